@@ -1,0 +1,1 @@
+"""Lists of clips: what to extract, with labels, splits and groups."""

@@ -1,0 +1,60 @@
+"""Things found by name: datasets, encoder families, heads, methods."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def unknown(what: str, name: str, available: Iterable[str]) -> ValueError:
+    """The error for a name that nothing has: what is close to it, and what there is.
+
+    >>> raise unknown("head", "concta", ["concat", "sum"])
+    Traceback (most recent call last):
+    ValueError: head must be one of concat, sum, got 'concta'. Did you mean concat?
+    """
+    names = list(available)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return ValueError(f"{what} must be one of {', '.join(names) or '(none)'}, got {name!r}.{hint}")
+
+
+class Registry(Generic[T]):
+    """A dict that refuses a name twice and helps with names it does not have.
+
+    Args:
+        what: the noun its errors use, such as "head".
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """A decorator that adds what it decorates under `name`."""
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.what} {name!r} is registered already. Choose another name.")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._entries:
+            raise unknown(self.what, name, self._entries)
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def items(self) -> Iterable[tuple[str, T]]:
+        """Name and entry of each, in the order of registration."""
+        return self._entries.items()

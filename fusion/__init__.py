@@ -1,0 +1,1 @@
+"""Cached embeddings to fitted heads: attribution, regularizer, methods, one trainer."""

@@ -1,0 +1,1 @@
+"""How training treats the modalities: one file a method."""
