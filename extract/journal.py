@@ -1,0 +1,86 @@
+"""Failures of an extraction that is still running, one JSON line each, beside the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from amr.extract.cache import Cache
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A clip whose modality is there and could not be embedded.
+
+    Attributes:
+        row: of the clip.
+        id: of the clip.
+        modality: that failed.
+        reason: in words.
+    """
+
+    row: int
+    id: str
+    modality: str
+    reason: str
+
+
+class Journal:
+    """An append-only file of failures; only those of clips that are done count.
+
+    A line is on disk before its batch is marked done, so a line without the mark belongs to a batch that a kill
+    cut short and that is extracted again, and a torn last line is such a line too.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self.path = cache.with_name(f"{cache.name}.failures.jsonl")
+
+    def append(self, fingerprint: str, failures: Iterable[Failure]) -> None:
+        """Add failures of the embedding with this fingerprint."""
+        lines = [json.dumps(asdict(failure) | {"fingerprint": fingerprint}) + "\n" for failure in failures]
+        if not lines:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def compact(self, cache: Cache) -> None:
+        """Drop the lines of clips that are not done, or that belong to another cache."""
+        if not self.path.exists():
+            return
+        kept = self._lines(cache)
+        if not kept:
+            self.remove()
+            return
+        temporary = self.path.with_name(f"{self.path.name}.tmp")
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        os.replace(temporary, self.path)
+
+    def read(self, cache: Cache) -> list[Failure]:
+        """The failures so far of clips that are done."""
+        entries = [json.loads(line) for line in self._lines(cache)]
+        return [Failure(entry["row"], entry["id"], entry["modality"], entry["reason"]) for entry in entries]
+
+    def remove(self) -> None:
+        """Delete the file, once its failures are in the cache."""
+        self.path.unlink(missing_ok=True)
+
+    def _lines(self, cache: Cache) -> list[str]:
+        if not self.path.exists():
+            return []
+        done: dict[str, np.ndarray] = {cache.info(name).fingerprint: cache.done(name) for name in cache.names}
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if entry["fingerprint"] in done and done[entry["fingerprint"]][entry["row"]]:
+                kept.append(line)
+        return kept

@@ -1,0 +1,53 @@
+"""One writer a cache at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_held: set[Path] = set()  # POSIX locks do not keep out the process that holds them
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a cache, the file `<cache>.lock`; it goes with the process, however that ends.
+
+    A POSIX record lock on purpose: unlike flock, workers that outlive a killed parent do not inherit it.
+
+    Raises:
+        RuntimeError: another extraction holds it.
+    """
+    path = path.absolute()
+    beside = path.with_name(f"{path.name}.lock")
+    descriptor = None if path in _held else _take(beside)
+    if descriptor is None:
+        raise RuntimeError(
+            f"{str(path)!r} must be written by one extraction at a time, and another one is writing it. "
+            "Wait for it to end, or pass another --out."
+        )
+    _held.add(path)
+    try:
+        yield
+    finally:
+        _held.discard(path)
+        beside.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _take(beside: Path) -> int | None:
+    """The locked file's descriptor, None if another process has it."""
+    while True:
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return None
+        # Its last holder may have removed the file between our open and our lock: then nobody else sees ours.
+        with suppress(FileNotFoundError):
+            if os.fstat(descriptor).st_ino == beside.stat().st_ino:
+                return descriptor
+        os.close(descriptor)
