@@ -1,0 +1,124 @@
+r"""How much of a decision each modality carries: gradient x input at the encoder's output (paper, section 3).
+
+Shapes: logits `(..., clips, classes)`; each modality's z `(..., clips, dim)` or `(..., clips, steps, dim)`.
+Any leading axes, such as one for runs, are carried along.
+
+    alpha_i = d output_c / d z_i * z_i          c the predicted class
+    alpha_i^m = || alpha_i restricted to modality m ||
+    share_i^m = alpha_i^m / sum_j alpha_i^j
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from amr.data_manifests.registry import unknown
+from amr.fusion.config import OUTPUTS, POOLINGS
+
+Pullback = Callable[[Tensor], Mapping[str, Tensor]]
+
+
+def output_cotangent(logits: Tensor, output: str = "probability") -> Tensor:
+    """`(..., clips, classes)`: the gradient of the attributed output with respect to the logits.
+
+    `probability` goes through the log-odds of the predicted class, f_c - logsumexp of the others: the
+    probability's own gradient is p_c (1 - p_c) times it, a factor that cancels in shares and would vanish on a
+    sure head. `logit` is f_c, `centered` is f_c minus the mean logit. The predicted class is a constant.
+
+    >>> output_cotangent(torch.tensor([[2.0, 0.0, 0.0]]))
+    tensor([[ 1.0000, -0.5000, -0.5000]])
+    """
+    if output not in OUTPUTS:
+        raise unknown("--attribution-output", output, OUTPUTS)
+    predicted = torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1])
+    if output == "logit":
+        return predicted.to(logits.dtype)
+    if output == "centered":
+        return predicted.to(logits.dtype) - 1 / logits.shape[-1]
+    others = logits.masked_fill(predicted.bool(), -torch.inf).softmax(-1)
+    return predicted.to(logits.dtype) - others
+
+
+def grad_x_input(
+    logits: Tensor, z: Mapping[str, Tensor], output: str = "probability", *, create_graph: bool = False
+) -> dict[str, Tensor]:
+    """Gradient x input of each modality, shaped as its z, by autograd.
+
+    Args:
+        logits: `(..., clips, classes)`, computed from `z` with gradients on.
+        z: each modality's encodings; each must require gradients.
+        output: what is attributed; see `output_cotangent`.
+        create_graph: keep the graph, so that a loss on the result can train the head.
+
+    Raises:
+        RuntimeError: `logits` do not depend on any of `z` (from torch).
+    """
+    gradients = torch.autograd.grad(
+        logits,
+        list(z.values()),
+        grad_outputs=output_cotangent(logits, output),
+        create_graph=create_graph,
+        retain_graph=True,
+        materialize_grads=True,
+    )
+    return {name: gradient * value for (name, value), gradient in zip(z.items(), gradients, strict=True)}
+
+
+def grad_x_input_by(
+    pullback: Pullback, logits: Tensor, z: Mapping[str, Tensor], output: str = "probability"
+) -> dict[str, Tensor]:
+    """The same from a head's own vector-Jacobian product: one first-order graph, no double backward."""
+    gradients = pullback(output_cotangent(logits, output))
+    return {name: gradients[name] * value for name, value in z.items()}
+
+
+def magnitudes(attributions: Mapping[str, Tensor], pooling: str = "l2", *, clip_axis: int = -2) -> Tensor:
+    """`(..., clips, modalities)`: the norm of each modality's attribution, over everything behind `clip_axis`.
+
+    Args:
+        attributions: each `(..., clips, dim)`; where some have steps, `clip_axis` counted from the front.
+        pooling: `l2` or `l1`.
+    """
+    if pooling not in POOLINGS:
+        raise unknown("--attribution-pooling", pooling, POOLINGS)
+    order = 2 if pooling == "l2" else 1
+    # vector_norm, not the root of a sum of squares, whose gradient is NaN at zero
+    return torch.stack(
+        [
+            torch.linalg.vector_norm(alpha.flatten(clip_axis % alpha.ndim + 1), ord=order, dim=-1)
+            for alpha in attributions.values()
+        ],
+        dim=-1,
+    )
+
+
+def shares(magnitude: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Each clip's shares and which clips have any.
+
+    Args:
+        magnitude: `(..., clips, modalities)`, as `magnitudes` gives.
+        present: bool, of the same shape or one that broadcasts to it; None: all are there.
+
+    Returns:
+        Shares `(..., clips, modalities)` that sum to 1, 0 for clips left out; bool `(..., clips)`, false for
+        clips whose attributions are all zero or that have fewer than two of several modalities.
+
+    >>> shares(torch.tensor([[3.0, 1.0], [0.0, 0.0]]))
+    (tensor([[0.7500, 0.2500],
+            [0.0000, 0.0000]]), tensor([ True, False]))
+    """
+    counted = torch.isfinite(magnitude).all(-1) & (magnitude.sum(-1) > 0)
+    if present is not None:
+        magnitude = torch.where(present, magnitude, 0)
+        enough = present.sum(-1) >= min(2, magnitude.shape[-1])
+        counted = counted & enough
+    total = torch.where(counted, magnitude.sum(-1), 1)
+    return torch.where(counted[..., None], magnitude / total[..., None], 0), counted
+
+
+def mean_share(share: Tensor, counted: Tensor) -> Tensor:
+    """`(..., modalities)`: the mean over the clips that count; NaN where none does."""
+    return share.sum(-2) / counted.sum(-1, keepdim=True)

@@ -1,0 +1,78 @@
+"""Normalised clips on the device, and a model's answers for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amr.fusion.model import Attributor, Batch, FusionModel
+
+CHUNK_NUMBERS = 2**24  # embedding values in flight at once, over all runs: 64 MiB of float32
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips without a run axis: every run sees the same ones.
+
+    Args:
+        embeddings: modality to `(clips, dim)`, normalised; 0 where the clip lacks the modality.
+        present: bool `(clips, modalities)`.
+        target: `(clips,)`.
+    """
+
+    embeddings: Mapping[str, Tensor]
+    present: Tensor
+    target: Tensor
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def gather(self, index: Tensor) -> Batch:
+        """The clips of `index`, `(run, batch)`, run by run."""
+        return Batch(
+            {m: e[index] for m, e in self.embeddings.items()}, self.present[index], self.target[index]
+        )
+
+    def slice(self, start: int, stop: int, num_runs: int) -> Batch:
+        """Clips start to stop, the same for every run."""
+        return Batch(
+            {m: e[start:stop].expand(num_runs, -1, -1) for m, e in self.embeddings.items()},
+            self.present[start:stop].expand(num_runs, -1, -1),
+            self.target[start:stop].expand(num_runs, -1),
+        )
+
+    def with_permuted(self, modality: str, order: Tensor) -> Clips:
+        """One modality taken from other clips: clip i gets that of clip `order[i]`, its absence included."""
+        column = list(self.embeddings).index(modality)
+        present = self.present.clone()
+        present[:, column] = self.present[order, column]
+        return Clips({**self.embeddings, modality: self.embeddings[modality][order]}, present, self.target)
+
+    def chunks(self, num_runs: int) -> range:
+        """Starts of the chunks that keep memory bounded; `.step` is their size."""
+        width = num_runs * sum(e.shape[-1] for e in self.embeddings.values())
+        return range(0, len(self), max(1, CHUNK_NUMBERS // width))
+
+
+@torch.no_grad()
+def predict_logits(model: FusionModel, clips: Clips) -> Tensor:
+    """Logits `(run, clips, classes)` of every run for every clip."""
+    num_runs = next(model.parameters()).shape[0]
+    steps = clips.chunks(num_runs)
+    return torch.cat([model(clips.slice(start, start + steps.step, num_runs)) for start in steps], dim=1)
+
+
+@torch.no_grad()
+def predict_shares(model: FusionModel, clips: Clips, attributor: Attributor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, shares `(run, clips, modalities)` and which clips count `(run, clips)`."""
+    num_runs = next(model.parameters()).shape[0]
+    steps = clips.chunks(num_runs)
+    parts = []
+    for start in steps:
+        batch = clips.slice(start, start + steps.step, num_runs)
+        parts.append(attributor.shares(model.head, model.encode(batch), batch.present))
+    logits, share, counted = zip(*parts, strict=True)
+    return torch.cat(logits, dim=1), torch.cat(share, dim=1), torch.cat(counted, dim=1)

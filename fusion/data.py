@@ -1,0 +1,189 @@
+"""A cache as the trainer sees it: embeddings and targets as tensors, normalised by what the train part holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from amr.data_manifests.registry import unknown
+from amr.extract.cache import Cache, EmbeddingInfo
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Mean and deviation of each dimension, by modality; both `(dim,)`."""
+
+    mean: Mapping[str, Tensor]
+    std: Mapping[str, Tensor]
+
+    @classmethod
+    def identity(cls, embed_dims: Mapping[str, int]) -> Normalization:
+        """Embeddings stay as they are cached."""
+        return cls(
+            {m: torch.zeros(dim) for m, dim in embed_dims.items()},
+            {m: torch.ones(dim) for m, dim in embed_dims.items()},
+        )
+
+    def apply(self, embeddings: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        """Each `(clips, dim)`, float32, shifted and scaled; 0 where the clip lacks the modality.
+
+        Args:
+            embeddings: modality to `(clips, dim)`.
+            present: bool `(clips, modalities)`.
+        """
+        return {
+            m: torch.where(present[:, i, None], (e.float() - self.mean[m]) / self.std[m], 0)
+            for i, (m, e) in enumerate(embeddings.items())
+        }
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The clips of a cache with the embeddings and the label that were asked for.
+
+    Args:
+        clips: the cache's table of clips.
+        embeddings: modality to `(clips, dim)`, as cached, steps averaged.
+        present: bool `(clips, modalities)`.
+        target: `(clips,)`; -1 where the label is absent.
+        classes: the labels' names, sorted.
+        infos: modality to what the cache says of its embedding.
+    """
+
+    clips: pd.DataFrame
+    embeddings: Mapping[str, Tensor]
+    present: Tensor
+    target: Tensor
+    classes: tuple[str, ...]
+    infos: Mapping[str, EmbeddingInfo]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The names of the embeddings, in order."""
+        return tuple(self.embeddings)
+
+    @property
+    def embed_dims(self) -> dict[str, int]:
+        """Modality to size of its embedding."""
+        return {m: e.shape[-1] for m, e in self.embeddings.items()}
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Bool `(clips,)`: the clip has a label and at least one of the modalities."""
+        return ((self.target >= 0) & self.present.any(-1)).numpy()
+
+    def notes(self) -> list[str]:
+        """What is left out, in words."""
+        unlabelled = int((self.target < 0).sum())
+        without = int(((self.target >= 0) & ~self.present.any(-1)).sum())
+        lines = []
+        if unlabelled:
+            lines.append(f"{unlabelled} clips have no label and are left out")
+        if without:
+            lines.append(f"{without} clips have none of {', '.join(self.modalities)} and are left out")
+        return lines
+
+    def normalization(self, kind: str, train: np.ndarray) -> Normalization:
+        """What to subtract and divide by, from the train clips that have the modality.
+
+        Args:
+            kind: standard, or none.
+            train: row numbers of the train part.
+
+        Raises:
+            ValueError: no train clip has one of the modalities.
+        """
+        if kind == "none":
+            return Normalization.identity(self.embed_dims)
+        mean, std = {}, {}
+        for i, (m, e) in enumerate(self.embeddings.items()):
+            there = e[train][self.present[train, i]].double()
+            if len(there) == 0:
+                # never seen in training: a unit scale keeps it at whatever it is, and nothing is NaN
+                mean[m], std[m] = torch.zeros(e.shape[-1]), torch.ones(e.shape[-1])
+                continue
+            mean[m] = there.mean(0).float()
+            deviation = there.std(0, correction=0)
+            # a dimension that never moves stays 0 after the shift; dividing by rounding noise would blow it up
+            still = deviation <= 1e-7 * there.abs().amax(0).clamp_min(1e-30)
+            std[m] = torch.where(still, 1.0, deviation).float()
+        return Normalization(mean, std)
+
+
+def read_dataset(cache: Cache, *, modalities: str | None = None, label: str = "label") -> Dataset:
+    """Read what a fit needs from a cache.
+
+    Args:
+        cache: an open cache.
+        modalities: embedding names with commas between; None: all, alphabetically.
+        label: the column that is predicted.
+
+    Raises:
+        ValueError: an unknown name or column, a column with fewer than two classes, or an unfinished extraction.
+    """
+    if not cache.complete:
+        raise ValueError(
+            f"{cache.path} must be a finished cache, got one whose extraction was interrupted. "
+            "Run the same amr extract again to finish it."
+        )
+    names = sorted(cache.names) if modalities is None else [name.strip() for name in modalities.split(",")]
+    for name in names:
+        if name not in cache.names:
+            raise unknown("--modalities", name, cache.names)
+    if len(set(names)) != len(names):
+        raise ValueError(f"--modalities must name each embedding once, got {modalities!r}.")
+    target, classes = _target(cache.clips, label)
+    return Dataset(
+        clips=cache.clips,
+        embeddings={name: _pooled(cache, name) for name in names},
+        present=torch.from_numpy(np.stack([cache.present(name) for name in names], axis=-1)),
+        target=torch.from_numpy(target),
+        classes=classes,
+        infos={name: cache.info(name) for name in names},
+    )
+
+
+def _target(clips: pd.DataFrame, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    if label not in clips or label in ("id", "path", "split", "group"):
+        columns = [c for c in clips if c not in ("id", "path", "split", "group")]
+        raise unknown("--label", label, columns)
+    values = clips[label].astype(str)
+    classes = tuple(sort_classes(values[values.ne("")].unique().tolist()))
+    if len(classes) < 2:
+        raise ValueError(
+            f"--label must name a column with at least two classes, got {label!r} with {len(classes)}."
+        )
+    codes = {name: code for code, name in enumerate(classes)}
+    return np.array([codes.get(value, -1) for value in values], dtype=np.int64), classes
+
+
+def sort_classes(names: Sequence[str]) -> list[str]:
+    """By name; as numbers where all of them are.
+
+    >>> sort_classes(["10", "9", "1"])
+    ['1', '9', '10']
+    """
+    try:
+        return sorted(names, key=lambda name: (float(name), name))
+    except ValueError:
+        return sorted(names)
+
+
+def _pooled(cache: Cache, name: str) -> Tensor:
+    values = torch.from_numpy(cache.read(name))
+    if values.ndim == 2:
+        return values
+    num_steps = cache.num_steps(name)
+    steps = (
+        torch.full((len(values),), values.shape[1])
+        if num_steps is None
+        else torch.from_numpy(num_steps).long()
+    )
+    mask = torch.arange(values.shape[1]) < steps[:, None]  # (clips, steps)
+    total = (values.float() * mask[..., None]).sum(1)
+    return total / steps.clamp_min(1)[:, None]

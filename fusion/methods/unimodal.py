@@ -1,0 +1,26 @@
+"""One modality alone (paper, table 1: audio only, video only)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amr.fusion.methods.base import methods
+from amr.fusion.methods.naive import Naive
+
+
+@methods.register("unimodal")
+class Unimodal(Naive):
+    """One modality's adapter and classifier, by cross-entropy. There is nothing to fuse and no ratio to ask for."""
+
+    summary = "one modality's adapter and classifier; name it with --modalities"
+    takes_head = False
+    takes_ratio = False
+
+    @classmethod
+    def check(cls, modalities: Sequence[str]) -> None:
+        """Exactly one modality."""
+        if len(modalities) != 1:
+            raise ValueError(
+                f"--modalities must name one modality for --method unimodal, got {', '.join(modalities)}. "
+                f"Pass for example --modalities {modalities[0]}."
+            )

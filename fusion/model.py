@@ -1,0 +1,156 @@
+"""Adapters and head of a group of runs: what is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from amr.fusion.attribution import grad_x_input, grad_x_input_by, magnitudes, shares
+from amr.fusion.heads import HeadShape, heads
+from amr.fusion.stacked import Draws, StackedLinear
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips for a group of runs.
+
+    Args:
+        embeddings: modality to `(run, batch, dim)`, normalised; 0 where the clip lacks the modality.
+        present: bool `(run, batch, modalities)`.
+        target: `(run, batch)`.
+    """
+
+    embeddings: Mapping[str, Tensor]
+    present: Tensor
+    target: Tensor
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Everything that a group of runs must have in common to be trained as one.
+
+    Args:
+        head: name of the head.
+        head_shape: its sizes, behind the adapters.
+        adapter: none, linear or mlp.
+        embed_dims: modality to size of its embedding, before the adapters.
+    """
+
+    head: str
+    head_shape: HeadShape
+    adapter: str
+    embed_dims: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        embed_dims: Mapping[str, int],
+        num_classes: int,
+        *,
+        head: str,
+        hidden: int,
+        adapter: str,
+        adapter_dim: int,
+    ) -> ModelShape:
+        """The shape for embeddings of these sizes: adapters change what the head sees."""
+        seen = dict(embed_dims) if adapter == "none" else dict.fromkeys(embed_dims, adapter_dim)
+        return cls(head, HeadShape(seen, num_classes, hidden), adapter, dict(embed_dims))
+
+
+class FusionModel(nn.Module):
+    """z^m = adapter(e^m), logits = head(z).
+
+    Args:
+        shape: sizes and names.
+        seeds: one a run.
+    """
+
+    def __init__(self, shape: ModelShape, seeds: Sequence[int]) -> None:
+        super().__init__()
+        draws = Draws(seeds)
+        self.shape = shape
+        self.adapters = nn.ModuleDict(
+            {
+                m: _adapter(shape.adapter, dim, shape.head_shape.embed_dims[m], draws)
+                for m, dim in shape.embed_dims.items()
+            }
+            if shape.adapter != "none"
+            else {}
+        )
+        self.head = heads[shape.head](shape.head_shape, draws)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities, in order."""
+        return tuple(self.shape.embed_dims)
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Each modality's z, `(run, batch, dim)`; 0 where the clip lacks it, whatever the adapter's bias."""
+        if not self.adapters:
+            return dict(batch.embeddings)
+        return {
+            m: self.adapters[m](e) * batch.present[..., i, None].to(e.dtype)
+            for i, (m, e) in enumerate(batch.embeddings.items())
+        }
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits `(run, batch, classes)`."""
+        return self.head(self.encode(batch))
+
+    def num_parameters(self) -> int:
+        """Parameters of one run."""
+        return sum(p[0].numel() for p in self.parameters())
+
+    def run_state(self, run: int) -> dict[str, Tensor]:
+        """The weights of one run, without the run axis."""
+        return {name: value[run].detach().cpu().contiguous() for name, value in self.state_dict().items()}
+
+
+def _adapter(kind: str, in_features: int, out_features: int, draws: Draws) -> nn.Module:
+    if kind == "linear":
+        return StackedLinear(in_features, out_features, draws)
+    return nn.Sequential(
+        StackedLinear(in_features, out_features, draws),
+        nn.ReLU(),
+        StackedLinear(out_features, out_features, draws),
+    )
+
+
+@dataclass(frozen=True)
+class Attributor:
+    """Shares of a head's decisions, one way to compute them.
+
+    Args:
+        output: probability, logit or centered.
+        pooling: l2 or l1.
+        by_autograd: use double backward also where the head has a pullback: the reference that tests compare with.
+    """
+
+    output: str = "probability"
+    pooling: str = "l2"
+    by_autograd: bool = False
+
+    def shares(
+        self, head: nn.Module, z: Mapping[str, Tensor], present: Tensor, *, create_graph: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, shares `(run, batch, modalities)` and which clips count `(run, batch)`, at z as a constant."""
+        z = {name: value.detach() for name, value in z.items()}
+        with torch.set_grad_enabled(create_graph):
+            if head.has_pullback and not self.by_autograd:
+                features = head.fuse(z)
+                logits = head.classify(features)
+                alpha = grad_x_input_by(lambda u: head.pullback(features, u), logits, z, self.output)
+                return logits, *self._pool(alpha, present)
+        with torch.enable_grad():
+            z = {name: value.requires_grad_() for name, value in z.items()}
+            logits = head(z)
+            alpha = grad_x_input(logits, z, self.output, create_graph=create_graph)
+        if not create_graph:
+            logits = logits.detach()
+        return logits, *self._pool(alpha, present)
+
+    def _pool(self, alpha: Mapping[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
+        return shares(magnitudes(alpha, self.pooling, clip_axis=1), present)
