@@ -79,8 +79,9 @@ def magnitudes(attributions: Mapping[str, Tensor], pooling: str = "l2", *, clip_
     """`(..., clips, modalities)`: the norm of each modality's attribution, over everything behind `clip_axis`.
 
     Args:
-        attributions: each `(..., clips, dim)`; where some have steps, `clip_axis` counted from the front.
+        attributions: each `(..., clips, dim)`, or `(..., clips, steps, dim)` with `clip_axis` from the front.
         pooling: `l2` or `l1`.
+        clip_axis: which axis the clips are on; the norm goes over all axes behind it.
     """
     if pooling not in POOLINGS:
         raise unknown("--attribution-pooling", pooling, POOLINGS)

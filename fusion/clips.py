@@ -32,9 +32,7 @@ class Clips:
 
     def gather(self, index: Tensor) -> Batch:
         """The clips of `index`, `(run, batch)`, run by run."""
-        return Batch(
-            {m: e[index] for m, e in self.embeddings.items()}, self.present[index], self.target[index]
-        )
+        return Batch({m: e[index] for m, e in self.embeddings.items()}, self.present[index], self.target[index])
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
         """Clips start to stop, the same for every run."""

@@ -34,14 +34,10 @@ class FitConfig:
             checked where they are known.
     """
 
-    cache: str | None = option(
-        None, "Cache file, or the name of one in caches/; may be left out where there is one."
-    )
+    cache: str | None = option(None, "Cache file, or the name of one in caches/; may be left out where there is one.")
     head: str = option("concat", "Fusion head; amr heads lists them.")
     method: str = option("naive", "How training treats the modalities; amr methods lists them.")
-    modalities: str | None = option(
-        None, "Embeddings to use, with commas between; all, alphabetically, by default."
-    )
+    modalities: str | None = option(None, "Embeddings to use, with commas between; all, alphabetically, by default.")
     hidden: int = option(0, "Units of the head's hidden layer; 0: a linear head.")
     adapter: str = option("none", "Trainable tail on each embedding: none, linear or mlp.")
     adapter_dim: int = option(256, "Output size of each adapter.")
@@ -49,9 +45,7 @@ class FitConfig:
         None, "Shares to pull towards, such as 1:1 or audio=3:video=1; 'none' or left out: no AMR."
     )
     amr_weight: float = option(1.0, "Weight of the attribution regularizer; 0 is off.")
-    amr_optimizer: str = option(
-        "shared", "shared: task + weight * R; separate: a second optimizer on R alone."
-    )
+    amr_optimizer: str = option("shared", "shared: task + weight * R; separate: a second optimizer on R alone.")
     attribution: str = option("grad_x_input", "How shares are attributed.")
     attribution_output: str = option("probability", "What is attributed: probability, logit or centered.")
     attribution_pooling: str = option("l2", "Norm over a modality's attributions: l2 or l1.")
@@ -60,20 +54,14 @@ class FitConfig:
     lr: float | None = option(None, "Learning rate; by default the method's own.")
     weight_decay: float | None = option(None, "Weight decay; by default the method's own.")
     optimizer: str | None = option(None, "adamw or sgd (momentum .9); by default the method's own.")
-    normalize: str = option(
-        "standard", "standard: each dimension by its train mean and deviation; none: as cached."
-    )
+    normalize: str = option("standard", "standard: each dimension by its train mean and deviation; none: as cached.")
     label: str = option("label", "Column of the clips that is predicted.")
     split_policy: str = option("default", "Column split_NAME to take the parts from, instead of split.")
     keep_flagged: bool = option(False, "Train on clips that the manifest flags, too.")
     folds: int = option(0, "Cross-validate over all clips in this many folds; 0: the split's own parts.")
-    split_seed: int = option(
-        0, "Seed of carved parts and folds, the same for all seeds of a sweep: runs stay paired."
-    )
+    split_seed: int = option(0, "Seed of carved parts and folds, the same for all seeds of a sweep: runs stay paired.")
     select: str = option("accuracy", "Which epoch is kept, by val: accuracy, loss, or last (none is chosen).")
-    method_option: tuple[str, ...] = option(
-        (), "KEY=VALUE for the method; amr methods lists them. Repeatable."
-    )
+    method_option: tuple[str, ...] = option((), "KEY=VALUE for the method; amr methods lists them. Repeatable.")
     seed: int = option(0, "Seed of initial weights, batches and noise.")
     device: str = option("auto", "auto, cpu or cuda.")
     out: str | None = option(None, "Folder of the result; below runs/ by default.")

@@ -150,14 +150,12 @@ def read_dataset(cache: Cache, *, modalities: str | None = None, label: str = "l
 
 def _target(clips: pd.DataFrame, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
     if label not in clips or label in ("id", "path", "split", "group"):
-        columns = [c for c in clips if c not in ("id", "path", "split", "group")]
+        columns = [c for c in map(str, clips) if c not in ("id", "path", "split", "group")]
         raise unknown("--label", label, columns)
     values = clips[label].astype(str)
     classes = tuple(sort_classes(values[values.ne("")].unique().tolist()))
     if len(classes) < 2:
-        raise ValueError(
-            f"--label must name a column with at least two classes, got {label!r} with {len(classes)}."
-        )
+        raise ValueError(f"--label must name a column with at least two classes, got {label!r} with {len(classes)}.")
     codes = {name: code for code, name in enumerate(classes)}
     return np.array([codes.get(value, -1) for value in values], dtype=np.int64), classes
 
@@ -179,11 +177,7 @@ def _pooled(cache: Cache, name: str) -> Tensor:
     if values.ndim == 2:
         return values
     num_steps = cache.num_steps(name)
-    steps = (
-        torch.full((len(values),), values.shape[1])
-        if num_steps is None
-        else torch.from_numpy(num_steps).long()
-    )
+    steps = torch.full((len(values),), values.shape[1]) if num_steps is None else torch.from_numpy(num_steps).long()
     mask = torch.arange(values.shape[1]) < steps[:, None]  # (clips, steps)
     total = (values.float() * mask[..., None]).sum(1)
     return total / steps.clamp_min(1)[:, None]

@@ -98,7 +98,7 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
         results.append(_fit_parts(record, dataset, parts, place, device, whole))
     if config.folds == 0:
         return FitResult(folder, record, results[0]["val"], results[0]["test"])
-    val, test = (mean_measures([r[part] for r in results]) for part in ("val", "test"))
+    val, test = (mean_measures([m for r in results if (m := r[part]) is not None]) for part in ("val", "test"))
     write_json(folder / "metrics.json", {"val": val, "test": test, "folds": results})
     return FitResult(folder, record, val, test, tuple(results))
 
@@ -154,16 +154,12 @@ def member_of(record: RunRecord) -> Member:
     return Member(config.seed, ratio, config.amr_weight)
 
 
-def part_clips(
-    dataset: Dataset, normalization: Normalization, rows: np.ndarray, device: torch.device
-) -> Clips:
+def part_clips(dataset: Dataset, normalization: Normalization, rows: np.ndarray, device: torch.device) -> Clips:
     """The clips of a part, normalised, on the device."""
     index = torch.from_numpy(rows)
     present = dataset.present[index]
     embeddings = normalization.apply({m: e[index] for m, e in dataset.embeddings.items()}, present)
-    return Clips(
-        {m: e.to(device) for m, e in embeddings.items()}, present.to(device), dataset.target[index].to(device)
-    )
+    return Clips({m: e.to(device) for m, e in embeddings.items()}, present.to(device), dataset.target[index].to(device))
 
 
 def _fit_parts(
@@ -179,10 +175,7 @@ def _fit_parts(
         part_clips(dataset, normalization, rows, device) for rows in (parts.train, parts.val, parts.test)
     )
     fitted = train_group(recipe_of(record), [member_of(record)], train, val, progress)
-    measured = {
-        name: measure(fitted.model, clips, record.attributor)
-        for name, clips in (("val", val), ("test", test))
-    }
+    measured = {name: measure(fitted.model, clips, record.attributor) for name, clips in (("val", val), ("test", test))}
     result = {name: None if m is None else m[0] for name, m in measured.items()}
     save_weights(place, fitted.model.run_state(0), normalization)
     write_csv(place / "history.csv", history_table(fitted, 0))
@@ -222,9 +215,7 @@ def predictions_table(
     run: int = 0,
 ) -> pd.DataFrame:
     """One row a clip: id, part, target, pred, its probability, and the shares of the decision."""
-    logits, share, counted = (
-        values[run].cpu() for values in predict_shares(fitted.model, clips, record.attributor)
-    )
+    logits, share, counted = (values[run].cpu() for values in predict_shares(fitted.model, clips, record.attributor))
     probability, pred = logits.softmax(-1).max(-1)
     names = np.array(record.classes)
     shares: Tensor = torch.where(counted[:, None], share, torch.nan)

@@ -36,8 +36,7 @@ def measure(model: FusionModel, clips: Clips, attributor: Attributor) -> list[Me
         "share_regularized": attributor,
     }
     measured = {
-        view: predict_shares(model, clips, replace(a, by_autograd=attributor.by_autograd))
-        for view, a in views.items()
+        view: predict_shares(model, clips, replace(a, by_autograd=attributor.by_autograd)) for view, a in views.items()
     }
     costs = perceptual_scores(model, clips, right)
     results = []
@@ -71,14 +70,10 @@ def perceptual_scores(model: FusionModel, clips: Clips, right: Tensor) -> Tensor
         right: `(run,)`: its accuracy on them.
     """
     draws = generator(0, "permutations")
-    orders = [
-        torch.randperm(len(clips), generator=draws).to(clips.target.device) for _ in range(NUM_PERMUTATIONS)
-    ]
+    orders = [torch.randperm(len(clips), generator=draws).to(clips.target.device) for _ in range(NUM_PERMUTATIONS)]
     costs = []
     for modality in model.modalities:
-        permuted = [
-            accuracy(predict_logits(model, clips.with_permuted(modality, o)), clips.target) for o in orders
-        ]
+        permuted = [accuracy(predict_logits(model, clips.with_permuted(modality, o)), clips.target) for o in orders]
         costs.append(right - torch.stack(permuted).mean(0))
     return torch.stack(costs, dim=-1)
 
@@ -103,7 +98,4 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _named(model: FusionModel, values: Tensor) -> dict[str, float | None]:
-    return {
-        m: None if math.isnan(value) else value
-        for m, value in zip(model.modalities, values.tolist(), strict=True)
-    }
+    return {m: None if math.isnan(value) else value for m, value in zip(model.modalities, values.tolist(), strict=True)}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from amr.fusion.attribution import grad_x_input, grad_x_input_by, magnitudes, shares
-from amr.fusion.heads import HeadShape, heads
+from amr.fusion.heads import Head, HeadShape, heads
 from amr.fusion.stacked import Draws, StackedLinear
 
 
@@ -80,7 +80,7 @@ class FusionModel(nn.Module):
             if shape.adapter != "none"
             else {}
         )
-        self.head = heads[shape.head](shape.head_shape, draws)
+        self.head: Head = heads[shape.head](shape.head_shape, draws)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ class Attributor:
     by_autograd: bool = False
 
     def shares(
-        self, head: nn.Module, z: Mapping[str, Tensor], present: Tensor, *, create_graph: bool = False
+        self, head: Head, z: Mapping[str, Tensor], present: Tensor, *, create_graph: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, shares `(run, batch, modalities)` and which clips count `(run, batch)`, at z as a constant."""
         z = {name: value.detach() for name, value in z.items()}

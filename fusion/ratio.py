@@ -64,6 +64,4 @@ def _number(text: str, ratio: str) -> float:
 
 
 def _refused(rule: str, text: str) -> ValueError:
-    return ValueError(
-        f"--amr-ratio must {rule}, got {text!r}. Pass for example --amr-ratio 1:1 or audio=3:video=1."
-    )
+    return ValueError(f"--amr-ratio must {rule}, got {text!r}. Pass for example --amr-ratio 1:1 or audio=3:video=1.")

@@ -78,14 +78,10 @@ class RunRecord:
         """
         file = folder / "config.json"
         if not file.is_file():
-            raise FileNotFoundError(
-                f"RUN must be the folder of a run, got {str(folder)!r}. Make one with amr fit."
-            )
+            raise FileNotFoundError(f"RUN must be the folder of a run, got {str(folder)!r}. Make one with amr fit.")
         record = json.loads(file.read_text())
         config = FitConfig(**{**record["config"], "method_option": tuple(record["config"]["method_option"])})
-        return cls(
-            config, tuple(record["classes"]), record["modalities"], record["cache"], tuple(record["notes"])
-        )
+        return cls(config, tuple(record["classes"]), record["modalities"], record["cache"], tuple(record["notes"]))
 
 
 @dataclass(frozen=True)
@@ -119,9 +115,7 @@ def save_weights(folder: Path, state: Mapping[str, Tensor], normalization: Norma
     save_file(tensors, folder / "weights.safetensors")
 
 
-def _load_weights(
-    record: RunRecord, file: Path, device: torch.device | str
-) -> tuple[FusionModel, Normalization]:
+def _load_weights(record: RunRecord, file: Path, device: torch.device | str) -> tuple[FusionModel, Normalization]:
     tensors = load_file(file, device=str(device))
     normalization = Normalization(
         {m: tensors.pop(f"normalization.{m}.mean") for m in record.modalities},

@@ -64,9 +64,7 @@ def _groups(clips: pd.DataFrame) -> np.ndarray:
     return pd.factorize(names)[0]
 
 
-def _fold_parts(
-    rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int
-) -> list[Parts]:
+def _fold_parts(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[Parts]:
     num_groups = len(np.unique(groups[rows]))
     if folds > num_groups:
         raise ValueError(f"--folds must be no more than the {num_groups} groups of clips, got {folds}.")
@@ -82,7 +80,7 @@ def _fold_parts(
 def _policy_parts(
     clips: pd.DataFrame, rows: np.ndarray, target: np.ndarray, groups: np.ndarray, policy: str, seed: int
 ) -> Parts:
-    policies = {"default": "split"} | {c.removeprefix("split_"): c for c in clips if c.startswith("split_")}
+    policies = {"default": "split"} | {c.removeprefix("split_"): c for c in map(str, clips) if c.startswith("split_")}
     if policy not in policies:
         raise unknown("--split-policy", policy, policies)
     split = clips[policies[policy]].to_numpy()[rows]
@@ -100,9 +98,7 @@ def _policy_parts(
     return Parts(train, val, test, tuple(notes))
 
 
-def _carve(
-    rows: np.ndarray, target: np.ndarray, groups: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _carve(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows without and rows of one stratified part of whole groups; the part is empty where it cannot be had."""
     folds = min(CARVE_FOLDS, len(np.unique(groups[rows])))
     if folds < 2:
@@ -111,17 +107,13 @@ def _carve(
     return np.delete(rows, held), rows[held]
 
 
-def _held_out(
-    rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int
-) -> list[np.ndarray]:
+def _held_out(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
     # StratifiedGroupKFold refuses more folds than the largest class has clips; one class stratifies nothing
     largest = np.bincount(target[rows]).max()
     strata = target[rows] if folds <= largest else np.zeros(len(rows), int)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="The least populated class"
-        )  # rare classes are expected here
+        warnings.filterwarnings("ignore", message="The least populated class")  # rare classes are expected here
         return [held for _, held in splitter.split(rows, strata, groups[rows])]
 
 

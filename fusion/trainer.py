@@ -96,15 +96,11 @@ def train_group(
         history.append(record)
         if not torch.isfinite(record["train_loss"]).all():
             runs = (~torch.isfinite(record["train_loss"])).nonzero().flatten().tolist()
-            raise RuntimeError(
-                f"the loss stopped being finite in epoch {epoch} (members {runs}). Pass a smaller --lr."
-            )
+            raise RuntimeError(f"the loss stopped being finite in epoch {epoch} (members {runs}). Pass a smaller --lr.")
         if progress is not None:
             progress(epoch, recipe.epochs)
     best.restore(model)
-    return Fitted(
-        model, best.epoch, {name: torch.stack([h[name] for h in history]).cpu() for name in history[0]}
-    )
+    return Fitted(model, best.epoch, {name: torch.stack([h[name] for h in history]).cpu() for name in history[0]})
 
 
 class _Order:
@@ -149,9 +145,7 @@ class _Step:
             self._assign(self.parameters, torch.autograd.grad(outcome.loss.sum(), self.parameters))
             self.optimizer.step()
             return torch.stack([outcome.loss.detach(), torch.zeros_like(outcome.loss)])
-        _, share, counted = self.recipe.attributor.shares(
-            self.model.head, z, batch.present, create_graph=True
-        )
+        _, share, counted = self.recipe.attributor.shares(self.model.head, z, batch.present, create_graph=True)
         distance = regularization(share, counted, self.ratio)
         if self.separate:
             task = torch.autograd.grad(outcome.loss.sum(), self.parameters)
@@ -172,9 +166,7 @@ class _Step:
             parameter.grad = gradient
 
 
-def _optimizer(
-    recipe: Recipe, parameters: Sequence[Tensor], lr: float, weight_decay: float
-) -> torch.optim.Optimizer:
+def _optimizer(recipe: Recipe, parameters: Sequence[Tensor], lr: float, weight_decay: float) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=weight_decay)
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
@@ -198,7 +190,7 @@ def _validate(model: FusionModel, val: Clips, attributor: Attributor, ratio: Ten
 
 
 class _Best:
-    """Each run's weights at its best epoch so far, by the trade it trains for: a gain on val less amr_weight * R on val.
+    """Each run's weights at its best epoch so far, by what it trains for: a gain on val less amr_weight * R on val.
 
     The gain is the accuracy, the lower loss breaking ties, or minus the loss. A choice by accuracy alone would keep
     early epochs, before the shares have moved (docs/decisions/0003).

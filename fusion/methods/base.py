@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from amr.data_manifests.registry import Registry, unknown
@@ -48,7 +47,7 @@ class Method:
 
     summary: ClassVar[str] = ""
     source: ClassVar[str] = ""
-    Options: ClassVar[type] = NoOptions
+    Options: ClassVar[type[Any]] = NoOptions
     optimizer: ClassVar[str] = "adamw"
     lr: ClassVar[float] = 1e-3
     weight_decay: ClassVar[float] = 1e-2
@@ -88,7 +87,7 @@ def parse_options(method: type[Method], texts: Sequence[str]) -> Any:
         key = key.strip().replace("-", "_")
         if key not in fields:
             raise unknown("--method-option", key, fields)
-        kind = type(fields[key].default)
+        kind: Any = type(fields[key].default)
         try:
             values[key] = value if kind is str else kind(float(value)) if kind is int else kind(value)
         except ValueError:
