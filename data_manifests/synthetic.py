@@ -1,0 +1,220 @@
+"""Clips that render themselves: real mp4 files, with a known amount of information in each modality.
+
+A clip of class c shows a bright shape that moves about c's own place in the picture, and sounds a tone of c's own
+pitch. Each modality's cue is right with a set probability; where it fails, it is absent (an empty picture, noise
+alone) or shows another class. So the best reachable accuracy of each modality and of both is known exactly.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from amr.data_manifests.manifest import Manifest, read_manifest, write_manifest
+from amr.data_manifests.render import render_frames, render_waveform, write_clip
+from amr.data_manifests.report import ManifestReport, report_on
+
+MODALITIES = ("audio", "video")
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """What to render.
+
+    Args:
+        num_classes: 2 to 16.
+        num_clips: at least one a class and split.
+        p_audio, p_video: the probability that the modality's cue shows the clip's class.
+        misleading: of the cues that do not, the share that shows a uniformly random other class; the rest show none.
+            At 0 the modalities complement each other; at 1 nothing is gained from the weaker one.
+        train_share, val_share: of the clips; the rest is test.
+        duration_seconds, frame_rate_hz, sample_rate_hz, size: of the files; pictures are size x size.
+        seed: of everything that is drawn.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    num_classes: int = 6
+    num_clips: int = 240
+    p_audio: float = 0.8
+    p_video: float = 0.6
+    misleading: float = 0.25
+    train_share: float = 0.6
+    val_share: float = 0.15
+    duration_seconds: float = 1.0
+    frame_rate_hz: int = 10
+    sample_rate_hz: int = 16000
+    size: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("num_classes", 2, 16),
+            ("p_audio", 0.0, 1.0),
+            ("p_video", 0.0, 1.0),
+            ("misleading", 0.0, 1.0),
+            ("train_share", 0.0, 1.0),
+            ("val_share", 0.0, 1.0),
+            ("duration_seconds", 0.2, 60.0),
+            ("frame_rate_hz", 1, 60),
+            ("sample_rate_hz", 16000, 48000),
+            ("size", 32, 512),
+            ("seed", 0, math.inf),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be from {low} to {high}, got {value}. Change it in SyntheticConfig.")
+        if self.size % 2:
+            raise ValueError(f"size must be even for H.264, got {self.size}. Pass {self.size + 1}.")
+        if min(self.split_sizes().values()) < self.num_classes:
+            raise ValueError(
+                f"num_clips must give every split a clip a class, got {self.num_clips} clips as {self.split_sizes()} "
+                f"for {self.num_classes} classes. Pass more clips."
+            )
+
+    def split_sizes(self) -> dict[str, int]:
+        """Clips of each split."""
+        train = round(self.num_clips * self.train_share)
+        val = round(self.num_clips * self.val_share)
+        return {"train": train, "val": val, "test": self.num_clips - train - val}
+
+    def cue_probabilities(self, modality: str) -> np.ndarray:
+        """(class, cue): the probability of each cue given the class; the last cue is "none"."""
+        right = self.p_audio if modality == "audio" else self.p_video
+        wrong = (1 - right) * self.misleading / (self.num_classes - 1)
+        table = np.full((self.num_classes, self.num_classes + 1), wrong)
+        np.fill_diagonal(table, right)
+        table[:, -1] = (1 - right) * (1 - self.misleading)
+        return table
+
+
+def best_accuracy(config: SyntheticConfig) -> dict[str, float]:
+    """The accuracy of the Bayes-optimal classifier, by enumeration of every pair of cues.
+
+    Classes are equally likely and cues independent given the class, so the best decision for cues (a, v) has
+    probability max_c P(a | c) P(v | c) / num_classes.
+
+    Returns:
+        {"audio", "video", "both"}: fractions of 1.
+    """
+    audio, video = (config.cue_probabilities(modality) for modality in MODALITIES)
+    both = sum((audio[:, a] * video[:, v]).max() for a, v in itertools.product(range(config.num_classes + 1), repeat=2))
+    return {
+        "audio": float(audio.max(axis=0).sum() / config.num_classes),
+        "video": float(video.max(axis=0).sum() / config.num_classes),
+        "both": float(both / config.num_classes),
+    }
+
+
+def build(root: Path) -> tuple[Manifest, ManifestReport]:
+    """The clips in a folder; rendered there first where it has none (with the default config unless begun with one)."""
+    if not (root / "manifest.csv").is_file():
+        render(read_config(root) or SyntheticConfig(), root)
+    listed = read_manifest(root / "manifest.csv")
+    manifest = Manifest("synthetic", listed.root, listed.table)
+    notes = []
+    config = read_config(root)
+    if config is not None:
+        best = best_accuracy(config)
+        notes.append(
+            "best reachable accuracy: "
+            + ", ".join(f"{name} {value:.3f}" for name, value in best.items())
+            + f" ({config.num_classes} classes, cue right with p_audio={config.p_audio}, p_video={config.p_video})"
+        )
+    return manifest, report_on(manifest, modalities=MODALITIES, notes=notes)
+
+
+def read_config(root: Path) -> SyntheticConfig | None:
+    """The config that a folder was rendered with, or None where it was not."""
+    path = root / "synthetic.json"
+    return SyntheticConfig(**json.loads(path.read_text())) if path.is_file() else None
+
+
+def render(config: SyntheticConfig, root: Path) -> Manifest:
+    """Write `clips/*.mp4`, `synthetic.json` and, last, `manifest.csv` into a folder.
+
+    The same config gives the same bytes (on the same version of FFmpeg); a folder that was rendered with it already
+    is left as it is, one that was interrupted is rendered again.
+
+    Raises:
+        ValueError: the folder holds clips of another config.
+    """
+    there = read_config(root)
+    if there is not None and there != config:
+        raise ValueError(f"root must be rendered with one config, got {str(root)!r} with another. Pass a new folder.")
+    if there is None and (root / "manifest.csv").is_file():
+        raise ValueError(f"root must be a new folder, got {str(root)!r} with a manifest. Pass another.")
+    if (root / "manifest.csv").is_file():
+        return read_manifest(root / "manifest.csv")
+    clips = draw_clips(config)
+    (root / "clips").mkdir(parents=True, exist_ok=True)
+    (root / "synthetic.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+    # FFmpeg works outside Python's lock, so threads are enough.
+    manifest = Manifest("synthetic", Path(os.path.abspath(root)), clips)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda row: _render_clip(config, manifest, row), range(len(manifest))))
+    write_manifest(manifest, root / "manifest.csv")
+    return manifest
+
+
+def draw_clips(config: SyntheticConfig) -> pd.DataFrame:
+    """The manifest's table: label, split, and the cue that each modality shows ("" = none).
+
+    Within each split classes are balanced, and how often each cue is right is as near to its probability as a whole
+    number allows: small splits then differ little from what `best_accuracy` says.
+    """
+    rng = np.random.default_rng([config.seed, 0])
+    rows: list[dict[str, str]] = []
+    for split, num_clips in config.split_sizes().items():
+        labels = rng.permutation(np.arange(num_clips) % config.num_classes)
+        cues = {modality: _draw_cues(rng, config, modality, labels) for modality in MODALITIES}
+        for row, label in enumerate(labels):
+            clip = f"{len(rows):05d}"
+            rows.append(
+                {"id": clip, "label": _class_name(label), "split": split, "group": "", "path": f"clips/{clip}.mp4"}
+                | {f"{modality}_cue": _class_name(cues[modality][row]) for modality in MODALITIES}
+            )
+    return pd.DataFrame(rows, dtype=str)
+
+
+def _class_name(cue: int) -> str:
+    """The name of a class; "" for -1, no cue."""
+    return f"class-{cue:02d}" if cue >= 0 else ""
+
+
+def _draw_cues(rng: np.random.Generator, config: SyntheticConfig, modality: str, labels: np.ndarray) -> np.ndarray:
+    """(clips,): the class that each clip's cue shows, -1 for none; drawn by stratified sampling."""
+    right = config.p_audio if modality == "audio" else config.p_video
+    none = (1 - right) * (1 - config.misleading)
+    num_clips = len(labels)
+    # One point in each of num_clips equal strata of [0, 1), in random order.
+    point = (rng.permutation(num_clips) + rng.random(num_clips)) / num_clips
+    other = (labels + rng.integers(1, config.num_classes, num_clips)) % config.num_classes
+    return np.where(point < right, labels, np.where(point < right + none, -1, other))
+
+
+def _render_clip(config: SyntheticConfig, manifest: Manifest, row: int) -> None:
+    """Render one clip; its own generator, so that the order of rendering does not matter."""
+    rng = np.random.default_rng([config.seed, 1, row])
+    audio, video = (
+        int(name.removeprefix("class-")) if (name := manifest.value(row, f"{modality}_cue")) else None
+        for modality in MODALITIES
+    )
+    num_frames = max(1, round(config.duration_seconds * config.frame_rate_hz))
+    num_samples = round(config.duration_seconds * config.sample_rate_hz)
+    write_clip(
+        manifest.root / manifest.value(row, "path"),
+        frames=render_frames(rng, video, config.num_classes, num_frames, config.size),
+        frame_rate_hz=config.frame_rate_hz,
+        waveform=render_waveform(rng, audio, config.num_classes, num_samples, config.sample_rate_hz),
+        sample_rate_hz=config.sample_rate_hz,
+    )
