@@ -142,9 +142,7 @@ class _Clip:
     @property
     def began_late(self) -> bool:
         """The decoder was sent to a place behind the start, though the file may have something before it."""
-        return self._seek and any(
-            taker is not None and taker.began_late for taker in (self._pictures, self._sound)
-        )
+        return self._seek and any(taker is not None and taker.began_late for taker in (self._pictures, self._sound))
 
     def read(self) -> None:
         """Look what is there, then decode it."""
@@ -164,9 +162,7 @@ class _Clip:
             if taker is not None and not taker.finish():
                 where = "" if (self._start, self._end) == (0, math.inf) else " in the clip's interval"
                 error = self._failures.get(modality)
-                self._failures[modality] = f"no {what} could be decoded{where}" + (
-                    f": {error}" if error else ""
-                )
+                self._failures[modality] = f"no {what} could be decoded{where}" + (f": {error}" if error else "")
             elif taker is not None:
                 self._failures.pop(modality, None)
         shown = self._timeline.end - self._timeline.begin if self._timeline is not None else 0.0
@@ -279,9 +275,7 @@ def _open(path: Path) -> Iterator[InputContainer]:
 
 def _video_stream(container: InputContainer) -> VideoStream | None:
     """The first stream of pictures that is not the cover of a record."""
-    return next(
-        (each for each in container.streams.video if not each.disposition & Disposition.attached_pic), None
-    )
+    return next((each for each in container.streams.video if not each.disposition & Disposition.attached_pic), None)
 
 
 def _audio_stream(container: InputContainer) -> AudioStream | None:
@@ -289,7 +283,7 @@ def _audio_stream(container: InputContainer) -> AudioStream | None:
 
 
 def _packets(container: InputContainer, streams: list[MediaStream]) -> Iterator[Packet]:
-    """Every packet; where the file breaks off, an empty one a stream: decoders then give what they hold back."""
+    """Every packet; where the file breaks off, an empty one a stream: decoders give what they hold back."""
     try:
         yield from container.demux(streams)
     except av.FFmpegError:

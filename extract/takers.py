@@ -106,7 +106,7 @@ class Pictures:
         self._seconds[at].append(self._shown_seconds)
 
     def _to_rgb(self, frame: VideoFrame) -> np.ndarray:
-        """(height, width, 3) uint8, upright; as large as the first, also where the stream changes its size."""
+        """(height, width, 3) uint8, upright; as large as the first, where the stream changes its size too."""
         if self._size is None:
             self._size = (frame.width, frame.height)
         width, height = self._size

@@ -1,0 +1,113 @@
+"""`logmel`: log-mel bands averaged over equal parts of a clip. No weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from amr.extract.encoders.base import EncoderInfo, Prepare, WeightFreeEncoder
+from amr.extract.encoders.spec import Spec
+
+if TYPE_CHECKING:
+    from torchaudio.transforms import MelSpectrogram
+
+WINDOW_SECONDS = 0.025
+HOP_SECONDS = 0.010
+FLOOR = 1e-6  # power below this is silence: about -60 dB of a full-scale tone
+
+
+@dataclass(frozen=True)
+class LogMelOptions:
+    """Options of `logmel`.
+
+    Args:
+        sample_rate: of the sound, in Hz.
+        bands: of the mel scale, from 0 Hz to half the sample rate.
+        steps: equal parts of the clip over which bands are averaged.
+        stat: the mean of each band in each part, or the mean and then the standard deviation.
+        keep: all parts as one vector, or a vector each.
+    """
+
+    sample_rate: int = 16000
+    bands: int = 40
+    steps: int = 10
+    stat: Literal["mean", "mean+std"] = "mean"
+    keep: Literal["flat", "steps"] = "flat"
+
+    def __post_init__(self) -> None:
+        for name, least in (("sample_rate", 1000), ("bands", 1), ("steps", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+
+
+class PrepareLogMel(Prepare):
+    """(samples,) to (steps * dim,) or (steps, dim)."""
+
+    def __init__(self, options: LogMelOptions) -> None:
+        self.options = options
+        self.sample_rate_hz = options.sample_rate
+        self.window_samples = round(WINDOW_SECONDS * options.sample_rate)
+
+    def __call__(self, media: np.ndarray) -> Tensor:
+        """Log-mel bands of one clip's sound; a clip shorter than a window is padded with silence."""
+        sound = torch.from_numpy(media)
+        sound = functional.pad(sound, (0, max(0, self.window_samples - len(sound))))
+        bands = (self._mel(sound) + FLOOR).log()  # (bands, time)
+        steps = functional.adaptive_avg_pool1d(bands, self.options.steps)  # (bands, steps)
+        if self.options.stat == "mean+std":
+            squares = functional.adaptive_avg_pool1d(bands.square(), self.options.steps)
+            steps = torch.cat([steps, (squares - steps.square()).clamp(min=0).sqrt()])
+        steps = steps.T.contiguous()  # (steps, dim)
+        return steps if self.options.keep == "steps" else steps.flatten()
+
+    @cached_property
+    def _mel(self) -> MelSpectrogram:
+        from torchaudio.transforms import MelSpectrogram
+
+        return MelSpectrogram(
+            self.options.sample_rate,
+            n_fft=self.window_samples,
+            hop_length=round(HOP_SECONDS * self.options.sample_rate),
+            n_mels=self.options.bands,
+        )
+
+
+class LogMel(WeightFreeEncoder):
+    """The `logmel` encoder."""
+
+    modality = "audio"
+
+    def __init__(self, spec: Spec) -> None:
+        options = spec.read(LogMelOptions)
+        dim = options.bands * (2 if options.stat == "mean+std" else 1)
+        flat = options.keep == "flat"
+        self.spec = spec.canonical(options)
+        self.embed_dim = dim * options.steps if flat else dim
+        self.max_steps = None if flat else options.steps
+        self.preprocessing = {
+            **asdict(options),
+            "window_seconds": WINDOW_SECONDS,
+            "hop_seconds": HOP_SECONDS,
+            "floor": FLOOR,
+        }
+        self.prepare = PrepareLogMel(options)
+
+
+def build(spec: Spec, name: str) -> LogMel:
+    """The encoder of that spec."""
+    if spec.model is not None:
+        raise ValueError(f"logmel must be given without a model, got {str(spec)!r}. Type logmel,bands=64.")
+    return LogMel(spec)
+
+
+def list_models() -> Iterable[EncoderInfo]:
+    """The one there is."""
+    encoder = LogMel(Spec("logmel"))
+    yield EncoderInfo("logmel", encoder.modality, encoder.embed_dim, "log-mel bands over time; no weights")

@@ -1,0 +1,96 @@
+"""An encoder in one line of text, `family[:model][,option=value]...`, and its options with their types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from amr.data_manifests.registry import unknown
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to encode with.
+
+    Args:
+        family: the kind of encoder, such as "timm".
+        model: which of the family, where it has several.
+        options: everything else, as written.
+
+    >>> spec = Spec.parse("timm:resnet18,frames=4")
+    >>> spec.family, spec.model, spec.options
+    ('timm', 'resnet18', {'frames': '4'})
+    >>> str(spec)
+    'timm:resnet18,frames=4'
+    """
+
+    family: str
+    model: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Read a spec from text.
+
+        Raises:
+            ValueError: it is not of the form `family[:model][,option=value]...`.
+        """
+        head, *rest = text.split(",")
+        family, colon, model = (part.strip() for part in head.partition(":"))
+        if not family or (colon and not model):
+            raise ValueError(f"encoder must be family[:model][,option=value]..., got {text!r}. See amr encoders.")
+        options: dict[str, str] = {}
+        for each in rest:
+            name, equals, value = (part.strip() for part in each.partition("="))
+            if not name or not equals or not value:
+                raise ValueError(f"encoder option must be option=value, got {each!r} in {text!r}.")
+            if name in options:
+                raise ValueError(f"encoder option {name} must be given once, got it twice in {text!r}.")
+            options[name] = value
+        return cls(family, model or None, options)
+
+    def __str__(self) -> str:
+        head = self.family if self.model is None else f"{self.family}:{self.model}"
+        return ",".join([head, *(f"{name}={value}" for name, value in self.options.items())])
+
+    def read(self, kind: type[Options]) -> Options:
+        """The options as a dataclass of that kind; its fields are their names, types and defaults.
+
+        Raises:
+            ValueError: an option that the kind does not have, or a value that is not of its type.
+        """
+        types = get_type_hints(kind)
+        for name in self.options:
+            if name not in types:
+                raise unknown(f"{self.family} option", name, types)
+        return kind(**{name: _value(name, text, types[name]) for name, text in self.options.items()})
+
+    def canonical(self, options: Any) -> str:
+        """The shortest spec of the same meaning: options in one order, those at their defaults left out."""
+        told = {
+            each.name: value
+            for each in fields(options)
+            if (value := getattr(options, each.name)) != each.default and value is not None
+        }
+        return str(Spec(self.family, self.model, {name: _text(value) for name, value in told.items()}))
+
+
+def _value(name: str, text: str, kind: Any) -> Any:
+    """`text` as a value of a field's type: int, float, str, a Literal of strings, or one of these or None."""
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise unknown(name, text, get_args(kind))
+        return text
+    (plain,) = [each for each in get_args(kind) or (kind,) if each is not NoneType]
+    try:
+        return plain(text)
+    except ValueError:
+        what = "a whole number" if plain is int else "a number"
+        raise ValueError(f"{name} must be {what}, got {text!r}.") from None
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
