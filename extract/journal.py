@@ -33,8 +33,8 @@ class Failure:
 class Journal:
     """An append-only file of failures; only those of clips that are done count.
 
-    A line is on disk before its batch is marked done, so a line without the mark belongs to a batch that a kill
-    cut short and that is extracted again, and a torn last line is such a line too.
+    A line is on disk before its batch is marked done: a line without the mark belongs to a batch that a kill
+    cut short and that is extracted again, and a torn last line is one of those.
     """
 
     def __init__(self, cache: Path) -> None:

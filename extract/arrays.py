@@ -1,0 +1,238 @@
+"""Arrays from the files that people keep embeddings and labels in, as `FILE[:KEY[+KEY...]][:N]`."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from amr.data_manifests.registry import unknown
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which rows of which arrays of a file.
+
+    Attributes:
+        path: of the file.
+        keys: arrays, variables or columns, one below the other; empty for the only one.
+        num_rows: take the first so many, None for all.
+    """
+
+    path: Path
+    keys: tuple[str, ...] = ()
+    num_rows: int | None = None
+
+
+def parse_source(text: str, option: str) -> Source:
+    """Read `FILE[:KEY[+KEY...]][:N]`; a colon belongs to the file's name if such a file is there.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    if Path(text).is_file():
+        return Source(Path(text))
+    for parts in (1, 2):
+        file, *rest = text.rsplit(":", parts)
+        if len(rest) == parts and Path(file).is_file():
+            num_rows = int(rest[-1]) if re.fullmatch(r"[0-9]+", rest[-1]) else None
+            if parts == 2 and num_rows is None:
+                break
+            if parts == 1 and num_rows is None:
+                return Source(Path(file), tuple(rest[0].split("+")))
+            return Source(Path(file), tuple(rest[0].split("+")) if parts == 2 else (), num_rows)
+    raise FileNotFoundError(
+        f"{option} must name a file that is there, got {text!r}. Pass FILE, FILE:KEY or FILE:N (its first N rows)."
+    )
+
+
+def read_array(source: Source) -> np.ndarray:
+    """The rows of a source, numeric or text as the file has them; text files give text.
+
+    Raises:
+        ValueError: the file is of no known kind or damaged, or has no such key.
+    """
+    suffix = source.path.suffix.lower()
+    if suffix not in _READERS:
+        raise ValueError(
+            f"file must be one of {', '.join(_READERS)}, got {str(source.path)!r}. Save it as .npy or .csv."
+        )
+    try:
+        array = _READERS[suffix](source)
+    except (OSError, EOFError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{source.path.name} must be a readable {suffix} file, got {type(error).__name__}: {error}. Save it again."
+        ) from error
+    if array.ndim == 0:
+        raise ValueError(f"{source.path.name} must hold one row a clip, got a single value. Name another key.")
+    if source.num_rows is not None and source.num_rows > len(array):
+        raise ValueError(
+            f"{source.path.name}:{source.num_rows} must have that many rows, got {len(array)}. "
+            f"Pass {source.path.name} for all of them."
+        )
+    return array[: source.num_rows]
+
+
+def _choose(source: Source, arrays: Mapping[str, Any], read: Callable[[Any], np.ndarray]) -> np.ndarray:
+    """The keys' arrays one below the other, or the only array where no key was named."""
+    keys = source.keys
+    if not keys and source.num_rows is not None and str(source.num_rows) in arrays:
+        raise ValueError(
+            f"{source.path.name}:{source.num_rows} must mean one thing, got a key and a number of rows. "
+            f"Pass {source.path.name}:{source.num_rows}:N with N rows of that key."
+        )
+    if not keys:
+        if len(arrays) != 1:
+            raise ValueError(
+                f"{source.path.name} must be given with a key, since it holds {', '.join(arrays) or 'nothing'}. "
+                f"Pass {source.path.name}:{next(iter(arrays), 'KEY')}."
+            )
+        keys = tuple(arrays)
+    parts = []
+    for key in keys:
+        if key not in arrays:
+            raise unknown(f"key of {source.path.name}", key, arrays)
+        parts.append(read(arrays[key]))
+    if len({part.shape[1:] for part in parts}) > 1:
+        shapes = " and ".join(str(part.shape) for part in parts)
+        raise ValueError(
+            f"{'+'.join(keys)} of {source.path.name} must have rows of one shape, got {shapes}. Name keys of one view."
+        )
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _read_npy(source: Source) -> np.ndarray:
+    if source.keys:
+        raise ValueError(
+            f"{source.path.name} must be given without a key, got {'+'.join(source.keys)!r}. Pass {source.path.name}."
+        )
+    return np.asarray(_load_numpy(source.path))
+
+
+def _read_npz(source: Source) -> np.ndarray:
+    with _load_numpy(source.path) as arrays:
+        return _choose(source, arrays, np.asarray)
+
+
+def _load_numpy(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise OSError(f"no plain array in it: {error}") from error
+
+
+def _read_mat(source: Source) -> np.ndarray:
+    from scipy.io import loadmat, whosmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        names = [name for name, _, _ in whosmat(source.path)]
+    except NotImplementedError:  # version 7.3 is HDF5, which keeps MATLAB's axes in reverse
+        with h5py.File(source.path, "r") as file:
+            variables = {name: file[name] for name in file if isinstance(file[name], h5py.Dataset)}
+            return _choose(source, variables, lambda variable: np.asarray(variable[()]).T)
+    except (MatReadError, TypeError, ValueError) as error:
+        raise OSError(str(error)) from error
+    wanted = [key for key in source.keys if key in names] or names
+    contents = loadmat(source.path, variable_names=wanted)
+    return _choose(source, {name: contents.get(name) for name in names}, _unwrap_cells)
+
+
+def _unwrap_cells(array: np.ndarray) -> np.ndarray:
+    """A MATLAB cell array of text as text."""
+    if array.dtype != object:
+        return array
+    return np.array([np.asarray(cell).ravel()[0] if np.size(cell) else "" for cell in array.ravel()])
+
+
+def _read_csv(source: Source) -> np.ndarray:
+    with source.path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
+        raise OSError("rows of different lengths" if rows else "no rows")
+    if source.keys or _is_header(rows[0]):
+        header, *rows = rows
+        if "" in header and not source.keys:
+            raise OSError("a column without a name, such as the index that pandas writes (index=False leaves it out)")
+        table = {name: np.array([row[i] for row in rows], dtype=object) for i, name in enumerate(header)}
+        if source.keys:
+            return _choose(source, table, np.asarray)
+    return np.array(rows, dtype=object).reshape(len(rows), -1)
+
+
+def _read_parquet(source: Source) -> np.ndarray:
+    try:
+        table = pd.read_parquet(source.path)
+    except ValueError as error:  # pyarrow's errors are among them
+        raise OSError(str(error)) from error
+    columns = {str(name): table[name] for name in table}
+    if source.keys or len(columns) == 1:
+        return _choose(source, columns, _unwrap_lists)
+    return table.to_numpy()
+
+
+def _unwrap_lists(column: pd.Series) -> np.ndarray:
+    """A column of values, or of one vector a row."""
+    values = column.to_numpy()
+    if values.dtype == object and len(values) and isinstance(values[0], np.ndarray | list):
+        return np.stack([np.asarray(value) for value in values])
+    return values
+
+
+def _read_pt(source: Source) -> np.ndarray:
+    import torch
+
+    try:
+        content = torch.load(source.path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise OSError("more than tensors in it, or no file of torch.save") from error
+    tensors = content if isinstance(content, Mapping) else {"tensor": content}
+    return _choose(source, {str(key): value for key, value in tensors.items()}, _from_tensor)
+
+
+def _from_tensor(tensor: Any) -> np.ndarray:
+    import torch
+
+    if not isinstance(tensor, torch.Tensor):
+        return np.asarray(tensor)
+    tensor = tensor.detach()
+    return np.asarray(tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
+
+
+def _read_txt(source: Source) -> np.ndarray:
+    lines = source.path.read_text(encoding="utf-8-sig").splitlines()
+    return np.array(lines, dtype=object)
+
+
+def _is_header(row: list[str]) -> bool:
+    """A first row is one unless it is all numbers; 0, 1, 2, ... are the names that pandas gives to columns."""
+    numbered = [str(i) for i in range(len(row))]
+    return (len(row) > 1 and row == numbered) or not all(_is_number(value) for value in row)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_READERS: dict[str, Callable[[Source], np.ndarray]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".mat": _read_mat,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".pt": _read_pt,
+    ".txt": _read_txt,
+}
