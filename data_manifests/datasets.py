@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amr.data_manifests import synthetic
+from amr.data_manifests import crema_d, synthetic, vggsound
 from amr.data_manifests.manifest import Manifest
 from amr.data_manifests.registry import Registry
 from amr.data_manifests.report import ManifestReport
@@ -63,6 +63,42 @@ def _add(dataset: Dataset) -> None:
     datasets.register(dataset.name)(dataset)
 
 
+_add(
+    Dataset(
+        name="crema-d",
+        summary="7,442 clips of 91 actors, six emotions, with people's votes on voice, face and both",
+        licence="ODbL 1.0 / DbCL 1.0",
+        homepage=crema_d.HOMEPAGE,
+        modalities=("audio", "video"),
+        build=crema_d.build,
+        presets={
+            "weightless": WEIGHTLESS,
+            # speech, and faces
+            "pretrained": {
+                "audio": "torchaudio:WAVLM_BASE_PLUS",
+                "video": "timm:vit_small_patch14_dinov2.lvd142m",
+            },
+        },
+    )
+)
+_add(
+    Dataset(
+        name="vggsound",
+        summary="YouTube clips of 10 s, 309 classes of sound sources in the picture; test list with VGGSounder's tags",
+        licence="lists CC BY 4.0 and Apache-2.0; media belong to their uploaders",
+        homepage=vggsound.HOMEPAGE,
+        modalities=("audio", "video"),
+        build=vggsound.build,
+        presets={
+            "weightless": WEIGHTLESS,
+            # any sound as a picture, not speech alone; and things with a name
+            "pretrained": {
+                "audio": "timm:convnext_tiny.in12k_ft_in1k,modality=audio",
+                "video": "timm:vit_base_patch16_clip_224.openai",
+            },
+        },
+    )
+)
 _add(
     Dataset(
         name="synthetic",

@@ -69,9 +69,18 @@ class Manifest:
             row: the clip's row, from 0.
             modality: `<modality>_path` is read where there is such a column, else `path`.
         """
-        column = f"{modality}_path" if f"{modality}_path" in self.table.columns else "path"
-        value = self.value(row, column)
+        value = self.value(row, self._path_column(modality))
         return self.root / value if value else None
+
+    def paths(self, modality: str) -> list[Path | None]:
+        """`path` of every clip."""
+        column = self._path_column(modality)
+        values = self.table[column] if column in self.table.columns else [""] * len(self)
+        return [self.root / str(value) if value else None for value in values]
+
+    def _path_column(self, modality: str) -> str:
+        own = f"{modality}_path"
+        return own if own in self.table.columns else "path"
 
     def interval(self, row: int) -> tuple[float | None, float | None]:
         """Where a clip starts and ends in its file, in seconds; None for the file's own start or end."""

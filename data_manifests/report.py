@@ -67,10 +67,14 @@ class ManifestReport:
     def to_text(self) -> str:
         """The report for people: a few lines and two small tables."""
         lines = [f"{self.dataset}: {self.clips} clips listed, media in {self.root}"]
+        nowhere = set.intersection(*(set(ids) for ids in self.missing.values()))
         for modality, num_found in self.found.items():
-            lines.append(f"  {modality}: {num_found} found, {len(self.missing[modality])} missing")
-        if self.flagged:
-            lines.append(f"  flagged: {len(self.flagged)}")
+            lacking = [clip for clip in self.missing[modality] if clip not in nowhere]
+            lines.append(
+                f"  {modality}: {num_found} found, {len(self.missing[modality])} missing"
+                + (f"; found without it: {named(lacking)}" if lacking else "")
+            )
+        lines += [f"  flagged {clip}: {flag}" for clip, flag in self.flagged.items()]
         rows = [
             (f"{column}={split or '(none)'}", counts)
             for column, splits in self.splits.items()
@@ -101,7 +105,7 @@ def report_on(
     exists: dict[Path | None, bool] = {None: False}
     present: dict[str, np.ndarray] = {}
     for modality in modalities:
-        paths = [manifest.path(row, modality) for row in range(len(manifest))]
+        paths = manifest.paths(modality)
         for path in paths:
             if path is not None and path not in exists:
                 exists[path] = path.is_file()

@@ -1,0 +1,90 @@
+"""What media files a folder holds, by the stem of their names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from amr.data_manifests.report import named
+
+# In the order of preference. A wav is what its makers processed; an flv is an original with sound; a lossy audio file
+# is surer to hold the sound than a video file that someone re-encoded.
+LOSSLESS = (".wav", ".flac")
+LOSSY = (".mp3", ".m4a", ".aac", ".ogg", ".opus")
+VIDEO = (".flv", ".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg")
+AUDIO_ORDER = (*LOSSLESS, ".flv", *LOSSY, *VIDEO[1:])
+
+_POINTER_START = b"version https://git-lfs"
+_POINTER_MAX_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class MediaIndex:
+    """The media files below a root.
+
+    Args:
+        files: stem -> paths relative to the root, posix, sorted.
+        pointers: paths of git-lfs pointer files: text that stands for media not fetched yet.
+    """
+
+    files: dict[str, list[str]]
+    pointers: list[str]
+
+    def notes(self) -> list[str]:
+        """What people should know of the pointers."""
+        if not self.pointers:
+            return []
+        return [
+            f"{len(self.pointers)} files are git-lfs pointers, not media, and count as absent "
+            f"({named(self.pointers)}). Fetch them with: git lfs pull"
+        ]
+
+
+def index_media(root: Path, homepage: str) -> MediaIndex:
+    """Look through a folder and all below it, hidden files left out, links to folders followed.
+
+    Args:
+        root: the folder.
+        homepage: where its media come from, for the error.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"root must be the folder of the media, got {str(root)!r}. Get them from {homepage}, or pass --root."
+        )
+    paths: list[str] = []
+    pointers: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:  # a link back to where we were
+            subfolders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in names:
+            path = Path(folder, name)
+            if name.startswith(".") or path.suffix.lower() not in AUDIO_ORDER or not path.is_file():
+                continue
+            (pointers if _is_pointer(path) else paths).append(path.relative_to(root).as_posix())
+    files: dict[str, list[str]] = {}
+    for relative in sorted(paths):
+        files.setdefault(Path(relative).stem, []).append(relative)
+    return MediaIndex(files, sorted(pointers))
+
+
+def choose(paths: Collection[str], order: tuple[str, ...]) -> str:
+    """The path whose extension comes first in an order, "" where none is in it; the first of several alike."""
+    suitable = [path for path in paths if Path(path).suffix.lower() in order]
+    return min(suitable, key=lambda path: order.index(Path(path).suffix.lower()), default="")
+
+
+def _is_pointer(path: Path) -> bool:
+    if path.stat().st_size > _POINTER_MAX_BYTES:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_POINTER_START)) == _POINTER_START

@@ -1,0 +1,174 @@
+"""VGGSound: YouTube clips of 10 s in 309 classes whose sound source is in the picture (Chen et al. 2020).
+
+The test list ships as `vggsound_test.csv`, with the re-annotation of VGGSounder, and the classes as
+`vggsound_classes.csv`; `SOURCES.md` says where they come from. The train list is the user's own: the official
+`vggsound.csv`, put into the root.
+"""
+
+from __future__ import annotations
+
+import csv as csv_format
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from amr.data_manifests.manifest import SPLITS, Manifest
+from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, MediaIndex, choose, index_media
+from amr.data_manifests.report import ManifestReport, named, report_on
+
+HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound"
+TEST_LIST = Path(__file__).with_name("vggsound_test.csv")
+CLASS_LIST = Path(__file__).with_name("vggsound_classes.csv")
+
+# A video id is 11 characters, among them _ and -; so nothing may be split at an underscore.
+_VIDEO = re.compile(r"[A-Za-z0-9_-]{11}")
+_STEM = re.compile(rf"(?P<video>{_VIDEO.pattern})(?:_(?P<start>\d+(?:\.\d+)?)(?:_(?P<end>\d+(?:\.\d+)?))?)?")
+
+
+def read_test_list() -> pd.DataFrame:
+    """The shipped test list: (15446, columns), every value str."""
+    return pd.read_csv(TEST_LIST, dtype=str, keep_default_na=False)
+
+
+def read_classes() -> pd.DataFrame:
+    """The 309 classes with their group and the number of clips they had: (309, 3), every value str."""
+    return pd.read_csv(CLASS_LIST, dtype=str, keep_default_na=False)
+
+
+def build(root: Path) -> tuple[Manifest, ManifestReport]:
+    """The test clips, and those of a `vggsound.csv` in the root or a folder of it, with the files that are there.
+
+    A file of a clip is named `<video>_<start, 6 digits>`, as in the official list, or `<video>_<start>`,
+    `<video>_<start>_<end>` (seconds or milliseconds), or `<video>` where only one clip of that video is listed; in
+    any sub-folder. Column `group` is the video: clips of one video stay on one side of a split that is carved.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: a row of vggsound.csv is not right; the message names its line.
+    """
+    index = index_media(root, HOMEPAGE)
+    clips = read_test_list()
+    classes = list(read_classes()["class"])
+    user_list = next(iter(sorted([*root.glob("vggsound.csv"), *root.glob("*/vggsound.csv")])), None)
+    notes = index.notes()
+    if user_list is None:
+        notes.append(
+            "train clips are not listed: put the official vggsound.csv "
+            "(https://github.com/hche11/VGGSound/tree/master/data) into the root."
+        )
+    else:
+        clips, more = add_user_list(clips, read_user_list(user_list), classes)
+        notes += more
+    clips.insert(3, "group", clips["id"].str[:11])
+    clips["audio_path"], clips["video_path"], more = match_files(index, list(clips["id"]))
+    manifest = Manifest("vggsound", Path(os.path.abspath(root)), clips)
+    report = report_on(manifest, modalities=("audio", "video"), classes=classes, notes=[*notes, *more])
+    return manifest, _with_coverage(report)
+
+
+def read_user_list(csv: Path) -> pd.DataFrame:
+    """The rows of a `vggsound.csv` (video, start in seconds, label, split; no header): (rows, 3) id, label, split.
+
+    Raises:
+        ValueError: a row does not have a video, a start, a label and a split.
+    """
+    rows: list[tuple[str, str, str]] = []
+    with csv.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv_format.reader(file)
+        for values in reader:
+            if not values or (reader.line_num == 1 and values[1:2] and not values[1].strip().isdigit()):
+                continue  # a blank line, or a header that someone added
+            place = f"line {reader.line_num} of {csv.name}"
+            video, start, label, split = (value.strip() for value in values) if len(values) == 4 else ("",) * 4
+            if not _VIDEO.fullmatch(video) or not start.isdigit() or not label:
+                raise ValueError(f"{place} must be video,start,label,split, got {values}. Take the official list.")
+            if split not in SPLITS:
+                raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r} on {place}. Correct it.")
+            rows.append((f"{video}_{int(start):06d}", label, split))
+    return pd.DataFrame(rows, columns=["id", "label", "split"], dtype=str)
+
+
+def add_user_list(clips: pd.DataFrame, rows: pd.DataFrame, classes: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The test list with a user's train (and val) clips after it, and notes on the rows that are left out.
+
+    The test part is always the shipped one, so that results compare: a user's test rows only get checked. The
+    official vggsound.csv has 50 test and 241 train rows more than the official lists of either part.
+    """
+    notes = []
+
+    def leave_out(rows: pd.DataFrame, wrong: pd.Series, why: str) -> pd.DataFrame:
+        if wrong.any():
+            notes.append(f"{int(wrong.sum())} rows of vggsound.csv {why}: {named(list(rows['id'][wrong]))}.")
+        return rows[~wrong]
+
+    unknown = sorted(set(rows["label"]) - set(classes))
+    rows = leave_out(
+        rows, rows["label"].isin(unknown), f"have none of the 309 classes ({named(unknown)}) and are left out"
+    )
+    rows = leave_out(rows, rows["id"].duplicated(), "repeat a clip and are left out")
+    official = clips.set_index("id")["label"]
+    expected = rows["id"].map(official)
+    is_official = expected.notna()
+    differs = is_official & ((rows["split"] != "test") | (rows["label"] != expected))
+    rows = leave_out(rows, differs, "contradict the official test list, which is kept")
+    is_stranger = ~rows["id"].isin(official.index) & (rows["split"] == "test")
+    rows = leave_out(rows, is_stranger, "say test and are not in the official test list; they are left out")
+    return pd.concat([clips, rows[rows["split"] != "test"]], ignore_index=True).fillna(""), notes
+
+
+def match_files(index: MediaIndex, ids: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Audio path and video path of each clip ("" = none), and notes on files that are nobody's."""
+    starts: dict[str, dict[int, str]] = {}
+    for clip in ids:
+        starts.setdefault(clip[:11], {})[int(clip[12:])] = clip
+    # clip -> its files, by how sure their names are: the official name, one with a start, the video's id alone.
+    files: dict[str, tuple[list[str], list[str], list[str]]] = {clip: ([], [], []) for clip in ids}
+    strangers: list[str] = []
+    ambiguous: list[str] = []
+    for stem, paths in index.files.items():
+        match = _STEM.fullmatch(stem)
+        listed = starts.get(match["video"], {}) if match else {}
+        if match is None or (owner := _clip_of(match, listed)) is None:
+            (ambiguous if match and listed and not match["start"] else strangers).extend(paths)
+        else:
+            files[owner][0 if stem == owner else 1 if match["start"] else 2].extend(paths)
+    chosen = [
+        [next(filter(None, (choose(paths, order) for paths in files[clip])), "") for clip in ids]
+        for order in (AUDIO_ORDER, VIDEO)
+    ]
+    notes = []
+    if strangers:
+        notes.append(f"{len(strangers)} files are of clips that no list knows and are left out: {named(strangers)}.")
+    if ambiguous:
+        notes.append(
+            f"{len(ambiguous)} files are of videos with several clips and are left out: {named(ambiguous)}. "
+            "Name them <video>_<start>."
+        )
+    num_bare = sum(path != "" and len(Path(path).stem) == 11 for path in chosen[1])
+    if num_bare:
+        notes.append(f"{num_bare} files are named by their video alone and taken for the clip, not the whole video.")
+    return chosen[0], chosen[1], notes
+
+
+def _clip_of(match: re.Match[str], listed: dict[int, str]) -> str | None:
+    """The clip that a file's name means, among the listed clips of its video (start in seconds -> clip)."""
+    if match["start"] is None:
+        return next(iter(listed.values())) if len(listed) == 1 else None
+    start = float(match["start"])
+    # Ten seconds apart, or ten thousand milliseconds.
+    is_milliseconds = match["end"] is not None and float(match["end"]) - start >= 1000
+    candidates = [start / 1000] if is_milliseconds else [start, start / 1000]
+    return next((listed[int(value)] for value in candidates if value == int(value) and int(value) in listed), None)
+
+
+def _with_coverage(report: ManifestReport) -> ManifestReport:
+    """The report with a sentence on how much of each split is there."""
+    parts = [
+        f"{split}: {counts.found} of {counts.clips} clips found ({counts.found / counts.clips:.1%})"
+        for split, counts in report.splits["split"].items()
+    ]
+    sentence = f"{'; '.join(parts)}. About a fifth of the videos are gone from YouTube for everyone."
+    return replace(report, notes=(*report.notes, sentence))
