@@ -1,0 +1,293 @@
+"""A manifest times encoders to a cache: workers decode, the device encodes, a thread writes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from amr.data_manifests.datasets import build_manifest, datasets
+from amr.data_manifests.manifest import Manifest, read_manifest
+from amr.data_manifests.workspace import caches_dir
+from amr.extract.background import BackgroundWriter
+from amr.extract.cache import FAILURE_COLUMNS, Cache
+from amr.extract.config import ExtractConfig, available_cores
+from amr.extract.encoders import Encoder, build_encoder
+from amr.extract.encoding import describe, encode
+from amr.extract.loading import Clip, ClipLoader, Loaded, ManifestClips, Task
+from amr.extract.progress import Progress
+from amr.extract.writer import CacheWriter, ClipTable, open_writer
+from amr.fusion.device import choose_device
+
+
+@dataclass(frozen=True)
+class ExtractResult:
+    """What an extraction did.
+
+    Attributes:
+        cache: the file.
+        clips: in the manifest.
+        embedded: embedding name -> clips that have it, those of earlier runs included.
+        absent: modality -> ids of the clips that lack it.
+        failures: {"id", "modality", "reason"} of each modality that is there and could not be embedded.
+        extracted: clips looked at by this run.
+        seconds: from the first clip to the complete cache; loading of models not included.
+    """
+
+    cache: Path
+    clips: int
+    embedded: dict[str, int]
+    absent: dict[str, list[str]]
+    failures: list[dict[str, str]]
+    extracted: int
+    seconds: float
+
+    @property
+    def failed(self) -> int:
+        """(clip, modality) pairs with a failure."""
+        return len({(failure["id"], failure["modality"]) for failure in self.failures})
+
+    @property
+    def ok(self) -> bool:
+        """Every clip is accounted for; whether any was embedded."""
+        return any(self.embedded.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON document of `amr extract`."""
+        return {
+            "cache": str(self.cache),
+            "clips": self.clips,
+            "embedded": self.embedded,
+            "failed": self.failed,
+            "seconds": round(self.seconds, 3),
+            "clips_per_second": round(self.extracted / self.seconds, 3) if self.extracted else 0.0,
+            "extracted": self.extracted,
+            "absent": self.absent,
+            "failures": self.failures,
+        }
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips `start` to `stop`, to be embedded as `names`.
+
+    Batches are cut by row, whatever was done before, so that a resumed run encodes the same ones.
+    """
+
+    start: int
+    stop: int
+    names: tuple[str, ...]
+
+
+def extract(config: ExtractConfig, progress: Progress | None = None) -> ExtractResult:
+    """Embed every clip of a manifest with every encoder, into a cache.
+
+    What the cache holds already is not done again; see `ExtractConfig`.
+
+    Args:
+        config: what to extract.
+        progress: hears how far it is.
+
+    Raises:
+        ValueError: the request is wrong, or the cache was made from other clips or encoders.
+        FileNotFoundError: media, a manifest or weights are not there.
+        RuntimeError: the extraction broke off; what was done is kept, the same command goes on.
+    """
+    progress = progress or Progress()
+    manifest = load_manifest(config)
+    specs = config.encoders or preset_encoders(manifest, config, progress)
+    device = choose_device(config.device)
+    encoders = {name: build_encoder(spec, name).to(device) for name, spec in specs.items()}
+    infos = [describe(name, encoder, config.dtype) for name, encoder in encoders.items()]
+    out = Path(config.out) if config.out else caches_dir() / f"{manifest.dataset}.h5"
+    clips = ClipTable(manifest.dataset, str(manifest.root), manifest.sha256(), manifest.table)
+    with open_writer(out, clips, infos, resume=config.resume, overwrite=config.overwrite) as writer:
+        began = time.perf_counter()
+        extracted = _fill(writer, manifest, encoders, device, config, progress)
+        writer.finalise()
+        seconds = time.perf_counter() - began
+    return _result(out, list(specs), extracted, seconds)
+
+
+def load_manifest(config: ExtractConfig) -> Manifest:
+    """The clips that are meant."""
+    root = Path(config.root) if config.root else None
+    if config.dataset is not None:
+        manifest, _ = build_manifest(config.dataset, root)
+        return manifest
+    return read_manifest(
+        Path(str(config.manifest)),
+        root=root,
+        label_column=config.label_column,
+        allow_unlabelled=config.allow_unlabelled,
+    )
+
+
+def preset_encoders(manifest: Manifest, config: ExtractConfig, progress: Progress) -> dict[str, str]:
+    """The encoders of the preset, for the modalities that the manifest has files for."""
+    # A user's own clips are anything, as VGGSound's are.
+    presets = datasets[config.dataset or "vggsound"].presets
+    has = {m: f"{m}_path" in manifest.table or "path" in manifest.table for m in ("audio", "video")}
+    chosen = {
+        preset: {name: spec for name, spec in encoders.items() if has.get(name, True)}
+        for preset, encoders in presets.items()
+    }
+    if config.preset is None:
+        used, better = (
+            ", ".join(f"{name}={spec}" for name, spec in chosen[preset].items())
+            for preset in ("weightless", "pretrained")
+        )
+        progress.note(f"using --preset weightless ({used}); --preset pretrained is better ({better})")
+    return chosen[config.preset or "weightless"]
+
+
+def embed_clips(
+    paths: Sequence[Path],
+    encoders: Mapping[str, str],
+    *,
+    device: str = "auto",
+    batch_size: int = 32,
+    workers: int | None = None,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Embed files in memory, as `extract` would.
+
+    Args:
+        paths: a clip each.
+        encoders: embedding name -> spec.
+        device: "auto", "cpu" or "cuda".
+        batch_size: clips encoded at once.
+        workers: processes that decode; by default one a core and no more than clips.
+
+    Returns:
+        embedding name -> ((clips, embed_dim) or (clips, steps, embed_dim) float32, (clips,) bool: which have it).
+
+    Raises:
+        FileNotFoundError: a file is not there.
+    """
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise FileNotFoundError(f"clip must be a file that is there, got {missing[0]!r}. Check the path.")
+    chosen = choose_device(device)
+    built = {name: build_encoder(spec, name).to(chosen) for name, spec in encoders.items()}
+    infos = {name: describe(name, encoder, "float32") for name, encoder in built.items()}
+    modalities = {encoder.modality for encoder in built.values()}
+    clips = [Clip(dict.fromkeys(modalities, path)) for path in paths]
+    num_workers = available_cores() if workers is None else workers
+    loader = ClipLoader(
+        clips,
+        built,
+        num_workers=min(num_workers, len(clips)),
+        batch_size=batch_size,
+        pin_memory=chosen.type == "cuda",
+    )
+    rows = {
+        name: (np.zeros((len(clips), *info.row_shape), np.float32), np.zeros(len(clips), bool))
+        for name, info in infos.items()
+    }
+
+    def keep(batch: Batch, loaded: list[Loaded]) -> None:
+        ids = [str(path) for path in paths[batch.start : batch.stop]]
+        for name in batch.names:
+            embedded = encode(built[name], infos[name], loaded, batch.start, ids)
+            rows[name][0][batch.start : batch.stop] = embedded.values
+            rows[name][1][batch.start : batch.stop] = embedded.present
+
+    _run(loader, _batches({name: np.zeros(len(clips), bool) for name in built}, batch_size), keep)
+    return rows
+
+
+def _fill(
+    writer: CacheWriter,
+    manifest: Manifest,
+    encoders: Mapping[str, Encoder],
+    device: torch.device,
+    config: ExtractConfig,
+    progress: Progress,
+) -> int:
+    """Extract what is not done; how many clips that were."""
+    batches = _batches({name: writer.done(name) for name in encoders}, config.batch_size)
+    num_clips = sum(batch.stop - batch.start for batch in batches)
+    modalities = tuple(dict.fromkeys(encoder.modality for encoder in encoders.values()))
+    loader = ClipLoader(
+        ManifestClips(manifest, modalities),
+        encoders,
+        num_workers=config.num_workers,
+        batch_size=config.batch_size,
+        pin_memory=device.type == "cuda",
+    )
+    ids = manifest.ids
+    progress.start(len(ids), len(ids) - num_clips)
+    try:
+        with BackgroundWriter(writer) as background:
+
+            def store(batch: Batch, loaded: list[Loaded]) -> None:
+                failed = set()
+                for name in batch.names:
+                    of_batch = ids[batch.start : batch.stop]
+                    embedded = encode(encoders[name], writer.infos[name], loaded, batch.start, of_batch)
+                    background.put(name, batch.start, embedded)
+                    failed |= {(failure.id, failure.modality) for failure in embedded.failures}
+                progress.advance(batch.stop - batch.start, len(failed))
+
+            _run(loader, batches, store)
+    finally:
+        progress.stop()
+    return num_clips
+
+
+def _batches(done: Mapping[str, np.ndarray], batch_size: int) -> list[Batch]:
+    """Every batch that has a clip not done, with the embeddings for which that is so."""
+    num_clips = len(next(iter(done.values())))
+    batches = []
+    for start in range(0, num_clips, batch_size):
+        rows = slice(start, min(start + batch_size, num_clips))
+        names = tuple(name for name, flags in done.items() if not flags[rows].all())
+        if names:
+            batches.append(Batch(rows.start, rows.stop, names))
+    return batches
+
+
+def _run(loader: ClipLoader, batches: list[Batch], handle: Callable[[Batch, list[Loaded]], None]) -> None:
+    """Load and handle every batch in turn; where a clip kills a worker, go on with the batch it was in."""
+    position = 0
+    while position < len(batches):
+        try:
+            for batch, loaded in _load(loader, batches[position:]):
+                handle(batch, loaded)
+                position += 1
+        except RuntimeError as error:
+            loader.recover(error)
+
+
+def _load(loader: ClipLoader, batches: list[Batch]) -> Iterator[tuple[Batch, list[Loaded]]]:
+    tasks = [Task(row, batch.names) for batch in batches for row in range(batch.start, batch.stop)]
+    clips = loader.load(tasks)
+    for batch in batches:
+        yield batch, list(itertools.islice(clips, batch.stop - batch.start))
+
+
+def _result(path: Path, names: list[str], extracted: int, seconds: float) -> ExtractResult:
+    with Cache.open(path) as cache:
+        ids = cache.clips["id"]
+        present = {name: cache.present(name) for name in names}
+        modality = {name: cache.info(name).modality for name in names}
+        failures = cache.failures[cache.failures["modality"].isin(set(modality.values()))]
+    absent: dict[str, list[str]] = {}
+    for name in names:
+        failed = ids.isin(failures.loc[failures["modality"] == modality[name], "id"])
+        absent[modality[name]] = list(ids[~present[name] & ~failed.to_numpy()])
+    return ExtractResult(
+        cache=path,
+        clips=len(ids),
+        embedded={name: int(rows.sum()) for name, rows in present.items()},
+        absent=absent,
+        failures=[dict(zip(FAILURE_COLUMNS, row, strict=True)) for row in failures.itertuples(index=False)],
+        extracted=extracted,
+        seconds=seconds,
+    )
