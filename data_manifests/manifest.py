@@ -89,7 +89,8 @@ class Manifest:
 
     def to_csv(self) -> str:
         r"""The canonical CSV: comma, \n, quotes where they are needed, the table's order of rows and columns."""
-        return self.table.to_csv(index=False, lineterminator="\n")
+        rows = [list(self.table.columns), *self.table.itertuples(index=False, name=None)]
+        return "".join(",".join(_quoted(value) for value in row) + "\n" for row in rows)
 
     def sha256(self) -> str:
         """The SHA-256 of the canonical CSV, UTF-8, in hexadecimal."""
@@ -143,6 +144,11 @@ def write_manifest(manifest: Manifest, csv: Path) -> None:
     partial = csv.with_name(f".{csv.name}.{os.getpid()}.partial")
     partial.write_bytes(manifest.to_csv().encode())
     os.replace(partial, csv)
+
+
+def _quoted(value: str) -> str:
+    """A CSV value. Written here, because both csv and pandas leave a lone carriage return bare."""
+    return '"' + value.replace('"', '""') + '"' if any(mark in value for mark in ',"\r\n') else value
 
 
 def _read_rows(csv: Path) -> tuple[list[str], list[list[str]], list[int]]:

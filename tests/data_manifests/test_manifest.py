@@ -1,0 +1,175 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amr.data_manifests.manifest import Manifest, read_manifest, write_manifest
+
+
+def write(folder: Path, text: str, name: str = "clips.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_defaults_fill_what_a_minimal_csv_leaves_out(tmp_path):
+    manifest = read_manifest(write(tmp_path, "path,label\na/x y.mp4,dog\n-b.wav,cat\n"))
+    assert manifest.dataset == "clips"
+    assert manifest.root == tmp_path
+    assert manifest.ids == ["x y", "-b"]
+    assert list(manifest.table.columns) == ["id", "label", "split", "group", "path"]
+    assert manifest.path(0, "audio") == manifest.path(0, "video") == tmp_path / "a/x y.mp4"
+    assert manifest.interval(0) == (None, None)
+    assert manifest.modalities == []
+
+
+def test_a_path_a_modality_with_absent_ones(tmp_path):
+    text = "id,label,audio_path,video_path,path\n1,a,1.wav,,both.mp4\n2,b,,2.mp4,\n"
+    manifest = read_manifest(write(tmp_path, text))
+    assert manifest.modalities == ["audio", "video"]
+    assert manifest.paths("audio") == [tmp_path / "1.wav", None]
+    assert manifest.paths("video") == [None, tmp_path / "2.mp4"]
+    assert manifest.path(0, "text") == tmp_path / "both.mp4"
+
+
+@pytest.mark.parametrize("clip", ["NA", "1e5", "007", "null", "True", "-x", "1_000", "inf", " 1"])
+def test_values_stay_the_text_they_are(tmp_path, clip):
+    manifest = read_manifest(write(tmp_path, f"id,path,label,level\n{clip},x.mp4,{clip},{clip}\n"))
+    assert manifest.table.loc[0, ["id", "label", "level"]].tolist() == [clip] * 3
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_bom_line_ends_and_blank_lines_do_not_matter(tmp_path, bom, end):
+    plain = read_manifest(write(tmp_path, "path,label\na.mp4,x\nb.mp4,y\n"))
+    other = read_manifest(write(tmp_path, bom + end.join(["path,label", "a.mp4,x", "", "b.mp4,y"])))
+    assert plain.sha256() == other.sha256()
+
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(columns=st.lists(st.tuples(text, text), min_size=1, max_size=4))
+def test_any_text_survives_writing_and_reading(tmp_path_factory, columns):
+    folder = tmp_path_factory.mktemp("round")
+    table = pd.DataFrame(
+        {
+            "id": [f"clip{row}" for row in range(len(columns))],
+            "label": ["x"] * len(columns),
+            "split": [""] * len(columns),
+            "group": [group for group, _ in columns],
+            "path": [f"{row}.mp4" for row in range(len(columns))],
+            "note": [note for _, note in columns],
+        },
+        dtype=str,
+    )
+    manifest = Manifest("clips", folder, table)
+    write_manifest(manifest, folder / "clips.csv")
+    back = read_manifest(folder / "clips.csv")
+    assert back.table.to_numpy().tolist() == table.to_numpy().tolist()
+    assert back.sha256() == manifest.sha256()
+    assert [path.name for path in folder.iterdir()] == ["clips.csv"]
+
+
+def test_the_label_column_is_copied_and_kept(tmp_path):
+    csv = write(tmp_path, "path,label,emotion\na.mp4,old,ANG\n")
+    manifest = read_manifest(csv, label_column="emotion")
+    assert manifest.table.loc[0, ["label", "emotion", "original_label"]].tolist() == ["ANG", "ANG", "old"]
+
+
+def test_unlabelled_clips_are_refused_by_name_or_kept(tmp_path):
+    csv = write(tmp_path, "path,label\na.mp4,x\nb.mp4,\nc.mp4,  \n")
+    with pytest.raises(ValueError, match=r"line 3 of clips.csv \(id 'b'\) and 1 more. Pass --allow-unlabelled"):
+        read_manifest(csv)
+    assert read_manifest(csv, allow_unlabelled=True).table["label"].tolist() == ["x", "", ""]
+    without = write(tmp_path, "path\na.mp4\n", "without.csv")
+    assert read_manifest(without, allow_unlabelled=True).table["label"].tolist() == [""]
+
+
+def test_paths_are_made_relative_to_the_root(tmp_path):
+    csv = write(tmp_path, f"id,path,label\n1,./a//b/../c.mp4,x\n2,{tmp_path}/d.mp4,x\n")
+    manifest = read_manifest(csv)
+    assert manifest.table["path"].tolist() == ["a/c.mp4", "d.mp4"]
+    root = tmp_path / "media"
+    assert read_manifest(write(tmp_path, "path,label\na.mp4,x\n"), root=root).path(0, "audio") == root / "a.mp4"
+
+
+def test_other_splits_and_intervals(tmp_path):
+    text = "path,label,split,split_actor,start_seconds,end_seconds\na.mp4,x,train,test,1.5,\nb.mp4,x,,,,2\n"
+    manifest = read_manifest(write(tmp_path, text))
+    assert manifest.split_policies == ["actor"]
+    assert [manifest.interval(row) for row in range(2)] == [(1.5, None), (None, 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\nd/a.mp4,x\nb.mp4,x\ne/a.wav,y\n", r"'a' on line 2 of clips.csv and again on line 4"),
+        ("id,path,label\n,a.mp4,x\n", r"id must not be empty, got '' on line 2"),
+        ("path,emotion\na.mp4,x\n", r"label column must be .*\(path, emotion\), got 'label'. Pass --label-column"),
+        ("path,lable\na.mp4,x\n", r"Did you mean lable\?"),
+        ("id,label\n1,x\n", r"must have a column path, or <modality>_path"),
+        ("path,label,split\na.mp4,x,trian\n", r"split must be one of .* got 'trian' on line 2 .*Did you mean train\?"),
+        ("path,label,split\na.mp4,x,validation\n", r"Did you mean val\?"),
+        ("path,label,split_b\na.mp4,x,7\n", r"split_b must be one of .* got '7' on line 2"),
+        (
+            "path,label\n../a.mp4,x\n",
+            r"path must stay inside the root, got '../a.mp4' on line 2 of clips.csv \(id 'a'\)",
+        ),
+        ("path,label\n/etc/passwd,x\n", r"path must stay inside the root, got '/etc/passwd'"),
+        ("id,path,label\n1,a/../../b,x\n", r"path must stay inside the root"),
+        ("id,audio_path,label\n1,.,x\n", r"audio_path must stay inside the root"),
+        (
+            "path,label,start_seconds,end_seconds\na.mp4,x,3,2\n",
+            r"end_seconds must be after .* got '2' after '3' on line 2",
+        ),
+        ("path,label,end_seconds\na.mp4,x,0\n", r"end_seconds must be after .* got '0' after '0'"),
+        ("path,label,start_seconds\na.mp4,x,-1\n", r"start_seconds must be a number of seconds .* got '-1' on line 2"),
+        ("path,label,start_seconds\na.mp4,x,nan\n", r"start_seconds must be a number"),
+        (
+            "path,label,end_seconds\na.mp4,x,1:30\n",
+            r"end_seconds must be a number of seconds of at least 0, got '1:30'",
+        ),
+        ('path,label\n"a\nb.mp4",x\n\nc.mp4\n', r"line 5 of clips.csv must have 2 values as the header has, got 1"),
+        ("path,label\na,b.mp4,x\n", r"line 2 of clips.csv must have 2 values as the header has, got 3"),
+        ('path,label\n"a.mp4,x\n', r"must be a CSV file, got .* from line 2"),
+        ("path;label\na.mp4;x\n", r"must be separated by commas"),
+        (",path,label\n0,a.mp4,x\n", r"got no name for column 1"),
+        ("path,label,label\na.mp4,x,y\n", r"'label' more than once"),
+        ("path,label\n", r"must list at least one clip"),
+        ("", r"must begin with a header"),
+    ],
+)
+def test_errors_name_the_row(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_manifest(write(tmp_path, text))
+
+
+def test_other_encodings_and_absent_files(tmp_path):
+    csv = tmp_path / "clips.csv"
+    csv.write_bytes("path,label\né.mp4,x\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="must be UTF-8"):
+        read_manifest(csv)
+    with pytest.raises(FileNotFoundError, match="must be an existing CSV file"):
+        read_manifest(tmp_path / "absent.csv")
+
+
+def test_a_manifest_checks_itself(tmp_path):
+    table = pd.DataFrame({"id": ["a", "a"], "label": "x", "split": "", "group": "", "path": "a.mp4"}, dtype=str)
+    with pytest.raises(ValueError, match=r"id must be unique, got 'a' on row 0 of d and again on row 1 of d"):
+        Manifest("d", tmp_path, table)
+    with pytest.raises(ValueError, match="root must be an absolute path"):
+        Manifest("d", Path("media"), table.iloc[:1])
+    with pytest.raises(ValueError, match="lacks group"):
+        Manifest("d", tmp_path, table.drop(columns="group"))
+
+
+def test_the_real_grid_list(test_data):
+    manifest = read_manifest(test_data / "grid" / "labels.csv", label_column="adverb")
+    assert len(manifest) == 700
+    assert manifest.table["split"].value_counts().to_dict() == {"train": 560, "test": 140}
+    assert {"command", "digit", "adverb"} <= set(manifest.table.columns)
+    assert all(path is not None and path.is_file() for path in manifest.paths("video"))

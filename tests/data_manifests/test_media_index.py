@@ -1,0 +1,61 @@
+import os
+
+import pytest
+
+from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, choose, index_media
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 72862\n"
+
+
+def test_media_are_found_by_stem_whatever_the_folder(tmp_path):
+    for name in ("a/x.wav", "b/c/x.FLV", "y.mp3", "z.txt", ".x.wav", ".git/x.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"media")
+    index = index_media(tmp_path, "home")
+    assert index.files == {"x": ["a/x.wav", "b/c/x.FLV"], "y": ["y.mp3"]}
+    assert index.notes() == []
+
+
+def test_git_lfs_pointers_are_not_media(tmp_path):
+    (tmp_path / "a.wav").write_text(POINTER)
+    (tmp_path / "b.wav").write_text("short, but no pointer")
+    (tmp_path / "empty.wav").touch()
+    index = index_media(tmp_path, "home")
+    assert sorted(index.files) == ["b", "empty"]
+    assert index.pointers == ["a.wav"]
+    assert "1 files are git-lfs pointers" in index.notes()[0]
+    assert "git lfs pull" in index.notes()[0]
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    real = tmp_path / "elsewhere"
+    real.mkdir()
+    (real / "a.wav").touch()
+    root = tmp_path / "root"
+    root.mkdir()
+    os.symlink(real, root / "AudioWAV")
+    os.symlink(root, root / "loop")
+    os.symlink(root / "absent.wav", root / "broken.wav")
+    assert index_media(root, "home").files == {"a": ["AudioWAV/a.wav"]}
+
+
+def test_an_absent_root_says_where_media_come_from(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"Get them from https://x, or pass --root"):
+        index_media(tmp_path / "absent", "https://x")
+
+
+@pytest.mark.parametrize(
+    ("paths", "audio", "video"),
+    [
+        (["x.flv", "x.mp3", "x.wav"], "x.wav", "x.flv"),
+        (["x.flv", "x.mp3"], "x.flv", "x.flv"),
+        (["x.mp3", "x.mp4"], "x.mp3", "x.mp4"),
+        (["x.mp4"], "x.mp4", "x.mp4"),
+        (["x.mp3"], "x.mp3", ""),
+        (["a/x.WAV", "b/x.wav"], "a/x.WAV", ""),
+        ([], "", ""),
+    ],
+)
+def test_which_of_several_files_is_taken(paths, audio, video):
+    assert (choose(paths, AUDIO_ORDER), choose(paths, VIDEO)) == (audio, video)
