@@ -63,6 +63,8 @@ def check_table(table: pd.DataFrame, origin: Origin) -> None:
             f"{origin.name} must have a column path, or <modality>_path such as audio_path, "
             f"got {', '.join(table.columns)}. Add one with each clip's file."
         )
+    if table.isna().any(axis=None):
+        raise ValueError(f'{origin.name} must hold text alone, got NaN. Write "" for what is absent.')
     if table.empty:
         raise ValueError(f"{origin.name} must list at least one clip, got none. Add a row a clip.")
     _check_ids(table, origin)

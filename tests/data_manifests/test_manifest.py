@@ -163,6 +163,8 @@ def test_a_manifest_checks_itself(tmp_path):
         Manifest("d", tmp_path, table)
     with pytest.raises(ValueError, match="root must be an absolute path"):
         Manifest("d", Path("media"), table.iloc[:1])
+    with pytest.raises(ValueError, match="d must hold text alone, got NaN"):
+        Manifest("d", tmp_path, table.iloc[:1].assign(label=None))
     with pytest.raises(ValueError, match="lacks group"):
         Manifest("d", tmp_path, table.drop(columns="group"))
 
