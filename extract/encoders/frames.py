@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from amr.extract.encoders.base import EncoderInfo, Prepare, WeightFreeEncoder
+from amr.extract.encoders.base import Prepare, WeightFreeEncoder
 from amr.extract.encoders.spec import Spec
 from amr.extract.sampling import FrameSampling
 
@@ -111,9 +110,3 @@ def build(spec: Spec, name: str) -> Frames:
     if spec.model is not None:
         raise ValueError(f"frames must be given without a model, got {str(spec)!r}. Type frames,grid=16x16.")
     return Frames(spec)
-
-
-def list_models() -> Iterable[EncoderInfo]:
-    """The one there is."""
-    encoder = Frames(Spec("frames"))
-    yield EncoderInfo("frames", encoder.modality, encoder.embed_dim, "small grey frames; no weights")

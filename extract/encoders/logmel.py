@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from amr.extract.encoders.base import EncoderInfo, Prepare, WeightFreeEncoder
+from amr.extract.encoders.base import Prepare, WeightFreeEncoder
 from amr.extract.encoders.spec import Spec
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 WINDOW_SECONDS = 0.025
 HOP_SECONDS = 0.010
+FFT_WINDOWS = 2.56  # the transform is this much longer than the window: low bands must not fall between its lines
 FLOOR = 1e-6  # power below this is silence: about -60 dB of a full-scale tone
 
 
@@ -38,7 +38,7 @@ class LogMelOptions:
     sample_rate: int = 16000
     bands: int = 40
     steps: int = 10
-    stat: Literal["mean", "mean+std"] = "mean"
+    stat: Literal["mean", "mean+std"] = "mean+std"
     keep: Literal["flat", "steps"] = "flat"
 
     def __post_init__(self) -> None:
@@ -53,13 +53,10 @@ class PrepareLogMel(Prepare):
     def __init__(self, options: LogMelOptions) -> None:
         self.options = options
         self.sample_rate_hz = options.sample_rate
-        self.window_samples = round(WINDOW_SECONDS * options.sample_rate)
 
     def __call__(self, media: np.ndarray) -> Tensor:
-        """Log-mel bands of one clip's sound; a clip shorter than a window is padded with silence."""
-        sound = torch.from_numpy(media)
-        sound = functional.pad(sound, (0, max(0, self.window_samples - len(sound))))
-        bands = (self._mel(sound) + FLOOR).log()  # (bands, time)
+        """Log-mel bands of one clip's sound, which is padded with silence at both ends."""
+        bands = (self._mel(torch.from_numpy(media)) + FLOOR).log()  # (bands, time)
         steps = functional.adaptive_avg_pool1d(bands, self.options.steps)  # (bands, steps)
         if self.options.stat == "mean+std":
             squares = functional.adaptive_avg_pool1d(bands.square(), self.options.steps)
@@ -71,11 +68,14 @@ class PrepareLogMel(Prepare):
     def _mel(self) -> MelSpectrogram:
         from torchaudio.transforms import MelSpectrogram
 
+        window_samples = round(WINDOW_SECONDS * self.options.sample_rate)
         return MelSpectrogram(
             self.options.sample_rate,
-            n_fft=self.window_samples,
+            n_fft=round(FFT_WINDOWS * window_samples),
+            win_length=window_samples,
             hop_length=round(HOP_SECONDS * self.options.sample_rate),
             n_mels=self.options.bands,
+            pad_mode="constant",
         )
 
 
@@ -105,9 +105,3 @@ def build(spec: Spec, name: str) -> LogMel:
     if spec.model is not None:
         raise ValueError(f"logmel must be given without a model, got {str(spec)!r}. Type logmel,bands=64.")
     return LogMel(spec)
-
-
-def list_models() -> Iterable[EncoderInfo]:
-    """The one there is."""
-    encoder = LogMel(Spec("logmel"))
-    yield EncoderInfo("logmel", encoder.modality, encoder.embed_dim, "log-mel bands over time; no weights")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -55,6 +57,22 @@ class Spec:
     def __str__(self) -> str:
         head = self.family if self.model is None else f"{self.family}:{self.model}"
         return ",".join([head, *(f"{name}={value}" for name, value in self.options.items())])
+
+    def model_among(self, models: Iterable[str]) -> str:
+        """The model, checked to be one of those.
+
+        Raises:
+            ValueError: there is none, or it is not one of them; their names are too many to be told.
+        """
+        names = list(models)
+        if self.model in names:
+            return str(self.model)
+        close = difflib.get_close_matches(self.model or "", names, n=1)
+        hint = f"Did you mean {self.family}:{close[0]}? " if close else ""
+        raise ValueError(
+            f"{self.family} must be given a model it has, got {self.model!r}. {hint}"
+            f"amr encoders {self.family} lists them."
+        )
 
     def read(self, kind: type[Options]) -> Options:
         """The options as a dataclass of that kind; its fields are their names, types and defaults.
