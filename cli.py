@@ -1,5 +1,412 @@
-"""The command line."""
+"""The command line: parse -> frozen config -> one call -> print.
+
+torch is imported inside commands only, so that help is quick. Progress and messages go to stderr, results to stdout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import os
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
+from rich.table import Table
+
+from amr.extract.config import ExtractConfig, ImportConfig
+from amr.fusion.config import FitConfig
+
+app = typer.Typer(
+    name="amr",
+    help="Does your model listen, look, or both? Embeddings once, then fusion heads with attribution regularization.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+# the wrong requests: what the file system says of a path that was named, and every refused value
+MAX_LISTED = 20
+REQUEST_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
-def main() -> None:
-    """Run amr."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `amr` and exit: 0 done, 1 the work failed, 2 the request was wrong."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run `amr` with these arguments and return its exit status.
+
+    With AMR_TRACEBACK set, errors keep their traceback.
+    """
+    keep_traceback = bool(os.environ.get("AMR_TRACEBACK"))
+    try:
+        status = app(arguments, standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except typer.TyperException as error:
+        if not error.format_message():  # no command at all: the help was printed
+            return 2
+        return _failed(f"{error.format_message()} See {_help_command(error)}.", 2)
+    except REQUEST_ERRORS as error:
+        if keep_traceback:
+            raise
+        return _failed(_message(error), 2)
+    except (RuntimeError, OSError, MemoryError) as error:
+        if keep_traceback:
+            raise
+        return _failed(_message(error), 1)
+    except KeyboardInterrupt:
+        return _failed("stopped", 130)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.strerror}: {error.filename}"
+    return str(error) or type(error).__name__
+
+
+def _help_command(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context is not None else 'amr'} --help"
+
+
+def _failed(message: str, status: int) -> int:
+    lines = " ".join(message.split("\n")[:2])
+    print(f"amr: {lines}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+def configured(name: str, config_class: type, body: Callable[[Any, bool], None]) -> None:
+    """Add a command whose options, defaults and help are the fields of a frozen dataclass.
+
+    Args:
+        name: of the command; its help is the docstring of `body`.
+        config_class: every field has `metadata["help"]`.
+        body: called with the config and whether JSON is wanted.
+    """
+    hints = typing.get_type_hints(config_class)
+    parameters = []
+    for field in dataclasses.fields(config_class):
+        many = typing.get_origin(hints[field.name]) is tuple
+        kind = list[str] if many else hints[field.name]
+        option = typer.Option(f"--{field.name.replace('_', '-')}", help=field.metadata["help"], show_default=not many)
+        default = list(field.default) if many else field.default  # type: ignore[call-overload]
+        parameters.append(_parameter(field.name, Annotated[kind, option], default))
+    parameters.append(_parameter("json", Json, False))
+
+    def command(**values: Any) -> None:
+        as_json = values.pop("json")
+        body(config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}), as_json)
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    app.command(name, help=body.__doc__)(command)
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def say(text: str) -> None:
+    """A message for people, on stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def show(result: Any, as_json: bool, text: Callable[[], str | Table]) -> None:
+    """The result of a command, on stdout."""
+    if as_json:
+        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
+        return
+    shown = text()
+    if isinstance(shown, str):
+        print(shown)  # noqa: T201
+    else:
+        # a terminal's own width; elsewhere what the table needs, since nobody is there to widen a file
+        Console(width=None if sys.stdout.isatty() else 200).print(shown)
+
+
+def lines(value: Mapping[str, Any], indent: str = "") -> str:
+    """A JSON document as lines for people: `name: value`, indented where it nests, long lists cut."""
+    result = []
+    for name, item in value.items():
+        if isinstance(item, Mapping) and item:
+            result += [f"{indent}{name}:", lines(item, indent + "  ")]
+        elif isinstance(item, list | tuple) and item:
+            result += [f"{indent}{name}:", *(f"{indent}  {_entry(entry)}" for entry in item[:MAX_LISTED])]
+            result += [f"{indent}  ... and {len(item) - MAX_LISTED} more (all with --json)"] * (len(item) > MAX_LISTED)
+        else:
+            result.append(f"{indent}{name}: {_entry(item)}")
+    return "\n".join(result)
+
+
+def _entry(item: object) -> str:
+    if isinstance(item, Mapping):
+        return ", ".join(f"{name} {value}" for name, value in item.items())
+    return "-" if item is None or item in ((), [], {}) else _cell(item)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table of texts and numbers, numbers to the right."""
+    result = Table(title=title or None, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    for i, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[i], int | float) or row[i] in ("-", None) for row in rows)
+        result.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        result.add_row(*(_cell(value) for value in row))
+    return result
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr where that is a terminal; `update(done, total)` moves it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+# --- what there is ---------------------------------------------------------------------------------------------------
+
+
+@app.command("datasets")
+def list_datasets(json: Json = False) -> None:
+    """The datasets that are known by name."""
+    from amr.data_manifests.datasets import datasets
+
+    rows = [
+        {
+            "name": d.name,
+            "modalities": list(d.modalities),
+            "summary": d.summary,
+            "licence": d.licence,
+            "homepage": d.homepage,
+        }
+        for _, d in datasets.items()
+    ]
+    show(
+        rows,
+        json,
+        lambda: table(
+            "",
+            ["dataset", "modalities", "what", "media from"],
+            [[r["name"], ", ".join(r["modalities"]), r["summary"], r["homepage"] or "-"] for r in rows],
+        ),
+    )
+
+
+@app.command("encoders")
+def list_encoders(
+    pattern: Annotated[str | None, typer.Argument(help="Part of a name, such as resnet.")] = None, json: Json = False
+) -> None:
+    """The encoders that --encoder NAME=SPEC may name."""
+    from amr.extract.encoders import list_encoders
+
+    rows = [dataclasses.asdict(info) for info in list_encoders(pattern)]
+    show(
+        rows,
+        json,
+        lambda: table(
+            "",
+            ["spec", "modality", "embed_dim", "what"],
+            [[r["spec"], r["modality"], r["embed_dim"], r["summary"]] for r in rows],
+        ),
+    )
+
+
+@app.command("heads")
+def list_heads(json: Json = False) -> None:
+    """The fusion heads, with their parameters for two modalities of 512 and six classes."""
+    from amr.fusion.heads import HeadShape, heads
+    from amr.fusion.stacked import Draws
+
+    rows = []
+    for name, head in heads.items():
+        built = head(HeadShape({"audio": 512, "video": 512}, 6, 0), Draws([0]))
+        rows.append({"name": name, "parameters": sum(p.numel() for p in built.parameters()), "summary": head.summary})
+    show(rows, json, lambda: table("", ["head", "parameters", "what"], [[*row.values()] for row in rows]))
+
+
+@app.command("methods")
+def list_methods(json: Json = False) -> None:
+    """How training can treat the modalities, and each method's own options."""
+    from amr.fusion.methods import methods
+
+    rows = [
+        {
+            "name": name,
+            "summary": method.summary,
+            "source": method.source,
+            "options": {f.name: f.default for f in dataclasses.fields(method.Options)},
+        }
+        for name, method in methods.items()
+    ]
+    show(
+        rows,
+        json,
+        lambda: table(
+            "",
+            ["method", "what", "options", "source"],
+            [
+                [r["name"], r["summary"], ", ".join(f"{k}={v}" for k, v in r["options"].items()) or "-", r["source"]]
+                for r in rows
+            ],
+        ),
+    )
+
+
+# --- manifest, extract, cache ----------------------------------------------------------------------------------------
+
+
+@app.command("manifest")
+def manifest(
+    dataset: Annotated[str, typer.Option(help="Dataset; amr datasets lists them.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the media; data/DATASET by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV to write the manifest to.")] = None,
+    json: Json = False,
+) -> None:
+    """Find a dataset's media, check them against its list, and say what is missing or known to be bad."""
+    from amr.data_manifests.datasets import build_manifest
+    from amr.data_manifests.manifest import write_manifest
+
+    built, report = build_manifest(dataset, root)
+    if out is not None:
+        write_manifest(built, out)
+        say(f"{len(built)} clips written to {out}")
+    show(report.to_json(), json, report.to_text)
+
+
+def _extract(config: ExtractConfig, as_json: bool) -> None:
+    """Decode every clip once, run every encoder over it, and write the embeddings to a cache."""
+    from amr.extract.run import extract
+
+    result = extract(config)
+    show(result.to_json(), as_json, lambda: lines(result.to_json()))
+    if sum(result.embedded.values()) == 0:
+        raise RuntimeError(f"no clip of {result.cache} could be embedded. See the failures with amr inspect.")
+
+
+def _import(config: ImportConfig, as_json: bool) -> None:
+    """Make a cache of embeddings that exist already."""
+    from amr.extract.import_embeddings import import_embeddings
+
+    result = import_embeddings(config)
+    show(result.to_json(), as_json, lambda: lines(result.to_json()))
+
+
+configured("extract", ExtractConfig, _extract)
+configured("import", ImportConfig, _import)
+
+
+@app.command("inspect")
+def inspect_cache(
+    cache: Annotated[str, typer.Argument(help="Cache file, or its name in caches/.")], json: Json = False
+) -> None:
+    """What is in a cache."""
+    from amr.data_manifests.workspace import find_cache
+    from amr.extract.verify import inspect
+
+    result = inspect(find_cache(cache))
+    show(result, json, lambda: lines(result))
+
+
+@app.command("verify")
+def verify_cache(
+    cache: Annotated[str, typer.Argument(help="Cache file, or its name in caches/.")], json: Json = False
+) -> None:
+    """Check a cache: checksums, finite values, counts. Exit 1 on damage."""
+    from amr.data_manifests.workspace import find_cache
+    from amr.extract.verify import verify
+
+    result = verify(find_cache(cache))
+    show(result, json, lambda: lines(result))
+    if result["problems"]:
+        raise typer.Exit(1)
+
+
+# --- fit, predict ----------------------------------------------------------------------------------------------------
+
+
+def _fit(config: FitConfig, as_json: bool) -> None:
+    """Fit a fusion head on a cache, with the attribution regularizer where --amr-ratio asks for it."""
+    from amr.fusion.fit import fit
+
+    with progress_bar("fitting") as update:
+        result = fit(config, update)
+    for note in result.record.notes:
+        say(note)
+    show(result.to_json(), as_json, lambda: _measures_table({"val": result.val, "test": result.test}))
+    say(f"written to {result.run}")
+
+
+def _measures_table(parts: Mapping[str, Any]) -> Table:
+    there = {name: measures for name, measures in parts.items() if measures is not None}
+    modalities = list(next(iter(there.values()))["share"]) if there else []
+    columns = ["", "clips", "accuracy", "mAP", "F1"]
+    columns += [f"{what} {m}" for what in ("share", "logit share", "perceptual") for m in modalities]
+    rows = [
+        [name, m["num_clips"], m["accuracy"], m["map"], m["f1"]]
+        + [m[what][modality] for what in ("share", "share_logit", "perceptual") for modality in modalities]
+        for name, m in there.items()
+    ]
+    return table("", columns, rows)
+
+
+configured("fit", FitConfig, _fit)
+
+
+@app.command("predict")
+def predict_clips(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    clips: Annotated[list[str] | None, typer.Argument(help="Media files, or ids of cached clips.")] = None,
+    clip: Annotated[list[str] | None, typer.Option(help="One more clip; --clip=ID for ids that begin with -.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Class, probability and shares of new media files or cached clips."""
+    from amr.fusion.predict import predict
+
+    predictions = predict(run, [*(clips or []), *(clip or [])], device)
+    rows = [dataclasses.asdict(prediction) for prediction in predictions]
+    show(
+        rows,
+        json,
+        lambda: table(
+            "",
+            ["clip", "class", "probability", "shares", "note"],
+            [
+                [p.clip, p.pred, p.probability, ", ".join(f"{m} {_cell(s)}" for m, s in p.share.items()), p.note]
+                for p in predictions
+            ],
+        ),
+    )
+
+
+@app.command("demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for clips, cache, runs and the picture.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of clips and fits.")] = 0,
+    json: Json = False,
+) -> None:
+    """The whole pipeline on clips that it renders itself: extraction, a sweep over ratios, a table, a picture."""
+    from amr.fusion.demo import demo
+
+    result = demo(out, seed, say)
+    show(result.to_json(), json, lambda: result.to_text())

@@ -18,12 +18,12 @@ from amr.data_manifests.workspace import caches_dir
 from amr.extract.background import BackgroundWriter
 from amr.extract.cache import FAILURE_COLUMNS, Cache
 from amr.extract.config import ExtractConfig, available_cores
+from amr.extract.device import choose_device
 from amr.extract.encoders import Encoder, build_encoder
 from amr.extract.encoding import describe, encode
 from amr.extract.loading import Clip, ClipLoader, Loaded, ManifestClips, Task
 from amr.extract.progress import Progress
 from amr.extract.writer import CacheWriter, ClipTable, open_writer
-from amr.fusion.device import choose_device
 
 
 @dataclass(frozen=True)

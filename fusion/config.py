@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from amr.data_manifests.registry import unknown
+from amr.extract.config import DEVICES, option
 from amr.fusion.ratio import parse_ratio
 
 OUTPUTS = ("probability", "logit", "centered")
@@ -17,12 +17,6 @@ OPTIMIZERS = ("adamw", "sgd")
 NORMALIZATIONS = ("standard", "none")
 AMR_OPTIMIZERS = ("shared", "separate")
 SELECTIONS = ("accuracy", "loss", "last")
-DEVICES = ("auto", "cpu", "cuda")
-
-
-def option(default: Any, help: str) -> Any:
-    """A field with the help that the command line shows for it."""
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)

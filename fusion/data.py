@@ -173,11 +173,15 @@ def sort_classes(names: Sequence[str]) -> list[str]:
 
 
 def _pooled(cache: Cache, name: str) -> Tensor:
-    values = torch.from_numpy(cache.read(name))
+    num_steps = cache.num_steps(name)
+    return pool_steps(torch.from_numpy(cache.read(name)), None if num_steps is None else torch.from_numpy(num_steps))
+
+
+def pool_steps(values: Tensor, num_steps: Tensor | None) -> Tensor:
+    """The mean over each clip's steps: `(clips, steps, dim)` to `(clips, dim)`; `(clips, dim)` stays as it is."""
     if values.ndim == 2:
         return values
-    num_steps = cache.num_steps(name)
-    steps = torch.full((len(values),), values.shape[1]) if num_steps is None else torch.from_numpy(num_steps).long()
+    steps = torch.full((len(values),), values.shape[1]) if num_steps is None else num_steps.long()
     mask = torch.arange(values.shape[1]) < steps[:, None]  # (clips, steps)
     total = (values.float() * mask[..., None]).sum(1)
     return total / steps.clamp_min(1)[:, None]

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from amr.data_manifests.workspace import find_cache, runs_dir
 from amr.extract.cache import Cache
+from amr.extract.device import choose_device
 from amr.fusion.clips import Clips, predict_shares
 from amr.fusion.config import FitConfig
 from amr.fusion.data import Dataset, Normalization, read_dataset
-from amr.fusion.device import choose_device
 from amr.fusion.heads import heads
 from amr.fusion.measure import Measures, mean_measures, measure
 from amr.fusion.methods import methods, parse_options

@@ -18,6 +18,7 @@ from amr.fusion.methods.base import Method, cross_entropy
 from amr.fusion.model import Attributor, Batch, FusionModel, ModelShape
 from amr.fusion.regularizer import regularization
 from amr.fusion.stacked import generator
+from amr.fusion.threads import threads_for
 
 Progress = Callable[[int, int], None]
 
@@ -78,8 +79,20 @@ def train_group(
     Raises:
         RuntimeError: the loss of a run is no longer finite.
     """
+    model = FusionModel(recipe.shape, [member.seed for member in members]).to(train.target.device)
+    with threads_for(model.num_parameters() * len(members) * recipe.batch_size):
+        return _train(recipe, members, model, train, val, progress)
+
+
+def _train(
+    recipe: Recipe,
+    members: Sequence[Member],
+    model: FusionModel,
+    train: Clips,
+    val: Clips,
+    progress: Progress | None,
+) -> Fitted:
     device = train.target.device
-    model = FusionModel(recipe.shape, [member.seed for member in members]).to(device)
     step = _Step(recipe, model, members)
     order = _Order(members, len(train), device)
     best = _Best(model, recipe.select if len(val) > 0 else "last", step.weight)
@@ -134,8 +147,10 @@ class _Step:
         self.ratio = torch.tensor([m.ratio or even for m in members], device=device)  # (run, modalities)
         self.separate = self.amr and recipe.amr_optimizer == "separate"
         if self.separate:
+            if len(set(weights)) > 1:
+                raise ValueError(f"amr_weight must be one for all members with a separate optimizer, got {weights}.")
             # Adam would cancel a weight on the loss, so the weight scales the learning rate
-            self.amr_optimizer = _optimizer(recipe, self.head_parameters, recipe.lr * max(weights), 0.0)
+            self.amr_optimizer = _optimizer(recipe, self.head_parameters, recipe.lr * weights[0], 0.0)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Train on a batch; the loss and R of each run, `(2, run)`."""
@@ -163,7 +178,7 @@ class _Step:
     @staticmethod
     def _assign(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = gradient.contiguous()  # fused AdamW reads gradients by the layout of parameters
 
 
 def _optimizer(recipe: Recipe, parameters: Sequence[Tensor], lr: float, weight_decay: float) -> torch.optim.Optimizer:

@@ -1,0 +1,150 @@
+"""What a run makes of new media files or of cached clips: `amr predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amr.extract.cache import Cache
+from amr.extract.device import choose_device
+from amr.fusion.clips import Clips, predict_shares
+from amr.fusion.data import pool_steps
+from amr.fusion.run import FittedRun, load_run
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run makes of one clip.
+
+    Args:
+        clip: the path or the id that was asked for.
+        pred: the class; None where the clip has none of the modalities.
+        probability: its softmax probability; averaged over folds, where there are folds.
+        probabilities: of every class.
+        share: modality to its share of the decision; None where the clip has fewer than two of the modalities.
+        note: what people should know: an absent modality, folds that were averaged.
+    """
+
+    clip: str
+    pred: str | None
+    probability: float | None
+    probabilities: dict[str, float]
+    share: dict[str, float | None]
+    note: str = ""
+
+
+def predict(run: Path, clips: Sequence[str], device: str = "auto") -> list[Prediction]:
+    """Predict clips, each a media file or the id of a cached clip, in the order given.
+
+    Args:
+        run: folder of a run.
+        clips: paths of media files, or ids in the run's cache.
+        device: auto, cpu or cuda.
+
+    Raises:
+        ValueError: no clip was named, or a name is neither a file nor an id; or the run's embeddings were imported,
+            so that there is no encoder for new media.
+        FileNotFoundError: no such run, or its cache is gone and an id was asked for.
+    """
+    if not clips:
+        raise ValueError("amr predict must be given at least one clip, got none. Name media files or cached ids.")
+    fitted = load_run(run, choose_device(device))
+    files = [clip for clip in clips if Path(clip).is_file()]
+    ids = [clip for clip in clips if not Path(clip).is_file()]
+    rows: dict[str, tuple[dict[str, Tensor], Tensor]] = {}
+    if ids:
+        rows |= _cached(fitted, ids)
+    if files:
+        rows |= _extracted(fitted, files, device)
+    embeddings = {m: torch.stack([rows[clip][0][m] for clip in clips]) for m in fitted.record.modalities}
+    present = torch.stack([rows[clip][1] for clip in clips])
+    return _predict(fitted, clips, embeddings, present)
+
+
+def _predict(
+    fitted: FittedRun, clips: Sequence[str], embeddings: dict[str, Tensor], present: Tensor
+) -> list[Prediction]:
+    probabilities, share, counted = _averaged(fitted, embeddings, present)
+    modalities, classes = list(fitted.record.modalities), fitted.record.classes
+    folds = f"mean over {len(fitted.models)} folds" if len(fitted.models) > 1 else ""
+    predictions = []
+    for i, clip in enumerate(clips):
+        absent = [m for m, there in zip(modalities, present[i].tolist(), strict=True) if not there]
+        notes = [text for text in (f"no {', no '.join(absent)}" if absent else "", folds) if text]
+        shares = {m: float(s) if counted[i] else None for m, s in zip(modalities, share[i], strict=True)}
+        if len(absent) == len(modalities):
+            predictions.append(Prediction(clip, None, None, {}, shares, "; ".join(notes)))
+            continue
+        values = dict(zip(classes, probabilities[i].tolist(), strict=True))
+        best = int(probabilities[i].argmax())
+        predictions.append(Prediction(clip, classes[best], values[classes[best]], values, shares, "; ".join(notes)))
+    return predictions
+
+
+def _averaged(fitted: FittedRun, embeddings: dict[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax `(clips, classes)`, shares `(clips, modalities)` and whether they count, averaged over folds."""
+    results = []
+    for model, normalization in zip(fitted.models, fitted.normalizations, strict=True):
+        device = next(model.parameters()).device
+        there = present.to(device)
+        normalised = normalization.apply({m: e.to(device) for m, e in embeddings.items()}, there)
+        target = torch.zeros(len(present), dtype=torch.long, device=device)
+        logits, share, counted = predict_shares(model, Clips(normalised, there, target), fitted.record.attributor)
+        results.append((logits[0].softmax(-1).cpu(), share[0].cpu(), counted[0].cpu()))
+    probabilities, share, counted = (torch.stack(values) for values in zip(*results, strict=True))
+    return probabilities.mean(0), share.mean(0), counted.all(0)
+
+
+def _cached(fitted: FittedRun, ids: Sequence[str]) -> dict[str, tuple[dict[str, Tensor], Tensor]]:
+    path = Path(fitted.record.cache)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"CLIP must be a media file where the run's cache {path} is gone, got {ids[0]!r}. Name a file."
+        )
+    with Cache.open(path) as cache:
+        places = {id_: row for row, id_ in enumerate(cache.clips["id"])}
+        for id_ in ids:
+            if id_ not in places:
+                raise ValueError(
+                    f"CLIP must be a media file or the id of a clip in {path}, got {id_!r}. amr inspect shows ids."
+                )
+        rows = np.array([places[id_] for id_ in ids])
+        order, back = np.unique(rows, return_inverse=True)
+        embeddings = {}
+        for m in fitted.record.modalities:
+            steps = cache.num_steps(m)
+            values = torch.from_numpy(cache.read(m, order))
+            embeddings[m] = pool_steps(values, None if steps is None else torch.from_numpy(steps[order]))[back].float()
+        present = torch.from_numpy(np.stack([cache.present(m)[rows] for m in fitted.record.modalities], axis=-1))
+    return {id_: ({m: e[i] for m, e in embeddings.items()}, present[i]) for i, id_ in enumerate(ids)}
+
+
+def _extracted(fitted: FittedRun, files: Sequence[str], device: str) -> dict[str, tuple[dict[str, Tensor], Tensor]]:
+    from amr.extract.run import embed_clips
+
+    for m, info in fitted.record.modalities.items():
+        if info["encoder"].startswith("import"):
+            raise ValueError(
+                f"CLIP must be the id of a cached clip where embeddings were imported ({m}: {info['encoder']}), "
+                f"got the file {files[0]!r}. Name ids."
+            )
+    specs = {m: info["encoder"] for m, info in fitted.record.modalities.items()}
+    embedded = embed_clips([Path(file) for file in files], specs, device=device)
+    rows = {}
+    for i, file in enumerate(files):
+        there = torch.tensor([bool(embedded[m].present[i]) for m in specs])
+        vectors = {}
+        for m, info in fitted.record.modalities.items():
+            expected = info["weights_sha256"]
+            if embedded[m].weights_sha256 != expected:
+                raise ValueError(
+                    f"the weights of {specs[m]} must be the run's own ({expected[:12]}), got others. Bring them back."
+                )
+            vectors[m] = embedded[m].vector(i)
+        rows[file] = (vectors, there)
+    return rows

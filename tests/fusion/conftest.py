@@ -1,0 +1,85 @@
+"""Small caches and groups for the fusion tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from amr.extract.config import ImportConfig
+from amr.extract.import_embeddings import import_embeddings
+from amr.fusion.clips import Clips
+from amr.fusion.methods import methods
+from amr.fusion.model import Attributor, ModelShape
+from amr.fusion.trainer import Recipe
+
+
+def make_clips(num_clips: int = 90, dims: dict[str, int] | None = None, num_classes: int = 3, seed: int = 0) -> Clips:
+    """Clips whose classes show in every modality, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    dims = dims or {"audio": 8, "video": 6}
+    target = torch.arange(num_clips) % num_classes
+    embeddings = {}
+    for name, dim in dims.items():
+        centres = torch.randn(num_classes, dim, generator=torch.Generator().manual_seed(dim))
+        embeddings[name] = centres[target] + torch.randn(num_clips, dim, generator=generator)
+    return Clips(embeddings, torch.ones(num_clips, len(dims), dtype=torch.bool), target)
+
+
+def make_recipe(clips: Clips, num_classes: int = 3, **changes: object) -> Recipe:
+    """A recipe for the clips; changes are fields of Recipe, or head, hidden, adapter, method, output, pooling."""
+    given = {"head": "concat", "hidden": 0, "adapter": "none", "method": "naive", "output": "probability"}
+    given |= {"pooling": "l2", "by_autograd": False}
+    names = {key: changes.pop(key, value) for key, value in given.items()}
+    shape = ModelShape.of(
+        {m: e.shape[-1] for m, e in clips.embeddings.items()},
+        num_classes,
+        head=names["head"],
+        hidden=names["hidden"],
+        adapter=names["adapter"],
+        adapter_dim=5,
+    )
+    fields = {
+        "shape": shape,
+        "method": methods[names["method"]](),
+        "attributor": Attributor(names["output"], names["pooling"], names["by_autograd"]),
+        "epochs": 4,
+        "batch_size": 32,
+        "optimizer": "adamw",
+        "lr": 1e-2,
+        "weight_decay": 1e-2,
+        "amr_optimizer": "shared",
+        "select": "accuracy",
+    }
+    return Recipe(**(fields | changes))
+
+
+@pytest.fixture
+def small_cache(workspace: Path) -> Path:
+    """A cache of 120 clips of 12 actors, three classes, audio better than video, with splits and two labels."""
+    rng = np.random.default_rng(0)
+    target = np.arange(120) % 3
+    for name, noise in (("audio", 1.0), ("video", 2.5)):
+        centres = np.random.default_rng(len(name)).normal(size=(3, 10))
+        np.save(
+            workspace / f"{name}.npy", (centres[target] * 2 + noise * rng.normal(size=(120, 10))).astype(np.float32)
+        )
+    np.savetxt(workspace / "labels.txt", target, fmt="%d")
+    (workspace / "ids.txt").write_text("".join(f"a{i // 10:02d}_c{i:03d}\n" for i in range(120)))
+    (workspace / "columns.csv").write_text(
+        "id,parity\n" + "".join(f"a{i // 10:02d}_c{i:03d},{'odd' if i % 2 else 'even'}\n" for i in range(120))
+    )
+    import_embeddings(
+        ImportConfig(
+            embeddings=(f"audio={workspace / 'audio.npy'}", f"video={workspace / 'video.npy'}"),
+            labels=str(workspace / "labels.txt"),
+            ids=str(workspace / "ids.txt"),
+            groups=r"ids:^a\d+",
+            splits="train=80,val=20,test=20",
+            columns=str(workspace / "columns.csv"),
+            out=str(workspace / "caches" / "small.h5"),
+        )
+    )
+    return workspace / "caches" / "small.h5"
