@@ -295,9 +295,10 @@ def manifest(
 
 def _extract(config: ExtractConfig, as_json: bool) -> None:
     """Decode every clip once, run every encoder over it, and write the embeddings to a cache."""
+    from amr.extract.progress import stderr_progress
     from amr.extract.run import extract
 
-    result = extract(config)
+    result = extract(config, stderr_progress())
     show(result.to_json(), as_json, lambda: lines(result.to_json()))
     if sum(result.embedded.values()) == 0:
         raise RuntimeError(f"no clip of {result.cache} could be embedded. See the failures with amr inspect.")

@@ -1,0 +1,60 @@
+"""Pictures of results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+# Okabe-Ito colours: told apart with colour-blind eyes and in grey
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def plot_ratios(
+    file: Path,
+    ratios: Sequence[str],
+    accuracy: Sequence[float],
+    shares: dict[str, Sequence[float]],
+    targets: dict[str, Sequence[float | None]],
+    *,
+    title: str,
+    best_accuracy: float | None = None,
+) -> None:
+    """Accuracy above, each modality's share below, over the ratios that were asked for.
+
+    Args:
+        file: picture to write, .png or .svg.
+        ratios: labels of the axis, in order.
+        accuracy: test accuracy at each ratio.
+        shares: modality to its share at each ratio.
+        targets: modality to the share that was asked for; None where none was.
+        title: what is shown.
+        best_accuracy: drawn as a line where the best reachable accuracy is known.
+    """
+    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.3])
+    places = list(range(len(ratios)))
+    top.plot(places, accuracy, marker="o", color="#333333")
+    if best_accuracy is not None:
+        top.axhline(best_accuracy, linestyle=":", color="#333333", linewidth=1)
+        top.annotate(
+            "best reachable", (len(ratios) - 1, best_accuracy), ha="right", va="bottom", fontsize=8, color="#333333"
+        )
+    top.set_ylabel("test accuracy")
+    top.set_ylim(0, 1)
+    top.set_title(title, loc="left", fontsize=10)
+    for i, (modality, values) in enumerate(shares.items()):
+        colour = COLOURS[i % len(COLOURS)]
+        bottom.plot(places, values, marker="o", color=colour, label=f"{modality}, on test")
+        asked = [(x, y) for x, y in zip(places, targets[modality], strict=True) if y is not None]
+        bottom.plot(*zip(*asked, strict=True), "_", color=colour, markersize=16, label=f"{modality}, asked for")
+    bottom.set_ylabel("share of the decision")
+    bottom.set_ylim(0, 1)
+    bottom.set_xticks(places, ratios)
+    bottom.set_xlabel(f"ratio asked for, {':'.join(shares)}")
+    bottom.legend(fontsize=8, ncols=2, loc="upper right")
+    for axes in (top, bottom):
+        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=150)
