@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -19,7 +20,8 @@ from amr.extract.encoders import Encoder, Prepare
 from amr.extract.media import decode
 
 MAX_UNEXPLAINED_CRASHES = 3
-# Prepared inputs wait in shared memory, one open file each: 1024 is a common limit of a process.
+SMALL_BYTES = 1 << 18
+# Large inputs wait in shared memory, one open file each: 1024 is a common limit of a process.
 MAX_TENSORS_IN_FLIGHT = 512
 
 
@@ -74,13 +76,43 @@ class Loaded:
     inputs: dict[str, Tensor] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
-    def pin_memory(self) -> Loaded:
-        """The same in pinned memory: called by the DataLoader, in a thread of its own."""
-        return Loaded({name: value.pin_memory() for name, value in self.inputs.items()}, self.failures)
 
-    def copied(self) -> Loaded:
-        """The same in this process's memory: shared memory is scarce, and holds a file open for each tensor."""
-        return Loaded({name: value.clone() for name, value in self.inputs.items()}, self.failures)
+@dataclass(frozen=True)
+class _Parcel:
+    """A loaded clip on its way from a worker: large tensors in shared memory, small ones as they are.
+
+    A tensor in shared memory costs a connection and an open file, which is more than a small one is worth.
+    """
+
+    inputs: dict[str, Tensor | np.ndarray]
+    failures: dict[str, str]
+
+    @classmethod
+    def pack(cls, loaded: Loaded) -> _Parcel:
+        """In the worker."""
+        plain = (torch.float32, torch.uint8)
+        return cls(
+            {
+                name: value.numpy() if value.nbytes <= SMALL_BYTES and value.dtype in plain else value
+                for name, value in loaded.inputs.items()
+            },
+            loaded.failures,
+        )
+
+    def pin_memory(self) -> _Parcel:
+        """The same in pinned memory: called by the DataLoader, in a thread of its own."""
+        pinned = {name: torch.as_tensor(value).pin_memory() for name, value in self.inputs.items()}
+        return _Parcel({**pinned}, self.failures)
+
+    def unpack(self) -> Loaded:
+        """In memory that is not shared with workers, which is scarce."""
+        return Loaded(
+            {
+                name: value.clone() if isinstance(value, Tensor) and value.is_shared() else torch.as_tensor(value)
+                for name, value in self.inputs.items()
+            },
+            self.failures,
+        )
 
 
 @dataclass(frozen=True)
@@ -169,8 +201,8 @@ class ClipLoader:
             collate_fn=_as_it_is,
             pin_memory=self._pin_memory,
         )
-        for loaded in loader:
-            yield loaded.copied() if self._num_workers and not self._pin_memory else loaded
+        for parcel in loader:
+            yield parcel.unpack()
 
     def recover(self, error: RuntimeError) -> list[int]:
         """After an error while loading: the rows whose clips kill the process that decodes them.
@@ -196,7 +228,7 @@ class ClipLoader:
         return deadly
 
 
-class _TaskDataset(Dataset[Loaded]):
+class _TaskDataset(Dataset[_Parcel]):
     """What a worker does; also notes, in shared memory, which clip it is at."""
 
     def __init__(self, clips: Clips, encoders: Mapping[str, Encoder], num_workers: int) -> None:
@@ -212,9 +244,9 @@ class _TaskDataset(Dataset[Loaded]):
         self._at_work.fill_(-1)
         return rows
 
-    def __getitem__(self, task: Task) -> Loaded:
+    def __getitem__(self, task: Task) -> _Parcel:
         if task.row in self.deadly:
-            return Loaded(failures=dict.fromkeys(task.names, "decoding it kills the process"))
+            return _Parcel({}, dict.fromkeys(task.names, "decoding it kills the process"))
         worker = get_worker_info()
         if worker is not None:
             self._at_work[worker.id] = task.row
@@ -222,7 +254,7 @@ class _TaskDataset(Dataset[Loaded]):
         loaded = load(self._clips[task.row], self._modalities, prepares)
         if worker is not None:
             self._at_work[worker.id] = -1
-        return loaded
+        return _Parcel.pack(loaded)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -248,8 +280,8 @@ def _load_alone(dataset: _TaskDataset, row: int) -> None:
     dataset[Task(row, dataset.names)]
 
 
-def _as_it_is(loaded: Any) -> Any:
-    return loaded
+def _as_it_is(parcel: Any) -> Any:
+    return parcel
 
 
 def first_line(error: BaseException) -> str:

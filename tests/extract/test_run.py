@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imsave
+
+from amr.extract import loading, run
+from amr.extract.background import BackgroundWriter
+from amr.extract.cache import Cache
+from amr.extract.config import ExtractConfig
+from amr.extract.encoders import Encoder, Prepare
+from amr.extract.progress import LineProgress, Progress
+from amr.extract.run import embed_clips, extract
+from amr.extract.verify import verify
+
+NUM_CLIPS = 10
+
+
+class FirstSamples(Prepare):
+    sample_rate_hz = 8000
+
+    def __call__(self, media: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(media[:4].copy())
+
+
+class Fake(Encoder):
+    """The first four samples of a clip, spoilt by `spoil`."""
+
+    modality, embed_dim, max_steps = "audio", 4, None
+
+    def __init__(self, spec: str, prepare: Prepare | None = None, spoil=None) -> None:
+        self.spec = spec
+        self.preprocessing = {"name": spec}
+        self.prepare = prepare or FirstSamples()
+        self.spoil = spoil or (lambda inputs: inputs)
+        self.num_embedded = 0
+
+    def embed(self, inputs):
+        self.num_embedded += len(inputs)
+        return list(self.spoil(list(inputs)))
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """Encoders by spec that `extract` finds instead of real ones."""
+    known: dict[str, Encoder] = {}
+    monkeypatch.setattr(run, "build_encoder", lambda spec, name: known.get(spec) or known.setdefault(spec, Fake(spec)))
+    return known
+
+
+def write_sound(path: Path, value: int, num_samples: int = 400) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(np.full(num_samples, value * 256, dtype="<i2").tobytes())
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """Ten sounds, of which clip i holds the value i / 128, and their manifest."""
+    for i in range(NUM_CLIPS):
+        write_sound(tmp_path / f"{i}.wav", i)
+    rows = [f"{i}.wav,{i % 2},{'train' if i < 8 else 'test'}" for i in range(NUM_CLIPS)]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *rows]))
+    return ExtractConfig(
+        manifest=str(tmp_path / "clips.csv"),
+        encoder=("a=first",),
+        out=str(tmp_path / "cache.h5"),
+        batch_size=4,
+        workers=0,
+        device="cpu",
+    )
+
+
+def read(config: ExtractConfig, name: str = "a") -> np.ndarray:
+    assert verify(Path(str(config.out)))["problems"] == []
+    with Cache.open(Path(str(config.out))) as cache:
+        return cache.read(name)
+
+
+def expected_rows() -> np.ndarray:
+    return np.repeat(np.arange(NUM_CLIPS, dtype=np.float32)[:, None] / 128, 4, axis=1)
+
+
+def test_rows_are_in_the_order_of_the_manifest(sounds, fakes):
+    result = extract(sounds)
+    np.testing.assert_allclose(read(sounds), expected_rows())
+    assert result.to_json() | {"seconds": 0, "clips_per_second": 0} == {
+        "cache": str(sounds.out),
+        "clips": 10,
+        "embedded": {"a": 10},
+        "failed": 0,
+        "seconds": 0,
+        "clips_per_second": 0,
+        "extracted": 10,
+        "absent": {"audio": []},
+        "failures": [],
+    }
+    assert result.ok
+    with Cache.open(Path(str(sounds.out))) as cache:
+        assert (cache.dataset, cache.root) == ("clips", str(Path(str(sounds.manifest)).parent))
+        assert list(cache.clips["split"]) == ["train"] * 8 + ["test"] * 2
+
+
+def test_workers_give_what_one_process_gives(sounds):
+    config = replace(sounds, encoder=("a=logmel", "steps=logmel,keep=steps"))
+    extract(config)
+    beside = replace(config, workers=2, out=f"{config.out}2.h5")
+    extract(beside)
+    for name in ("a", "steps"):
+        np.testing.assert_array_equal(read(config, name), read(beside, name))
+
+
+def test_large_inputs_come_through_shared_memory(sounds, fakes, monkeypatch):
+    extract(sounds)
+    beside = replace(sounds, workers=2, out=f"{sounds.out}2.h5")
+    monkeypatch.setattr(loading, "SMALL_BYTES", 0)
+    extract(beside)
+    np.testing.assert_array_equal(read(sounds), read(beside))
+
+
+def test_each_file_is_decoded_once(sounds, monkeypatch):
+    decoded = []
+
+    def counting(path, **wanted):
+        decoded.append((path.name, len(wanted["samplings"]), len(wanted["sample_rates_hz"])))
+        return real(path, **wanted)
+
+    real = loading.decode
+    monkeypatch.setattr(loading, "decode", counting)
+    names = ("a=logmel", "b=logmel,sample_rate=8000", "c=logmel,bands=20", "d=frames", "e=frames,frames=3")
+    extract(replace(sounds, encoder=names))
+    assert decoded == [(f"{i}.wav", 2, 2) for i in range(NUM_CLIPS)]
+
+
+def test_an_extraction_that_broke_off_goes_on(sounds, fakes):
+    def break_off(inputs):
+        if inputs[0][0] > 3 / 128:
+            raise KeyboardInterrupt
+        return inputs
+
+    fakes["first"] = Fake("first", spoil=break_off)
+    with pytest.raises(KeyboardInterrupt):
+        extract(sounds)
+    with Cache.open(Path(str(sounds.out))) as cache:
+        assert list(cache.done("a")) == [True] * 4 + [False] * 6
+    fakes["first"] = Fake("first")
+    result = extract(replace(sounds, resume=True))
+    assert result.extracted == 6
+    assert fakes["first"].num_embedded == 6
+    assert result.embedded == {"a": 10}
+    np.testing.assert_allclose(read(sounds), expected_rows())
+
+
+def test_encoders_are_added_and_labels_refreshed(sounds, fakes):
+    extract(sounds)
+    manifest = Path(str(sounds.manifest))
+    manifest.write_text(manifest.read_text().replace(",0,", ",zero,"))
+    result = extract(replace(sounds, encoder=("a=first", "b=second")))
+    assert (fakes["first"].num_embedded, fakes["second"].num_embedded) == (10, 10)
+    assert result.embedded == {"a": 10, "b": 10}
+    with Cache.open(Path(str(sounds.out))) as cache:
+        assert set(cache.clips["label"]) == {"zero", "1"}
+    assert extract(sounds).extracted == 0
+    with pytest.raises(ValueError, match=r"--encoder a must be the one the cache was made with \(encoder first"):
+        extract(replace(sounds, encoder=("a=second",)))
+    assert extract(replace(sounds, encoder=("a=second",), overwrite=True)).extracted == 10
+
+
+def test_absent_failed_and_missing_are_told_apart(sounds, tmp_path):
+    (tmp_path / "0.wav").write_bytes(b"not a sound")
+    (tmp_path / "1.wav").unlink()
+    result = extract(replace(sounds, encoder=("audio=logmel", "video=frames")))
+    reasons = {(failure["id"], failure["modality"]): failure["reason"] for failure in result.failures}
+    assert set(reasons) == {(id_, modality) for id_ in "01" for modality in ("audio", "video")}
+    assert reasons["1", "audio"].startswith("file not found: ")
+    assert result.failed == 4
+    assert result.absent == {"audio": [], "video": [str(i) for i in range(2, NUM_CLIPS)]}
+    assert result.embedded == {"audio": 8, "video": 0}
+    assert result.ok
+
+
+def test_nothing_embedded_is_not_ok(sounds, fakes, tmp_path):
+    for i in range(NUM_CLIPS):
+        (tmp_path / f"{i}.wav").unlink()
+    assert not extract(sounds).ok
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "reason"),
+    [
+        (float("nan"), "float32", "a: the embedding is not finite"),
+        (float("inf"), "float16", "a: the embedding is not finite"),
+        (1e6, "float16", "a: a value of 1e+06 does not fit into float16; pass --dtype float32"),
+    ],
+)
+def test_values_that_cannot_be_kept_are_failures(sounds, fakes, value, dtype, reason):
+    def spoil(inputs):
+        return [torch.full_like(x, value) if x[0] == 3 / 128 else x for x in inputs]
+
+    fakes["first"] = Fake("first", spoil=spoil)
+    result = extract(replace(sounds, dtype=dtype))
+    assert result.failures == [{"id": "3", "modality": "audio", "reason": reason}]
+    assert not read(sounds)[3].any()
+
+
+def test_a_clip_that_the_encoder_cannot_take_spoils_no_other(sounds, fakes):
+    def refuse(inputs):
+        if any(x[0] == 3 / 128 for x in inputs):
+            raise RuntimeError("too short\nand more")
+        return inputs
+
+    fakes["first"] = Fake("first", spoil=refuse)
+    result = extract(sounds)
+    assert result.failures == [{"id": "3", "modality": "audio", "reason": "a: RuntimeError: too short"}]
+    assert result.embedded == {"a": 9}
+
+    def broken(inputs):
+        raise RuntimeError("no kernel")
+
+    fakes["first"] = Fake("first", spoil=broken)
+    with pytest.raises(RuntimeError, match=r"encoder first must embed some clip of a batch.*no kernel"):
+        extract(replace(sounds, overwrite=True))
+
+
+class Deadly(FirstSamples):
+    def __call__(self, media: np.ndarray) -> torch.Tensor:
+        if media[0] == 5 / 128:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(media)
+
+
+def test_a_clip_that_kills_its_worker_is_named_and_the_rest_kept(sounds, fakes):
+    fakes["first"] = Fake("first", prepare=Deadly())
+    result = extract(replace(sounds, workers=2))
+    assert result.failures == [{"id": "5", "modality": "audio", "reason": "decoding it kills the process"}]
+    rows = read(sounds)
+    np.testing.assert_allclose(np.delete(rows, 5, axis=0), np.delete(expected_rows(), 5, axis=0))
+
+
+def test_workers_that_keep_dying_end_the_extraction(sounds, fakes, monkeypatch):
+    fakes["first"] = Fake("first", prepare=Deadly())
+    monkeypatch.setattr(loading, "_survives", lambda dataset, row: True)
+    with pytest.raises(RuntimeError, match=r"workers must stay alive, got 3 killed.*Pass fewer --workers"):
+        extract(replace(sounds, workers=1))
+    with Cache.open(Path(str(sounds.out))) as cache:
+        assert list(cache.done("a")) == [True] * 4 + [False] * 6
+
+
+def test_errors_of_writing_come_up(tmp_path):
+    class Broken:
+        def write(self, name, start, batch):
+            raise OSError("disk is gone")
+
+    def write_all():
+        with BackgroundWriter(Broken(), max_waiting=1) as background:
+            for _ in range(10):
+                background.put("a", 0, None)
+
+    with pytest.raises(OSError, match="disk is gone"):
+        write_all()
+
+
+def test_embedding_in_memory_is_what_a_cache_holds(sounds):
+    config = replace(sounds, encoder=("a=logmel", "v=frames"))
+    extract(config)
+    paths = [Path(str(sounds.manifest)).parent / f"{i}.wav" for i in range(NUM_CLIPS)]
+    rows = embed_clips(paths, {"a": "logmel", "v": "frames"}, batch_size=4, device="cpu", workers=0)
+    np.testing.assert_array_equal(rows["a"][0], read(config))
+    assert rows["a"][1].all()
+    assert not rows["v"][1].any()
+    with pytest.raises(FileNotFoundError, match="clip must be a file that is there"):
+        embed_clips([Path("absent.wav")], {"a": "logmel"})
+
+
+def test_presets(sounds, tmp_path):
+    notes = []
+    progress = Progress()
+    progress.note = notes.append
+    result = extract(replace(sounds, encoder=()), progress)
+    assert result.embedded == {"audio": 10, "video": 0}
+    assert "--preset pretrained is better" in notes[0]
+    only = tmp_path / "only.csv"
+    only.write_text("id,audio_path,label\na,1.wav,x\n")
+    result = extract(replace(sounds, encoder=(), manifest=str(only), out=str(tmp_path / "o.h5")), progress)
+    assert result.embedded == {"audio": 1}
+
+
+def test_progress_in_lines(sounds, fakes):
+    stream = io.StringIO()
+    extract(sounds, LineProgress(stream, seconds_between=0))
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "extracting 10 clips"
+    assert [line.split(" clips")[0] for line in lines[1:]] == ["4/10", "8/10", "10/10"]
+    assert lines[-1].endswith("0:00 left, 0 failures")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "must have one of --dataset and --manifest, got neither"),
+        ({"dataset": "x", "manifest": "y"}, "got --dataset x and --manifest y"),
+        ({"dataset": "x", "batch_size": 0}, "--batch-size must be 1 or more, got 0"),
+        ({"dataset": "x", "workers": -1}, "--workers must be 0 or more, got -1"),
+        ({"dataset": "x", "dtype": "float61"}, r"--dtype must be one of float32, float16.*Did you mean float16\?"),
+        ({"dataset": "x", "encoder": ("logmel",)}, r"--encoder must be NAME=SPEC, got 'logmel'\. Pass --encoder"),
+        ({"dataset": "x", "encoder": ("a/b=logmel",)}, "--encoder NAME must be letters, digits"),
+        ({"dataset": "x", "encoder": ("a=logmel", "a=frames")}, "must name each embedding once, got a for logmel"),
+        ({"dataset": "x", "encoder": ("a=logmel",), "preset": "weightless"}, "--preset must be without --encoder"),
+        ({"dataset": "x", "resume": True, "overwrite": True}, "--resume must be without --overwrite"),
+    ],
+)
+def test_wrong_requests(options, said):
+    with pytest.raises(ValueError, match=said):
+        ExtractConfig(**options)
+
+
+def test_options_are_read_without_torch():
+    code = "import sys, amr.extract.config; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_killed_at_random_moments():
+    script = Path(__file__).with_name("torture.py")
+    done = subprocess.run([sys.executable, str(script), "20"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("20 kills")
+
+
+def test_vggsound_as_it_is(test_data, tmp_path):
+    config = ExtractConfig(
+        manifest=str(test_data / "vggsound" / "labels.csv"),
+        root=str(test_data / "vggsound"),
+        allow_unlabelled=True,
+        encoder=("audio=logmel", "video=frames"),
+        out=str(tmp_path / "vggsound.h5"),
+    )
+    assert extract(config).embedded == {"audio": 14, "video": 14}
+
+
+def test_crema_d_as_it_is(test_data, tmp_path):
+    config = ExtractConfig(
+        dataset="crema-d", root=str(test_data / "cremad"), out=str(tmp_path / "crema-d.h5"), batch_size=512
+    )
+    result = extract(config)
+    assert result.clips == 7442
+    assert result.embedded == {"audio": 18, "video": 6}
+    assert result.failed == 0
+
+
+def test_messy_folder(test_data, tmp_path):
+    clip = next((test_data / "grid" / "clips").glob("*.mp4")).read_bytes()
+    strange = "with 'quotes\" & spaces ü€.mp4"
+    for name, content in {
+        strange: clip,
+        "cut.mp4": clip[: len(clip) // 2],
+        "empty.mp4": b"",
+        "text.mp4": b"hello\n",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    write_sound(tmp_path / "sound.wav", 7, 8000)
+    imsave(tmp_path / "picture.png", np.full((32, 32, 3), 128, dtype=np.uint8))
+    names = [strange, "cut.mp4", "empty.mp4", "text.mp4", "sound.wav", "picture.png", "absent.mp4"]
+    quoted = ['"' + name.replace('"', '""') + '",x' for name in names]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label", *quoted]))
+    out = tmp_path / "messy.h5"
+    result = extract(ExtractConfig(manifest=str(tmp_path / "clips.csv"), out=str(out)))
+    assert result.embedded == {"audio": 2, "video": 2}
+    assert result.absent == {"audio": ["picture"], "video": ["sound"]}
+    bad = ("cut", "empty", "text", "absent")
+    assert {(each["id"], each["modality"]) for each in result.failures} == {
+        (id_, modality) for id_ in bad for modality in ("audio", "video")
+    }
+    assert result.failed == 8
+    assert verify(out)["problems"] == []
