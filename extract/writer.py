@@ -1,4 +1,4 @@
-"""Writing a cache so that a kill at any moment leaves it readable (docs/decisions/0003-killed-writers.md).
+"""Writing a cache so that a kill at any moment leaves it readable (docs/decisions/killed-writers.md).
 
 Every change of structure is made on a copy that replaces the file; in between, batches overwrite bytes of
 preallocated rows without HDF5, so that its metadata never changes while extracting.
@@ -53,9 +53,7 @@ class ClipTable:
 
     def __post_init__(self) -> None:
         if "id" not in self.table or len(self.table) == 0:
-            raise ValueError(
-                f"clips must have an id column and a row, got {list(self.table)}. Name some clips."
-            )
+            raise ValueError(f"clips must have an id column and a row, got {list(self.table)}. Name some clips.")
         rest = [name for name in self.table if name not in FIXED_COLUMNS]
         table = self.table.reindex(columns=[*FIXED_COLUMNS, *rest], fill_value="").astype(str)
         object.__setattr__(self, "table", table.reset_index(drop=True))
@@ -163,8 +161,7 @@ def open_writer(
     path = Path(path).resolve()
     if resume and not path.is_file():
         raise FileNotFoundError(
-            f"--resume must be given for a cache that is there, got {str(path)!r}. "
-            "Leave --resume out to begin it."
+            f"--resume must be given for a cache that is there, got {str(path)!r}. Leave --resume out to begin it."
         )
     asked = {info.name: fingerprinted(info, clips.table) for info in infos}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,9 +222,7 @@ def _go_on(path: Path, clips: ClipTable, asked: dict[str, EmbeddingInfo]) -> Non
                 _add_embedding(file, info, len(clips.table))
 
 
-def _refuse_other_clips(
-    path: Path, there: dict[str, EmbeddingInfo], old: pd.DataFrame, new: pd.DataFrame
-) -> None:
+def _refuse_other_clips(path: Path, there: dict[str, EmbeddingInfo], old: pd.DataFrame, new: pd.DataFrame) -> None:
     for info in there.values():
         difference = clip_difference(old, new, info.modality)
         if difference is not None:
@@ -333,9 +328,7 @@ class _Slot:
 def _find_slots(path: Path, names: list[str]) -> dict[str, _Slot]:
     slots = {}
     with h5py.File(path, "r") as file:
-        for key in [
-            f"{group}/{name}" for group in ("embeddings", "present", "done", "num_steps") for name in names
-        ]:
+        for key in [f"{group}/{name}" for group in ("embeddings", "present", "done", "num_steps") for name in names]:
             if key in file:
                 dataset = file[key]
                 row_bytes = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=int))

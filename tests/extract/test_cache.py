@@ -16,9 +16,7 @@ from amr.extract.journal import Failure, Journal
 from amr.extract.writer import ClipTable, Embedded, fingerprinted, open_writer, save
 
 AUDIO = EmbeddingInfo("audio", "audio", "logmel", "", {"bands": 40, "pool": {"steps": 4}}, "float32", 3)
-VIDEO = EmbeddingInfo(
-    "video", "video", "frames", "ab" * 32, {}, "float16", 2, max_steps=5, random_weights=True
-)
+VIDEO = EmbeddingInfo("video", "video", "frames", "ab" * 32, {}, "float16", 2, max_steps=5, random_weights=True)
 
 
 def clip_table(num_clips: int = 6, **columns: list[str]) -> ClipTable:
@@ -30,9 +28,7 @@ def clip_table(num_clips: int = 6, **columns: list[str]) -> ClipTable:
 def rows(info: EmbeddingInfo, start: int, stop: int) -> Embedded:
     rng = np.random.default_rng(start)
     steps = None if info.max_steps is None else rng.integers(1, info.max_steps, stop - start)
-    return Embedded(
-        rng.normal(size=(stop - start, *info.row_shape)), np.ones(stop - start, dtype=bool), steps
-    )
+    return Embedded(rng.normal(size=(stop - start, *info.row_shape)), np.ones(stop - start, dtype=bool), steps)
 
 
 def fill(path: Path, clips: ClipTable, *infos: EmbeddingInfo, **choice: bool) -> None:
@@ -56,9 +52,7 @@ def test_what_is_written_is_read(tmp_path):
         assert (cache.dataset, cache.root, cache.manifest_sha256) == ("toy", "/media", "00")
         expected = np.concatenate([rows(AUDIO, start, start + 2).values for start in (0, 2, 4)])
         np.testing.assert_array_equal(cache.read("audio"), expected.astype(np.float32))
-        np.testing.assert_array_equal(
-            cache.read("audio", np.array([5, 0])), expected[[5, 0]].astype(np.float32)
-        )
+        np.testing.assert_array_equal(cache.read("audio", np.array([5, 0])), expected[[5, 0]].astype(np.float32))
         assert cache.read("video").shape == (6, 5, 2)
         assert cache.read("video").dtype == np.float32
         assert cache.num_steps("audio") is None
@@ -67,16 +61,12 @@ def test_what_is_written_is_read(tmp_path):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    values=st.lists(
-        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1, max_size=5
-    ),
+    values=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1, max_size=5),
     column=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
 )
 def test_any_text_survives(tmp_path_factory, values, column):
     path = tmp_path_factory.mktemp("cache") / "text.h5"
-    table = pd.DataFrame(
-        {"id": [str(i) for i in range(len(values))], column if column != "id" else "x": values}
-    )
+    table = pd.DataFrame({"id": [str(i) for i in range(len(values))], column if column != "id" else "x": values})
     written = ClipTable("toy", "", "", table)
     save(path, written, [])
     with Cache.open(path) as cache:
@@ -126,9 +116,7 @@ def test_an_unfinished_cache_is_readable_and_says_so(tmp_path):
 def test_failures_of_batches_cut_short_are_dropped(tmp_path):
     path = tmp_path / "toy.h5"
     with open_writer(path, clip_table(), [AUDIO]) as writer:
-        writer.write(
-            "audio", 0, replace(rows(AUDIO, 0, 2), failures=(Failure(1, "clip1", "audio", "broken"),))
-        )
+        writer.write("audio", 0, replace(rows(AUDIO, 0, 2), failures=(Failure(1, "clip1", "audio", "broken"),)))
         fingerprint = writer.infos["audio"].fingerprint
         Journal(path.resolve()).append(fingerprint, [Failure(3, "clip3", "audio", "never marked done")])
     with Journal(path.resolve()).path.open("a") as file:
@@ -149,9 +137,7 @@ def test_leftovers_of_a_kill_are_removed(tmp_path):
 def test_labels_splits_and_groups_change_without_extracting(tmp_path):
     path = tmp_path / "toy.h5"
     fill(path, clip_table(), AUDIO)
-    relabelled = clip_table(
-        label=list("abcabc"), split=["train", "test"] * 3, group=list("uvwxyz"), votes=["7"] * 6
-    )
+    relabelled = clip_table(label=list("abcabc"), split=["train", "test"] * 3, group=list("uvwxyz"), votes=["7"] * 6)
     with open_writer(path, relabelled, [AUDIO]) as writer:
         assert writer.done("audio").all()
         writer.finalise()
@@ -259,3 +245,21 @@ def test_rows_of_another_shape_are_refused(tmp_path):
             writer.write("audio", 0, rows(VIDEO, 0, 2))
         with pytest.raises(ValueError, match="end by clip 6"):
             writer.write("audio", 5, rows(AUDIO, 0, 2))
+
+
+def test_the_documented_way_to_read(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[2] / "docs" / "cache-format.md").read_text()
+    fill(tmp_path / "caches" / "crema-d.h5", clip_table(), AUDIO, VIDEO)
+    monkeypatch.chdir(tmp_path)
+    exec(text.split("```python\n")[1].split("```")[0], {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("audio audio logmel (6, 3) {'bands': 40")
+    assert lines[1].startswith("video video frames (6, 5, 2)")
+
+
+def test_every_part_of_a_cache_is_documented(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "cache-format.md").read_text()
+    fill(tmp_path / "toy.h5", clip_table(), AUDIO, VIDEO)
+    with h5py.File(tmp_path / "toy.h5") as file:
+        names = {*file, *file.attrs, *file["clips"], *file["failures"], *file["embeddings/audio"].attrs}
+    assert {name for name in names if name not in text} == set()
