@@ -110,7 +110,7 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
         ValueError: a name or a combination that cannot be.
     """
     method = methods[config.method]
-    heads[config.head].check(config.hidden)
+    heads[config.head].check(config.hidden, dataset.modalities)
     method.check(dataset.modalities)
     if config.amr_ratio is not None:
         if not method.takes_ratio:

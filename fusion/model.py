@@ -98,7 +98,7 @@ class FusionModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits `(run, batch, classes)`."""
-        return self.head(self.encode(batch))
+        return self.head(self.encode(batch), batch.present)
 
     def num_parameters(self) -> int:
         """Parameters of one run."""
@@ -140,13 +140,13 @@ class Attributor:
         z = {name: value.detach() for name, value in z.items()}
         with torch.set_grad_enabled(create_graph):
             if head.has_pullback and not self.by_autograd:
-                features = head.fuse(z)
+                features = head.fuse(z, present)
                 logits = head.classify(features)
                 alpha = grad_x_input_by(lambda u: head.pullback(features, u), logits, z, self.output)
                 return logits, *self._pool(alpha, present)
         with torch.enable_grad():
             z = {name: value.requires_grad_() for name, value in z.items()}
-            logits = head(z)
+            logits = head(z, present)
             alpha = grad_x_input(logits, z, self.output, create_graph=create_graph)
         if not create_graph:
             logits = logits.detach()

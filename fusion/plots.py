@@ -53,7 +53,7 @@ def plot_ratios(
     bottom.set_ylim(0, 1)
     bottom.set_xticks(places, ratios)
     bottom.set_xlabel(f"ratio asked for, {':'.join(shares)}")
-    bottom.legend(fontsize=8, ncols=2, loc="upper right")
+    figure.legend(*bottom.get_legend_handles_labels(), fontsize=8, ncols=4, loc="outside lower center", frameon=False)
     for axes in (top, bottom):
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)

@@ -23,5 +23,5 @@ class Naive(Method):
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Outcome:
         """Cross-entropy of the joint logits."""
-        logits = model.head(z)
+        logits = model.head(z, batch.present)
         return Outcome(cross_entropy(logits, batch.target), logits)

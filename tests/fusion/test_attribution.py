@@ -12,6 +12,8 @@ from amr.fusion.stacked import Draws
 
 from .conftest import make_clips
 
+EVERYONE = torch.ones(2, 7, 2, dtype=torch.bool)
+
 
 def make_head(hidden=0, runs=2, dims=None, num_classes=4, name="concat"):
     dims = dims or {"audio": 5, "video": 3}
@@ -36,7 +38,7 @@ def attributed_output(logits, output):
 def test_shares_are_those_of_the_paper_s_formula_in_float64(output, hidden):
     head, z = make_head(hidden)
     z = {m: value.requires_grad_() for m, value in z.items()}
-    scalar = attributed_output(head(z), output)
+    scalar = attributed_output(head(z, EVERYONE), output)
     gradients = torch.autograd.grad(scalar.sum(), list(z.values()))
     norms = torch.stack([(g * v).pow(2).sum(-1).sqrt() for g, v in zip(gradients, z.values(), strict=True)], -1)
     _, share, counted = Attributor(output).shares(head, z, torch.ones(2, 7, 2, dtype=torch.bool))
@@ -47,10 +49,10 @@ def test_shares_are_those_of_the_paper_s_formula_in_float64(output, hidden):
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_attributions_agree_with_captum(output):
     head, z = make_head(hidden=6, runs=1)
-    ours = grad_x_input(head({m: v.requires_grad_() for m, v in z.items()}), z, output)
+    ours = grad_x_input(head({m: v.requires_grad_() for m, v in z.items()}, EVERYONE[:1]), z, output)
 
     def scalar(audio, video):
-        logits = head({"audio": audio[None], "video": video[None]})[0]
+        logits = head({"audio": audio[None], "video": video[None]}, EVERYONE[:1])[0]
         c = logits.argmax(-1, keepdim=True)
         if output == "probability":  # the log-odds: ours drops the factor p (1 - p)
             others = logits.masked_fill(torch.zeros_like(logits, dtype=torch.bool).scatter(-1, c, True), -torch.inf)
@@ -108,7 +110,7 @@ def test_a_sure_head_keeps_its_share_in_float32():
 
 def test_the_linear_head_s_attribution_is_the_one_worked_out_by_hand():
     head, z = make_head(runs=1)
-    logits = head(z)[0]
+    logits = head(z, EVERYONE[:1])[0]
     weight = head.classifier.weight[0]
     joined = torch.cat([z["audio"], z["video"]], -1)[0]
     for i in range(len(logits)):

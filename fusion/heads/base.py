@@ -1,0 +1,84 @@
+"""Fusion heads: from each modality's z to logits, for a group of runs of one shape.
+
+A head is two steps, `fuse` to `(run, batch, num_features)` and `classify` to logits, so that dropout over the fused
+units has its place. A head that can write its gradient by hand also gives `pullback`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from amr.data_manifests.registry import Registry
+from amr.fusion.stacked import Draws
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """What a head is built for.
+
+    Args:
+        embed_dims: modality to size of its z, in the order of the modalities.
+        num_classes: at least 2.
+        hidden: units of a hidden layer; 0 for none, or for the head's own width where it must have one.
+    """
+
+    embed_dims: Mapping[str, int]
+    num_classes: int
+    hidden: int = 0
+
+    @property
+    def width(self) -> int:
+        """Units of the fused representation, for heads that must have one."""
+        return self.hidden or 128
+
+
+class Head(nn.Module):
+    """What the trainer, the methods and the attribution ask of a head.
+
+    Attributes:
+        num_features: size of the fused representation.
+        has_pullback: whether `pullback` is there; else gradients are autograd's.
+        takes_steps: whether z may have steps; for other heads they are averaged when the cache is read.
+    """
+
+    summary = ""
+    has_pullback = False
+    takes_steps = False
+    num_features: int
+
+    def __init__(self, shape: HeadShape, draws: Draws) -> None:
+        super().__init__()
+        self.shape = shape
+        self.modalities = tuple(shape.embed_dims)
+
+    @classmethod
+    def check(cls, hidden: int, modalities: Sequence[str]) -> None:
+        """Refuse settings that the head cannot use."""
+
+    def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Each `(run, batch, dim)` to `(run, batch, num_features)`.
+
+        Args:
+            z: modality to its encoding; 0 where the clip lacks it. `(run, batch, steps, dim)`, padded with zeros,
+                where the head `takes_steps` and the embedding has them.
+            present: bool `(run, batch, modalities)`.
+        """
+        raise NotImplementedError
+
+    def classify(self, features: Tensor) -> Tensor:
+        """`(run, batch, num_features)` to logits `(run, batch, classes)`."""
+        raise NotImplementedError
+
+    def forward(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Each `(run, batch, dim)` to logits `(run, batch, classes)`."""
+        return self.classify(self.fuse(z, present))
+
+    def pullback(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
+        """`(run, batch, classes)` at the fused `features` to the gradient of each z, as ordinary matrix products."""
+        raise NotImplementedError
+
+
+heads: Registry[type[Head]] = Registry("--head")

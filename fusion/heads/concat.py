@@ -1,0 +1,46 @@
+"""One layer over the joined z, or a hidden layer and one (paper, table 1: the fusion of every row)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from amr.fusion.heads.base import Head, HeadShape, heads
+from amr.fusion.stacked import Draws, StackedLinear
+
+
+@heads.register("concat")
+class ConcatHead(Head):
+    """One linear layer over the joined z, or one hidden ReLU layer and a linear one.
+
+    The gradient of a cotangent u is u W for the linear head and ((u V) * [h > 0]) W for the hidden layer.
+    """
+
+    summary = "one layer over the joined embeddings; --hidden N puts a ReLU layer before it"
+    has_pullback = True
+
+    def __init__(self, shape: HeadShape, draws: Draws) -> None:
+        super().__init__(shape, draws)
+        joined = sum(shape.embed_dims.values())
+        self.num_features = shape.hidden or joined
+        self.fusion = StackedLinear(joined, shape.hidden, draws) if shape.hidden else None
+        self.classifier = StackedLinear(self.num_features, shape.num_classes, draws)
+
+    def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Each `(run, batch, dim)` to `(run, batch, num_features)`."""
+        joined = torch.cat([z[modality] for modality in self.modalities], dim=-1)
+        return joined if self.fusion is None else self.fusion(joined).relu()
+
+    def classify(self, features: Tensor) -> Tensor:
+        """`(run, batch, num_features)` to logits `(run, batch, classes)`."""
+        return self.classifier(features)
+
+    def pullback(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
+        """`(run, batch, classes)` to each `(run, batch, dim)`."""
+        gradient = self.classifier.pullback(cotangent)
+        if self.fusion is not None:
+            gradient = self.fusion.pullback(gradient * (features > 0))
+        parts = gradient.split(list(self.shape.embed_dims.values()), dim=-1)
+        return dict(zip(self.modalities, parts, strict=True))
