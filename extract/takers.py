@@ -155,7 +155,8 @@ class Sound:
         if kind != self._kind:  # streams may change from mono to stereo, or their rate, on the way
             self._flush()
             self._kind = kind
-            self._resamplers = {rate: AudioResampler("flt", "mono", rate) for rate in self._pieces}
+            # Channels are averaged afterwards: FFmpeg's own mono is up to 1.4 times louder and would be clipped.
+            self._resamplers = {rate: AudioResampler("fltp", None, rate) for rate in self._pieces}
         frame.pts = None  # samples are joined as they come; gaps in the timestamps are not filled
         for rate in self._pieces:
             self._push(rate, frame)
@@ -180,7 +181,7 @@ class Sound:
 
     def _push(self, rate: int, frame: AudioFrame | None) -> None:
         pieces = self._resamplers[rate].resample(frame)
-        self._pieces[rate].extend(piece.to_ndarray()[0] for piece in pieces if piece is not None)
+        self._pieces[rate].extend(piece.to_ndarray().mean(0) for piece in pieces if piece is not None)
 
 
 def _needed_stamps(times: np.ndarray, timeline: Timeline) -> frozenset[int]:
