@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from amr.data_manifests.registry import unknown
 from amr.fusion.config import OUTPUTS, POOLINGS
+from amr.fusion.subsets import HeadFunction, shapley_split, subset_logits
 
 Pullback = Callable[[Tensor], Mapping[str, Tensor]]
 
@@ -73,6 +75,70 @@ def grad_x_input_by(
     """The same from a head's own vector-Jacobian product: one first-order graph, no double backward."""
     gradients = pullback(output_cotangent(logits, output))
     return {name: gradients[name] * value for name, value in z.items()}
+
+
+def integrated_gradients(
+    head: Callable[[Mapping[str, Tensor]], Tensor],
+    z: Mapping[str, Tensor],
+    output: str = "probability",
+    baseline: Mapping[str, Tensor] | None = None,
+    *,
+    num_steps: int = 16,
+    create_graph: bool = False,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits at z, and each modality's integrated gradients (Sundararajan et al. 2017), shaped as its z.
+
+    (z - z0) times the mean gradient on the line from the baseline z0 to z, by Gauss-Legendre; the output is log p of
+    the class predicted at z, its logit, or its centered logit. They sum to output(z) - output(z0).
+
+    Args:
+        head: z to logits `(..., clips, classes)`.
+        z: modality to its encodings; constants.
+        output: what is attributed.
+        baseline: modality to its z0, broadcast to z; None: zero.
+        num_steps: points on the line.
+        create_graph: keep the graph, so that a loss on the result can train the head.
+    """
+    points, weights = np.polynomial.legendre.leggauss(num_steps)
+    logits = head(z)
+    predicted = logits.argmax(-1, keepdim=True)
+    start = {m: torch.zeros_like(v) if baseline is None else baseline[m].expand_as(v) for m, v in z.items()}
+    total = {m: torch.zeros_like(v) for m, v in z.items()}
+    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
+        at = {m: (start[m] + float(point) * (v - start[m])).detach().requires_grad_() for m, v in z.items()}
+        value = output_value(head(at), predicted, output).sum()
+        gradients = torch.autograd.grad(value, list(at.values()), create_graph=create_graph, materialize_grads=True)
+        total = {m: total[m] + float(weight) * g for m, g in zip(z, gradients, strict=True)}
+    return logits, {m: (v - start[m]) * total[m] for m, v in z.items()}
+
+
+def shapley_values(
+    head: HeadFunction,
+    z: Mapping[str, Tensor],
+    present: Tensor,
+    output: str = "probability",
+    baseline: Mapping[str, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Logits at z, and each modality's exact Shapley value of the output, signed: `(..., clips, modalities)`.
+
+    The output is log p of the class predicted at z, its logit, or its centered logit; absent modalities are replaced
+    by the baseline. The values sum to output(all) - output(none).
+    """
+    values = subset_logits(head, z, present, baseline)
+    logits = values[-1]
+    predicted = logits.argmax(-1, keepdim=True).expand(*values.shape[:-1], 1)
+    return logits, shapley_split(output_value(values, predicted, output)).movedim(0, -1)
+
+
+def output_value(logits: Tensor, predicted: Tensor, output: str) -> Tensor:
+    """`(...)`: log p, the logit, or the centered logit of class `predicted`, `(..., 1)`."""
+    if output not in OUTPUTS:
+        raise unknown("--attribution-output", output, OUTPUTS)
+    if output == "probability":
+        logits = logits.log_softmax(-1)
+    elif output == "centered":
+        logits = logits - logits.mean(-1, keepdim=True)
+    return logits.gather(-1, predicted).squeeze(-1)
 
 
 def magnitudes(attributions: Mapping[str, Tensor], pooling: str = "l2", *, clip_axis: int = -2) -> Tensor:

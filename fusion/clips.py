@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amr.fusion.model import Attributor, Batch, FusionModel
+from amr.fusion.attributor import Attributor
+from amr.fusion.model import Batch, FusionModel
 
 CHUNK_NUMBERS = 2**24  # embedding values in flight at once, over all runs: 64 MiB of float32
 

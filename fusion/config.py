@@ -11,9 +11,10 @@ from amr.fusion.ratio import parse_ratio
 
 OUTPUTS = ("probability", "logit", "centered")
 POOLINGS = ("l2", "l1")
-ATTRIBUTIONS = ("grad_x_input",)
+ATTRIBUTIONS = ("grad_x_input", "integrated_gradients", "shapley")
+BASELINES = ("zero", "mean")
 ADAPTERS = ("none", "linear", "mlp")
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("adamw", "sgd", "adamax")
 NORMALIZATIONS = ("standard", "none")
 AMR_OPTIMIZERS = ("shared", "separate")
 SELECTIONS = ("accuracy", "loss", "last")
@@ -40,14 +41,18 @@ class FitConfig:
     )
     amr_weight: float = option(1.0, "Weight of the attribution regularizer; 0 is off.")
     amr_optimizer: str = option("shared", "shared: task + weight * R; separate: a second optimizer on R alone.")
-    attribution: str = option("grad_x_input", "How shares are attributed.")
+    attribution: str = option("grad_x_input", "grad_x_input, integrated_gradients or shapley (exact).")
     attribution_output: str = option("probability", "What is attributed: probability, logit or centered.")
     attribution_pooling: str = option("l2", "Norm over a modality's attributions: l2 or l1.")
+    attribution_baseline: str = option(
+        "zero", "What integrated gradients start from and Shapley values put for what is absent: zero or mean."
+    )
+    attribution_steps: int = option(16, "Points on the line of integrated gradients.")
     epochs: int = option(60, "Passes over the training clips.")
     batch_size: int = option(64, "Clips in a batch.")
     lr: float | None = option(None, "Learning rate; by default the method's own.")
     weight_decay: float | None = option(None, "Weight decay; by default the method's own.")
-    optimizer: str | None = option(None, "adamw or sgd (momentum .9); by default the method's own.")
+    optimizer: str | None = option(None, "adamw, sgd (momentum .9) or adamax; by default the method's own.")
     normalize: str = option("standard", "standard: each dimension by its train mean and deviation; none: as cached.")
     label: str = option("label", "Column of the clips that is predicted.")
     split_policy: str = option("default", "Column split_NAME to take the parts from, instead of split.")
@@ -92,6 +97,7 @@ _CHOICES = {
     "amr_optimizer": AMR_OPTIMIZERS,
     "attribution": ATTRIBUTIONS,
     "attribution_output": OUTPUTS,
+    "attribution_baseline": BASELINES,
     "attribution_pooling": POOLINGS,
     "optimizer": OPTIMIZERS,
     "normalize": NORMALIZATIONS,
@@ -102,6 +108,7 @@ _AT_LEAST = {
     "hidden": 0,
     "adapter_dim": 1,
     "amr_weight": 0,
+    "attribution_steps": 1,
     "epochs": 1,
     "batch_size": 1,
     "lr": 0,

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution import mean_share
+from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips, predict_logits, predict_shares
 from amr.fusion.metrics import accuracy, macro_f1, mean_average_precision
-from amr.fusion.model import Attributor, FusionModel
+from amr.fusion.model import FusionModel
 from amr.fusion.stacked import generator
 
 NUM_PERMUTATIONS = 10

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from amr.fusion.attribution import grad_x_input, grad_x_input_by, magnitudes, shares
 from amr.fusion.heads import Head, HeadShape, heads
 from amr.fusion.stacked import Draws, StackedLinear
 
@@ -117,40 +115,3 @@ def _adapter(kind: str, in_features: int, out_features: int, draws: Draws) -> nn
         nn.ReLU(),
         StackedLinear(out_features, out_features, draws),
     )
-
-
-@dataclass(frozen=True)
-class Attributor:
-    """Shares of a head's decisions, one way to compute them.
-
-    Args:
-        output: probability, logit or centered.
-        pooling: l2 or l1.
-        by_autograd: use double backward also where the head has a pullback: the reference that tests compare with.
-    """
-
-    output: str = "probability"
-    pooling: str = "l2"
-    by_autograd: bool = False
-
-    def shares(
-        self, head: Head, z: Mapping[str, Tensor], present: Tensor, *, create_graph: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, shares `(run, batch, modalities)` and which clips count `(run, batch)`, at z as a constant."""
-        z = {name: value.detach() for name, value in z.items()}
-        with torch.set_grad_enabled(create_graph):
-            if head.has_pullback and not self.by_autograd:
-                features = head.fuse(z, present)
-                logits = head.classify(features)
-                alpha = grad_x_input_by(lambda u: head.pullback(features, u), logits, z, self.output)
-                return logits, *self._pool(alpha, present)
-        with torch.enable_grad():
-            z = {name: value.requires_grad_() for name, value in z.items()}
-            logits = head(z, present)
-            alpha = grad_x_input(logits, z, self.output, create_graph=create_graph)
-        if not create_graph:
-            logits = logits.detach()
-        return logits, *self._pool(alpha, present)
-
-    def _pool(self, alpha: Mapping[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
-        return shares(magnitudes(alpha, self.pooling, clip_axis=1), present)

@@ -24,9 +24,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from amr.fusion.attributor import Attributor
 from amr.fusion.config import FitConfig
 from amr.fusion.data import Normalization
-from amr.fusion.model import Attributor, FusionModel, ModelShape
+from amr.fusion.model import FusionModel, ModelShape
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,10 @@ class RunRecord:
     @property
     def attributor(self) -> Attributor:
         """How the run attributes."""
-        return Attributor(self.config.attribution_output, self.config.attribution_pooling)
+        c = self.config
+        return Attributor(
+            c.attribution_output, c.attribution_pooling, c.attribution, c.attribution_baseline, c.attribution_steps
+        )
 
     def save(self, folder: Path) -> None:
         """Write config.json."""

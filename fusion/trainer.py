@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution import mean_share
+from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips, predict_shares
 from amr.fusion.methods.base import Method, cross_entropy
-from amr.fusion.model import Attributor, Batch, FusionModel, ModelShape
+from amr.fusion.model import Batch, FusionModel, ModelShape
 from amr.fusion.regularizer import regularization
 from amr.fusion.stacked import generator
 from amr.fusion.threads import threads_for

@@ -10,9 +10,10 @@ import torch
 
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
+from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips
 from amr.fusion.methods import methods
-from amr.fusion.model import Attributor, ModelShape
+from amr.fusion.model import ModelShape
 from amr.fusion.trainer import Recipe
 
 
@@ -44,7 +45,7 @@ def make_recipe(clips: Clips, num_classes: int = 3, **changes: object) -> Recipe
     fields = {
         "shape": shape,
         "method": methods[names["method"]](),
-        "attributor": Attributor(names["output"], names["pooling"], names["by_autograd"]),
+        "attributor": Attributor(names["output"], names["pooling"], by_autograd=names["by_autograd"]),
         "epochs": 4,
         "batch_size": 32,
         "optimizer": "adamw",

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amr.fusion.attribution import grad_x_input, grad_x_input_by, magnitudes, mean_share, output_cotangent, shares
+from amr.fusion.attributor import Attributor
 from amr.fusion.config import OUTPUTS
 from amr.fusion.heads import HeadShape, heads
-from amr.fusion.model import Attributor
 from amr.fusion.stacked import Draws
 
 from .conftest import make_clips

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips
 from amr.fusion.measure import mean_measures, measure
-from amr.fusion.model import Attributor
 from amr.fusion.trainer import Member, train_group
 
 from .conftest import make_clips, make_recipe

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from amr.fusion.attribution import mean_share
+from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips, predict_logits, predict_shares
-from amr.fusion.model import Attributor, FusionModel
+from amr.fusion.model import FusionModel
 from amr.fusion.regularizer import regularization
 from amr.fusion.stacked import generator
 from amr.fusion.trainer import Member, train_group

@@ -1,0 +1,85 @@
+"""What a head answers on every subset of its modalities, and the exact Shapley split of those answers.
+
+An absent modality is replaced by a baseline, zero unless said otherwise, and marked as absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import product
+from math import factorial
+
+import torch
+from torch import Tensor
+
+HeadFunction = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+
+
+def subsets(num_modalities: int) -> list[tuple[bool, ...]]:
+    """Every subset of the modalities, from none to all, as which of them it holds.
+
+    >>> subsets(2)
+    [(False, False), (False, True), (True, False), (True, True)]
+    """
+    return list(product((False, True), repeat=num_modalities))
+
+
+def subset_logits(
+    head: HeadFunction, z: Mapping[str, Tensor], present: Tensor, baseline: Mapping[str, Tensor] | None = None
+) -> Tensor:
+    """`(subsets, ..., clips, classes)`: the logits of each subset, in the order of `subsets`.
+
+    Args:
+        head: z and present to logits.
+        z: modality to `(..., clips, dim)`.
+        present: bool `(..., clips, modalities)`.
+        baseline: modality to what stands in for it, broadcast to its z; None: zero.
+    """
+    results = []
+    for subset in subsets(len(z)):
+        held = dict(zip(z, subset, strict=True))
+        masked = {m: value if held[m] else _stand_in(value, m, baseline) for m, value in z.items()}
+        results.append(head(masked, present & torch.tensor(subset, device=present.device)))
+    return torch.stack(results)
+
+
+def _stand_in(value: Tensor, modality: str, baseline: Mapping[str, Tensor] | None) -> Tensor:
+    return torch.zeros_like(value) if baseline is None else baseline[modality].expand_as(value)
+
+
+def shapley_split(values: Tensor) -> Tensor:
+    """The exact Shapley value of each modality: `(subsets, ...)` to `(modalities, ...)`.
+
+    phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! [v(S + m) - v(S)]
+
+    >>> shapley_split(torch.tensor([0.0, 1.0, 3.0, 4.0]))  # v(none), v(second), v(first), v(both)
+    tensor([3., 1.])
+    """
+    num_modalities = len(values).bit_length() - 1
+    weights = [
+        [_weight(sum(subset), held, num_modalities) for subset, held in _with(m, num_modalities)]
+        for m in range(num_modalities)
+    ]
+    return torch.tensordot(values.new_tensor(weights), values, dims=1)
+
+
+def _with(modality: int, num_modalities: int) -> list[tuple[tuple[bool, ...], bool]]:
+    return [(subset, subset[modality]) for subset in subsets(num_modalities)]
+
+
+def _weight(size: int, held: bool, num_modalities: int) -> float:
+    """Of v(S) in phi_m: m is added to the other size - 1 of S, or would be to its size."""
+    others = size - 1 if held else size
+    weight = factorial(others) * factorial(num_modalities - others - 1) / factorial(num_modalities)
+    return weight if held else -weight
+
+
+def unimodal_logits(head: HeadFunction, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
+    """`(modalities, ..., clips, classes)`: each modality's part of the joint logits; they sum to them.
+
+    out_m = phi_m + f(none) / M, with phi the Shapley split of the logits over the subsets of modalities, absent ones
+    zero. For linear concat and sum heads out_m = W_m z^m + b / M; for M = 2 it is AGM's
+    (f(a, v) - f(0, v) + f(a, 0)) / 2 (Li et al. 2023). Every method that needs uni-modal logits takes them from here.
+    """
+    values = subset_logits(head, z, present)
+    return shapley_split(values) + values[0] / len(z)
