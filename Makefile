@@ -1,0 +1,58 @@
+# Every target sets up .venv by itself: python3 (3.11 or newer, with venv), make and a network are all it takes.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# The folders import as amr.*: mypy and doctest see them through a link of that name.
+AS_AMR := dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && ln -s "$(CURDIR)" "$$dir/amr" && cd "$$dir" &&
+RUN := "$(abspath $(BIN))/python" -m
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test doctest lint format bench clean
+
+help:  ## what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## .venv with the package, editable, and its tools
+
+$(READY): pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "PYTHON must be Python 3.11 or newer, got $(PYTHON): $$("$(PYTHON)" --version 2>&1)." \
+		"Pass for example: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -m venv "$(VENV)" || { \
+		echo "$(PYTHON) must have the venv module (on Debian: apt install python3-venv)." >&2; exit 1; }
+	@echo "installing into $(VENV): a few minutes, torch is large"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## the whole pipeline on clips that it renders itself; about a minute
+	$(BIN)/amr demo
+
+test: $(READY)  ## all tests; those that need real media skip where there are none
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
+
+doctest: $(READY)  ## the examples in docstrings
+	@$(AS_AMR) OMP_NUM_THREADS=1 $(RUN) pytest --quiet -p no:cacheprovider --config-file "$(CURDIR)/pyproject.toml" \
+		--rootdir "$$dir" --override-ini consider_namespace_packages=true --doctest-modules \
+		amr/data_manifests amr/extract amr/fusion amr/cli.py
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	@$(AS_AMR) $(RUN) mypy --config-file "$(CURDIR)/pyproject.toml" --cache-dir "$(CURDIR)/.mypy_cache" \
+		--package amr.data_manifests --package amr.extract --package amr.fusion --module amr.cli
+
+format: $(READY)  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY)  ## every benchmark, each against what you would use instead
+	@set -e; for file in benchmarks/*.py; do \
+		test -e "$$file" || { echo "there are no benchmarks yet"; break; }; \
+		echo "== $$file"; $(BIN)/python "$$file"; done
+
+clean:  ## what was built here; media, caches and runs stay
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
