@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -208,9 +208,7 @@ class Cache:
 
     def _embedding(self, name: str) -> h5py.Dataset:
         if name not in self._file["embeddings"]:
-            raise ValueError(
-                f"embedding must be one of {', '.join(self.names)}, got {name!r}. See amr inspect."
-            )
+            raise ValueError(f"embedding must be one of {', '.join(self.names)}, got {name!r}. See amr inspect.")
         return self._file["embeddings"][name]
 
 
@@ -239,9 +237,17 @@ def text_sha256(values: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def data_sha256(dataset: h5py.Dataset, rows_at_once: int = 4096) -> str:
+def data_sha256(dataset: h5py.Dataset) -> str:
     """Checksum of a numeric dataset: its bytes in row order, as stored."""
     digest = hashlib.sha256()
-    for start in range(0, dataset.shape[0], rows_at_once):
-        digest.update(np.ascontiguousarray(dataset[start : start + rows_at_once]).tobytes())
+    for rows in row_blocks(dataset):
+        digest.update(np.ascontiguousarray(dataset[rows]).data)
     return digest.hexdigest()
+
+
+def row_blocks(dataset: h5py.Dataset, bytes_at_once: int = 2**24) -> Iterator[slice]:
+    """All rows of a dataset in blocks that fit into memory whatever its size."""
+    row_bytes = max(1, dataset.nbytes // max(1, dataset.shape[0]))
+    step = max(1, bytes_at_once // row_bytes)
+    for start in range(0, dataset.shape[0], step):
+        yield slice(start, min(start + step, dataset.shape[0]))

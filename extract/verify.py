@@ -19,12 +19,11 @@ from amr.extract.cache import (
     Cache,
     data_sha256,
     read_text,
+    row_blocks,
     text_sha256,
 )
 from amr.extract.fingerprint import fingerprint
 from amr.extract.journal import Journal
-
-_ROWS_AT_ONCE = 4096
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -157,8 +156,7 @@ def _check_values(
 ) -> Iterator[str]:
     """Finite where present, 0 where absent and beyond the last step."""
     not_finite = not_zero = 0
-    for start in range(0, len(present), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
+    for rows in row_blocks(data):
         values = data[rows]
         flat = values.reshape(len(values), -1)
         not_finite += int((~np.isfinite(flat).all(axis=1) & present[rows]).sum())
