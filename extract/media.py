@@ -197,26 +197,24 @@ class _Clip:
         if self._seek:
             self._go_to_start(container)
         tick, zero = float(video.time_base or 0), _zero_seconds(container)
-        rate = float(video.average_rate or 0)
-        stamps, last_seconds, num_behind = [], -math.inf, 0
-        try:
-            for packet in container.demux(video):
-                stamp = packet.pts if packet.pts is not None else packet.dts
-                if stamp is None or packet.is_discard:
-                    continue
-                stamps.append(stamp)
-                shown_seconds = (packet.duration or 0) * tick or (1 / rate if rate else UNKNOWN_FRAME_SECONDS)
-                last_seconds = max(last_seconds, stamp * tick - zero + shown_seconds)
-                num_behind = num_behind + 1 if stamp * tick - zero > self._end else 0
-                if num_behind > MAX_FRAMES_AHEAD:
-                    break
-        except av.FFmpegError:
-            pass  # a file cut short ends where it ends
+        frame_seconds = 1 / float(video.average_rate) if video.average_rate else UNKNOWN_FRAME_SECONDS
+        stamps, last_seconds, num_behind, num_without = [], -math.inf, 0, 0
+        for packet in _packets(container, [video]):
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is None or packet.is_discard:
+                num_without += packet.size > 0 and not packet.is_discard
+                continue
+            stamps.append(stamp)
+            shown_seconds = (packet.duration or 0) * tick or frame_seconds
+            last_seconds = max(last_seconds, stamp * tick - zero + shown_seconds)
+            num_behind = num_behind + 1 if stamp * tick - zero > self._end else 0
+            if num_behind > MAX_FRAMES_AHEAD:
+                break
         in_order = np.unique(np.array(stamps, dtype=np.int64))
         seconds = in_order * tick - zero
         begin = max(self._start, float(seconds[0]) if len(seconds) else 0.0)
-        end = min(self._end, last_seconds) if len(seconds) else begin
-        return Timeline(begin, end, in_order, seconds) if begin <= end else None
+        end = min(self._end, last_seconds if len(seconds) else num_without * frame_seconds)
+        return Timeline(begin, end, in_order, seconds, frame_seconds) if begin <= end else None
 
     def _decode(self, container: InputContainer) -> None:
         """Hand every decoded frame to its taker."""
@@ -286,6 +284,8 @@ def _packets(container: InputContainer, streams: list[MediaStream]) -> Iterator[
     """Every packet; where the file breaks off, an empty one a stream: decoders give what they hold back."""
     try:
         yield from container.demux(streams)
+    except IndexError:
+        return  # PyAV stumbles at the very end over a stream that turned up half-way
     except av.FFmpegError:
         for stream in streams:
             last = Packet()

@@ -25,12 +25,14 @@ class Timeline:
         end: when the last is gone, seconds.
         stamps: (packets,) timestamps in the stream's own unit, increasing.
         seconds: (packets,) the same in seconds.
+        frame_seconds: how long a frame is shown, where no timestamp says so.
     """
 
     begin: float
     end: float
     stamps: np.ndarray
     seconds: np.ndarray
+    frame_seconds: float = UNKNOWN_FRAME_SECONDS
 
 
 class Pictures:
@@ -47,6 +49,7 @@ class Pictures:
         self._images: list[list[np.ndarray]] = [[] for _ in samplings]
         self._seconds: list[list[float]] = [[] for _ in samplings]
         self._samplings = samplings
+        self._frame_seconds = timeline.frame_seconds
         self._shown: VideoFrame | None = None
         self._shown_seconds = -math.inf
         self._shown_image: np.ndarray | None = None
@@ -74,7 +77,7 @@ class Pictures:
         if frame.pts is not None and frame.time_base is not None:
             seconds = frame.pts * float(frame.time_base) - zero
         else:
-            seconds = 0.0 if self._shown is None else self._shown_seconds + UNKNOWN_FRAME_SECONDS
+            seconds = 0.0 if self._shown is None else self._shown_seconds + self._frame_seconds
         seconds = max(seconds, self._shown_seconds)  # broken timestamps never turn time back
         if self._shown is None:
             self.began_late = bool(self._wanted) and seconds > self._wanted[-1][0]

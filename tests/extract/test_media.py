@@ -202,6 +202,16 @@ def test_variable_frame_rate(tmp_path):
     np.testing.assert_array_equal(decoded.frames[SEVEN], frames)
 
 
+def test_a_bare_stream_has_no_timestamps_and_frames_are_counted(tmp_path):
+    path = render(tmp_path / "clip.h264", audio=None)
+    decoded = decode(path, samplings=[SEVEN])
+    assert decoded.duration_seconds == pytest.approx(NUM_FRAMES / FPS)
+    times = np.floor(SEVEN.times(0, NUM_FRAMES / FPS) * FPS + 1e-6) / FPS
+    np.testing.assert_allclose(decoded.frame_seconds[SEVEN], times, atol=1e-6)
+    brightness = decoded.frames[SEVEN][:, -8:].mean((1, 2, 3))
+    np.testing.assert_allclose(brightness, 20 + 200 * times * FPS / NUM_FRAMES, atol=4)
+
+
 def test_one_frame(tmp_path):
     path = render(tmp_path / "one.mp4", audio=None, num_frames=1)
     decoded = decode(path, samplings=[SEVEN, THREE_HZ])

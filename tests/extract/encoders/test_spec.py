@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amr.extract.encoders import Spec
+
+words = st.text("abcdefghijklmnopqrstuvwxyz0123456789_.-/", min_size=1)
+
+
+@dataclass(frozen=True)
+class Options:
+    frames: int = 8
+    rate: float | None = None
+    keep: Literal["mean", "steps"] = "mean"
+
+
+@given(family=words, model=st.none() | words, options=st.dictionaries(words, words))
+def test_text_and_back(family, model, options):
+    spec = Spec(family, model, options)
+    assert Spec.parse(str(spec)) == spec
+
+
+def test_a_value_may_hold_colons_and_equals():
+    assert Spec.parse("frames,crop=0:0:1:1,weights=a=b").options == {"crop": "0:0:1:1", "weights": "a=b"}
+    assert Spec.parse("hub:org:model").model == "org:model"
+
+
+@pytest.mark.parametrize("text", ["", ":model", "timm:", ",frames=2"])
+def test_what_is_no_spec(text):
+    with pytest.raises(ValueError, match=r"encoder must be family\[:model\]"):
+        Spec.parse(text)
+
+
+@pytest.mark.parametrize("text", ["timm:x,frames", "timm:x,=2", "timm:x,frames=", "timm:x,"])
+def test_what_is_no_option(text):
+    with pytest.raises(ValueError, match="encoder option must be option=value"):
+        Spec.parse(text)
+
+
+def test_an_option_given_twice():
+    with pytest.raises(ValueError, match="frames must be given once"):
+        Spec.parse("timm:x,frames=1,frames=2")
+
+
+def test_options_have_types():
+    spec = Spec.parse("timm:x,rate=2,frames=4,keep=steps")
+    assert spec.read(Options) == Options(frames=4, rate=2.0, keep="steps")
+    assert Spec.parse("timm:x").read(Options) == Options()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("timm,frame=2", "timm option must be one of frames, rate, keep, got 'frame'. Did you mean frames?"),
+        ("timm,frames=two", "frames must be a whole number, got 'two'"),
+        ("timm,rate=fast", "rate must be a number, got 'fast'"),
+        ("timm,keep=step", "keep must be one of mean, steps, got 'step'. Did you mean steps?"),
+    ],
+)
+def test_wrong_options(text, message):
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+        Spec.parse(text).read(Options)
+
+
+def test_the_canonical_spec_leaves_out_defaults_and_has_one_order():
+    first = Spec.parse("timm:x,keep=steps,frames=4,rate=2.5")
+    second = Spec.parse("timm:x,rate=2.50,frames=4,keep=steps")
+    assert first.canonical(first.read(Options)) == "timm:x,frames=4,rate=2.5,keep=steps"
+    assert first.canonical(first.read(Options)) == second.canonical(second.read(Options))
+    assert Spec.parse("timm:x,frames=8").canonical(Options()) == "timm:x"
+
+
+def test_a_model_that_is_not_there():
+    with pytest.raises(ValueError, match=r"got 'resnt18'. Did you mean timm:resnet18\? amr encoders timm lists"):
+        Spec.parse("timm:resnt18").model_among(["resnet18", "vit"])
+    with pytest.raises(ValueError, match="must be given a model it has, got None"):
+        Spec.parse("timm").model_among(["resnet18"])
