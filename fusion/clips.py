@@ -19,7 +19,8 @@ class Clips:
     """Clips without a run axis: every run sees the same ones.
 
     Args:
-        embeddings: modality to `(clips, dim)`, normalised; 0 where the clip lacks the modality.
+        embeddings: modality to `(clips, dim)`, normalised; 0 where the clip lacks the modality. With steps
+            `(clips, steps, dim)`, 0 behind the clip's own.
         present: bool `(clips, modalities)`.
         target: `(clips,)`.
     """
@@ -38,10 +39,20 @@ class Clips:
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
         """Clips start to stop, the same for every run."""
         return Batch(
-            {m: e[start:stop].expand(num_runs, -1, -1) for m, e in self.embeddings.items()},
+            {m: e[start:stop].expand(num_runs, *[-1] * e.ndim) for m, e in self.embeddings.items()},
             self.present[start:stop].expand(num_runs, -1, -1),
             self.target[start:stop].expand(num_runs, -1),
         )
+
+    def take(self, rows: Tensor) -> Clips:
+        """Some of the clips, by number or mask."""
+        return Clips({m: e[rows] for m, e in self.embeddings.items()}, self.present[rows], self.target[rows])
+
+    def alone(self, modality: str) -> Clips:
+        """The clips that have a modality, with that modality only."""
+        column = list(self.embeddings).index(modality)
+        rows = self.present[:, column]
+        return Clips({modality: self.embeddings[modality][rows]}, self.present[rows, column, None], self.target[rows])
 
     def with_permuted(self, modality: str, order: Tensor) -> Clips:
         """One modality taken from other clips: clip i gets that of clip `order[i]`, its absence included."""
@@ -52,7 +63,7 @@ class Clips:
 
     def chunks(self, num_runs: int) -> range:
         """Starts of the chunks that keep memory bounded; `.step` is their size."""
-        width = num_runs * sum(e.shape[-1] for e in self.embeddings.values())
+        width = num_runs * sum(e.shape[1:].numel() for e in self.embeddings.values())
         return range(0, len(self), max(1, CHUNK_NUMBERS // width))
 
 

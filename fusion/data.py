@@ -30,16 +30,17 @@ class Normalization:
         )
 
     def apply(self, embeddings: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Each `(clips, dim)`, float32, shifted and scaled; 0 where the clip lacks the modality.
+        """Each as it came, float32, shifted and scaled; 0 where the clip lacks the modality and where it is NaN.
 
         Args:
-            embeddings: modality to `(clips, dim)`.
+            embeddings: modality to `(clips, dim)` or `(clips, steps, dim)`.
             present: bool `(clips, modalities)`.
         """
-        return {
-            m: torch.where(present[:, i, None], (e.float() - self.mean[m]) / self.std[m], 0)
-            for i, (m, e) in enumerate(embeddings.items())
-        }
+        result = {}
+        for i, (m, e) in enumerate(embeddings.items()):
+            there = present[:, i].view(-1, *[1] * (e.ndim - 1)) & ~e.isnan()
+            result[m] = torch.where(there, (e.float() - self.mean[m]) / self.std[m], 0)
+        return result
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Dataset:
 
     Args:
         clips: the cache's table of clips.
-        embeddings: modality to `(clips, dim)`, as cached, steps averaged.
+        embeddings: modality to `(clips, dim)`, as cached, steps averaged; or with its steps `(clips, steps, dim)`,
+            NaN behind each clip's own.
         present: bool `(clips, modalities)`.
         target: `(clips,)`; -1 where the label is absent.
         classes: the labels' names, sorted.
@@ -102,7 +104,8 @@ class Dataset:
             return Normalization.identity(self.embed_dims)
         mean, std = {}, {}
         for i, (m, e) in enumerate(self.embeddings.items()):
-            there = e[train][self.present[train, i]].double()
+            there = e[train][self.present[train, i]].flatten(0, -2).double()  # (clips or steps, dim)
+            there = there[~there.isnan().any(-1)]
             if len(there) == 0:
                 # never seen in training: a unit scale keeps it at whatever it is, and nothing is NaN
                 mean[m], std[m] = torch.zeros(e.shape[-1]), torch.ones(e.shape[-1])
@@ -115,13 +118,16 @@ class Dataset:
         return Normalization(mean, std)
 
 
-def read_dataset(cache: Cache, *, modalities: str | None = None, label: str = "label") -> Dataset:
+def read_dataset(
+    cache: Cache, *, modalities: str | None = None, label: str = "label", keep_steps: bool = False
+) -> Dataset:
     """Read what a fit needs from a cache.
 
     Args:
         cache: an open cache.
         modalities: embedding names with commas between; None: all, alphabetically.
         label: the column that is predicted.
+        keep_steps: keep embeddings with steps as they are, for heads that take them; else average them.
 
     Raises:
         ValueError: an unknown name or column, a column with fewer than two classes, or an unfinished extraction.
@@ -140,7 +146,7 @@ def read_dataset(cache: Cache, *, modalities: str | None = None, label: str = "l
     target, classes = _target(cache.clips, label)
     return Dataset(
         clips=cache.clips,
-        embeddings={name: _pooled(cache, name) for name in names},
+        embeddings={name: read_embedding(cache, name, keep_steps=keep_steps) for name in names},
         present=torch.from_numpy(np.stack([cache.present(name) for name in names], axis=-1)),
         target=torch.from_numpy(target),
         classes=classes,
@@ -172,16 +178,33 @@ def sort_classes(names: Sequence[str]) -> list[str]:
         return sorted(names)
 
 
-def _pooled(cache: Cache, name: str) -> Tensor:
-    num_steps = cache.num_steps(name)
-    return pool_steps(torch.from_numpy(cache.read(name)), None if num_steps is None else torch.from_numpy(num_steps))
+def read_embedding(cache: Cache, name: str, rows: np.ndarray | None = None, *, keep_steps: bool = False) -> Tensor:
+    """One embedding of a cache, `(clips, dim)`, its steps averaged; or `(clips, steps, dim)` with NaN as padding.
+
+    Args:
+        cache: an open cache.
+        name: of the embedding.
+        rows: which clips, all by default.
+        keep_steps: keep steps, where the embedding has them.
+    """
+    values, num_steps = torch.from_numpy(cache.read(name, rows)), cache.num_steps(name)
+    if num_steps is not None:
+        counts = torch.from_numpy(num_steps if rows is None else num_steps[rows])
+        return pad_steps(values, counts) if keep_steps else pool_steps(values, counts)
+    return values if keep_steps else pool_steps(values, None)
 
 
 def pool_steps(values: Tensor, num_steps: Tensor | None) -> Tensor:
     """The mean over each clip's steps: `(clips, steps, dim)` to `(clips, dim)`; `(clips, dim)` stays as it is."""
     if values.ndim == 2:
         return values
-    steps = torch.full((len(values),), values.shape[1]) if num_steps is None else num_steps.long()
-    mask = torch.arange(values.shape[1]) < steps[:, None]  # (clips, steps)
-    total = (values.float() * mask[..., None]).sum(1)
-    return total / steps.clamp_min(1)[:, None]
+    if num_steps is None:
+        num_steps = torch.full((len(values),), values.shape[1])
+    total = pad_steps(values.float(), num_steps).nansum(1)
+    return total / num_steps.clamp_min(1)[:, None]
+
+
+def pad_steps(values: Tensor, num_steps: Tensor) -> Tensor:
+    """`(clips, steps, dim)`, NaN behind the first `num_steps`, `(clips,)`, of each clip, whatever was there."""
+    behind = torch.arange(values.shape[1]) >= num_steps[:, None]  # (clips, steps)
+    return values.masked_fill(behind[..., None], torch.nan)

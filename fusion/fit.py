@@ -110,8 +110,14 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
         ValueError: a name or a combination that cannot be.
     """
     method = methods[config.method]
-    heads[config.head].check(config.hidden, dataset.modalities)
+    if method.head is None:
+        heads[config.head].check(config.hidden, dataset.modalities)
     method.check(dataset.modalities)
+    if method.needs_adapter and config.adapter == "none":
+        raise ValueError(
+            f"--adapter must be linear or mlp for --method {config.method}, which acts on what stands in for the "
+            "encoders, got none. Pass --adapter linear."
+        )
     if config.amr_ratio is not None:
         if not method.takes_ratio:
             raise ValueError(
@@ -122,6 +128,8 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
     parse_options(method, config.method_option)
     return replace(
         config,
+        head=method.head or config.head,
+        hidden=config.hidden if method.head is None else 0,
         modalities=",".join(dataset.modalities),
         optimizer=config.optimizer or method.optimizer,
         lr=method.lr if config.lr is None else config.lr,
@@ -135,7 +143,8 @@ def recipe_of(record: RunRecord) -> Recipe:
     method = methods[config.method]
     return Recipe(
         shape=record.shape,
-        method=method(parse_options(method, config.method_option)),
+        method=method,
+        options=parse_options(method, config.method_option),
         attributor=record.attributor,
         epochs=config.epochs,
         batch_size=config.batch_size,

@@ -16,7 +16,8 @@ class Batch:
     """Clips for a group of runs.
 
     Args:
-        embeddings: modality to `(run, batch, dim)`, normalised; 0 where the clip lacks the modality.
+        embeddings: modality to `(run, batch, dim)`, normalised; 0 where the clip lacks the modality. With steps
+            `(run, batch, steps, dim)`, 0 behind the clip's own.
         present: bool `(run, batch, modalities)`.
         target: `(run, batch)`.
     """
@@ -86,13 +87,19 @@ class FusionModel(nn.Module):
         return tuple(self.shape.embed_dims)
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """Each modality's z, `(run, batch, dim)`; 0 where the clip lacks it, whatever the adapter's bias."""
+        """Each modality's z, `(run, batch, dim)`, or `(run, batch, steps, dim)`: adapters act step by step.
+
+        It is 0 where the clip lacks the modality and behind its last step, whatever the adapter's bias.
+        """
         if not self.adapters:
             return dict(batch.embeddings)
-        return {
-            m: self.adapters[m](e) * batch.present[..., i, None].to(e.dtype)
-            for i, (m, e) in enumerate(batch.embeddings.items())
-        }
+        z = {}
+        for i, (m, e) in enumerate(batch.embeddings.items()):
+            there = batch.present[..., i, None]
+            if e.ndim == 4:
+                there = (there & step_mask(e)).unsqueeze(-1)
+            z[m] = self.adapters[m](e) * there.to(e.dtype)
+        return z
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits `(run, batch, classes)`."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
@@ -33,9 +34,17 @@ class Draws:
             torch.stack([torch.empty(shape).uniform_(-bound, bound, generator=g) for g in self._generators])
         )
 
+    def normal(self, *shape: int, std: float) -> nn.Parameter:
+        """`(run, *shape)`, normal around 0."""
+        return nn.Parameter(torch.stack([torch.empty(shape).normal_(0, std, generator=g) for g in self._generators]))
+
+    def constant(self, *shape: int, value: float) -> nn.Parameter:
+        """`(run, *shape)`, the same value everywhere."""
+        return nn.Parameter(torch.full((self.num_runs, *shape), value))
+
 
 class StackedLinear(nn.Module):
-    """nn.Linear for many runs: `(run, batch, in)` to `(run, batch, out)`, with nn.Linear's initial values."""
+    """nn.Linear for many runs: `(run, ..., in)` to `(run, ..., out)`, with nn.Linear's initial values."""
 
     def __init__(self, in_features: int, out_features: int, draws: Draws) -> None:
         super().__init__()
@@ -44,9 +53,55 @@ class StackedLinear(nn.Module):
         self.bias = draws.uniform(out_features, bound=bound)  # (run, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(run, batch, in)` to `(run, batch, out)`."""
-        return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.mT)
+        """`(run, ..., in)` to `(run, ..., out)`."""
+        rows = torch.baddbmm(self.bias.unsqueeze(1), x.flatten(1, -2), self.weight.mT)
+        return rows.view(*x.shape[:-1], rows.shape[-1])
 
     def pullback(self, cotangent: Tensor) -> Tensor:
         """`(run, batch, out)` to `(run, batch, in)`: the gradient with respect to the input."""
         return torch.bmm(cotangent, self.weight)
+
+
+class Noise:
+    """Random numbers during training: runs of one seed see the same, alone or in a group.
+
+    Args:
+        seeds: one a run.
+        device: where the numbers go; they are drawn on the CPU, so that devices agree.
+        purpose: what they are for; other purposes draw other numbers.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device, purpose: str) -> None:
+        distinct = sorted(set(seeds))
+        self._generators = [generator(seed, purpose) for seed in distinct]
+        self._rows = torch.tensor([distinct.index(seed) for seed in seeds])
+        self._device = device
+
+    def uniform(self, *shape: int) -> Tensor:
+        """`(run, *shape)`, uniform in [0, 1)."""
+        return self._of_runs([torch.rand(shape, generator=g) for g in self._generators])
+
+    def normal(self, *shape: int) -> Tensor:
+        """`(run, *shape)`, standard normal."""
+        return self._of_runs([torch.randn(shape, generator=g) for g in self._generators])
+
+    def shuffles(self, num_clips: int) -> Tensor:
+        """`(run, num_clips)`: a permutation of the clips for each run."""
+        return self._of_runs([torch.randperm(num_clips, generator=g) for g in self._generators])
+
+    def _of_runs(self, draws: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(draws))[self._rows].to(self._device)
+
+
+class StackedLayerNorm(nn.Module):
+    """nn.LayerNorm for many runs, over the last axis of `(run, ..., dim)`."""
+
+    def __init__(self, dim: int, draws: Draws) -> None:
+        super().__init__()
+        self.weight = draws.constant(dim, value=1.0)  # (run, dim)
+        self.bias = draws.constant(dim, value=0.0)  # (run, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(run, ..., dim)`, normalised."""
+        shape = x.shape[0], *[1] * (x.ndim - 2), x.shape[-1]
+        return functional.layer_norm(x, x.shape[-1:]) * self.weight.view(shape) + self.bias.view(shape)

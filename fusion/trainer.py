@@ -7,7 +7,9 @@ same batches, alone or together.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +17,10 @@ from torch import Tensor
 from amr.fusion.attribution import mean_share
 from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips, predict_shares
-from amr.fusion.methods.base import Method, cross_entropy
+from amr.fusion.methods.base import LossFunction, Method, Setting, cross_entropy, methods
 from amr.fusion.model import Batch, FusionModel, ModelShape
 from amr.fusion.regularizer import regularization
-from amr.fusion.stacked import generator
+from amr.fusion.stacked import Noise
 from amr.fusion.threads import threads_for
 
 Progress = Callable[[int, int], None]
@@ -29,7 +31,8 @@ class Recipe:
     """What the runs of a group have in common."""
 
     shape: ModelShape
-    method: Method
+    method: type[Method]
+    options: Any
     attributor: Attributor
     epochs: int
     batch_size: int
@@ -54,6 +57,11 @@ class Member:
     ratio: tuple[float, ...] | None = None
     amr_weight: float = 0.0
 
+    @property
+    def weight(self) -> float:
+        """Of the regularizer; 0 where no ratio was asked for."""
+        return 0.0 if self.ratio is None else self.amr_weight
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -69,6 +77,10 @@ class Fitted:
     best_epoch: Tensor
     history: dict[str, Tensor]
 
+    def of_best(self, name: str) -> Tensor:
+        """`(run,)`: what the history says of each run's chosen epoch."""
+        return self.history[name][self.best_epoch - 1, torch.arange(len(self.best_epoch))]
+
 
 def train_group(
     recipe: Recipe, members: Sequence[Member], train: Clips, val: Clips, progress: Progress | None = None
@@ -82,29 +94,27 @@ def train_group(
     """
     model = FusionModel(recipe.shape, [member.seed for member in members]).to(train.target.device)
     with threads_for(model.num_parameters() * len(members) * recipe.batch_size):
-        return _train(recipe, members, model, train, val, progress)
+        method = recipe.method(recipe.options, _setting(recipe, members, model, train, val))
+        return method.assembled() or _train(recipe, members, model, method, train, val, progress)
 
 
 def _train(
     recipe: Recipe,
     members: Sequence[Member],
     model: FusionModel,
+    method: Method,
     train: Clips,
     val: Clips,
     progress: Progress | None,
 ) -> Fitted:
-    device = train.target.device
-    step = _Step(recipe, model, members)
-    order = _Order(members, len(train), device)
+    step = _Step(recipe, members, model, method.loss, method)
     best = _Best(model, recipe.select if len(val) > 0 else "last", step.weight)
+    order = Noise([member.seed for member in members], train.target.device, "batches")
     history: list[dict[str, Tensor]] = []
     for epoch in range(1, recipe.epochs + 1):
-        index = order.next_epoch()  # (run, clips)
-        totals = torch.zeros(2, len(members), device=device)
-        for start in range(0, len(train), recipe.batch_size):
-            batch_index = index[:, start : start + recipe.batch_size]
-            totals += step(train.gather(batch_index)) * batch_index.shape[1]
-        record = dict(zip(("train_loss", "regularization"), totals / len(train), strict=True))
+        method.begin_epoch(epoch)
+        step.set_lr(epoch)
+        record = _epoch(step, train, order, recipe.batch_size)
         record |= _validate(model, val, recipe.attributor, step.ratio)
         best.update(epoch, record)
         history.append(record)
@@ -117,64 +127,119 @@ def _train(
     return Fitted(model, best.epoch, {name: torch.stack([h[name] for h in history]).cpu() for name in history[0]})
 
 
-class _Order:
-    """The order of the train clips in each epoch: one shuffle a seed, shared by the runs of that seed."""
+def _epoch(step: _Step, train: Clips, order: Noise, batch_size: int) -> dict[str, Tensor]:
+    """One pass over the train clips; the mean loss and R of each run."""
+    index = order.shuffles(len(train))  # (run, clips)
+    totals = torch.zeros(2, len(index), device=index.device)
+    for start in range(0, len(train), batch_size):
+        batch_index = index[:, start : start + batch_size]
+        totals += step(train.gather(batch_index)) * batch_index.shape[1]
+    return dict(zip(("train_loss", "regularization"), totals / len(train), strict=True))
 
-    def __init__(self, members: Sequence[Member], num_clips: int, device: torch.device) -> None:
-        seeds = sorted({member.seed for member in members})
-        self._generators = [generator(seed, "batches") for seed in seeds]
-        self._rows = torch.tensor([seeds.index(member.seed) for member in members])
-        self._num_clips, self._device = num_clips, device
 
-    def next_epoch(self) -> Tensor:
-        shuffles = torch.stack([torch.randperm(self._num_clips, generator=g) for g in self._generators])
-        return shuffles[self._rows].to(self._device)
+def _setting(recipe: Recipe, members: Sequence[Member], model: FusionModel, train: Clips, val: Clips) -> Setting:
+    seeds = [member.seed for member in members]
+    device = train.target.device
+
+    def fit_alone(modality: str) -> Fitted:
+        """Runs of one seed are one run; each member gets its seed's."""
+        shape = ModelShape.of(
+            {modality: recipe.shape.embed_dims[modality]},
+            recipe.shape.head_shape.num_classes,
+            head=str(methods["unimodal"].head),
+            hidden=0,
+            adapter=recipe.shape.adapter,
+            adapter_dim=recipe.shape.head_shape.embed_dims[modality],
+        )
+        alone = replace(recipe, shape=shape, method=methods["unimodal"], options=None, attributor=Attributor())
+        distinct = sorted(set(seeds))
+        fitted = train_group(alone, [Member(seed) for seed in distinct], train.alone(modality), val.alone(modality))
+        return _select(fitted, [distinct.index(seed) for seed in seeds], seeds)
+
+    def rehearse(loss: LossFunction, epochs: int, clips: Clips) -> FusionModel:
+        copy = deepcopy(model)
+        step = _Step(replace(recipe, amr_optimizer="shared"), [Member(seed) for seed in seeds], copy, loss)
+        order = Noise(seeds, device, "rehearsal")
+        for _ in range(epochs):
+            _epoch(step, clips, order, recipe.batch_size)
+        return copy
+
+    return Setting(model, train, val, recipe.epochs, Noise(seeds, device, "noise"), fit_alone, rehearse)
+
+
+def _select(fitted: Fitted, rows: Sequence[int], seeds: Sequence[int]) -> Fitted:
+    """The runs of `rows`, which may repeat."""
+    model = FusionModel(fitted.model.shape, seeds).to(next(fitted.model.parameters()).device)
+    model.load_state_dict({name: value[list(rows)] for name, value in fitted.model.state_dict().items()})
+    history = {name: values[:, list(rows)] for name, values in fitted.history.items()}
+    return Fitted(model, fitted.best_epoch[list(rows)], history)
 
 
 class _Step:
     """One optimizer step of every run: task + amr_weight * R, or R by an optimizer of its own."""
 
-    def __init__(self, recipe: Recipe, model: FusionModel, members: Sequence[Member]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        members: Sequence[Member],
+        model: FusionModel,
+        loss: LossFunction,
+        method: Method | None = None,
+    ) -> None:
         device = next(model.parameters()).device
-        num_modalities = len(model.modalities)
-        self.recipe, self.model = recipe, model
-        self.parameters = list(model.parameters())
+        self.recipe, self.model, self.loss, self.method = recipe, model, loss, method
+        self.names = [name for name, _ in model.named_parameters()]
+        self.parameters = [*model.parameters(), *(method.parameters() if method is not None else [])]
         self.head_parameters = list(model.head.parameters())
         self.optimizer = _optimizer(recipe, self.parameters, recipe.lr, recipe.weight_decay)
-        weights = [m.amr_weight if m.ratio is not None else 0.0 for m in members]
+        weights = [member.weight for member in members]
         self.amr = any(weight > 0 for weight in weights)
         self.weight = torch.tensor(weights, device=device)  # (run,)
-        even = (1 / num_modalities,) * num_modalities  # stands in for runs whose weight is 0
+        even = (1 / len(model.modalities),) * len(model.modalities)  # stands in for runs whose weight is 0
         self.ratio = torch.tensor([m.ratio or even for m in members], device=device)  # (run, modalities)
         self.separate = self.amr and recipe.amr_optimizer == "separate"
+        self.optimizers = {self.optimizer: recipe.lr}
         if self.separate:
             if len(set(weights)) > 1:
                 raise ValueError(f"amr_weight must be one for all members with a separate optimizer, got {weights}.")
             # Adam would cancel a weight on the loss, so the weight scales the learning rate
             self.amr_optimizer = _optimizer(recipe, self.head_parameters, recipe.lr * weights[0], 0.0)
+            self.optimizers[self.amr_optimizer] = recipe.lr * weights[0]
+
+    def set_lr(self, epoch: int) -> None:
+        """The method's step decay."""
+        if self.recipe.method.lr_step is not None:
+            every, factor = self.recipe.method.lr_step
+            for optimizer, lr in self.optimizers.items():
+                optimizer.param_groups[0]["lr"] = lr * factor ** ((epoch - 1) // every)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Train on a batch; the loss and R of each run, `(2, run)`."""
         z = self.model.encode(batch)
-        outcome = self.recipe.method.loss(self.model, batch, z)
+        loss = self.loss(self.model, batch, z)
         if not self.amr:
-            self._assign(self.parameters, torch.autograd.grad(outcome.loss.sum(), self.parameters))
-            self.optimizer.step()
-            return torch.stack([outcome.loss.detach(), torch.zeros_like(outcome.loss)])
+            self._descend(self.optimizer, self.parameters, loss.sum())
+            return torch.stack([loss.detach(), torch.zeros_like(loss)])
         _, share, counted = self.recipe.attributor.shares(self.model.head, z, batch.present, create_graph=True)
         distance = regularization(share, counted, self.ratio)
         if self.separate:
-            task = torch.autograd.grad(outcome.loss.sum(), self.parameters)
-            pull = torch.autograd.grad(distance.sum(), self.head_parameters, materialize_grads=True)
-            self._assign(self.parameters, task)
-            self.optimizer.step()
+            pull = torch.autograd.grad(distance.sum(), self.head_parameters, retain_graph=True, materialize_grads=True)
+            self._descend(self.optimizer, self.parameters, loss.sum())
             self._assign(self.head_parameters, pull)
             self.amr_optimizer.step()
         else:
-            total = (outcome.loss + self.weight * distance).sum()
-            self._assign(self.parameters, torch.autograd.grad(total, self.parameters))
-            self.optimizer.step()
-        return torch.stack([outcome.loss.detach(), distance.detach()])
+            self._descend(self.optimizer, self.parameters, (loss + self.weight * distance).sum())
+        return torch.stack([loss.detach(), distance.detach()])
+
+    def _descend(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], total: Tensor) -> None:
+        gradients = torch.autograd.grad(total, parameters, materialize_grads=True)
+        if self.method is not None:
+            adjusted = self.method.adjust(dict(zip(self.names, gradients, strict=False)))
+            gradients = (*(adjusted[name] for name in self.names), *gradients[len(self.names) :])
+        if self.recipe.method.clip_norm is not None:
+            gradients = _clipped(gradients, self.recipe.method.clip_norm)
+        self._assign(parameters, gradients)
+        optimizer.step()
 
     @staticmethod
     def _assign(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
@@ -182,9 +247,18 @@ class _Step:
             parameter.grad = gradient.contiguous()  # fused AdamW reads gradients by the layout of parameters
 
 
+def _clipped(gradients: Sequence[Tensor], most: float) -> list[Tensor]:
+    """Gradients with each run's L2 norm over all of them at most `most`."""
+    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).norm(dim=0)  # (run,)
+    scale = (most / norms.clamp_min(1e-12)).clamp_max(1)
+    return [g * scale.view(-1, *[1] * (g.ndim - 1)) for g in gradients]
+
+
 def _optimizer(recipe: Recipe, parameters: Sequence[Tensor], lr: float, weight_decay: float) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=weight_decay)
+    if recipe.optimizer == "adamax":
+        return torch.optim.Adamax(parameters, lr=lr, weight_decay=weight_decay)
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
 

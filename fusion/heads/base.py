@@ -23,16 +23,26 @@ class HeadShape:
         embed_dims: modality to size of its z, in the order of the modalities.
         num_classes: at least 2.
         hidden: units of a hidden layer; 0 for none, or for the head's own width where it must have one.
+        condition: the modality that conditions the others, where the head has one; None: the first.
     """
 
     embed_dims: Mapping[str, int]
     num_classes: int
     hidden: int = 0
+    condition: str | None = None
 
     @property
     def width(self) -> int:
         """Units of the fused representation, for heads that must have one."""
         return self.hidden or 128
+
+
+def step_mask(z: Tensor) -> Tensor:
+    """`(..., steps, dim)` to bool `(..., steps)`: which steps are there. Padding is zero in every dimension.
+
+    The mask is in z itself, so that clips can be gathered, permuted, scaled and replaced by zeros without it.
+    """
+    return (z != 0).any(-1)
 
 
 class Head(nn.Module):
@@ -55,15 +65,20 @@ class Head(nn.Module):
         self.modalities = tuple(shape.embed_dims)
 
     @classmethod
-    def check(cls, hidden: int, modalities: Sequence[str]) -> None:
+    def check(cls, hidden: int, modalities: Sequence[str], condition: str | None = None) -> None:
         """Refuse settings that the head cannot use."""
+        if condition is not None:
+            raise ValueError(
+                f"--condition must be left out where no modality conditions the others, got {condition!r}. "
+                "Pass --head film with it."
+            )
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """Each `(run, batch, dim)` to `(run, batch, num_features)`.
 
         Args:
             z: modality to its encoding; 0 where the clip lacks it. `(run, batch, steps, dim)`, padded with zeros,
-                where the head `takes_steps` and the embedding has them.
+                where the head `takes_steps` and the embedding has them; `step_mask` tells them apart.
             present: bool `(run, batch, modalities)`.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What a method is: how the task loss treats the modalities. One file a method, written as for one run.
+"""What a method is: how training treats the modalities. One file a method, written as for one run.
 
 Tensors carry a leading run axis, and a loss has one value a run; reductions go over the last axes only, so the code
 reads as the paper's equations do. The attribution regularizer is the trainer's: it combines with every method.
@@ -7,14 +7,21 @@ reads as the paper's equations do. The attribution regularizer is the trainer's:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
 from amr.data_manifests.registry import Registry, unknown
+from amr.fusion.clips import Clips
 from amr.fusion.model import Batch, FusionModel
+from amr.fusion.stacked import Noise
+
+if TYPE_CHECKING:
+    from amr.fusion.trainer import Fitted
+
+LossFunction = Callable[[FusionModel, Batch, Mapping[str, Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,25 +30,40 @@ class NoOptions:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a method makes of a batch.
+class Setting:
+    """What a method may use: the trainer makes one for each group of runs.
 
     Args:
-        loss: `(run,)`: the task loss of each run.
-        logits: `(run, batch, classes)`: the joint logits of the full, undropped z.
+        model: the group's model; its parameters are trained in place.
+        train, val: the clips.
+        epochs: in all.
+        noise: random numbers that belong to the runs' seeds.
+        fit_alone: modality to its uni-modal runs, one a member, trained with the same settings on the clips that
+            have it, each at its best epoch by val.
+        rehearse: a loss, a number of epochs and clips, to a copy of the model trained on that loss alone from where
+            the model is now; the model itself stays as it is.
     """
 
-    loss: Tensor
-    logits: Tensor
+    model: FusionModel
+    train: Clips
+    val: Clips
+    epochs: int
+    noise: Noise
+    fit_alone: Callable[[str], Fitted]
+    rehearse: Callable[[LossFunction, int, Clips], FusionModel]
 
 
 class Method:
-    """Base of all methods.
+    """Base of all methods; one is made for each group of runs.
 
     Attributes:
+        summary, source: for `amr methods`.
         Options: frozen dataclass of the method's own settings; its defaults are the source's.
-        optimizer, lr, weight_decay: what the method's source trains with, where the user asks for nothing else.
-        takes_head: whether it trains a fusion head.
+        optimizer, lr, weight_decay: what it trains with, where the user asks for nothing else.
+        lr_step: every so many epochs the learning rate is multiplied by the factor; None: never.
+        clip_norm: each run's gradient is scaled down to this L2 norm; None: never.
+        head: the head it must have, whatever is asked for; None: any.
+        needs_adapter: it acts on adapters, and refuses to run without them.
         takes_ratio: whether AMR can be added.
     """
 
@@ -51,19 +73,43 @@ class Method:
     optimizer: ClassVar[str] = "adamw"
     lr: ClassVar[float] = 1e-3
     weight_decay: ClassVar[float] = 1e-2
-    takes_head: ClassVar[bool] = True
+    lr_step: ClassVar[tuple[int, float] | None] = None
+    clip_norm: ClassVar[float | None] = None
+    head: ClassVar[str | None] = None
+    needs_adapter: ClassVar[bool] = False
     takes_ratio: ClassVar[bool] = True
 
-    def __init__(self, options: Any = None) -> None:
-        self.options = self.Options() if options is None else options
+    def __init__(self, options: Any, setting: Setting) -> None:
+        self.options = options
+        self.setting = setting
 
     @classmethod
     def check(cls, modalities: Sequence[str]) -> None:
         """Refuse modalities that the method cannot train on."""
 
-    def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Outcome:
-        """The task loss of each run on a batch whose encodings are `z`."""
+    @classmethod
+    def notes(cls, optimizer: str) -> list[str]:
+        """What people should know of these settings, in words."""
+        return []
+
+    def parameters(self) -> list[Tensor]:
+        """What it trains beside the model and leaves behind, each with a leading run axis."""
+        return []
+
+    def assembled(self) -> Fitted | None:
+        """The trained group, from a method that has no training of its own; None: train by `loss`."""
+        return None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before each epoch, counted from 1."""
+
+    def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
+        """`(run,)`: the task loss of each run on a batch whose encodings are `z`."""
         raise NotImplementedError
+
+    def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The gradients that the step is to take instead, by the names of the model's parameters."""
+        return gradients
 
 
 methods: Registry[type[Method]] = Registry("--method")
@@ -89,7 +135,15 @@ def parse_options(method: type[Method], texts: Sequence[str]) -> Any:
             raise unknown("--method-option", key, fields)
         kind: Any = type(fields[key].default)
         try:
-            values[key] = value if kind is str else kind(float(value)) if kind is int else kind(value)
+            values[key] = _parse(kind, value)
         except ValueError:
             raise ValueError(f"--method-option {key} must be {kind.__name__}, got {value!r}.") from None
     return method.Options(**values)
+
+
+def _parse(kind: Any, value: str) -> Any:
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise ValueError(value)
+        return value.lower() == "true"
+    return kind(value)

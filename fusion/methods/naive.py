@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from amr.fusion.methods.base import Method, Outcome, cross_entropy, methods
+from amr.fusion.methods.base import Method, cross_entropy, methods
 from amr.fusion.model import Batch, FusionModel
 
 
@@ -21,7 +21,6 @@ class Naive(Method):
     summary = "joint training with one loss"
     source = "paper, table 1"
 
-    def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Outcome:
+    def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the joint logits."""
-        logits = model.head(z, batch.present)
-        return Outcome(cross_entropy(logits, batch.target), logits)
+        return cross_entropy(model.head(z, batch.present), batch.target)

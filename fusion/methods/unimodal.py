@@ -13,7 +13,7 @@ class Unimodal(Naive):
     """One modality's adapter and classifier, by cross-entropy. There is nothing to fuse and no ratio to ask for."""
 
     summary = "one modality's adapter and classifier; name it with --modalities"
-    takes_head = False
+    head = "concat"
     takes_ratio = False
 
     @classmethod

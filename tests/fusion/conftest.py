@@ -44,7 +44,8 @@ def make_recipe(clips: Clips, num_classes: int = 3, **changes: object) -> Recipe
     )
     fields = {
         "shape": shape,
-        "method": methods[names["method"]](),
+        "method": methods[names["method"]],
+        "options": methods[names["method"]].Options(),
         "attributor": Attributor(names["output"], names["pooling"], by_autograd=names["by_autograd"]),
         "epochs": 4,
         "batch_size": 32,
