@@ -76,7 +76,8 @@ class Cache:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: it is no cache, or it is damaged so badly that it does not open.
+            ValueError: it is no cache.
+            RuntimeError: it is damaged so badly that it does not open.
         """
         path = Path(path)
         if not path.is_file():
@@ -86,8 +87,14 @@ class Cache:
         try:
             file = h5py.File(path, "r")
         except OSError as error:
+            with path.open("rb") as content:
+                is_hdf5 = content.read(8) == b"\x89HDF\r\n\x1a\n"
+            if is_hdf5:
+                raise RuntimeError(
+                    f"cache {str(path)!r} must be whole, got a damaged file ({error}). Extract again with --overwrite."
+                ) from error
             raise ValueError(
-                f"cache must be an HDF5 file, got {str(path)!r} ({error}). Extract again with --overwrite."
+                f"cache must be an HDF5 file, got {str(path)!r}. Make one with amr extract or amr import."
             ) from error
         if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
             found = file.attrs.get("format"), file.attrs.get("version")

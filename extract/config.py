@@ -68,6 +68,12 @@ class ExtractConfig:
                 f"amr extract must have one of --dataset and --manifest, got {got}. "
                 "Pass --dataset crema-d, or --manifest clips.csv."
             )
+        if self.dataset is not None and (self.label_column != "label" or self.allow_unlabelled):
+            option_name = "--allow-unlabelled" if self.allow_unlabelled else "--label-column"
+            raise ValueError(
+                f"{option_name} must be with --manifest, got --dataset {self.dataset}. Leave it out: "
+                "amr fit --label chooses the column that is predicted."
+            )
         if self.encoder and self.preset is not None:
             raise ValueError(
                 f"--preset must be without --encoder, got --preset {self.preset} and --encoder {self.encoder[0]}. "

@@ -31,7 +31,8 @@ def inspect(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is no cache, or it is too damaged to be read.
+        ValueError: it is no cache.
+        RuntimeError: it is too damaged to be read.
     """
     with Cache.open(path) as cache:
         try:
@@ -57,9 +58,9 @@ def inspect(path: Path) -> dict[str, Any]:
                 ],
             }
         except (KeyError, OSError, RuntimeError, TypeError) as error:
-            raise ValueError(
-                f"cache must be readable, got {str(path)!r} ({_brief(error)}). See amr verify, or extract again with "
-                "--overwrite."
+            raise RuntimeError(
+                f"cache {str(path)!r} must be whole, got a damaged file ({_brief(error)}). "
+                "See amr verify, or extract again with --overwrite."
             ) from error
 
 

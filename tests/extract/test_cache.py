@@ -228,6 +228,9 @@ def test_what_is_no_cache_is_refused(tmp_path):
     (tmp_path / "text.h5").write_text("id,label")
     with pytest.raises(ValueError, match="cache must be an HDF5 file"):
         Cache.open(tmp_path / "text.h5")
+    (tmp_path / "cut.h5").write_bytes(b"\x89HDF\r\n\x1a\n and no more")
+    with pytest.raises(RuntimeError, match="must be whole, got a damaged file"):
+        Cache.open(tmp_path / "cut.h5")
     h5py.File(tmp_path / "other.h5", "w").close()
     with pytest.raises(ValueError, match="must have the format amr-cache 1"):
         Cache.open(tmp_path / "other.h5")

@@ -309,6 +309,7 @@ def test_progress_in_lines(sounds, fakes):
     [
         ({}, "must have one of --dataset and --manifest, got neither"),
         ({"dataset": "x", "manifest": "y"}, "got --dataset x and --manifest y"),
+        ({"dataset": "x", "label_column": "emotion"}, "--label-column must be with --manifest, got --dataset x"),
         ({"dataset": "x", "batch_size": 0}, "--batch-size must be 1 or more, got 0"),
         ({"dataset": "x", "workers": -1}, "--workers must be 0 or more, got -1"),
         ({"dataset": "x", "dtype": "float61"}, r"--dtype must be one of float32, float16.*Did you mean float16\?"),

@@ -94,7 +94,7 @@ def test_missing_parts_are_found(cache):
     with h5py.File(cache, "r+") as file:
         del file["present/audio"]
     assert any("audio" in problem for problem in verify(cache)["problems"])
-    with pytest.raises(ValueError, match="cache must be readable"):
+    with pytest.raises(RuntimeError, match="must be whole, got a damaged file"):
         inspect(cache)
 
 
