@@ -74,7 +74,8 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
     """
     cache_path = find_cache(config.cache)
     with Cache.open(cache_path) as cache:
-        dataset = read_dataset(cache, modalities=config.modalities, label=config.label)
+        head = heads[methods[config.method].head or config.head]
+        dataset = read_dataset(cache, modalities=config.modalities, label=config.label, keep_steps=head.takes_steps)
     config = resolve(config, dataset)
     device = choose_device(config.device)
     all_parts = split_parts(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from amr.fusion.heads import Head, HeadShape, heads
+from amr.fusion.heads.base import step_mask
 from amr.fusion.stacked import Draws, StackedLinear
 
 

@@ -62,6 +62,20 @@ class StackedLinear(nn.Module):
         return torch.bmm(cotangent, self.weight)
 
 
+class StackedLayerNorm(nn.Module):
+    """nn.LayerNorm for many runs, over the last axis of `(run, ..., dim)`."""
+
+    def __init__(self, dim: int, draws: Draws) -> None:
+        super().__init__()
+        self.weight = draws.constant(dim, value=1.0)  # (run, dim)
+        self.bias = draws.constant(dim, value=0.0)  # (run, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(run, ..., dim)`, normalised."""
+        shape = x.shape[0], *[1] * (x.ndim - 2), x.shape[-1]
+        return functional.layer_norm(x, x.shape[-1:]) * self.weight.view(shape) + self.bias.view(shape)
+
+
 class Noise:
     """Random numbers during training: runs of one seed see the same, alone or in a group.
 
@@ -91,17 +105,3 @@ class Noise:
 
     def _of_runs(self, draws: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(draws))[self._rows].to(self._device)
-
-
-class StackedLayerNorm(nn.Module):
-    """nn.LayerNorm for many runs, over the last axis of `(run, ..., dim)`."""
-
-    def __init__(self, dim: int, draws: Draws) -> None:
-        super().__init__()
-        self.weight = draws.constant(dim, value=1.0)  # (run, dim)
-        self.bias = draws.constant(dim, value=0.0)  # (run, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(run, ..., dim)`, normalised."""
-        shape = x.shape[0], *[1] * (x.ndim - 2), x.shape[-1]
-        return functional.layer_norm(x, x.shape[-1:]) * self.weight.view(shape) + self.bias.view(shape)
