@@ -19,6 +19,7 @@ from amr.data_manifests.registry import unknown
 from amr.extract.arrays import Source, parse_source, read_array
 from amr.extract.cache import EmbeddingInfo
 from amr.extract.config import ImportConfig
+from amr.extract.verify import value_counts
 from amr.extract.writer import ClipTable, Embedded, save
 
 # What says where media are: an import has none, so these columns of a CSV would only mislead.
@@ -52,8 +53,8 @@ class ImportResult:
             "clips": len(self.table),
             "embedded": self.embedded,
             "dims": {name: list(shape) for name, shape in self.dims.items()},
-            "classes": dict(sorted(Counter(label for label in self.table["label"] if label).items())),
-            "splits": dict(Counter(split for split in self.table["split"] if split)),
+            "classes": value_counts(self.table["label"]),
+            "splits": value_counts(self.table["split"]),
             "groups": len({group for group in self.table["group"] if group}),
             "columns": self.columns,
             "notes": self.notes,
@@ -288,7 +289,8 @@ def _join(table: pd.DataFrame, text: str) -> tuple[pd.DataFrame, list[str]]:
         f"{len(rows) - num_matched} of its ids are unknown here and left out"
     ]
     if taken:
-        notes.append(f"--columns {name}: {', '.join(taken)} left out, since options give them")
+        hint = "; leave --labels out to have its label" if "label" in taken else ""
+        notes.append(f"--columns {name}: {', '.join(taken)} left out, since options give them{hint}")
     return joined, notes
 
 

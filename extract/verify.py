@@ -46,8 +46,8 @@ def inspect(path: Path) -> dict[str, Any]:
                 "root": cache.root,
                 "manifest_sha256": cache.manifest_sha256,
                 "clips": len(clips),
-                "splits": _counts(clips["split"]),
-                "classes": _counts(clips["label"]) if "label" in clips else {},
+                "splits": value_counts(clips["split"]),
+                "classes": value_counts(clips["label"]) if "label" in clips else {},
                 "groups": int(clips.loc[clips["group"] != "", "group"].nunique()),
                 "columns": [name for name in clips if name not in FIXED_COLUMNS],
                 "embeddings": {name: _summary(cache, name) for name in cache.names},
@@ -199,7 +199,7 @@ def _summary(cache: Cache, name: str) -> dict[str, Any]:
     }
 
 
-def _counts(column: pd.Series) -> dict[str, int]:
+def value_counts(column: pd.Series) -> dict[str, int]:
     """How often each value is there, numbers as numbers first, absent ones left out."""
     counts = Counter(value for value in column if value)
     return {value: counts[value] for value in sorted(counts, key=_number_first)}
