@@ -16,14 +16,14 @@ from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.data_manifests.workspace import caches_dir
 from amr.extract.background import BackgroundWriter
-from amr.extract.cache import FAILURE_COLUMNS, Cache
+from amr.extract.cache import FAILURE_COLUMNS, Cache, EmbeddingInfo
 from amr.extract.config import ExtractConfig, available_cores
 from amr.extract.device import choose_device
 from amr.extract.encoders import Encoder, build_encoder
 from amr.extract.encoding import describe, encode
 from amr.extract.loading import Clip, ClipLoader, Loaded, ManifestClips, Task
 from amr.extract.progress import Progress
-from amr.extract.writer import CacheWriter, ClipTable, open_writer
+from amr.extract.writer import CacheWriter, ClipTable, Embedded, joined, open_writer
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def embed_clips(
     device: str = "auto",
     batch_size: int = 32,
     workers: int | None = None,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+) -> dict[str, tuple[EmbeddingInfo, Embedded]]:
     """Embed files in memory, as `extract` would.
 
     Args:
@@ -165,7 +165,7 @@ def embed_clips(
         workers: processes that decode; by default one a core and no more than clips.
 
     Returns:
-        embedding name -> ((clips, embed_dim) or (clips, steps, embed_dim) float32, (clips,) bool: which have it).
+        embedding name -> what it is, and its rows in float32, failures included.
 
     Raises:
         FileNotFoundError: a file is not there.
@@ -186,20 +186,15 @@ def embed_clips(
         batch_size=batch_size,
         pin_memory=chosen.type == "cuda",
     )
-    rows = {
-        name: (np.zeros((len(clips), *info.row_shape), np.float32), np.zeros(len(clips), bool))
-        for name, info in infos.items()
-    }
+    parts: dict[str, list[Embedded]] = {name: [] for name in infos}
 
     def keep(batch: Batch, loaded: list[Loaded]) -> None:
         ids = [str(path) for path in paths[batch.start : batch.stop]]
         for name in batch.names:
-            embedded = encode(built[name], infos[name], loaded, batch.start, ids)
-            rows[name][0][batch.start : batch.stop] = embedded.values
-            rows[name][1][batch.start : batch.stop] = embedded.present
+            parts[name].append(encode(built[name], infos[name], loaded, batch.start, ids))
 
     _run(loader, _batches({name: np.zeros(len(clips), bool) for name in built}, batch_size), keep)
-    return rows
+    return {name: (infos[name], joined(parts[name])) for name in infos}
 
 
 def _fill(

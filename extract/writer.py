@@ -76,6 +76,17 @@ class Embedded:
     failures: tuple[Failure, ...] = ()
 
 
+def joined(parts: Sequence[Embedded]) -> Embedded:
+    """The rows of several batches, in their order."""
+    steps = [part.num_steps for part in parts if part.num_steps is not None]
+    return Embedded(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.present for part in parts]),
+        np.concatenate(steps) if steps else None,
+        tuple(failure for part in parts for failure in part.failures),
+    )
+
+
 class CacheWriter:
     """Writes batches of embeddings; made by `open_writer`."""
 

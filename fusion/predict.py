@@ -12,6 +12,7 @@ from torch import Tensor
 
 from amr.extract.cache import Cache
 from amr.extract.device import choose_device
+from amr.extract.writer import Embedded
 from amr.fusion.clips import Clips, predict_shares
 from amr.fusion.data import pool_steps
 from amr.fusion.run import FittedRun, load_run
@@ -135,16 +136,19 @@ def _extracted(fitted: FittedRun, files: Sequence[str], device: str) -> dict[str
             )
     specs = {m: info["encoder"] for m, info in fitted.record.modalities.items()}
     embedded = embed_clips([Path(file) for file in files], specs, device=device)
-    rows = {}
-    for i, file in enumerate(files):
-        there = torch.tensor([bool(embedded[m].present[i]) for m in specs])
-        vectors = {}
-        for m, info in fitted.record.modalities.items():
-            expected = info["weights_sha256"]
-            if embedded[m].weights_sha256 != expected:
-                raise ValueError(
-                    f"the weights of {specs[m]} must be the run's own ({expected[:12]}), got others. Bring them back."
-                )
-            vectors[m] = embedded[m].vector(i)
-        rows[file] = (vectors, there)
-    return rows
+    for m, (found, _) in embedded.items():
+        expected = fitted.record.modalities[m]["weights_sha256"]
+        if found.weights_sha256 != expected:
+            raise ValueError(
+                f"the weights of {specs[m]} must be the run's own ({expected[:12]}), got {found.weights_sha256[:12]}. "
+                "Bring them back, or fit again on a new cache."
+            )
+    vectors = {m: _vectors(rows) for m, (_, rows) in embedded.items()}
+    present = torch.from_numpy(np.stack([embedded[m][1].present for m in specs], axis=-1))
+    return {file: ({m: vectors[m][i] for m in specs}, present[i]) for i, file in enumerate(files)}
+
+
+def _vectors(rows: Embedded) -> Tensor:
+    """`(clips, dim)`."""
+    steps = None if rows.num_steps is None else torch.from_numpy(rows.num_steps)
+    return pool_steps(torch.from_numpy(rows.values), steps).float()

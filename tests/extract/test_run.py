@@ -275,9 +275,11 @@ def test_embedding_in_memory_is_what_a_cache_holds(sounds):
     extract(config)
     paths = [Path(str(sounds.manifest)).parent / f"{i}.wav" for i in range(NUM_CLIPS)]
     rows = embed_clips(paths, {"a": "logmel", "v": "frames"}, batch_size=4, device="cpu", workers=0)
-    np.testing.assert_array_equal(rows["a"][0], read(config))
-    assert rows["a"][1].all()
-    assert not rows["v"][1].any()
+    info, sound = rows["a"]
+    np.testing.assert_array_equal(sound.values, read(config))
+    assert info.encoder == "logmel"
+    assert sound.present.all()
+    assert not rows["v"][1].present.any()
     with pytest.raises(FileNotFoundError, match="clip must be a file that is there"):
         embed_clips([Path("absent.wav")], {"a": "logmel"})
 
