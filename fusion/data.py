@@ -188,10 +188,16 @@ def read_embedding(cache: Cache, name: str, rows: np.ndarray | None = None, *, k
         keep_steps: keep steps, where the embedding has them.
     """
     values, num_steps = torch.from_numpy(cache.read(name, rows)), cache.num_steps(name)
-    if num_steps is not None:
-        counts = torch.from_numpy(num_steps if rows is None else num_steps[rows])
-        return pad_steps(values, counts) if keep_steps else pool_steps(values, counts)
-    return values if keep_steps else pool_steps(values, None)
+    if num_steps is not None and rows is not None:
+        num_steps = num_steps[rows]
+    return take_steps(values, None if num_steps is None else torch.from_numpy(num_steps), keep_steps=keep_steps)
+
+
+def take_steps(values: Tensor, num_steps: Tensor | None, *, keep_steps: bool) -> Tensor:
+    """`(clips, steps, dim)` padded with NaN, or averaged to `(clips, dim)`; `(clips, dim)` stays as it is."""
+    if keep_steps and values.ndim == 3 and num_steps is not None:
+        return pad_steps(values, num_steps)
+    return values if keep_steps else pool_steps(values, num_steps)
 
 
 def pool_steps(values: Tensor, num_steps: Tensor | None) -> Tensor:

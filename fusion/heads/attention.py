@@ -1,0 +1,106 @@
+"""A transformer over modality tokens, and over steps where embeddings have them (Vaswani et al. 2017, section 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from amr.fusion.heads.base import Head, HeadShape, heads, step_mask
+from amr.fusion.stacked import Draws, StackedLayerNorm, StackedLinear
+
+NUM_HEADS = 4
+
+
+@heads.register("attention")
+class AttentionHead(Head):
+    """One pre-norm transformer layer (Xiong et al. 2020) that a learned class token c reads; then a linear layer.
+
+        tokens  x = c, then for each m: P_m z_m + e_m, (batch, dim) -> 1 token; (batch, steps, dim) -> one a step,
+                    each with the sinusoids of its place added
+        x      <- x + O softmax(Q n(x) (K n(x))^T / sqrt(head_dim)) V n(x)       4 heads, n = layer norm
+        x      <- x + B gelu(A n(x))                                             4 * width units
+        h       = n(c)                                                           (run, batch, width)
+
+    e_m, the embedding of a modality, is the bias of its projection. In one layer nobody reads what the other tokens
+    become, so only the class token is taken through it: the same answer, at a fraction of the cost.
+
+    Absent modalities and padded steps get no attention, whatever they hold; a clip with nothing is the class token
+    alone. Steps of which every dimension is 0 are padding (`step_mask`).
+    """
+
+    summary = (
+        "a transformer layer over modality tokens and their steps; absent ones are masked; --hidden N is its width"
+    )
+    takes_steps = True
+
+    def __init__(self, shape: HeadShape, draws: Draws) -> None:
+        super().__init__(shape, draws)
+        self.check(shape.hidden, self.modalities, shape.condition)
+        width = self.num_features = shape.width
+        self.class_token = draws.normal(width, std=0.02)
+        self.projections = nn.ModuleList(StackedLinear(dim, width, draws) for dim in shape.embed_dims.values())
+        self.attention_norm = StackedLayerNorm(width, draws)
+        self.query = StackedLinear(width, width, draws)
+        self.key_value = StackedLinear(width, 2 * width, draws)
+        self.out = StackedLinear(width, width, draws)
+        self.mlp_norm = StackedLayerNorm(width, draws)
+        self.mlp = nn.Sequential(
+            StackedLinear(width, 4 * width, draws), nn.GELU(), StackedLinear(4 * width, width, draws)
+        )
+        self.norm = StackedLayerNorm(width, draws)
+        self.classifier = StackedLinear(width, shape.num_classes, draws)
+
+    @classmethod
+    def check(cls, hidden: int, modalities: Sequence[str], condition: str | None = None) -> None:
+        """The width is shared by the attention's heads."""
+        super().check(hidden, modalities, condition)
+        if hidden % NUM_HEADS != 0:
+            nearest = NUM_HEADS * max(1, round(hidden / NUM_HEADS))
+            raise ValueError(
+                f"--hidden must be a multiple of {NUM_HEADS} for --head attention, got {hidden}. Pass {nearest}."
+            )
+
+    def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Each `(run, batch, dim)` or `(run, batch, steps, dim)` to `(run, batch, width)`."""
+        tokens, mask = self._tokens(z, present)
+        token = self.class_token[:, None].expand(-1, tokens.shape[1], -1)  # (run, batch, width)
+        tokens = self.attention_norm(torch.cat([token[:, :, None], tokens], dim=2))
+        token = token + self._attend(tokens, functional.pad(mask, (1, 0), value=True))
+        token = token + self.mlp(self.mlp_norm(token))
+        return self.norm(token)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """`(run, batch, width)` to logits `(run, batch, classes)`."""
+        return self.classifier(features)
+
+    def _tokens(self, z: Mapping[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
+        """Every modality's tokens `(run, batch, tokens, width)`, and which are there `(run, batch, tokens)`."""
+        tokens, masks = [], []
+        for i, (m, projection) in enumerate(zip(self.modalities, self.projections, strict=True)):
+            x, there = projection(z[m]), present[..., i, None]
+            if x.ndim == 3:
+                tokens.append(x.unsqueeze(2))
+                masks.append(there)
+            else:
+                tokens.append(x + sinusoids(x.shape[2], x.shape[3]).to(x))
+                masks.append(there & step_mask(z[m]))
+        return torch.cat(tokens, dim=2), torch.cat(masks, dim=2)
+
+    def _attend(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """The first token's attention to all: `(run, batch, tokens, width)` to `(run, batch, width)`."""
+        query = self.query(tokens[:, :, :1]).unflatten(-1, (NUM_HEADS, -1))  # (run, batch, 1, heads, head_dim)
+        key, value = self.key_value(tokens).unflatten(-1, (2, NUM_HEADS, -1)).unbind(3)
+        scores = (query * key).sum(-1) / math.sqrt(key.shape[-1])  # (run, batch, tokens, heads)
+        weights = scores.masked_fill(~mask.unsqueeze(-1), -torch.inf).softmax(2)
+        return self.out((weights.unsqueeze(-1) * value).sum(2).flatten(-2))
+
+
+def sinusoids(num_steps: int, width: int) -> Tensor:
+    """`(num_steps, width)`: sines, then cosines, of each place at wavelengths from 2 pi to 20,000 pi."""
+    rates = torch.exp(torch.arange(width // 2) * (-math.log(10_000) / (width // 2)))
+    angles = torch.arange(num_steps)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -1,0 +1,60 @@
+"""Feature-wise linear modulation: one modality scales and shifts the others (Perez et al. 2018, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from amr.data_manifests.registry import unknown
+from amr.fusion.heads.base import Head, HeadShape, heads
+from amr.fusion.stacked import Draws, StackedLinear
+
+
+@heads.register("film")
+class FilmHead(Head):
+    """The conditioning modality c modulates the projections of all others; then a linear layer.
+
+        h_m         = P_m z_m + b_m                          for every m but c
+        dgamma, beta = linear in z_c                          one pair for each m but c
+        h           = relu(sum_m (1 + dgamma_m) * h_m + beta_m)      (run, batch, width)
+
+    gamma = 1 + dgamma, as in the paper (section 7.2), since factors around 0 would switch features off at the start;
+    and a ReLU behind the modulation, as in the paper's residual block. The peers' heads (OGM-GE, BalanceBenchmark)
+    have neither, know two modalities, and need both of one size. One modality alone is its projection: h = relu(h_m).
+    An absent modality is z_m = 0; without the conditioning one, gamma and beta are their biases.
+    """
+
+    summary = "one modality (--condition M, by default the first) scales and shifts the others; --hidden N is its width"
+
+    def __init__(self, shape: HeadShape, draws: Draws) -> None:
+        super().__init__(shape, draws)
+        self.check(shape.hidden, self.modalities, shape.condition)
+        self.num_features = shape.width
+        self.condition = shape.condition or self.modalities[0]
+        others = [m for m in self.modalities if m != self.condition]
+        self.modulated = tuple(others or [self.condition])
+        self.projections = nn.ModuleList(StackedLinear(shape.embed_dims[m], shape.width, draws) for m in self.modulated)
+        factors = 2 * len(others) * shape.width
+        self.film = StackedLinear(shape.embed_dims[self.condition], factors, draws) if others else None
+        self.classifier = StackedLinear(shape.width, shape.num_classes, draws)
+
+    @classmethod
+    def check(cls, hidden: int, modalities: Sequence[str], condition: str | None = None) -> None:
+        """The condition must be one of the modalities."""
+        if condition is not None and condition not in modalities:
+            raise unknown("--condition", condition, modalities)
+
+    def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Each `(run, batch, dim)` to `(run, batch, width)`."""
+        projected = [layer(z[m]) for layer, m in zip(self.projections, self.modulated, strict=True)]
+        hidden = torch.stack(projected, dim=-2)  # (run, batch, modulated, width)
+        if self.film is not None:
+            dgamma, beta = self.film(z[self.condition]).unflatten(-1, (2, *hidden.shape[-2:])).unbind(-3)
+            hidden = (1 + dgamma) * hidden + beta
+        return hidden.sum(-2).relu()
+
+    def classify(self, features: Tensor) -> Tensor:
+        """`(run, batch, width)` to logits `(run, batch, classes)`."""
+        return self.classifier(features)

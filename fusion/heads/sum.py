@@ -1,0 +1,56 @@
+"""Late fusion: each modality answers alone and the logits are added (Peng et al. 2022, OGM-GE: summation)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from amr.fusion.heads.base import Head, HeadShape, heads
+from amr.fusion.stacked import Draws, StackedLinear
+
+
+@heads.register("sum")
+class SumHead(Head):
+    """One linear layer a modality, with a hidden ReLU layer before it where `hidden` is given; logits are added.
+
+        logits = sum_m W_m h_m + b_m,    h_m = z_m,    or h_m = relu(V_m z_m + c_m)
+
+    The fused representation is the h_m side by side. The gradient of a cotangent u with respect to z_m is u W_m, or
+    ((u W_m) * [h_m > 0]) V_m.
+    """
+
+    summary = "one layer a modality, logits added; --hidden N puts a ReLU layer before each"
+    has_pullback = True
+
+    def __init__(self, shape: HeadShape, draws: Draws) -> None:
+        super().__init__(shape, draws)
+        self._sizes = [shape.hidden or dim for dim in shape.embed_dims.values()]
+        self.num_features = sum(self._sizes)
+        self.hidden_layers = nn.ModuleList(
+            StackedLinear(dim, shape.hidden, draws) for dim in shape.embed_dims.values() if shape.hidden
+        )
+        self.classifiers = nn.ModuleList(StackedLinear(size, shape.num_classes, draws) for size in self._sizes)
+
+    def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Each `(run, batch, dim)` to `(run, batch, num_features)`: the h_m side by side."""
+        inputs = [z[modality] for modality in self.modalities]
+        if self.hidden_layers:
+            inputs = [layer(x).relu() for layer, x in zip(self.hidden_layers, inputs, strict=True)]
+        return torch.cat(inputs, dim=-1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """`(run, batch, num_features)` to logits `(run, batch, classes)`."""
+        parts = features.split(self._sizes, dim=-1)
+        return torch.stack([layer(h) for layer, h in zip(self.classifiers, parts, strict=True)]).sum(0)
+
+    def pullback(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
+        """`(run, batch, classes)` to each `(run, batch, dim)`."""
+        gradients = [layer.pullback(cotangent) for layer in self.classifiers]
+        if self.hidden_layers:
+            parts = features.split(self._sizes, dim=-1)
+            gradients = [
+                layer.pullback(g * (h > 0)) for layer, g, h in zip(self.hidden_layers, gradients, parts, strict=True)
+            ]
+        return dict(zip(self.modalities, gradients, strict=True))
