@@ -1,30 +1,23 @@
-"""Fit one head on a cache: `amr fit`."""
+"""Fit heads on a cache: `amr fit`, and the groups of `amr sweep`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-from torch import Tensor
-
-from amr.data_manifests.workspace import find_cache, runs_dir
-from amr.extract.cache import Cache
-from amr.extract.device import choose_device
-from amr.fusion.clips import Clips, predict_shares
+from amr.data_manifests.workspace import runs_dir
 from amr.fusion.config import FitConfig
-from amr.fusion.data import Dataset, Normalization, read_dataset
+from amr.fusion.data import Dataset
 from amr.fusion.heads import heads
-from amr.fusion.measure import Measures, mean_measures, measure
+from amr.fusion.measure import Measures, mean_measures
 from amr.fusion.methods import methods, parse_options
 from amr.fusion.ratio import parse_ratio
-from amr.fusion.run import RunRecord, new_folder, save_weights, write_csv, write_json
-from amr.fusion.splits import Parts, split_parts
-from amr.fusion.trainer import Fitted, Member, Recipe, train_group
+from amr.fusion.results import FoldMeasures, write_group
+from amr.fusion.run import RunRecord, new_folder, write_json
+from amr.fusion.source import Source, open_source
+from amr.fusion.trainer import Member, Recipe, train_group
 
 Progress = Callable[[int, int], None]
 
@@ -72,36 +65,66 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
         FileNotFoundError: there is no such cache.
         RuntimeError: training diverged.
     """
-    cache_path = find_cache(config.cache)
-    with Cache.open(cache_path) as cache:
-        head = heads[methods[config.method].head or config.head]
-        dataset = read_dataset(cache, modalities=config.modalities, label=config.label, keep_steps=head.takes_steps)
-    config = resolve(config, dataset)
-    device = choose_device(config.device)
-    all_parts = split_parts(
-        dataset.clips,
-        dataset.target.numpy(),
-        dataset.usable,
-        policy=config.split_policy,
-        folds=config.folds,
-        seed=config.split_seed,
-        keep_flagged=config.keep_flagged,
-    )
-    notes = tuple(dict.fromkeys([*dataset.notes(), *(note for parts in all_parts for note in parts.notes)]))
-    config, folder = new_folder(config, cache_path, runs_dir())
-    record = RunRecord(config, dataset.classes, _describe(dataset), str(cache_path), notes)
-    record.save(folder)
-    results = []
-    for k, parts in enumerate(all_parts):
-        place = folder / f"fold-{k}" if config.folds > 0 else folder
-        place.mkdir(exist_ok=True)
-        whole = None if progress is None else _scaled(progress, k, len(all_parts))
-        results.append(_fit_parts(record, dataset, parts, place, device, whole))
-    if config.folds == 0:
-        return FitResult(folder, record, results[0]["val"], results[0]["test"])
-    val, test = (mean_measures([m for r in results if (m := r[part]) is not None]) for part in ("val", "test"))
-    write_json(folder / "metrics.json", {"val": val, "test": test, "folds": results})
-    return FitResult(folder, record, val, test, tuple(results))
+    source = open_source(config, keep_steps=takes_steps(config))
+    config = resolve(config, source.dataset)
+    config, folder = new_folder(config, source.cache, runs_dir())
+    return fit_group([record_of(config, source)], [folder], source, progress)[0]
+
+
+def fit_group(
+    records: Sequence[RunRecord],
+    folders: Sequence[Path],
+    source: Source,
+    progress: Progress | None = None,
+    *,
+    with_predictions: bool = True,
+) -> list[FitResult]:
+    """Fit runs of one recipe together and write each one's folder.
+
+    Args:
+        records: of one recipe (`recipe_of`).
+        folders: where each goes.
+        source: the cache they are of.
+        progress: called with epochs done and epochs in all, over all folds.
+        with_predictions: write predictions.csv, too.
+    """
+    cross_validated = records[0].config.folds > 0
+    for record, folder in zip(records, folders, strict=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        record.save(folder)
+    by_fold: list[list[FoldMeasures]] = []
+    for k, fold in enumerate(source.folds):
+        whole = None if progress is None else _scaled(progress, k, len(source.folds))
+        members = [member_of(record) for record in records]
+        fitted = train_group(recipe_of(records[0]), members, fold.train, fold.val, whole)
+        places = [folder / f"fold-{k}" if cross_validated else folder for folder in folders]
+        by_fold.append(write_group(records, places, source.dataset, fold, fitted, with_predictions=with_predictions))
+    return [
+        _result(record, folder, [results[run] for results in by_fold], cross_validated)
+        for run, (record, folder) in enumerate(zip(records, folders, strict=True))
+    ]
+
+
+def _result(record: RunRecord, folder: Path, folds: list[FoldMeasures], cross_validated: bool) -> FitResult:
+    if not cross_validated:
+        return FitResult(folder, record, folds[0]["val"], folds[0]["test"])
+    val, test = (mean_measures([m for fold in folds if (m := fold[part]) is not None]) for part in ("val", "test"))
+    write_json(folder / "metrics.json", {"val": val, "test": test, "folds": folds})
+    return FitResult(folder, record, val, test, tuple(folds))
+
+
+def takes_steps(config: FitConfig) -> bool:
+    """Whether the config's head takes embeddings with their steps.
+
+    Raises:
+        ValueError: there is no such method or head.
+    """
+    return heads[methods[config.method].head or config.head].takes_steps
+
+
+def record_of(config: FitConfig, source: Source) -> RunRecord:
+    """What a run of a resolved config says of itself."""
+    return RunRecord(config, source.dataset.classes, source.describe(), str(source.cache), source.notes)
 
 
 def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
@@ -162,87 +185,6 @@ def member_of(record: RunRecord) -> Member:
     config = record.config
     ratio = None if config.amr_ratio is None else parse_ratio(config.amr_ratio, list(record.modalities))
     return Member(config.seed, ratio, config.amr_weight)
-
-
-def part_clips(dataset: Dataset, normalization: Normalization, rows: np.ndarray, device: torch.device) -> Clips:
-    """The clips of a part, normalised, on the device."""
-    index = torch.from_numpy(rows)
-    present = dataset.present[index]
-    embeddings = normalization.apply({m: e[index] for m, e in dataset.embeddings.items()}, present)
-    return Clips({m: e.to(device) for m, e in embeddings.items()}, present.to(device), dataset.target[index].to(device))
-
-
-def _fit_parts(
-    record: RunRecord,
-    dataset: Dataset,
-    parts: Parts,
-    place: Path,
-    device: torch.device,
-    progress: Progress | None,
-) -> dict[str, Measures | None]:
-    normalization = dataset.normalization(record.config.normalize, parts.train)
-    train, val, test = (
-        part_clips(dataset, normalization, rows, device) for rows in (parts.train, parts.val, parts.test)
-    )
-    fitted = train_group(recipe_of(record), [member_of(record)], train, val, progress)
-    measured = {name: measure(fitted.model, clips, record.attributor) for name, clips in (("val", val), ("test", test))}
-    result = {name: None if m is None else m[0] for name, m in measured.items()}
-    save_weights(place, fitted.model.run_state(0), normalization)
-    write_csv(place / "history.csv", history_table(fitted, 0))
-    tables = [
-        predictions_table(record, dataset, fitted, name, rows, clips)
-        for name, rows, clips in (("val", parts.val, val), ("test", parts.test, test))
-        if len(clips) > 0
-    ]
-    if tables:
-        write_csv(place / "predictions.csv", pd.concat(tables))
-    write_json(place / "metrics.json", result)
-    return result
-
-
-def history_table(fitted: Fitted, run: int) -> pd.DataFrame:
-    """One row an epoch of one run."""
-    columns: dict[str, Any] = {}
-    for name, values in fitted.history.items():
-        of_run = values[:, run]
-        if of_run.ndim == 1:
-            columns[name] = of_run.numpy()
-        else:
-            columns |= {f"{name}_{m}": of_run[:, i].numpy() for i, m in enumerate(fitted.model.modalities)}
-    table = pd.DataFrame(columns)
-    table.insert(0, "epoch", np.arange(1, len(table) + 1))
-    table["chosen"] = (table["epoch"] == int(fitted.best_epoch[run])).astype(int)
-    return table
-
-
-def predictions_table(
-    record: RunRecord,
-    dataset: Dataset,
-    fitted: Fitted,
-    part: str,
-    rows: np.ndarray,
-    clips: Clips,
-    run: int = 0,
-) -> pd.DataFrame:
-    """One row a clip: id, part, target, pred, its probability, and the shares of the decision."""
-    logits, share, counted = (values[run].cpu() for values in predict_shares(fitted.model, clips, record.attributor))
-    probability, pred = logits.softmax(-1).max(-1)
-    names = np.array(record.classes)
-    shares: Tensor = torch.where(counted[:, None], share, torch.nan)
-    return pd.DataFrame(
-        {
-            "id": dataset.clips["id"].to_numpy()[rows],
-            "part": part,
-            "target": names[clips.target.cpu().numpy()],
-            "pred": names[pred.numpy()],
-            "probability": probability.numpy(),
-            **{f"share_{m}": shares[:, i].numpy() for i, m in enumerate(record.modalities)},
-        }
-    )
-
-
-def _describe(dataset: Dataset) -> dict[str, dict[str, Any]]:
-    return {m: asdict(info) for m, info in dataset.infos.items()}
 
 
 def _scaled(progress: Progress, fold: int, folds: int) -> Progress:

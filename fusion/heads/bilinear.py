@@ -20,7 +20,9 @@ class BilinearHead(Head):
         h = sum_r prod_m U_m^r [z_m, 1]            (run, batch, width), the product elementwise
 
     The 1 keeps the products of fewer modalities: what is multiplied is an affine map, its bias the column of the 1.
-    An absent modality is z_m = 0, and then that column stands in for it.
+    That column starts at 1, not at random: products then start as 1 + sum_m U_m z_m + ..., where factors around 0
+    would start as products of M small numbers (six-view digits: accuracy .99 against .95; CREMA-D embeddings, M = 2:
+    .58 against .36). An absent modality is z_m = 0: a factor of that column.
     """
 
     summary = f"low-rank tensor fusion: products between all modalities, rank {RANK}; --hidden N is its width"
@@ -30,6 +32,8 @@ class BilinearHead(Head):
         self.num_features = shape.width
         dims = shape.embed_dims.values()
         self.factors = nn.ModuleList(StackedLinear(dim, RANK * shape.width, draws) for dim in dims)
+        for layer in self.factors:
+            nn.init.ones_(layer.bias)
         self.classifier = StackedLinear(shape.width, shape.num_classes, draws)
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
