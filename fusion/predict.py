@@ -14,7 +14,8 @@ from amr.extract.cache import Cache
 from amr.extract.device import choose_device
 from amr.extract.writer import Embedded
 from amr.fusion.clips import Clips, predict_shares
-from amr.fusion.data import pool_steps
+from amr.fusion.data import read_embedding, take_steps
+from amr.fusion.heads import heads
 from amr.fusion.run import FittedRun, load_run
 
 
@@ -116,11 +117,10 @@ def _cached(fitted: FittedRun, ids: Sequence[str]) -> dict[str, tuple[dict[str, 
                 )
         rows = np.array([places[id_] for id_ in ids])
         order, back = np.unique(rows, return_inverse=True)
-        embeddings = {}
-        for m in fitted.record.modalities:
-            steps = cache.num_steps(m)
-            values = torch.from_numpy(cache.read(m, order))
-            embeddings[m] = pool_steps(values, None if steps is None else torch.from_numpy(steps[order]))[back].float()
+        keep_steps = heads[fitted.record.config.head].takes_steps
+        embeddings = {
+            m: read_embedding(cache, m, order, keep_steps=keep_steps)[back].float() for m in fitted.record.modalities
+        }
         present = torch.from_numpy(np.stack([cache.present(m)[rows] for m in fitted.record.modalities], axis=-1))
     return {id_: ({m: e[i] for m, e in embeddings.items()}, present[i]) for i, id_ in enumerate(ids)}
 
@@ -143,12 +143,13 @@ def _extracted(fitted: FittedRun, files: Sequence[str], device: str) -> dict[str
                 f"the weights of {specs[m]} must be the run's own ({expected[:12]}), got {found.weights_sha256[:12]}. "
                 "Bring them back, or fit again on a new cache."
             )
-    vectors = {m: _vectors(rows) for m, (_, rows) in embedded.items()}
+    keep_steps = heads[fitted.record.config.head].takes_steps
+    vectors = {m: _vectors(rows, keep_steps) for m, (_, rows) in embedded.items()}
     present = torch.from_numpy(np.stack([embedded[m][1].present for m in specs], axis=-1))
     return {file: ({m: vectors[m][i] for m in specs}, present[i]) for i, file in enumerate(files)}
 
 
-def _vectors(rows: Embedded) -> Tensor:
-    """`(clips, dim)`."""
+def _vectors(rows: Embedded, keep_steps: bool) -> Tensor:
+    """`(clips, dim)`, or `(clips, steps, dim)` for heads that take steps."""
     steps = None if rows.num_steps is None else torch.from_numpy(rows.num_steps)
-    return pool_steps(torch.from_numpy(rows.values), steps).float()
+    return take_steps(torch.from_numpy(rows.values), steps, keep_steps=keep_steps).float()

@@ -92,8 +92,8 @@ class AttentionHead(Head):
 
     def _attend(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """The first token's attention to all: `(run, batch, tokens, width)` to `(run, batch, width)`."""
-        query = self.query(tokens[:, :, :1]).unflatten(-1, (NUM_HEADS, -1))  # (run, batch, 1, heads, head_dim)
-        key, value = self.key_value(tokens).unflatten(-1, (2, NUM_HEADS, -1)).unbind(3)
+        query = self.query(tokens[:, :1, :1]).unflatten(-1, (NUM_HEADS, -1))  # it is the same for every clip
+        key, value = self.key_value(tokens).unflatten(-1, (2, NUM_HEADS, -1)).unbind(3)  # each as tokens, by heads
         scores = (query * key).sum(-1) / math.sqrt(key.shape[-1])  # (run, batch, tokens, heads)
         weights = scores.masked_fill(~mask.unsqueeze(-1), -torch.inf).softmax(2)
         return self.out((weights.unsqueeze(-1) * value).sum(2).flatten(-2))
