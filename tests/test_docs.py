@@ -1,0 +1,84 @@
+"""What documents say is so: every command is described, links lead somewhere, examples run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from amr.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = typer.main.get_command(app).commands
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("data_manifests/*.md")]
+USER_DOCUMENTS = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+
+
+@pytest.fixture(scope="module")
+def user_text() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in USER_DOCUMENTS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_described(user_text, command):
+    assert f"`amr {command}" in user_text or f"amr {command} " in user_text
+
+
+def test_no_document_types_a_command_or_an_option_that_is_not_there():
+    lines = [
+        line.partition("#")[0]
+        for path in DOCUMENTS
+        for line in re.findall(r"\bamr [a-z]+[^`\n|]*", path.read_text(encoding="utf-8"))
+        if " --" in line or line.split()[1] in COMMANDS
+    ]
+    assert lines
+    for line in lines:
+        name = line.split()[1]
+        assert name in COMMANDS, line
+        known = {option for each in COMMANDS[name].params for option in each.opts} | {"--help"}
+        assert set(re.findall(r"(?<=\s)--[a-z][a-z-]*", line)) <= known, line
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_inside_the_project_lead_somewhere(path):
+    prose = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if not target.startswith(("http:", "https:", "#")):
+            assert (path.parent / target.partition("#")[0]).exists(), f"{path.name}: {target}"
+
+
+def test_decisions_have_numbers_of_their_own():
+    numbers = [path.name[:4] for path in (ROOT / "docs/decisions").glob("[0-9]*.md")]
+    assert sorted(numbers) == [f"{i:04d}" for i in range(1, len(numbers) + 1)]
+
+
+def test_the_examples_for_contributors_run(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 4
+    used = """
+from pathlib import Path
+import numpy as np
+from amr.data_manifests.datasets import build_manifest
+from amr.extract.encoders import Spec
+from amr.fusion.clips import Clips
+from amr.fusion.heads import HeadShape, heads
+from amr.fusion.methods import methods
+from amr.fusion.stacked import Draws
+
+head = heads["mean"](HeadShape({"audio": 3, "video": 2}, 4), Draws([0, 1]))
+z = {"audio": torch.zeros(2, 5, 3), "video": torch.zeros(2, 5, 2)}
+assert head(z, torch.ones(2, 5, 2, dtype=torch.bool)).shape == (2, 5, 4)
+assert methods["label-smoothing"].Options().smoothing == 0.1
+encoder = Loudness()
+(embedding,) = encoder.embed([encoder.prepare(np.ones(16000, np.float32))])
+assert embedding.shape == (10,) and embedding.allclose(torch.ones(10))
+manifest, report = build_manifest("pets", Path("."))
+assert report.missing == {"audio": ["a", "b"]}
+"""
+    code = "\n".join([*blocks, used])
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
