@@ -22,7 +22,7 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from amr.extract.config import ExtractConfig, ImportConfig
-from amr.fusion.config import FitConfig
+from amr.fusion.config import SWEPT, FitConfig, SweepConfig
 
 app = typer.Typer(
     name="amr",
@@ -85,14 +85,23 @@ def _failed(message: str, status: int) -> int:
     return status
 
 
-def configured(name: str, config_class: type, body: Callable[[Any, bool], None]) -> None:
+def configured(
+    name: str,
+    config_class: type,
+    body: Callable[[Any, bool], None],
+    build: Callable[..., Any] | None = None,
+    instead: Mapping[str, inspect.Parameter] | None = None,
+) -> None:
     """Add a command whose options, defaults and help are the fields of a frozen dataclass.
 
     Args:
         name: of the command; its help is the docstring of `body`.
         config_class: every field has `metadata["help"]`.
         body: called with the config and whether JSON is wanted.
+        build: what makes the config of the options; None: the class itself.
+        instead: options that take the place of fields, or come behind them.
     """
+    instead = dict(instead or {})
     hints = typing.get_type_hints(config_class)
     parameters = []
     for field in dataclasses.fields(config_class):
@@ -100,12 +109,14 @@ def configured(name: str, config_class: type, body: Callable[[Any, bool], None])
         kind = list[str] if many else hints[field.name]
         option = typer.Option(f"--{field.name.replace('_', '-')}", help=field.metadata["help"], show_default=not many)
         default = list(field.default) if many else field.default  # type: ignore[call-overload]
-        parameters.append(_parameter(field.name, Annotated[kind, option], default))
+        parameters.append(instead.pop(field.name, _parameter(field.name, Annotated[kind, option], default)))
+    parameters += instead.values()
     parameters.append(_parameter("json", Json, False))
 
     def command(**values: Any) -> None:
         as_json = values.pop("json")
-        body(config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}), as_json)
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        body((build or config_class)(**given), as_json)
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -371,6 +382,45 @@ def _measures_table(parts: Mapping[str, Any]) -> Table:
 
 
 configured("fit", FitConfig, _fit)
+
+
+def _sweep(config: SweepConfig, as_json: bool) -> None:
+    """Fit every combination of heads, methods, ratios, weights, learning rates and seeds, together."""
+    from amr.fusion.sweep import sweep
+    from amr.fusion.sweep_progress import stderr_progress
+    from amr.fusion.sweep_report import best_by_val, draw
+
+    with stderr_progress() as progress:
+        result = sweep(config, progress)
+    for note in result.notes:
+        say(note)
+    show(list(result.rows), as_json, lambda: table("best by val", *best_by_val(result.table)))
+    say(f"{result.folder / 'results.csv'}, {draw(result)}")
+
+
+def _swept(name: str, help: str) -> inspect.Parameter:
+    flag = f"--{name.replace('_', '-')}"
+    return _parameter(name, Annotated[str | None, typer.Option(flag, help=help)], None)
+
+
+def _sweep_config(*, seeds: int | None, group_size: int | None, **values: Any) -> SweepConfig:
+    swept = {name: values.pop(name) for name in SWEPT}
+    return SweepConfig.parse(seeds=seeds, group_size=group_size, swept=swept, **values)
+
+
+_SEEDS = Annotated[int | None, typer.Option(help="So many seeds from 0, instead of --seed.")]
+_GROUP_SIZE = Annotated[int | None, typer.Option(help="Runs trained at once; by default what fits the device.")]
+configured(
+    "sweep",
+    FitConfig,
+    _sweep,
+    build=_sweep_config,
+    instead={
+        **{name: _swept(name, help) for name, help in SWEPT.items()},
+        "seeds": _parameter("seeds", _SEEDS, None),
+        "group_size": _parameter("group_size", _GROUP_SIZE, None),
+    },
+)
 
 
 @app.command("predict")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attributor import Attributor
+from amr.fusion.heads import step_mask
 from amr.fusion.model import Batch, FusionModel
 
 CHUNK_NUMBERS = 2**24  # embedding values in flight at once, over all runs: 64 MiB of float32
@@ -53,6 +54,14 @@ class Clips:
         column = list(self.embeddings).index(modality)
         rows = self.present[:, column]
         return Clips({modality: self.embeddings[modality][rows]}, self.present[rows, column, None], self.target[rows])
+
+    def averaged(self) -> Clips:
+        """Steps averaged, for heads that take none."""
+        means = {}
+        for m, e in self.embeddings.items():
+            num_steps = step_mask(e).sum(-1, keepdim=True).clamp_min(1) if e.ndim == 3 else None
+            means[m] = e if num_steps is None else e.sum(1) / num_steps
+        return Clips(means, self.present, self.target)
 
     def with_permuted(self, modality: str, order: Tensor) -> Clips:
         """One modality taken from other clips: clip i gets that of clip `order[i]`, its absence included."""

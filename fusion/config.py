@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
 
 from amr.data_manifests.registry import unknown
 from amr.extract.config import DEVICES, option
@@ -90,6 +93,99 @@ class FitConfig:
     def uses_amr(self) -> bool:
         """Whether the regularizer takes part in training; a weight of 0 is the control without it."""
         return self.amr_ratio is not None and self.amr_weight > 0
+
+
+SWEPT = {
+    "head": "Fusion heads, with commas between; amr heads lists them.",
+    "method": "Methods, with commas between; amr methods lists them.",
+    "amr_ratio": "Ratios, with commas between, such as none,3:1,1:1,1:3.",
+    "amr_weight": "Weights of the attribution regularizer, with commas between; 0 is off.",
+    "lr": "Learning rates, with commas between; by default the method's own.",
+    "seed": "Seeds, with commas between.",
+}
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Many fits: every combination of what is swept, on one cache.
+
+    Args:
+        base: everything that is not swept.
+        head, method, amr_ratio, amr_weight, lr, seed: the values of each; None in amr_ratio is no AMR.
+        group_size: runs trained at once; None: what fits the device.
+    """
+
+    base: FitConfig
+    head: tuple[str, ...]
+    method: tuple[str, ...]
+    amr_ratio: tuple[str | None, ...]
+    amr_weight: tuple[float, ...]
+    lr: tuple[float | None, ...]
+    seed: tuple[int, ...]
+    group_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every member."""
+        if self.group_size is not None and self.group_size < 1:
+            raise ValueError(f"--group-size must be 1 or more, got {self.group_size}.")
+        self.members()
+
+    @classmethod
+    def parse(
+        cls, *, seeds: int | None = None, group_size: int | None = None, swept: Mapping[str, str | None], **fixed: Any
+    ) -> SweepConfig:
+        """From comma lists, as on the command line.
+
+        Args:
+            seeds: N for the seeds 0 to N - 1, instead of `seed`.
+            group_size: runs trained at once.
+            swept: comma lists of the swept fields; None or absent: the default of FitConfig.
+            fixed: the other fields of FitConfig.
+
+        Raises:
+            ValueError: a value is not of its kind, or a member could never be fitted.
+        """
+        base = FitConfig(**fixed)
+        if seeds is not None and seeds < 1:
+            raise ValueError(f"--seeds must be 1 or more, got {seeds}.")
+        if seeds is not None and swept.get("seed") is not None:
+            raise ValueError("--seeds must be without --seed, got both. Leave one of them out.")
+        lists: dict[str, tuple[Any, ...]] = {}
+        for name, kind in (
+            ("head", str),
+            ("method", str),
+            ("amr_ratio", _ratio),
+            ("amr_weight", float),
+            ("lr", float),
+            ("seed", int),
+        ):
+            text = swept.get(name)
+            lists[name] = (getattr(base, name),) if text is None else _parse_list(name, text, kind)
+        if seeds is not None:
+            lists["seed"] = tuple(range(seeds))
+        return cls(base, group_size=group_size, **lists)
+
+    def members(self) -> list[FitConfig]:
+        """The config of each fit. Weights differ only where there is a ratio to weigh."""
+        configs = [
+            replace(self.base, head=head, method=method, amr_ratio=ratio, amr_weight=weight, lr=lr, seed=seed)
+            for head, method, ratio, lr in product(self.head, self.method, self.amr_ratio, self.lr)
+            for weight in (self.amr_weight if ratio is not None else self.amr_weight[:1])
+            for seed in self.seed
+        ]
+        return list(dict.fromkeys(configs))
+
+
+def _ratio(text: str) -> str | None:
+    return None if text.lower() == "none" else text
+
+
+def _parse_list(name: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
+    try:
+        return tuple(kind(part.strip()) for part in text.split(","))
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise ValueError(f"--{name.replace('_', '-')} must be {what} with commas between, got {text!r}.") from None
 
 
 _CHOICES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 # Okabe-Ito colours: told apart with colour-blind eyes and in grey
@@ -57,4 +58,36 @@ def plot_ratios(
     for axes in (top, bottom):
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=150)
+
+
+def plot_dominance(file: Path, table: pd.DataFrame, modality: str, *, metric: str = "accuracy") -> None:
+    """A metric on test against a modality's share: a line a method and head over the ratios, mean over seeds.
+
+    Args:
+        file: picture to write, .png or .svg.
+        table: results of a sweep, a row a run and part.
+        modality: whose share is the axis.
+        metric: a column of the table.
+    """
+    share = f"share_{modality}"
+    test = table[(table["part"] == "test") & table[share].notna()]
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for i, ((method, head), runs) in enumerate(test.groupby(["method", "head"], sort=False)):
+        if runs["modalities"].nunique() > 1 or "," not in str(runs["modalities"].iloc[0]):
+            continue  # one modality alone has no dominance
+        means = runs.groupby("amr_ratio", sort=False)[[share, metric]].mean().sort_values(share)
+        colour = COLOURS[i % len(COLOURS)]
+        axes.plot(means[share], means[metric], marker="o", color=colour, label=f"{method}, {head}")
+        for ratio, point in means.iterrows():
+            axes.annotate(
+                str(ratio), (point[share], point[metric]), fontsize=7, textcoords="offset points", xytext=(4, 4)
+            )
+    axes.set_xlabel(f"share of {modality} on test")
+    axes.set_ylabel(f"{metric} on test")
+    axes.set_xlim(0, 1)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)
     figure.savefig(file, dpi=150)

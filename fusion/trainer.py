@@ -16,7 +16,7 @@ from torch import Tensor
 
 from amr.fusion.attribution import mean_share
 from amr.fusion.attributor import Attributor
-from amr.fusion.clips import Clips, predict_shares
+from amr.fusion.clips import Clips, predict_logits, predict_shares
 from amr.fusion.methods.base import LossFunction, Method, Setting, cross_entropy, methods
 from amr.fusion.model import Batch, FusionModel, ModelShape
 from amr.fusion.regularizer import regularization
@@ -95,7 +95,9 @@ def train_group(
     model = FusionModel(recipe.shape, [member.seed for member in members]).to(train.target.device)
     with threads_for(model.num_parameters() * len(members) * recipe.batch_size):
         method = recipe.method(recipe.options, _setting(recipe, members, model, train, val))
-        return method.assembled() or _train(recipe, members, model, method, train, val, progress)
+        if method.assemble():
+            return _assembled(recipe, members, model, train, val, progress)
+        return _train(recipe, members, model, method, val, progress)
 
 
 def _train(
@@ -103,10 +105,10 @@ def _train(
     members: Sequence[Member],
     model: FusionModel,
     method: Method,
-    train: Clips,
     val: Clips,
     progress: Progress | None,
 ) -> Fitted:
+    train = method.train_clips()
     step = _Step(recipe, members, model, method.loss, method)
     best = _Best(model, recipe.select if len(val) > 0 else "last", step.weight)
     order = Noise([member.seed for member in members], train.target.device, "batches")
@@ -115,7 +117,7 @@ def _train(
         method.begin_epoch(epoch)
         step.set_lr(epoch)
         record = _epoch(step, train, order, recipe.batch_size)
-        record |= _validate(model, val, recipe.attributor, step.ratio)
+        record |= _validate(model, val, recipe.attributor, step.ratio) | method.record()
         best.update(epoch, record)
         history.append(record)
         if not torch.isfinite(record["train_loss"]).all():
@@ -127,6 +129,31 @@ def _train(
     return Fitted(model, best.epoch, {name: torch.stack([h[name] for h in history]).cpu() for name in history[0]})
 
 
+def _assembled(
+    recipe: Recipe,
+    members: Sequence[Member],
+    model: FusionModel,
+    train: Clips,
+    val: Clips,
+    progress: Progress | None,
+) -> Fitted:
+    """A model that was put together from trained parts has one epoch: the one in which it is measured."""
+    ratio = _ratios(members, model)
+    losses = cross_entropy(predict_logits(model, train), train.target.expand(len(members), -1))
+    record = {"train_loss": losses, "regularization": torch.zeros_like(losses)}
+    record |= _validate(model, val, recipe.attributor, ratio)
+    if progress is not None:
+        progress(recipe.epochs, recipe.epochs)
+    history = {name: value[None].cpu() for name, value in record.items()}
+    return Fitted(model, torch.ones(len(members), dtype=torch.long), history)
+
+
+def _ratios(members: Sequence[Member], model: FusionModel) -> Tensor:
+    """`(run, modalities)`: even shares stand in for runs without a ratio."""
+    even = (1 / len(model.modalities),) * len(model.modalities)
+    return torch.tensor([member.ratio or even for member in members], device=next(model.parameters()).device)
+
+
 def _epoch(step: _Step, train: Clips, order: Noise, batch_size: int) -> dict[str, Tensor]:
     """One pass over the train clips; the mean loss and R of each run."""
     index = order.shuffles(len(train))  # (run, clips)
@@ -134,7 +161,7 @@ def _epoch(step: _Step, train: Clips, order: Noise, batch_size: int) -> dict[str
     for start in range(0, len(train), batch_size):
         batch_index = index[:, start : start + batch_size]
         totals += step(train.gather(batch_index)) * batch_index.shape[1]
-    return dict(zip(("train_loss", "regularization"), totals / len(train), strict=True))
+    return dict(zip(("train_loss", "regularization"), totals / max(len(train), 1), strict=True))
 
 
 def _setting(recipe: Recipe, members: Sequence[Member], model: FusionModel, train: Clips, val: Clips) -> Setting:
@@ -142,7 +169,7 @@ def _setting(recipe: Recipe, members: Sequence[Member], model: FusionModel, trai
     device = train.target.device
 
     def fit_alone(modality: str) -> Fitted:
-        """Runs of one seed are one run; each member gets its seed's."""
+        """Runs of one seed are one run; each member gets its seed's. A modality no clip has stays untrained."""
         shape = ModelShape.of(
             {modality: recipe.shape.embed_dims[modality]},
             recipe.shape.head_shape.num_classes,
@@ -153,7 +180,8 @@ def _setting(recipe: Recipe, members: Sequence[Member], model: FusionModel, trai
         )
         alone = replace(recipe, shape=shape, method=methods["unimodal"], options=None, attributor=Attributor())
         distinct = sorted(set(seeds))
-        fitted = train_group(alone, [Member(seed) for seed in distinct], train.alone(modality), val.alone(modality))
+        parts = (clips.alone(modality).averaged() for clips in (train, val))
+        fitted = train_group(alone, [Member(seed) for seed in distinct], *parts)
         return _select(fitted, [distinct.index(seed) for seed in seeds], seeds)
 
     def rehearse(loss: LossFunction, epochs: int, clips: Clips) -> FusionModel:
@@ -195,8 +223,7 @@ class _Step:
         weights = [member.weight for member in members]
         self.amr = any(weight > 0 for weight in weights)
         self.weight = torch.tensor(weights, device=device)  # (run,)
-        even = (1 / len(model.modalities),) * len(model.modalities)  # stands in for runs whose weight is 0
-        self.ratio = torch.tensor([m.ratio or even for m in members], device=device)  # (run, modalities)
+        self.ratio = _ratios(members, model)
         self.separate = self.amr and recipe.amr_optimizer == "separate"
         self.optimizers = {self.optimizer: recipe.lr}
         if self.separate:
@@ -237,7 +264,10 @@ class _Step:
             adjusted = self.method.adjust(dict(zip(self.names, gradients, strict=False)))
             gradients = (*(adjusted[name] for name in self.names), *gradients[len(self.names) :])
         if self.recipe.method.clip_norm is not None:
-            gradients = _clipped(gradients, self.recipe.method.clip_norm)
+            # apart, so that R, which takes part in the head's norm, does not reach adapters through it
+            num_adapters = sum(name.startswith("adapters.") for name in self.names)  # they come first
+            most = self.recipe.method.clip_norm
+            gradients = (*_clipped(gradients[:num_adapters], most), *_clipped(gradients[num_adapters:], most))
         self._assign(parameters, gradients)
         optimizer.step()
 
@@ -249,6 +279,8 @@ class _Step:
 
 def _clipped(gradients: Sequence[Tensor], most: float) -> list[Tensor]:
     """Gradients with each run's L2 norm over all of them at most `most`."""
+    if len(gradients) == 0:
+        return []
     norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).norm(dim=0)  # (run,)
     scale = (most / norms.clamp_min(1e-12)).clamp_max(1)
     return [g * scale.view(-1, *[1] * (g.ndim - 1)) for g in gradients]

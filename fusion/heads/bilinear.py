@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from functools import reduce
 
+import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
@@ -31,15 +32,16 @@ class BilinearHead(Head):
         super().__init__(shape, draws)
         self.num_features = shape.width
         dims = shape.embed_dims.values()
-        self.factors = nn.ModuleList(StackedLinear(dim, RANK * shape.width, draws) for dim in dims)
-        for layer in self.factors:
+        factors = [StackedLinear(dim, RANK * shape.width, draws) for dim in dims]
+        for layer in factors:
             nn.init.ones_(layer.bias)
+        self.factors = nn.ModuleList(factors)
         self.classifier = StackedLinear(shape.width, shape.num_classes, draws)
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """Each `(run, batch, dim)` to `(run, batch, width)`."""
-        product = math.prod(layer(z[m]) for layer, m in zip(self.factors, self.modalities, strict=True))
-        return product.unflatten(-1, (RANK, -1)).sum(-2)
+        factors = [layer(z[m]) for layer, m in zip(self.factors, self.modalities, strict=True)]
+        return reduce(torch.mul, factors).unflatten(-1, (RANK, -1)).sum(-2)
 
     def classify(self, features: Tensor) -> Tensor:
         """`(run, batch, width)` to logits `(run, batch, classes)`."""

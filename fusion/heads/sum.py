@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +48,9 @@ class SumHead(Head):
 
     def pullback(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
         """`(run, batch, classes)` to each `(run, batch, dim)`."""
-        gradients = [layer.pullback(cotangent) for layer in self.classifiers]
+        outer, inner = (cast("list[StackedLinear]", layers) for layers in (self.classifiers, self.hidden_layers))
+        gradients = [layer.pullback(cotangent) for layer in outer]
         if self.hidden_layers:
             parts = features.split(self._sizes, dim=-1)
-            gradients = [
-                layer.pullback(g * (h > 0)) for layer, g, h in zip(self.hidden_layers, gradients, parts, strict=True)
-            ]
+            gradients = [layer.pullback(g * (h > 0)) for layer, g, h in zip(inner, gradients, parts, strict=True)]
         return dict(zip(self.modalities, gradients, strict=True))

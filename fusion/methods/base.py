@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from amr.data_manifests.registry import Registry, unknown
@@ -61,10 +62,11 @@ class Method:
         Options: frozen dataclass of the method's own settings; its defaults are the source's.
         optimizer, lr, weight_decay: what it trains with, where the user asks for nothing else.
         lr_step: every so many epochs the learning rate is multiplied by the factor; None: never.
-        clip_norm: each run's gradient is scaled down to this L2 norm; None: never.
+        clip_norm: each run's gradient is scaled down to this L2 norm, adapters and the rest apart; None: never.
         head: the head it must have, whatever is asked for; None: any.
         needs_adapter: it acts on adapters, and refuses to run without them.
         takes_ratio: whether AMR can be added.
+        alone: it trains on one modality.
     """
 
     summary: ClassVar[str] = ""
@@ -78,6 +80,7 @@ class Method:
     head: ClassVar[str | None] = None
     needs_adapter: ClassVar[bool] = False
     takes_ratio: ClassVar[bool] = True
+    alone: ClassVar[bool] = False
 
     def __init__(self, options: Any, setting: Setting) -> None:
         self.options = options
@@ -96,12 +99,20 @@ class Method:
         """What it trains beside the model and leaves behind, each with a leading run axis."""
         return []
 
-    def assembled(self) -> Fitted | None:
-        """The trained group, from a method that has no training of its own; None: train by `loss`."""
-        return None
+    def assemble(self) -> bool:
+        """Put the trained model together, for a method without a training of its own; False: train by `loss`."""
+        return False
+
+    def train_clips(self) -> Clips:
+        """What `loss` is trained on; a method may hold clips back."""
+        return self.setting.train
 
     def begin_epoch(self, epoch: int) -> None:
         """Called before each epoch, counted from 1."""
+
+    def record(self) -> dict[str, Tensor]:
+        """What the history is to say of the method after each epoch: name to `(run,)`."""
+        return {}
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """`(run,)`: the task loss of each run on a batch whose encodings are `z`."""
@@ -118,6 +129,11 @@ methods: Registry[type[Method]] = Registry("--method")
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Mean over the clips: `(..., batch, classes)` and `(..., batch)` to `(...)`."""
     return -logits.log_softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1).mean(-1)
+
+
+def mean_over(values: Tensor, there: Tensor) -> Tensor:
+    """Mean over the clips that count, 0 where none does: `(..., batch)` and bool `(..., batch)` to `(...)`."""
+    return torch.where(there, values, 0).sum(-1) / there.sum(-1).clamp_min(1)
 
 
 def parse_options(method: type[Method], texts: Sequence[str]) -> Any:

@@ -15,6 +15,7 @@ class Unimodal(Naive):
     summary = "one modality's adapter and classifier; name it with --modalities"
     head = "concat"
     takes_ratio = False
+    alone = True
 
     @classmethod
     def check(cls, modalities: Sequence[str]) -> None:
