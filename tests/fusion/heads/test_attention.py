@@ -1,0 +1,141 @@
+import pytest
+import torch
+from torch import nn
+
+from amr.fusion.attributor import Attributor
+from amr.fusion.heads import heads
+from amr.fusion.heads.attention import sinusoids
+
+from .conftest import DIMS, all_present, build, linear, make_z
+
+
+def reference(head, run):
+    """torch's own pre-norm layer, over all tokens, with the weights of one run."""
+    width = head.num_features
+    layer = nn.TransformerEncoderLayer(
+        width, 4, 4 * width, dropout=0.0, activation="gelu", norm_first=True, batch_first=True, dtype=torch.float64
+    )
+    state = {name: value[run] for name, value in head.state_dict().items()}
+    layer.load_state_dict(
+        {
+            "self_attn.in_proj_weight": torch.cat([state["query.weight"], state["key_value.weight"]]),
+            "self_attn.in_proj_bias": torch.cat([state["query.bias"], state["key_value.bias"]]),
+            "self_attn.out_proj.weight": state["out.weight"],
+            "self_attn.out_proj.bias": state["out.bias"],
+            "linear1.weight": state["mlp.0.weight"],
+            "linear1.bias": state["mlp.0.bias"],
+            "linear2.weight": state["mlp.2.weight"],
+            "linear2.bias": state["mlp.2.bias"],
+            "norm1.weight": state["attention_norm.weight"],
+            "norm1.bias": state["attention_norm.bias"],
+            "norm2.weight": state["mlp_norm.weight"],
+            "norm2.bias": state["mlp_norm.bias"],
+        }
+    )
+    norm = nn.LayerNorm(width, dtype=torch.float64)
+    norm.load_state_dict({"weight": state["norm.weight"], "bias": state["norm.bias"]})
+    return nn.TransformerEncoder(layer, 1, norm, enable_nested_tensor=False)
+
+
+def literal(head, z, present, num_steps, run, clip):
+    """One clip through torch's layer: only the tokens that are there, none masked."""
+    tokens = [head.class_token[run].detach()]
+    for i, m in enumerate(z):
+        if not present[run, clip, i]:
+            continue
+        projection, x = linear(head.projections[i], run), z[m][run, clip]
+        if x.ndim == 1:
+            tokens.append(projection(x))
+        else:
+            for step in range(num_steps[m][clip]):
+                position = sinusoids(step + 1, head.num_features)[step].double()
+                tokens.append(projection(x[step]) + position)
+    sequence = reference(head, run)(torch.stack(tokens)[None])[0]
+    return linear(head.classifier, run)(sequence[0])
+
+
+@pytest.mark.parametrize("num_modalities", [1, 2, 3, 6])
+def test_it_is_a_transformer_layer_read_at_the_class_token(num_modalities):
+    head, z = build("attention", num_modalities), make_z(num_modalities)
+    present = all_present(z)
+    present[:, 1] = False  # a clip with nothing
+    present[:, 2:4, 0] = False
+    logits = head(z, present)  # absent z keep what they hold
+    for run in range(2):
+        for clip in range(7):
+            expected = literal(head, z, present, {}, run, clip)
+            torch.testing.assert_close(logits[run, clip], expected)
+
+
+def with_steps(num_modalities=2):
+    """z with up to 5 steps, the last modality without any, and how many steps each clip has."""
+    z = make_z(num_modalities, steps=5)
+    last = list(z)[-1]
+    num_steps = {m: torch.tensor([5, 1, 3, 2, 5, 4, 1]) for m in z}
+    for m, value in z.items():
+        value[:, torch.arange(5) >= num_steps[m][:, None]] = 0
+    return z | {last: z[last][:, :, 0].clone()}, num_steps
+
+
+@pytest.mark.parametrize("num_modalities", [2, 3])
+def test_steps_are_tokens_at_their_places(num_modalities):
+    head = build("attention", num_modalities)
+    z, num_steps = with_steps(num_modalities)
+    present = all_present(z)
+    present[:, 4, 0] = False
+    logits = head(z, present)
+    for run in range(2):
+        for clip in range(7):
+            torch.testing.assert_close(logits[run, clip], literal(head, z, present, num_steps, run, clip))
+
+
+def test_more_padding_changes_nothing_and_gets_no_attribution():
+    head, (z, num_steps) = build("attention"), with_steps()
+    present = all_present(z)
+    longer = z | {"audio": torch.nn.functional.pad(z["audio"], (0, 0, 0, 3))}
+    torch.testing.assert_close(head(longer, present), head(z, present))
+    needing = {m: v.clone().requires_grad_() for m, v in longer.items()}
+    gradient = torch.autograd.grad(head(needing, present).square().sum(), needing["audio"])[0]  # (run, batch, 8, dim)
+    padding = torch.arange(8) >= num_steps["audio"][:, None]
+    assert (gradient[:, padding] == 0).all()
+    assert (gradient[:, ~padding] != 0).any(-1).all()
+    for left, right in zip(
+        Attributor().shares(head, longer, present), Attributor().shares(head, z, present), strict=True
+    ):
+        torch.testing.assert_close(left, right)
+
+
+def test_the_order_of_steps_matters():
+    head, (z, _) = build("attention"), with_steps()
+    present = all_present(z)
+    turned = z | {"audio": z["audio"].flip(2)}
+    assert not torch.isclose(head(turned, present)[:, 0], head(z, present)[:, 0]).any()
+
+
+@pytest.mark.parametrize("content", [0.0, 1e4, -7.0])
+def test_what_an_absent_modality_holds_changes_nothing(content):
+    head, (z, _) = build("attention", 3), with_steps(3)
+    present = all_present(z)
+    present[:, :4, 0] = False
+    present[:, 3:6, 2] = False
+    changed = {m: v.clone() for m, v in z.items()}
+    changed["audio"][:, :4] = content
+    changed["video"][:, 3:6] = content
+    assert torch.equal(head(changed, present), head(z, present))
+
+
+@pytest.mark.parametrize("output", ["probability", "logit", "centered"])
+def test_a_loss_on_shares_of_steps_trains(output):
+    head, (z, _) = build("attention"), with_steps()
+    _, share, counted = Attributor(output).shares(head, z, all_present(z), create_graph=True)
+    assert counted.all()
+    assert share.shape == (2, 7, 2)
+    gradients = torch.autograd.grad(share[..., 0].sum(), list(head.parameters()), materialize_grads=True)
+    assert all(torch.isfinite(g).all() for g in gradients)
+    assert (gradients[0] != 0).any()
+
+
+def test_a_width_that_its_heads_cannot_share_is_refused():
+    with pytest.raises(ValueError, match=r"--hidden must be a multiple of 4 .*, got 30. Pass 32."):
+        heads["attention"].check(30, list(DIMS[2]))
+    heads["attention"].check(0, list(DIMS[2]))
