@@ -20,8 +20,6 @@ from amr.data_manifests.registry import unknown
 from amr.fusion.config import OUTPUTS, POOLINGS
 from amr.fusion.subsets import HeadFunction, shapley_split, subset_logits
 
-Pullback = Callable[[Tensor], Mapping[str, Tensor]]
-
 
 def output_cotangent(logits: Tensor, output: str = "probability") -> Tensor:
     """`(..., clips, classes)`: the gradient of the attributed output with respect to the logits.
@@ -67,14 +65,6 @@ def grad_x_input(
         materialize_grads=True,
     )
     return {name: gradient * value for (name, value), gradient in zip(z.items(), gradients, strict=True)}
-
-
-def grad_x_input_by(
-    pullback: Pullback, logits: Tensor, z: Mapping[str, Tensor], output: str = "probability"
-) -> dict[str, Tensor]:
-    """The same from a head's own vector-Jacobian product: one first-order graph, no double backward."""
-    gradients = pullback(output_cotangent(logits, output))
-    return {name: gradients[name] * value for name, value in z.items()}
 
 
 def integrated_gradients(

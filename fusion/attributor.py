@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from amr.data_manifests.registry import unknown
 from amr.fusion.attribution import (
     grad_x_input,
-    grad_x_input_by,
     integrated_gradients,
     magnitudes,
+    output_cotangent,
     shapley_values,
     shares,
 )
@@ -21,6 +21,7 @@ from amr.fusion.config import ATTRIBUTIONS, BASELINES
 from amr.fusion.heads import Head
 from amr.fusion.ratio import parse_ratio
 from amr.fusion.regularizer import regularization
+from amr.fusion.stacked import of_runs
 from amr.fusion.subsets import HeadFunction
 
 
@@ -67,12 +68,13 @@ class Attributor:
             Logits, shares `(..., clips, modalities)`, and bool `(..., clips)`.
         """
         z = {name: value.detach() for name, value in z.items()}
-        if self.attribution == "grad_x_input" and getattr(head, "has_pullback", False) and not self.by_autograd:
+        if isinstance(head, Head) and head.has_pullback and self.attribution == "grad_x_input" and not self.by_autograd:
             with torch.set_grad_enabled(create_graph):
                 features = head.fuse(z, present)
                 logits = head.classify(features)
-                alpha = grad_x_input_by(lambda u: head.pullback(features, u), logits, z, self.output)
-                return logits, *self._pool(alpha, present)
+                norms = head.magnitudes(z, features, output_cotangent(logits, self.output), self.pooling)
+                return logits, *shares(norms, present)
+        z = {name: of_runs(value, len(present)) for name, value in z.items()}
         if self.attribution == "shapley":
             with torch.set_grad_enabled(create_graph):
                 logits, phi = shapley_values(head, z, present, self.output, self._baseline(z, present))

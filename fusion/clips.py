@@ -11,6 +11,7 @@ from torch import Tensor
 from amr.fusion.attributor import Attributor
 from amr.fusion.heads import step_mask
 from amr.fusion.model import Batch, FusionModel
+from amr.fusion.stacked import of_runs
 
 CHUNK_NUMBERS = 2**24  # embedding values in flight at once, over all runs: 64 MiB of float32
 
@@ -33,14 +34,18 @@ class Clips:
     def __len__(self) -> int:
         return len(self.target)
 
-    def gather(self, index: Tensor) -> Batch:
-        """The clips of `index`, `(run, batch)`, run by run."""
-        return Batch({m: e[index] for m, e in self.embeddings.items()}, self.present[index], self.target[index])
+    def gather(self, index: Tensor, num_runs: int) -> Batch:
+        """The clips of `index`, `(run, batch)`, or `(shared, batch)` where runs in a row share them."""
+        return Batch(
+            {m: e[index] for m, e in self.embeddings.items()},
+            of_runs(self.present[index], num_runs),
+            of_runs(self.target[index], num_runs),
+        )
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
         """Clips start to stop, the same for every run."""
         return Batch(
-            {m: e[start:stop].expand(num_runs, *[-1] * e.ndim) for m, e in self.embeddings.items()},
+            {m: e[None, start:stop] for m, e in self.embeddings.items()},
             self.present[start:stop].expand(num_runs, -1, -1),
             self.target[start:stop].expand(num_runs, -1),
         )

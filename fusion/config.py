@@ -37,6 +37,7 @@ class FitConfig:
     method: str = option("naive", "How training treats the modalities; amr methods lists them.")
     modalities: str | None = option(None, "Embeddings to use, with commas between; all, alphabetically, by default.")
     hidden: int = option(0, "Units of the head's hidden layer; 0: a linear head.")
+    condition: str | None = option(None, "Modality that conditions the others in --head film; the first by default.")
     adapter: str = option("none", "Trainable tail on each embedding: none, linear or mlp.")
     adapter_dim: int = option(256, "Output size of each adapter.")
     amr_ratio: str | None = option(

@@ -135,7 +135,7 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
     """
     method = methods[config.method]
     if method.head is None:
-        heads[config.head].check(config.hidden, dataset.modalities)
+        heads[config.head].check(config.hidden, dataset.modalities, config.condition)
     method.check(dataset.modalities)
     if method.needs_adapter and config.adapter == "none":
         raise ValueError(
@@ -154,6 +154,7 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
         config,
         head=method.head or config.head,
         hidden=config.hidden if method.head is None else 0,
+        condition=config.condition if method.head is None else None,
         modalities=",".join(dataset.modalities),
         optimizer=config.optimizer or method.optimizer,
         lr=method.lr if config.lr is None else config.lr,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from amr.fusion.heads import Head, HeadShape, heads
 from amr.fusion.heads.base import step_mask
-from amr.fusion.stacked import Draws, StackedLinear
+from amr.fusion.stacked import Draws, StackedLinear, of_runs
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Batch:
 
     Args:
         embeddings: modality to `(run, batch, dim)`, normalised; 0 where the clip lacks the modality. With steps
-            `(run, batch, steps, dim)`, 0 behind the clip's own.
+            `(run, batch, steps, dim)`, 0 behind the clip's own. The first axis is shorter where runs in a row share
+            their clips (`of_runs`).
         present: bool `(run, batch, modalities)`.
         target: `(run, batch)`.
     """
@@ -54,10 +55,11 @@ class ModelShape:
         hidden: int,
         adapter: str,
         adapter_dim: int,
+        condition: str | None = None,
     ) -> ModelShape:
         """The shape for embeddings of these sizes: adapters change what the head sees."""
         seen = dict(embed_dims) if adapter == "none" else dict.fromkeys(embed_dims, adapter_dim)
-        return cls(head, HeadShape(seen, num_classes, hidden), adapter, dict(embed_dims))
+        return cls(head, HeadShape(seen, num_classes, hidden, condition), adapter, dict(embed_dims))
 
 
 class FusionModel(nn.Module):
@@ -90,15 +92,18 @@ class FusionModel(nn.Module):
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Each modality's z, `(run, batch, dim)`, or `(run, batch, steps, dim)`: adapters act step by step.
 
-        It is 0 where the clip lacks the modality and behind its last step, whatever the adapter's bias.
+        It is 0 where the clip lacks the modality and behind its last step, whatever the adapter's bias. Runs still
+        share it where there are no adapters and the head `shares_inputs`.
         """
+        num_runs = len(batch.present)
         if not self.adapters:
-            return dict(batch.embeddings)
+            shared = self.head.shares_inputs
+            return {m: e if shared else of_runs(e, num_runs) for m, e in batch.embeddings.items()}
         z = {}
         for i, (m, e) in enumerate(batch.embeddings.items()):
             there = batch.present[..., i, None]
             if e.ndim == 4:
-                there = (there & step_mask(e)).unsqueeze(-1)
+                there = (there & of_runs(step_mask(e), num_runs)).unsqueeze(-1)
             z[m] = self.adapters[m](e) * there.to(e.dtype)
         return z
 

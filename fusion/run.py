@@ -58,6 +58,7 @@ class RunRecord:
             hidden=self.config.hidden,
             adapter=self.config.adapter,
             adapter_dim=self.config.adapter_dim,
+            condition=self.config.condition,
         )
 
     @property

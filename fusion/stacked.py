@@ -43,6 +43,25 @@ class Draws:
         return nn.Parameter(torch.full((self.num_runs, *shape), value))
 
 
+def of_runs(x: Tensor, num_runs: int) -> Tensor:
+    """`(shared, ...)` to `(run, ...)`: each is seen by as many runs in a row.
+
+    >>> of_runs(torch.tensor([[1], [2]]), 4).flatten().tolist()
+    [1, 1, 2, 2]
+    """
+    return x if len(x) == num_runs else x.repeat_interleave(num_runs // len(x), dim=0)
+
+
+def shared_bmm(x: Tensor, weight: Tensor) -> Tensor:
+    """`(shared, rows, in)` and `(run, out, in)` to `(run, rows, out)`: one wide product for runs that share x."""
+    shared, rows, _ = x.shape
+    num_runs, out, _ = weight.shape
+    if shared == num_runs:
+        return torch.bmm(x, weight.mT)
+    wide = torch.bmm(x, weight.view(shared, -1, weight.shape[-1]).mT)  # (shared, rows, runs of each * out)
+    return wide.view(shared, rows, -1, out).transpose(1, 2).reshape(num_runs, rows, out)
+
+
 class StackedLinear(nn.Module):
     """nn.Linear for many runs: `(run, ..., in)` to `(run, ..., out)`, with nn.Linear's initial values."""
 
@@ -53,9 +72,9 @@ class StackedLinear(nn.Module):
         self.bias = draws.uniform(out_features, bound=bound)  # (run, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(run, ..., in)` to `(run, ..., out)`."""
-        rows = torch.baddbmm(self.bias.unsqueeze(1), x.flatten(1, -2), self.weight.mT)
-        return rows.view(*x.shape[:-1], rows.shape[-1])
+        """`(run, ..., in)`, or `(shared, ..., in)` as for `of_runs`, to `(run, ..., out)`."""
+        rows = shared_bmm(x.flatten(1, -2), self.weight) + self.bias.unsqueeze(1)
+        return rows.view(len(self.weight), *x.shape[1:-1], rows.shape[-1])
 
     def pullback(self, cotangent: Tensor) -> Tensor:
         """`(run, batch, out)` to `(run, batch, in)`: the gradient with respect to the input."""
@@ -100,8 +119,16 @@ class Noise:
         return self._of_runs([torch.randn(shape, generator=g) for g in self._generators])
 
     def shuffles(self, num_clips: int) -> Tensor:
-        """`(run, num_clips)`: a permutation of the clips for each run."""
-        return self._of_runs([torch.randperm(num_clips, generator=g) for g in self._generators])
+        """A permutation of the clips for each run, `(run, num_clips)`.
+
+        Where the runs of one seed stand side by side, equally many of each, only one a seed, `(seed, num_clips)`:
+        the runs share their batches (`of_runs`).
+        """
+        draws = [torch.randperm(num_clips, generator=g) for g in self._generators]
+        each = len(self._rows) // len(draws)
+        if torch.equal(self._rows, torch.arange(len(draws)).repeat_interleave(each)):
+            return torch.stack(draws).to(self._device)
+        return self._of_runs(draws)
 
     def _of_runs(self, draws: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(draws))[self._rows].to(self._device)

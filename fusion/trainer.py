@@ -20,7 +20,7 @@ from amr.fusion.clips import Clips, predict_logits, predict_shares
 from amr.fusion.methods.base import LossFunction, Method, Setting, cross_entropy, methods
 from amr.fusion.model import Batch, FusionModel, ModelShape
 from amr.fusion.regularizer import regularization
-from amr.fusion.stacked import Noise
+from amr.fusion.stacked import Noise, of_runs
 from amr.fusion.threads import threads_for
 
 Progress = Callable[[int, int], None]
@@ -156,11 +156,12 @@ def _ratios(members: Sequence[Member], model: FusionModel) -> Tensor:
 
 def _epoch(step: _Step, train: Clips, order: Noise, batch_size: int) -> dict[str, Tensor]:
     """One pass over the train clips; the mean loss and R of each run."""
-    index = order.shuffles(len(train))  # (run, clips)
-    totals = torch.zeros(2, len(index), device=index.device)
+    index = order.shuffles(len(train))  # (run, clips), or (seed, clips) where runs of one seed share them
+    num_runs = len(step.weight)
+    totals = torch.zeros(2, num_runs, device=index.device)
     for start in range(0, len(train), batch_size):
         batch_index = index[:, start : start + batch_size]
-        totals += step(train.gather(batch_index)) * batch_index.shape[1]
+        totals += step(train.gather(batch_index, num_runs)) * batch_index.shape[1]
     return dict(zip(("train_loss", "regularization"), totals / max(len(train), 1), strict=True))
 
 
@@ -243,6 +244,8 @@ class _Step:
     def __call__(self, batch: Batch) -> Tensor:
         """Train on a batch; the loss and R of each run, `(2, run)`."""
         z = self.model.encode(batch)
+        if not self.recipe.method.shares_inputs:
+            z = {m: of_runs(value, len(self.weight)) for m, value in z.items()}
         loss = self.loss(self.model, batch, z)
         if not self.amr:
             self._descend(self.optimizer, self.parameters, loss.sum())

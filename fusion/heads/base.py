@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from amr.data_manifests.registry import Registry
-from amr.fusion.stacked import Draws
+from amr.fusion.attribution import magnitudes
+from amr.fusion.stacked import Draws, of_runs
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,16 @@ class Head(nn.Module):
     Attributes:
         num_features: size of the fused representation.
         has_pullback: whether `pullback` is there; else gradients are autograd's.
+        listed: whether people may ask for it by name; the others belong to a method.
         takes_steps: whether z may have steps; for other heads they are averaged when the cache is read.
+        shares_inputs: whether z may have a shorter first axis, where runs in a row share their clips.
     """
 
     summary = ""
     has_pullback = False
     takes_steps = False
+    shares_inputs = False
+    listed = True
     num_features: int
 
     def __init__(self, shape: HeadShape, draws: Draws) -> None:
@@ -94,6 +99,11 @@ class Head(nn.Module):
     def pullback(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
         """`(run, batch, classes)` at the fused `features` to the gradient of each z, as ordinary matrix products."""
         raise NotImplementedError
+
+    def magnitudes(self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str) -> Tensor:
+        """`(run, batch, modalities)`: the norms of gradient x input, by `pullback`."""
+        gradients = self.pullback(features, cotangent)
+        return magnitudes({m: g * of_runs(z[m], len(g)) for m, g in gradients.items()}, pooling, clip_axis=1)
 
 
 heads: Registry[type[Head]] = Registry("--head")

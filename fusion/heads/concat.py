@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.heads.base import Head, HeadShape, heads
+from amr.fusion.quadratic import linear_magnitudes, takes_quadratic
 from amr.fusion.stacked import Draws, StackedLinear
 
 
@@ -20,6 +21,7 @@ class ConcatHead(Head):
 
     summary = "one layer over the joined embeddings; --hidden N puts a ReLU layer before it"
     has_pullback = True
+    shares_inputs = True
 
     def __init__(self, shape: HeadShape, draws: Draws) -> None:
         super().__init__(shape, draws)
@@ -44,3 +46,10 @@ class ConcatHead(Head):
             gradient = self.fusion.pullback(gradient * (features > 0))
         parts = gradient.split(list(self.shape.embed_dims.values()), dim=-1)
         return dict(zip(self.modalities, parts, strict=True))
+
+    def magnitudes(self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str) -> Tensor:
+        """`(run, batch, modalities)`; for few classes, a linear head and L2 by the quadratic form."""
+        if self.fusion is None and pooling == "l2" and takes_quadratic(self.shape.num_classes):
+            weights = self.classifier.weight.split(list(self.shape.embed_dims.values()), dim=-1)
+            return linear_magnitudes([z[m] for m in self.modalities], weights, cotangent)
+        return super().magnitudes(z, features, cotangent, pooling)

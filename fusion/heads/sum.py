@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
+from amr.fusion.quadratic import linear_magnitudes, takes_quadratic
 from amr.fusion.stacked import Draws, StackedLinear
 
 
@@ -24,6 +25,7 @@ class SumHead(Head):
 
     summary = "one layer a modality, logits added; --hidden N puts a ReLU layer before each"
     has_pullback = True
+    shares_inputs = True
 
     def __init__(self, shape: HeadShape, draws: Draws) -> None:
         super().__init__(shape, draws)
@@ -54,3 +56,10 @@ class SumHead(Head):
             parts = features.split(self._sizes, dim=-1)
             gradients = [layer.pullback(g * (h > 0)) for layer, g, h in zip(inner, gradients, parts, strict=True)]
         return dict(zip(self.modalities, gradients, strict=True))
+
+    def magnitudes(self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str) -> Tensor:
+        """`(run, batch, modalities)`; for few classes, linear layers and L2 by the quadratic form."""
+        if not self.hidden_layers and pooling == "l2" and takes_quadratic(self.shape.num_classes):
+            weights = [cast(StackedLinear, layer).weight for layer in self.classifiers]
+            return linear_magnitudes([z[m] for m in self.modalities], weights, cotangent)
+        return super().magnitudes(z, features, cotangent, pooling)

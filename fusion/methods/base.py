@@ -67,6 +67,7 @@ class Method:
         needs_adapter: it acts on adapters, and refuses to run without them.
         takes_ratio: whether AMR can be added.
         alone: it trains on one modality.
+        shares_inputs: its loss hands z to the head as it is, so that runs in a row may share it.
     """
 
     summary: ClassVar[str] = ""
@@ -81,6 +82,7 @@ class Method:
     needs_adapter: ClassVar[bool] = False
     takes_ratio: ClassVar[bool] = True
     alone: ClassVar[bool] = False
+    shares_inputs: ClassVar[bool] = False
 
     def __init__(self, options: Any, setting: Setting) -> None:
         self.options = options

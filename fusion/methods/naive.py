@@ -20,6 +20,7 @@ class Naive(Method):
 
     summary = "joint training with one loss"
     source = "paper, table 1"
+    shares_inputs = True
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the joint logits."""

@@ -4,7 +4,7 @@ from captum.attr import InputXGradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amr.fusion.attribution import grad_x_input, grad_x_input_by, magnitudes, mean_share, output_cotangent, shares
+from amr.fusion.attribution import grad_x_input, magnitudes, mean_share, output_cotangent, shares
 from amr.fusion.attributor import Attributor
 from amr.fusion.config import OUTPUTS
 from amr.fusion.heads import HeadShape, heads
@@ -158,11 +158,3 @@ def test_pooling_goes_over_steps_too(pooling):
 
 def test_the_cotangent_of_two_classes_is_the_difference_of_logits():
     torch.testing.assert_close(output_cotangent(torch.tensor([0.2, 0.9])), torch.tensor([-1.0, 1.0]))
-
-
-def test_pullback_form_multiplies_by_the_input():
-    clips = make_clips(9)
-    z = {m: e[None] for m, e in clips.embeddings.items()}
-    logits = torch.randn(1, 9, 3)
-    result = grad_x_input_by(lambda u: {m: torch.ones_like(v) * u.sum() for m, v in z.items()}, logits, z, "logit")
-    torch.testing.assert_close(result["audio"], z["audio"] * 9)
