@@ -124,6 +124,17 @@ def test_fit_without_a_ratio_and_with_weight_zero_agree(amr):
     assert plain["test"] == control["test"]
 
 
+def test_a_sweep_prints_a_row_a_run_and_part(amr, home):
+    rows = amr(
+        "sweep --cache small --amr-ratio none,1:1 --seeds 2 --epochs 2 --device cpu --out runs/sweep --json"
+    ).json
+    assert len(rows) == 2 * 2 * 2
+    assert {"amr_ratio", "seed", "part", "accuracy", "share_audio", "share_logit_audio", "perceptual_audio"} <= set(
+        rows[0]
+    )
+    assert (home / "runs/sweep/results.csv").read_text().count("\n") == 1 + len(rows)
+
+
 def test_ids_may_begin_with_a_dash(amr):
     (prediction,) = amr(["predict", "runs/small", f"--clip={ODD_ID}", "--json"]).json
     assert prediction["clip"] == ODD_ID
@@ -217,6 +228,14 @@ WRONG = {
         "--cache small --folds 2",
         "--cache small --out taken",
         "--cache text.txt",
+    ],
+    "sweep": [
+        "--cache small --amr-ratio 1:1,1",
+        "--cache small --amr-weight 1,heavy",
+        "--cache small --seeds 0",
+        "--cache small --seeds 2 --seed 1",
+        "--cache small --lr 0.1,0",
+        "--cache small --out text.txt",
     ],
     "predict": ["", "runs/small", "nowhere 000", "taken 000", "runs/small nosuchid", "runs/small text.txt", "--bogus"],
     "demo": ["extra", "--seed one", "--bogus"],

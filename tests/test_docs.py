@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import typer
 
 from amr.cli import app
+from amr.data_manifests.synthetic import SyntheticConfig, render
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = typer.main.get_command(app).commands
@@ -82,3 +84,20 @@ assert report.missing == {"audio": ["a", "b"]}
     code = "\n".join([*blocks, used])
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    render(SyntheticConfig(num_clips=60), tmp_path / "data/synthetic")
+    environment = os.environ | {"AMR_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "class-00" in done.stdout
