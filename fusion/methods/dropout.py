@@ -1,0 +1,52 @@
+"""Dropout over the fused units (Hinton et al. 2012)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from amr.fusion.methods.base import Method, cross_entropy, methods
+from amr.fusion.model import Batch, FusionModel
+
+
+@dataclass(frozen=True)
+class DropoutOptions:
+    """Settings of dropout.
+
+    Args:
+        p: the probability that a unit is dropped; 0 is naive training.
+    """
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        """A unit must be able to stay."""
+        if not 0 <= self.p < 1:
+            raise ValueError(f"--method-option p must be at least 0 and below 1, got {self.p}. Pass p=0.5.")
+
+
+@methods.register("dropout")
+class Dropout(Method):
+    """Each fused unit h_j is dropped with probability p (Hinton et al. 2012), the rest scaled to make up.
+
+        h = fuse(z),    h'_j = h_j b_j / (1 - p),  b_j ~ Bernoulli(1 - p),    logits = classify(h')
+
+    The scaling in training, in place of halved weights in testing, is how every library does it. Attribution and
+    test see the whole h.
+
+    Against end-to-end training, only the fused units are dropped: the hidden layers of encoders, where the source
+    has its gain, are frozen. For a linear concat head the fused units are the z themselves.
+    """
+
+    summary = "joint training with dropout over the fused units"
+    source = "Hinton et al. 2012"
+    Options = DropoutOptions
+
+    def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
+        """Cross-entropy of the joint logits of what is kept."""
+        p = self.options.p
+        features = model.head.fuse(z, batch.present)  # (run, batch, num_features)
+        kept = self.setting.noise.uniform(*features.shape[1:]) >= p
+        return cross_entropy(model.head.classify(features * kept / (1 - p)), batch.target)

@@ -1,0 +1,108 @@
+"""Methods of every kind, outside the trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amr.fusion.clips import Clips
+from amr.fusion.methods import Method, methods
+from amr.fusion.methods.base import Method as Base
+from amr.fusion.model import Batch, FusionModel
+from amr.fusion.trainer import Fitted, Member, _setting, train_group
+
+from ..conftest import make_clips, make_recipe
+
+HALF = (0.5, 0.5)
+SEEDS = (0, 3)
+JOINT = [name for name, method in methods.items() if name not in ("unimodal", "ume")]
+DIMS = {"audio": 8, "video": 6}
+
+
+def build(
+    name: str,
+    train: Clips | None = None,
+    val: Clips | None = None,
+    seeds: tuple[int, ...] = SEEDS,
+    options: Mapping[str, Any] | None = None,
+    **changes: object,
+) -> tuple[Method, FusionModel]:
+    """A method on a fresh model, as the trainer would make it."""
+    train = make_clips(30) if train is None else train
+    val = make_clips(15, seed=1) if val is None else val
+    chosen = methods[name].Options(**(options or {}))
+    recipe = make_recipe(train, **{"method": name, "adapter": "linear", "epochs": 2, **changes, "options": chosen})
+    model = FusionModel(recipe.shape, seeds)
+    setting = _setting(recipe, [Member(seed) for seed in seeds], model, train, val)
+    return recipe.method(chosen, setting), model
+
+
+def fit_group(
+    name: str,
+    members: list[Member],
+    train: Clips,
+    val: Clips,
+    options: Mapping[str, Any] | None = None,
+    **changes: object,
+) -> Fitted:
+    """Members trained by a method with its own optimizer, from four epochs on the clips."""
+    method = methods[name]
+    changes = {"adapter": "linear", "optimizer": method.optimizer, "head": method.head or "concat", **changes}
+    chosen = method.Options(**(options or {}))
+    return train_group(make_recipe(train, method=name, options=chosen, **changes), members, train, val)
+
+
+def batch_of(clips: Clips, num_runs: int = len(SEEDS)) -> Batch:
+    """All clips, in each run's own order."""
+    index = torch.stack(
+        [torch.randperm(len(clips), generator=torch.Generator().manual_seed(i)) for i in range(num_runs)]
+    )
+    return Batch({m: e[index] for m, e in clips.embeddings.items()}, clips.present[index], clips.target[index])
+
+
+def with_gaps(clips: Clips) -> Clips:
+    """Every third clip lacks the first modality, every fourth the last; none lacks all."""
+    present = clips.present.clone()
+    present[::3, 0] = False
+    present[1::4, -1] = False
+    present[~present.any(-1), 0] = True
+    embeddings = {
+        m: torch.where(present[:, i].view(-1, *[1] * (e.ndim - 1)), e, 0)
+        for i, (m, e) in enumerate(clips.embeddings.items())
+    }
+    return Clips(embeddings, present, clips.target)
+
+
+def gradients(method: Base, model: FusionModel, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of each run and the gradients of the model's parameters."""
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    loss = method.loss(model, batch, model.encode(batch))
+    found = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
+    return loss.detach(), dict(zip(names, found, strict=True))
+
+
+def layers(model: FusionModel, run: int) -> dict[str, torch.nn.Linear]:
+    """The adapters and the linear concat classifier of one run, as nn.Linear."""
+    result = {}
+    for name, weight in model.state_dict().items():
+        if name.endswith(".weight"):
+            layer = torch.nn.Linear(weight.shape[2], weight.shape[1])
+            layer.weight.data, layer.bias.data = (
+                weight[run].clone(),
+                model.state_dict()[f"{name[:-6]}bias"][run].clone(),
+            )
+            result[name.split(".")[1]] = layer
+    return result
+
+
+def assert_same(left: Mapping[str, Tensor], right: Mapping[str, Tensor], **tolerance: float) -> None:
+    """Equal bit for bit, or within the tolerance."""
+    assert left.keys() == right.keys()
+    for name in left:
+        if tolerance:
+            torch.testing.assert_close(left[name], right[name], **tolerance)
+        else:
+            assert torch.equal(left[name], right[name]), name
