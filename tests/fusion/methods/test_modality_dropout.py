@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from amr.fusion.methods.modality_dropout import ModalityDropoutOptions, keep
+from amr.fusion.stacked import generator
+from amr.fusion.trainer import Member
+
+from ..conftest import make_clips
+from .conftest import HALF, SEEDS, assert_same, batch_of, build, fit_group, layers, with_gaps
+
+
+def test_the_loss_is_that_of_a_loop_over_clips():
+    clips = with_gaps(make_clips(30))
+    method, model = build("modality-dropout", clips, options={"p": 0.6})
+    draws = {seed: generator(seed, "noise") for seed in SEEDS}
+    for _ in range(6):
+        batch = batch_of(clips)
+        loss = method.loss(model, batch, model.encode(batch))
+        for run, seed in enumerate(SEEDS):
+            parts, draw = layers(model, run), torch.rand(2, generator=draws[seed])
+            stays = [m for m, u in zip(("audio", "video"), draw, strict=True) if u >= 0.6]
+            if not stays:
+                stays = [("audio", "video")[int(draw.argmax())]]
+            logits = []
+            for clip in range(30):
+                has = [m for i, m in enumerate(("audio", "video")) if batch.present[run, clip, i]]
+                used = [m for m in has if m in stays] or has
+                z = [parts[m](batch.embeddings[m][run, clip]) * float(m in used) for m in ("audio", "video")]
+                logits.append(parts["classifier"](torch.cat(z)))
+            torch.testing.assert_close(loss[run], cross_entropy(torch.stack(logits), batch.target[run]))
+
+
+@pytest.mark.parametrize("num_modalities", [1, 2, 3, 6])
+@pytest.mark.parametrize("p", [0.0, 0.5, 0.9, 1.0])
+def test_it_never_drops_everything_and_drops_as_often_as_it_says(num_modalities, p):
+    draws = torch.Generator().manual_seed(0)
+    present = torch.rand(1, 50, num_modalities, generator=draws) < 0.7
+    present[..., 0] |= ~present.any(-1)
+    everything = torch.ones(2000, 1, num_modalities, dtype=torch.bool)
+    draw = torch.rand(2000, num_modalities, generator=draws)
+    for u in draw[:200]:
+        kept = keep(u[None], present, p)
+        assert kept.any(-1).all()
+        assert not (kept & ~present).any()
+    kept = keep(draw, everything, p).squeeze(1)
+    assert kept.any(-1).all()
+    # all M fall with probability p^M, and then each is the one that stays as often as the others
+    expected = 1 - p + p**num_modalities / num_modalities
+    torch.testing.assert_close(kept.float().mean(0), torch.full((num_modalities,), expected), atol=0.045, rtol=0)
+
+
+def test_the_head_is_told_what_is_dropped_and_gets_zeros():
+    clips = make_clips(30)
+    method, model = build("modality-dropout", clips, options={"p": 1.0}, seeds=(0,))
+    seen = []
+    model.head.register_forward_hook(lambda head, given, logits: seen.append(given))
+    batch = batch_of(clips, 1)
+    for _ in range(20):
+        method.loss(model, batch, model.encode(batch))
+    assert {tuple(present[0, 0].tolist()) for _, present in seen} == {(True, False), (False, True)}
+    for z, present in seen:
+        for i, value in enumerate(z.values()):
+            assert torch.equal((value != 0).any(-1), present[..., i])
+
+
+@pytest.mark.parametrize("head", ["concat", "gated", "attention"])
+@pytest.mark.parametrize("ratio", [None, HALF])
+def test_p_zero_is_naive_training_bit_for_bit(head, ratio):
+    train, val = with_gaps(make_clips()), make_clips(40, seed=1)
+    members = [Member(0, ratio, 1.0)]
+    plain = fit_group("naive", members, train, val, head=head)
+    control = fit_group("modality-dropout", members, train, val, {"p": 0.0}, head=head)
+    assert_same(plain.model.run_state(0), control.model.run_state(0))
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
+def test_p_is_a_probability(p):
+    with pytest.raises(ValueError, match="p must be from 0 to 1"):
+        ModalityDropoutOptions(p)
