@@ -1,0 +1,49 @@
+"""The average of uni-modal classifiers: what `--method ume` puts together (Du et al. 2023)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from amr.fusion.heads.base import Head, HeadShape, heads
+from amr.fusion.stacked import Draws, StackedLinear
+
+
+@heads.register("ume")
+class EnsembleHead(Head):
+    """One linear classifier a modality; the logits are the log of the mean of the present modalities' softmaxes.
+
+        logits = log 1/|P| sum over m in P of softmax(W_m z^m + b_m),    P = the modalities that the clip has
+
+    A clip without any gets what all classifiers say of zeros.
+    """
+
+    summary = "the mean of uni-modal softmaxes; --method ume makes it"
+    listed = False
+
+    def __init__(self, shape: HeadShape, draws: Draws) -> None:
+        super().__init__(shape, draws)
+        self.num_features = shape.num_classes
+        self.classifiers = nn.ModuleDict(
+            {m: StackedLinear(dim, shape.num_classes, draws) for m, dim in shape.embed_dims.items()}
+        )
+
+    @classmethod
+    def check(cls, hidden: int, modalities: Sequence[str], condition: str | None = None) -> None:
+        """It is no head to train: its parts are trained alone."""
+        there = ", ".join(name for name, head in heads.items() if head.listed)
+        raise ValueError(f"--head must be one of {there}, got 'ume'. Pass --method ume, which puts it together.")
+
+    def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Each `(run, batch, dim)` to the log-probabilities `(run, batch, classes)`."""
+        answers = torch.stack([self.classifiers[m](z[m]).log_softmax(-1) for m in self.modalities], dim=-2)
+        counted = present | ~present.any(-1, keepdim=True)  # (run, batch, modalities)
+        total = answers.masked_fill(~counted.unsqueeze(-1), -math.inf).logsumexp(-2)
+        return total - counted.sum(-1, keepdim=True).log()
+
+    def classify(self, features: Tensor) -> Tensor:
+        """The log-probabilities are the logits."""
+        return features
