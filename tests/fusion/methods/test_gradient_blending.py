@@ -1,0 +1,171 @@
+import copy
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from amr.fusion.clips import predict_logits
+from amr.fusion.methods.gradient_blending import BlendingOptions, GradientBlending, blend, hold_out
+from amr.fusion.stacked import generator
+from amr.fusion.trainer import Member, train_group
+
+from ..conftest import make_clips, make_recipe
+from .conftest import HALF, SEEDS, assert_same, batch_of, build, fit_group, layers, with_gaps
+
+NAMES = ("audio", "video")
+
+
+def slow_losses(parts, embeddings, present, target):
+    """L_k of a linear concat head: each modality's W_m z_m + b / 2 over the clips that have it, then both."""
+    found, joint = {"audio": [], "video": []}, []
+    for clip in range(len(target)):
+        logits = parts["classifier"].bias
+        for i, m in enumerate(NAMES):
+            if present[clip, i]:
+                part = parts["classifier"].weight[:, 5 * i : 5 * i + 5] @ parts[m](embeddings[m][clip])
+                found[m].append(cross_entropy(part + parts["classifier"].bias / 2, target[clip]))
+                logits = logits + part
+        joint.append(cross_entropy(logits, target[clip]))
+    return [torch.stack(found[m]).mean() for m in NAMES] + [torch.stack(joint).mean()]
+
+
+def test_the_loss_is_the_weighed_sum():
+    clips = with_gaps(make_clips(30))
+    method, model = build("gradient-blending", clips)
+    method.weights = torch.tensor([[0.2, 0.6], [0.5, 0.1], [0.3, 0.3]])
+    batch = batch_of(clips)
+    loss = method.loss(model, batch, model.encode(batch))
+    for run in range(len(SEEDS)):
+        embeddings = {m: e[run] for m, e in batch.embeddings.items()}
+        each = slow_losses(layers(model, run), embeddings, batch.present[run], batch.target[run])
+        expected = sum(float(w) * part for w, part in zip(method.weights[:, run], each, strict=True))
+        torch.testing.assert_close(loss[run], expected)
+
+
+def test_weights_are_those_of_a_loop_that_trains_a_copy_on_each_loss():
+    clips = with_gaps(make_clips(40))
+    method, model = build("gradient-blending", clips, options={"super_epoch": 2}, seeds=(3,), lr=0.02)
+    before = model.run_state(0)
+    method.begin_epoch(1)
+    assert_same(before, model.run_state(0))
+    kept, held_out = hold_out(clips, 0.2)
+
+    def measured(parts):
+        with torch.no_grad():
+            return [slow_losses(parts, part.embeddings, part.present, part.target) for part in (kept, held_out)]
+
+    start, weights = layers(model, 0), []
+    train, val = measured(start)
+    for k in range(3):
+        parts = copy.deepcopy(start)
+        parameters = [p for part in parts.values() for p in part.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=0.02, weight_decay=1e-2)
+        draws = generator(3, "rehearsal")
+        for _ in range(2):
+            for rows in torch.randperm(len(kept), generator=draws).split(32):
+                part = kept.take(rows)
+                optimizer.zero_grad()
+                loss = slow_losses(parts, part.embeddings, part.present, part.target)[k]
+                for parameter, g in zip(
+                    parameters, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True
+                ):
+                    parameter.grad = g
+                optimizer.step()
+        train_after, val_after = measured(parts)
+        generalization = max(float(val[k] - val_after[k]), 0)
+        overfitting = float((val_after[k] - train_after[k]) - (val[k] - train[k]))
+        weights.append(generalization / max(overfitting**2, 1e-8))
+    expected = torch.tensor(weights) / sum(weights)
+    assert expected.max() < 1
+    torch.testing.assert_close(method.weights[:, 0], expected, rtol=2e-2, atol=1e-3)
+
+
+def test_weights_of_measurements():
+    inf = torch.inf
+    generalization = torch.tensor([[0.2, -1.0, 0.1], [0.1, -0.5, 0.0], [-0.3, 0.0, 0.0]])
+    overfitting = torch.tensor([[0.1, 0.1, 0.0], [-0.2, 0.1, 0.0], [0.1, 0.1, inf]])
+    weights = blend(generalization, overfitting)
+    first = torch.tensor([0.2 / 0.01, 0.1 / 0.04, 0.0])
+    torch.testing.assert_close(weights[:, 0], first / first.sum())
+    torch.testing.assert_close(weights[:, 1], torch.full((3,), 1 / 3))  # nothing generalizes: even
+    torch.testing.assert_close(weights[:, 2], torch.tensor([1.0, 0.0, 0.0]))  # nothing overfits: floored, finite
+
+
+def test_what_is_held_out_is_a_part_of_train_in_any_run():
+    clips = make_clips(40)
+    kept, held_out = hold_out(clips, 0.2)
+    assert (len(kept), len(held_out)) == (32, 8)
+    rows = torch.cat([kept.embeddings["audio"], held_out.embeddings["audio"]])
+    assert torch.equal(rows.sort(0).values, clips.embeddings["audio"].sort(0).values)
+    assert torch.equal(hold_out(clips, 0.2)[1].target, held_out.target)
+    assert [len(part) for part in hold_out(make_clips(2), 0.01)] == [1, 1]
+    assert [len(part) for part in hold_out(make_clips(2), 0.99)] == [1, 1]
+    with pytest.raises(ValueError, match="at least two train clips"):
+        hold_out(make_clips(1), 0.2)
+
+
+def test_offline_measures_once_and_online_before_each_super_epoch_on_clips_it_never_trains_on():
+    train, val = make_clips(), make_clips(40, seed=1)
+    settings = {"epochs": 6, "lr": 0.02}
+    offline = fit_group("gradient-blending", [Member(0)], train, val, {"super_epoch": 2}, **settings)
+    online = fit_group("gradient-blending", [Member(0)], train, val, {"super_epoch": 2, "mode": "online"}, **settings)
+    for fitted, blocks in ((offline, [6]), (online, [2, 2, 2])):
+        weights = torch.stack([fitted.history[f"weight_{name}"][:, 0] for name in (*NAMES, "joint")], -1)
+        torch.testing.assert_close(weights.sum(-1), torch.ones(6))
+        parts = weights.split(blocks)
+        assert all(torch.equal(part, part[:1].expand_as(part)) for part in parts)
+        assert all(not torch.equal(a[0], b[0]) for a, b in pairwise(parts))
+    assert offline.history["weight_audio"][0] == online.history["weight_audio"][0]
+    method, _ = build("gradient-blending", train, val, options={"mode": "online"})
+    kept, _ = hold_out(train, 0.2)
+    assert torch.equal(method.train_clips().target, kept.target)
+    assert len(build("gradient-blending", train, val)[0].train_clips()) == len(train)
+
+
+def test_val_has_no_part_in_the_weights():
+    train = make_clips()
+    fits = [
+        fit_group("gradient-blending", [Member(0)], train, make_clips(40, seed=seed), {"super_epoch": 2})
+        for seed in (1, 2)
+    ]
+    assert torch.equal(fits[0].history["weight_audio"], fits[1].history["weight_audio"])
+
+
+def test_only_the_joint_loss_with_weight_one_is_naive_training():
+    train, val = make_clips(), make_clips(40, seed=1)
+    naive = fit_group("naive", [Member(0)], train, val)
+
+    class Joint(GradientBlending):
+        def measure(self):
+            return torch.tensor([[0.0], [0.0], [1.0]])
+
+    recipe = replace(make_recipe(train, adapter="linear", method="gradient-blending"), method=Joint)
+    blended = train_group(recipe, [Member(0)], train, val)
+    torch.testing.assert_close(predict_logits(blended.model, val), predict_logits(naive.model, val))
+
+
+@pytest.mark.parametrize("ratio", [None, HALF])
+def test_weights_are_the_run_s_own_and_know_no_amr(ratio):
+    train, val = make_clips(), make_clips(40, seed=1)
+    members = [Member(0, ratio, 1.0), Member(3, ratio, 1.0)]
+    group = fit_group("gradient-blending", members, train, val, {"super_epoch": 2})
+    plain = fit_group("gradient-blending", [Member(0), Member(3)], train, val, {"super_epoch": 2})
+    weights = group.history["weight_video"]
+    assert weights[0, 0] != weights[0, 1]
+    torch.testing.assert_close(weights, plain.history["weight_video"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "sometimes"}, "mode must be offline or online, got 'sometimes'"),
+        ({"super_epoch": 0}, "super_epoch must be 1 or more"),
+        ({"held_out": 0.0}, "held_out must be above 0"),
+        ({"held_out": float("nan")}, "held_out must be above 0"),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        BlendingOptions(**options)
