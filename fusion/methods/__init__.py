@@ -1,6 +1,29 @@
 """How training treats the modalities: one file a method."""
 
-from amr.fusion.methods import naive, unimodal
+# ruff: noqa: I001  (the order of the table that `amr methods` prints)
+
+from amr.fusion.methods import unimodal
+from amr.fusion.methods import naive
+from amr.fusion.methods import dropout
+from amr.fusion.methods import modality_dropout
+from amr.fusion.methods import umt
+from amr.fusion.methods import ume
+from amr.fusion.methods import ogm_ge
+from amr.fusion.methods import gradient_blending
+from amr.fusion.methods import gge
 from amr.fusion.methods.base import Method, methods, parse_options
 
-__all__ = ["Method", "methods", "naive", "parse_options", "unimodal"]
+__all__ = [
+    "Method",
+    "dropout",
+    "gge",
+    "gradient_blending",
+    "methods",
+    "modality_dropout",
+    "naive",
+    "ogm_ge",
+    "parse_options",
+    "ume",
+    "umt",
+    "unimodal",
+]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from amr.fusion.methods.base import methods
-from amr.fusion.methods.naive import Naive
+from torch import Tensor
+
+from amr.fusion.methods.base import Method, cross_entropy, methods
+from amr.fusion.model import Batch, FusionModel
 
 
 @methods.register("unimodal")
-class Unimodal(Naive):
+class Unimodal(Method):
     """One modality's adapter and classifier, by cross-entropy. There is nothing to fuse and no ratio to ask for."""
 
     summary = "one modality's adapter and classifier; name it with --modalities"
+    source = "paper, table 1"
     head = "concat"
     takes_ratio = False
     alone = True
@@ -25,3 +28,7 @@ class Unimodal(Naive):
                 f"--modalities must name one modality for --method unimodal, got {', '.join(modalities)}. "
                 f"Pass for example --modalities {modalities[0]}."
             )
+
+    def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
+        """Cross-entropy of the modality's logits."""
+        return cross_entropy(model.head(z, batch.present), batch.target)

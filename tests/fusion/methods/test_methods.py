@@ -1,0 +1,186 @@
+"""What every method must do, whatever it computes."""
+
+import pytest
+import torch
+
+from amr.fusion.clips import Clips
+from amr.fusion.config import FitConfig
+from amr.fusion.fit import fit
+from amr.fusion.methods import methods
+from amr.fusion.trainer import Member
+
+from ..conftest import make_clips
+from .conftest import HALF, JOINT, assert_same, fit_group, with_gaps
+
+TABLE = ["unimodal", "naive", "dropout", "modality-dropout", "umt", "ume", "ogm-ge", "ogm", "gradient-blending", "gge"]
+SHORT = {"gradient-blending": {"super_epoch": 2}}
+WITH_RATIO = [(name, ratio) for name in [*JOINT, "ume"] for ratio in (None, HALF) if ratio is None or name != "ume"]
+PACE = {"ogm": 0.1, "ogm-ge": 0.1}  # SGD
+
+
+def members(ratio):
+    return [Member(0, ratio, 1.0), Member(3, ratio, 1.0), Member(0, ratio, 0.3)]
+
+
+def is_finite(fitted):
+    return all(torch.isfinite(value).all() for value in fitted.model.state_dict().values())
+
+
+def test_they_are_listed_in_the_order_of_the_table_and_say_what_they_are():
+    assert list(methods) == TABLE
+    for _, method in methods.items():
+        assert method.summary
+        assert method.source
+
+
+@pytest.mark.parametrize(("name", "ratio"), WITH_RATIO)
+def test_each_learns_the_classes(name, ratio):
+    train, val = make_clips(180), make_clips(60, seed=1)
+    member = Member(0, ratio, 0.3)
+    fitted = fit_group(name, [member], train, val, SHORT.get(name), epochs=15, lr=PACE.get(name, 1e-2))
+    assert float(fitted.of_best("val_accuracy")[0]) > 0.8
+    assert all(torch.isfinite(values).all() for values in fitted.history.values())
+
+
+@pytest.mark.parametrize(("name", "ratio"), WITH_RATIO)
+def test_a_member_of_a_group_is_what_it_is_alone(name, ratio):
+    train, val = with_gaps(make_clips()), with_gaps(make_clips(40, seed=1))
+    group = fit_group(name, members(ratio), train, val, SHORT.get(name))
+    for run, member in enumerate(members(ratio)):
+        alone = fit_group(name, [member], train, val, SHORT.get(name))
+        assert group.best_epoch[run] == alone.best_epoch[0]
+        assert_same(group.model.run_state(run), alone.model.run_state(0), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", JOINT)
+@pytest.mark.parametrize("amr_optimizer", ["shared", "separate"])
+def test_the_regularizer_never_reaches_adapters(name, amr_optimizer):
+    """One step with a huge R: adapters end where the method takes them without it, the head does not."""
+    train, none = make_clips(32), make_clips(0)
+    settings = {"adapter": "mlp", "hidden": 4, "epochs": 1, "amr_optimizer": amr_optimizer}
+    plain = fit_group(name, [Member(0)], train, none, SHORT.get(name), **settings).model.run_state(0)
+    pulled = fit_group(name, [Member(0, (0.99, 0.01), 100.0)], train, none, SHORT.get(name), **settings)
+    for key, value in pulled.model.run_state(0).items():
+        if key.startswith("adapters."):
+            assert torch.equal(plain[key], value), key
+    assert not torch.equal(plain["head.classifier.weight"], pulled.model.run_state(0)["head.classifier.weight"])
+
+
+@pytest.mark.parametrize("head", ["concat", "sum", "gated", "film", "bilinear", "attention"])
+@pytest.mark.parametrize("name", JOINT)
+def test_each_trains_every_head_on_three_modalities(name, head):
+    dims = {"audio": 5, "text": 4, "video": 3}
+    train, val = with_gaps(make_clips(60, dims)), make_clips(20, dims, seed=1)
+    pulled = Member(1, (1 / 3, 1 / 3, 1 / 3), 0.5)
+    settings = {"head": head, "hidden": 8, "epochs": 2}
+    fitted = fit_group(name, [Member(0), pulled], train, val, {"super_epoch": 1} if name in SHORT else None, **settings)
+    assert is_finite(fitted)
+    assert all(torch.isfinite(values).all() for values in fitted.history.values())
+
+
+@pytest.mark.parametrize("adapter", ["none", "mlp"])
+@pytest.mark.parametrize("name", [*JOINT, "ume"])
+def test_adapters_of_every_kind(name, adapter):
+    if adapter == "none" and methods[name].needs_adapter:
+        pytest.skip("it acts on adapters")
+    train, val = make_clips(), make_clips(40, seed=1)
+    assert is_finite(fit_group(name, [Member(0)], train, val, SHORT.get(name), adapter=adapter))
+
+
+def extreme(case):
+    train, val = make_clips(), make_clips(40, seed=1)
+    if case == "a modality that is never there":
+        for clips in (train, val):
+            clips.present[:, 1] = False
+            clips.embeddings["video"].zero_()
+    elif case == "a class that is absent in val":
+        val = val.take(val.target != 2)
+    elif case == "a class that is absent in train":
+        train = train.take(train.target != 2)
+    elif case == "no val":
+        val = make_clips(0)
+    elif case == "one train clip":
+        train = train.take(torch.tensor([4]))
+    elif case == "constant embeddings":
+        train, val = (
+            Clips({m: torch.zeros_like(e) for m, e in c.embeddings.items()}, c.present, c.target) for c in (train, val)
+        )
+    elif case == "one val clip that lacks a modality":
+        val = with_gaps(val).take(torch.tensor([0]))
+    return train, val
+
+
+CASES = [
+    "a modality that is never there",
+    "a class that is absent in val",
+    "a class that is absent in train",
+    "no val",
+    "one train clip",
+    "constant embeddings",
+    "one val clip that lacks a modality",
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("name", "ratio"), WITH_RATIO)
+def test_extreme_clips_give_finite_weights_or_a_clear_error(name, ratio, case):
+    train, val = extreme(case)
+    if (name, case) == ("gradient-blending", "one train clip"):
+        with pytest.raises(ValueError, match="at least two train clips"):
+            fit_group(name, [Member(0, ratio, 1.0)], train, val)
+        return
+    fitted = fit_group(
+        name, [Member(0, ratio, 1.0)], train, val, {"super_epoch": 1} if name in SHORT else None, epochs=2
+    )
+    assert is_finite(fitted)
+    assert torch.isfinite(fitted.history["train_loss"]).all()
+
+
+def test_embeddings_with_steps():
+    clips = make_clips(40)
+    steps = torch.randn(40, 4, 8, generator=torch.Generator().manual_seed(0))
+    steps[:20, 2:] = 0  # padding
+    clips = Clips({"audio": steps, "video": clips.embeddings["video"]}, clips.present, clips.target)
+    for name in JOINT:
+        fitted = fit_group(
+            name, [Member(0, HALF, 1.0)], clips, clips, SHORT.get(name), head="attention", hidden=8, epochs=2
+        )
+        assert is_finite(fitted), name
+
+
+@pytest.mark.parametrize("name", [*JOINT, "ume"])
+def test_each_runs_through_fit(small_cache, name):
+    ratio = "1:1" if methods[name].takes_ratio else None
+    options = ("super_epoch=2",) if name in SHORT else ()
+    config = FitConfig(
+        cache=str(small_cache),
+        epochs=8,
+        method=name,
+        amr_ratio=ratio,
+        adapter="linear",
+        adapter_dim=8,
+        lr=PACE.get(name, 1e-2),
+        method_option=options,
+        device="cpu",
+    )
+    result = fit(config)
+    assert result.test["accuracy"] > 0.6
+    assert (result.run / "history.csv").is_file()
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if methods[name].needs_adapter])
+def test_methods_on_adapters_refuse_to_run_without(small_cache, name):
+    with pytest.raises(ValueError, match=f"--adapter must be linear or mlp for --method {name}"):
+        fit(FitConfig(cache=str(small_cache), method=name, device="cpu"))
+
+
+@pytest.mark.parametrize(("name", "modalities"), [("unimodal", "audio"), ("ume", None)])
+def test_methods_without_fusion_refuse_a_ratio(small_cache, name, modalities):
+    with pytest.raises(ValueError, match="--amr-ratio must be left out"):
+        fit(FitConfig(cache=str(small_cache), method=name, modalities=modalities, amr_ratio="1:1", device="cpu"))
+
+
+@pytest.mark.parametrize("option", ["p=1.5", "p=often"])
+def test_options_out_of_range_are_refused(small_cache, option):
+    with pytest.raises(ValueError, match="--method-option p must be"):
+        fit(FitConfig(cache=str(small_cache), method="modality-dropout", method_option=(option,), device="cpu"))
