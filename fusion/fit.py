@@ -124,7 +124,8 @@ def takes_steps(config: FitConfig) -> bool:
 
 def record_of(config: FitConfig, source: Source) -> RunRecord:
     """What a run of a resolved config says of itself."""
-    return RunRecord(config, source.dataset.classes, source.describe(), str(source.cache), source.notes)
+    notes = (*source.notes, *methods[config.method].notes(str(config.optimizer)))
+    return RunRecord(config, source.dataset.classes, source.describe(), str(source.cache), notes)
 
 
 def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:

@@ -1,8 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from amr.fusion.config import FitConfig
+from amr.fusion.fit import fit
 from amr.fusion.methods import methods
 from amr.fusion.methods.ogm_ge import OGMOptions
 from amr.fusion.trainer import Member
@@ -132,6 +135,14 @@ def test_a_modality_that_is_never_there_is_compared_with_nothing():
     method.begin_epoch(1)
     gradients(method, model, batch_of(clips))
     assert torch.equal(method.coefficients, torch.ones(2, len(SEEDS)))
+
+
+def test_a_run_with_another_optimizer_says_that_it_undoes_the_method(small_cache):
+    config = FitConfig(cache=str(small_cache), method="ogm", adapter="linear", epochs=1, device="cpu")
+    assert fit(config).record.notes == ()
+    notes = fit(replace(config, optimizer="adamw")).record.notes
+    assert len(notes) == 1
+    assert "use sgd" in notes[0]
 
 
 def test_other_optimizers_get_a_note():
