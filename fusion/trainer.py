@@ -181,8 +181,8 @@ def _setting(recipe: Recipe, members: Sequence[Member], model: FusionModel, trai
         )
         alone = replace(recipe, shape=shape, method=methods["unimodal"], options=None, attributor=Attributor())
         distinct = sorted(set(seeds))
-        parts = (clips.alone(modality).averaged() for clips in (train, val))
-        fitted = train_group(alone, [Member(seed) for seed in distinct], *parts)
+        train_alone, val_alone = (clips.alone(modality).averaged() for clips in (train, val))
+        fitted = train_group(alone, [Member(seed) for seed in distinct], train_alone, val_alone)
         return _select(fitted, [distinct.index(seed) for seed in seeds], seeds)
 
     def rehearse(loss: LossFunction, epochs: int, clips: Clips) -> FusionModel:
