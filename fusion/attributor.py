@@ -19,6 +19,7 @@ from amr.fusion.attribution import (
 )
 from amr.fusion.config import ATTRIBUTIONS, BASELINES
 from amr.fusion.heads import Head
+from amr.fusion.heads.base import step_mask
 from amr.fusion.ratio import parse_ratio
 from amr.fusion.regularizer import regularization
 from amr.fusion.stacked import of_runs
@@ -67,18 +68,22 @@ class Attributor:
         Returns:
             Logits, shares `(..., clips, modalities)`, and bool `(..., clips)`.
         """
-        z = {name: value.detach() for name, value in z.items()}
+        with torch.set_grad_enabled(create_graph):
+            results = self._shares(head, {m: value.detach() for m, value in z.items()}, present, create_graph)
+        return results if create_graph else tuple(result.detach() for result in results)  # type: ignore[return-value]
+
+    def _shares(
+        self, head: Head | HeadFunction, z: Mapping[str, Tensor], present: Tensor, create_graph: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         if isinstance(head, Head) and head.has_pullback and self.attribution == "grad_x_input" and not self.by_autograd:
-            with torch.set_grad_enabled(create_graph):
-                features = head.fuse(z, present)
-                logits = head.classify(features)
-                norms = head.magnitudes(z, features, output_cotangent(logits, self.output), self.pooling)
-                return logits, *shares(norms, present)
-        z = {name: of_runs(value, len(present)) for name, value in z.items()}
+            features = head.fuse(z, present)
+            logits = head.classify(features)
+            norms = head.magnitudes(z, features, output_cotangent(logits, self.output), self.pooling)
+            return logits, *shares(norms, present)
+        z = {m: of_runs(value, len(present)) for m, value in z.items()}
         if self.attribution == "shapley":
-            with torch.set_grad_enabled(create_graph):
-                logits, phi = shapley_values(head, z, present, self.output, self._baseline(z, present))
-                return logits, *shares(phi.abs(), present)
+            logits, phi = shapley_values(head, z, present, self.output, self._baseline(z, present))
+            return logits, *shares(phi.abs(), present)
         with torch.enable_grad():
             if self.attribution == "integrated_gradients":
                 logits, alpha = integrated_gradients(
@@ -90,24 +95,26 @@ class Attributor:
                     create_graph=create_graph,
                 )
             else:
-                z = {name: value.requires_grad_() for name, value in z.items()}
+                z = {m: value.requires_grad_() for m, value in z.items()}
                 logits = head(z, present)
                 alpha = grad_x_input(logits, z, self.output, create_graph=create_graph)
-        if not create_graph:
-            logits = logits.detach()
-        return logits, *self._pool(alpha, present)
-
-    def _pool(self, alpha: Mapping[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
-        return shares(magnitudes(alpha, self.pooling, clip_axis=present.ndim - 2), present)
+        return logits, *shares(magnitudes(alpha, self.pooling, clip_axis=present.ndim - 2), present)
 
     def _baseline(self, z: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor] | None:
+        """The mean over the clips, or over their steps, that are there; 0 behind a clip's steps."""
         if self.baseline == "zero":
             return None
-        axis = present.ndim - 2
+        clips = present.ndim - 2
         means = {}
         for i, (m, value) in enumerate(z.items()):
-            there = present[..., i].view(*present.shape[:-1], *[1] * (value.ndim - axis - 1)).to(value.dtype)
-            means[m] = (value * there).sum(axis, keepdim=True) / there.sum(axis, keepdim=True).clamp_min(1)
+            steps = value.ndim - clips - 2
+            there = present[..., i]
+            if steps:
+                there = there[..., None] & step_mask(value)
+            weight = there[..., None].to(value.dtype)  # (..., clips, 1), or (..., clips, steps, 1)
+            axes = tuple(range(clips, value.ndim - 1))
+            mean = (value * weight).sum(axes, keepdim=True) / weight.sum(axes, keepdim=True).clamp_min(1)
+            means[m] = mean * weight if steps else mean
         return means
 
 

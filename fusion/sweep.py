@@ -18,7 +18,7 @@ import pandas as pd
 from amr.data_manifests.workspace import find_cache, runs_dir
 from amr.extract.cache import Cache
 from amr.fusion.config import FitConfig, SweepConfig
-from amr.fusion.fit import fit_group, recipe_of, record_of, resolve, takes_steps
+from amr.fusion.fit import fit_group, member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.measure import Measures
 from amr.fusion.methods import methods
 from amr.fusion.run import RunRecord, write_csv, write_json
@@ -166,7 +166,7 @@ def _groups(
     for record in records:
         recipe = recipe_of(record)
         # a separate optimizer has the weight in its learning rate, which a group shares
-        weight = record.config.amr_weight if record.config.amr_optimizer == "separate" else None
+        weight = member_of(record).weight if record.config.amr_optimizer == "separate" else None
         for other, other_weight, members in groups:
             if other == recipe and other_weight == weight:
                 members.append(record)

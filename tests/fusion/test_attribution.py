@@ -10,8 +10,6 @@ from amr.fusion.config import OUTPUTS
 from amr.fusion.heads import HeadShape, heads
 from amr.fusion.stacked import Draws
 
-from .conftest import make_clips
-
 EVERYONE = torch.ones(2, 7, 2, dtype=torch.bool)
 
 

@@ -12,7 +12,11 @@ from .conftest import make_clips, make_recipe
 @pytest.fixture(scope="module")
 def fitted():
     clips = make_clips(150)
-    noise = Clips({**clips.embeddings, "video": torch.randn(150, 6)}, clips.present, clips.target)
+    noise = Clips(
+        {**clips.embeddings, "video": torch.randn(150, 6, generator=torch.Generator().manual_seed(0))},
+        clips.present,
+        clips.target,
+    )
     return train_group(make_recipe(noise, epochs=15), [Member(0), Member(1, (0.5, 0.5), 1.0)], noise, noise), noise
 
 

@@ -1,0 +1,200 @@
+"""The paper's table 1 on a cache: every method without and with AMR, mean and interval over seeds, a paired test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from amr.data_manifests.workspace import find_cache
+from amr.extract.cache import Cache
+from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.methods import methods
+from amr.fusion.run import write_json
+from amr.fusion.sweep import Progress, sweep
+
+METRICS = {"map": "mAP", "accuracy": "accuracy"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of table 1.
+
+    Args:
+        folder: of the sweep, with table.csv, table.md, table.tex and table.json.
+        rows: one a method (one a modality for `unimodal`), JSON values: method, modalities, and for `plain` and `amr`
+            (None where a method takes no ratio) the mean and the half width of the 95 % interval of each metric, and
+            the mean shares; `p` is the paired t-test of AMR against none over seeds, `p_holm` corrected for all rows.
+        modalities: in the order of the shares.
+        ratio: that AMR pulled towards.
+        num_seeds: pairs in each test.
+    """
+
+    folder: Path
+    rows: tuple[dict[str, Any], ...]
+    modalities: tuple[str, ...]
+    ratio: str
+    num_seeds: int
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows as text: the left half without AMR, the right half with it, as in the paper."""
+        share = "/".join(self.modalities)
+        columns = ["method"]
+        for half in ("", f" AMR {self.ratio}"):
+            columns += [f"{title}{half}" for title in METRICS.values()] + [f"{share}{half}"]
+        columns += [f"p {title}" for title in METRICS.values()]
+        return columns, [self._cells(row) for row in self.rows]
+
+    def _cells(self, row: dict[str, Any]) -> list[str]:
+        alone = methods[row["method"]].alone
+        cells = [f"{row['modalities']} only" if alone else row["method"]]
+        for half in ("plain", "amr"):
+            values = row[half]
+            cells += ["-" if values is None else _interval(values[metric]) for metric in METRICS]
+            cells.append("-" if values is None or alone else _dominance(values["share"]))
+        tests = row["tests"]
+        return cells + ["-" if tests is None else _p(tests[metric]["p_holm"]) for metric in METRICS]
+
+
+def make_table(
+    config: FitConfig, num_seeds: int, group_size: int | None = None, progress: Progress | None = None
+) -> Table:
+    """Fit every method without and with AMR, the same adapter in every row, and compare.
+
+    Args:
+        config: cache, head, adapter and the rest; its amr_ratio is the right-hand columns', 1:1:... by default, and
+            its method and seed are ignored.
+        num_seeds: seeds from 0.
+        group_size: runs trained at once.
+        progress: hears how far it is.
+
+    Raises:
+        ValueError: the request does not fit the cache.
+        FileNotFoundError: there is no such cache.
+    """
+    modalities = _modalities(config)
+    ratio = config.amr_ratio or ":".join("1" for _ in modalities)
+    base = replace(config, method="naive", amr_ratio=None, seed=0)
+    asked = SweepConfig(
+        base,
+        (config.head,),
+        tuple(methods),
+        (None, ratio),
+        (config.amr_weight,),
+        (config.lr,),
+        tuple(range(num_seeds)),
+        group_size,
+    )
+    result = sweep(asked, progress)
+    test = result.table[result.table["part"] == "test"]
+    if len(test) == 0:
+        raise ValueError("--split-policy must name a split with a test part. Pass another, or --folds 5.")
+    rows = [_row(runs, modalities) for _, runs in test.groupby(["method", "modalities"], sort=False)]
+    _correct(rows)
+    table = Table(result.folder, tuple(rows), modalities, ratio, num_seeds)
+    _write(table)
+    return table
+
+
+def _modalities(config: FitConfig) -> tuple[str, ...]:
+    if config.modalities is not None:
+        return tuple(name.strip() for name in config.modalities.split(","))
+    with Cache.open(find_cache(config.cache)) as cache:
+        return tuple(sorted(cache.names))
+
+
+def _row(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
+    halves = {"plain": runs[runs["amr_ratio"] == "none"], "amr": runs[runs["amr_ratio"] != "none"]}
+    row: dict[str, Any] = {"method": runs["method"].iloc[0], "modalities": runs["modalities"].iloc[0]}
+    for half, values in halves.items():
+        row[half] = None if len(values) == 0 else _half(values, modalities)
+    row["tests"] = None if len(halves["amr"]) == 0 else {m: _test(halves, m) for m in METRICS}
+    return row
+
+
+def _half(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        metric: dict(zip(("mean", "half_width"), _mean_interval(runs[metric]), strict=True)) for metric in METRICS
+    }
+    shares = {m: runs[f"share_{m}"].mean() if f"share_{m}" in runs else np.nan for m in modalities}
+    result["share"] = {m: None if np.isnan(value) else float(value) for m, value in shares.items()}
+    return result
+
+
+def _mean_interval(values: pd.Series) -> tuple[float, float | None]:
+    """Mean and half the width of its 95 % t-interval; None for one value."""
+    count = len(values)
+    if count < 2:
+        return float(values.mean()), None
+    return float(values.mean()), float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
+
+
+def _test(halves: dict[str, pd.DataFrame], metric: str) -> dict[str, float | None]:
+    """Paired t-test over seeds: the mean difference AMR makes, Cohen's d of the differences, and p."""
+    plain, amr = (halves[half].set_index("seed")[metric].sort_index() for half in ("plain", "amr"))
+    difference = (amr - plain).dropna().to_numpy()
+    mean = float(difference.mean())
+    if len(difference) < 2:
+        return {"difference": mean, "d": None, "p": None}
+    spread = float(difference.std(ddof=1))
+    if spread == 0:  # every seed moved alike: no variance to test against
+        return {"difference": mean, "d": None, "p": 1.0 if mean == 0 else None}
+    return {"difference": mean, "d": mean / spread, "p": float(stats.ttest_rel(amr, plain).pvalue)}
+
+
+def _correct(rows: Sequence[dict[str, Any]]) -> None:
+    """Holm's correction of each metric's p over the rows, in place."""
+    for metric in METRICS:
+        tests = [row["tests"][metric] for row in rows if row["tests"] is not None]
+        there = sorted((t for t in tests if t["p"] is not None), key=lambda t: t["p"])
+        largest = 0.0
+        for rank, test in enumerate(there):
+            largest = max(largest, min(1.0, test["p"] * (len(there) - rank)))
+            test["p_holm"] = largest
+        for test in tests:
+            test.setdefault("p_holm", None)
+
+
+def _interval(value: dict[str, float | None]) -> str:
+    half = value["half_width"]
+    return f"{value['mean']:.3f}" if half is None else f"{value['mean']:.3f} ± {half:.3f}"
+
+
+def _dominance(share: dict[str, float | None]) -> str:
+    return "/".join("-" if value is None else f"{100 * value:.0f}" for value in share.values())
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _write(table: Table) -> None:
+    columns, rows = table.cells()
+    frame = pd.DataFrame(rows, columns=columns)
+    frame.to_csv(table.folder / "table.csv", index=False)
+    (table.folder / "table.md").write_text(_markdown(columns, rows), encoding="utf-8")
+    (table.folder / "table.tex").write_text(_latex(columns, rows), encoding="utf-8")
+    write_json(table.folder / "table.json", list(table.rows))
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _latex(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        escaped = [cell.replace("_", r"\_").replace("±", r"$\pm$").replace("<", "$<$") for cell in cells]
+        return " & ".join(escaped) + r" \\"
+
+    body = "\n".join(line(row) for row in rows)
+    align = "l" + "r" * (len(columns) - 1)
+    head = f"\\begin{{tabular}}{{{align}}}\n\\toprule\n{line(columns)}\n\\midrule\n"
+    return f"{head}{body}\n\\bottomrule\n\\end{{tabular}}\n"

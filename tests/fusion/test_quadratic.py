@@ -1,0 +1,36 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amr.fusion.quadratic import quadratic_magnitude
+from amr.fusion.stacked import Draws, StackedLinear, of_runs, shared_bmm
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 6), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_it_is_the_norm_of_gradient_x_input_and_so_is_its_gradient(shared, each, num_classes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(shared, 5, 7, generator=generator, dtype=torch.float64)
+    weight = torch.randn(shared * each, num_classes, 7, generator=generator, dtype=torch.float64, requires_grad=True)
+    u = torch.randn(shared * each, 5, num_classes, generator=generator, dtype=torch.float64, requires_grad=True)
+    direct = ((u @ weight) * of_runs(z, shared * each)).norm(dim=-1)
+    ours = quadratic_magnitude(z, weight, u)
+    torch.testing.assert_close(ours, direct)
+    for left, right in zip(
+        torch.autograd.grad(ours.sum(), (weight, u)), torch.autograd.grad(direct.sum(), (weight, u)), strict=True
+    ):
+        torch.testing.assert_close(left, right)
+
+
+def test_zero_has_no_gradient_and_no_nan():
+    weight = torch.randn(1, 3, 4, requires_grad=True)
+    quadratic_magnitude(torch.zeros(1, 2, 4), weight, torch.randn(1, 2, 3)).sum().backward()
+    assert torch.equal(weight.grad, torch.zeros(1, 3, 4))
+
+
+@pytest.mark.parametrize("shared", [1, 2, 6])
+def test_runs_that_share_an_input_get_what_they_would_get_alone(shared):
+    x, layer = torch.randn(shared, 5, 7), StackedLinear(7, 3, Draws(range(6)))
+    torch.testing.assert_close(layer(x), layer(of_runs(x, 6)))
+    torch.testing.assert_close(shared_bmm(x, layer.weight), of_runs(x, 6) @ layer.weight.mT)
