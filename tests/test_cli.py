@@ -237,6 +237,12 @@ WRONG = {
         "--cache small --lr 0.1,0",
         "--cache small --out text.txt",
     ],
+    "table": [
+        "--cache nowhere",
+        "--cache small --seeds 0",
+        "--cache small --adapter lin",
+        "--cache small --amr-ratio 1",
+    ],
     "predict": ["", "runs/small", "nowhere 000", "taken 000", "runs/small nosuchid", "runs/small text.txt", "--bogus"],
     "demo": ["extra", "--seed one", "--bogus"],
 }
