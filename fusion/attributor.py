@@ -78,7 +78,8 @@ class Attributor:
         if isinstance(head, Head) and head.has_pullback and self.attribution == "grad_x_input" and not self.by_autograd:
             features = head.fuse(z, present)
             logits = head.classify(features)
-            norms = head.magnitudes(z, features, output_cotangent(logits, self.output), self.pooling)
+            cotangent = output_cotangent(logits, self.output)
+            norms = head.magnitudes(z, features, cotangent, self.pooling, zero_sum=self.output != "logit")
             return logits, *shares(norms, present)
         z = {m: of_runs(value, len(present)) for m, value in z.items()}
         if self.attribution == "shapley":

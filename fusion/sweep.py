@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from amr.data_manifests.workspace import find_cache, runs_dir
 from amr.extract.cache import Cache
+from amr.extract.device import choose_device
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.fit import fit_group, member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.measure import Measures
 from amr.fusion.methods import methods
+from amr.fusion.model import FusionModel
 from amr.fusion.run import RunRecord, write_csv, write_json
 from amr.fusion.source import Source, open_source
+from amr.fusion.threads import one_thread
 from amr.fusion.trainer import Recipe
+
+CPU_CACHE_BYTES = 2**25  # what the weights of a group may take, so that steps stay in the last-level cache
+CPU_LOGITS_BYTES = 2**31  # what a group's logits of val or test may take
 
 
 class Progress:
@@ -32,13 +42,10 @@ class Progress:
     def start(self, num_runs: int, num_done: int) -> None:
         """A sweep of so many runs begins, some of them done before."""
 
-    def group(self, num_runs: int, what: str) -> None:
-        """A group of runs begins."""
+    def advance(self, num_runs: float) -> None:
+        """So many runs' worth of epochs more are trained; from any thread."""
 
-    def epoch(self, done: int, total: int) -> None:
-        """So many of the group's epochs are done."""
-
-    def finished(self, num_runs: int) -> None:
+    def finished(self, num_runs: int, what: str) -> None:
         """So many more runs are written."""
 
     def note(self, text: str) -> None:
@@ -106,16 +113,51 @@ def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
     records = list({record.config.out: record for record in records}.values())
     todo = [record for record in records if not _metrics_file(record).is_file()]
     progress.start(len(records), len(records) - len(todo))
-    for group in _groups(todo, source_of, config.group_size):
+    num_workers = torch.get_num_threads() if choose_device(config.base.device).type == "cpu" else 1
+    for group in _fit_all(_groups(todo, source_of, config.group_size, num_workers), num_workers, progress):
         first = group.records[0].config
-        progress.group(len(group.records), f"{first.method}, {first.head}")
-        folders = [Path(str(record.config.out)) for record in group.records]
-        fit_group(group.records, folders, group.source, progress.epoch, with_predictions=False)
-        progress.finished(len(group.records))
         write_results(folder, records)
+        progress.finished(len(group.records), f"{first.method}, {first.head}")
     rows = write_results(folder, records)
     notes = dict.fromkeys(note for source in sources.values() for note in source.notes)
     return SweepResult(folder, tuple(rows), tuple(notes))
+
+
+class _Stopped(Exception):
+    """Another group failed, or Ctrl-C."""
+
+
+def _fit_all(groups: Sequence[_Group], num_workers: int, progress: Progress) -> Iterator[_Group]:
+    """Fit the groups, each in one of the workers' threads, and give each as it is written.
+
+    On a CPU, groups side by side with a thread each beat one group with all threads: steps are too short to be split.
+    """
+    stop = threading.Event()
+
+    def fit(group: _Group) -> _Group:
+        done = 0.0
+
+        def tick(epoch: int, epochs: int) -> None:
+            nonlocal done
+            if stop.is_set():
+                raise _Stopped
+            now = len(group.records) * epoch / epochs
+            progress.advance(now - done)
+            done = now
+
+        folders = [Path(str(record.config.out)) for record in group.records]
+        with one_thread() if num_workers > 1 else nullcontext():
+            fit_group(group.records, folders, group.source, tick, with_predictions=False)
+        return group
+
+    with ThreadPoolExecutor(num_workers) as pool:
+        futures = [pool.submit(fit, group) for group in groups]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
 
 
 def _expanded(member: FitConfig, source: Source) -> list[FitConfig]:
@@ -159,10 +201,11 @@ def _row(record: RunRecord, part: str, measures: Measures) -> dict[str, Any]:
 
 
 def _groups(
-    records: Sequence[RunRecord], source_of: Callable[[FitConfig], Source], size: int | None
-) -> Iterator[_Group]:
+    records: Sequence[RunRecord], source_of: Callable[[FitConfig], Source], size: int | None, num_workers: int
+) -> list[_Group]:
     """Runs of one recipe together, those of one seed side by side, no more than `size` at once."""
     groups: list[tuple[Recipe, float | None, list[RunRecord]]] = []
+    result: list[_Group] = []
     for record in records:
         recipe = recipe_of(record)
         # a separate optimizer has the weight in its learning rate, which a group shares
@@ -176,16 +219,32 @@ def _groups(
     for recipe, _, members in groups:
         source = source_of(members[0].config)
         members.sort(key=lambda record: record.config.seed)
-        most = size or group_size(recipe)
-        num_groups = -(-len(members) // most)
-        even = -(-len(members) // num_groups)  # the last group is not a straggler
-        for start in range(0, len(members), even):
-            yield _Group(recipe, tuple(members[start : start + even]), source)
+        most = size or group_size(recipe, source, -(-len(members) // num_workers))
+        even = -(-len(members) // -(-len(members) // most))  # the last group is not a straggler
+        batches = [members[start : start + even] for start in range(0, len(members), even)]
+        result += [_Group(recipe, tuple(batch), source) for batch in batches]
+    return result
 
 
-def group_size(recipe: Recipe) -> int:
-    """How many runs are trained at once."""
-    return 128
+def group_size(recipe: Recipe, source: Source, most: int) -> int:
+    """How many runs are trained at once: weights that fit a CPU's cache or a GPU's memory, logits that fit memory.
+
+    Args:
+        recipe: of the runs.
+        source: their clips.
+        most: no more than this, so that every worker has a group.
+    """
+    fold = source.folds[0]
+    shape = recipe.shape.head_shape
+    parameters = FusionModel(recipe.shape, [0]).num_parameters()
+    inputs = recipe.batch_size * sum(shape.embed_dims.values())
+    on_gpu = fold.train.target.device.type == "cuda"
+    # a step holds each weight, its gradient and two moments, and what the attribution makes of it
+    of_step = 40 * parameters + (24 * inputs if on_gpu else 0)
+    of_evaluation = 16 * max(len(fold.val), len(fold.test), 1) * shape.num_classes
+    room = torch.cuda.mem_get_info()[0] // 4 if on_gpu else CPU_CACHE_BYTES
+    memory = room if on_gpu else CPU_LOGITS_BYTES
+    return max(1, min(most, room // of_step, memory // of_evaluation))
 
 
 def _metrics_file(record: RunRecord) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from amr.fusion.sweep import Progress
@@ -23,16 +23,12 @@ class LineProgress(Progress):
         self._began = time.monotonic()
         self.note(f"{num_runs} runs" + (f", {num_done} are done already" if num_done else ""))
 
-    def group(self, num_runs: int, what: str) -> None:
-        """Remember what is trained."""
-        self._what = what
-
-    def finished(self, num_runs: int) -> None:
+    def finished(self, num_runs: int, what: str) -> None:
         """How many are done, and how long the rest will take at this rate."""
         self._done += num_runs
         self._new += num_runs
         left = (time.monotonic() - self._began) / self._new * (self._total - self._done)
-        self.note(f"{self._done}/{self._total} runs ({self._what}), {left:.0f} s left")
+        self.note(f"{self._done}/{self._total} runs ({what}), {left:.0f} s left")
 
     def note(self, text: str) -> None:
         """A line on stderr."""
@@ -40,29 +36,24 @@ class LineProgress(Progress):
 
 
 class BarProgress(Progress):
-    """Two bars: runs, with the time left, and epochs of the group."""
+    """A bar of runs, which advances with their epochs, and the time left."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
 
     def start(self, num_runs: int, num_done: int) -> None:
-        """Show the bars."""
-        self._runs = self._bar.add_task("runs", total=num_runs, completed=num_done)
-        self._epochs = self._bar.add_task("epochs", total=None)
+        """Show the bar."""
+        self._total, self._done = num_runs, num_done
+        self._task = self._bar.add_task(f"{num_done} runs written", total=num_runs, completed=num_done)
 
-    def group(self, num_runs: int, what: str) -> None:
-        """Begin the group's bar anew."""
-        self._size, self._before = num_runs, self._bar.tasks[self._runs].completed
-        self._bar.reset(self._epochs, description=f"{num_runs} x {what}, epochs")
+    def advance(self, num_runs: float) -> None:
+        """Move it."""
+        self._bar.advance(self._task, num_runs)
 
-    def epoch(self, done: int, total: int) -> None:
-        """Move both: runs in a group advance together."""
-        self._bar.update(self._epochs, completed=done, total=total)
-        self._bar.update(self._runs, completed=self._before + self._size * done / total)
-
-    def finished(self, num_runs: int) -> None:
-        """The group is written."""
-        self._bar.update(self._runs, completed=self._before + num_runs)
+    def finished(self, num_runs: int, what: str) -> None:
+        """A group is written."""
+        self._done += num_runs
+        self._bar.update(self._task, description=f"{self._done} runs written")
 
     def note(self, text: str) -> None:
         """A line above the bars."""
@@ -76,6 +67,6 @@ def stderr_progress() -> Iterator[Progress]:
     if not console.is_terminal:
         yield LineProgress()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Bar(*columns, TimeRemainingColumn(), console=console) as bar:
         yield BarProgress(bar)

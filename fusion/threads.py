@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -11,16 +11,20 @@ ONE_THREAD_PRODUCTS = 2**26  # below this many products a step, threads wait for
 
 
 @contextmanager
-def threads_for(products: int) -> Iterator[None]:
-    """One CPU thread while steps are small; the number of threads is put back afterwards.
-
-    Args:
-        products: multiplications in one step.
-    """
+def one_thread() -> Iterator[None]:
+    """One CPU thread for what this thread computes; the number of threads is put back afterwards."""
     before = torch.get_num_threads()
-    if products < ONE_THREAD_PRODUCTS:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def threads_for(products: int) -> AbstractContextManager[None]:
+    """One CPU thread while steps are small, else as many as there are.
+
+    Args:
+        products: multiplications in one step.
+    """
+    return one_thread() if products < ONE_THREAD_PRODUCTS else nullcontext()

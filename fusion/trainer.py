@@ -6,7 +6,7 @@ same batches, alone or together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -244,13 +244,23 @@ class _Step:
     def __call__(self, batch: Batch) -> Tensor:
         """Train on a batch; the loss and R of each run, `(2, run)`."""
         z = self.model.encode(batch)
-        if not self.recipe.method.shares_inputs:
+        if self.method is not None and self.amr and self.method.joint and not self.model.adapters:
+            # z is a constant here, so that the forward pass of the attribution serves the task, too
+            logits, share, counted = self._shares(batch, z)
+            return self._pulled(self.method.joint_loss(logits, batch), share, counted)
+        if not self.recipe.method.joint:
             z = {m: of_runs(value, len(self.weight)) for m, value in z.items()}
         loss = self.loss(self.model, batch, z)
         if not self.amr:
             self._descend(self.optimizer, self.parameters, loss.sum())
             return torch.stack([loss.detach(), torch.zeros_like(loss)])
-        _, share, counted = self.recipe.attributor.shares(self.model.head, z, batch.present, create_graph=True)
+        _, share, counted = self._shares(batch, z)
+        return self._pulled(loss, share, counted)
+
+    def _shares(self, batch: Batch, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        return self.recipe.attributor.shares(self.model.head, z, batch.present, create_graph=True)
+
+    def _pulled(self, loss: Tensor, share: Tensor, counted: Tensor) -> Tensor:
         distance = regularization(share, counted, self.ratio)
         if self.separate:
             pull = torch.autograd.grad(distance.sum(), self.head_parameters, retain_graph=True, materialize_grads=True)

@@ -100,8 +100,18 @@ class Head(nn.Module):
         """`(run, batch, classes)` at the fused `features` to the gradient of each z, as ordinary matrix products."""
         raise NotImplementedError
 
-    def magnitudes(self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str) -> Tensor:
-        """`(run, batch, modalities)`: the norms of gradient x input, by `pullback`."""
+    def magnitudes(
+        self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str, *, zero_sum: bool
+    ) -> Tensor:
+        """`(run, batch, modalities)`: the norms of gradient x input, by `pullback`.
+
+        Args:
+            z: as `fuse` takes it.
+            features: what `fuse` made of it.
+            cotangent: `(run, batch, classes)`.
+            pooling: l2 or l1.
+            zero_sum: the cotangent sums to 0 over the classes.
+        """
         gradients = self.pullback(features, cotangent)
         return magnitudes({m: g * of_runs(z[m], len(g)) for m, g in gradients.items()}, pooling, clip_axis=1)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.quadratic import linear_magnitudes, takes_quadratic
+from amr.fusion.quadratic import linear_magnitudes
 from amr.fusion.stacked import Draws, StackedLinear
 
 
@@ -47,9 +47,14 @@ class ConcatHead(Head):
         parts = gradient.split(list(self.shape.embed_dims.values()), dim=-1)
         return dict(zip(self.modalities, parts, strict=True))
 
-    def magnitudes(self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str) -> Tensor:
-        """`(run, batch, modalities)`; for few classes, a linear head and L2 by the quadratic form."""
-        if self.fusion is None and pooling == "l2" and takes_quadratic(self.shape.num_classes):
-            weights = self.classifier.weight.split(list(self.shape.embed_dims.values()), dim=-1)
-            return linear_magnitudes([z[m] for m in self.modalities], weights, cotangent)
-        return super().magnitudes(z, features, cotangent, pooling)
+    def magnitudes(
+        self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str, *, zero_sum: bool
+    ) -> Tensor:
+        """`(run, batch, modalities)`; L2 by the closed forms of `linear_magnitudes`."""
+        if pooling != "l2":
+            return super().magnitudes(z, features, cotangent, pooling, zero_sum=zero_sum)
+        first = self.classifier
+        if self.fusion is not None:
+            cotangent, first, zero_sum = self.classifier.pullback(cotangent) * (features > 0), self.fusion, False
+        weights = first.weight.split(list(self.shape.embed_dims.values()), dim=-1)
+        return linear_magnitudes([z[m] for m in self.modalities], weights, cotangent, zero_sum=zero_sum)

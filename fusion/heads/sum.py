@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.quadratic import linear_magnitudes, takes_quadratic
+from amr.fusion.quadratic import linear_magnitudes
 from amr.fusion.stacked import Draws, StackedLinear
 
 
@@ -57,9 +57,11 @@ class SumHead(Head):
             gradients = [layer.pullback(g * (h > 0)) for layer, g, h in zip(inner, gradients, parts, strict=True)]
         return dict(zip(self.modalities, gradients, strict=True))
 
-    def magnitudes(self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str) -> Tensor:
-        """`(run, batch, modalities)`; for few classes, linear layers and L2 by the quadratic form."""
-        if not self.hidden_layers and pooling == "l2" and takes_quadratic(self.shape.num_classes):
-            weights = [cast(StackedLinear, layer).weight for layer in self.classifiers]
-            return linear_magnitudes([z[m] for m in self.modalities], weights, cotangent)
-        return super().magnitudes(z, features, cotangent, pooling)
+    def magnitudes(
+        self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str, *, zero_sum: bool
+    ) -> Tensor:
+        """`(run, batch, modalities)`; L2 of linear layers by the closed forms of `linear_magnitudes`."""
+        if pooling != "l2" or self.hidden_layers:
+            return super().magnitudes(z, features, cotangent, pooling, zero_sum=zero_sum)
+        weights = [cast(StackedLinear, layer).weight for layer in self.classifiers]
+        return linear_magnitudes([z[m] for m in self.modalities], weights, cotangent, zero_sum=zero_sum)

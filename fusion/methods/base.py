@@ -67,7 +67,8 @@ class Method:
         needs_adapter: it acts on adapters, and refuses to run without them.
         takes_ratio: whether AMR can be added.
         alone: it trains on one modality.
-        shares_inputs: its loss hands z to the head as it is, so that runs in a row may share it.
+        joint: its loss is `joint_loss` of the head's logits at z as it is. Runs in a row may then share z, and the
+            task may share the attribution's forward pass.
     """
 
     summary: ClassVar[str] = ""
@@ -82,7 +83,7 @@ class Method:
     needs_adapter: ClassVar[bool] = False
     takes_ratio: ClassVar[bool] = True
     alone: ClassVar[bool] = False
-    shares_inputs: ClassVar[bool] = False
+    joint: ClassVar[bool] = False
 
     def __init__(self, options: Any, setting: Setting) -> None:
         self.options = options
@@ -118,6 +119,10 @@ class Method:
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """`(run,)`: the task loss of each run on a batch whose encodings are `z`."""
+        raise NotImplementedError
+
+    def joint_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """`(run,)`: the task loss from the joint logits, of a method that is `joint`."""
         raise NotImplementedError
 
     def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

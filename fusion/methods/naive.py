@@ -20,8 +20,12 @@ class Naive(Method):
 
     summary = "joint training with one loss"
     source = "paper, table 1"
-    shares_inputs = True
+    joint = True
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the joint logits."""
-        return cross_entropy(model.head(z, batch.present), batch.target)
+        return self.joint_loss(model.head(z, batch.present), batch)
+
+    def joint_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy of the joint logits."""
+        return cross_entropy(logits, batch.target)

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amr.fusion.quadratic import quadratic_magnitude
+from amr.fusion.quadratic import MAX_CLASSES, dense_magnitude, linear_magnitudes, quadratic_magnitude
 from amr.fusion.stacked import Draws, StackedLinear, of_runs, shared_bmm
 
 
@@ -15,18 +15,30 @@ def test_it_is_the_norm_of_gradient_x_input_and_so_is_its_gradient(shared, each,
     weight = torch.randn(shared * each, num_classes, 7, generator=generator, dtype=torch.float64, requires_grad=True)
     u = torch.randn(shared * each, 5, num_classes, generator=generator, dtype=torch.float64, requires_grad=True)
     direct = ((u @ weight) * of_runs(z, shared * each)).norm(dim=-1)
-    ours = quadratic_magnitude(z, weight, u)
-    torch.testing.assert_close(ours, direct)
-    for left, right in zip(
-        torch.autograd.grad(ours.sum(), (weight, u)), torch.autograd.grad(direct.sum(), (weight, u)), strict=True
-    ):
-        torch.testing.assert_close(left, right)
+    wanted = torch.autograd.grad(direct.square().sum(), (weight, u))
+    for way in (quadratic_magnitude, dense_magnitude):
+        ours = way(z, weight, u)
+        torch.testing.assert_close(ours, direct)
+        for left, right in zip(torch.autograd.grad(ours.square().sum(), (weight, u)), wanted, strict=True):
+            torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("num_classes", [2, MAX_CLASSES, MAX_CLASSES + 1])
+@pytest.mark.parametrize("zero_sum", [False, True])
+def test_both_ways_of_the_dispatcher_agree(num_classes, zero_sum):
+    z, weight = torch.randn(1, 4, 5).double(), torch.randn(2, num_classes, 5).double()
+    u = torch.randn(2, 4, num_classes).double()
+    u = u - u.mean(-1, keepdim=True) if zero_sum else u
+    torch.testing.assert_close(
+        linear_magnitudes([z], [weight], u, zero_sum=zero_sum)[..., 0], (u @ weight * z).norm(dim=-1)
+    )
 
 
 def test_zero_has_no_gradient_and_no_nan():
     weight = torch.randn(1, 3, 4, requires_grad=True)
-    quadratic_magnitude(torch.zeros(1, 2, 4), weight, torch.randn(1, 2, 3)).sum().backward()
-    assert torch.equal(weight.grad, torch.zeros(1, 3, 4))
+    for way in (quadratic_magnitude, dense_magnitude):
+        way(torch.zeros(1, 2, 4), weight, torch.randn(1, 2, 3)).sum().backward()
+        assert torch.equal(weight.grad, torch.zeros(1, 3, 4))
 
 
 @pytest.mark.parametrize("shared", [1, 2, 6])

