@@ -14,7 +14,7 @@ def few_methods(monkeypatch):
 
 
 def test_the_table_is_made_of_the_sweep_s_runs(small_cache, few_methods):
-    table = make_table(FitConfig(cache=str(small_cache), adapter="linear", epochs=3, device="cpu"), 3)
+    table = make_table(FitConfig(cache=str(small_cache), adapter="linear", epochs=1, device="cpu"), 3)
     names = [(row["method"], row["modalities"]) for row in table.rows]
     assert names == [("unimodal", "audio"), ("unimodal", "video"), ("naive", "audio,video"), ("ume", "audio,video")]
     results = pd.read_csv(table.folder / "results.csv")
