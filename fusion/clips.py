@@ -22,7 +22,8 @@ class Clips:
 
     Args:
         embeddings: modality to `(clips, dim)`, normalised; 0 where the clip lacks the modality. With steps
-            `(clips, steps, dim)`, 0 behind the clip's own.
+            `(clips, steps, dim)`, 0 behind the clip's own. They may stay in the host's memory where the device has
+            no room for them; batches then go to the device of `target` as they are needed.
         present: bool `(clips, modalities)`.
         target: `(clips,)`.
     """
@@ -37,28 +38,39 @@ class Clips:
     def gather(self, index: Tensor, num_runs: int) -> Batch:
         """The clips of `index`, `(run, batch)`, or `(shared, batch)` where runs in a row share them."""
         return Batch(
-            {m: e[index] for m, e in self.embeddings.items()},
+            {m: self._rows(e, index) for m, e in self.embeddings.items()},
             of_runs(self.present[index], num_runs),
             of_runs(self.target[index], num_runs),
         )
 
+    def _rows(self, embedding: Tensor, index: Tensor) -> Tensor:
+        device = self.target.device
+        if embedding.device == device:
+            return embedding[index]
+        rows = embedding[index.to(embedding.device)]
+        return (rows.pin_memory() if device.type == "cuda" else rows).to(device, non_blocking=True)
+
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
         """Clips start to stop, the same for every run."""
         return Batch(
-            {m: e[None, start:stop] for m, e in self.embeddings.items()},
+            {m: e[None, start:stop].to(self.target.device) for m, e in self.embeddings.items()},
             self.present[start:stop].expand(num_runs, -1, -1),
             self.target[start:stop].expand(num_runs, -1),
         )
 
     def take(self, rows: Tensor) -> Clips:
         """Some of the clips, by number or mask."""
-        return Clips({m: e[rows] for m, e in self.embeddings.items()}, self.present[rows], self.target[rows])
+        taken = {m: e[rows.to(e.device)] for m, e in self.embeddings.items()}
+        return Clips(taken, self.present[rows], self.target[rows])
 
     def alone(self, modality: str) -> Clips:
         """The clips that have a modality, with that modality only."""
         column = list(self.embeddings).index(modality)
         rows = self.present[:, column]
-        return Clips({modality: self.embeddings[modality][rows]}, self.present[rows, column, None], self.target[rows])
+        embedding = self.embeddings[modality]
+        return Clips(
+            {modality: embedding[rows.to(embedding.device)]}, self.present[rows, column, None], self.target[rows]
+        )
 
     def averaged(self) -> Clips:
         """Steps averaged, for heads that take none."""
@@ -73,7 +85,8 @@ class Clips:
         column = list(self.embeddings).index(modality)
         present = self.present.clone()
         present[:, column] = self.present[order, column]
-        return Clips({**self.embeddings, modality: self.embeddings[modality][order]}, present, self.target)
+        embedding = self.embeddings[modality]
+        return Clips({**self.embeddings, modality: embedding[order.to(embedding.device)]}, present, self.target)
 
     def chunks(self, num_runs: int) -> range:
         """Starts of the chunks that keep memory bounded; `.step` is their size."""

@@ -17,6 +17,8 @@ from amr.fusion.config import FitConfig
 from amr.fusion.data import Dataset, Normalization, read_dataset
 from amr.fusion.splits import Parts, split_parts
 
+STREAM_SHARE = 0.6  # of the device's free memory; the rest is for weights and what a step makes
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -60,7 +62,7 @@ def open_source(config: FitConfig, *, keep_steps: bool) -> Source:
     """Read a cache and divide its clips as a config asks.
 
     Args:
-        config: its cache, modalities, label, split_policy, folds, split_seed, keep_flagged, normalize and device count.
+        config: its cache, modalities, label, split_policy, folds, split_seed, keep_flagged, normalize and device.
         keep_steps: keep embeddings with steps as they are.
 
     Raises:
@@ -79,19 +81,37 @@ def open_source(config: FitConfig, *, keep_steps: bool) -> Source:
         seed=config.split_seed,
         keep_flagged=config.keep_flagged,
     )
-    notes = tuple(dict.fromkeys([*dataset.notes(), *(note for parts in all_parts for note in parts.notes)]))
+    notes = [*dataset.notes(), *(note for parts in all_parts for note in parts.notes)]
     device = choose_device(config.device)
-    return Source(path, dataset, tuple(_fold(dataset, parts, config.normalize, device) for parts in all_parts), notes)
+    num_bytes = 4 * len(all_parts) * sum(e.numel() for e in dataset.embeddings.values())  # float32, a copy a fold
+    streams = num_bytes > STREAM_SHARE * free_bytes(device)
+    if streams:
+        notes.append(
+            f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit the device: batches stream from the host's memory"
+        )
+    folds = tuple(_fold(dataset, parts, config.normalize, device, streams) for parts in all_parts)
+    return Source(path, dataset, folds, tuple(dict.fromkeys(notes)))
 
 
-def _fold(dataset: Dataset, parts: Parts, normalize: str, device: torch.device) -> Fold:
+def free_bytes(device: torch.device) -> float:
+    """Memory that a GPU has left; a CPU computes where the embeddings are anyway."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
+
+
+def _fold(dataset: Dataset, parts: Parts, normalize: str, device: torch.device, streams: bool) -> Fold:
     normalization = dataset.normalization(normalize, parts.train)
-    train, val, test = (_clips(dataset, normalization, rows, device) for rows in (parts.train, parts.val, parts.test))
+    train, val, test = (
+        _clips(dataset, normalization, rows, device, streams) for rows in (parts.train, parts.val, parts.test)
+    )
     return Fold(parts, normalization, train, val, test)
 
 
-def _clips(dataset: Dataset, normalization: Normalization, rows: np.ndarray, device: torch.device) -> Clips:
+def _clips(
+    dataset: Dataset, normalization: Normalization, rows: np.ndarray, device: torch.device, streams: bool
+) -> Clips:
     index = torch.from_numpy(rows)
     present = dataset.present[index]
     embeddings = normalization.apply({m: e[index] for m, e in dataset.embeddings.items()}, present)
-    return Clips({m: e.to(device) for m, e in embeddings.items()}, present.to(device), dataset.target[index].to(device))
+    if not streams:
+        embeddings = {m: e.to(device) for m, e in embeddings.items()}
+    return Clips(embeddings, present.to(device), dataset.target[index].to(device))

@@ -1,10 +1,11 @@
 import pandas as pd
 import pytest
+from scipy import stats
+
 from amr.fusion.config import FitConfig
 from amr.fusion.methods import methods
 from amr.fusion.sweep import SweepResult
 from amr.fusion.table import make_table
-from scipy import stats
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+import torch
+
+from amr.fusion.clips import Clips
+from amr.fusion.config import FitConfig
+from amr.fusion.fit import fit
+from amr.fusion.source import open_source
+
+from .conftest import make_clips
+
+
+def test_parts_are_normalised_by_their_own_train_part(small_cache):
+    source = open_source(FitConfig(cache=str(small_cache), folds=3, device="cpu"), keep_steps=False)
+    for fold in source.folds:
+        torch.testing.assert_close(fold.train.embeddings["audio"].mean(0), torch.zeros(10), atol=1e-5, rtol=0)
+        assert len(fold.train) + len(fold.val) + len(fold.test) == 120
+
+
+def test_a_device_without_room_is_said_and_changes_nothing(small_cache, monkeypatch):
+    config = FitConfig(cache=str(small_cache), epochs=3, device="cpu", amr_ratio="1:1")
+    roomy = fit(config)
+    monkeypatch.setattr("amr.fusion.source.free_bytes", lambda device: 1000)
+    streamed = fit(config)
+    assert any("stream from the host" in note for note in streamed.record.notes)
+    assert (streamed.val, streamed.test) == (roomy.val, roomy.test)
+
+
+def test_batches_of_embeddings_that_stay_on_the_host_come_to_the_device():
+    """meta stands in for a device of its own: what lies on it has a shape and no numbers."""
+    clips = make_clips(10)
+    away = Clips(clips.embeddings, clips.present.to("meta"), clips.target.to("meta"))
+    batch = away.slice(0, 4, 3)
+    assert batch.embeddings["audio"].device.type == "meta"
+    assert batch.embeddings["audio"].shape == (1, 4, 8)
+    assert batch.target.shape == (3, 4)
