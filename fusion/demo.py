@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -13,10 +12,10 @@ import pandas as pd
 from amr.data_manifests.synthetic import SyntheticConfig, best_accuracy, render
 from amr.extract.config import ExtractConfig
 from amr.extract.run import extract
-from amr.fusion.config import FitConfig
-from amr.fusion.fit import fit
+from amr.fusion.config import SweepConfig
 from amr.fusion.plots import plot_ratios
 from amr.fusion.ratio import parse_ratio
+from amr.fusion.sweep import sweep
 
 RATIOS = (None, "9:1", "3:1", "1:1", "1:3", "1:9")
 NUM_SEEDS = 3
@@ -99,7 +98,7 @@ def demo(folder: Path, seed: int = 0, say: Callable[[str], None] = lambda text: 
         )
     )
     say(f"{extracted.clips} clips in {extracted.seconds:.1f} s; fitting {len(RATIOS)} ratios x {NUM_SEEDS} seeds")
-    rows = tuple(_row(folder, cache, ratio, seed) for ratio in RATIOS)
+    rows = _sweep(folder, cache, seed)
     picture = folder / "demo.png"
     best = best_accuracy(config)
     plot_ratios(
@@ -114,13 +113,23 @@ def demo(folder: Path, seed: int = 0, say: Callable[[str], None] = lambda text: 
     return DemoResult(cache, picture, best, rows)
 
 
-def _row(folder: Path, cache: Path, ratio: str | None, seed: int) -> dict[str, Any]:
-    name = ratio or "none"
-    tests = []
-    for s in range(seed, seed + NUM_SEEDS):
-        out = folder / "runs" / f"{name.replace(':', '-')}_seed{s}"
-        tests.append(fit(FitConfig(cache=str(cache), amr_ratio=ratio, seed=s, out=str(out))).test or {})
-    means = {
-        key: {m: fmean(t[key][m] for t in tests) for m in MODALITIES} for key in ("share", "share_logit", "perceptual")
+def _sweep(folder: Path, cache: Path, seed: int) -> tuple[dict[str, Any], ...]:
+    """Every ratio with every seed; the test means over seeds, a row a ratio."""
+    swept = {
+        "amr_ratio": ",".join(ratio or "none" for ratio in RATIOS),
+        "seed": ",".join(str(seed + i) for i in range(NUM_SEEDS)),
     }
-    return {"amr_ratio": name, "accuracy": fmean(t["accuracy"] for t in tests), **means}
+    config = SweepConfig.parse(swept=swept, cache=str(cache), out=str(folder / "runs" / f"sweep_seed{seed}"))
+    runs = sweep(config).table
+    means = runs[runs["part"] == "test"].groupby("amr_ratio").mean(numeric_only=True)
+    return tuple(
+        {
+            "amr_ratio": ratio,
+            "accuracy": float(means.loc[ratio, "accuracy"]),
+            **{
+                key: {m: float(means.loc[ratio, f"{key}_{m}"]) for m in MODALITIES}
+                for key in ("share", "share_logit", "perceptual")
+            },
+        }
+        for ratio in (r or "none" for r in RATIOS)
+    )

@@ -79,7 +79,11 @@ def plot_dominance(file: Path, table: pd.DataFrame, modality: str, *, metric: st
             continue  # one modality alone has no dominance
         means = runs.groupby("amr_ratio", sort=False)[[share, metric]].mean().sort_values(share)
         colour = COLOURS[i % len(COLOURS)]
-        axes.plot(means[share], means[metric], marker="o", color=colour, label=f"{method}, {head}")
+        asked = means[means.index != "none"]
+        axes.plot(asked[share], asked[metric], marker="o", color=colour, label=f"{method}, {head}")
+        axes.plot(
+            *means.loc[["none"]].T.to_numpy() if "none" in means.index else ((), ()), "o", mfc="white", mec=colour
+        )
         for ratio, point in means.iterrows():
             axes.annotate(
                 str(ratio), (point[share], point[metric]), fontsize=7, textcoords="offset points", xytext=(4, 4)
