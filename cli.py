@@ -310,7 +310,7 @@ def _extract(config: ExtractConfig, as_json: bool) -> None:
     from amr.extract.run import extract
 
     result = extract(config, stderr_progress())
-    show(result.to_json(), as_json, lambda: lines(result.to_json()))
+    show(result.to_json(), as_json, lambda: lines(result.summary()))
     if sum(result.embedded.values()) == 0:
         raise RuntimeError(f"no clip of {result.cache} could be embedded. See the failures with amr inspect.")
 

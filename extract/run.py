@@ -72,6 +72,13 @@ class ExtractResult:
             "failures": self.failures,
         }
 
+    def summary(self) -> dict[str, Any]:
+        """The same for people: clips that lack every modality are counted, the others that lack one are named."""
+        document = self.to_json()
+        bare = set.intersection(*(set(ids) for ids in self.absent.values())) if self.absent else set()
+        absent = {m: [clip for clip in ids if clip not in bare] for m, ids in self.absent.items()}
+        return document | {"without_any": len(bare), "absent": absent}
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -244,11 +244,12 @@ class _Step:
     def __call__(self, batch: Batch) -> Tensor:
         """Train on a batch; the loss and R of each run, `(2, run)`."""
         z = self.model.encode(batch)
-        if self.method is not None and self.amr and self.method.joint and not self.model.adapters:
+        joint = self.method is not None and self.method.joint
+        if self.method is not None and joint and self.amr and not self.model.adapters:
             # z is a constant here, so that the forward pass of the attribution serves the task, too
             logits, share, counted = self._shares(batch, z)
             return self._pulled(self.method.joint_loss(logits, batch), share, counted)
-        if not self.recipe.method.joint:
+        if not joint:
             z = {m: of_runs(value, len(self.weight)) for m, value in z.items()}
         loss = self.loss(self.model, batch, z)
         if not self.amr:

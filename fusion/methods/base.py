@@ -68,7 +68,7 @@ class Method:
         takes_ratio: whether AMR can be added.
         alone: it trains on one modality.
         joint: its loss is `joint_loss` of the head's logits at z as it is. Runs in a row may then share z, and the
-            task may share the attribution's forward pass.
+            task may share the attribution's forward pass. Options at which a method is naive training turn it on.
     """
 
     summary: ClassVar[str] = ""
@@ -83,7 +83,7 @@ class Method:
     needs_adapter: ClassVar[bool] = False
     takes_ratio: ClassVar[bool] = True
     alone: ClassVar[bool] = False
-    joint: ClassVar[bool] = False
+    joint: bool = False
 
     def __init__(self, options: Any, setting: Setting) -> None:
         self.options = options
@@ -118,12 +118,12 @@ class Method:
         return {}
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-        """`(run,)`: the task loss of each run on a batch whose encodings are `z`."""
-        raise NotImplementedError
+        """`(run,)`: the task loss of each run on a batch whose encodings are `z`; by default that of naive training."""
+        return self.joint_loss(model.head(z, batch.present), batch)
 
     def joint_loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """`(run,)`: the task loss from the joint logits, of a method that is `joint`."""
-        raise NotImplementedError
+        """`(run,)`: the task loss from the joint logits."""
+        return cross_entropy(logits, batch.target)
 
     def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The gradients that the step is to take instead, by the names of the model's parameters."""

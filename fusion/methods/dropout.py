@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from amr.fusion.methods.base import Method, cross_entropy, methods
+from amr.fusion.methods.base import Method, Setting, cross_entropy, methods
 from amr.fusion.model import Batch, FusionModel
 
 
@@ -43,6 +43,10 @@ class Dropout(Method):
     summary = "joint training with dropout over the fused units"
     source = "Hinton et al. 2012"
     Options = DropoutOptions
+
+    def __init__(self, options: DropoutOptions, setting: Setting) -> None:
+        super().__init__(options, setting)
+        self.joint = options.p == 0  # naive training, then, operation by operation
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the joint logits of what is kept."""

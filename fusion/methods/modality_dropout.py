@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amr.fusion.methods.base import Method, cross_entropy, methods
+from amr.fusion.methods.base import Method, Setting, cross_entropy, methods
 from amr.fusion.model import Batch, FusionModel
 
 
@@ -44,6 +44,10 @@ class ModalityDropout(Method):
     summary = "each batch drops a random subset of the modalities, never all"
     source = "paper, section 5.2; ModDrop, Neverova et al. 2016"
     Options = ModalityDropoutOptions
+
+    def __init__(self, options: ModalityDropoutOptions, setting: Setting) -> None:
+        super().__init__(options, setting)
+        self.joint = options.p == 0  # naive training, then, operation by operation
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the joint logits of what is kept."""

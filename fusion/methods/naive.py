@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from amr.fusion.methods.base import Method, cross_entropy, methods
-from amr.fusion.model import Batch, FusionModel
+from amr.fusion.methods.base import Method, methods
 
 
 @methods.register("naive")
@@ -21,11 +16,3 @@ class Naive(Method):
     summary = "joint training with one loss"
     source = "paper, table 1"
     joint = True
-
-    def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy of the joint logits."""
-        return self.joint_loss(model.head(z, batch.present), batch)
-
-    def joint_loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy of the joint logits."""
-        return cross_entropy(logits, batch.target)

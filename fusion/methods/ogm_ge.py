@@ -9,7 +9,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from amr.fusion.methods.base import Method, Setting, cross_entropy, methods
+from amr.fusion.methods.base import Method, Setting, methods
 from amr.fusion.model import Batch, FusionModel
 from amr.fusion.subsets import unimodal_logits
 
@@ -96,7 +96,7 @@ class OGMGE(Method):
                 out = unimodal_logits(model.head, z, batch.present)  # (modalities, run, batch, classes)
             self.coefficients = coefficients(out, batch, self.options.alpha)
             self.seen.append(self.coefficients)
-        return cross_entropy(model.head(z, batch.present), batch.target)
+        return super().loss(model, batch, z)
 
     def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The adapters' gradients, modulated."""

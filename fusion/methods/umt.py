@@ -9,7 +9,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from amr.fusion.methods.base import Method, Setting, cross_entropy, mean_over, methods
+from amr.fusion.methods.base import Method, Setting, mean_over, methods
 from amr.fusion.model import Batch, FusionModel
 
 
@@ -54,7 +54,7 @@ class UniModalTeachers(Method):
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """The task's loss and the distance to the teachers."""
-        loss = cross_entropy(model.head(z, batch.present), batch.target)
+        loss = super().loss(model, batch, z)
         for i, (m, teacher) in enumerate(self.teachers.items()):
             there = batch.present[..., i]
             alone = Batch({m: batch.embeddings[m]}, there.unsqueeze(-1), batch.target)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from torch import Tensor
-
-from amr.fusion.methods.base import Method, cross_entropy, methods
-from amr.fusion.model import Batch, FusionModel
+from amr.fusion.methods.base import Method, methods
 
 
 @methods.register("unimodal")
@@ -19,6 +16,7 @@ class Unimodal(Method):
     head = "concat"
     takes_ratio = False
     alone = True
+    joint = True
 
     @classmethod
     def check(cls, modalities: Sequence[str]) -> None:
@@ -28,7 +26,3 @@ class Unimodal(Method):
                 f"--modalities must name one modality for --method unimodal, got {', '.join(modalities)}. "
                 f"Pass for example --modalities {modalities[0]}."
             )
-
-    def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy of the modality's logits."""
-        return cross_entropy(model.head(z, batch.present), batch.target)

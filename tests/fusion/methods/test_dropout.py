@@ -26,13 +26,14 @@ def test_the_loss_is_that_of_nn_dropout_on_the_joined_z():
 
 
 @pytest.mark.parametrize("head", ["concat", "sum", "attention"])
+@pytest.mark.parametrize("adapter", ["none", "linear"])
 @pytest.mark.parametrize("ratio", [None, HALF])
-def test_p_zero_is_naive_training_bit_for_bit(head, ratio):
+def test_p_zero_is_naive_training_bit_for_bit(head, adapter, ratio):
     train, val = make_clips(), make_clips(40, seed=1)
-    members = [Member(0, ratio, 1.0)]
-    plain = fit_group("naive", members, train, val, head=head)
-    control = fit_group("dropout", members, train, val, {"p": 0.0}, head=head)
-    assert_same(plain.model.run_state(0), control.model.run_state(0))
+    members = [Member(0, ratio, 1.0), Member(0, ratio, 0.5), Member(3, ratio, 1.0)]
+    plain = fit_group("naive", members, train, val, head=head, adapter=adapter)
+    control = fit_group("dropout", members, train, val, {"p": 0.0}, head=head, adapter=adapter)
+    assert_same(plain.model.state_dict(), control.model.state_dict())
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
