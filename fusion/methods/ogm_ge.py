@@ -57,7 +57,8 @@ class OGMGE(Method):
     adapters' gradients alone, too.
 
     SGD, because Adam cancels a scale of the gradient that stays the same. The source's learning rate of 1e-3 is for
-    encoders over 100 epochs of thousands of clips.
+    encoders: on CREMA-D embeddings it is enough for linear adapters and head, but an mlp adapter and a hidden layer
+    are still learning after 60 epochs (val accuracy .58, against .61 at 1e-2; .1 diverges). So 1e-2 is the default.
     """
 
     summary = "the leading modality's adapter gradient is scaled down, with noise on all"

@@ -61,7 +61,7 @@ def test_a_great_weight_holds_adapters_at_their_teachers():
         batch = batch_of(train, 1)
         z = fitted.encode(batch)
         alone = {m: method.teachers[m].adapters[m](batch.embeddings[m]) for m in z}
-        return sum(float((z[m] - alone[m]).square().mean()) for m in z)
+        return sum((z[m] - alone[m]).square().mean().item() for m in z)
 
     assert distance(50.0) < 0.05 * distance(0.0)
 
