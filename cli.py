@@ -50,7 +50,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     keep_traceback = bool(os.environ.get("AMR_TRACEBACK"))
     try:
-        status = app(arguments, standalone_mode=False)
+        status = app(arguments, prog_name="amr", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except typer.TyperException as error:
         if not error.format_message():  # no command at all: the help was printed
@@ -90,7 +90,7 @@ def configured(
     config_class: type,
     body: Callable[[Any, bool], None],
     build: Callable[..., Any] | None = None,
-    instead: Mapping[str, inspect.Parameter] | None = None,
+    instead: Mapping[str, inspect.Parameter | None] | None = None,
 ) -> None:
     """Add a command whose options, defaults and help are the fields of a frozen dataclass.
 
@@ -99,16 +99,17 @@ def configured(
         config_class: every field has `metadata["help"]`.
         body: called with the config and whether JSON is wanted.
         build: what makes the config of the options; None: the class itself.
-        instead: options that take the place of fields, or come behind them.
+        instead: options that take the place of fields, or come behind them; None leaves a field out.
     """
     instead = dict(instead or {})
     hints = typing.get_type_hints(config_class)
-    parameters = []
+    parameters: list[inspect.Parameter | None] = []
     for field in dataclasses.fields(config_class):
         many = typing.get_origin(hints[field.name]) is tuple
         kind = list[str] if many else hints[field.name]
         option = typer.Option(f"--{field.name.replace('_', '-')}", help=field.metadata["help"], show_default=not many)
-        default = list(field.default) if many else field.default  # type: ignore[call-overload]
+        default: Any = field.default
+        default = list(default) if many else default
         parameters.append(instead.pop(field.name, _parameter(field.name, Annotated[kind, option], default)))
     parameters += instead.values()
     parameters.append(_parameter("json", Json, False))
@@ -118,8 +119,9 @@ def configured(
         given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         body((build or config_class)(**given), as_json)
 
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    taken = [parameter for parameter in parameters if parameter is not None]
+    command.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in taken}
     app.command(name, help=body.__doc__)(command)
 
 
@@ -260,27 +262,14 @@ def list_methods(json: Json = False) -> None:
     """How training can treat the modalities, and each method's own options."""
     from amr.fusion.methods import methods
 
-    rows = [
-        {
-            "name": name,
-            "summary": method.summary,
-            "source": method.source,
-            "options": {f.name: f.default for f in dataclasses.fields(method.Options)},
-        }
-        for name, method in methods.items()
-    ]
-    show(
-        rows,
-        json,
-        lambda: table(
-            "",
-            ["method", "what", "options", "source"],
-            [
-                [r["name"], r["summary"], ", ".join(f"{k}={v}" for k, v in r["options"].items()) or "-", r["source"]]
-                for r in rows
-            ],
-        ),
-    )
+    rows: list[dict[str, Any]] = []
+    for name, method in methods.items():
+        options = {f.name: f.default for f in dataclasses.fields(method.Options)}
+        rows.append({"name": name, "summary": method.summary, "source": method.source, "options": options})
+    texts = [", ".join(f"{k}={v}" for k, v in row["options"].items()) or " " for row in rows]
+    columns = ["method", "what", "options", "source"]
+    cells = [[r["name"], r["summary"], text, r["source"]] for r, text in zip(rows, texts, strict=True)]
+    show(rows, json, lambda: table("", columns, cells))
 
 
 # --- manifest, extract, cache ----------------------------------------------------------------------------------------
@@ -448,6 +437,9 @@ configured(
     _table,
     build=_table_request,
     instead={
+        "method": None,
+        "seed": None,
+        "method_option": None,
         "adapter": _parameter("adapter", _ADAPTER, "linear"),
         "seeds": _parameter("seeds", Annotated[int, typer.Option(help="So many seeds from 0.")], 5),
         "group_size": _parameter("group_size", _GROUP_SIZE, None),
@@ -484,12 +476,15 @@ def predict_clips(
 
 @app.command("demo")
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for clips, cache, runs and the picture.")] = Path("demo"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of clips, cache, runs and picture; demo/ by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of clips and fits.")] = 0,
     json: Json = False,
 ) -> None:
     """The whole pipeline on clips that it renders itself: extraction, a sweep over ratios, a table, a picture."""
+    from amr.data_manifests.workspace import home
     from amr.fusion.demo import demo
 
-    result = demo(out, seed, say)
+    result = demo(out or home() / "demo", seed, say)
     show(result.to_json(), json, lambda: result.to_text())

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,6 +37,7 @@ from amr.fusion.trainer import Member, Recipe, train_group
 DIMS = {"audio": 512, "video": 512}
 RATIOS = [(r, 1 - r) for r in (0.9, 0.83, 0.8, 0.75, 0.67, 0.6, 0.5, 0.4, 0.33, 0.25, 0.2, 0.17, 0.1)]
 SEEDS = range(5)
+MEMBERS = [Member(seed, ratio, 1.0) for seed in SEEDS for ratio in RATIOS]
 BATCH = 64
 
 
@@ -49,8 +51,10 @@ def make_clips(num_clips: int, num_classes: int, device: torch.device) -> Clips:
 def plain_loop(dataset: Dataset, hidden: int, num_classes: int, epochs: int, device: torch.device, amr: bool) -> int:
     """One run as a user would write it; the number of steps."""
     joined = sum(DIMS.values())
-    head = nn.Sequential(nn.Linear(joined, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)) if hidden else nn.Linear(
-        joined, num_classes
+    head = (
+        nn.Sequential(nn.Linear(joined, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
+        if hidden
+        else nn.Linear(joined, num_classes)
     )
     head.to(device)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=1e-2)
@@ -118,6 +122,42 @@ def train_alone(plan: Recipe, group: list[Member], clips: Clips, none: Clips, wo
         train_group(plan, group, clips, none)
 
 
+def swept(plan: Recipe, clips: Clips, size: int | None) -> None:
+    """All members as `amr sweep` trains them: on a CPU, a group a core, each with one thread."""
+    none = clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device))
+    workers = torch.get_num_threads() if clips.target.device.type == "cpu" else 1
+    source = Source(Path(), None, (Fold(None, None, clips, none, none),), ())  # type: ignore[arg-type]
+    size = size or group_size(plan, source, -(-len(MEMBERS) // workers))
+    groups = [MEMBERS[start : start + size] for start in range(0, len(MEMBERS), size)]
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda group: train_alone(plan, group, clips, none, workers), groups))
+
+
+def one_fit(plan: Recipe, clips: Clips) -> None:
+    """One member, as `amr fit` trains it."""
+    train_group(plan, MEMBERS[:1], clips, clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device)))
+
+
+def cases(hidden: int, arguments: argparse.Namespace, clips: Clips, folder: Path) -> Iterator[tuple[str, float]]:
+    """Each case and its seconds for one epoch of all members."""
+    device = clips.target.device
+    whole = recipe(hidden, arguments.classes, arguments.epochs)
+    one = recipe(hidden, arguments.classes, 1)
+    one_fit(one, clips)  # warm up
+    yield "sweep", seconds(partial(swept, whole, clips, arguments.group_size), device) / arguments.epochs
+    yield "one fit after another", len(MEMBERS) * seconds(partial(one_fit, one, clips), device)
+    tensors = (*(e.cpu() for e in clips.embeddings.values()), clips.target.cpu())
+    loop = partial(plain_loop, hidden=hidden, num_classes=arguments.classes, epochs=1, device=device)
+    memory = TensorDataset(*tensors)
+    yield "DataLoader loop, in memory", len(MEMBERS) * seconds(partial(loop, memory, amr=True), device)
+    yield "the same without AMR", len(MEMBERS) * seconds(partial(loop, memory, amr=False), device)
+    with h5py.File(folder / "clips.h5", "w") as file:
+        for name, tensor in zip(("audio", "video", "target"), tensors, strict=True):
+            file[name] = tensor.numpy()
+    from_file = H5Dataset(folder / "clips.h5")
+    yield "DataLoader loop, from HDF5", len(MEMBERS) * seconds(partial(loop, from_file, amr=True), device)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -128,44 +168,15 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--group-size", type=int, default=None)
     arguments = parser.parse_args()
-    device = torch.device(arguments.device)
-    clips = make_clips(arguments.clips, arguments.classes, device)
-    none = clips.take(torch.zeros(0, dtype=torch.long, device=device))
-    source = Source(Path(), None, (Fold(None, None, clips, none, none),), ())  # type: ignore[arg-type]
-    members = [Member(seed, ratio, 1.0) for seed in SEEDS for ratio in RATIOS]
-    steps_of_run = -(-arguments.clips // BATCH)
+    clips = make_clips(arguments.clips, arguments.classes, torch.device(arguments.device))
+    steps = -(-arguments.clips // BATCH)
     table = Table("hidden", "case", "ms a run and step", "65 runs, 1 epoch: s", "sweep is faster by")
     for hidden in map(int, arguments.hidden.split(",")):
-        rows = []
-        whole = recipe(hidden, arguments.classes, arguments.epochs)
-        one = recipe(hidden, arguments.classes, 1)
-        train_group(one, members[:2], clips, none)  # warm up
-
-        def in_groups(plan: Recipe = whole) -> None:
-            """As `amr sweep` does: on a CPU, a group a core, each with one thread."""
-            workers = torch.get_num_threads() if device.type == "cpu" else 1
-            size = arguments.group_size or group_size(plan, source, -(-len(members) // workers))
-            groups = [members[start : start + size] for start in range(0, len(members), size)]
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(lambda group: train_alone(plan, group, clips, none, workers), groups))
-
-        swept = seconds(in_groups, device) / arguments.epochs
-        rows.append(("sweep", swept))
-        rows.append(("one fit after another", 65 * seconds(lambda p=one: train_group(p, members[:1], clips, none), device)))
-        memory = TensorDataset(clips.embeddings["audio"].cpu(), clips.embeddings["video"].cpu(), clips.target.cpu())
-        loop = lambda data, amr=True, h=hidden: plain_loop(data, h, arguments.classes, 1, device, amr)  # noqa: E731
-        rows.append(("DataLoader loop, in memory", 65 * seconds(lambda: loop(memory), device)))
-        rows.append(("the same without AMR", 65 * seconds(lambda: loop(memory, False), device)))
         with TemporaryDirectory() as folder:
-            path = Path(folder) / "clips.h5"
-            with h5py.File(path, "w") as file:
-                for name, tensor in zip(("audio", "video", "target"), memory.tensors, strict=True):
-                    file[name] = tensor.numpy()
-            rows.append(("DataLoader loop, from HDF5", 65 * seconds(lambda: loop(H5Dataset(path)), device)))
+            rows = list(cases(hidden, arguments, clips, Path(folder)))
         for case, total in rows:
-            table.add_row(
-                str(hidden), case, f"{total / 65 / steps_of_run * 1e3:.3f}", f"{total:.2f}", f"{total / swept:.1f}"
-            )
+            each = total / len(MEMBERS) / steps * 1e3
+            table.add_row(str(hidden), case, f"{each:.3f}", f"{total:.2f}", f"{total / rows[0][1]:.1f}")
     Console(width=110).print(table)
 
 

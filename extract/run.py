@@ -107,10 +107,13 @@ def extract(config: ExtractConfig, progress: Progress | None = None) -> ExtractR
         RuntimeError: the extraction broke off; what was done is kept, the same command goes on.
     """
     progress = progress or Progress()
-    manifest = load_manifest(config)
-    specs = config.encoders or preset_encoders(manifest, config, progress)
     device = choose_device(config.device)
-    encoders = {name: build_encoder(spec, name).to(device) for name, spec in specs.items()}
+    # encoders first: a wrong spec shows before media are looked for, or rendered
+    encoders = {name: build_encoder(spec, name).to(device) for name, spec in config.encoders.items()}
+    manifest = load_manifest(config)
+    if not encoders:
+        specs = preset_encoders(manifest, config, progress)
+        encoders = {name: build_encoder(spec, name).to(device) for name, spec in specs.items()}
     infos = [describe(name, encoder, config.dtype) for name, encoder in encoders.items()]
     out = Path(config.out) if config.out else caches_dir() / f"{manifest.dataset}.h5"
     clips = ClipTable(manifest.dataset, str(manifest.root), manifest.sha256(), manifest.table)
@@ -119,7 +122,7 @@ def extract(config: ExtractConfig, progress: Progress | None = None) -> ExtractR
         extracted = _fill(writer, manifest, encoders, device, config, progress)
         writer.finalise()
         seconds = time.perf_counter() - began
-    return _result(out, list(specs), extracted, seconds)
+    return _result(out, list(encoders), extracted, seconds)
 
 
 def load_manifest(config: ExtractConfig) -> Manifest:

@@ -121,15 +121,12 @@ def _sweep(folder: Path, cache: Path, seed: int) -> tuple[dict[str, Any], ...]:
     }
     config = SweepConfig.parse(swept=swept, cache=str(cache), out=str(folder / "runs" / f"sweep_seed{seed}"))
     runs = sweep(config).table
-    means = runs[runs["part"] == "test"].groupby("amr_ratio").mean(numeric_only=True)
-    return tuple(
-        {
-            "amr_ratio": ratio,
-            "accuracy": float(means.loc[ratio, "accuracy"]),
-            **{
-                key: {m: float(means.loc[ratio, f"{key}_{m}"]) for m in MODALITIES}
-                for key in ("share", "share_logit", "perceptual")
-            },
-        }
-        for ratio in (r or "none" for r in RATIOS)
-    )
+    test = runs[runs["part"] == "test"]
+    rows: list[dict[str, Any]] = []
+    for ratio in (r or "none" for r in RATIOS):
+        of_ratio = test[test["amr_ratio"] == ratio]
+        row: dict[str, Any] = {"amr_ratio": ratio, "accuracy": float(of_ratio["accuracy"].mean())}
+        for key in ("share", "share_logit", "perceptual"):
+            row[key] = {m: float(of_ratio[f"{key}_{m}"].mean()) for m in MODALITIES}
+        rows.append(row)
+    return tuple(rows)

@@ -55,12 +55,12 @@ def dense_magnitude(z: Tensor, weight: Tensor, cotangent: Tensor) -> Tensor:
         weight: `(run, rows, dim)`.
         cotangent: `(run, batch, rows)`.
     """
-    return _Dense.apply(z, weight, cotangent)  # type: ignore[no-any-return]
+    return _Dense.apply(z, weight, cotangent)
 
 
 def quadratic_magnitude(z: Tensor, weight: Tensor, cotangent: Tensor) -> Tensor:
     """The same as `dense_magnitude`, by the quadratic form."""
-    return _Quadratic.apply(z, weight, cotangent)  # type: ignore[no-any-return]
+    return _Quadratic.apply(z, weight, cotangent)
 
 
 def _inverse(norm: Tensor) -> Tensor:

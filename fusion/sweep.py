@@ -94,7 +94,7 @@ def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
         RuntimeError: training diverged; finished groups are kept.
     """
     progress = progress or Progress()
-    folder = _folder(config)
+    folder, asked_for = _folder(config)
     sources: dict[tuple[str | None, bool], Source] = {}
 
     def source_of(member: FitConfig) -> Source:
@@ -111,6 +111,8 @@ def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
             resolved = resolve(member, source.dataset)
             records.append(record_of(replace(resolved, out=str(folder / "runs" / _name(resolved, config))), source))
     records = list({record.config.out: record for record in records}.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "sweep.json", asked_for)
     todo = [record for record in records if not _metrics_file(record).is_file()]
     progress.start(len(records), len(records) - len(todo))
     num_workers = torch.get_num_threads() if choose_device(config.base.device).type == "cpu" else 1
@@ -264,8 +266,8 @@ def _name(config: FitConfig, sweep_config: SweepConfig) -> str:
     return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
 
 
-def _folder(config: SweepConfig) -> Path:
-    """The sweep's folder; one of the same sweep goes on."""
+def _folder(config: SweepConfig) -> tuple[Path, dict[str, Any]]:
+    """The sweep's folder, where one of the same sweep goes on, and what sweep.json says or is to say."""
     cache = find_cache(config.base.cache)
     with Cache.open(cache) as opened:
         fingerprints = {name: opened.info(name).fingerprint for name in opened.names}
@@ -281,6 +283,4 @@ def _folder(config: SweepConfig) -> Path:
             raise ValueError(f"--out must be new or of the same sweep, got {str(folder)!r}. Choose another name.")
     elif folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"--out must be new or of the same sweep, got {str(folder)!r}. Choose another name.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, asked)
-    return folder
+    return folder, asked

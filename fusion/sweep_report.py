@@ -16,21 +16,23 @@ MAX_ROWS = 10
 def best_by_val(results: pd.DataFrame) -> tuple[list[str], list[list[object]]]:
     """Columns and rows of the settings with the best val accuracy, mean over seeds, and their test figures."""
     results = results.assign(amr_weight=results["amr_weight"].fillna(0.0))
-    shares = [c for c in results if c.startswith("share_") and not c.startswith(("share_logit", "share_regularized"))]
-    means = results.groupby([*SETTINGS, "part"], sort=False)[["accuracy", "map", *shares]].mean().reset_index("part")
-    val, test = (means[means["part"] == part].drop(columns="part") for part in ("val", "test"))
-    seeds = results.groupby(SETTINGS, sort=False)["seed"].nunique()
-    order = (val if len(val) else test)["accuracy"].sort_values(ascending=False, kind="stable").index[:MAX_ROWS]
-    varied = [i for i, name in enumerate(SETTINGS) if i < 2 or results[name].nunique() > 1]
-    columns = [SETTINGS[i] for i in varied] + ["seeds", "val accuracy", "test accuracy", "test mAP"]
+    shares = [f"share_{m}" for m in dict.fromkeys(",".join(results["modalities"]).split(","))]
+    varied = [name for i, name in enumerate(SETTINGS) if i < 2 or results[name].nunique() > 1]
+    columns = [*varied, "seeds", "val accuracy", "test accuracy", "test mAP"]
     columns += [f"test {name.replace('_', ' ')}" for name in shares]
     rows: list[list[object]] = []
-    for key in order:
-        names = [key[i] for i in varied]
-        on_val = float(val.loc[key, "accuracy"]) if key in val.index else None
-        on_test = [float(test.loc[key, c]) if key in test.index else None for c in ("accuracy", "map", *shares)]
-        rows.append([*names, int(seeds[key]), on_val, *(None if v is None or pd.isna(v) else v for v in on_test)])
-    return columns, rows
+    for _, runs in results.groupby(SETTINGS, sort=False):
+        val, test = (runs[runs["part"] == part] for part in ("val", "test"))
+        figures = [_mean(val["accuracy"]), *(_mean(test[name]) for name in ("accuracy", "map", *shares))]
+        rows.append([*(runs[name].iloc[0] for name in varied), runs["seed"].nunique(), *figures])
+    place = len(varied) + 1
+    rows.sort(key=lambda row: -1.0 if row[place] is None else float(str(row[place])), reverse=True)
+    return columns, rows[:MAX_ROWS]
+
+
+def _mean(values: pd.Series) -> float | None:
+    mean = float(values.mean())
+    return None if pd.isna(mean) else mean
 
 
 def draw(result: SweepResult) -> Path:
