@@ -1,4 +1,4 @@
-"""Writing a cache so that a kill at any moment leaves it readable (docs/decisions/killed-writers.md).
+"""Writing a cache so that a kill at any moment leaves it readable (docs/decisions/0006-killed-writers.md).
 
 Every change of structure is made on a copy that replaces the file; in between, batches overwrite bytes of
 preallocated rows without HDF5, so that its metadata never changes while extracting.
