@@ -39,7 +39,8 @@ def linear_magnitudes(
         zero_sum: the cotangent sums to 0 over the classes. Rows are then taken relative to the last: one class less,
             and what all rows have in common is gone before it is squared.
     """
-    if cotangent.shape[-1] > MAX_CLASSES:
+    shared = len(z[0]) < len(cotangent)  # else the pairwise products serve one batch each, and g is cheaper
+    if not shared or cotangent.shape[-1] > MAX_CLASSES:
         return torch.stack([dense_magnitude(x, w, cotangent) for x, w in zip(z, weights, strict=True)], dim=-1)
     if zero_sum:
         cotangent = cotangent[..., :-1]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.quadratic import linear_magnitudes
+from amr.fusion.quadratic import dense_magnitude, linear_magnitudes
 from amr.fusion.stacked import Draws, StackedLinear
 
 
@@ -60,8 +60,16 @@ class SumHead(Head):
     def magnitudes(
         self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str, *, zero_sum: bool
     ) -> Tensor:
-        """`(run, batch, modalities)`; L2 of linear layers by the closed forms of `linear_magnitudes`."""
-        if pooling != "l2" or self.hidden_layers:
+        """`(run, batch, modalities)`; L2 by the closed forms of `linear_magnitudes`."""
+        if pooling != "l2":
             return super().magnitudes(z, features, cotangent, pooling, zero_sum=zero_sum)
-        weights = [cast(StackedLinear, layer).weight for layer in self.classifiers]
-        return linear_magnitudes([z[m] for m in self.modalities], weights, cotangent, zero_sum=zero_sum)
+        outer, inner = (cast("list[StackedLinear]", layers) for layers in (self.classifiers, self.hidden_layers))
+        inputs = [z[m] for m in self.modalities]
+        if not self.hidden_layers:
+            return linear_magnitudes(inputs, [layer.weight for layer in outer], cotangent, zero_sum=zero_sum)
+        cotangents = [
+            layer.pullback(cotangent) * (h > 0)
+            for layer, h in zip(outer, features.split(self._sizes, dim=-1), strict=True)
+        ]
+        norms = [dense_magnitude(x, layer.weight, c) for x, layer, c in zip(inputs, inner, cotangents, strict=True)]
+        return torch.stack(norms, dim=-1)

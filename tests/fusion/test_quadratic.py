@@ -25,12 +25,13 @@ def test_it_is_the_norm_of_gradient_x_input_and_so_is_its_gradient(shared, each,
 
 @pytest.mark.parametrize("num_classes", [2, MAX_CLASSES, MAX_CLASSES + 1])
 @pytest.mark.parametrize("zero_sum", [False, True])
-def test_both_ways_of_the_dispatcher_agree(num_classes, zero_sum):
-    z, weight = torch.randn(1, 4, 5).double(), torch.randn(2, num_classes, 5).double()
+@pytest.mark.parametrize("shared", [1, 2])
+def test_every_way_of_the_dispatcher_agrees(num_classes, zero_sum, shared):
+    z, weight = torch.randn(shared, 4, 5).double(), torch.randn(2, num_classes, 5).double()
     u = torch.randn(2, 4, num_classes).double()
     u = u - u.mean(-1, keepdim=True) if zero_sum else u
     torch.testing.assert_close(
-        linear_magnitudes([z], [weight], u, zero_sum=zero_sum)[..., 0], (u @ weight * z).norm(dim=-1)
+        linear_magnitudes([z], [weight], u, zero_sum=zero_sum)[..., 0], (u @ weight * of_runs(z, 2)).norm(dim=-1)
     )
 
 

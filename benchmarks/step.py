@@ -1,0 +1,101 @@
+"""The cost of AMR in a training step: a step with it over the same step without, each head.
+
+By the closed form where the head has one, and by autograd's double backward; one run at a time, and in groups. Sizes
+of CREMA-D: 512 + 512, 6 classes, batch 64. Each figure is the median over rounds that take the cases in turn, so that
+a machine that slows down slows all of them.
+
+    python benchmarks/step.py [--device cpu] [--rounds 7] [--runs 1,33] [--classes 6]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from amr.fusion.attributor import Attributor
+from amr.fusion.clips import Clips
+from amr.fusion.methods import methods
+from amr.fusion.model import ModelShape
+from amr.fusion.threads import one_thread
+from amr.fusion.trainer import Member, Recipe, train_group
+
+DIMS = {"audio": 512, "video": 512}
+BATCH, STEPS = 64, 20
+HEADS = [
+    ("concat", 0),
+    ("sum", 0),
+    ("concat", 256),
+    ("sum", 256),
+    ("gated", 0),
+    ("film", 0),
+    ("bilinear", 0),
+    ("attention", 0),
+]
+
+
+def recipe(head: str, hidden: int, num_classes: int, by_autograd: bool) -> Recipe:
+    """One epoch of naive training."""
+    shape = ModelShape.of(DIMS, num_classes, head=head, hidden=hidden, adapter="none", adapter_dim=1)
+    naive = methods["naive"]
+    attributor = Attributor(by_autograd=by_autograd)
+    return Recipe(shape, naive, naive.Options(), attributor, 1, BATCH, "adamw", 1e-3, 1e-2, "shared", "last")
+
+
+def seconds(plan: Recipe, members: list[Member], clips: Clips, none: Clips) -> float:
+    """One epoch."""
+    began = time.perf_counter()
+    train_group(plan, members, clips, none)
+    if clips.target.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def rows(runs: int, rounds: int, num_classes: int, device: torch.device) -> Iterator[tuple[str, ...]]:
+    """One row a head."""
+    clips = Clips(
+        {m: torch.randn(BATCH * STEPS, dim, device=device) for m, dim in DIMS.items()},
+        torch.ones(BATCH * STEPS, len(DIMS), dtype=torch.bool, device=device),
+        torch.randint(num_classes, (BATCH * STEPS,), device=device),
+    )
+    none = clips.take(torch.zeros(0, dtype=torch.long, device=device))
+    plain = [Member(i % 5) for i in range(runs)]
+    pulled = [Member(i % 5, (0.5, 0.5), 1.0) for i in range(runs)]
+    plain.sort(key=lambda member: member.seed)
+    pulled.sort(key=lambda member: member.seed)
+    for head, hidden in HEADS:
+        closed, double = (recipe(head, hidden, num_classes, by_autograd) for by_autograd in (False, True))
+        work = {"plain": (closed, plain), "closed": (closed, pulled), "double": (double, pulled)}
+        times: dict[str, list[float]] = {name: [] for name in work}
+        for _ in range(rounds + 1):
+            for name, (plan, members) in work.items():
+                times[name].append(seconds(plan, members, clips, none))
+        each = {name: statistics.median(values[1:]) / STEPS / runs * 1e3 for name, values in times.items()}
+        name = f"{head}, hidden {hidden}" if hidden else head
+        ratios = (f"{each[way] / each['plain']:.2f}" for way in ("closed", "double"))
+        yield (name, str(runs), *(f"{value:.3f}" for value in each.values()), *ratios)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--runs", default="1,33")
+    parser.add_argument("--classes", type=int, default=6)
+    arguments = parser.parse_args()
+    table = Table("head", "runs", "plain, ms a run", "AMR", "AMR, double backward", "AMR / plain", "double / plain")
+    with one_thread():
+        for runs in map(int, arguments.runs.split(",")):
+            for row in rows(runs, arguments.rounds, arguments.classes, torch.device(arguments.device)):
+                table.add_row(*row)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
