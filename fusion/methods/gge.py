@@ -52,9 +52,11 @@ class GreedyGradientEnsemble(Method):
         self.names = setting.model.modalities
         self.dominant = dominant({m: setting.fit_alone(m) for m in self.names}, setting)  # (run,)
         # The problem is convex, so zeros do; a matrix for each modality, as runs may differ in theirs.
-        zeros = setting.train.embeddings[self.names[0]].new_zeros
-        num_runs = len(self.dominant)
-        self.heads = {m: nn.Parameter(zeros(num_runs, dim, shape.num_classes)) for m, dim in shape.embed_dims.items()}
+        num_runs, device = len(self.dominant), setting.train.target.device
+        self.heads = {
+            m: nn.Parameter(torch.zeros(num_runs, dim, shape.num_classes, device=device))
+            for m, dim in shape.embed_dims.items()
+        }
 
     def parameters(self) -> list[Tensor]:
         """The dominant heads."""

@@ -115,7 +115,8 @@ class OGMGE(Method):
     def record(self) -> dict[str, Tensor]:
         """Each modality's mean coefficient over the epoch; 1 where the method does not act."""
         model = self.setting.model
-        one = torch.ones(len(model.modalities), len(next(model.parameters())))
+        first = next(model.parameters())
+        one = torch.ones(len(model.modalities), len(first), device=first.device)
         means = torch.stack(self.seen).mean(0) if self.seen else one
         return {f"coefficient_{m}": mean for m, mean in zip(model.modalities, means, strict=True)}
 
