@@ -65,7 +65,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         return _failed(_message(error), 1)
     except KeyboardInterrupt:
-        return _failed("stopped", 130)
+        return _failed("stopped. What is written is kept; the same command goes on.", 130)
 
 
 def _message(error: BaseException) -> str:
@@ -252,6 +252,8 @@ def list_heads(json: Json = False) -> None:
 
     rows = []
     for name, head in heads.items():
+        if not head.listed:
+            continue
         built = head(HeadShape({"audio": 512, "video": 512}, 6, 0), Draws([0]))
         rows.append({"name": name, "parameters": sum(p.numel() for p in built.parameters()), "summary": head.summary})
     show(rows, json, lambda: table("", ["head", "parameters", "what"], [[*row.values()] for row in rows]))
@@ -383,8 +385,19 @@ def _sweep(config: SweepConfig, as_json: bool) -> None:
         result = sweep(config, progress)
     for note in result.notes:
         say(note)
-    show(list(result.rows), as_json, lambda: table("best by val", *best_by_val(result.table)))
-    say(f"{result.folder / 'results.csv'}, {draw(result)}")
+    if not result.rows and not result.diverged:
+        say("the clips have neither a val nor a test part: the runs are written, and nothing is measured")
+        show([], as_json, lambda: "")
+        return
+    if result.rows:
+        show(list(result.rows), as_json, lambda: table("best by val", *best_by_val(result.table)))
+        say(f"{result.folder / 'results.csv'}, {draw(result)}")
+    _refuse_diverged(result.diverged)
+
+
+def _refuse_diverged(names: Sequence[str]) -> None:
+    if names:
+        raise RuntimeError(f"{len(names)} runs did not stay finite and have no results: {', '.join(names)}.")
 
 
 def _swept(name: str, help: str) -> inspect.Parameter:
@@ -422,6 +435,7 @@ def _table(request: tuple[FitConfig, int, int | None], as_json: bool) -> None:
     what = f"test, mean and 95 % interval of {made.num_seeds} seeds; p of AMR against none, paired, Holm"
     show(list(made.rows), as_json, lambda: table(what, *made.cells()))
     say(f"table.csv, .md, .tex and .json in {made.folder}")
+    _refuse_diverged(made.diverged)
 
 
 def _table_request(*, seeds: int, group_size: int | None, **values: Any) -> tuple[FitConfig, int, int | None]:
@@ -480,11 +494,12 @@ def demo(
         Path | None, typer.Option(help="Folder of clips, cache, runs and picture; demo/ by default.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of clips and fits.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json: Json = False,
 ) -> None:
     """The whole pipeline on clips that it renders itself: extraction, a sweep over ratios, a table, a picture."""
     from amr.data_manifests.workspace import home
     from amr.fusion.demo import demo
 
-    result = demo(out or home() / "demo", seed, say)
-    show(result.to_json(), json, lambda: result.to_text())
+    result = demo(out or home() / "demo", seed, say, device)
+    show(result.to_json(), json, result.to_text)

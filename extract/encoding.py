@@ -63,7 +63,7 @@ def _embed(encoder: Encoder, inputs: Sequence[Tensor]) -> tuple[list[Tensor | No
     """An embedding or a reason a clip; where a batch fails, each clip is tried alone, so that one spoils no other.
 
     Raises:
-        RuntimeError: every clip of the batch fails: the fault is not the clips'.
+        RuntimeError: every one of several clips fails: the fault is not the clips'.
     """
     if not inputs:
         return [], []
@@ -71,7 +71,7 @@ def _embed(encoder: Encoder, inputs: Sequence[Tensor]) -> tuple[list[Tensor | No
     if whole is None:
         return list(outputs), [""] * len(inputs)
     tried = [_try(encoder, [each]) for each in inputs]
-    if not any(output for output, _ in tried):
+    if len(inputs) > 1 and not any(output for output, _ in tried):
         memory = isinstance(whole, torch.OutOfMemoryError)
         raise RuntimeError(
             f"encoder {encoder.spec} must embed some clip of a batch, got {first_line(whole)}. "

@@ -156,7 +156,11 @@ def _same_length(lengths: dict[str, int]) -> int:
 
 def _clip_table(config: ImportConfig, num_clips: int) -> tuple[pd.DataFrame, list[str]]:
     """The clips, every column text, and notes on what of --columns did not match."""
-    ids = [str(i) for i in range(num_clips)] if config.ids is None else _texts("--ids", config.ids, num_clips)
+    ids = (
+        [str(i) for i in range(num_clips)]
+        if config.ids is None
+        else _texts("--ids", config.ids, num_clips, verbatim=True)
+    )
     _check_ids(ids, config.ids)
     columns = {"id": ids}
     if config.labels is not None:
@@ -188,8 +192,8 @@ def _check_ids(ids: list[str], where: str | None) -> None:
         seen[id_] = row
 
 
-def _texts(option: str, text: str, num_clips: int) -> list[str]:
-    """One text a clip; numbers as numbers are written: 3, not 3.0."""
+def _texts(option: str, text: str, num_clips: int, *, verbatim: bool = False) -> list[str]:
+    """One text a clip; numbers as numbers are written, 3, not 3.0; `verbatim` leaves text that is text alone."""
     array = read_array(parse_source(text, option))
     if array.ndim > 2 or array.size != max(array.shape):  # a list may be one row: MATLAB keeps it so
         raise ValueError(
@@ -197,6 +201,8 @@ def _texts(option: str, text: str, num_clips: int) -> list[str]:
         )
     values = [_text(value) for value in array.ravel().tolist()]
     _same_length({"the embeddings": num_clips, f"{option} {text}": len(values)})
+    if verbatim and array.dtype.kind in "OUS":
+        return values
     if any("." in value or "e" in value.lower() for value in values) and all(map(_is_number_or_empty, values)):
         values = [value and _text(float(value)) for value in values]
     return values
@@ -221,7 +227,7 @@ def _is_number_or_empty(text: str) -> bool:
 
 def _groups(text: str, ids: list[str]) -> list[str]:
     if not text.startswith("ids:"):
-        return _texts("--groups", text, len(ids))
+        return _texts("--groups", text, len(ids), verbatim=True)
     try:
         pattern = re.compile(text.removeprefix("ids:"))
     except re.error as error:

@@ -167,9 +167,10 @@ def shares(magnitude: Tensor, present: Tensor | None = None) -> tuple[Tensor, Te
     (tensor([[0.7500, 0.2500],
             [0.0000, 0.0000]]), tensor([ True, False]))
     """
-    counted = torch.isfinite(magnitude).all(-1) & (magnitude.sum(-1) > 0)
     if present is not None:
         magnitude = torch.where(present, magnitude, 0)
+    counted = torch.isfinite(magnitude).all(-1) & (magnitude.sum(-1) > 0)
+    if present is not None:
         enough = present.sum(-1) >= min(2, magnitude.shape[-1])
         counted = counted & enough
     total = torch.where(counted, magnitude.sum(-1), 1)

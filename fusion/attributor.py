@@ -143,6 +143,8 @@ class AttributionRegularizer(nn.Module):
     def __init__(self, ratio: str | Sequence[float], attributor: Attributor | None = None) -> None:
         super().__init__()
         text = ratio if isinstance(ratio, str) else ":".join(repr(float(part)) for part in ratio)
+        if "=" in text:
+            raise ValueError(f"ratio must be in the order of z, without names, got {ratio!r}. Pass for example 3:1.")
         self.attributor = Attributor() if attributor is None else attributor
         self.register_buffer("ratio", torch.tensor(parse_ratio(text)))
 

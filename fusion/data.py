@@ -97,8 +97,6 @@ class Dataset:
             kind: standard, or none.
             train: row numbers of the train part.
 
-        Raises:
-            ValueError: no train clip has one of the modalities.
         """
         if kind == "none":
             return Normalization.identity(self.embed_dims)
@@ -107,7 +105,7 @@ class Dataset:
             there = e[train][self.present[train, i]].flatten(0, -2).double()  # (clips or steps, dim)
             there = there[~there.isnan().any(-1)]
             if len(there) == 0:
-                # never seen in training: a unit scale keeps it at whatever it is, and nothing is NaN
+                # never seen in training: a unit scale keeps everything finite (open_source takes it for absent)
                 mean[m], std[m] = torch.zeros(e.shape[-1]), torch.ones(e.shape[-1])
                 continue
             mean[m] = there.mean(0).float()

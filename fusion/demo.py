@@ -79,13 +79,16 @@ class DemoResult:
         )
 
 
-def demo(folder: Path, seed: int = 0, say: Callable[[str], None] = lambda text: None) -> DemoResult:
+def demo(
+    folder: Path, seed: int = 0, say: Callable[[str], None] = lambda text: None, device: str = "auto"
+) -> DemoResult:
     """Render clips, extract them, fit heads over ratios, and draw what comes out.
 
     Args:
         folder: where clips, cache, runs and picture go; what is there already is used again.
         seed: of clips and fits.
         say: hears what is being done.
+        device: auto, cpu or cuda.
     """
     config = SyntheticConfig(num_clips=480, seed=seed)
     say(f"rendering {config.num_clips} clips of {config.num_classes} classes into {folder / 'media'}")
@@ -94,11 +97,14 @@ def demo(folder: Path, seed: int = 0, say: Callable[[str], None] = lambda text: 
     cache = folder / "caches" / "synthetic.h5"
     extracted = extract(
         ExtractConfig(
-            manifest=str(manifest.root / "manifest.csv"), out=str(cache), encoder=("audio=logmel", "video=frames")
+            manifest=str(manifest.root / "manifest.csv"),
+            out=str(cache),
+            encoder=("audio=logmel", "video=frames"),
+            device=device,
         )
     )
     say(f"{extracted.clips} clips in {extracted.seconds:.1f} s; fitting {len(RATIOS)} ratios x {NUM_SEEDS} seeds")
-    rows = _sweep(folder, cache, seed)
+    rows = _sweep(folder, cache, seed, device)
     picture = folder / "demo.png"
     best = best_accuracy(config)
     plot_ratios(
@@ -113,13 +119,14 @@ def demo(folder: Path, seed: int = 0, say: Callable[[str], None] = lambda text: 
     return DemoResult(cache, picture, best, rows)
 
 
-def _sweep(folder: Path, cache: Path, seed: int) -> tuple[dict[str, Any], ...]:
+def _sweep(folder: Path, cache: Path, seed: int, device: str) -> tuple[dict[str, Any], ...]:
     """Every ratio with every seed; the test means over seeds, a row a ratio."""
     swept = {
         "amr_ratio": ",".join(ratio or "none" for ratio in RATIOS),
         "seed": ",".join(str(seed + i) for i in range(NUM_SEEDS)),
     }
-    config = SweepConfig.parse(swept=swept, cache=str(cache), out=str(folder / "runs" / f"sweep_seed{seed}"))
+    out = folder / "runs" / f"sweep_seed{seed}"
+    config = SweepConfig.parse(swept=swept, cache=str(cache), out=str(out), device=device)
     runs = sweep(config).table
     test = runs[runs["part"] == "test"]
     rows: list[dict[str, Any]] = []

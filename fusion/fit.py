@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amr.data_manifests.workspace import runs_dir
 from amr.fusion.config import FitConfig
 from amr.fusion.data import Dataset
@@ -17,7 +19,7 @@ from amr.fusion.ratio import parse_ratio
 from amr.fusion.results import FoldMeasures, write_group
 from amr.fusion.run import RunRecord, new_folder, write_json
 from amr.fusion.source import Source, open_source
-from amr.fusion.trainer import Member, Recipe, train_group
+from amr.fusion.trainer import DIVERGED, Member, Recipe, train_group
 
 Progress = Callable[[int, int], None]
 
@@ -68,7 +70,10 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
     source = open_source(config, keep_steps=takes_steps(config))
     config = resolve(config, source.dataset)
     config, folder = new_folder(config, source.cache, runs_dir())
-    return fit_group([record_of(config, source)], [folder], source, progress)[0]
+    result = fit_group([record_of(config, source)], [folder], source, progress)[0]
+    if result is None:
+        raise RuntimeError(f"training must stay finite, got a loss or weights that did not. {DIVERGED}")
+    return result
 
 
 def fit_group(
@@ -78,8 +83,8 @@ def fit_group(
     progress: Progress | None = None,
     *,
     with_predictions: bool = True,
-) -> list[FitResult]:
-    """Fit runs of one recipe together and write each one's folder.
+) -> list[FitResult | None]:
+    """Fit runs of one recipe together and write each one's folder; None for a run that diverged.
 
     Args:
         records: of one recipe (`recipe_of`).
@@ -93,14 +98,16 @@ def fit_group(
         folder.mkdir(parents=True, exist_ok=True)
         record.save(folder)
     by_fold: list[list[FoldMeasures]] = []
+    diverged = np.zeros(len(records), bool)
     for k, fold in enumerate(source.folds):
         whole = None if progress is None else _scaled(progress, k, len(source.folds))
         members = [member_of(record) for record in records]
         fitted = train_group(recipe_of(records[0]), members, fold.train, fold.val, whole)
+        diverged |= fitted.diverged.numpy()
         places = [folder / f"fold-{k}" if cross_validated else folder for folder in folders]
         by_fold.append(write_group(records, places, source.dataset, fold, fitted, with_predictions=with_predictions))
     return [
-        _result(record, folder, [results[run] for results in by_fold], cross_validated)
+        None if diverged[run] else _result(record, folder, [results[run] for results in by_fold], cross_validated)
         for run, (record, folder) in enumerate(zip(records, folders, strict=True))
     ]
 
@@ -125,7 +132,7 @@ def takes_steps(config: FitConfig) -> bool:
 def record_of(config: FitConfig, source: Source) -> RunRecord:
     """What a run of a resolved config says of itself."""
     notes = (*source.notes, *methods[config.method].notes(str(config.optimizer)))
-    return RunRecord(config, source.dataset.classes, source.describe(), str(source.cache), notes)
+    return RunRecord(config, source.dataset.classes, source.describe(), str(source.cache.resolve()), notes)
 
 
 def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:

@@ -62,7 +62,8 @@ def plot_ratios(
 
 
 def plot_dominance(file: Path, table: pd.DataFrame, modality: str, *, metric: str = "accuracy") -> None:
-    """A metric on test against a modality's share: a line a method and head over the ratios, mean over seeds.
+    """A metric on test against a modality's share: a line a method and head over the ratios, mean over seeds, with the
+    weight and learning rate that are best on val.
 
     Args:
         file: picture to write, .png or .svg.
@@ -77,6 +78,7 @@ def plot_dominance(file: Path, table: pd.DataFrame, modality: str, *, metric: st
     for i, ((method, head), runs) in enumerate(test.groupby(["method", "head"], sort=False)):
         if runs["modalities"].nunique() > 1 or "," not in str(runs["modalities"].iloc[0]):
             continue  # one modality alone has no dominance
+        runs = _best_setting(runs, table)
         means = runs.groupby("amr_ratio", sort=False)[[share, metric]].mean().sort_values(share)
         colour = COLOURS[i % len(COLOURS)]
         asked = means[means.index != "none"]
@@ -95,3 +97,13 @@ def plot_dominance(file: Path, table: pd.DataFrame, modality: str, *, metric: st
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)
     figure.savefig(file, dpi=150)
+
+
+def _best_setting(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Of each ratio, the runs of the weight and learning rate with the best mean accuracy on val."""
+    kept = []
+    for _, of_ratio in runs.groupby("amr_ratio", sort=False):
+        settings = [group for _, group in of_ratio.groupby(["amr_weight", "lr"], dropna=False, sort=False)]
+        val = table[table["part"] == "val"].set_index("run")["accuracy"]
+        kept.append(max(settings, key=lambda group: val.reindex(group["run"]).mean()))
+    return pd.concat(kept)

@@ -116,6 +116,12 @@ def _cached(fitted: FittedRun, ids: Sequence[str]) -> dict[str, tuple[dict[str, 
                     f"CLIP must be a media file or the id of a clip in {path}, got {id_!r}. amr inspect shows ids."
                 )
         rows = np.array([places[id_] for id_ in ids])
+        for m, info in fitted.record.modalities.items():
+            if m not in cache.names or cache.info(m).fingerprint != info["fingerprint"]:
+                raise ValueError(
+                    f"{path} must hold the embedding {m} that the run was fitted on, got another. Fit again on it, or "
+                    "name media files."
+                )
         order, back = np.unique(rows, return_inverse=True)
         keep_steps = heads[fitted.record.config.head].takes_steps
         embeddings = {
@@ -137,12 +143,13 @@ def _extracted(fitted: FittedRun, files: Sequence[str], device: str) -> dict[str
     specs = {m: info["encoder"] for m, info in fitted.record.modalities.items()}
     embedded = embed_clips([Path(file) for file in files], specs, device=device)
     for m, (found, _) in embedded.items():
-        expected = fitted.record.modalities[m]["weights_sha256"]
-        if found.weights_sha256 != expected:
-            raise ValueError(
-                f"the weights of {specs[m]} must be the run's own ({expected[:12]}), got {found.weights_sha256[:12]}. "
-                "Bring them back, or fit again on a new cache."
-            )
+        info = fitted.record.modalities[m]
+        for name in ("weights_sha256", "preprocessing"):
+            if getattr(found, name) != info[name]:
+                raise ValueError(
+                    f"{name} of {specs[m]} must be the run's own ({info[name]}), got {getattr(found, name)}. "
+                    "Bring it back, or fit again on a new cache."
+                )
     keep_steps = heads[fitted.record.config.head].takes_steps
     vectors = {m: _vectors(rows, keep_steps) for m, (_, rows) in embedded.items()}
     present = torch.from_numpy(np.stack([embedded[m][1].present for m in specs], axis=-1))

@@ -41,6 +41,11 @@ def parse_ratio(text: str, modalities: Sequence[str] | None = None) -> tuple[flo
                 if name not in modalities:
                     raise unknown("--amr-ratio's modality", name, modalities)
         if len(values) != len(modalities):
+            if len(modalities) < 2:
+                raise ValueError(
+                    f"--amr-ratio must be left out for one modality ({', '.join(modalities)}), got {text!r}. "
+                    "Pass two with --modalities, or no ratio."
+                )
             wanted = ":".join("1" for _ in modalities)
             raise ValueError(
                 f"--amr-ratio must have one part for each of {', '.join(modalities)}, got {text!r}. "

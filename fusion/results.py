@@ -55,6 +55,8 @@ def write_group(
         if tables:
             write_csv(place / "predictions.csv", pd.concat(tables))
         results.append({part: None if m is None else m[run] for part, m in measured.items()})
+        if fitted.diverged[run]:  # what there is shows where; without metrics the run is not finished
+            continue
         write_json(place / "metrics.json", results[-1])
     return results
 

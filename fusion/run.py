@@ -3,7 +3,7 @@
     config.json          the FitConfig as it was resolved, classes, modalities and their encoders, cache, versions
     weights.safetensors  head, adapters, and the normalization of each modality
     history.csv          one row an epoch
-    predictions.csv      one row a val or test clip
+    predictions.csv      one row a val or test clip; runs of a sweep leave it out
     metrics.json         val and test, as `amr fit --json` prints them
 
 With folds, those but config.json are in fold-0/, fold-1/, ..., and metrics.json is there for the whole as well.
@@ -12,7 +12,7 @@ With folds, those but config.json are in fold-0/, fold-1/, ..., and metrics.json
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -28,6 +28,8 @@ from amr.fusion.attributor import Attributor
 from amr.fusion.config import FitConfig
 from amr.fusion.data import Normalization
 from amr.fusion.model import FusionModel, ModelShape
+
+RUN_FILES = ("config.json", "weights.safetensors", "history.csv", "predictions.csv", "metrics.json")
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,20 @@ class RunRecord:
 
         Raises:
             FileNotFoundError: the folder is no run.
+        ValueError: its config.json is not a run's.
         """
         file = folder / "config.json"
         if not file.is_file():
             raise FileNotFoundError(f"RUN must be the folder of a run, got {str(folder)!r}. Make one with amr fit.")
-        record = json.loads(file.read_text())
-        config = FitConfig(**{**record["config"], "method_option": tuple(record["config"]["method_option"])})
-        return cls(config, tuple(record["classes"]), record["modalities"], record["cache"], tuple(record["notes"]))
+        try:
+            record = json.loads(file.read_text())
+            config = FitConfig(**{**record["config"], "method_option": tuple(record["config"]["method_option"])})
+            return cls(config, tuple(record["classes"]), record["modalities"], record["cache"], tuple(record["notes"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"RUN must be the folder of a run, got {str(folder)!r}, whose config.json is none of amr fit's. "
+                "Make one with amr fit."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -145,11 +154,7 @@ def new_folder(config: FitConfig, cache: Path, runs_dir: Path) -> tuple[FitConfi
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"--out must be a folder, got the file {config.out!r}. Choose another name.")
         if folder.is_dir() and any(folder.iterdir()):
-            if not (folder / "config.json").is_file():
-                raise ValueError(
-                    f"--out must be new, empty or an earlier run, got {config.out!r}. Choose another name."
-                )
-            shutil.rmtree(folder)
+            _clear_run(folder, config.out)
         folder.mkdir(parents=True, exist_ok=True)
         return config, folder
     ratio = f"amr-{config.amr_ratio.replace(':', '-').replace('=', '')}" if config.amr_ratio else "plain"
@@ -170,11 +175,38 @@ def new_folder(config: FitConfig, cache: Path, runs_dir: Path) -> tuple[FitConfi
     return replace(config, out=str(folder)), folder
 
 
+def _clear_run(folder: Path, out: str) -> None:
+    """Delete what an earlier run wrote, and nothing else.
+
+    Raises:
+        ValueError: the folder is no run, or holds more.
+    """
+    refused = ValueError(f"--out must be new, empty or an earlier run, got {out!r}. Choose another name.")
+    try:
+        RunRecord.load(folder)
+    except (FileNotFoundError, ValueError) as error:
+        raise refused from error
+    folds = [path for path in folder.glob("fold-*") if path.is_dir()]
+    files = [place / name for place in (folder, *folds) for name in RUN_FILES if (place / name).exists()]
+    if set(folder.rglob("*")) - {*files, *folds}:
+        raise refused
+    for path in files:
+        path.unlink()
+    for path in folds:
+        path.rmdir()
+
+
 def write_json(file: Path, value: Any) -> None:
-    """Write JSON that people read, too."""
-    file.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    """Write JSON that people read, too; a kill leaves the whole file or none."""
+    _write(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_csv(file: Path, table: pd.DataFrame) -> None:
-    """Write a table with numbers to 6 digits."""
-    table.to_csv(file, index=False, float_format="%.6g")
+    """Write a table with numbers to 6 digits; a kill leaves the whole file or none."""
+    _write(file, table.to_csv(index=False, float_format="%.6g"))
+
+
+def _write(file: Path, text: str) -> None:
+    beside = file.with_name(f".{file.name}.partial")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, file)

@@ -82,6 +82,7 @@ def open_source(config: FitConfig, *, keep_steps: bool) -> Source:
         keep_flagged=config.keep_flagged,
     )
     notes = [*dataset.notes(), *(note for parts in all_parts for note in parts.notes)]
+    notes += [note for parts in all_parts for note in _unseen_notes(dataset, parts)]
     device = choose_device(config.device)
     num_bytes = 4 * len(all_parts) * sum(e.numel() for e in dataset.embeddings.values())  # float32, a copy a fold
     streams = num_bytes > STREAM_SHARE * free_bytes(device)
@@ -98,19 +99,39 @@ def free_bytes(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
 
 
+def _seen(dataset: Dataset, parts: Parts) -> torch.Tensor:
+    """Bool `(modalities,)`: some train clip has it. One that training never saw would enter the test untrained."""
+    return dataset.present[parts.train].any(0)
+
+
+def _unseen_notes(dataset: Dataset, parts: Parts) -> list[str]:
+    seen = _seen(dataset, parts).tolist()
+    return [
+        f"no train clip has {m}: it is taken for absent everywhere"
+        for m, there in zip(dataset.modalities, seen, strict=True)
+        if not there
+    ]
+
+
 def _fold(dataset: Dataset, parts: Parts, normalize: str, device: torch.device, streams: bool) -> Fold:
     normalization = dataset.normalization(normalize, parts.train)
+    seen = _seen(dataset, parts)
     train, val, test = (
-        _clips(dataset, normalization, rows, device, streams) for rows in (parts.train, parts.val, parts.test)
+        _clips(dataset, normalization, rows, seen, device, streams) for rows in (parts.train, parts.val, parts.test)
     )
     return Fold(parts, normalization, train, val, test)
 
 
 def _clips(
-    dataset: Dataset, normalization: Normalization, rows: np.ndarray, device: torch.device, streams: bool
+    dataset: Dataset,
+    normalization: Normalization,
+    rows: np.ndarray,
+    seen: torch.Tensor,
+    device: torch.device,
+    streams: bool,
 ) -> Clips:
     index = torch.from_numpy(rows)
-    present = dataset.present[index]
+    present = dataset.present[index] & seen
     embeddings = normalization.apply({m: e[index] for m, e in dataset.embeddings.items()}, present)
     if not streams:
         embeddings = {m: e.to(device) for m, e in embeddings.items()}

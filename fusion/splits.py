@@ -111,7 +111,7 @@ def _held_out(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: i
     # StratifiedGroupKFold refuses more folds than the largest class has clips; one class stratifies nothing
     largest = np.bincount(target[rows]).max()
     strata = target[rows] if folds <= largest else np.zeros(len(rows), int)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # rare classes are expected here
         return [held for _, held in splitter.split(rows, strata, groups[rows])]

@@ -38,9 +38,20 @@ def subset_logits(
     results = []
     for subset in subsets(len(z)):
         held = dict(zip(z, subset, strict=True))
-        masked = {m: value if held[m] else _stand_in(value, m, baseline) for m, value in z.items()}
+        masked = {
+            m: _held(value, present[..., i], m, baseline) if held[m] else _stand_in(value, m, baseline)
+            for i, (m, value) in enumerate(z.items())
+        }
         results.append(head(masked, present & torch.tensor(subset, device=present.device)))
     return torch.stack(results)
+
+
+def _held(value: Tensor, there: Tensor, modality: str, baseline: Mapping[str, Tensor] | None) -> Tensor:
+    """The modality, with the baseline where a clip lacks it."""
+    if baseline is None:
+        return value
+    there = there.view(*there.shape, *[1] * (value.ndim - there.ndim))
+    return torch.where(there, value, _stand_in(value, modality, baseline))
 
 
 def _stand_in(value: Tensor, modality: str, baseline: Mapping[str, Tensor] | None) -> Tensor:

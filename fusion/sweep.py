@@ -1,4 +1,4 @@
-"""Many runs on one cache: `amr sweep`. Runs of one recipe are trained together, groups one after another.
+"""Many runs on one cache: `amr sweep`. Runs of one recipe are trained together; on a CPU, a group a core at once.
 
 A sweep's folder holds sweep.json (what was asked), runs/ (a run folder each) and results.csv (a row a run and part).
 A run is finished once its metrics.json is there; the same command goes on with what is missing.
@@ -60,11 +60,13 @@ class SweepResult:
         folder: of the sweep.
         rows: one a run and part, as in results.csv.
         notes: what was decided or left out, in words.
+        diverged: names of the runs that did not stay finite; they have no rows.
     """
 
     folder: Path
     rows: tuple[dict[str, Any], ...]
     notes: tuple[str, ...] = field(default=())
+    diverged: tuple[str, ...] = field(default=())
 
     @property
     def table(self) -> pd.DataFrame:
@@ -91,7 +93,7 @@ def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
     Raises:
         ValueError: the request does not fit the cache, or the folder holds another sweep.
         FileNotFoundError: there is no such cache.
-        RuntimeError: training diverged; finished groups are kept.
+        RuntimeError: no run of a group stayed finite; finished groups are kept.
     """
     progress = progress or Progress()
     folder, asked_for = _folder(config)
@@ -122,7 +124,8 @@ def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
         progress.finished(len(group.records), f"{first.method}, {first.head}")
     rows = write_results(folder, records)
     notes = dict.fromkeys(note for source in sources.values() for note in source.notes)
-    return SweepResult(folder, tuple(rows), tuple(notes))
+    failed = [Path(str(record.config.out)).name for record in records if not _metrics_file(record).is_file()]
+    return SweepResult(folder, tuple(rows), tuple(notes), tuple(failed))
 
 
 class _Stopped(Exception):
@@ -148,11 +151,11 @@ def _fit_all(groups: Sequence[_Group], num_workers: int, progress: Progress) -> 
             done = now
 
         folders = [Path(str(record.config.out)) for record in group.records]
-        with one_thread() if num_workers > 1 else nullcontext():
-            fit_group(group.records, folders, group.source, tick, with_predictions=False)
+        torch.set_num_threads(1 if num_workers > 1 else torch.get_num_threads())  # a setting of each thread
+        fit_group(group.records, folders, group.source, tick, with_predictions=False)
         return group
 
-    with ThreadPoolExecutor(num_workers) as pool:
+    with one_thread() if num_workers > 1 else nullcontext(), ThreadPoolExecutor(num_workers) as pool:
         futures = [pool.submit(fit, group) for group in groups]
         try:
             for future in as_completed(futures):
@@ -221,20 +224,21 @@ def _groups(
     for recipe, _, members in groups:
         source = source_of(members[0].config)
         members.sort(key=lambda record: record.config.seed)
-        most = size or group_size(recipe, source, -(-len(members) // num_workers))
+        most = size or group_size(recipe, source, -(-len(members) // num_workers), num_workers)
         even = -(-len(members) // -(-len(members) // most))  # the last group is not a straggler
         batches = [members[start : start + even] for start in range(0, len(members), even)]
         result += [_Group(recipe, tuple(batch), source) for batch in batches]
     return result
 
 
-def group_size(recipe: Recipe, source: Source, most: int) -> int:
+def group_size(recipe: Recipe, source: Source, most: int, num_workers: int = 1) -> int:
     """How many runs are trained at once: weights that fit a CPU's cache or a GPU's memory, logits that fit memory.
 
     Args:
         recipe: of the runs.
         source: their clips.
         most: no more than this, so that every worker has a group.
+        num_workers: groups at once, which share the cache and the memory.
     """
     fold = source.folds[0]
     shape = recipe.shape.head_shape
@@ -246,7 +250,7 @@ def group_size(recipe: Recipe, source: Source, most: int) -> int:
     of_evaluation = 16 * max(len(fold.val), len(fold.test), 1) * shape.num_classes
     room = torch.cuda.mem_get_info()[0] // 4 if on_gpu else CPU_CACHE_BYTES
     memory = room if on_gpu else CPU_LOGITS_BYTES
-    return max(1, min(most, room // of_step, memory // of_evaluation))
+    return max(1, min(most, room // of_step // num_workers, memory // of_evaluation // num_workers))
 
 
 def _metrics_file(record: RunRecord) -> Path:
@@ -271,7 +275,11 @@ def _folder(config: SweepConfig) -> tuple[Path, dict[str, Any]]:
     cache = find_cache(config.base.cache)
     with Cache.open(cache) as opened:
         fingerprints = {name: opened.info(name).fingerprint for name in opened.names}
-    asked = json.loads(json.dumps(asdict(config) | {"cache_fingerprints": fingerprints}))
+        clips = opened.manifest_sha256  # labels, splits and groups are not in the fingerprints
+    # what has no say in the numbers may differ when a sweep goes on
+    base = replace(config.base, out=None, device="auto")
+    asked = asdict(replace(config, base=base, group_size=None))
+    asked = json.loads(json.dumps(asked | {"cache_fingerprints": fingerprints, "manifest_sha256": clips}))
     if config.base.out is not None:
         folder = Path(config.base.out)
     else:

@@ -14,8 +14,10 @@ from scipy import stats
 from amr.data_manifests.workspace import find_cache
 from amr.extract.cache import Cache
 from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.fit import takes_steps
 from amr.fusion.methods import methods
 from amr.fusion.run import write_json
+from amr.fusion.source import open_source
 from amr.fusion.sweep import Progress, sweep
 
 METRICS = {"map": "mAP", "accuracy": "accuracy"}
@@ -33,6 +35,7 @@ class Table:
         modalities: in the order of the shares.
         ratio: that AMR pulled towards.
         num_seeds: pairs in each test.
+        diverged: runs that did not stay finite and are left out.
     """
 
     folder: Path
@@ -40,6 +43,7 @@ class Table:
     modalities: tuple[str, ...]
     ratio: str
     num_seeds: int
+    diverged: tuple[str, ...] = ()
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows as text: the left half without AMR, the right half with it, as in the paper."""
@@ -90,15 +94,21 @@ def make_table(
         tuple(range(num_seeds)),
         group_size,
     )
+    _check_test_part(base)
     result = sweep(asked, progress)
     test = result.table[result.table["part"] == "test"]
-    if len(test) == 0:
-        raise ValueError("--split-policy must name a split with a test part. Pass another, or --folds 5.")
     rows = [_row(runs, modalities) for _, runs in test.groupby(["method", "modalities"], sort=False)]
     _correct(rows)
-    table = Table(result.folder, tuple(rows), modalities, ratio, num_seeds)
+    table = Table(result.folder, tuple(rows), modalities, ratio, num_seeds, result.diverged)
     _write(table)
     return table
+
+
+def _check_test_part(config: FitConfig) -> None:
+    """Before anything is trained."""
+    source = open_source(replace(config, device="cpu"), keep_steps=takes_steps(config))
+    if len(source.folds[0].test) == 0:
+        raise ValueError("--split-policy must name a split with a test part, got none. Pass another, or --folds 5.")
 
 
 def _modalities(config: FitConfig) -> tuple[str, ...]:
@@ -135,16 +145,16 @@ def _mean_interval(values: pd.Series) -> tuple[float, float | None]:
 
 
 def _test(halves: dict[str, pd.DataFrame], metric: str) -> dict[str, float | None]:
-    """Paired t-test over seeds: the mean difference AMR makes, Cohen's d of the differences, and p."""
+    """Paired t-test over seeds: the mean difference that AMR makes, Cohen's d of the differences, and p."""
     plain, amr = (halves[half].set_index("seed")[metric].sort_index() for half in ("plain", "amr"))
     difference = (amr - plain).dropna().to_numpy()
     mean = float(difference.mean())
     if len(difference) < 2:
         return {"difference": mean, "d": None, "p": None}
     spread = float(difference.std(ddof=1))
-    if spread == 0:  # every seed moved alike: no variance to test against
-        return {"difference": mean, "d": None, "p": 1.0 if mean == 0 else None}
-    return {"difference": mean, "d": mean / spread, "p": float(stats.ttest_rel(amr, plain).pvalue)}
+    if spread <= 1e-9:  # every seed moved alike, but for rounding: no variance to test against
+        return {"difference": mean, "d": None, "p": 1.0 if abs(mean) <= 1e-9 else None}
+    return {"difference": mean, "d": mean / spread, "p": float(stats.ttest_1samp(difference, 0).pvalue)}
 
 
 def _correct(rows: Sequence[dict[str, Any]]) -> None:

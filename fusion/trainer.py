@@ -24,6 +24,7 @@ from amr.fusion.stacked import Noise, of_runs
 from amr.fusion.threads import threads_for
 
 Progress = Callable[[int, int], None]
+DIVERGED = "Pass a smaller --lr."
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ class Fitted:
         model: each run's weights of its chosen epoch.
         best_epoch: `(run,)`, counted from 1.
         history: name to `(epochs, run)`, or `(epochs, run, modalities)` for shares.
+        diverged: bool `(run,)`: training did not stay finite; the weights are of no use.
     """
 
     model: FusionModel
     best_epoch: Tensor
     history: dict[str, Tensor]
+    diverged: Tensor
 
     def of_best(self, name: str) -> Tensor:
         """`(run,)`: what the history says of each run's chosen epoch."""
@@ -88,9 +91,6 @@ def train_group(
     """Train every member on `train` and keep each one's best epoch by `val`.
 
     Without val clips, the last epoch is kept.
-
-    Raises:
-        RuntimeError: the loss of a run is no longer finite.
     """
     model = FusionModel(recipe.shape, [member.seed for member in members]).to(train.target.device)
     with threads_for(model.num_parameters() * len(members) * recipe.batch_size):
@@ -113,20 +113,32 @@ def _train(
     best = _Best(model, recipe.select if len(val) > 0 else "last", step.weight)
     order = Noise([member.seed for member in members], train.target.device, "batches")
     history: list[dict[str, Tensor]] = []
+    diverged = torch.zeros(len(members), dtype=torch.bool, device=train.target.device)
     for epoch in range(1, recipe.epochs + 1):
         method.begin_epoch(epoch)
         step.set_lr(epoch)
         record = _epoch(step, train, order, recipe.batch_size)
         record |= _validate(model, val, recipe.attributor, step.ratio) | method.record()
-        best.update(epoch, record)
+        diverged |= ~_finite(record, model, len(val) > 0)
+        best.update(epoch, record, ~diverged)
         history.append(record)
-        if not torch.isfinite(record["train_loss"]).all():
-            runs = (~torch.isfinite(record["train_loss"])).nonzero().flatten().tolist()
-            raise RuntimeError(f"the loss stopped being finite in epoch {epoch} (members {runs}). Pass a smaller --lr.")
+        if diverged.all():
+            break
         if progress is not None:
             progress(epoch, recipe.epochs)
     best.restore(model)
-    return Fitted(model, best.epoch, {name: torch.stack([h[name] for h in history]).cpu() for name in history[0]})
+    stacked = {name: torch.stack([h[name] for h in history]).cpu() for name in history[0]}
+    return Fitted(model, best.epoch, stacked, diverged.cpu())
+
+
+def _finite(record: Mapping[str, Tensor], model: FusionModel, has_val: bool) -> Tensor:
+    """Bool `(run,)`: the losses of the epoch are finite, and so is each weight that it left."""
+    finite = torch.isfinite(record["train_loss"])
+    if has_val:
+        finite = finite & torch.isfinite(record["val_loss"])
+    for parameter in model.parameters():
+        finite = finite & torch.isfinite(parameter.detach()).flatten(1).all(1)
+    return finite
 
 
 def _assembled(
@@ -145,7 +157,9 @@ def _assembled(
     if progress is not None:
         progress(recipe.epochs, recipe.epochs)
     history = {name: value[None].cpu() for name, value in record.items()}
-    return Fitted(model, torch.ones(len(members), dtype=torch.long), history)
+    return Fitted(
+        model, torch.ones(len(members), dtype=torch.long), history, torch.zeros(len(members), dtype=torch.bool)
+    )
 
 
 def _ratios(members: Sequence[Member], model: FusionModel) -> Tensor:
@@ -183,6 +197,8 @@ def _setting(recipe: Recipe, members: Sequence[Member], model: FusionModel, trai
         distinct = sorted(set(seeds))
         train_alone, val_alone = (clips.alone(modality).averaged() for clips in (train, val))
         fitted = train_group(alone, [Member(seed) for seed in distinct], train_alone, val_alone)
+        if fitted.diverged.any():
+            raise RuntimeError(f"training on {modality} alone must stay finite, got a loss that did not. {DIVERGED}")
         return _select(fitted, [distinct.index(seed) for seed in seeds], seeds)
 
     def rehearse(loss: LossFunction, epochs: int, clips: Clips) -> FusionModel:
@@ -201,7 +217,7 @@ def _select(fitted: Fitted, rows: Sequence[int], seeds: Sequence[int]) -> Fitted
     model = FusionModel(fitted.model.shape, seeds).to(next(fitted.model.parameters()).device)
     model.load_state_dict({name: value[list(rows)] for name, value in fitted.model.state_dict().items()})
     history = {name: values[:, list(rows)] for name, values in fitted.history.items()}
-    return Fitted(model, fitted.best_epoch[list(rows)], history)
+    return Fitted(model, fitted.best_epoch[list(rows)], history, fitted.diverged[list(rows)])
 
 
 class _Step:
@@ -249,9 +265,10 @@ class _Step:
             # z is a constant here, so that the forward pass of the attribution serves the task, too
             logits, share, counted = self._shares(batch, z)
             return self._pulled(self.method.joint_loss(logits, batch), share, counted)
-        if not joint:
-            z = {m: of_runs(value, len(self.weight)) for m, value in z.items()}
-        loss = self.loss(self.model, batch, z)
+        if self.method is not None and joint:
+            loss = self.method.joint_loss(self.model.head(z, batch.present), batch)
+        else:
+            loss = self.loss(self.model, batch, {m: of_runs(value, len(self.weight)) for m, value in z.items()})
         if not self.amr:
             self._descend(self.optimizer, self.parameters, loss.sum())
             return torch.stack([loss.detach(), torch.zeros_like(loss)])
@@ -341,7 +358,7 @@ class _Best:
         self._weights = [parameter.detach().clone() for parameter in model.parameters()]
         self.epoch = self._epoch.cpu()
 
-    def update(self, epoch: int, record: dict[str, Tensor]) -> None:
+    def update(self, epoch: int, record: dict[str, Tensor], finite: Tensor) -> None:
         loss = record["val_loss"]
         score = (-loss if self.select == "loss" else record["val_accuracy"]) - self.weight * record[
             "val_regularization"
@@ -350,6 +367,7 @@ class _Best:
             better = torch.ones_like(self._epoch, dtype=torch.bool)
         else:
             better = (score > self._score) | ((score == self._score) & (loss < self._loss))
+        better = better & finite
         self._score = torch.where(better, score, self._score)
         self._loss = torch.where(better, loss, self._loss)
         self._epoch = torch.where(better, epoch, self._epoch)

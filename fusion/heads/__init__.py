@@ -1,6 +1,18 @@
 """Fusion heads: from each modality's z to logits. One file a head."""
 
-from amr.fusion.heads import attention, bilinear, concat, film, gated, sum
+from amr.fusion.heads import attention, bilinear, concat, ensemble, film, gated, sum
 from amr.fusion.heads.base import Head, HeadShape, heads, step_mask
 
-__all__ = ["Head", "HeadShape", "attention", "bilinear", "concat", "film", "gated", "heads", "step_mask", "sum"]
+__all__ = [
+    "Head",
+    "HeadShape",
+    "attention",
+    "bilinear",
+    "concat",
+    "ensemble",
+    "film",
+    "gated",
+    "heads",
+    "step_mask",
+    "sum",
+]

@@ -137,3 +137,8 @@ def test_the_regularizer_s_ratio_must_fit():
         regularizer(lambda z: z["a"], {m: torch.randn(2, 3) for m in "abc"})
     with pytest.raises(ValueError, match="Did you mean shapley"):
         Attributor(attribution="shaply")
+
+
+def test_the_regularizer_takes_no_names_since_it_knows_no_order_but_z_s():
+    with pytest.raises(ValueError, match="in the order of z, without names"):
+        AttributionRegularizer("video=1:audio=3")

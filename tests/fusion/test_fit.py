@@ -137,3 +137,40 @@ def test_predict_refuses_what_is_neither_file_nor_id(small_cache):
         predict(result.run, [], "cpu")
     with pytest.raises(ValueError, match="imported"):
         predict(result.run, [str(result.run / "config.json")], "cpu")
+
+
+def test_out_never_deletes_what_is_not_a_run_s(small_cache, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "x"}')
+    with pytest.raises(ValueError, match="--out must be new"):
+        fit(config(small_cache, out=str(model)))
+    with pytest.raises(ValueError, match="none of amr fit's"):
+        RunRecord.load(model)
+    mine = tmp_path / "mine"
+    fit(config(small_cache, out=str(mine), folds=3))
+    (mine / "notes.txt").write_text("dear diary")
+    with pytest.raises(ValueError, match="--out must be new"):
+        fit(config(small_cache, out=str(mine)))
+    (mine / "notes.txt").unlink()
+    fit(config(small_cache, out=str(mine)))
+    assert not (mine / "fold-0").exists()
+
+
+def test_a_run_of_the_ensemble_predicts(small_cache):
+    result = fit(config(small_cache, method="ume"))
+    assert predict(result.run, ["a00_c000"], "cpu")[0].pred in result.record.classes
+
+
+def test_cached_clips_of_another_cache_are_refused(small_cache):
+    result = fit(config(small_cache, modalities="audio"))
+    record = json.loads((result.run / "config.json").read_text())
+    record["modalities"]["audio"]["fingerprint"] = "of another"
+    (result.run / "config.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="must hold the embedding audio that the run was fitted on"):
+        predict(result.run, ["a00_c000"], "cpu")
+
+
+def test_divergence_in_the_last_step_is_an_error_of_the_work(small_cache):
+    with pytest.raises(RuntimeError, match="smaller --lr"):
+        fit(config(small_cache, optimizer="sgd", lr=1e38, epochs=1, batch_size=1000))

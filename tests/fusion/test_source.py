@@ -32,3 +32,18 @@ def test_batches_of_embeddings_that_stay_on_the_host_come_to_the_device():
     assert batch.embeddings["audio"].device.type == "meta"
     assert batch.embeddings["audio"].shape == (1, 4, 8)
     assert batch.target.shape == (3, 4)
+
+
+def test_a_modality_that_training_never_saw_is_absent_everywhere(small_cache):
+    from amr.extract.cache import Cache
+    from amr.fusion.data import read_dataset
+    from amr.fusion.source import _fold
+    from amr.fusion.splits import split_parts
+
+    with Cache.open(small_cache) as cache:
+        dataset = read_dataset(cache)
+    dataset.present[:100, 1] = False  # train and val; test has it
+    (parts,) = split_parts(dataset.clips, dataset.target.numpy(), dataset.usable)
+    fold = _fold(dataset, parts, "standard", torch.device("cpu"), streams=False)
+    assert not fold.test.present[:, 1].any()
+    assert (fold.test.embeddings["video"] == 0).all()

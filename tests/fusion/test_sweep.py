@@ -117,3 +117,38 @@ def test_results_are_tidy_and_reported(small_cache):
 def test_wrong_requests(swept, message):
     with pytest.raises(ValueError, match=message):
         config("any", **swept)
+
+
+@pytest.mark.parametrize("method", ["dropout", "modality-dropout"])
+def test_dropouts_of_nothing_are_naive_in_a_group_too(small_cache, method):
+    swept = {"amr_ratio": "none,1:1", "amr_weight": "0", "seeds": 2}
+    plain = sweep(config(small_cache, method="naive", **swept)).table
+    nothing = sweep(config(small_cache, method=method, fixed={"method_option": ("p=0",)}, **swept)).table
+    assert nothing["accuracy"].tolist() == plain["accuracy"].tolist()
+
+
+def test_a_run_that_diverges_takes_no_other_with_it(small_cache):
+    # a group of one learning rate whose runs differ in the ratio alone: an absurd weight sends one away
+    asked = config(small_cache, amr_ratio="1:1", amr_weight="1,1e38", lr="0.5", seeds=2, fixed={"optimizer": "sgd"})
+    result = sweep(asked)
+    assert len(result.diverged) == 2
+    assert all("1e+38" in name for name in result.diverged)
+    assert len(result.rows) == 2 * 2
+    assert sweep(asked).rows == result.rows
+
+
+def test_new_labels_are_another_sweep(small_cache, workspace):
+    from amr.extract.config import ImportConfig
+    from amr.extract.import_embeddings import import_embeddings
+
+    asked = config(small_cache, seeds=1)
+    first = sweep(asked)
+    (workspace / "other.txt").write_text("".join(f"{(i // 3) % 2}\n" for i in range(120)))
+    sources = tuple(f"{m}={workspace / m}.npy" for m in ("audio", "video"))
+    import_embeddings(
+        ImportConfig(
+            embeddings=sources, labels=str(workspace / "other.txt"), ids=str(workspace / "ids.txt"),
+            groups=r"ids:^a\d+", splits="train=80,val=20,test=20", out=str(small_cache), overwrite=True,
+        )
+    )  # fmt: skip
+    assert sweep(asked).folder != first.folder

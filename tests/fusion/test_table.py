@@ -45,6 +45,7 @@ def fake_sweep(monkeypatch, tmp_path, plain, amr):
             ]  # fmt: skip
     monkeypatch.setattr("amr.fusion.table.sweep", lambda config, progress: SweepResult(tmp_path, tuple(rows)))
     monkeypatch.setattr("amr.fusion.table._modalities", lambda config: ("audio", "video"))
+    monkeypatch.setattr("amr.fusion.table._check_test_part", lambda config: None)
     return make_table(FitConfig(cache="any"), len(plain))
 
 
@@ -64,3 +65,8 @@ def test_no_spread_is_no_proof(monkeypatch, tmp_path):
     one_seed = fake_sweep(monkeypatch, tmp_path, [0.5], [0.75])
     assert one_seed.rows[0]["tests"]["map"] == {"difference": 0.25, "d": None, "p": None, "p_holm": None}
     assert one_seed.rows[0]["plain"]["map"] == {"mean": 0.5, "half_width": None}
+
+
+def test_equal_differences_that_rounding_tells_apart_prove_nothing(monkeypatch, tmp_path):
+    table = fake_sweep(monkeypatch, tmp_path, [0.7, 0.8], [0.8, 0.9])  # .8 - .7 and .9 - .8 differ in the last bit
+    assert table.rows[0]["tests"]["map"]["p"] is None
