@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import json
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,7 +57,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         if not error.format_message():  # no command at all: the help was printed
             return 2
-        return _failed(f"{error.format_message()} See {_help_command(error)}.", 2)
+        return _failed(_usage_message(error, sys.argv[1:] if arguments is None else arguments), 2)
     except REQUEST_ERRORS as error:
         if keep_traceback:
             raise
@@ -72,6 +74,21 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror is not None:
         return f"{error.strerror}: {error.filename}"
     return str(error) or type(error).__name__
+
+
+def _usage_message(error: typer.TyperException, arguments: Sequence[str]) -> str:
+    """The parser's words in the form of all other refusals."""
+    text = error.format_message().rstrip(".")
+    help_text = f"See {_help_command(error)}."
+    if invalid := re.match(r"Invalid value for '([^']+)': .*?valid (integer|number|float|boolean)", text):
+        name, kind = invalid[1], {"integer": "a whole number", "boolean": "true or false"}.get(invalid[2], "a number")
+        given = [b for a, b in itertools.pairwise(arguments) if a == name]
+        given += [a.partition("=")[2] for a in arguments if a.startswith(f"{name}=")]
+        return f"{name} must be {kind}, got {given[-1] if given else '?'!r}. {help_text}"
+    if (missing := re.match(r"No such option: (-[^-]\S*)", text)) and "predict" in arguments:
+        whole = next((a for a in arguments if a.startswith(missing[1])), missing[1])
+        return f"{text}. An id that begins with - is passed as --clip={whole}."
+    return f"{text}. {help_text}"
 
 
 def _help_command(error: Exception) -> str:
@@ -233,6 +250,10 @@ def list_encoders(
     from amr.extract.encoders import list_encoders
 
     rows = [dataclasses.asdict(info) for info in list_encoders(pattern)]
+    if not rows:
+        raise ValueError(
+            f"PATTERN must be part of an encoder's name, got {pattern!r}. amr encoders lists the families."
+        )
     show(
         rows,
         json,
@@ -290,6 +311,8 @@ def manifest(
 
     built, report = build_manifest(dataset, root)
     if out is not None:
+        if out.exists() and out.suffix != ".csv":
+            raise ValueError(f"--out must be a .csv or a new file, got {str(out)!r}. Choose another name.")
         write_manifest(built, out)
         say(f"{len(built)} clips written to {out}")
     show(report.to_json(), json, report.to_text)
@@ -326,7 +349,7 @@ def inspect_cache(
     from amr.data_manifests.workspace import find_cache
     from amr.extract.verify import inspect
 
-    result = inspect(find_cache(cache))
+    result = inspect(find_cache(cache, "CACHE"))
     show(result, json, lambda: lines(result))
 
 
@@ -338,7 +361,7 @@ def verify_cache(
     from amr.data_manifests.workspace import find_cache
     from amr.extract.verify import verify
 
-    result = verify(find_cache(cache))
+    result = verify(find_cache(cache, "CACHE"))
     show(result, json, lambda: lines(result))
     if result["problems"]:
         raise typer.Exit(1)
@@ -360,16 +383,25 @@ def _fit(config: FitConfig, as_json: bool) -> None:
 
 
 def _measures_table(parts: Mapping[str, Any]) -> Table:
+    """A row a part where two modalities fit beside it, else a row a part and modality."""
     there = {name: measures for name, measures in parts.items() if measures is not None}
     modalities = list(next(iter(there.values()))["share"]) if there else []
+    whats = {"share": "share", "share_logit": "logit share", "perceptual": "perceptual"}
     columns = ["", "clips", "accuracy", "mAP", "F1"]
-    columns += [f"{what} {m}" for what in ("share", "logit share", "perceptual") for m in modalities]
-    rows = [
-        [name, m["num_clips"], m["accuracy"], m["map"], m["f1"]]
-        + [m[what][modality] for what in ("share", "share_logit", "perceptual") for modality in modalities]
-        for name, m in there.items()
-    ]
-    return table("", columns, rows)
+    scores = {name: [m["num_clips"], m["accuracy"], m["map"], m["f1"]] for name, m in there.items()}
+    if len(modalities) <= 2:
+        columns += [f"{what} {m}" for what in whats.values() for m in modalities]
+        rows = [
+            [name, *scores[name], *(m[what][modality] for what in whats for modality in modalities)]
+            for name, m in there.items()
+        ]
+        return table("", columns, rows)
+    rows = []
+    for name, measures in there.items():
+        for i, modality in enumerate(modalities):
+            first = [name, *scores[name]] if i == 0 else ["", None, None, None, None]
+            rows.append([*first, modality, *(measures[what][modality] for what in whats)])
+    return table("", [*columns, "modality", *whats.values()], rows)
 
 
 configured("fit", FitConfig, _fit)
@@ -440,7 +472,9 @@ def _table(request: tuple[FitConfig, int, int | None], as_json: bool) -> None:
 
 def _table_request(*, seeds: int, group_size: int | None, **values: Any) -> tuple[FitConfig, int, int | None]:
     if seeds < 1:
-        raise ValueError(f"--seeds must be 1 or more, got {seeds}.")
+        raise ValueError(f"--seeds must be 1 or more, got {seeds}. Pass --seeds 5.")
+    if str(values["amr_ratio"]).lower() == "none" and values["amr_ratio"] is not None:
+        raise ValueError("--amr-ratio must be a ratio, got 'none': the left columns are without AMR. Pass 1:1.")
     return FitConfig(**values), seeds, group_size
 
 
@@ -474,18 +508,12 @@ def predict_clips(
 
     predictions = predict(run, [*(clips or []), *(clip or [])], device)
     rows = [dataclasses.asdict(prediction) for prediction in predictions]
-    show(
-        rows,
-        json,
-        lambda: table(
-            "",
-            ["clip", "class", "probability", "shares", "note"],
-            [
-                [p.clip, p.pred, p.probability, ", ".join(f"{m} {_cell(s)}" for m, s in p.share.items()), p.note]
-                for p in predictions
-            ],
-        ),
-    )
+    columns = ["clip", "class", "probability", "shares", "note"]
+    shares = [", ".join(f"{m} {_cell(share)}" for m, share in p.share.items()) for p in predictions]
+    cells = [[p.clip, p.pred, p.probability, s, p.note] for p, s in zip(predictions, shares, strict=True)]
+    show(rows, json, lambda: table("", columns, cells))
+    if all(prediction.pred is None for prediction in predictions):
+        raise RuntimeError("no clip could be predicted: none has one of the run's modalities.")
 
 
 @app.command("demo")

@@ -81,7 +81,10 @@ class ManifestReport:
             for split, counts in splits.items()
         ]
         lines += _table("split", rows)
-        lines += _table("class", [(label or "(none)", counts) for label, counts in self.classes.items()])
+        shown = {c: counts for c, counts in self.classes.items() if counts.found or len(self.classes) <= MAX_NAMED}
+        lines += _table("class", [(label or "(none)", counts) for label, counts in shown.items()])
+        if len(shown) < len(self.classes):
+            lines.append(f"  {len(self.classes) - len(shown)} more classes have no clip here (all with --json)")
         return "\n".join([*lines, *self.notes])
 
 

@@ -26,11 +26,12 @@ def runs_dir() -> Path:
     return home() / "runs"
 
 
-def find_cache(name: str | None) -> Path:
+def find_cache(name: str | None, option: str = "--cache") -> Path:
     """The cache that is meant: a path, a name in caches/, or the only one there.
 
     Args:
         name: a path to an .h5 file, the name of one in caches/, or None.
+        option: what the user calls it, for errors.
 
     Raises:
         FileNotFoundError: there is none, or no file at that path or under that name.
@@ -43,7 +44,7 @@ def find_cache(name: str | None) -> Path:
             if path.is_file():
                 return path
         raise FileNotFoundError(
-            f"--cache must be a cache file or the name of one in {caches_dir()} ({names}), got {name!r}. "
+            f"{option} must be a cache file or the name of one in {caches_dir()} ({names}), got {name!r}. "
             "Make one with amr extract or amr import."
         )
     if not there:

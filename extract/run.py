@@ -129,7 +129,12 @@ def load_manifest(config: ExtractConfig) -> Manifest:
     """The clips that are meant."""
     root = Path(config.root) if config.root else None
     if config.dataset is not None:
-        manifest, _ = build_manifest(config.dataset, root)
+        manifest, report = build_manifest(config.dataset, root)
+        if not any(report.found.values()):
+            raise ValueError(
+                f"--root must hold media of {config.dataset}, got {str(report.root)!r} with none of its "
+                f"{len(manifest)} clips. See amr manifest --dataset {config.dataset}."
+            )
         return manifest
     return read_manifest(
         Path(str(config.manifest)),

@@ -178,6 +178,8 @@ def open_writer(
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path):
         _remove_leftovers(path)
+        if overwrite:
+            check_replaceable(path)
         if overwrite or not path.exists():
             with _replacing(path, copy=False) as file:
                 _create(file, clips, list(asked.values()))
@@ -190,10 +192,23 @@ def open_writer(
             writer.close()
 
 
+def check_replaceable(path: Path) -> None:
+    """Let a cache be replaced, also a damaged one, and nothing else.
+
+    Raises:
+        ValueError: there is another kind of file.
+    """
+    if path.exists() and not h5py.is_hdf5(path):
+        raise ValueError(
+            f"--out must be a cache or a new file, got {str(path)!r}, which is neither. Choose another name."
+        )
+
+
 def save(path: Path, clips: ClipTable, embeddings: Sequence[tuple[EmbeddingInfo, Embedded]]) -> None:
     """Write a complete cache at once from embeddings in memory; it replaces what is there."""
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    check_replaceable(path)
     with lock(path):
         _remove_leftovers(path)
         Journal(path).remove()

@@ -81,7 +81,11 @@ class FitConfig:
         for name, least in _AT_LEAST.items():
             value = getattr(self, name)
             if value is not None and (not math.isfinite(value) or value < least):
-                raise ValueError(f"--{name.replace('_', '-')} must be {least} or more, got {value}.")
+                option_name = f"--{name.replace('_', '-')}"
+                default = type(self).__dataclass_fields__[name].default
+                what = "a finite number" if isinstance(value, float) else "a whole number"
+                better = "Leave it out for the method's own" if default is None else f"The default is {default}"
+                raise ValueError(f"{option_name} must be {what} of {least} or more, got {value}. {better}.")
         if self.folds in (1, 2):  # fold k is test, k + 1 is val, the rest train
             raise ValueError(f"--folds must be 0 (none) or at least 3, got {self.folds}. Pass --folds 5.")
         if self.lr is not None and self.lr == 0:

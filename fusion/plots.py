@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe-Ito colours: told apart with colour-blind eyes and in grey
@@ -36,7 +38,7 @@ def plot_ratios(
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.3])
     places = list(range(len(ratios)))
-    top.plot(places, accuracy, marker="o", color="#333333")
+    _line(top, places, accuracy, targets, color="#333333")
     if best_accuracy is not None:
         top.axhline(best_accuracy, linestyle=":", color="#333333", linewidth=1)
         top.annotate(
@@ -47,7 +49,7 @@ def plot_ratios(
     top.set_title(title, loc="left", fontsize=10)
     for i, (modality, values) in enumerate(shares.items()):
         colour = COLOURS[i % len(COLOURS)]
-        bottom.plot(places, values, marker="o", color=colour, label=f"{modality}, on test")
+        _line(bottom, places, values, targets, color=colour, label=f"{modality}, on test")
         asked = [(x, y) for x, y in zip(places, targets[modality], strict=True) if y is not None]
         bottom.plot(*zip(*asked, strict=True), "_", color=colour, markersize=16, label=f"{modality}, asked for")
     bottom.set_ylabel("share of the decision")
@@ -59,6 +61,22 @@ def plot_ratios(
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=150)
+
+
+def _line(
+    axes: Axes,
+    places: Sequence[int],
+    values: Sequence[float],
+    targets: Mapping[str, Sequence[float | None]],
+    **style: str,
+) -> None:
+    """A line over the ratios; where none was asked for, a hollow point apart from it."""
+    asked = [target is not None for target in next(iter(targets.values()))]
+    line = [value if there else math.nan for value, there in zip(values, asked, strict=True)]
+    axes.plot(places, line, marker="o", **style)
+    alone = [(x, y) for x, y, there in zip(places, values, asked, strict=True) if not there]
+    if alone:
+        axes.plot(*zip(*alone, strict=True), "o", markerfacecolor="white", markeredgecolor=style["color"])
 
 
 def plot_dominance(file: Path, table: pd.DataFrame, modality: str, *, metric: str = "accuracy") -> None:
@@ -93,6 +111,9 @@ def plot_dominance(file: Path, table: pd.DataFrame, modality: str, *, metric: st
     axes.set_xlabel(f"share of {modality} on test")
     axes.set_ylabel(f"{metric} on test")
     axes.set_xlim(0, 1)
+    low, high = axes.get_ylim()
+    room = max(0.0, 0.2 - (high - low)) / 2  # a point of accuracy is not to look like a cliff
+    axes.set_ylim(low - room, high + room)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)

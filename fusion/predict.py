@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,17 +59,22 @@ def predict(run: Path, clips: Sequence[str], device: str = "auto") -> list[Predi
     files = [clip for clip in clips if Path(clip).is_file()]
     ids = [clip for clip in clips if not Path(clip).is_file()]
     rows: dict[str, tuple[dict[str, Tensor], Tensor]] = {}
+    reasons: dict[str, str] = {}
     if ids:
         rows |= _cached(fitted, ids)
     if files:
-        rows |= _extracted(fitted, files, device)
+        rows |= _extracted(fitted, files, device, reasons)
     embeddings = {m: torch.stack([rows[clip][0][m] for clip in clips]) for m in fitted.record.modalities}
     present = torch.stack([rows[clip][1] for clip in clips])
-    return _predict(fitted, clips, embeddings, present)
+    return _predict(fitted, clips, embeddings, present, reasons)
 
 
 def _predict(
-    fitted: FittedRun, clips: Sequence[str], embeddings: dict[str, Tensor], present: Tensor
+    fitted: FittedRun,
+    clips: Sequence[str],
+    embeddings: dict[str, Tensor],
+    present: Tensor,
+    reasons: Mapping[str, str],
 ) -> list[Prediction]:
     probabilities, share, counted = _averaged(fitted, embeddings, present)
     modalities, classes = list(fitted.record.modalities), fitted.record.classes
@@ -77,7 +82,8 @@ def _predict(
     predictions = []
     for i, clip in enumerate(clips):
         absent = [m for m, there in zip(modalities, present[i].tolist(), strict=True) if not there]
-        notes = [text for text in (f"no {', no '.join(absent)}" if absent else "", folds) if text]
+        lacks = f"no {', no '.join(absent)}" if absent else ""
+        notes = [text for text in (lacks, reasons.get(clip, ""), folds) if text]
         shares = {m: float(s) if counted[i] else None for m, s in zip(modalities, share[i], strict=True)}
         if len(absent) == len(modalities):
             predictions.append(Prediction(clip, None, None, {}, shares, "; ".join(notes)))
@@ -113,7 +119,8 @@ def _cached(fitted: FittedRun, ids: Sequence[str]) -> dict[str, tuple[dict[str, 
         for id_ in ids:
             if id_ not in places:
                 raise ValueError(
-                    f"CLIP must be a media file or the id of a clip in {path}, got {id_!r}. amr inspect shows ids."
+                    f"CLIP must be a media file or the id of a clip in {path}, got {id_!r}. "
+                    "Check the path, or the manifest's ids."
                 )
         rows = np.array([places[id_] for id_ in ids])
         for m, info in fitted.record.modalities.items():
@@ -131,7 +138,9 @@ def _cached(fitted: FittedRun, ids: Sequence[str]) -> dict[str, tuple[dict[str, 
     return {id_: ({m: e[i] for m, e in embeddings.items()}, present[i]) for i, id_ in enumerate(ids)}
 
 
-def _extracted(fitted: FittedRun, files: Sequence[str], device: str) -> dict[str, tuple[dict[str, Tensor], Tensor]]:
+def _extracted(
+    fitted: FittedRun, files: Sequence[str], device: str, reasons: dict[str, str]
+) -> dict[str, tuple[dict[str, Tensor], Tensor]]:
     from amr.extract.run import embed_clips
 
     for m, info in fitted.record.modalities.items():
@@ -151,6 +160,9 @@ def _extracted(fitted: FittedRun, files: Sequence[str], device: str) -> dict[str
                     "Bring it back, or fit again on a new cache."
                 )
     keep_steps = heads[fitted.record.config.head].takes_steps
+    for m, (_, embedded_rows) in embedded.items():
+        for failure in embedded_rows.failures:
+            reasons[files[failure.row]] = f"{m}: {failure.reason}"  # why it is not merely absent
     vectors = {m: _vectors(rows, keep_steps) for m, (_, rows) in embedded.items()}
     present = torch.from_numpy(np.stack([embedded[m][1].present for m in specs], axis=-1))
     return {file: ({m: vectors[m][i] for m in specs}, present[i]) for i, file in enumerate(files)}

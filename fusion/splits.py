@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -51,11 +51,22 @@ def split_parts(
     groups = _groups(clips)
     flagged = clips["flag"].ne("").to_numpy() if "flag" in clips else np.zeros(len(clips), bool)
     rows = np.flatnonzero(usable)
+    column = _policy_column(clips, policy)
     if folds > 0:
         parts = _fold_parts(rows, target, groups, folds, seed)
+        if policy != "default":
+            note = f"--folds divides all clips: --split-policy {policy} has no say"
+            parts = [replace(part, notes=(note,)) for part in parts]
     else:
-        parts = [_policy_parts(clips, rows, target, groups, policy, seed)]
+        parts = [_policy_parts(clips, rows, target, groups, column, seed)]
     return [_checked(part, flagged, keep_flagged) for part in parts]
+
+
+def _policy_column(clips: pd.DataFrame, policy: str) -> str:
+    policies = {"default": "split"} | {c.removeprefix("split_"): c for c in map(str, clips) if c.startswith("split_")}
+    if policy not in policies:
+        raise unknown("--split-policy", policy, policies)
+    return policies[policy]
 
 
 def _groups(clips: pd.DataFrame) -> np.ndarray:
@@ -78,12 +89,9 @@ def _fold_parts(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds:
 
 
 def _policy_parts(
-    clips: pd.DataFrame, rows: np.ndarray, target: np.ndarray, groups: np.ndarray, policy: str, seed: int
+    clips: pd.DataFrame, rows: np.ndarray, target: np.ndarray, groups: np.ndarray, column: str, seed: int
 ) -> Parts:
-    policies = {"default": "split"} | {c.removeprefix("split_"): c for c in map(str, clips) if c.startswith("split_")}
-    if policy not in policies:
-        raise unknown("--split-policy", policy, policies)
-    split = clips[policies[policy]].to_numpy()[rows]
+    split = clips[column].to_numpy()[rows]
     train, val, test = (rows[split == part] for part in ("train", "val", "test"))
     notes = []
     if len(train) + len(val) + len(test) == 0:
@@ -123,9 +131,13 @@ def _checked(parts: Parts, flagged: np.ndarray, keep_flagged: bool) -> Parts:
     if num_flagged and not keep_flagged:
         train = train[~flagged[train]]
         notes.append(
-            f"{num_flagged} flagged clips left out of train ({len(train)} stay, {len(train) + num_flagged} with "
+            f"flagged clips left out of train: {num_flagged} ({len(train)} stay, {len(train) + num_flagged} with "
             "--keep-flagged)"
         )
     if len(train) == 0:
-        raise ValueError("the train part must have a clip with a label and media, got none. See amr inspect.")
+        elsewhere = f"{len(parts.val)} in val, {len(parts.test)} in test"
+        raise ValueError(
+            f"the train part must have a clip with a label and media, got none ({elsewhere}). "
+            "Pass --folds 5, or another --split-policy."
+        )
     return Parts(train, parts.val, parts.test, tuple(notes))

@@ -115,12 +115,12 @@ def test_requests_that_the_cache_cannot_meet(small_cache, changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "--epochs must be 1 or more, got 0"),
+        ({"epochs": 0}, "--epochs must be a whole number of 1 or more, got 0"),
         ({"lr": 0.0}, "--lr must be above 0"),
-        ({"lr": float("nan")}, "--lr must be 0 or more"),
+        ({"lr": float("nan")}, "--lr must be a finite number of 0 or more"),
         ({"folds": 2}, "at least 3"),
         ({"adapter": "liner"}, "Did you mean linear"),
-        ({"amr_weight": -1.0}, "--amr-weight must be 0 or more"),
+        ({"amr_weight": -1.0}, "--amr-weight must be a finite number of 0 or more"),
         ({"method_option": ("p",)}, "must be KEY=VALUE"),
     ],
 )

@@ -72,7 +72,7 @@ def test_flagged_clips_leave_train_only():
     assert parts.train.tolist() == [1, 2]
     assert parts.val.tolist() == [3]
     assert parts.test.tolist() == [4, 5]
-    assert "1 flagged" in parts.notes[0]
+    assert "left out of train: 1 (2 stay" in parts.notes[0]
     assert parts_of(clips, target, keep_flagged=True)[0].train.tolist() == [0, 1, 2]
 
 

@@ -108,7 +108,7 @@ def test_results_are_tidy_and_reported(small_cache):
         ({"seed": "0,x"}, "--seed must be whole numbers"),
         ({"lr": "0.1,"}, "--lr must be numbers"),
         ({"amr_ratio": "1:1,1"}, "--amr-ratio must have at least two parts"),
-        ({"amr_weight": "-1"}, "--amr-weight must be 0 or more"),
+        ({"amr_weight": "-1"}, "--amr-weight must be a finite number of 0 or more"),
         ({"seed": "1", "seeds": 2}, "--seeds must be without --seed"),
         ({"seeds": 0}, "--seeds must be 1 or more"),
         ({"group_size": 0}, "--group-size must be 1 or more"),
