@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -68,7 +69,7 @@ def _line(
     places: Sequence[int],
     values: Sequence[float],
     targets: Mapping[str, Sequence[float | None]],
-    **style: str,
+    **style: Any,
 ) -> None:
     """A line over the ratios; where none was asked for, a hollow point apart from it."""
     asked = [target is not None for target in next(iter(targets.values()))]
