@@ -32,7 +32,7 @@ from amr.fusion.source import Source, open_source
 from amr.fusion.threads import one_thread
 from amr.fusion.trainer import Recipe
 
-CPU_CACHE_BYTES = 2**25  # what the weights of a group may take, so that steps stay in the last-level cache
+CPU_CACHE_BYTES = 2**27  # what the steps of all groups may touch: more is not faster (docs/benchmarks.md)
 CPU_LOGITS_BYTES = 2**31  # what a group's logits of val or test may take
 
 
@@ -246,7 +246,7 @@ def group_size(recipe: Recipe, source: Source, most: int, num_workers: int = 1) 
     inputs = recipe.batch_size * sum(shape.embed_dims.values())
     on_gpu = fold.train.target.device.type == "cuda"
     # a step holds each weight, its gradient and two moments, and what the attribution makes of it
-    of_step = 40 * parameters + (24 * inputs if on_gpu else 0)
+    of_step = 40 * parameters + 40 * inputs
     of_evaluation = 16 * max(len(fold.val), len(fold.test), 1) * shape.num_classes
     room = torch.cuda.mem_get_info()[0] // 4 if on_gpu else CPU_CACHE_BYTES
     memory = room if on_gpu else CPU_LOGITS_BYTES
