@@ -22,8 +22,9 @@ from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
+from amr.fusion.recipe import Member, Recipe
 from amr.fusion.threads import one_thread
-from amr.fusion.trainer import Member, Recipe, train_group
+from amr.fusion.trainer import train_group
 
 DIMS = {"audio": 512, "video": 512}
 BATCH, STEPS = 64, 20

@@ -16,10 +16,11 @@ from amr.fusion.heads import heads
 from amr.fusion.measure import Measures, mean_measures
 from amr.fusion.methods import methods, parse_options
 from amr.fusion.ratio import parse_ratio
+from amr.fusion.recipe import Member, Recipe
 from amr.fusion.results import FoldMeasures, write_group
 from amr.fusion.run import RunRecord, new_folder, write_json
 from amr.fusion.source import Source, open_source
-from amr.fusion.trainer import DIVERGED, Member, Recipe, train_group
+from amr.fusion.trainer import DIVERGED, train_group
 
 Progress = Callable[[int, int], None]
 
@@ -186,6 +187,7 @@ def recipe_of(record: RunRecord) -> Recipe:
         weight_decay=float(config.weight_decay or 0),
         amr_optimizer=config.amr_optimizer,
         select=config.select,
+        lr_step=method.lr_step,
     )
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from amr.fusion.clips import Clips, predict_shares
 from amr.fusion.data import Dataset
 from amr.fusion.measure import Measures, measure
+from amr.fusion.recipe import Fitted
 from amr.fusion.run import RunRecord, save_weights, write_csv, write_json
 from amr.fusion.source import Fold
-from amr.fusion.trainer import Fitted
 
 FoldMeasures = dict[str, Measures | None]
 

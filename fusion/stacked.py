@@ -130,5 +130,14 @@ class Noise:
             return torch.stack(draws).to(self._device)
         return self._of_runs(draws)
 
+    def state(self) -> list[Tensor]:
+        """Where each stream of numbers stands."""
+        return [g.get_state() for g in self._generators]
+
+    def load(self, state: Sequence[Tensor]) -> None:
+        """Go on from where `state` was called."""
+        for g, value in zip(self._generators, state, strict=True):
+            g.set_state(value.cpu())
+
     def _of_runs(self, draws: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(draws))[self._rows].to(self._device)

@@ -27,10 +27,10 @@ from amr.fusion.fit import fit_group, member_of, recipe_of, record_of, resolve, 
 from amr.fusion.measure import Measures
 from amr.fusion.methods import methods
 from amr.fusion.model import FusionModel
+from amr.fusion.recipe import Recipe
 from amr.fusion.run import RunRecord, write_csv, write_json
 from amr.fusion.source import Source, open_source
 from amr.fusion.threads import one_thread
-from amr.fusion.trainer import Recipe
 
 CPU_CACHE_BYTES = 2**27  # what the steps of all groups may touch: more is not faster (docs/benchmarks.md)
 CPU_LOGITS_BYTES = 2**31  # what a group's logits of val or test may take

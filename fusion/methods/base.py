@@ -20,7 +20,7 @@ from amr.fusion.model import Batch, FusionModel
 from amr.fusion.stacked import Noise
 
 if TYPE_CHECKING:
-    from amr.fusion.trainer import Fitted
+    from amr.fusion.recipe import Fitted
 
 LossFunction = Callable[[FusionModel, Batch, Mapping[str, Tensor]], Tensor]
 

@@ -15,7 +15,7 @@ from amr.fusion.methods.base import Method, Setting, mean_over, methods
 from amr.fusion.model import Batch, FusionModel
 
 if TYPE_CHECKING:
-    from amr.fusion.trainer import Fitted
+    from amr.fusion.recipe import Fitted
 
 
 @methods.register("gge")

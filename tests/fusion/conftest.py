@@ -14,7 +14,7 @@ from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
-from amr.fusion.trainer import Recipe
+from amr.fusion.recipe import Recipe
 
 
 def make_clips(num_clips: int = 90, dims: dict[str, int] | None = None, num_classes: int = 3, seed: int = 0) -> Clips:

@@ -4,7 +4,8 @@ import torch
 from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips
 from amr.fusion.measure import mean_measures, measure
-from amr.fusion.trainer import Member, train_group
+from amr.fusion.recipe import Member
+from amr.fusion.trainer import train_group
 
 from .conftest import make_clips, make_recipe
 

@@ -5,9 +5,10 @@ from amr.fusion.attribution import mean_share
 from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips, predict_logits, predict_shares
 from amr.fusion.model import FusionModel
+from amr.fusion.recipe import Member
 from amr.fusion.regularizer import regularization
 from amr.fusion.stacked import generator
-from amr.fusion.trainer import Member, train_group
+from amr.fusion.trainer import train_group
 
 from .conftest import make_clips, make_recipe
 

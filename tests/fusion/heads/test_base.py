@@ -8,8 +8,9 @@ from amr.fusion.attributor import Attributor
 from amr.fusion.clips import predict_shares
 from amr.fusion.heads import HeadShape, heads
 from amr.fusion.model import Batch, FusionModel, ModelShape
+from amr.fusion.recipe import Member
 from amr.fusion.stacked import Draws
-from amr.fusion.trainer import Member, train_group
+from amr.fusion.trainer import train_group
 
 from ..conftest import make_clips, make_recipe
 from .conftest import DIMS, NAMES, NUM_CLASSES, all_present, build, make_z

@@ -12,7 +12,8 @@ from amr.fusion.clips import Clips
 from amr.fusion.methods import Method, methods
 from amr.fusion.methods.base import Method as Base
 from amr.fusion.model import Batch, FusionModel
-from amr.fusion.trainer import Fitted, Member, _setting, train_group
+from amr.fusion.recipe import Fitted, Member
+from amr.fusion.trainer import _setting, train_group
 
 from ..conftest import make_clips, make_recipe
 

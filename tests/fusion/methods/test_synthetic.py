@@ -6,7 +6,7 @@ import torch
 from amr.data_manifests.synthetic import MODALITIES, SyntheticConfig, best_accuracy, draw_clips
 from amr.fusion.clips import Clips, predict_logits
 from amr.fusion.metrics import accuracy
-from amr.fusion.trainer import Member
+from amr.fusion.recipe import Member
 
 from .conftest import fit_group
 
