@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.data_manifests.workspace import caches_dir
 from amr.extract.background import BackgroundWriter
+from amr.extract.batches import Batch, run_batches, unfinished_batches
 from amr.extract.cache import FAILURE_COLUMNS, Cache, EmbeddingInfo
 from amr.extract.config import ExtractConfig, available_cores
 from amr.extract.device import choose_device
 from amr.extract.encoders import Encoder, build_encoder
 from amr.extract.encoding import describe, encode
-from amr.extract.loading import Clip, ClipLoader, Loaded, ManifestClips, Task
+from amr.extract.loading import Clip, ClipLoader, Loaded, ManifestClips
 from amr.extract.progress import Progress
 from amr.extract.writer import CacheWriter, ClipTable, Embedded, joined, open_writer
 
@@ -78,18 +78,6 @@ class ExtractResult:
         bare = set.intersection(*(set(ids) for ids in self.absent.values())) if self.absent else set()
         absent = {m: [clip for clip in ids if clip not in bare] for m, ids in self.absent.items()}
         return document | {"without_any": len(bare), "absent": absent}
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Clips `start` to `stop`, to be embedded as `names`.
-
-    Batches are cut by row, whatever was done before, so that a resumed run encodes the same ones.
-    """
-
-    start: int
-    stop: int
-    names: tuple[str, ...]
 
 
 def extract(config: ExtractConfig, progress: Progress | None = None) -> ExtractResult:
@@ -208,7 +196,7 @@ def embed_clips(
         for name in batch.names:
             parts[name].append(encode(built[name], infos[name], loaded, batch.start, ids))
 
-    _run(loader, _batches({name: np.zeros(len(clips), bool) for name in built}, batch_size), keep)
+    run_batches(loader, unfinished_batches({name: np.zeros(len(clips), bool) for name in built}, batch_size), keep)
     return {name: (infos[name], joined(parts[name])) for name in infos}
 
 
@@ -221,7 +209,7 @@ def _fill(
     progress: Progress,
 ) -> int:
     """Extract what is not done; how many clips that were."""
-    batches = _batches({name: writer.done(name) for name in encoders}, config.batch_size)
+    batches = unfinished_batches({name: writer.done(name) for name in encoders}, config.batch_size)
     num_clips = sum(batch.stop - batch.start for batch in batches)
     modalities = tuple(dict.fromkeys(encoder.modality for encoder in encoders.values()))
     loader = ClipLoader(
@@ -245,41 +233,10 @@ def _fill(
                     failed |= {(failure.id, failure.modality) for failure in embedded.failures}
                 progress.advance(batch.stop - batch.start, len(failed))
 
-            _run(loader, batches, store)
+            run_batches(loader, batches, store)
     finally:
         progress.stop()
     return num_clips
-
-
-def _batches(done: Mapping[str, np.ndarray], batch_size: int) -> list[Batch]:
-    """Every batch that has a clip not done, with the embeddings for which that is so."""
-    num_clips = len(next(iter(done.values())))
-    batches = []
-    for start in range(0, num_clips, batch_size):
-        rows = slice(start, min(start + batch_size, num_clips))
-        names = tuple(name for name, flags in done.items() if not flags[rows].all())
-        if names:
-            batches.append(Batch(rows.start, rows.stop, names))
-    return batches
-
-
-def _run(loader: ClipLoader, batches: list[Batch], handle: Callable[[Batch, list[Loaded]], None]) -> None:
-    """Load and handle every batch in turn; where a clip kills a worker, go on with the batch it was in."""
-    position = 0
-    while position < len(batches):
-        try:
-            for batch, loaded in _load(loader, batches[position:]):
-                handle(batch, loaded)
-                position += 1
-        except RuntimeError as error:
-            loader.recover(error)
-
-
-def _load(loader: ClipLoader, batches: list[Batch]) -> Iterator[tuple[Batch, list[Loaded]]]:
-    tasks = [Task(row, batch.names) for batch in batches for row in range(batch.start, batch.stop)]
-    clips = loader.load(tasks)
-    for batch in batches:
-        yield batch, list(itertools.islice(clips, batch.stop - batch.start))
 
 
 def _result(path: Path, names: list[str], extracted: int, seconds: float) -> ExtractResult:
