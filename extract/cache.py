@@ -202,6 +202,10 @@ class Cache:
         self._embedding(name)
         return np.asarray(self._file["done"][name][:], dtype=bool)
 
+    def done_flags(self) -> dict[str, np.ndarray]:
+        """Fingerprint -> `done`, of every embedding."""
+        return {self.info(name).fingerprint: self.done(name) for name in self.names}
+
     def num_steps(self, name: str) -> np.ndarray | None:
         """(clips,) int: how many of the steps are filled, None for an embedding without steps."""
         self._embedding(name)

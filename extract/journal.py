@@ -1,16 +1,14 @@
-"""Failures of an extraction that is still running, one JSON line each, beside the cache."""
+"""Failures of an extraction that is still running, one JSON line each, beside what it writes."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-
-from amr.extract.cache import Cache
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,13 @@ class Journal:
 
     A line is on disk before its batch is marked done: a line without the mark belongs to a batch that a kill
     cut short and that is extracted again, and a torn last line is one of those.
+
+    Args:
+        beside: the file that it belongs to.
     """
 
-    def __init__(self, cache: Path) -> None:
-        self.path = cache.with_name(f"{cache.name}.failures.jsonl")
+    def __init__(self, beside: Path) -> None:
+        self.path = beside.with_name(f"{beside.name}.failures.jsonl")
 
     def append(self, fingerprint: str, failures: Iterable[Failure]) -> None:
         """Add failures of the embedding with this fingerprint."""
@@ -50,11 +51,15 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
 
-    def compact(self, cache: Cache) -> None:
-        """Drop the lines of clips that are not done, or that belong to another cache."""
+    def compact(self, done: Mapping[str, np.ndarray]) -> None:
+        """Drop the lines of clips that are not done, or that belong to another file.
+
+        Args:
+            done: fingerprint -> bool `(clips,)`.
+        """
         if not self.path.exists():
             return
-        kept = self._lines(cache)
+        kept = self._lines(done)
         if not kept:
             self.remove()
             return
@@ -62,19 +67,22 @@ class Journal:
         temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         os.replace(temporary, self.path)
 
-    def read(self, cache: Cache) -> list[Failure]:
-        """The failures so far of clips that are done."""
-        entries = [json.loads(line) for line in self._lines(cache)]
+    def read(self, done: Mapping[str, np.ndarray]) -> list[Failure]:
+        """The failures so far of clips that are done.
+
+        Args:
+            done: fingerprint -> bool `(clips,)`.
+        """
+        entries = [json.loads(line) for line in self._lines(done)]
         return [Failure(entry["row"], entry["id"], entry["modality"], entry["reason"]) for entry in entries]
 
     def remove(self) -> None:
         """Delete the file, once its failures are in the cache."""
         self.path.unlink(missing_ok=True)
 
-    def _lines(self, cache: Cache) -> list[str]:
+    def _lines(self, done: Mapping[str, np.ndarray]) -> list[str]:
         if not self.path.exists():
             return []
-        done: dict[str, np.ndarray] = {cache.info(name).fingerprint: cache.done(name) for name in cache.names}
         kept = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:

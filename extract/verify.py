@@ -37,7 +37,7 @@ def inspect(path: Path) -> dict[str, Any]:
     with Cache.open(path) as cache:
         try:
             clips = cache.clips
-            in_journal = [] if cache.complete else Journal(cache.path.resolve()).read(cache)
+            in_journal = [] if cache.complete else Journal(cache.path.resolve()).read(cache.done_flags())
             return {
                 "cache": str(path),
                 "dataset": cache.dataset,

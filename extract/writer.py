@@ -95,7 +95,7 @@ class CacheWriter:
         self.infos = infos
         self._journal = Journal(path)
         with Cache.open(path) as cache:
-            self._journal.compact(cache)
+            self._journal.compact(cache.done_flags())
             self._done = {name: cache.done(name) for name in infos}
         self._slots = _find_slots(path, list(infos))
         self._descriptor = os.open(path, os.O_WRONLY)
@@ -127,7 +127,7 @@ class CacheWriter:
         os.fsync(self._descriptor)
         with Cache.open(self.path) as cache:
             finished = cache.complete
-            failures = self._journal.read(cache)
+            failures = self._journal.read(cache.done_flags())
         if not finished:
             with _replacing(self.path, copy=True) as file:
                 _finish(file, failures)
