@@ -23,10 +23,12 @@ class Prepare(ABC):
     Attributes:
         sampling: which frames it wants; None where it wants sound.
         sample_rate_hz: at which rate it wants the sound; None where it wants frames.
+        waveform: it gives (samples,) at that rate, as many as the clip has.
     """
 
     sampling: FrameSampling | None = None
     sample_rate_hz: int | None = None
+    waveform: bool = False
 
     @abstractmethod
     def __call__(self, media: np.ndarray) -> Tensor:

@@ -48,6 +48,8 @@ class TorchaudioOptions:
 class PrepareWaveform(Prepare):
     """(samples,) to (samples,), normalised where the bundle was trained so."""
 
+    waveform = True
+
     def __init__(self, sample_rate_hz: int, normalise: bool) -> None:
         self.sample_rate_hz = sample_rate_hz
         self.normalise = normalise
