@@ -141,7 +141,7 @@ def read_dataset(
             raise unknown("--modalities", name, cache.names)
     if len(set(names)) != len(names):
         raise ValueError(f"--modalities must name each embedding once, got {modalities!r}.")
-    target, classes = _target(cache.clips, label)
+    target, classes = read_target(cache.clips, label)
     return Dataset(
         clips=cache.clips,
         embeddings={name: read_embedding(cache, name, keep_steps=keep_steps) for name in names},
@@ -152,7 +152,16 @@ def read_dataset(
     )
 
 
-def _target(clips: pd.DataFrame, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def read_target(clips: pd.DataFrame, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Each clip's class, `(clips,)`, -1 where it has no label, and the classes' names, sorted.
+
+    Args:
+        clips: a cache's or a manifest's table.
+        label: the column that is predicted.
+
+    Raises:
+        ValueError: no such column, or fewer than two classes.
+    """
     if label not in clips or label in ("id", "path", "split", "group"):
         columns = [c for c in map(str, clips) if c not in ("id", "path", "split", "group")]
         raise unknown("--label", label, columns)
