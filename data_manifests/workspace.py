@@ -1,4 +1,4 @@
-"""Where things are: media in data/, caches in caches/, results in runs/, below $AMR_HOME or the current folder."""
+"""Where things are: data/, caches/, encoders/ and runs/ (results), below $AMR_HOME or the current folder."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def media_dir(dataset: str) -> Path:
 def caches_dir() -> Path:
     """Where caches are written and looked for by name."""
     return home() / "caches"
+
+
+def encoders_dir() -> Path:
+    """Where encoders of one's own are written and looked for by name."""
+    return home() / "encoders"
 
 
 def runs_dir() -> Path:

@@ -50,6 +50,7 @@ class Encoder(ABC):
         preprocessing: everything that shapes the embedding besides the weights; can be written as JSON.
         weights_sha256: of the weights; empty where there are none.
         random_weights: the weights are random, because that was asked for.
+        trainable: it has weights that `amr train-encoders` can train; it is a ModelEncoder then.
         prepare: what to do to a clip's media before `embed`.
     """
 
@@ -60,6 +61,7 @@ class Encoder(ABC):
     preprocessing: dict[str, Any]
     weights_sha256: str = ""
     random_weights: bool = False
+    trainable: bool = False
     prepare: Prepare
 
     def to(self, device: torch.device | str) -> Self:

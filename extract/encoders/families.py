@@ -147,6 +147,12 @@ families.register("torchaudio")(
         ),
     )
 )
+families.register("trained")(
+    Family(
+        "amr.extract.encoders.trained",
+        (EncoderInfo("trained:<run>", "audio|video", None, "an encoder of your own, from amr train-encoders"),),
+    )
+)
 
 
 def build_encoder(spec: str, name: str) -> Encoder:

@@ -23,15 +23,18 @@ class ModelEncoder(Encoder):
         model: maps (rows, ...) to (rows, embed_dim).
         rows_at_once: the most rows that go through the model together, which bounds memory.
         keep: "mean" or "steps": what becomes of the rows of a clip.
+        base_spec: of a `trained:` encoder, what it was built from; None of any other.
     """
 
+    trainable = True
     model: nn.Module
     rows_at_once = 64
     keep = "mean"
+    base_spec: str | None = None
     device = torch.device("cpu")
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the model to a device."""
+        """Move the model to a device, ready to embed: in evaluation mode, without gradients."""
         self.device = torch.device(device)
         self.model.eval().requires_grad_(False).to(self.device)
         return self
@@ -59,6 +62,14 @@ class ModelEncoder(Encoder):
     @abstractmethod
     def forward(self, rows: Tensor) -> Tensor:
         """(rows, ...) to (rows, embed_dim) on the device."""
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """What is trained: (batch, *shape of an input) to (batch, embed_dim), the mean over time.
+
+        Its weights are those of `model`, named `model.<name>`. Clips shorter than others end in zeros. In
+        evaluation mode it agrees with `embed` for keep=mean.
+        """
 
     def pool(self, steps: Tensor) -> Tensor:
         """(steps, embed_dim) of a clip to its embedding."""

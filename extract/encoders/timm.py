@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from amr.extract.encoders.base import Prepare
 from amr.extract.encoders.families import EncoderInfo
 from amr.extract.encoders.model import ModelEncoder
+from amr.extract.encoders.network import MeanOverRows, fastest_layout
 from amr.extract.encoders.picture import PICTURE, mel_picture
 from amr.extract.encoders.spec import Spec
 from amr.extract.encoders.weights import Source, find_weights, misfit, seeded, state_sha256
@@ -131,9 +132,11 @@ class Timm(ModelEncoder):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(pictures, channels, rows, columns) to (pictures, embed_dim)."""
-        if self.device.type == "cuda":
-            rows = rows.contiguous(memory_format=torch.channels_last)  # what its convolutions are fastest with
-        return self.model(rows)
+        return self.model(fastest_layout(rows))
+
+    def network(self) -> MeanOverRows:
+        """(batch, pictures, channels, rows, columns) to (batch, embed_dim)."""
+        return MeanOverRows(self.model)
 
 
 def build(spec: Spec, name: str) -> Timm:

@@ -18,6 +18,7 @@ from amr.extract.encoders.base import Prepare
 from amr.extract.encoders.families import TORCHAUDIO_BUNDLES
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.spec import Spec
+from amr.extract.encoders.speech import MeanOverTime
 from amr.extract.encoders.weights import Source, find_weights, load_all, seeded, state_sha256
 
 BASE_URL = "https://download.pytorch.org/torchaudio/models/"
@@ -116,6 +117,10 @@ class Torchaudio(ModelEncoder):
         """(clips, samples) to (clips, steps, embed_dim), the output of the chosen layer."""
         features, _ = self.model.extract_features(rows, num_layers=self.layer)  # type: ignore[operator]
         return features[-1]
+
+    def network(self) -> MeanOverTime:
+        """(batch, samples) to (batch, embed_dim)."""
+        return MeanOverTime(self.model, self.layer, FEWEST_SAMPLES)
 
 
 def build(spec: Spec, name: str) -> Torchaudio:

@@ -13,6 +13,7 @@ from torchvision.models import WeightsEnum, get_model, get_model_weights
 from amr.extract.encoders.base import Prepare
 from amr.extract.encoders.families import TORCHVISION_MODELS
 from amr.extract.encoders.model import ModelEncoder
+from amr.extract.encoders.network import MeanOverRows
 from amr.extract.encoders.spec import Spec
 from amr.extract.encoders.weights import Source, find_weights, load_all, seeded, state_sha256
 from amr.extract.sampling import FrameSampling
@@ -100,6 +101,10 @@ class Torchvision(ModelEncoder):
     def forward(self, rows: Tensor) -> Tensor:
         """(pieces, 3, frames, rows, columns) to (pieces, embed_dim)."""
         return self.model(rows)
+
+    def network(self) -> MeanOverRows:
+        """(batch, pieces, 3, frames, rows, columns) to (batch, embed_dim)."""
+        return MeanOverRows(self.model)
 
 
 def build(spec: Spec, name: str) -> Torchvision:

@@ -30,6 +30,7 @@ def test_overview_and_patterns():
         "timm",
         "torchvision",
         "torchaudio",
+        "trained",
     }
     assert len(overview) < 60
     assert [info.spec for info in list_encoders("r2plus1d")] == ["torchvision:r2plus1d_18"]
