@@ -12,10 +12,14 @@ _held: set[Path] = set()  # POSIX locks do not keep out the process that holds t
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the lock of a cache, the file `<cache>.lock`; it goes with the process, however that ends.
+def lock(path: Path, option: str = "--out") -> Iterator[None]:
+    """Hold the lock of a cache, the file `<cache>.lock`, or of a store; it goes with the process, however that ends.
 
     A POSIX record lock on purpose: unlike flock, workers that outlive a killed parent do not inherit it.
+
+    Args:
+        path: of what is written.
+        option: that names it, for the error.
 
     Raises:
         RuntimeError: another extraction holds it.
@@ -26,7 +30,7 @@ def lock(path: Path) -> Iterator[None]:
     if descriptor is None:
         raise RuntimeError(
             f"{str(path)!r} must be written by one extraction at a time, and another one is writing it. "
-            "Wait for it to end, or pass another --out."
+            f"Wait for it to end, or pass another {option}."
         )
     _held.add(path)
     try:

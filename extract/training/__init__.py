@@ -1,0 +1,1 @@
+"""Encoders trained on clips of one's own."""

@@ -1,0 +1,112 @@
+"""The files of a store.
+
+    store.json               what it was made from, shapes; failures, once it is done
+    store.states             uint8 (clips, names): TODO, ABSENT or PRESENT
+    store.failures.jsonl     failures, until it is done
+    <name>.npy               (clips, *shape) float16: what the encoder's `prepare` made; 0 where there is nothing
+
+States are written after the tensors that they vouch for: a kill costs the batch it falls into, which is then decoded
+again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+VERSION = 1
+TODO, ABSENT, PRESENT = range(3)
+
+
+@dataclass(frozen=True)
+class Record:
+    """`store.json`.
+
+    Attributes:
+        fingerprint: of clips and inputs.
+        num_clips: rows of each tensor.
+        shapes: embedding name -> shape of a clip, in the order of the columns of the states.
+        failures: as in `Store`; complete once `done`.
+        done: every clip was tried.
+    """
+
+    fingerprint: str
+    num_clips: int
+    shapes: dict[str, tuple[int, ...]]
+    failures: list[dict[str, str]]
+    done: bool
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """What the folder holds; None where that is no store."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+            content["shapes"] = {name: tuple(shape) for name, shape in content["shapes"].items()}
+            return cls(**content)
+        return None
+
+    def write(self, folder: Path) -> None:
+        """Whole or not at all."""
+        partial = folder / "store.json.tmp"
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(asdict(self), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, folder / "store.json")
+
+    def create(self, folder: Path) -> None:
+        """An empty store in place of what is there.
+
+        Raises:
+            OSError: the disk has no room.
+        """
+        states = folder / "store.states"
+        states.unlink(missing_ok=True)
+        self.write(folder)
+        for name, path in self.tensor_files(folder).items():
+            _allocate(path, (self.num_clips, *self.shapes[name]))
+        self.states(folder, "w+").flush()  # last: without states there is no store to go on with
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all tensors."""
+        return sum(2 * self.num_clips * math.prod(shape) for shape in self.shapes.values())
+
+    def tensor_files(self, folder: Path) -> dict[str, Path]:
+        """Embedding name -> file."""
+        return {name: folder / f"{name}.npy" for name in self.shapes}
+
+    def states(self, folder: Path, mode: Literal["r", "r+", "w+"]) -> np.memmap:
+        """uint8 `(clips, names)`."""
+        return np.memmap(folder / "store.states", np.uint8, mode, shape=(self.num_clips, len(self.shapes)))
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether every file is there and as long as it must be."""
+        try:
+            arrays = {name: np.load(path, mmap_mode="r") for name, path in self.tensor_files(folder).items()}
+            num_states = (folder / "store.states").stat().st_size
+        except (OSError, ValueError, EOFError):
+            return False
+        return num_states == self.num_clips * len(self.shapes) and all(
+            arrays[name].dtype == np.float16 and arrays[name].shape == (self.num_clips, *shape)
+            for name, shape in self.shapes.items()
+        )
+
+
+def _allocate(path: Path, shape: tuple[int, ...]) -> None:
+    """A file of zeros whose room is taken from the start: a disk that fills up later would end the process."""
+    np.lib.format.open_memmap(path, "w+", np.float16, shape).flush()
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                path.unlink()
+                raise OSError(error.errno, error.strerror, str(path)) from error
