@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from amr.extract.encoders.base import Prepare, WeightFreeEncoder
-from amr.extract.encoders.spec import Spec
+from amr.extract.encoders.crop import NONE, Crop
+from amr.extract.encoders.spec import Spec, height_and_width
 from amr.extract.sampling import FrameSampling
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -32,7 +33,7 @@ class FramesOptions:
     frames: int = 10
     grid: str = "16x16"
     colour: Literal["grey", "rgb"] = "grey"
-    crop: str = "none"
+    crop: str = NONE
     keep: Literal["flat", "steps"] = "flat"
 
     def __post_init__(self) -> None:
@@ -40,31 +41,12 @@ class FramesOptions:
             raise ValueError(f"frames must be at least 1, got {self.frames}.")
         height, width = self.cells
         object.__setattr__(self, "grid", f"{height}x{width}")
-        _ = self.box
+        Crop.parse(self.crop)
 
     @property
     def cells(self) -> tuple[int, int]:
         """Rows and columns of the grid."""
-        parts = self.grid.lower().split("x")
-        if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-            raise ValueError(f"grid must be HxW, got {self.grid!r}. Type grid=16x16.")
-        return int(parts[0]), int(parts[-1])
-
-    @property
-    def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of what is used, as fractions of the picture."""
-        if self.crop == "none":
-            return 0.0, 0.0, 1.0, 1.0
-        try:
-            left, top, right, bottom = (float(part) for part in self.crop.split(":"))
-        except ValueError:
-            left = top = right = bottom = -1.0
-        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            raise ValueError(
-                "crop must be left:top:right:bottom, fractions of the picture from 0 to 1, "
-                f"got {self.crop!r}. Type crop=0.25:0.5:0.75:1."
-            )
-        return left, top, right, bottom
+        return height_and_width("grid", self.grid, "16x16")
 
 
 class PrepareFrames(Prepare):
@@ -73,14 +55,11 @@ class PrepareFrames(Prepare):
     def __init__(self, options: FramesOptions) -> None:
         self.options = options
         self.sampling = FrameSampling(num_frames=options.frames)
+        self.crop = Crop.parse(options.crop)
 
     def __call__(self, media: np.ndarray) -> Tensor:
         """Cell means of one clip's frames, from 0 (black) to 1."""
-        _, height, width, _ = media.shape
-        left, top, right, bottom = self.options.box
-        rows = slice(int(top * height), max(int(top * height) + 1, round(bottom * height)))
-        columns = slice(int(left * width), max(int(left * width) + 1, round(right * width)))
-        pixels = torch.from_numpy(np.ascontiguousarray(media[:, rows, columns])).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.ascontiguousarray(self.crop.cut(media))).permute(0, 3, 1, 2)
         cells = functional.adaptive_avg_pool2d(pixels.float() / 255, self.options.cells)
         if self.options.colour == "grey":  # after pooling: the mean of a weighted sum is that of the means
             cells = (cells * torch.tensor(LUMA)[:, None, None]).sum(1)

@@ -1,9 +1,12 @@
-"""Sound as a picture, for models that look at images."""
+"""Sound as a picture, for models that look at images: time from left to right, high pitches at the top."""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,36 +15,124 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from torchaudio.transforms import MelSpectrogram
 
-# 25 ms windows every 10 ms; the loudest point is white, 80 dB below it is black, high pitches are at the top.
-PICTURE = {
-    "sample_rate": 16000,
-    "bands": 128,
-    "window_samples": 400,
-    "fft_samples": 2048,
-    "hop_samples": 160,
-    "range_db": 80,
-}
+LEAST = {"sample_rate": 1000, "window": 16, "hop": 1}
 
 
-def mel_picture(sound: Tensor, height: int, width: int) -> Tensor:
-    """(samples,) to (height, width): log-mel power in [0, 1], time from left to right; black where all is silent."""
-    decibels = 10 * _mel()(sound).clamp(min=1e-10).log10()  # (bands, time)
-    picture = (decibels - decibels.max()) / PICTURE["range_db"] + 1
-    if not sound.any():
-        picture = torch.zeros_like(picture)
-    picture = picture.clamp(min=0).flip(0)[None, None]
-    return functional.interpolate(picture, (height, width), mode="bilinear", antialias=True)[0, 0]
+@dataclass(frozen=True)
+class Picture(ABC):
+    """How sound becomes a picture.
+
+    Args:
+        sample_rate: of the sound, in Hz.
+        window: samples that are looked at together.
+        hop: samples from one window to the next.
+    """
+
+    sample_rate: int
+    window: int
+    hop: int
+
+    def __post_init__(self) -> None:
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Everything that shapes the picture; can be written as JSON."""
+
+    @abstractmethod
+    def frequencies(self, sound: Tensor) -> Tensor:
+        """(samples,) to (frequencies, windows), low frequencies first; 0 is silence, 1 is loud."""
+
+    def draw(self, sound: Tensor, height: int, width: int) -> Tensor:
+        """(samples,) to (height, width), whatever the sound's length."""
+        picture = self.frequencies(sound).flip(0)[None, None]
+        return functional.interpolate(picture, (height, width), mode="bilinear", antialias=True)[0, 0]
+
+
+@dataclass(frozen=True)
+class MelPicture(Picture):
+    """Log-mel power in [0, 1]: the loudest point of a sound is 1, 80 dB below it is 0; windows of 25 ms every 10 ms."""
+
+    sample_rate: int = 16000
+    window: int = 400
+    hop: int = 160
+    bands = 128
+    range_db = 80
+
+    @property
+    def fft_samples(self) -> int:
+        """Of the transform, a power of two: its lines are close enough for the lowest bands to have one."""
+        return 2 ** math.ceil(math.log2(max(self.window, 2048 * self.sample_rate / 16000)))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that shapes the picture."""
+        return {
+            "sample_rate": self.sample_rate,
+            "bands": self.bands,
+            "window_samples": self.window,
+            "fft_samples": self.fft_samples,
+            "hop_samples": self.hop,
+            "range_db": self.range_db,
+        }
+
+    def frequencies(self, sound: Tensor) -> Tensor:
+        """(samples,) to (bands, windows)."""
+        decibels = 10 * _mel(self)(sound).clamp(min=1e-10).log10()
+        picture = (decibels - decibels.max()) / self.range_db + 1
+        if not sound.any():
+            picture = torch.zeros_like(picture)
+        return picture.clamp(min=0)
+
+
+@dataclass(frozen=True)
+class SpectrogramPicture(Picture):
+    """log(|STFT| + 1e-7), as encoders of sound are trained from scratch (Peng et al. 2022, for CREMA-D).
+
+    Scaled by constants, so that loudness is kept: digital silence is 0, a tone of full scale is 1.
+    """
+
+    sample_rate: int = 22050
+    window: int = 512
+    hop: int = 353
+    floor = 1e-7
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that shapes the picture."""
+        return {
+            "kind": "spectrogram",
+            "sample_rate": self.sample_rate,
+            "window_samples": self.window,
+            "hop_samples": self.hop,
+            "floor": self.floor,
+        }
+
+    def frequencies(self, sound: Tensor) -> Tensor:
+        """(samples,) to (window / 2 + 1, windows)."""
+        window = torch.hann_window(self.window)
+        magnitudes = torch.stft(
+            sound, self.window, self.hop, window=window, pad_mode="constant", return_complex=True
+        ).abs()
+        silence, loud = math.log(self.floor), math.log(self.window / 4)  # half of the Hann window's sum
+        return ((magnitudes + self.floor).log() - silence) / (loud - silence)
+
+
+PICTURES: dict[str, type[MelPicture | SpectrogramPicture]] = {"mel": MelPicture, "spectrogram": SpectrogramPicture}
 
 
 @cache
-def _mel() -> MelSpectrogram:
+def _mel(picture: MelPicture) -> MelSpectrogram:
     from torchaudio.transforms import MelSpectrogram
 
     return MelSpectrogram(
-        PICTURE["sample_rate"],
-        n_fft=PICTURE["fft_samples"],
-        win_length=PICTURE["window_samples"],
-        hop_length=PICTURE["hop_samples"],
-        n_mels=PICTURE["bands"],
+        picture.sample_rate,
+        n_fft=picture.fft_samples,
+        win_length=picture.window,
+        hop_length=picture.hop,
+        n_mels=picture.bands,
         pad_mode="constant",
     )

@@ -96,6 +96,40 @@ class Spec:
         return str(Spec(self.family, self.model, {name: _text(value) for name, value in told.items()}))
 
 
+def height_and_width(name: str, text: str, example: str) -> tuple[int, int]:
+    """What an option `<name>=HxW` means, or `<name>=N` for a square.
+
+    Args:
+        name: of the option, for errors.
+        text: its value.
+        example: a right one, for errors.
+
+    Raises:
+        ValueError: it is neither.
+
+    >>> height_and_width("size", "128x96", "224"), height_and_width("size", "64", "224")
+    ((128, 96), (64, 64))
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"{name} must be HxW, got {text!r}. Type {name}={example}.")
+    return int(parts[0]), int(parts[-1])
+
+
+def told(options: Any, unless_default: tuple[str, ...]) -> dict[str, Any]:
+    """Options as `preprocessing` tells them: all but the weights, which have a checksum of their own.
+
+    Args:
+        options: a dataclass of them.
+        unless_default: left out at their defaults: options added later, so that older caches keep their fingerprints.
+    """
+    return {
+        each.name: getattr(options, each.name)
+        for each in fields(options)
+        if each.name != "weights" and not (each.name in unless_default and getattr(options, each.name) == each.default)
+    }
+
+
 def _value(name: str, text: str, kind: Any) -> Any:
     """`text` as a value of a field's type: int, float, str, a Literal of strings, or one of these or None."""
     if get_origin(kind) is Literal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,15 +15,18 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 
 from amr.extract.encoders.base import Prepare
+from amr.extract.encoders.crop import NONE, Crop
 from amr.extract.encoders.families import EncoderInfo
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.network import MeanOverRows, fastest_layout
-from amr.extract.encoders.picture import PICTURE, mel_picture
-from amr.extract.encoders.spec import Spec
+from amr.extract.encoders.picture import PICTURES, Picture
+from amr.extract.encoders.spec import Spec, height_and_width, told
 from amr.extract.encoders.weights import Source, find_weights, misfit, seeded, state_sha256
 from amr.extract.sampling import FrameSampling
 
 DEFAULT_FRAMES = {"video": 8, "audio": 1}
+OF_FRAMES = ("crop",)
+OF_SOUND = ("picture", "sample_rate", "window", "hop")
 CHECK_SEED = 1  # not the one of weights=random, whose weights may have been saved to a file
 
 
@@ -32,10 +35,17 @@ class TimmOptions:
     """Options of `timm`.
 
     Args:
-        modality: look at frames, or at log-mel pictures; by default what the embedding is named.
+        modality: look at frames, or at pictures of the sound; by default what the embedding is named.
         frames: how many pictures of a clip: frames spread evenly (default 8), or equal parts of the sound (1).
         rate: pictures a second, instead of `frames`.
-        size: of the model's input in pixels, where it is not to be the model's own.
+        size: of the model's input in pixels, N or HxW, where it is not to be the model's own.
+        channels: of the model's input, 1 (grey) or 3, where they are not to be the model's own.
+        crop: the part of the frames that is used, as fractions left:top:right:bottom, resized to the input without
+            timm's cutting the middle out of it; none: all of them, by timm's own transform.
+        picture: of the sound: mel, log-mel power, or spectrogram, log magnitudes as encoders are trained from scratch.
+        sample_rate: of the sound, in Hz; by default the picture's (mel 16000, spectrogram 22050).
+        window: samples that a column of the picture looks at (mel 400, spectrogram 512).
+        hop: samples from one column to the next (mel 160, spectrogram 353).
         keep: the mean over the pictures, or a vector each.
         max_steps: with keep=steps and rate, at most so many.
         weights: pretrained, a file, or random.
@@ -44,7 +54,13 @@ class TimmOptions:
     modality: Literal["audio", "video"] = "video"
     frames: int | None = None
     rate: float | None = None
-    size: int | None = None
+    size: str | None = None
+    channels: int | None = None
+    crop: str = NONE
+    picture: Literal["mel", "spectrogram"] = "mel"
+    sample_rate: int | None = None
+    window: int | None = None
+    hop: int | None = None
     keep: Literal["mean", "steps"] = "mean"
     max_steps: int = 64
     weights: str = "pretrained"
@@ -52,10 +68,32 @@ class TimmOptions:
     def __post_init__(self) -> None:
         if self.frames is not None and self.rate is not None:
             raise ValueError(f"frames must be left out with rate, got {self.frames}. Leave one out.")
-        for name in ("frames", "size", "max_steps"):
+        for name in ("frames", "max_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"channels must be 1 or 3, got {self.channels}. Type channels=1.")
+        for name in OF_SOUND if self.modality == "video" else OF_FRAMES:
+            value = getattr(self, name)
+            if value != type(self).__dataclass_fields__[name].default:
+                raise ValueError(f"{name} must be left out for modality={self.modality}, got {value}. Leave it out.")
+        Crop.parse(self.crop)
+        _ = self.drawn
+        if self.pixels is not None:
+            height, width = self.pixels
+            object.__setattr__(self, "size", str(height) if height == width else f"{height}x{width}")
+
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """Height and width of the model's input; None for the model's own."""
+        return None if self.size is None else height_and_width("size", self.size, "224")
+
+    @property
+    def drawn(self) -> Picture:
+        """How sound becomes a picture."""
+        given = {"sample_rate": self.sample_rate, "window": self.window, "hop": self.hop}
+        return PICTURES[self.picture](**{name: value for name, value in given.items() if value is not None})
 
     @property
     def sampling(self) -> FrameSampling:
@@ -68,23 +106,27 @@ class TimmOptions:
 class PrepareFrames(Prepare):
     """(frames, height, width, 3) to (frames, channels, rows, columns), by timm's own transform."""
 
-    def __init__(self, sampling: FrameSampling, transform: Callable[[Image.Image], Tensor], num_channels: int) -> None:
+    def __init__(
+        self, sampling: FrameSampling, crop: Crop, transform: Callable[[Image.Image], Tensor], num_channels: int
+    ) -> None:
         self.sampling = sampling
+        self.crop = crop
         self.transform = transform
         self.mode = "L" if num_channels == 1 else "RGB"
 
     def __call__(self, media: np.ndarray) -> Tensor:
         """One clip's frames as the model wants them."""
-        pictures = [Image.fromarray(frame).convert(self.mode) for frame in media]
+        pictures = [Image.fromarray(frame).convert(self.mode) for frame in self.crop.cut(media)]
         return torch.stack([self.transform(picture) for picture in pictures])
 
 
 class PrepareSound(Prepare):
-    """(samples,) to (parts, channels, rows, columns): a log-mel picture of each equal part of the sound."""
+    """(samples,) to (parts, channels, rows, columns): a picture of each equal part of the sound."""
 
-    def __init__(self, parts: FrameSampling, config: dict[str, Any]) -> None:
-        self.sample_rate_hz = int(PICTURE["sample_rate"])
+    def __init__(self, parts: FrameSampling, picture: Picture, config: dict[str, Any]) -> None:
+        self.sample_rate_hz = picture.sample_rate
         self.parts = parts
+        self.picture = picture
         self.num_channels, self.height, self.width = config["input_size"]
         self.mean = torch.tensor(config["mean"])[:, None, None]
         self.std = torch.tensor(config["std"])[:, None, None]
@@ -95,7 +137,7 @@ class PrepareSound(Prepare):
         num_parts = min(len(self.parts.times(0, len(media) / self.sample_rate_hz)), len(media))
         size = math.ceil(len(media) / num_parts)
         parts = torch.from_numpy(media).split(size)
-        pictures = torch.stack([mel_picture(part, self.height, self.width) for part in parts])
+        pictures = torch.stack([self.picture.draw(part, self.height, self.width) for part in parts])
         channels = pictures[:, None].expand(-1, self.num_channels, -1, -1)
         return (channels - self.mean) / self.std
 
@@ -115,19 +157,15 @@ class Timm(ModelEncoder):
         self.embed_dim = _num_features(self.model)
         self.keep = options.keep
         self.max_steps = None if self.keep == "mean" else options.sampling.num_frames or options.max_steps
-        config = resolve_model_data_config(self.model)
-        if options.size is not None:
-            config["input_size"] = (config["input_size"][0], options.size, options.size)
+        config = _config(self.model, options)
         self.spec = spec.canonical(options)
-        told = {key: value for key, value in asdict(options).items() if key != "weights"}
-        told["frames"] = options.sampling.num_frames
-        self.preprocessing = {**told, "images": _jsonable(config)}
+        self.preprocessing = _preprocessing(options, config)
         if self.modality == "video":
             transform = create_transform(**config, is_training=False)
-            self.prepare: Prepare = PrepareFrames(options.sampling, transform, config["input_size"][0])
+            crop, num_channels = Crop.parse(options.crop), config["input_size"][0]
+            self.prepare: Prepare = PrepareFrames(options.sampling, crop, transform, num_channels)
         else:
-            self.preprocessing["picture"] = PICTURE
-            self.prepare = PrepareSound(options.sampling, config)
+            self.prepare = PrepareSound(options.sampling, options.drawn, config)
         self.to("cpu")
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -182,12 +220,40 @@ def _loaded(name: str, options: TimmOptions) -> nn.Module:
 
 def _create(name: str, options: TimmOptions, **arguments: Any) -> nn.Module:
     arguments["num_classes"] = 0
-    if options.size is not None:
+    if options.channels is not None:
+        arguments["in_chans"] = options.channels
+    if options.pixels is not None:
+        height, width = options.pixels
         try:
-            return timm.create_model(name, img_size=options.size, **arguments)
+            return timm.create_model(name, img_size=height if height == width else (height, width), **arguments)
         except TypeError:
             pass  # a convolutional model, which takes any size as it is
     return timm.create_model(name, **arguments)
+
+
+def _config(model: nn.Module, options: TimmOptions) -> dict[str, Any]:
+    """How a model's pictures are made: as those it was trained with, but for what the options say."""
+    config = resolve_model_data_config(model)
+    num_channels, *pixels = config["input_size"]
+    if options.channels is not None:
+        num_channels = options.channels
+        for key in ("mean", "std"):
+            if len(config[key]) != num_channels:  # grey is normalised by the mean over the colours
+                config[key] = (sum(config[key]) / len(config[key]),) * num_channels
+    config["input_size"] = (num_channels, *(options.pixels or pixels))
+    if options.crop != NONE:
+        config |= {"crop_pct": 1.0, "crop_mode": "squash"}
+    return config
+
+
+def _preprocessing(options: TimmOptions, config: dict[str, Any]) -> dict[str, Any]:
+    described = told(options, unless_default=("channels", "crop", *OF_SOUND))
+    if options.size is not None and options.size.isdecimal():
+        described["size"] = int(options.size)
+    described |= {"frames": options.sampling.num_frames, "images": _jsonable(config)}
+    if options.modality == "video":
+        return described
+    return {key: value for key, value in described.items() if key not in OF_SOUND} | {"picture": options.drawn.settings}
 
 
 def _num_features(model: Any) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights
 
 from amr.extract.encoders.base import Prepare
+from amr.extract.encoders.crop import NONE, Crop
 from amr.extract.encoders.families import TORCHVISION_MODELS
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.network import MeanOverRows
-from amr.extract.encoders.spec import Spec
+from amr.extract.encoders.spec import Spec, told
 from amr.extract.encoders.weights import Source, find_weights, load_all, seeded, state_sha256
 from amr.extract.sampling import FrameSampling
 
@@ -30,6 +31,8 @@ class TorchvisionOptions:
         frames: that go through the model together.
         rate: frames a second; the clip is then cut into pieces of `frames`, the last filled up with its last
             frame. Without it, one piece of `frames` spread evenly over the clip.
+        crop: the part of the frames that the weights' own transform is given, as fractions left:top:right:bottom;
+            none: all of it.
         keep: the mean over the pieces, or a vector each.
         max_steps: with keep=steps and rate, at most so many.
         weights: pretrained, a file, or random.
@@ -37,6 +40,7 @@ class TorchvisionOptions:
 
     frames: int = 16
     rate: float | None = None
+    crop: str = NONE
     keep: Literal["mean", "steps"] = "mean"
     max_steps: int = 64
     weights: str = "pretrained"
@@ -45,6 +49,7 @@ class TorchvisionOptions:
         for name in ("frames", "max_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        Crop.parse(self.crop)
 
     @property
     def sampling(self) -> FrameSampling:
@@ -60,11 +65,13 @@ class PreparePieces(Prepare):
     def __init__(self, options: TorchvisionOptions, transform: nn.Module) -> None:
         self.sampling = options.sampling
         self.num_frames = options.frames
+        self.crop = Crop.parse(options.crop)
         self.transform = transform
 
     def __call__(self, media: np.ndarray) -> Tensor:
-        """One clip, resized, cropped and normalised as the weights want it."""
+        """One clip's frames, or the part of them that is used, resized and normalised as the weights want it."""
         missing = -len(media) % self.num_frames
+        media = self.crop.cut(media)
         media = np.concatenate([media, np.repeat(media[-1:], missing, axis=0)])
         pixels = torch.from_numpy(media).permute(0, 3, 1, 2)  # (frames, 3, height, width)
         return torch.stack([self.transform(piece) for piece in pixels.split(self.num_frames)])
@@ -93,8 +100,10 @@ class Torchvision(ModelEncoder):
         self.keep = options.keep
         self.max_steps = None if self.keep == "mean" else 1 if options.rate is None else options.max_steps
         self.spec = spec.canonical(options)
-        told: dict[str, Any] = {key: value for key, value in asdict(options).items() if key != "weights"}
-        self.preprocessing = {**told, "transform": " ".join(repr(transform).split())}
+        self.preprocessing = {
+            **told(options, unless_default=("crop",)),
+            "transform": " ".join(repr(transform).split()),
+        }
         self.prepare = PreparePieces(options, transform)
         self.to("cpu")
 

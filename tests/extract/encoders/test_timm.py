@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from amr.extract.encoders import build_encoder
-from amr.extract.encoders.picture import mel_picture
+from amr.extract.encoders.picture import MelPicture, SpectrogramPicture
 from amr.extract.encoders.weights import find_weights
 from amr.extract.sampling import FrameSampling
 
@@ -61,7 +61,7 @@ def test_sound_as_pictures():
     pictures = encoder.prepare(SOUND)
     assert pictures.shape == (3, 3, 160, 160)
     mean, std = (torch.tensor(encoder.preprocessing["images"][key])[:, None, None] for key in ("mean", "std"))
-    third = mel_picture(torch.from_numpy(SOUND[:6667]), 160, 160)
+    third = MelPicture().draw(torch.from_numpy(SOUND[:6667]), 160, 160)
     torch.testing.assert_close(pictures[0] * std + mean, third.expand(3, -1, -1), atol=1e-5, rtol=0)
     assert encoder.embed([pictures])[0].shape == (3, 64)
     for samples in (1, 2, 100):
@@ -81,23 +81,90 @@ def test_the_name_of_the_embedding_chooses_the_modality_unless_the_spec_does():
         assert build_encoder(encoder.spec, "other").modality == modality
 
 
-def test_a_picture_of_sound():
-    seconds = np.arange(16000) / 16000
-    low, high = (torch.from_numpy(np.sin(2 * np.pi * hz * seconds)).float() for hz in (200, 4000))
-    picture = mel_picture(torch.cat([low, high]), 64, 64)
-    assert (picture >= 0).all()
-    assert (picture <= 1).all()
-    rows = picture.argmax(0)
-    assert rows[:28].min() > rows[36:].max()  # high pitches are at the top
-    torch.testing.assert_close(mel_picture(low, 64, 64), mel_picture(low / 8, 64, 64), atol=1e-4, rtol=0)
-    assert (mel_picture(torch.zeros(16000), 64, 64) == 0).all()
-
-
 def test_another_input_size():
     for name in ("test_vit", "test_resnet"):
-        encoder = build_encoder(f"timm:{name},weights=random,size=96", "video")
-        assert encoder.prepare(CLIP).shape == (8, 3, 96, 96)
-        assert encoder.embed([encoder.prepare(CLIP)])[0].shape == (encoder.embed_dim,)
+        for size, pixels in (("96", (96, 96)), ("96x64", (96, 64)), ("64X64", (64, 64))):
+            encoder = build_encoder(f"timm:{name},weights=random,size={size}", "video")
+            assert encoder.prepare(CLIP).shape == (8, 3, *pixels)
+            assert encoder.embed([encoder.prepare(CLIP)])[0].shape == (encoder.embed_dim,)
+    assert (
+        build_encoder("timm:test_vit,size=64x64,weights=random", "video").spec == "timm:test_vit,size=64,weights=random"
+    )
+
+
+def test_a_crop_is_all_of_the_part_resized():
+    encoder = build_encoder("timm:test_resnet,weights=random,size=30x20,frames=8,crop=0.25:0.5:0.75:1", "video")
+    mean, std = (torch.tensor(encoder.preprocessing["images"][key])[:, None, None] for key in ("mean", "std"))
+    filter_of_timm = Image.Resampling[encoder.preprocessing["images"]["interpolation"].upper()]
+    part = [Image.fromarray(frame[30:, 20:60]).resize((20, 30), filter_of_timm) for frame in CLIP]
+    expected = torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2) / 255
+    torch.testing.assert_close(encoder.prepare(CLIP) * std + mean, expected, atol=1e-5, rtol=0)
+    assert encoder.preprocessing["crop"] == "0.25:0.5:0.75:1"
+    assert encoder.preprocessing["size"] == "30x20"
+    own_size = build_encoder("timm:test_resnet,weights=random,crop=0:0:1:0.5", "video")
+    assert own_size.prepare(CLIP).shape == (8, 3, 160, 160)
+
+
+def test_one_channel():
+    assert build_encoder("timm:test_resnet,weights=random", "video").model.conv1[0].in_channels == 3
+    for name, media in (("video", CLIP), ("audio", SOUND)):
+        encoder = build_encoder("timm:test_resnet,weights=random,channels=1,size=32", name)
+        assert encoder.model.conv1[0].in_channels == 1
+        inputs = encoder.prepare(media)
+        assert inputs.shape[1:] == (1, 32, 32)
+        assert encoder.embed([inputs])[0].shape == (encoder.embed_dim,)
+        assert len(encoder.preprocessing["images"]["mean"]) == 1
+    colour = build_encoder("timm:test_resnet,weights=random,channels=3", "audio")
+    plain = build_encoder("timm:test_resnet,weights=random", "audio")
+    torch.testing.assert_close(colour.prepare(SOUND), plain.prepare(SOUND))
+
+
+def test_weights_of_three_channels_serve_one(file):
+    grey = build_encoder(f"timm:test_vit,channels=1,weights={file}", "audio")
+    assert grey.model.patch_embed.proj.in_channels == 1
+    assert not grey.random_weights
+
+
+def test_pictures_for_training_from_scratch():
+    encoder = build_encoder("timm:test_resnet,picture=spectrogram,channels=1,size=257x188,weights=random", "audio")
+    assert encoder.prepare.sample_rate_hz == 22050
+    assert encoder.preprocessing["picture"] == SpectrogramPicture().settings
+    sound = torch.from_numpy(SOUND)
+    picture = SpectrogramPicture().draw(sound, 257, 188)
+    mean, std = (encoder.preprocessing["images"][key][0] for key in ("mean", "std"))
+    torch.testing.assert_close(encoder.prepare(SOUND), (picture[None, None] - mean) / std)
+    assert encoder.spec == (
+        "timm:test_resnet,modality=audio,size=257x188,channels=1,picture=spectrogram,weights=random"
+    )
+
+
+def test_other_windows_and_rates():
+    encoder = build_encoder("timm:test_resnet,weights=random,sample_rate=8000,window=200,hop=80", "audio")
+    assert encoder.prepare.sample_rate_hz == 8000
+    assert encoder.preprocessing["picture"] == MelPicture(8000, 200, 80).settings
+    assert "window" not in encoder.preprocessing
+
+
+def test_what_caches_were_made_with_is_told_as_ever():
+    """Fingerprints of caches depend on these: a key more would make extraction start again."""
+    images = {"input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode"}
+    keys = {"modality", "frames", "rate", "size", "keep", "max_steps", "images"}
+    for size in (None, 96):
+        option = "" if size is None else f",size={size}"
+        for name, more in (("video", set()), ("audio", {"picture"})):
+            told = build_encoder(f"timm:test_vit,weights=random{option}", name).preprocessing
+            assert set(told) == keys | more
+            assert set(told["images"]) == images
+            assert told["size"] == size
+            assert told["images"]["input_size"] == [3, size or 160, size or 160]
+    assert told["picture"] == {
+        "sample_rate": 16000,
+        "bands": 128,
+        "window_samples": 400,
+        "fft_samples": 2048,
+        "hop_samples": 160,
+        "range_db": 80,
+    }
 
 
 def test_random_weights_are_the_same_every_time():
@@ -172,6 +239,12 @@ def test_prepare_can_be_sent_to_a_worker():
         ("timm:test_vit,frames=2,rate=3", "frames must be left out with rate"),
         ("timm:test_vit,frames=0", "frames must be at least 1, got 0"),
         ("timm:test_vit,weigths=random", "Did you mean weights"),
+        ("timm:test_vit,size=0", "size must be HxW, got '0'. Type size=224"),
+        ("timm:test_vit,channels=2", "channels must be 1 or 3, got 2"),
+        ("timm:test_vit,crop=1:0:0:1", "crop must be left:top:right:bottom"),
+        ("timm:test_vit,crop=0:0:1:0.5,modality=audio", "crop must be left out for modality=audio"),
+        ("timm:test_vit,hop=3", "hop must be left out for modality=video, got 3"),
+        ("timm:test_vit,hop=0,modality=audio", "hop must be at least 1, got 0"),
     ],
 )
 def test_wrong_specs(spec, message):

@@ -48,6 +48,18 @@ def test_clips_cut_into_pieces():
         torch.testing.assert_close(encoder.embed([alone])[0], each, rtol=1e-3, atol=1e-4)
 
 
+def test_a_crop_is_the_clip_cut_before():
+    whole, part = (build_encoder(f"{SMALL}{crop}", "video") for crop in ("", ",crop=0.25:0.5:0.75:1"))
+    torch.testing.assert_close(part.prepare(CLIP[:4]), whole.prepare(CLIP[:4, 30:, 20:60]))
+    assert set(part.preprocessing) == {*whole.preprocessing, "crop"}
+    assert part.spec == "torchvision:mc3_18,frames=4,crop=0.25:0.5:0.75:1,weights=random"
+
+
+def test_what_caches_were_made_with_is_told_as_ever():
+    told = build_encoder(SMALL, "video").preprocessing
+    assert set(told) == {"frames", "rate", "keep", "max_steps", "transform"}
+
+
 def test_weights_from_a_file(tmp_path):
     encoder = build_encoder(SMALL, "video")
     torch.manual_seed(3)
@@ -73,6 +85,7 @@ def test_prepare_can_be_sent_to_a_worker():
         ("torchvision:r3d18", r"Did you mean torchvision:r3d_18\?"),
         ("torchvision:mvit_v2_s,frames=8", "frames must be exactly 16 for mvit_v2_s, got 8"),
         ("torchvision:s3d,frames=8", "frames must be at least 14 for s3d, got 8"),
+        ("torchvision:r3d_18,crop=0:0:2:1", "crop must be left:top:right:bottom"),
         ("torchvision:r3d_18,frames=0", "frames must be at least 1, got 0"),
     ],
 )

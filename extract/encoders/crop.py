@@ -1,0 +1,50 @@
+"""Which part of a picture is looked at: option `crop=left:top:right:bottom`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+NONE = "none"  # what an option says where nothing is cut
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of a picture, as fractions of its width and height from 0 to 1.
+
+    >>> Crop.parse("0.25:0.5:0.75:1")
+    Crop(left=0.25, top=0.5, right=0.75, bottom=1.0)
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> Crop:
+        """The part that an option means; all of the picture for "none".
+
+        Raises:
+            ValueError: it is not of the form left:top:right:bottom, or nothing would be left.
+        """
+        if text == NONE:
+            return cls()
+        try:
+            left, top, right, bottom = (float(part) for part in text.split(":"))
+        except ValueError:
+            left = top = right = bottom = -1.0
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise ValueError(
+                "crop must be left:top:right:bottom, fractions of the picture from 0 to 1, "
+                f"got {text!r}. Type crop=0.25:0.5:0.75:1."
+            )
+        return cls(left, top, right, bottom)
+
+    def cut(self, frames: np.ndarray) -> np.ndarray:
+        """(frames, height, width, 3) to a view of the part, at least one pixel high and wide."""
+        _, height, width, _ = frames.shape
+        top, left = int(self.top * height), int(self.left * width)
+        bottom, right = round(self.bottom * height), round(self.right * width)
+        return frames[:, top : max(top + 1, bottom), left : max(left + 1, right)]
