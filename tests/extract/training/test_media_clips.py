@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -94,3 +96,13 @@ def test_chunks_hold_a_few_clips_whatever_the_number_of_runs():
     many = clips.take(torch.zeros(150, dtype=torch.long))
     assert list(many.chunks(1)) == list(many.chunks(100)) == [0, CLIPS_AT_ONCE, 2 * CLIPS_AT_ONCE]
     assert many.chunks(1).step == CLIPS_AT_ONCE
+
+
+def test_batches_go_to_the_device_of_the_target():
+    """meta stands in for a device of its own: what lies on it has a shape and no numbers."""
+    clips, _ = make()
+    away = replace(clips, present=clips.present.to("meta"), target=clips.target.to("meta"))
+    for batch in (away.slice(0, 4, 3), away.gather(torch.tensor([[0, 1, 2, 3]]), 3)):
+        assert batch.embeddings["audio"].device.type == "meta"
+        assert batch.embeddings["audio"].shape == (1, 4, 2, 3, 4)
+        assert batch.target.shape == (3, 4)
