@@ -50,7 +50,7 @@ def up_to(lengths: Tensor, num: int) -> Tensor:
 
 
 def fastest_layout(rows: Tensor) -> Tensor:
-    """(rows, channels, height, width) as convolutions on a GPU are fastest with; anything else as it is."""
-    if rows.ndim == 4 and rows.device.type == "cuda":
+    """(rows, channels, height, width) as convolutions are fastest with: channels last; anything else as it is."""
+    if rows.ndim == 4:
         return rows.contiguous(memory_format=torch.channels_last)
     return rows

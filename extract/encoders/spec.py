@@ -116,8 +116,8 @@ def height_and_width(name: str, text: str, example: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
-def told(options: Any, unless_default: tuple[str, ...]) -> dict[str, Any]:
-    """Options as `preprocessing` tells them: all but the weights, which have a checksum of their own.
+def told(options: Any, unless_default: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Options as `preprocessing` tells them: all but those of the weights, which have a checksum of their own.
 
     Args:
         options: a dataclass of them.
@@ -126,7 +126,8 @@ def told(options: Any, unless_default: tuple[str, ...]) -> dict[str, Any]:
     return {
         each.name: getattr(options, each.name)
         for each in fields(options)
-        if each.name != "weights" and not (each.name in unless_default and getattr(options, each.name) == each.default)
+        if each.name not in ("weights", "seed")
+        and not (each.name in unless_default and getattr(options, each.name) == each.default)
     }
 
 

@@ -21,11 +21,11 @@ from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.network import MeanOverRows, fastest_layout
 from amr.extract.encoders.picture import PICTURES, Picture
 from amr.extract.encoders.spec import Spec, height_and_width, told
-from amr.extract.encoders.weights import Source, find_weights, misfit, seeded, state_sha256
+from amr.extract.encoders.weights import Source, check_seed, find_weights, misfit, seeded, state_sha256
 from amr.extract.sampling import FrameSampling
 
 DEFAULT_FRAMES = {"video": 8, "audio": 1}
-OF_FRAMES = ("crop",)
+OF_FRAMES = ("crop", "stack")
 OF_SOUND = ("picture", "sample_rate", "window", "hop")
 CHECK_SEED = 1  # not the one of weights=random, whose weights may have been saved to a file
 
@@ -48,7 +48,9 @@ class TimmOptions:
         hop: samples from one column to the next (mel 160, spectrogram 353).
         keep: the mean over the pictures, or a vector each.
         max_steps: with keep=steps and rate, at most so many.
+        stack: yes: all frames are the channels of one picture, so that the model sees their order.
         weights: pretrained, a file, or random.
+        seed: of random weights.
     """
 
     modality: Literal["audio", "video"] = "video"
@@ -63,9 +65,12 @@ class TimmOptions:
     hop: int | None = None
     keep: Literal["mean", "steps"] = "mean"
     max_steps: int = 64
+    stack: Literal["no", "yes"] = "no"
     weights: str = "pretrained"
+    seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed, self.weights)
         if self.frames is not None and self.rate is not None:
             raise ValueError(f"frames must be left out with rate, got {self.frames}. Leave one out.")
         for name in ("frames", "max_steps"):
@@ -78,6 +83,9 @@ class TimmOptions:
             value = getattr(self, name)
             if value != type(self).__dataclass_fields__[name].default:
                 raise ValueError(f"{name} must be left out for modality={self.modality}, got {value}. Leave it out.")
+        if self.stack == "yes" and (self.rate is not None or self.keep == "steps"):
+            option = "rate" if self.rate is not None else "keep=steps"
+            raise ValueError(f"stack must be no with {option}, got yes. Type frames=8 instead, or leave it out.")
         Crop.parse(self.crop)
         _ = self.drawn
         if self.pixels is not None:
@@ -88,6 +96,11 @@ class TimmOptions:
     def pixels(self) -> tuple[int, int] | None:
         """Height and width of the model's input; None for the model's own."""
         return None if self.size is None else height_and_width("size", self.size, "224")
+
+    @property
+    def num_stacked(self) -> int:
+        """Frames in one picture."""
+        return int(self.sampling.num_frames or 1) if self.stack == "yes" else 1
 
     @property
     def drawn(self) -> Picture:
@@ -104,12 +117,21 @@ class TimmOptions:
 
 
 class PrepareFrames(Prepare):
-    """(frames, height, width, 3) to (frames, channels, rows, columns), by timm's own transform."""
+    """(frames, height, width, 3) to (frames, channels, rows, columns), by timm's own transform.
+
+    With `stack`, to (1, frames * channels, rows, columns).
+    """
 
     def __init__(
-        self, sampling: FrameSampling, crop: Crop, transform: Callable[[Image.Image], Tensor], num_channels: int
+        self,
+        sampling: FrameSampling,
+        crop: Crop,
+        transform: Callable[[Image.Image], Tensor],
+        num_channels: int,
+        stack: bool,
     ) -> None:
         self.sampling = sampling
+        self.stack = stack
         self.crop = crop
         self.transform = transform
         self.mode = "L" if num_channels == 1 else "RGB"
@@ -117,7 +139,8 @@ class PrepareFrames(Prepare):
     def __call__(self, media: np.ndarray) -> Tensor:
         """One clip's frames as the model wants them."""
         pictures = [Image.fromarray(frame).convert(self.mode) for frame in self.crop.cut(media)]
-        return torch.stack([self.transform(picture) for picture in pictures])
+        frames = torch.stack([self.transform(picture) for picture in pictures])
+        return frames.flatten(0, 1)[None] if self.stack else frames
 
 
 class PrepareSound(Prepare):
@@ -163,7 +186,9 @@ class Timm(ModelEncoder):
         if self.modality == "video":
             transform = create_transform(**config, is_training=False)
             crop, num_channels = Crop.parse(options.crop), config["input_size"][0]
-            self.prepare: Prepare = PrepareFrames(options.sampling, crop, transform, num_channels)
+            self.prepare: Prepare = PrepareFrames(
+                options.sampling, crop, transform, num_channels, options.stack == "yes"
+            )
         else:
             self.prepare = PrepareSound(options.sampling, options.drawn, config)
         self.to("cpu")
@@ -193,7 +218,7 @@ def _names() -> list[str]:
 
 
 def _random(name: str, options: TimmOptions, seed: int | None = None) -> nn.Module:
-    with seeded() if seed is None else seeded(seed):
+    with seeded(options.seed if seed is None else seed):
         return _create(name, options)
 
 
@@ -220,8 +245,8 @@ def _loaded(name: str, options: TimmOptions) -> nn.Module:
 
 def _create(name: str, options: TimmOptions, **arguments: Any) -> nn.Module:
     arguments["num_classes"] = 0
-    if options.channels is not None:
-        arguments["in_chans"] = options.channels
+    if options.channels is not None or options.num_stacked > 1:
+        arguments["in_chans"] = (options.channels or 3) * options.num_stacked
     if options.pixels is not None:
         height, width = options.pixels
         try:
@@ -247,7 +272,7 @@ def _config(model: nn.Module, options: TimmOptions) -> dict[str, Any]:
 
 
 def _preprocessing(options: TimmOptions, config: dict[str, Any]) -> dict[str, Any]:
-    described = told(options, unless_default=("channels", "crop", *OF_SOUND))
+    described = told(options, unless_default=("channels", *OF_FRAMES, *OF_SOUND))
     if options.size is not None and options.size.isdecimal():
         described["size"] = int(options.size)
     described |= {"frames": options.sampling.num_frames, "images": _jsonable(config)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,9 +17,9 @@ from torchaudio.models import wav2vec2_model, wavlm_model
 from amr.extract.encoders.base import Prepare
 from amr.extract.encoders.families import TORCHAUDIO_BUNDLES
 from amr.extract.encoders.model import ModelEncoder
-from amr.extract.encoders.spec import Spec
+from amr.extract.encoders.spec import Spec, told
 from amr.extract.encoders.speech import MeanOverTime
-from amr.extract.encoders.weights import Source, find_weights, load_all, seeded, state_sha256
+from amr.extract.encoders.weights import Source, check_seed, find_weights, load_all, seeded, state_sha256
 
 BASE_URL = "https://download.pytorch.org/torchaudio/models/"
 FEWEST_SAMPLES = 400  # what the convolutions need for one step
@@ -34,14 +34,17 @@ class TorchaudioOptions:
         keep: the mean over time, or a vector for each step.
         max_steps: with keep=steps: longer clips are averaged over this many equal parts (50 steps are a second).
         weights: pretrained, a file, or random.
+        seed: of random weights.
     """
 
     layer: int | None = None
     keep: Literal["mean", "steps"] = "mean"
     max_steps: int = 64
     weights: str = "pretrained"
+    seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed, self.weights)
         if self.max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, got {self.max_steps}.")
 
@@ -79,7 +82,7 @@ class Torchaudio(ModelEncoder):
         self.layer = num_layers if options.layer is None else options.layer
         if not 1 <= self.layer <= num_layers:
             raise ValueError(f"layer must be 1 to {num_layers} for {name}, got {self.layer}.")
-        with seeded():
+        with seeded(options.seed):
             self.model = (wavlm_model if bundle._model_type == "WavLM" else wav2vec2_model)(**parameters)
         self.random_weights = options.weights == "random"
         if not self.random_weights:
@@ -90,9 +93,8 @@ class Torchaudio(ModelEncoder):
         self.keep = options.keep
         self.max_steps = None if self.keep == "mean" else options.max_steps
         self.spec = spec.canonical(options)
-        told: dict[str, Any] = {key: value for key, value in asdict(options).items() if key != "weights"}
         rate, normalise = int(bundle.sample_rate), bool(bundle._normalize_waveform)
-        self.preprocessing = {**told, "layer": self.layer, "sample_rate": rate, "normalise": normalise}
+        self.preprocessing = {**told(options), "layer": self.layer, "sample_rate": rate, "normalise": normalise}
         self.prepare = PrepareWaveform(rate, normalise)
         self.to("cpu")
 

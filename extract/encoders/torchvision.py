@@ -16,7 +16,7 @@ from amr.extract.encoders.families import TORCHVISION_MODELS
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.network import MeanOverRows
 from amr.extract.encoders.spec import Spec, told
-from amr.extract.encoders.weights import Source, find_weights, load_all, seeded, state_sha256
+from amr.extract.encoders.weights import Source, check_seed, find_weights, load_all, seeded, state_sha256
 from amr.extract.sampling import FrameSampling
 
 CLASSIFIERS = ("fc", "classifier", "head")  # what it is called in one model or the other
@@ -36,6 +36,7 @@ class TorchvisionOptions:
         keep: the mean over the pieces, or a vector each.
         max_steps: with keep=steps and rate, at most so many.
         weights: pretrained, a file, or random.
+        seed: of random weights.
     """
 
     frames: int = 16
@@ -44,8 +45,10 @@ class TorchvisionOptions:
     keep: Literal["mean", "steps"] = "mean"
     max_steps: int = 64
     weights: str = "pretrained"
+    seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed, self.weights)
         for name in ("frames", "max_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -88,7 +91,7 @@ class Torchvision(ModelEncoder):
         options = spec.read(TorchvisionOptions)
         published: WeightsEnum = get_model_weights(name).DEFAULT
         _check_frames(name, options.frames, published.meta.get("min_temporal_size", 1))
-        with seeded():
+        with seeded(options.seed):
             self.model = get_model(name, weights=None)
         self.embed_dim = _cut_classifier(self.model)
         self.random_weights = options.weights == "random"

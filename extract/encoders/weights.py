@@ -132,6 +132,16 @@ def state_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def check_seed(seed: int, weights: str) -> None:
+    """Check the option `seed`, which is that of random weights.
+
+    Raises:
+        ValueError: it is negative, or the weights are not random.
+    """
+    if seed < 0 or (seed != RANDOM_SEED and weights != "random"):
+        raise ValueError(f"seed must be 0 or more, and with weights=random, got {seed} with {weights}. Leave it out.")
+
+
 @contextmanager
 def seeded(seed: int = RANDOM_SEED) -> Iterator[None]:
     """Chance that is the same every time, and that leaves the program's own as it was."""

@@ -118,6 +118,19 @@ def test_silence_within_a_clip_counts():
     assert num_rows(torch.tensor([[0.0, 0.0, 1.0]])).tolist() == [3]
 
 
+@pytest.mark.parametrize("spec", ["timm:test_vit", "torchvision:mc3_18", "torchaudio:WAV2VEC2_BASE"])
+def test_random_weights_have_a_seed(spec):
+    default, zero, one = (build_encoder(f"{spec},weights=random{seed}", "x") for seed in ("", ",seed=0", ",seed=1"))
+    assert default.weights_sha256 == zero.weights_sha256 != one.weights_sha256
+    assert default.spec == zero.spec != one.spec
+    assert default.preprocessing == one.preprocessing
+    assert "seed" not in one.preprocessing
+    with pytest.raises(ValueError, match="seed must be 0 or more, and with weights=random, got 1 with pretrained"):
+        build_encoder(f"{spec},seed=1", "x")
+    with pytest.raises(ValueError, match="got -1 with random"):
+        build_encoder(f"{spec},seed=-1,weights=random", "x")
+
+
 def test_without_weights_there_is_nothing_to_train():
     assert not build_encoder("logmel", "audio").trainable
     assert not build_encoder("frames", "video").trainable

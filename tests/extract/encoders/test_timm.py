@@ -119,6 +119,18 @@ def test_one_channel():
     torch.testing.assert_close(colour.prepare(SOUND), plain.prepare(SOUND))
 
 
+def test_stacked_frames_are_the_channels_of_one_picture():
+    for option, channels in (("", 3), (",channels=1", 1)):
+        spec = f"timm:test_resnet,weights=random,size=32,frames=4{option}"
+        stacked, apart = build_encoder(f"{spec},stack=yes", "video"), build_encoder(spec, "video")
+        inputs = stacked.prepare(CLIP[:4])
+        torch.testing.assert_close(inputs, apart.prepare(CLIP[:4]).reshape(1, 4 * channels, 32, 32), rtol=0, atol=0)
+        assert stacked.model.conv1[0].in_channels == 4 * channels
+        backwards = stacked.prepare(CLIP[3::-1].copy())
+        assert not torch.allclose(*stacked.embed([inputs, backwards]))
+        assert stacked.preprocessing["stack"] == "yes"
+
+
 def test_weights_of_three_channels_serve_one(file):
     grey = build_encoder(f"timm:test_vit,channels=1,weights={file}", "audio")
     assert grey.model.patch_embed.proj.in_channels == 1
@@ -243,6 +255,9 @@ def test_prepare_can_be_sent_to_a_worker():
         ("timm:test_vit,channels=2", "channels must be 1 or 3, got 2"),
         ("timm:test_vit,crop=1:0:0:1", "crop must be left:top:right:bottom"),
         ("timm:test_vit,crop=0:0:1:0.5,modality=audio", "crop must be left out for modality=audio"),
+        ("timm:test_vit,stack=yes,rate=2", "stack must be no with rate, got yes"),
+        ("timm:test_vit,stack=yes,keep=steps", "stack must be no with keep=steps, got yes"),
+        ("timm:test_vit,stack=yes,modality=audio", "stack must be left out for modality=audio"),
         ("timm:test_vit,hop=3", "hop must be left out for modality=video, got 3"),
         ("timm:test_vit,hop=0,modality=audio", "hop must be at least 1, got 0"),
     ],

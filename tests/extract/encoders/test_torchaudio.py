@@ -65,6 +65,7 @@ def test_layers():
     inputs = [last.prepare(SOUND)]
     torch.testing.assert_close(last.embed(inputs)[0], third.embed(inputs)[0])
     assert not torch.allclose(last.embed(inputs)[0], first.embed(inputs)[0])
+    assert set(last.preprocessing) == {"layer", "keep", "max_steps", "sample_rate", "normalise"}  # of older caches, too
     assert last.preprocessing["layer"] == 3
     with pytest.raises(ValueError, match="layer must be 1 to 3 for WAV2VEC2_BASE, got 4"):
         build_encoder("torchaudio:WAV2VEC2_BASE,weights=random,layer=4", "audio")
