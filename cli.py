@@ -24,6 +24,7 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from amr.extract.config import ExtractConfig, ImportConfig
+from amr.extract.training.config import TrainConfig
 from amr.fusion.config import SWEPT, FitConfig, SweepConfig
 
 app = typer.Typer(
@@ -337,8 +338,34 @@ def _import(config: ImportConfig, as_json: bool) -> None:
     show(result.to_json(), as_json, lambda: lines(result.to_json()))
 
 
+def _train_encoders(config: TrainConfig, as_json: bool) -> None:
+    """Train encoders on your own clips, each alone or all with one head, for amr extract to use."""
+    from amr.extract.progress import stderr_progress
+    from amr.extract.training.train import train_encoders
+
+    result = train_encoders(config, stderr_progress())
+    for note in result.notes:
+        say(note)
+    show(result.to_json(), as_json, lambda: _trained_table(result.to_json()))
+    given = " ".join(f"--encoder {name}={spec}" for name, spec in result.encoders.items())
+    source = f"--dataset {config.dataset}" if config.dataset is not None else f"--manifest {config.manifest}"
+    say(f"written to {result.folder}; next: amr extract {source} {given}")
+
+
+def _trained_table(trained: Mapping[str, Any]) -> Table:
+    """A row for each model that was trained: the joint one, or one a modality."""
+    rows = []
+    for name, epochs in trained["epochs"].items():
+        val, test = (trained[part] if name == "joint" else trained[part][name] for part in ("val", "test"))
+        rows.append(
+            [name, epochs["epochs"], epochs["best"], *(m and m["accuracy"] for m in (val, test)), test and test["map"]]
+        )
+    return table("", ["trained", "epochs", "best epoch", "val accuracy", "test accuracy", "test mAP"], rows)
+
+
 configured("extract", ExtractConfig, _extract)
 configured("import", ImportConfig, _import)
+configured("train-encoders", TrainConfig, _train_encoders)
 
 
 @app.command("inspect")
