@@ -27,11 +27,11 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips
+from amr.fusion.groups import cut, group_size
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
 from amr.fusion.recipe import Member, Recipe
 from amr.fusion.source import Fold, Source
-from amr.fusion.sweep import group_size
 from amr.fusion.threads import one_thread
 from amr.fusion.trainer import train_group
 
@@ -128,8 +128,9 @@ def swept(plan: Recipe, clips: Clips, size: int | None) -> None:
     none = clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device))
     workers = torch.get_num_threads() if clips.target.device.type == "cpu" else 1
     source = Source(Path(), None, (Fold(None, None, clips, none, none),), ())  # type: ignore[arg-type]
-    size = size or group_size(plan, source, -(-len(MEMBERS) // workers))
-    groups = [MEMBERS[start : start + size] for start in range(0, len(MEMBERS), size)]
+    most = size or group_size(plan, source, workers, shares=True)
+    places = cut([member.seed for member in MEMBERS], most, 1 if size else workers)
+    groups = [[MEMBERS[place] for place in group] for group in places]
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(lambda group: train_alone(plan, group, clips, none, workers), groups))
 

@@ -21,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
-from amr.fusion.stacked import of_runs, shared_bmm
+from amr.fusion.stacked import of_runs
 
 MAX_CLASSES = 10  # with more, g itself is cheaper (docs/benchmarks.md)
 
@@ -33,7 +34,7 @@ def linear_magnitudes(
     """`(run, batch, modalities)`: the L2 norms of gradient x input, each modality with its own weights.
 
     Args:
-        z: each `(run, batch, dim)`, or `(shared, batch, dim)` where runs in a row share it.
+        z: each `(run, batch, dim)`, or `(shared, batch, dim)` where runs in a row share it; constants.
         weights: each `(run, classes, dim)`.
         cotangent: `(run, batch, classes)`.
         zero_sum: the cotangent sums to 0 over the classes. Rows are then taken relative to the last: one class less,
@@ -42,10 +43,7 @@ def linear_magnitudes(
     shared = len(z[0]) < len(cotangent)  # else the pairwise products serve one batch each, and g is cheaper
     if not shared or cotangent.shape[-1] > MAX_CLASSES:
         return torch.stack([dense_magnitude(x, w, cotangent) for x, w in zip(z, weights, strict=True)], dim=-1)
-    if zero_sum:
-        cotangent = cotangent[..., :-1]
-        weights = [w[:, :-1] - w[:, -1:] for w in weights]
-    return torch.stack([quadratic_magnitude(x, w, cotangent) for x, w in zip(z, weights, strict=True)], dim=-1)
+    return quadratic_magnitudes(z, weights, cotangent, zero_sum=zero_sum)
 
 
 def dense_magnitude(z: Tensor, weight: Tensor, cotangent: Tensor) -> Tensor:
@@ -59,9 +57,11 @@ def dense_magnitude(z: Tensor, weight: Tensor, cotangent: Tensor) -> Tensor:
     return _Dense.apply(z, weight, cotangent)
 
 
-def quadratic_magnitude(z: Tensor, weight: Tensor, cotangent: Tensor) -> Tensor:
-    """The same as `dense_magnitude`, by the quadratic form."""
-    return _Quadratic.apply(z, weight, cotangent)
+def quadratic_magnitudes(
+    z: Sequence[Tensor], weights: Sequence[Tensor], cotangent: Tensor, *, zero_sum: bool = False
+) -> Tensor:
+    """As `linear_magnitudes`, by the quadratic form."""
+    return _Quadratic.apply(zero_sum, cotangent, *z, *weights)
 
 
 def _inverse(norm: Tensor) -> Tensor:
@@ -88,39 +88,68 @@ class _Dense(torch.autograd.Function):
 
 
 class _Quadratic(torch.autograd.Function):
+    """All modalities at once: their dimensions lie side by side, only the products with z^2 are apart.
+
+    With Q symmetric, || g * z ||^2 = u . (Q u), whose gradient is Q u / norm for u and, for w_k, the sum over l of
+    u_k u_l w_l z^2 / norm: the same products of pairs, the other way round.
+    """
+
     @staticmethod
-    def forward(ctx: Any, z: Tensor, weight: Tensor, cotangent: Tensor) -> Tensor:
-        row, column, twice, _ = _pairs(weight)
-        squares = z.square()
-        products = weight[:, row] * weight[:, column]  # (run, pairs, dim)
-        q = shared_bmm(squares, products)  # (run, batch, pairs)
-        squared = (cotangent[..., row] * cotangent[..., column] * twice * q).sum(-1)
-        norm = squared.clamp_min(0).sqrt()  # rounding can leave a little below zero
-        ctx.save_for_backward(squares, weight, cotangent, q, norm)
-        return norm
+    def forward(ctx: Any, zero_sum: bool, cotangent: Tensor, *inputs: Tensor) -> Tensor:
+        squares = [x.square() for x in inputs[: len(inputs) // 2]]  # each (shared, batch, dim)
+        weight, u = torch.cat(inputs[len(inputs) // 2 :], dim=-1), cotangent.mT  # (run, rows, dims or batch)
+        if zero_sum:
+            weight, u = weight[:, :-1] - weight[:, -1:], u[:, :-1]
+        u = u.contiguous()
+        products = _pairs(weight).split([x.shape[-1] for x in squares], dim=-1)  # (run, pairs, dim)
+        q = torch.stack([_of_each(p, x.mT) for p, x in zip(products, squares, strict=True)])
+        q_u = _contracted(q, u)  # (modality, run, rows, batch)
+        norm = (q_u * u).sum(2).clamp_min_(0).sqrt_()  # rounding can leave a little below zero
+        ctx.zero_sum = zero_sum
+        ctx.save_for_backward(weight, u, q_u, norm, *squares)
+        return norm.movedim(0, -1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
-        squares, weight, cotangent, q, norm = ctx.saved_tensors
-        row, column, twice, index = _pairs(weight)
-        scale = (grad * _inverse(norm)).unsqueeze(-1)  # (run, batch, 1)
-        # d norm / d u_k = sum_l u_l Q_kl / norm
-        of_cotangent = (q[..., index] * cotangent.unsqueeze(-2)).sum(-1) * scale
-        # d norm / d (w_k w_l) = u_k u_l z^2 / norm, halved on the diagonal
-        pairs = cotangent[..., row] * cotangent[..., column] * twice * scale / 2  # (run, batch, pairs)
-        wide = pairs.mT.reshape(len(squares), -1, pairs.shape[1])  # (shared, runs of each * pairs, batch)
-        of_products = torch.bmm(wide, squares).view(len(weight), -1, weight.shape[-1])  # (run, pairs, dim)
-        doubled = torch.eye(len(index), device=weight.device, dtype=weight.dtype) + 1  # w_k w_k holds w_k twice
-        of_weight = (of_products[:, index] * doubled[..., None] * weight.unsqueeze(1)).sum(2)
-        return None, of_weight, of_cotangent
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, u, q_u, norm, *squares = ctx.saved_tensors
+        scale = (grad.movedim(-1, 0) * _inverse(norm)).unsqueeze(2)  # (modality, run, 1, batch)
+        of_u = (q_u * scale).sum(0)
+        scaled = _pairs(u) * scale  # (modality, run, pairs, batch)
+        of_pairs = torch.cat([_of_each(s, x) for s, x in zip(scaled, squares, strict=True)], dim=-1)
+        of_weight = _contracted(of_pairs, weight)
+        if ctx.zero_sum:
+            of_u = functional.pad(of_u, (0, 0, 0, 1))
+            of_weight = torch.cat([of_weight, -of_weight.sum(1, keepdim=True)], dim=1)
+        of_weights = of_weight.split([x.shape[-1] for x in squares], dim=-1)
+        return None, of_u.mT, *[None] * len(squares), *of_weights
 
 
-def _pairs(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rows and columns of the upper triangle, how often each pair counts, and `(classes, classes)` back to the pair."""
-    num_rows = weight.shape[1]
-    row, column = torch.triu_indices(num_rows, num_rows, device=weight.device)
-    twice = torch.where(row == column, 1.0, 2.0).to(weight.dtype)
-    index = torch.zeros(num_rows, num_rows, dtype=torch.long, device=weight.device)
-    index[row, column] = index[column, row] = torch.arange(len(row), device=weight.device)
-    return row, column, twice, index
+def _of_each(x: Tensor, shared: Tensor) -> Tensor:
+    """`(run, rows, in)` times `(shared, in, out)`: one wide product for runs in a row that share theirs."""
+    return torch.bmm(x.unflatten(0, (len(shared), -1)).flatten(1, 2), shared).view(*x.shape[:-1], shared.shape[-1])
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """x_k x_l for k <= l: `(run, rows, n)` to `(run, pairs, n)`, first those with k = l, then l = k + 1, ..."""
+    num_rows = x.shape[1]
+    result = x.new_empty(len(x), num_rows * (num_rows + 1) // 2, x.shape[2])
+    for apart, part in enumerate(_by_distance(result, num_rows)):
+        torch.mul(x[:, : num_rows - apart], x[:, apart:], out=part)
+    return result
+
+
+def _contracted(pairs: Tensor, x: Tensor) -> Tensor:
+    """sum_l S_kl x_l of a symmetric S given as pairs: `(..., run, pairs, n)` and `(run, rows, n)`."""
+    num_rows = x.shape[1]
+    diagonal, *others = _by_distance(pairs, num_rows)
+    result = diagonal * x  # (..., run, rows, n)
+    for apart, part in enumerate(others, start=1):
+        result[..., : num_rows - apart, :].addcmul_(part, x[:, apart:])
+        result[..., apart:, :].addcmul_(part, x[:, : num_rows - apart])
+    return result
+
+
+def _by_distance(pairs: Tensor, num_rows: int) -> Sequence[Tensor]:
+    """The pairs that are 0, 1, ... rows apart, as views."""
+    return pairs.split(list(range(num_rows, 0, -1)), dim=-2)

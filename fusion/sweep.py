@@ -24,16 +24,13 @@ from amr.extract.cache import Cache
 from amr.extract.device import choose_device
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.fit import fit_group, member_of, recipe_of, record_of, resolve, takes_steps
+from amr.fusion.groups import cut, group_size
 from amr.fusion.measure import Measures
 from amr.fusion.methods import methods
-from amr.fusion.model import FusionModel
 from amr.fusion.recipe import Recipe
 from amr.fusion.run import RunRecord, write_csv, write_json
 from amr.fusion.source import Source, open_source
 from amr.fusion.threads import one_thread
-
-CPU_CACHE_BYTES = 2**27  # what the steps of all groups may touch: more is not faster (docs/benchmarks.md)
-CPU_LOGITS_BYTES = 2**31  # what a group's logits of val or test may take
 
 
 class Progress:
@@ -208,7 +205,7 @@ def _row(record: RunRecord, part: str, measures: Measures) -> dict[str, Any]:
 def _groups(
     records: Sequence[RunRecord], source_of: Callable[[FitConfig], Source], size: int | None, num_workers: int
 ) -> list[_Group]:
-    """Runs of one recipe together, those of one seed side by side, no more than `size` at once."""
+    """Runs of one recipe together, no more than `size` at once, or as many as the device has room for."""
     groups: list[tuple[Recipe, float | None, list[RunRecord]]] = []
     result: list[_Group] = []
     for record in records:
@@ -223,34 +220,11 @@ def _groups(
             groups.append((recipe, weight, [record]))
     for recipe, _, members in groups:
         source = source_of(members[0].config)
-        members.sort(key=lambda record: record.config.seed)
-        most = size or group_size(recipe, source, -(-len(members) // num_workers), num_workers)
-        even = -(-len(members) // -(-len(members) // most))  # the last group is not a straggler
-        batches = [members[start : start + even] for start in range(0, len(members), even)]
-        result += [_Group(recipe, tuple(batch), source) for batch in batches]
+        seeds = [record.config.seed for record in members]
+        most = size or group_size(recipe, source, num_workers, shares=len(set(seeds)) < len(seeds))
+        for places in cut(seeds, most, 1 if size else num_workers):
+            result.append(_Group(recipe, tuple(members[place] for place in places), source))
     return result
-
-
-def group_size(recipe: Recipe, source: Source, most: int, num_workers: int = 1) -> int:
-    """How many runs are trained at once: weights that fit a CPU's cache or a GPU's memory, logits that fit memory.
-
-    Args:
-        recipe: of the runs.
-        source: their clips.
-        most: no more than this, so that every worker has a group.
-        num_workers: groups at once, which share the cache and the memory.
-    """
-    fold = source.folds[0]
-    shape = recipe.shape.head_shape
-    parameters = FusionModel(recipe.shape, [0]).num_parameters()
-    inputs = recipe.batch_size * sum(shape.embed_dims.values())
-    on_gpu = fold.train.target.device.type == "cuda"
-    # a step holds each weight, its gradient and two moments, and what the attribution makes of it
-    of_step = 40 * parameters + 40 * inputs
-    of_evaluation = 16 * max(len(fold.val), len(fold.test), 1) * shape.num_classes
-    room = torch.cuda.mem_get_info()[0] // 4 if on_gpu else CPU_CACHE_BYTES
-    memory = room if on_gpu else CPU_LOGITS_BYTES
-    return max(1, min(most, room // of_step // num_workers, memory // of_evaluation // num_workers))
 
 
 def _metrics_file(record: RunRecord) -> Path:
