@@ -23,7 +23,8 @@ class Clips:
     Args:
         embeddings: modality to `(clips, dim)`, normalised; 0 where the clip lacks the modality. With steps
             `(clips, steps, dim)`, 0 behind the clip's own. They may stay in the host's memory where the device has
-            no room for them; batches then go to the device of `target` as they are needed.
+            no room for them; batches then go to the device of `target` as they are needed. float16 where the cache
+            is, as half the bytes; batches are float32 always.
         present: bool `(clips, modalities)`.
         target: `(clips,)`.
     """
@@ -46,14 +47,14 @@ class Clips:
     def _rows(self, embedding: Tensor, index: Tensor) -> Tensor:
         device = self.target.device
         if embedding.device == device:
-            return embedding[index]
+            return embedding[index].float()
         rows = embedding[index.to(embedding.device)]
-        return (rows.pin_memory() if device.type == "cuda" else rows).to(device, non_blocking=True)
+        return (rows.pin_memory() if device.type == "cuda" else rows).to(device, non_blocking=True).float()
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
         """Clips start to stop, the same for every run."""
         return Batch(
-            {m: e[None, start:stop].to(self.target.device) for m, e in self.embeddings.items()},
+            {m: e[None, start:stop].to(self.target.device).float() for m, e in self.embeddings.items()},
             self.present[start:stop].expand(num_runs, -1, -1),
             self.target[start:stop].expand(num_runs, -1),
         )
@@ -77,7 +78,7 @@ class Clips:
         means = {}
         for m, e in self.embeddings.items():
             num_steps = step_mask(e).sum(-1, keepdim=True).clamp_min(1) if e.ndim == 3 else None
-            means[m] = e if num_steps is None else e.sum(1) / num_steps
+            means[m] = e if num_steps is None else (e.float().sum(1) / num_steps).to(e.dtype)
         return Clips(means, self.present, self.target)
 
     def with_permuted(self, modality: str, order: Tensor) -> Clips:

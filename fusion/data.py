@@ -79,6 +79,10 @@ class Dataset:
         """Bool `(clips,)`: the clip has a label and at least one of the modalities."""
         return ((self.target >= 0) & self.present.any(-1)).numpy()
 
+    def dtype(self, modality: str) -> torch.dtype:
+        """The cache's own: what normalised values need no more than."""
+        return torch.float16 if self.infos[modality].dtype == "float16" else torch.float32
+
     def notes(self) -> list[str]:
         """What is left out, in words."""
         unlabelled = int((self.target < 0).sum())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,16 +28,15 @@ def measure(model: FusionModel, clips: Clips, attributor: Attributor) -> list[Me
     """
     if len(clips) == 0:
         return None
-    logits = predict_logits(model, clips)
-    right = accuracy(logits, clips.target)  # (run,)
     views = {
-        "share": Attributor(),
-        "share_logit": Attributor(output="logit"),
+        "share": Attributor(by_autograd=attributor.by_autograd),
+        "share_logit": Attributor(output="logit", by_autograd=attributor.by_autograd),
         "share_regularized": attributor,
     }
-    measured = {
-        view: predict_shares(model, clips, replace(a, by_autograd=attributor.by_autograd)) for view, a in views.items()
-    }
+    predicted = {a: predict_shares(model, clips, a) for a in dict.fromkeys(views.values())}  # two are often one
+    measured = {view: predicted[a] for view, a in views.items()}
+    logits = measured["share"][0]
+    right = accuracy(logits, clips.target)  # (run,)
     costs = perceptual_scores(model, clips, right)
     results = []
     for run in range(len(logits)):

@@ -84,7 +84,7 @@ def open_source(config: FitConfig, *, keep_steps: bool) -> Source:
     notes = [*dataset.notes(), *(note for parts in all_parts for note in parts.notes)]
     notes += [note for parts in all_parts for note in _unseen_notes(dataset, parts)]
     device = choose_device(config.device)
-    num_bytes = 4 * len(all_parts) * sum(e.numel() for e in dataset.embeddings.values())  # float32, a copy a fold
+    num_bytes = len(all_parts) * sum(e.numel() * dataset.dtype(m).itemsize for m, e in dataset.embeddings.items())
     streams = num_bytes > STREAM_SHARE * free_bytes(device)
     if streams:
         notes.append(
@@ -133,6 +133,13 @@ def _clips(
     index = torch.from_numpy(rows)
     present = dataset.present[index] & seen
     embeddings = normalization.apply({m: e[index] for m, e in dataset.embeddings.items()}, present)
+    embeddings = {m: _narrowed(e, dataset.dtype(m)) for m, e in embeddings.items()}
     if not streams:
         embeddings = {m: e.to(device) for m, e in embeddings.items()}
     return Clips(embeddings, present.to(device), dataset.target[index].to(device))
+
+
+def _narrowed(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """In the cache's precision; a value far outside of what training saw becomes the largest there is, not infinite."""
+    most = torch.finfo(dtype).max
+    return values if values.dtype == dtype else values.clamp(-most, most).to(dtype)

@@ -1,5 +1,7 @@
 import torch
 
+from amr.extract.config import ImportConfig
+from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.clips import Clips
 from amr.fusion.config import FitConfig
 from amr.fusion.fit import fit
@@ -47,3 +49,36 @@ def test_a_modality_that_training_never_saw_is_absent_everywhere(small_cache):
     fold = _fold(dataset, parts, "standard", torch.device("cpu"), streams=False)
     assert not fold.test.present[:, 1].any()
     assert (fold.test.embeddings["video"] == 0).all()
+
+
+def test_a_half_precision_cache_stays_so_on_the_device_and_answers_the_same(small_cache, workspace):
+    caches = {}
+    for dtype in ("float16", "float32"):
+        caches[dtype] = workspace / "caches" / f"{dtype}.h5"
+        import_embeddings(
+            ImportConfig(
+                embeddings=tuple(f"{m}={workspace / m}.npy" for m in ("audio", "video")),
+                labels=str(workspace / "labels.txt"),
+                ids=str(workspace / "ids.txt"),
+                splits="train=80,val=20,test=20",
+                dtype=dtype,
+                out=str(caches[dtype]),
+            )
+        )
+    configs = {d: FitConfig(cache=str(c), epochs=5, device="cpu", amr_ratio="1:1") for d, c in caches.items()}
+    source = open_source(configs["float16"], keep_steps=False)
+    clips = source.folds[0].train
+    assert {e.dtype for e in clips.embeddings.values()} == {torch.float16}
+    for batch in (clips.gather(torch.arange(6).view(2, 3), 2), clips.slice(0, 4, 2)):
+        assert {e.dtype for e in batch.embeddings.values()} == {torch.float32}
+    half, single = (fit(config) for config in configs.values())
+    for part in ("val", "test"):
+        ours, theirs = (getattr(result, part) for result in (half, single))
+        assert abs(ours["accuracy"] - theirs["accuracy"]) <= 0.05  # one clip of twenty
+        assert abs(ours["share"]["audio"] - theirs["share"]["audio"]) < 2e-3
+
+
+def test_halves_are_never_infinite():
+    from amr.fusion.source import _narrowed
+
+    assert _narrowed(torch.tensor([1e9, -1e9, 0.5]), torch.float16).tolist() == [65504, -65504, 0.5]
