@@ -168,13 +168,13 @@ def shares(magnitude: Tensor, present: Tensor | None = None) -> tuple[Tensor, Te
             [0.0000, 0.0000]]), tensor([ True, False]))
     """
     if present is not None:
-        magnitude = torch.where(present, magnitude, 0)
+        magnitude = magnitude.masked_fill(~present, 0)
     counted = torch.isfinite(magnitude).all(-1) & (magnitude.sum(-1) > 0)
     if present is not None:
         enough = present.sum(-1) >= min(2, magnitude.shape[-1])
         counted = counted & enough
-    total = torch.where(counted, magnitude.sum(-1), 1)
-    return torch.where(counted[..., None], magnitude / total[..., None], 0), counted
+    total = magnitude.sum(-1, keepdim=True).masked_fill(~counted[..., None], 1)
+    return (magnitude / total).masked_fill(~counted[..., None], 0), counted
 
 
 def mean_share(share: Tensor, counted: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def quadratic_magnitudes(
 
 def _inverse(norm: Tensor) -> Tensor:
     """1 / norm, and 0 where it is 0: the norm's gradient there is taken as 0."""
-    return torch.where(norm > 0, 1 / norm, 0)
+    return (1 / norm).masked_fill(norm == 0, 0)
 
 
 class _Dense(torch.autograd.Function):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from amr.fusion.attribution import mean_share
@@ -20,6 +19,6 @@ def regularization(share: Tensor, counted: Tensor, ratio: Tensor) -> Tensor:
     tensor(0.5000)
     """
     any_counted = counted.any(-1, keepdim=True)
-    # where, not a product: the mean over no clip is NaN, and 0 * NaN would stay NaN
-    distance = torch.where(any_counted, mean_share(share, counted | ~any_counted) - ratio, 0)
+    # masked, not multiplied: the mean over no clip is NaN, and 0 * NaN would stay NaN
+    distance = (mean_share(share, counted | ~any_counted) - ratio).masked_fill(~any_counted, 0)
     return distance.abs().sum(-1)

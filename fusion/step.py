@@ -114,6 +114,7 @@ def _clipped(gradients: Sequence[Tensor], most: float) -> list[Tensor]:
 def _optimizer(recipe: Recipe, parameters: Sequence[Tensor], lr: float, weight_decay: float) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=weight_decay)
+    on_gpu = parameters[0].is_cuda  # what a recorded step needs, and only a GPU has
     if recipe.optimizer == "adamax":
-        return torch.optim.Adamax(parameters, lr=lr, weight_decay=weight_decay)
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+        return torch.optim.Adamax(parameters, lr=lr, weight_decay=weight_decay, capturable=on_gpu)
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True, capturable=on_gpu)

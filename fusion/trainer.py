@@ -17,6 +17,7 @@ from torch import Tensor
 from amr.fusion.attribution import mean_share
 from amr.fusion.attributor import Attributor
 from amr.fusion.best import Best
+from amr.fusion.capture import trainer_of
 from amr.fusion.clips import Clips, predict_logits, predict_shares
 from amr.fusion.methods.base import LossFunction, Method, Setting, cross_entropy, methods
 from amr.fusion.model import FusionModel, ModelShape
@@ -36,7 +37,7 @@ class Watcher(Protocol):
     def resume(self) -> dict[str, Any] | None:
         """The state of the last epoch that was kept; None: start anew."""
 
-    def epoch(self, record: Mapping[str, Tensor], state: Callable[[], dict[str, Any]]) -> None:
+    def epoch(self, record: Mapping[str, Tensor], state: Callable[[], dict[str, Any]], *, last: bool) -> None:
         """An epoch is over: what the history says of it, and what a training that goes on from here must know."""
 
 
@@ -47,7 +48,7 @@ class Unwatched:
         """Always anew."""
         return None
 
-    def epoch(self, record: Mapping[str, Tensor], state: Callable[[], dict[str, Any]]) -> None:
+    def epoch(self, record: Mapping[str, Tensor], state: Callable[[], dict[str, Any]], *, last: bool) -> None:
         """Nothing."""
 
 
@@ -59,11 +60,13 @@ class Ends:
         build: the group's model, from its shape and seeds.
         fit_alone: modality to its uni-modal runs, one a member; None: trained here, on embeddings.
         watcher: sees each epoch.
+        reuse: at how many places of a clip a weight acts, roughly; a step's work grows with it.
     """
 
     build: Callable[[ModelShape, Sequence[int]], FusionModel] = FusionModel
     fit_alone: Callable[[str], Fitted] | None = None
     watcher: Watcher = field(default_factory=Unwatched)
+    reuse: int = 1
 
 
 def train_group(
@@ -80,7 +83,7 @@ def train_group(
     """
     ends = ends or Ends()
     model = ends.build(recipe.shape, [member.seed for member in members]).to(train.target.device)
-    with threads_for(model.num_parameters() * len(members) * recipe.batch_size):
+    with threads_for(model.num_parameters() * len(members) * recipe.batch_size * ends.reuse):
         setting = _setting(recipe, members, model, train, val)
         if ends.fit_alone is not None:
             setting = replace(setting, fit_alone=ends.fit_alone)
@@ -102,16 +105,17 @@ def _train(
     train = method.train_clips()
     state = _State(recipe, members, model, method, len(val) > 0, train.target.device)
     state.load(watcher.resume())
+    train_on = trainer_of(state.step, train)
     while not state.over(recipe):
         epoch = state.epoch + 1
         method.begin_epoch(epoch)
         state.step.set_lr(epoch)
         model.train()
-        record = _epoch(state.step, train, state.order, recipe.batch_size)
+        record = _epoch(train_on, state.step, train, state.order, recipe.batch_size)
         model.eval()
         record |= _validate(model, val, recipe.attributor, state.step.ratio) | method.record()
         state.add(record, _finite(record, model, len(val) > 0))
-        watcher.epoch(record, state.dump)
+        watcher.epoch(record, state.dump, last=state.over(recipe))
         if progress is not None:
             progress(epoch, recipe.epochs)
     state.best.restore(model)
@@ -216,14 +220,15 @@ def _assembled(
     )
 
 
-def _epoch(step: Step, train: Clips, order: Noise, batch_size: int) -> dict[str, Tensor]:
+def _epoch(
+    train_on: Callable[[Tensor], Tensor], step: Step, train: Clips, order: Noise, batch_size: int
+) -> dict[str, Tensor]:
     """One pass over the train clips; the mean loss and R of each run."""
     index = order.shuffles(len(train))  # (run, clips), or (seed, clips) where runs of one seed share them
-    num_runs = len(step.weight)
-    totals = torch.zeros(2, num_runs, device=index.device)
+    totals = torch.zeros(2, len(step.weight), device=index.device)
     for start in range(0, len(train), batch_size):
         batch_index = index[:, start : start + batch_size]
-        totals += step(train.gather(batch_index, num_runs)) * batch_index.shape[1]
+        totals += train_on(batch_index) * batch_index.shape[1]
     return dict(zip(("train_loss", "regularization"), totals / max(len(train), 1), strict=True))
 
 
@@ -254,7 +259,7 @@ def _setting(recipe: Recipe, members: Sequence[Member], model: FusionModel, trai
         step = Step(replace(recipe, amr_optimizer="shared"), [Member(seed) for seed in seeds], copy, loss)
         order = Noise(seeds, device, "rehearsal")
         for _ in range(epochs):
-            _epoch(step, clips, order, recipe.batch_size)
+            _epoch(trainer_of(step, clips), step, clips, order, recipe.batch_size)
         return copy
 
     return Setting(model, train, val, recipe.epochs, Noise(seeds, device, "noise"), fit_alone, rehearse)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from amr.data_manifests.registry import Registry, unknown
@@ -69,6 +68,8 @@ class Method:
         alone: it trains on one modality.
         joint: its loss is `joint_loss` of the head's logits at z as it is. Runs in a row may then share z, and the
             task may share the attribution's forward pass. Options at which a method is naive training turn it on.
+        capturable: its loss and `adjust` do the same at each step: they draw no numbers, take no branch on data, bring
+            nothing from the host and keep nothing. A GPU may then replay the step (`fusion/capture.py`).
     """
 
     summary: ClassVar[str] = ""
@@ -84,6 +85,7 @@ class Method:
     takes_ratio: ClassVar[bool] = True
     alone: ClassVar[bool] = False
     joint: bool = False
+    capturable: bool = False
 
     def __init__(self, options: Any, setting: Setting) -> None:
         self.options = options
@@ -140,7 +142,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 def mean_over(values: Tensor, there: Tensor) -> Tensor:
     """Mean over the clips that count, 0 where none does: `(..., batch)` and bool `(..., batch)` to `(...)`."""
-    return torch.where(there, values, 0).sum(-1) / there.sum(-1).clamp_min(1)
+    return values.masked_fill(~there, 0).sum(-1) / there.sum(-1).clamp_min(1)
 
 
 def parse_options(method: type[Method], texts: Sequence[str]) -> Any:

@@ -43,6 +43,7 @@ class GreedyGradientEnsemble(Method):
     lr = 1e-3
     weight_decay = 0.0
     clip_norm = 0.25
+    capturable = True
 
     def __init__(self, options: object, setting: Setting) -> None:
         super().__init__(options, setting)
@@ -67,7 +68,7 @@ class GreedyGradientEnsemble(Method):
         onehot = functional.one_hot(batch.target, len(self.prior)).to(self.prior.dtype)
         there = batch.present.gather(-1, self._run_index(batch.present)).squeeze(-1)  # (run, batch)
         answer = self._answer(z)  # (run, batch, classes)
-        bias = self.prior + torch.where(there.unsqueeze(-1), answer.detach(), 0)
+        bias = self.prior + answer.detach().masked_fill(~there.unsqueeze(-1), 0)
         base = fit_loss(model.head(z, batch.present), pseudo_target(onehot, bias))
         greedy = fit_loss(answer, pseudo_target(onehot, self.prior.expand_as(answer)))
         return base.mean(-1) + mean_over(greedy, there)

@@ -47,7 +47,7 @@ class ModalityDropout(Method):
 
     def __init__(self, options: ModalityDropoutOptions, setting: Setting) -> None:
         super().__init__(options, setting)
-        self.joint = options.p == 0  # naive training, then, operation by operation
+        self.joint = self.capturable = options.p == 0  # naive training, then, operation by operation
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the joint logits of what is kept."""

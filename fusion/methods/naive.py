@@ -16,3 +16,4 @@ class Naive(Method):
     summary = "joint training with one loss"
     source = "paper, table 1"
     joint = True
+    capturable = True

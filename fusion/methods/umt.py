@@ -48,6 +48,7 @@ class UniModalTeachers(Method):
     source = "Du et al. 2021, Uni-Modal Teacher"
     Options = UMTOptions
     needs_adapter = True
+    capturable = True
 
     def __init__(self, options: UMTOptions, setting: Setting) -> None:
         super().__init__(options, setting)

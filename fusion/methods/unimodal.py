@@ -17,6 +17,7 @@ class Unimodal(Method):
     takes_ratio = False
     alone = True
     joint = True
+    capturable = True
 
     @classmethod
     def check(cls, modalities: Sequence[str]) -> None:
