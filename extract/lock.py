@@ -12,24 +12,25 @@ _held: set[Path] = set()  # POSIX locks do not keep out the process that holds t
 
 
 @contextmanager
-def lock(path: Path, option: str = "--out") -> Iterator[None]:
-    """Hold the lock of a cache, the file `<cache>.lock`, or of a store; it goes with the process, however that ends.
+def lock(path: Path, option: str = "--out", work: str = "extraction") -> Iterator[None]:
+    """Hold the lock of a cache, a store or a folder, the file `<path>.lock`; it goes with the process.
 
     A POSIX record lock on purpose: unlike flock, workers that outlive a killed parent do not inherit it.
 
     Args:
         path: of what is written.
         option: that names it, for the error.
+        work: what writes it, likewise.
 
     Raises:
-        RuntimeError: another extraction holds it.
+        RuntimeError: another process holds it.
     """
     path = path.absolute()
     beside = path.with_name(f"{path.name}.lock")
     descriptor = None if path in _held else _take(beside)
     if descriptor is None:
         raise RuntimeError(
-            f"{str(path)!r} must be written by one extraction at a time, and another one is writing it. "
+            f"{str(path)!r} must be written by one {work} at a time, and another one is writing it. "
             f"Wait for it to end, or pass another {option}."
         )
     _held.add(path)

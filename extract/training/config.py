@@ -11,6 +11,7 @@ from amr.extract.config import DEVICES, available_cores, option, parse_named
 OBJECTIVES = ("unimodal", "joint")
 METHODS = ("naive", "dropout", "modality-dropout", "ogm-ge", "ogm", "umt")
 OPTIMIZERS = ("sgd", "adamw")
+TAKEN = ("joint", "teachers", "tensorboard")  # a training's folder has a meaning for these
 # Peng et al. 2022 (OGM-GE) on CREMA-D; their SGD, batch size and step decay are the defaults below
 FROM_SCRATCH = {
     "audio": "timm:resnet18,picture=spectrogram,channels=1,size=257x188,weights=random",
@@ -45,7 +46,7 @@ class TrainConfig:
         None, "Folder of a unimodal training with the same encoders, for --method umt; by default they are trained."
     )
     amr_ratio: str | None = option(
-        None, "Shares to pull the head of joint training towards, such as 1:1."
+        None, "Shares to pull the head of joint training towards, in the order of --encoder, such as 1:1."
     )
     amr_weight: float = option(1.0, "Weight of the attribution regularizer, on its own optimizer's learning rate.")
     label: str = option("label", "Column of the clips that is predicted.")
@@ -95,16 +96,26 @@ class TrainConfig:
             raise ValueError("--lr must be above 0, got 0. The default is 0.001.")
         if self.encoder and self.preset is not None:
             raise ValueError(f"--preset must be without --encoder, got --preset {self.preset}. Leave one of them out.")
+        if self.patience is not None and self.select == "last":
+            raise ValueError(
+                "--patience must be without --select last, which waits for nothing. Leave one of them out."
+            )
         self._check_objective()
-        parse_named(self.encoder, "--encoder", "SPEC", "audio=timm:resnet18,weights=random")
+        for name in self.encoders:
+            if "." in name or name in TAKEN:
+                raise ValueError(
+                    f"--encoder must be NAME=SPEC with a NAME without points, and none of {', '.join(TAKEN)}, "
+                    f"got {name!r}. Pass audio={self.encoders[name]}."
+                )
 
     def _check_objective(self) -> None:
         alone = self.objective == "unimodal"
-        for name in ("method", "head", "hidden", "amr_ratio", "teachers"):
+        for name in ("method", "method_option", "head", "hidden", "amr_ratio", "teachers"):
             value = getattr(self, name)
+            shown = " ".join(value) if isinstance(value, tuple) else value
             if alone and value != type(self).__dataclass_fields__[name].default:
                 raise ValueError(
-                    f"--{name.replace('_', '-')} must be with --objective joint, got {value} with unimodal. "
+                    f"--{name.replace('_', '-')} must be with --objective joint, got {shown} with unimodal. "
                     "Pass --objective joint, or leave it out."
                 )
         if self.teachers is not None and self.method != "umt":

@@ -30,11 +30,20 @@ class OneRun(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(1, batch, ...)` as stored to `(1, batch, dim)` float32."""
-        network = self._network[0].train(self.training)
+        try:
+            out = self._call(x.squeeze(0).float(), self.training)
+        except ValueError:
+            if not self.training:
+                raise
+            # of one value there is no variance: a lone clip takes the statistics so far
+            out = self._call(x.squeeze(0).float(), training=False)
+        return out.float().unsqueeze(0)
+
+    def _call(self, x: Tensor, training: bool) -> Tensor:
+        network = self._network[0].train(training)
         # bfloat16 has float32's range, so that no gradient needs a scale
         with torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda"):
-            out = functional_call(network, self.weights(), (x.squeeze(0).float(),))
-        return out.float().unsqueeze(0)
+            return functional_call(network, self.weights(), (x,))
 
     def weights(self) -> dict[str, Tensor]:
         """The network's weights and buffers by its own names, without the run axis; views of this module's."""

@@ -52,13 +52,17 @@ class TrainSource:
     parts: Parts
     device: torch.device
 
-    def part(self, rows: np.ndarray, augment: Augment | None = None) -> MediaClips:
-        """The clips of a part; with `augment`, changed at random each time they are trained on."""
+    def part(self, rows: np.ndarray) -> MediaClips:
+        """The clips of a part."""
         index = torch.from_numpy(rows)
         present, target = self.store.present[index], torch.from_numpy(self.target)[index]
-        return MediaClips(
-            self.store.tensors, present.to(self.device), target.to(self.device), rows=index, augment=augment
-        )
+        return MediaClips(self.store.tensors, present.to(self.device), target.to(self.device), rows=index)
+
+    def clips_sha256(self) -> str:
+        """Of ids, labels and parts: a training that goes on must find the same."""
+        parts = [part.tolist() for part in (self.parts.train, self.parts.val, self.parts.test)]
+        told = [self.clips["id"].tolist(), self.target.tolist(), self.classes, parts]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def open_source(config: TrainConfig, progress: Progress) -> TrainSource:
@@ -72,6 +76,7 @@ def open_source(config: TrainConfig, progress: Progress) -> TrainSource:
     encoders = {name: _trainable(name, spec, config.seed) for name, spec in config.encoders.items()}
     manifest = _manifest(config)
     target, classes = read_target(manifest.table, config.label)
+    _split(config, manifest, target, target >= 0)  # what is wrong with the parts is said before an hour of decoding
     store = open_store(
         Path(config.store) if config.store else _store_dir(manifest, encoders),
         manifest,
@@ -82,14 +87,7 @@ def open_source(config: TrainConfig, progress: Progress) -> TrainSource:
         max_seconds=config.clip_seconds,
     )
     usable = (target >= 0) & store.present.any(-1).numpy()
-    (parts,) = split_parts(
-        manifest.table,
-        target,
-        usable,
-        policy=config.split_policy,
-        seed=config.split_seed,
-        keep_flagged=config.keep_flagged,
-    )
+    parts = _split(config, manifest, target, usable)
     device = choose_device(config.device)
     return TrainSource(manifest.dataset, encoders, classes, manifest.table, target, store, parts, device)
 
@@ -120,6 +118,19 @@ def _manifest(config: TrainConfig) -> Manifest:
     return load_manifest(
         ExtractConfig(manifest=config.manifest, root=config.root, label_column=config.label, allow_unlabelled=True)
     )
+
+
+def _split(config: TrainConfig, manifest: Manifest, target: np.ndarray, usable: np.ndarray) -> Parts:
+    """The parts of the clips that can be used."""
+    (parts,) = split_parts(
+        manifest.table,
+        target,
+        usable,
+        policy=config.split_policy,
+        seed=config.split_seed,
+        keep_flagged=config.keep_flagged,
+    )
+    return parts
 
 
 def _store_dir(manifest: Manifest, encoders: Mapping[str, ModelEncoder]) -> Path:

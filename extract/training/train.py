@@ -7,6 +7,7 @@ encoders/<name>/
     history.csv         one row an epoch      } in each modality's folder
     head.safetensors    what stood behind z   } where encoders are trained alone
     tensorboard/        curves                }
+    checkpoint.pt       until all of it is done }
     teachers/           the encoders that --method umt learned from, likewise
 """
 
@@ -14,13 +15,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -28,11 +30,13 @@ from amr.data_manifests.workspace import encoders_dir
 from amr.extract.encoders import build_encoder
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.trained import ENCODER, save_trained
+from amr.extract.lock import lock
 from amr.extract.progress import Progress
-from amr.extract.training.checkpoint import SECONDS_BETWEEN, Checkpoint
+from amr.extract.training.checkpoint import CHECKPOINT, SECONDS_BETWEEN, Checkpoint
 from amr.extract.training.config import TrainConfig
 from amr.extract.training.media_clips import MediaClips
-from amr.extract.training.model import EncoderModel
+from amr.extract.training.model import EncoderModel, OneRun
+from amr.extract.training.reporter import Reporter
 from amr.extract.training.source import TrainSource, augmentation, open_source
 from amr.fusion.attributor import Attributor
 from amr.fusion.clips import Clips
@@ -46,7 +50,9 @@ from amr.fusion.results import history_table
 from amr.fusion.run import write_csv, write_json
 from amr.fusion.trainer import DIVERGED, Ends, train_group
 
-IRRELEVANT = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
+CONFIG, METRICS = "config.json", "metrics.json"
+IRRELEVANT: dict[str, Any] = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
+REUSE = 16  # places of a small picture that a weight of a convolution acts at
 
 
 @dataclass(frozen=True)
@@ -93,20 +99,23 @@ def train_encoders(
     """
     progress = progress or Progress()
     folder = _folder(config)
-    if (folder / "metrics.json").is_file():
+    if (folder / METRICS).is_file() and not config.overwrite:
         progress.note(f"{folder} is finished; pass --overwrite to train anew")
         return _read(folder)
+    _check(config)
     source = open_source(config, progress)
-    _check(config, source)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", _asked(config) | {"classes": source.classes, "versions": _versions()})
-    training = _Training(config, source, progress, seconds_between)
-    if config.objective == "joint":
-        trained = {"joint": training.joint(folder)}
-    else:
-        trained = {m: training.alone(m, folder / m) for m in source.encoders}
-    notes = (*source.parts.notes, *methods[config.method].notes(config.optimizer))
-    _write(folder, config, source, trained, notes)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with lock(folder, "--out", "training"):
+        _begin(folder, config, source)
+        training = _Training(config, source, progress, seconds_between)
+        if config.objective == "joint":
+            trained = {"joint": training.joint(folder)}
+        else:
+            trained = {m: training.alone(m, folder / m) for m in source.encoders}
+        notes = (*source.parts.notes, *methods[config.method].notes(config.optimizer))
+        _write(folder, config, source, trained, notes)
+        for file in folder.rglob(CHECKPOINT):  # only now: a kill in the second training leaves the first one done
+            file.unlink()
     return _read(folder)
 
 
@@ -150,13 +159,15 @@ class _Training:
         if given is None and not (folder / ENCODER).is_file():
             return self.alone(modality, folder).fitted
         encoder = build_encoder(f"trained:{given or folder}", modality)
+        pupil = self.source.encoders[modality]
         if (
             not isinstance(encoder, ModelEncoder)
-            or encoder.preprocessing != self.source.encoders[modality].preprocessing
+            or encoder.preprocessing != pupil.preprocessing
+            or encoder.embed_dim != pupil.embed_dim
         ):
             raise ValueError(
-                f"--teachers must hold encoders that see clips as the trained ones do, got another {modality} in "
-                f"{given!r}. Train them with the same --encoder, or leave --teachers out."
+                f"--teachers must hold encoders that see clips as the trained ones do and give embeddings as long, "
+                f"got another {modality} in {given!r}. Train them with the same --encoder, or leave --teachers out."
             )
         shape = self._shape([modality], "concat", 0)
         model = EncoderModel(shape, [self.config.seed], {modality: encoder.network()}).to(self.source.device)
@@ -165,33 +176,36 @@ class _Training:
     def _train(self, recipe: Recipe, member: Member, folder: Path, what: str) -> _Trained:
         source, config = self.source, self.config
         folder.mkdir(parents=True, exist_ok=True)
+        names = list(recipe.shape.embed_dims)
         augment = augmentation(config, source)
-        watcher = Checkpoint(folder, augment, _Reporter(what, config.epochs, self.progress), self.seconds_between)
-        networks = {m: source.encoders[m].network() for m in recipe.shape.embed_dims}
+        reporter = Reporter(what, config.epochs, self.progress)
+        watcher = Checkpoint(folder, config.seed, names, augment, reporter, self.seconds_between)
+        networks = {m: source.encoders[m].network() for m in names}
         train, val, test = (
-            self._clips(rows, recipe) for rows in (source.parts.train, source.parts.val, source.parts.test)
+            self._clips(rows, names) for rows in (source.parts.train, source.parts.val, source.parts.test)
         )
+        if len(train) == 0:
+            raise RuntimeError(f"training of {what} must have a clip in train, got none. Look at its failures.")
         ends = Ends(
             build=lambda shape, seeds: EncoderModel(shape, seeds, networks),
             fit_alone=lambda m: self.teacher(m, folder / "teachers" / m),
             watcher=watcher,
+            reuse=REUSE,
         )
-        torch.manual_seed(config.seed)  # dropout inside encoders draws from it
-        fitted = train_group(recipe, [member], replace(train, augment=augment), val, ends=ends)
+        of_device = [source.device] if source.device.type == "cuda" else []
+        with torch.random.fork_rng(of_device), closing(watcher):
+            fitted = train_group(recipe, [member], replace(train, augment=augment), val, ends=ends)
         if fitted.diverged.any():
             raise RuntimeError(f"training of {what} must stay finite, got a loss or weights that did not. {DIVERGED}")
         fitted.model.eval()
         write_csv(folder / "history.csv", history_table(fitted, 0))
         save_file(_head_state(fitted.model), folder / "head.safetensors")
-        measured = [_measured(fitted.model, clips, recipe.attributor) for clips in (val, test)]
-        watcher.close()
-        return _Trained(fitted, *measured)
+        return _Trained(fitted, *(_measured(fitted.model, clips, recipe.attributor) for clips in (val, test)))
 
-    def _clips(self, rows: Any, recipe: Recipe) -> MediaClips:
-        """The clips of a part, those of one modality where it is trained alone."""
+    def _clips(self, rows: np.ndarray, names: Sequence[str]) -> MediaClips:
+        """The clips of a part; where one modality is trained, those that have it."""
         clips = self.source.part(rows)
-        names = list(recipe.shape.embed_dims)
-        return clips if len(names) > 1 or len(self.source.encoders) == 1 else clips.alone(names[0])
+        return clips if len(names) > 1 else clips.alone(names[0])
 
     def _recipe(self, names: Sequence[str], method: str, head: str, hidden: int, options: Any) -> Recipe:
         c = self.config
@@ -216,31 +230,8 @@ class _Training:
         return ModelShape.of(dims, len(self.source.classes), head=head, hidden=hidden, adapter="none", adapter_dim=1)
 
 
-class _Reporter:
-    """A line an epoch."""
-
-    def __init__(self, what: str, epochs: int, progress: Progress) -> None:
-        self._what, self._epochs, self._progress = what, epochs, progress
-        self._began = time.monotonic()
-        self._best = -1.0
-        self._before: int | None = None
-
-    def __call__(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Loss, val accuracy, and how long the rest will take."""
-        if self._before is None:
-            self._before = epoch - 1  # done before a kill
-        accuracy = values["val_accuracy"]
-        self._best = max(self._best, accuracy)
-        each = (time.monotonic() - self._began) / (epoch - self._before)
-        self._progress.note(
-            f"{self._what}: epoch {epoch}/{self._epochs}, loss {values['train_loss']:.3f}, "
-            f"val accuracy {accuracy:.3f} (best {self._best:.3f}), {each:.1f} s an epoch, "
-            f"{each * (self._epochs - epoch) / 60:.0f} min left"
-        )
-
-
 @torch.no_grad()
-def encoded(model: EncoderModel, clips: Clips) -> Clips:
+def encoded(model: FusionModel, clips: Clips) -> Clips:
     """The clips with each modality's z in the place of its media."""
     steps = clips.chunks(1)
     parts = [model.encode(clips.slice(start, min(start + steps.step, len(clips)), 1)) for start in steps]
@@ -248,7 +239,7 @@ def encoded(model: EncoderModel, clips: Clips) -> Clips:
     return Clips(z, clips.present, clips.target)
 
 
-def _measured(model: EncoderModel, clips: Clips, attributor: Attributor) -> Measures | None:
+def _measured(model: FusionModel, clips: Clips, attributor: Attributor) -> Measures | None:
     """Measures of a part, each clip encoded once."""
     if len(clips) == 0:
         return None
@@ -260,8 +251,12 @@ def _measured(model: EncoderModel, clips: Clips, attributor: Attributor) -> Meas
 
 def _keep(encoder: ModelEncoder, model: FusionModel, modality: str, folder: Path) -> None:
     """Write a trained encoder; `network()`s name the encoder's own weights `model.<name>`."""
-    weights = model.adapters[modality].weights()
-    encoder.model.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
+    adapter = model.adapters[modality]
+    assert isinstance(adapter, OneRun)
+    weights = {name.removeprefix("model."): value for name, value in adapter.weights().items()}
+    own = encoder.model.state_dict()
+    # not strict: weights that are tied have one of their names here, and some buffers are in no state dict
+    encoder.model.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
     save_trained(folder, encoder, encoder.spec)
 
 
@@ -269,13 +264,16 @@ def _head_state(model: FusionModel) -> dict[str, torch.Tensor]:
     return {name: value for name, value in model.run_state(0).items() if name.startswith("head.")}
 
 
-def _check(config: TrainConfig, source: TrainSource) -> None:
-    """Refuse what only the encoders' names can show to be wrong, before anything is trained."""
-    names = list(source.encoders)
+def _check(config: TrainConfig) -> None:
+    """Refuse what only the encoders' names can show to be wrong, before anything is decoded."""
+    names = list(config.encoders)
     if config.objective == "unimodal":
         return
     if len(names) < 2:
-        raise ValueError(f"--encoder must name two encoders or more with --objective joint, got {', '.join(names)}.")
+        raise ValueError(
+            f"--encoder must name two encoders or more with --objective joint, got {', '.join(names)}. "
+            "Name another, or pass --objective unimodal."
+        )
     heads[config.head].check(config.hidden, names)
     parse_options(methods[config.method], config.method_option)
     if config.amr_ratio is not None:
@@ -298,14 +296,12 @@ def _folder(config: TrainConfig) -> Path:
         folder = encoders_dir() / "_".join(part for part in parts if part is not None)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
-    file = folder / "config.json"
-    told = json.loads(file.read_text()) if file.is_file() else None
-    if not isinstance(told, dict) or "objective" not in told.get("config", {}):
+    told = _told(folder)
+    if told is None:
         raise ValueError(f"--out must be new or a training of encoders, got {str(folder)!r}. Choose another name.")
-    if config.overwrite:
-        shutil.rmtree(folder)
-    elif told["config"] != _asked(config)["config"]:
-        changed = [k for k, v in _asked(config)["config"].items() if told["config"].get(k) != v]
+    asked = _asked(config)
+    if told["config"] != asked and not config.overwrite:
+        changed = [k for k, v in asked.items() if told["config"].get(k) != v]
         raise ValueError(
             f"--out must be new or of the same training, got {str(folder)!r}, which has another "
             f"--{changed[0].replace('_', '-') if changed else 'set of options'}. Choose another name, or --overwrite."
@@ -313,9 +309,37 @@ def _folder(config: TrainConfig) -> Path:
     return folder
 
 
+def _begin(folder: Path, config: TrainConfig, source: TrainSource) -> None:
+    """Say in the folder what is trained there; what was begun goes on with the same clips alone.
+
+    Raises:
+        ValueError: it began with others.
+    """
+    clips = source.clips_sha256()
+    before = _told(folder)
+    if config.overwrite and before is not None:
+        shutil.rmtree(folder)
+    elif before is not None and before.get("clips_sha256") != clips:
+        raise ValueError(
+            f"--out must be new or of the same clips, got {str(folder)!r}, begun with other clips, labels or splits. "
+            "Choose another name, or --overwrite."
+        )
+    folder.mkdir(exist_ok=True)
+    told = {"config": _asked(config), "classes": source.classes, "clips_sha256": clips, "versions": _versions()}
+    write_json(folder / CONFIG, told)
+
+
+def _told(folder: Path) -> dict[str, Any] | None:
+    """What a training says of itself; None where there is none."""
+    file = folder / CONFIG
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return told if isinstance(told, dict) and "objective" in told.get("config", {}) else None
+
+
 def _asked(config: TrainConfig) -> dict[str, Any]:
     """What decides the numbers, as JSON has it."""
-    return {"config": json.loads(json.dumps(asdict(replace(config, **IRRELEVANT))))}
+    asked: dict[str, Any] = json.loads(json.dumps(asdict(replace(config, **IRRELEVANT))))
+    return asked
 
 
 def _versions() -> dict[str, str]:
@@ -336,11 +360,11 @@ def _write(
         for name, each in trained.items()
     }
     names = list(source.encoders)
-    write_json(folder / "metrics.json", {**parts, "epochs": epochs, "encoders": names, "notes": list(notes)})
+    write_json(folder / METRICS, {**parts, "epochs": epochs, "encoders": names, "notes": list(notes)})
 
 
 def _read(folder: Path) -> TrainResult:
     """A finished training."""
-    told = json.loads((folder / "metrics.json").read_text())
+    told = json.loads((folder / METRICS).read_text())
     encoders = {name: f"trained:{folder / name}" for name in told["encoders"]}
     return TrainResult(folder, encoders, told["val"], told["test"], told["epochs"], tuple(told["notes"]))
