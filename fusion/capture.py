@@ -60,9 +60,9 @@ def trainer_of(step: Step, train: Clips) -> Callable[[Tensor], Tensor]:
 
 
 def can_capture(step: Step, train: Clips) -> bool:
-    """Whether the method allows it, and the embeddings do not come from the host batch by batch."""
+    """Whether the method allows it, and batches are nothing but rows of embeddings that lie on the device."""
     on_device = all(e.device == train.target.device for e in train.embeddings.values())
-    return on_device and step.method is not None and step.method.capturable
+    return type(train) is Clips and on_device and step.method is not None and step.method.capturable
 
 
 class CapturedStep:
