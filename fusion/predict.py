@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from amr.extract.writer import Embedded
 from amr.fusion.clips import Clips, predict_shares
 from amr.fusion.data import read_embedding, take_steps
 from amr.fusion.heads import heads
-from amr.fusion.run import FittedRun, load_run
+from amr.fusion.model import FusionModel
+from amr.fusion.run import FittedRun, RunRecord, load_run
 
 
 @dataclass(frozen=True)
@@ -53,37 +54,71 @@ def predict(run: Path, clips: Sequence[str], device: str = "auto") -> list[Predi
             so that there is no encoder for new media.
         FileNotFoundError: no such run, or its cache is gone and an id was asked for.
     """
+    fitted = load_run(run, choose_device(device))
+    read = read_clips(fitted, clips, device, keep_steps=heads[fitted.record.config.head].takes_steps)
+    return _predict(fitted, clips, read)
+
+
+@dataclass(frozen=True)
+class ReadClips:
+    """Clips as a run's encoders give them, before its normalization.
+
+    Args:
+        embeddings: modality to `(clips, dim)`, or `(clips, steps, dim)` with NaN behind each clip's own.
+        present: bool `(clips, modalities)`.
+        reasons: clip to why it lacks a modality that is there and could not be read.
+    """
+
+    embeddings: Mapping[str, Tensor]
+    present: Tensor
+    reasons: Mapping[str, str]
+
+    def of_folds(self, fitted: FittedRun) -> Iterator[tuple[FusionModel, Clips]]:
+        """Each fold's model, or the only one, and the clips as it takes them; their target is 0."""
+        for model, normalization in zip(fitted.models, fitted.normalizations, strict=True):
+            device = next(model.parameters()).device
+            there = self.present.to(device)
+            normalised = normalization.apply({m: e.to(device) for m, e in self.embeddings.items()}, there)
+            yield model, Clips(normalised, there, torch.zeros(len(there), dtype=torch.long, device=device))
+
+
+def read_clips(fitted: FittedRun, clips: Sequence[str], device: str, *, keep_steps: bool) -> ReadClips:
+    """Read clips, each a media file or the id of a cached clip, in the order given.
+
+    Args:
+        fitted: the run.
+        clips: paths of media files, or ids in the run's cache.
+        device: auto, cpu or cuda: where encoders run.
+        keep_steps: keep steps where embeddings have them; else average them.
+
+    Raises:
+        ValueError: no clip was named, or a name is neither a file nor an id; or the run's embeddings were imported,
+            so that there is no encoder for new media.
+        FileNotFoundError: the run's cache is gone and an id was asked for.
+    """
     if not clips:
         raise ValueError("amr predict must be given at least one clip, got none. Name media files or cached ids.")
-    fitted = load_run(run, choose_device(device))
     files = [clip for clip in clips if Path(clip).is_file()]
     ids = [clip for clip in clips if not Path(clip).is_file()]
     rows: dict[str, tuple[dict[str, Tensor], Tensor]] = {}
     reasons: dict[str, str] = {}
     if ids:
-        rows |= _cached(fitted, ids)
+        rows |= _cached(fitted, ids, keep_steps)
     if files:
-        rows |= _extracted(fitted, files, device, reasons)
+        rows |= _extracted(fitted, files, device, reasons, keep_steps)
     embeddings = {m: torch.stack([rows[clip][0][m] for clip in clips]) for m in fitted.record.modalities}
-    present = torch.stack([rows[clip][1] for clip in clips])
-    return _predict(fitted, clips, embeddings, present, reasons)
+    return ReadClips(embeddings, torch.stack([rows[clip][1] for clip in clips]), reasons)
 
 
-def _predict(
-    fitted: FittedRun,
-    clips: Sequence[str],
-    embeddings: dict[str, Tensor],
-    present: Tensor,
-    reasons: Mapping[str, str],
-) -> list[Prediction]:
-    probabilities, share, counted = _averaged(fitted, embeddings, present)
+def _predict(fitted: FittedRun, clips: Sequence[str], read: ReadClips) -> list[Prediction]:
+    probabilities, share, counted = _averaged(fitted, read)
     modalities, classes = list(fitted.record.modalities), fitted.record.classes
     folds = f"mean over {len(fitted.models)} folds" if len(fitted.models) > 1 else ""
     predictions = []
     for i, clip in enumerate(clips):
-        absent = [m for m, there in zip(modalities, present[i].tolist(), strict=True) if not there]
+        absent = [m for m, there in zip(modalities, read.present[i].tolist(), strict=True) if not there]
         lacks = f"no {', no '.join(absent)}" if absent else ""
-        notes = [text for text in (lacks, reasons.get(clip, ""), folds) if text]
+        notes = [text for text in (lacks, read.reasons.get(clip, ""), folds) if text]
         shares = {m: float(s) if counted[i] else None for m, s in zip(modalities, share[i], strict=True)}
         if len(absent) == len(modalities):
             predictions.append(Prediction(clip, None, None, {}, shares, "; ".join(notes)))
@@ -94,21 +129,17 @@ def _predict(
     return predictions
 
 
-def _averaged(fitted: FittedRun, embeddings: dict[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _averaged(fitted: FittedRun, read: ReadClips) -> tuple[Tensor, Tensor, Tensor]:
     """Softmax `(clips, classes)`, shares `(clips, modalities)` and whether they count, averaged over folds."""
     results = []
-    for model, normalization in zip(fitted.models, fitted.normalizations, strict=True):
-        device = next(model.parameters()).device
-        there = present.to(device)
-        normalised = normalization.apply({m: e.to(device) for m, e in embeddings.items()}, there)
-        target = torch.zeros(len(present), dtype=torch.long, device=device)
-        logits, share, counted = predict_shares(model, Clips(normalised, there, target), fitted.record.attributor)
+    for model, clips in read.of_folds(fitted):
+        logits, share, counted = predict_shares(model, clips, fitted.record.attributor)
         results.append((logits[0].softmax(-1).cpu(), share[0].cpu(), counted[0].cpu()))
     probabilities, share, counted = (torch.stack(values) for values in zip(*results, strict=True))
     return probabilities.mean(0), share.mean(0), counted.all(0)
 
 
-def _cached(fitted: FittedRun, ids: Sequence[str]) -> dict[str, tuple[dict[str, Tensor], Tensor]]:
+def _cached(fitted: FittedRun, ids: Sequence[str], keep_steps: bool) -> dict[str, tuple[dict[str, Tensor], Tensor]]:
     path = Path(fitted.record.cache)
     if not path.is_file():
         raise FileNotFoundError(
@@ -123,14 +154,8 @@ def _cached(fitted: FittedRun, ids: Sequence[str]) -> dict[str, tuple[dict[str, 
                     "Check the path, or the manifest's ids."
                 )
         rows = np.array([places[id_] for id_ in ids])
-        for m, info in fitted.record.modalities.items():
-            if m not in cache.names or cache.info(m).fingerprint != info["fingerprint"]:
-                raise ValueError(
-                    f"{path} must hold the embedding {m} that the run was fitted on, got another. Fit again on it, or "
-                    "name media files."
-                )
+        check_embeddings(fitted.record, cache)
         order, back = np.unique(rows, return_inverse=True)
-        keep_steps = heads[fitted.record.config.head].takes_steps
         embeddings = {
             m: read_embedding(cache, m, order, keep_steps=keep_steps)[back].float() for m in fitted.record.modalities
         }
@@ -138,8 +163,22 @@ def _cached(fitted: FittedRun, ids: Sequence[str]) -> dict[str, tuple[dict[str, 
     return {id_: ({m: e[i] for m, e in embeddings.items()}, present[i]) for i, id_ in enumerate(ids)}
 
 
+def check_embeddings(record: RunRecord, cache: Cache) -> None:
+    """Refuse a cache whose embeddings are not those that a run was fitted on.
+
+    Raises:
+        ValueError: one is gone or another; the message names it.
+    """
+    for m, info in record.modalities.items():
+        if m not in cache.names or cache.info(m).fingerprint != info["fingerprint"]:
+            raise ValueError(
+                f"{cache.path} must hold the embedding {m} that the run was fitted on, got another. Fit again on it, "
+                "or name media files."
+            )
+
+
 def _extracted(
-    fitted: FittedRun, files: Sequence[str], device: str, reasons: dict[str, str]
+    fitted: FittedRun, files: Sequence[str], device: str, reasons: dict[str, str], keep_steps: bool
 ) -> dict[str, tuple[dict[str, Tensor], Tensor]]:
     from amr.extract.run import embed_clips
 
@@ -159,7 +198,6 @@ def _extracted(
                     f"{name} of {specs[m]} must be the run's own ({info[name]}), got {getattr(found, name)}. "
                     "Bring it back, or fit again on a new cache."
                 )
-    keep_steps = heads[fitted.record.config.head].takes_steps
     for m, (_, embedded_rows) in embedded.items():
         for failure in embedded_rows.failures:
             reasons[files[failure.row]] = f"{m}: {failure.reason}"  # why it is not merely absent
