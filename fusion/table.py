@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from amr.data_manifests.workspace import find_cache
 from amr.extract.cache import Cache
@@ -18,6 +17,7 @@ from amr.fusion.fit import takes_steps
 from amr.fusion.methods import methods
 from amr.fusion.run import write_json
 from amr.fusion.source import open_source
+from amr.fusion.statistics import holm, mean_interval, paired_test
 from amr.fusion.sweep import Progress, sweep
 
 METRICS = {"map": "mAP", "accuracy": "accuracy"}
@@ -129,45 +129,26 @@ def _row(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
 
 def _half(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
     result: dict[str, Any] = {
-        metric: dict(zip(("mean", "half_width"), _mean_interval(runs[metric]), strict=True)) for metric in METRICS
+        metric: dict(zip(("mean", "half_width"), mean_interval(runs[metric].to_numpy()), strict=True)) for metric in METRICS
     }
     shares = {m: runs[f"share_{m}"].mean() if f"share_{m}" in runs else np.nan for m in modalities}
     result["share"] = {m: None if np.isnan(value) else float(value) for m, value in shares.items()}
     return result
 
 
-def _mean_interval(values: pd.Series) -> tuple[float, float | None]:
-    """Mean and half the width of its 95 % t-interval; None for one value."""
-    count = len(values)
-    if count < 2:
-        return float(values.mean()), None
-    return float(values.mean()), float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
-
-
 def _test(halves: dict[str, pd.DataFrame], metric: str) -> dict[str, float | None]:
     """Paired t-test over seeds: the mean difference that AMR makes, Cohen's d of the differences, and p."""
     plain, amr = (halves[half].set_index("seed")[metric].sort_index() for half in ("plain", "amr"))
-    difference = (amr - plain).dropna().to_numpy()
-    mean = float(difference.mean())
-    if len(difference) < 2:
-        return {"difference": mean, "d": None, "p": None}
-    spread = float(difference.std(ddof=1))
-    if spread <= 1e-9:  # every seed moved alike, but for rounding: no variance to test against
-        return {"difference": mean, "d": None, "p": 1.0 if abs(mean) <= 1e-9 else None}
-    return {"difference": mean, "d": mean / spread, "p": float(stats.ttest_1samp(difference, 0).pvalue)}
+    test = paired_test((amr - plain).dropna().to_numpy())
+    return {"difference": test.difference, "d": test.effect_size, "p": test.p}
 
 
 def _correct(rows: Sequence[dict[str, Any]]) -> None:
     """Holm's correction of each metric's p over the rows, in place."""
     for metric in METRICS:
         tests = [row["tests"][metric] for row in rows if row["tests"] is not None]
-        there = sorted((t for t in tests if t["p"] is not None), key=lambda t: t["p"])
-        largest = 0.0
-        for rank, test in enumerate(there):
-            largest = max(largest, min(1.0, test["p"] * (len(there) - rank)))
-            test["p_holm"] = largest
-        for test in tests:
-            test.setdefault("p_holm", None)
+        for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
+            test["p_holm"] = corrected
 
 
 def _interval(value: dict[str, float | None]) -> str:
