@@ -26,6 +26,7 @@ from rich.table import Table
 from amr.extract.config import ExtractConfig, ImportConfig
 from amr.extract.training.config import TrainConfig
 from amr.fusion.config import SWEPT, FitConfig, SweepConfig
+from amr.fusion.report.config import ReportConfig
 
 app = typer.Typer(
     name="amr",
@@ -86,7 +87,7 @@ def _usage_message(error: typer.TyperException, arguments: Sequence[str]) -> str
         given = [b for a, b in itertools.pairwise(arguments) if a == name]
         given += [a.partition("=")[2] for a in arguments if a.startswith(f"{name}=")]
         return f"{name} must be {kind}, got {given[-1] if given else '?'!r}. {help_text}"
-    if (missing := re.match(r"No such option: (-[^-]\S*)", text)) and "predict" in arguments:
+    if (missing := re.match(r"No such option: (-[^-]\S*)", text)) and {"predict", "explain"} & {*arguments}:
         whole = next((a for a in arguments if a.startswith(missing[1])), missing[1])
         return f"{text}. An id that begins with - is passed as --clip={whole}."
     return f"{text}. {help_text}"
@@ -522,6 +523,19 @@ configured(
 )
 
 
+def _report(config: ReportConfig, as_json: bool) -> None:
+    """One self-contained page of pictures and tables about folders of runs, sweeps and tables."""
+    from amr.fusion.report.page import write_report
+
+    with progress_bar("reading") as update:
+        result = write_report(config, update)
+    show(result.to_json(), as_json, lambda: str(result.out))
+
+
+_DIRS = Annotated[list[str], typer.Argument(metavar="DIR", help="Folders of amr fit, amr sweep or amr table.")]
+configured("report", ReportConfig, _report, instead={"dirs": _parameter("dirs", _DIRS, inspect.Parameter.empty)})
+
+
 @app.command("predict")
 def predict_clips(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
@@ -541,6 +555,44 @@ def predict_clips(
     show(rows, json, lambda: table("", columns, cells))
     if all(prediction.pred is None for prediction in predictions):
         raise RuntimeError("no clip could be predicted: none has one of the run's modalities.")
+
+
+@app.command("explain")
+def explain_clip(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    clip: Annotated[str | None, typer.Argument(help="Media file, or id of a cached clip.")] = None,
+    clip_option: Annotated[
+        str | None, typer.Option("--clip", help="The clip; --clip=ID for an id that begins with -.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write, .png, .svg or .pdf; explain_CLIP.png in the run by default.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: Json = False,
+) -> None:
+    """One clip, one picture: shares by each attribution, the answer without each modality, and when each mattered."""
+    from amr.fusion.explain import explain
+    from amr.fusion.explain_config import ExplainConfig
+
+    named = [given for given in (clip, clip_option) if given is not None]
+    if len(named) != 1:
+        raise ValueError(f"amr explain must be given one clip, got {len(named)}. Name a media file or a cached id.")
+    explanation = explain(ExplainConfig(run, named[0], out, device))
+    show(explanation.to_json(), json, lambda: _explanation_table(explanation.to_json()))
+    say("; ".join([*explanation.notes, f"drawn in {explanation.picture}"]))
+
+
+def _explanation_table(e: Mapping[str, Any]) -> Table:
+    """A row an attribution with each modality's share, and a row a baseline with what is left without each."""
+    modalities = list(next(iter(e["shares"].values())))
+    rows = [[f"share, {name}", *shares.values()] for name, shares in e["shares"].items()]
+    for baseline, removed in e["removed"].items():
+        rows.append(
+            [f"probability without it, {baseline}", *(removed.get(m, {}).get("probability") for m in modalities)]
+        )
+    truth = "" if e["true"] is None else f", label {e['true']}"
+    title = f"{e['clip']}: {e['pred']} {e['probabilities'][e['pred']]:.3f}{truth}"
+    return table(title, ["", *modalities], rows)
 
 
 @app.command("demo")

@@ -1,0 +1,1 @@
+"""`amr report`: folders of runs and sweeps as one self-contained page."""

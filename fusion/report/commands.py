@@ -1,0 +1,77 @@
+"""The commands that made a folder, as they can be pasted."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from amr.fusion.config import SWEPT, FitConfig
+from amr.fusion.report.read import Source
+
+
+def commands(source: Source) -> list[str]:
+    """`amr fit`, `amr sweep` or `amr table`, then `amr evaluate` where it has been there."""
+    out = shlex.quote(str(source.folder))
+    made = [_fit(source.runs[0].config, out)] if source.sweep is None else [_sweep(source, out)]
+    if source.evaluation is not None:
+        made.append(f"amr evaluate {out}{_evaluate_options(source.evaluation.get('settings', {}))}")
+    return made
+
+
+def _fit(config: Mapping[str, Any], out: str) -> str:
+    return " ".join(["amr fit", *_options(config, skipped=("out",)), f"--out {out}"])
+
+
+def _sweep(source: Source, out: str) -> str:
+    sweep = source.sweep or {}
+    is_table = source.table is not None
+    skipped = {"out", *SWEPT} | ({"method"} if is_table else set())
+    # `amr table` has an adapter by default, and takes its methods and the ratio none by itself
+    parts = ["amr table" if is_table else "amr sweep", *_options(sweep["base"], skipped=tuple(skipped))]
+    if is_table and sweep["base"]["adapter"] == "none":
+        parts.append("--adapter none")
+    for name in SWEPT:
+        values = sweep[name]
+        if is_table and name == "method":
+            continue
+        if is_table and name == "amr_ratio":
+            values = [value for value in values if value is not None]
+        text = ",".join("none" if value is None else _text(value) for value in values)
+        if name == "seed" and values == list(range(len(values))) and (is_table or len(values) > 1):
+            parts.append(f"--seeds {len(values)}")
+        elif values != [_default(name)]:
+            parts.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
+    return " ".join([*parts, f"--out {out}"])
+
+
+def _evaluate_options(settings: Mapping[str, Any]) -> str:
+    options = {"num_bootstrap": ("--bootstrap", 1000), "noise_draws": ("--noise-draws", 5), "seed": ("--seed", 0)}
+    given = [f" {name} {settings[key]}" for key, (name, usual) in options.items() if settings.get(key, usual) != usual]
+    return "".join(given) + " --against people" * (settings.get("against") == "people")
+
+
+def _options(config: Mapping[str, Any], skipped: tuple[str, ...]) -> list[str]:
+    """The settings that are not the default, as options."""
+    options = []
+    for field in fields(FitConfig):
+        value = config.get(field.name, field.default)
+        if field.name in skipped or value == field.default or (field.name == "method_option" and not value):
+            continue
+        flag = f"--{field.name.replace('_', '-')}"
+        if value is True:
+            options.append(flag)
+        elif isinstance(value, list | tuple):
+            options += [f"{flag} {shlex.quote(str(item))}" for item in value]
+        else:
+            options.append(f"{flag} {shlex.quote(_text(value))}")
+    return options
+
+
+def _default(name: str) -> Any:
+    return next(field.default for field in fields(FitConfig) if field.name == name)
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

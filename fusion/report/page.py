@@ -1,0 +1,167 @@
+"""Everything read and made, rendered as one page that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from amr.fusion.plots import COLOURS
+from amr.fusion.report.balance import dominance, share_against_use
+from amr.fusion.report.clips import OneSided, one_sided
+from amr.fusion.report.commands import commands
+from amr.fusion.report.config import ReportConfig
+from amr.fusion.report.curves import missing, noise, training
+from amr.fusion.report.decisions import confusion, per_class
+from amr.fusion.report.figures import Figure
+from amr.fusion.report.groups import Group, groups_of
+from amr.fusion.report.people import followed, people_table
+from amr.fusion.report.read import Source, read_source
+from amr.fusion.report.tables import Table, comparison_tables, headline
+from amr.fusion.report.words import summary
+
+TEMPLATES = Path(__file__).parent / "templates"
+# in an order that answers: what does it rely on, and did balance help?
+FIGURES: tuple[Callable[[Source, Sequence[Group]], Figure | None], ...] = (
+    dominance,
+    share_against_use,
+    missing,
+    noise,
+    per_class,
+    confusion,
+    followed,
+    training,
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that the page says of one folder."""
+
+    id: str
+    title: str
+    sentences: tuple[str, ...]
+    headline: Table
+    figures: tuple[Figure, ...]
+    clips: OneSided | None
+    people: Table | None
+    tests: tuple[Table, ...]
+    commands: tuple[str, ...]
+    facts: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Args:
+        out: the page.
+        sections: folder to the number of its pictures.
+        num_bytes: of the page.
+    """
+
+    out: Path
+    sections: Mapping[str, int]
+    num_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `amr report --json`."""
+        return {"out": str(self.out), "sections": dict(self.sections), "num_bytes": self.num_bytes}
+
+
+def write_report(config: ReportConfig, progress: Callable[[int, int], None] | None = None) -> Report:
+    """Read the folders and write the page.
+
+    Args:
+        config: which folders, and where to.
+        progress: called with folders done and folders in all.
+
+    Raises:
+        FileNotFoundError: a folder is not there.
+        ValueError: a folder holds no fit and no sweep.
+    """
+    sources = [read_source(Path(name)) for name in dict.fromkeys(config.dirs)]
+    sections = []
+    for number, source in enumerate(sources, start=1):
+        sections.append(section_of(source, f"s{number}", config))
+        if progress is not None:
+            progress(number, len(sources))
+    title = config.title or " · ".join(source.name for source in sources)
+    page = render(title, sections)
+    out = Path(config.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(f".{out.name}.partial")
+    beside.write_text(page, encoding="utf-8")
+    os.replace(beside, out)
+    return Report(out, {s.name: len(of.figures) for s, of in zip(sources, sections, strict=True)}, out.stat().st_size)
+
+
+def section_of(source: Source, id_: str, config: ReportConfig) -> Section:
+    """What the page says of a folder."""
+    groups = groups_of(source)
+    return Section(
+        id=id_,
+        title=source.name,
+        sentences=tuple(summary(source, groups)),
+        headline=headline(source, groups),
+        figures=tuple(figure for make in FIGURES if (figure := make(source, groups)) is not None),
+        clips=one_sided(source, groups, config.clips, media=not config.no_media),
+        people=people_table(groups),
+        tests=tuple(comparison_tables(source)),
+        commands=tuple(commands(source)),
+        facts=_facts(source),
+        notes=tuple(source.record.get("notes", ())),
+    )
+
+
+def _facts(source: Source) -> dict[str, str]:
+    encoders = ", ".join(
+        f"{m}: {info['encoder']} ({info['embed_dim']})" for m, info in source.record["modalities"].items()
+    )
+    config = source.runs[0].config
+    facts = {
+        "cache": str(source.cache),
+        "embeddings": encoders,
+        "attribution": f"{config['attribution']} of the {config['attribution_output']}, {config['attribution_pooling']}",
+        "fitted with": ", ".join(f"{name} {number}" for name, number in source.record.get("versions", {}).items()),
+        "page made with": ", ".join(f"{name} {version(name)}" for name in ("amr", "plotly", "jinja2")),
+    }
+    if source.evaluation is not None:
+        settings = source.evaluation.get("settings", {})
+        facts["evaluated with"] = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items() if v is not None)
+    return facts
+
+
+def render(title: str, sections: Sequence[Section]) -> str:
+    """The page as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    plots = {f"{s.id}-{f.name}": list(f.plots.values()) for s in sections for f in s.figures}
+    return environment.get_template("report.html.j2").render(
+        title=title,
+        sections=sections,
+        colours=COLOURS,
+        css=_verbatim("report.css"),
+        js=_verbatim("report.js"),
+        plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
+        # in a script element, only "<" could end it
+        plots=Markup(json.dumps(plots, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")),
+    )
+
+
+def _verbatim(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))

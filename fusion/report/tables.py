@@ -1,0 +1,262 @@
+"""Tables of the page: every cell has the text that is read and the value that sorts and goes into the CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from amr.fusion.report.groups import Group, groups_of
+from amr.fusion.report.read import Source
+
+SHAPLEY_SHARES = ("shapley_share.mean", "shapley_share.zero", "shapley_share.permutation")
+# the measures that answer whether balance helped; all others are in the table behind it
+MAIN_MEASURES = ("accuracy", "map", "full_minus_worst", "robustness", "conflict", "gain_over_ume", "calibration.clean")
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Args:
+        text: what is read.
+        value: what sorts and is exported; None sorts last.
+        number: to the right.
+    """
+
+    text: str
+    value: float | str | None
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Args:
+        name: unique within its section.
+        caption: what it holds, in a sentence.
+        columns: headings.
+        rows: as many cells each.
+        notes: column to what it means.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: Mapping[str, str]
+
+    def is_number(self, column: int) -> bool:
+        """Whether a column is set to the right."""
+        return any(row[column].number for row in self.rows)
+
+
+def make_table(
+    name: str,
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    notes: Mapping[str, str] | None = None,
+) -> Table:
+    """A table of texts, numbers (to 4 digits), None and ready cells."""
+    cells = tuple(tuple(value if isinstance(value, Cell) else _cell(value) for value in row) for row in rows)
+    return Table(name, caption, tuple(columns), cells, notes or {})
+
+
+def _cell(value: object) -> Cell:
+    if value is None:
+        return Cell("–", None, True)
+    if isinstance(value, float):
+        return Cell(f"{value:.4g}", value, True)
+    if isinstance(value, int):
+        return Cell(str(value), value, True)
+    return Cell(str(value), str(value))
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as people read it.
+
+    >>> percent(0.7791), percent(None)
+    ('77.9 %', '–')
+    """
+    return "–" if value is None else f"{100 * value:.{digits}f} %".replace("-", "\N{MINUS SIGN}")
+
+
+def points(value: float | None, digits: int = 1) -> str:
+    """A signed difference of fractions, in points.
+
+    >>> points(0.0123), points(-0.0123)
+    ('+1.2', '−1.2')
+    """
+    return "–" if value is None else f"{100 * value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def p_text(value: float | None) -> str:
+    """A p value as papers print it.
+
+    >>> p_text(0.0004), p_text(0.0412)
+    ('<.001', '.041')
+    """
+    if value is None:
+        return "–"
+    return "<.001" if value < 0.001 else f"{value:.3f}".replace("0.", ".", 1)
+
+
+def split_text(shares: Mapping[str, float | None]) -> str:
+    """Shares as a dominance, whole percents with a stroke between.
+
+    >>> split_text({"audio": 0.741, "video": 0.259})
+    '74/26'
+    """
+    if all(value is None for value in shares.values()):
+        return "–"
+    return "/".join("–" if v is None else f"{100 * v:.0f}".replace("-", "\N{MINUS SIGN}") for v in shares.values())
+
+
+def headline(source: Source, groups: Sequence[Group]) -> Table:
+    """A row a group of seeds: what it reaches and what it relies on."""
+    order = "/".join(source.modalities)
+    columns = ["setting", "seeds", "val accuracy", "accuracy", "mAP", f"share {order}", f"perceptual {order}"]
+    with_shapley = any(group.by_modality(*SHAPLEY_SHARES)[m] is not None for group in groups for m in group.modalities)
+    with_ume = any(group.mean("gain_over_ume") is not None for group in groups)
+    columns += [f"Shapley share {order}"] * with_shapley + ["gain over UME"] * with_ume
+    rows = []
+    for group in groups:
+        row = [Cell(group.label, group.label), Cell(str(len(group.runs)), len(group.runs), True)]
+        row += [_fraction(group.mean("accuracy", "val")), _interval(group, "accuracy"), _interval(group, "map")]
+        row += [_split(group, "share"), _split(group, "perceptual")]
+        row += [_split(group, *SHAPLEY_SHARES)] * with_shapley
+        if with_ume:
+            row.append(_interval(group, "gain_over_ume", signed=True))
+        rows.append(row)
+    part = "test" if any(group.values("accuracy").size for group in groups) else "val"
+    caption = (
+        f"Each setting on {part}: mean over seeds ± half of the 95 % interval over seeds. "
+        "The heading of a column sorts by it."
+    )
+    notes = {
+        f"share {order}": "attribution: whose part of the decision, in percent; sorts by the first",
+        f"perceptual {order}": "points of accuracy lost where that modality is shuffled between clips",
+        f"Shapley share {order}": "each modality's part of the accuracy, in percent",
+        "gain over UME": "points above the average of heads on one modality each",
+    }
+    return make_table("headline", caption, columns, rows, {k: v for k, v in notes.items() if k in columns})
+
+
+def _fraction(value: float | None) -> Cell:
+    return Cell(percent(value), value, True)
+
+
+def _interval(group: Group, name: str, signed: bool = False) -> Cell:
+    mean, half = group.mean(name), group.half_width(name)
+    if mean is None:
+        return Cell("–", None, True)
+    text = points(mean) if signed else f"{100 * mean:.1f}"
+    return Cell(text if half is None else f"{text} ± {100 * half:.1f}", mean, True)
+
+
+def _split(group: Group, *names: str) -> Cell:
+    if "," not in group.settings["modalities"]:
+        return Cell("–", None, True)  # one modality alone has no dominance
+    shares = group.by_modality(*names)
+    return Cell(split_text(shares), next(iter(shares.values())), True)
+
+
+def comparison_tables(source: Source) -> list[Table]:
+    """The paired tests: the main measures, then all of them."""
+    groups = groups_of(source)
+    tests = source.comparisons
+    main = [test for test in tests if test["measure"].startswith(MAIN_MEASURES)]
+    correction = "Each row pairs the runs with AMR and without it by seed. p is corrected for the number of tests."
+    tables = []
+    if main:
+        tables.append(_comparisons("tests", f"What AMR changes in the main measures. {correction}", main, groups))
+    if len(tests) > len(main):
+        tables.append(_comparisons("all-tests", f"What AMR changes in every measure. {correction}", tests, groups))
+    if not tests and source.table:
+        tables += _of_table(source.table)
+    return tables
+
+
+def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], groups: Sequence[Group]) -> Table:
+    columns = ["setting", "measure", "difference", "95 % interval", "effect size", "test", "pairs", "p", "corrected p"]
+    rows: list[list[Cell]] = []
+    for test in tests:
+        label = next((group.label for group in groups if group.matches(test)), f"AMR {test['amr_ratio']}")
+        low, high = test.get("interval") or (None, None)
+        between = "–" if low is None or high is None else f"{signed(low)} to {signed(high)}"
+        effect, difference = test.get("effect_size"), test.get("difference")
+        rows.append(
+            [
+                Cell(label, label),
+                Cell(measure_words(test["measure"]), test["measure"]),
+                Cell(signed(difference), difference, True),
+                Cell(between, low, True),
+                Cell("–" if effect is None else f"{effect:+.2f}".replace("-", "\N{MINUS SIGN}"), effect, True),
+                Cell(str(test.get("test") or "–"), test.get("test")),
+                Cell(str(test["num_pairs"]), test["num_pairs"], True),
+                Cell(p_text(test.get("p")), test.get("p"), True),
+                Cell(p_text(test.get("p_corrected")), test.get("p_corrected"), True),
+            ]
+        )
+    return make_table(name, caption, columns, rows)
+
+
+def signed(value: float | None) -> str:
+    """A signed difference, three digits."""
+    return "–" if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _of_table(table: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """The tests of `amr table`."""
+    rows = [
+        [
+            row["method"],
+            {"map": "mAP"}.get(measure, measure),
+            *(test.get(k) for k in ("difference", "d", "p", "p_holm")),
+        ]
+        for row in table
+        if row["tests"] is not None
+        for measure, test in row["tests"].items()
+    ]
+    columns = ["method", "measure", "difference", "effect size", "p", "corrected p"]
+    caption = "What AMR changes, paired by seed: t-tests, p corrected over the methods (Holm)."
+    return [make_table("tests", caption, columns, rows)] if rows else []
+
+
+_WORDS = {
+    "map": "mAP",
+    "f1": "F1",
+    "share": "share",
+    "share_logit": "share under the logit",
+    "full_minus_worst": "accuracy lost with the worst modalities only, absent ones",
+    "gain_over_ume": "gain over UME",
+    "conflict.balance": "balance under conflict",
+    "shapley_share": "Shapley share, absent ones",
+    "shapley": "Shapley value, absent ones",
+    "robustness": "robustness to noise in",
+    "missing": "accuracy with absent modalities",
+    "perceptual": "perceptual score of",
+    "calibration": "calibration,",
+    "conflict": "under conflict:",
+}
+_REPLACED = {"zero": "by zero", "mean": "by the mean", "permutation": "by another clip's"}
+
+
+def measure_words(name: str) -> str:
+    """A measure's flat name in words.
+
+    >>> measure_words("robustness.audio"), measure_words("missing.zero.audio")
+    ('robustness to noise in audio', 'accuracy with absent modalities by zero, only audio')
+    """
+    if name in _WORDS:
+        return _WORDS[name]
+    first, _, rest = name.partition(".")
+    if not rest:
+        return first.replace("_", " ")
+    parts = [_REPLACED.get(part, part) for part in rest.split(".")]
+    if first == "missing" and len(parts) == 2:
+        parts[1] = f"only {parts[1]}"
+    return f"{_WORDS.get(first, first.replace('_', ' '))} {', '.join(parts)}"

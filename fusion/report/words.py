@@ -1,0 +1,163 @@
+"""The findings in sentences, made of the numbers; nothing is called a change without a paired test that finds one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from amr.fusion.report.balance import use_share
+from amr.fusion.report.groups import Group, counterpart, reference_of
+from amr.fusion.report.read import Source
+from amr.fusion.report.tables import SIGNIFICANT, measure_words, p_text, percent, points, split_text
+
+ALIKE = 0.05  # shares and costs closer than this are called about equal
+APART = 0.10  # a gap between share and use that is worth a warning
+TOLD = ("map", "full_minus_worst", "robustness", "conflict.balance", "calibration.clean.ece")
+MAX_TOLD = 4
+
+
+def summary(source: Source, groups: Sequence[Group]) -> list[str]:
+    """What a reader should take away, a sentence or two a thought."""
+    sentences = [_what(source, groups)]
+    reference = reference_of(groups)
+    if reference is not None and reference.mean("accuracy") is not None:
+        sentences += [_reached(reference, groups), *_relies(reference)]
+    elif len(groups) == 1:
+        sentences += [_reached(groups[0], groups), *_relies(groups[0])]
+    sentences += _moved(groups)
+    sentences += _tested(source, groups)
+    if source.evaluation is None:
+        sentences.append(
+            "Only the measures of training are here: amr evaluate adds missing modalities, noise, Shapley values and "
+            "paired tests."
+        )
+    return [sentence for sentence in sentences if sentence]
+
+
+def _what(source: Source, groups: Sequence[Group]) -> str:
+    runs = source.runs
+    config = runs[0].config
+    seeds = len({run.seed for run in runs})
+    num = source.evaluation["num_clips"] if source.evaluation is not None else runs[0].test.get("num_clips")
+    heads = "one fitted head" if len(runs) == 1 else f"{len(runs)} fitted heads"
+    parts = f"{heads} on {source.cache.stem}, predicting {config['label']!r} of {len(source.classes)} classes"
+    parts += "" if num is None else f" for {int(num)} test clips"
+    if config["folds"]:
+        parts += f" in {config['folds']} folds"
+    if len(runs) > 1:
+        parts += f": {_count(len(groups), 'setting')}, {_count(seeds, 'seed')}"
+    return parts[0].upper() + parts[1:] + "."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + "s" * (number != 1)
+
+
+def _reached(group: Group, groups: Sequence[Group]) -> str:
+    accuracy, half = group.mean("accuracy"), group.half_width("accuracy")
+    if accuracy is None:
+        return ""
+    who = f"Joint training ({group.label})" if group.joint else f"The head ({group.label})"
+    sentence = f"{who} is right on {percent(accuracy)} of the test clips"
+    if half is not None:
+        sentence += f" (95 % interval over seeds {percent(accuracy - half)} to {percent(accuracy + half)})"
+    others = [
+        f"{g.label} on {percent(value)}"
+        for g in groups
+        if g is not group and not g.joint and (value := g.mean("accuracy")) is not None
+    ]
+    return sentence + (f"; {', '.join(others)}." if others else ".")
+
+
+def _relies(group: Group) -> list[str]:
+    """What shuffling costs, and whether attribution says the same."""
+    costs = {m: value for m, value in group.by_modality("perceptual").items() if value is not None}
+    shares = {m: value for m, value in group.by_modality("share").items() if value is not None}
+    sentences = []
+    if len(costs) > 1:
+        ranked = sorted(costs, key=lambda m: -costs[m])
+        told = ", ".join(f"shuffling {m} costs {100 * costs[m]:.1f} points of accuracy" for m in ranked)
+        alike = costs[ranked[0]] - costs[ranked[-1]] < ALIKE
+        relies = "It relies on its modalities about equally" if alike else f"It relies most on {ranked[0]}"
+        sentences.append(f"{relies}: {told}.")
+    use = use_share(group)
+    if len(shares) > 1:
+        order = "/".join(shares)
+        sentence = f"Attribution splits its decisions {split_text(shares)} ({order})"
+        if use is not None and set(use) == set(shares):
+            widest = max(shares, key=lambda m: abs(shares[m] - use[m]))
+            gap = abs(shares[widest] - use[widest])
+            sentence += f", while {split_text(use)} of what shuffling costs falls on them: "
+            sentence += (
+                f"{100 * gap:.0f} points apart for {widest}, so the shares do not tell what it uses"
+                if gap >= APART
+                else "share and use agree within 10 points"
+            )
+        sentences.append(sentence + ".")
+    return sentences
+
+
+def _moved(groups: Sequence[Group]) -> list[str]:
+    """Where AMR took the shares, and whether use went along; descriptions, no verdicts."""
+    pairs = [(group, other) for group in groups if (other := counterpart(group, groups)) is not None]
+    if not pairs:
+        return []
+    even = [pair for pair in pairs if len(set(pair[0].settings["amr_ratio"].split(":"))) == 1]
+    group, other = max(even or pairs, key=lambda pair: pair[0].mean("accuracy", "val") or -1.0)
+    before, after = other.by_modality("share"), group.by_modality("share")
+    order = "/".join(group.modalities)
+    sentence = f"{group.label} took the shares from {split_text(before)} to {split_text(after)} ({order})"
+    costs = [g.by_modality("perceptual") for g in (other, group)]
+    if all(value is not None for of in costs for value in of.values()):
+        sentence += f", and what shuffling costs from {split_text(costs[0])} to {split_text(costs[1])} points"
+    return [sentence + "."]
+
+
+def _tested(source: Source, groups: Sequence[Group]) -> list[str]:
+    """What the paired tests found in accuracy, then in the other main measures."""
+    tests = source.comparisons
+    of_accuracy = [test for test in tests if test["measure"] == "accuracy"]
+    if not of_accuracy:
+        if any(group.regularized for group in groups):
+            return ["No paired test compares AMR with none here, so no difference is called one."]
+        return []
+    found = [test for test in of_accuracy if _significant(test)]
+    told = [f"{_label(test, groups)} by {points(test['difference'])} points (corrected p {_p(test)})" for test in found]
+    if told:
+        sentences = [
+            f"Accuracy differs from no AMR in {len(found)} of {_count(len(of_accuracy), 'setting')} by the paired "
+            f"tests: {', '.join(told[:MAX_TOLD])}{' and more' if len(told) > MAX_TOLD else ''}."
+        ]
+    else:
+        known = [float(test["p_corrected"]) for test in of_accuracy if test.get("p_corrected") is not None]
+        least = f" (smallest corrected p {p_text(min(known))})" if known else ""
+        sentences = [
+            f"In accuracy, none of {_count(len(of_accuracy), 'AMR setting')} can be told from no AMR by the paired "
+            f"tests{least}."
+        ]
+    others = [test for test in tests if test["measure"].startswith(TOLD) and _significant(test)]
+    others.sort(key=lambda test: float(test["p_corrected"]))
+    if others:
+        told = [
+            f"{_label(test, groups)}, {measure_words(test['measure'])}: {test['difference']:+.3f} (corrected p {_p(test)})"
+            for test in others[:MAX_TOLD]
+        ]
+        more = len(others) - len(told)
+        sentences.append(
+            "Beyond accuracy, the tests find: "
+            + "; ".join(told).replace("-", "\N{MINUS SIGN}")
+            + (f"; and {more} more in the table of tests." if more > 0 else ".")
+        )
+    return sentences
+
+
+def _significant(test: Mapping[str, Any]) -> bool:
+    return test.get("p_corrected") is not None and test["p_corrected"] < SIGNIFICANT and test["difference"] is not None
+
+
+def _p(test: Mapping[str, Any]) -> str:
+    return p_text(test["p_corrected"])
+
+
+def _label(test: Mapping[str, Any], groups: Sequence[Group]) -> str:
+    return next((group.label for group in groups if group.matches(test)), f"AMR {test['amr_ratio']}")
