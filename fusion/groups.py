@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, pairwise
+from typing import TypeVar
 
 import torch
 
@@ -13,6 +14,7 @@ from amr.fusion.quadratic import MAX_CLASSES
 from amr.fusion.recipe import Recipe
 from amr.fusion.source import Source
 
+T = TypeVar("T")
 CPU_CACHE_BYTES = 2**28  # what the steps of all groups may touch: more is not faster (docs/benchmarks.md)
 CPU_LOGITS_BYTES = 2**31  # what a group's logits of val or test may take
 
@@ -43,10 +45,11 @@ def group_size(recipe: Recipe, source: Source, num_workers: int = 1, *, shares: 
 
 
 def cut(seeds: Sequence[int], most: int, num_workers: int = 1) -> list[list[int]]:
-    """Groups of runs, as their places: every worker has as much to do, and runs of one seed stay side by side.
+    """Groups of runs, as their places: work for every worker, and runs of one seed side by side.
 
-    Runs of one seed share their batches where a group has equally many of each seed, so whole seeds go together; those
-    that are left over when every worker has as many are divided between the workers.
+    Runs of one seed share their batches where a group has equally many of each seed, so groups end where seeds do, even
+    if one worker gets a seed more than another: a seed cut in two costs more (docs/benchmarks.md). Only seeds with more
+    than `most` runs are cut, and seeds that are fewer than the workers.
 
     Args:
         seeds: of the runs.
@@ -54,7 +57,7 @@ def cut(seeds: Sequence[int], most: int, num_workers: int = 1) -> list[list[int]
         num_workers: groups at once.
 
     >>> cut([0, 0, 1, 1, 2, 2], most=10, num_workers=2)
-    [[0, 1], [2, 3], [4], [5]]
+    [[0, 1], [2, 3, 4, 5]]
     """
     of_seed: dict[int, list[int]] = {}
     for place, seed in enumerate(seeds):
@@ -67,20 +70,16 @@ def cut(seeds: Sequence[int], most: int, num_workers: int = 1) -> list[list[int]
 
 def _cut_equal(places: list[list[int]], most: int, num_workers: int) -> list[list[int]]:
     """Seeds with equally many runs each."""
-    each = len(places[0])
-    if each == 1:
-        return _even([place for (place,) in places], min(most, -(-len(places) // num_workers)))
-    groups = []
-    while whole := min(most // each, len(places) // num_workers):
-        taken = len(places) // (whole * num_workers) * whole * num_workers
-        groups += [list(chain(*places[start : start + whole])) for start in range(0, taken, whole)]
-        places = places[taken:]
-    pieces = num_workers // max(1, len(places))
-    return groups + [part for seed in places for part in _even(seed, min(most, -(-each // max(1, pieces))))]
+    each, num_seeds = len(places[0]), len(places)
+    if each <= most and num_seeds >= num_workers:
+        parts = _even(places, min(most // each, -(-num_seeds // num_workers)))
+        return [list(chain(*part)) for part in parts]
+    pieces = max(1, num_workers // num_seeds)
+    return [part for runs in places for part in _even(runs, min(most, -(-each // pieces)))]
 
 
-def _even(places: list[int], most: int) -> list[list[int]]:
+def _even(items: list[T], most: int) -> list[list[T]]:
     """As few parts as there must be, none longer than another by more than one."""
-    num_parts = -(-len(places) // most)
-    bounds = [len(places) * part // num_parts for part in range(num_parts + 1)]
-    return [places[start:stop] for start, stop in pairwise(bounds)]
+    num_parts = -(-len(items) // most)
+    bounds = [len(items) * part // num_parts for part in range(num_parts + 1)]
+    return [items[start:stop] for start, stop in pairwise(bounds)]

@@ -30,9 +30,11 @@ def test_no_worker_has_much_more_to_do_than_another(num_seeds, each, num_workers
     assert max(busy) <= -(-num_seeds * each // num_workers) + each
 
 
-def test_sixty_five_runs_fill_two_workers():
-    groups = cut([seed for seed in range(5) for _ in range(13)], 100, 2)
-    assert sorted(map(len, groups)) == [6, 7, 26, 26]
+def test_sixty_five_runs_are_cut_where_seeds_end():
+    seeds = [seed for seed in range(5) for _ in range(13)]
+    assert [len(group) for group in cut(seeds, 100, 2)] == [26, 39]
+    assert sorted(map(len, cut(seeds, 10, 2))) == [6] * 5 + [7] * 5
+    assert len(cut(seeds, 100, 1)) == 1
 
 
 def test_a_group_fits_the_workers_caches_and_grows_where_batches_are_shared():
