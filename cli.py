@@ -591,8 +591,8 @@ def _explanation_table(e: Mapping[str, Any]) -> Table:
             [f"probability without it, {baseline}", *(removed.get(m, {}).get("probability") for m in modalities)]
         )
     truth = "" if e["true"] is None else f", label {e['true']}"
-    title = f"{e['clip']}: {e['pred']} {e['probabilities'][e['pred']]:.3f}{truth}"
-    return table(title, ["", *modalities], rows)
+    answer = f"{e['pred']} {e['probabilities'][e['pred']]:.3f}{truth}"
+    return table("", [answer, *modalities], rows)
 
 
 @app.command("demo")
