@@ -102,7 +102,9 @@ class _Quadratic(torch.autograd.Function):
             weight, u = weight[:, :-1] - weight[:, -1:], u[:, :-1]
         u = u.contiguous()
         products = _pairs(weight).split([x.shape[-1] for x in squares], dim=-1)  # (run, pairs, dim)
-        q = torch.stack([_of_each(p, x.mT) for p, x in zip(products, squares, strict=True)])
+        q = u.new_empty(len(squares), *products[0].shape[:2], u.shape[-1])  # (modality, run, pairs, batch)
+        for p, x, result in zip(products, squares, q, strict=True):
+            _of_each(p, x.mT, result)
         q_u = _contracted(q, u)  # (modality, run, rows, batch)
         norm = (q_u * u).sum(2).clamp_min_(0).sqrt_()  # rounding can leave a little below zero
         ctx.zero_sum = zero_sum
@@ -116,7 +118,9 @@ class _Quadratic(torch.autograd.Function):
         scale = (grad.movedim(-1, 0) * _inverse(norm)).unsqueeze(2)  # (modality, run, 1, batch)
         of_u = (q_u * scale).sum(0)
         scaled = _pairs(u) * scale  # (modality, run, pairs, batch)
-        of_pairs = torch.cat([_of_each(s, x) for s, x in zip(scaled, squares, strict=True)], dim=-1)
+        of_pairs = weight.new_empty(*scaled.shape[1:3], weight.shape[-1])
+        for s, x, result in zip(scaled, squares, of_pairs.split([x.shape[-1] for x in squares], dim=-1), strict=True):
+            _of_each(s, x, result)
         of_weight = _contracted(of_pairs, weight)
         if ctx.zero_sum:
             of_u = functional.pad(of_u, (0, 0, 0, 1))
@@ -125,9 +129,10 @@ class _Quadratic(torch.autograd.Function):
         return None, of_u.mT, *[None] * len(squares), *of_weights
 
 
-def _of_each(x: Tensor, shared: Tensor) -> Tensor:
+def _of_each(x: Tensor, shared: Tensor, result: Tensor) -> None:
     """`(run, rows, in)` times `(shared, in, out)`: one wide product for runs in a row that share theirs."""
-    return torch.bmm(x.unflatten(0, (len(shared), -1)).flatten(1, 2), shared).view(*x.shape[:-1], shared.shape[-1])
+    wide, of_wide = (each.unflatten(0, (len(shared), -1)).flatten(1, 2) for each in (x, result))  # views
+    torch.bmm(wide, shared, out=of_wide)
 
 
 def _pairs(x: Tensor) -> Tensor:
