@@ -1,17 +1,19 @@
 """A sweep of 65 runs (13 ratios x 5 seeds) against the plain loop that a user would write.
 
 Sizes of CREMA-D: 5,954 clips, 512 + 512, 6 classes, batch 64; random embeddings. The loop is an in-memory
-TensorDataset, a DataLoader and double backward, one run after another; it is timed on a few epochs of a few runs and
-scaled, which favours the loop (it never warms up twice). Prints one row a case.
+TensorDataset, a DataLoader and double backward, one run after another, with as many threads as there are cores; the
+sweep has a group a core, one thread each. A loop is timed on an epoch of one run and scaled. The cases take turns, and
+what is printed is the median over the rounds. --steps N times the first N steps of an epoch only: the clips of those
+steps lie spread over all that there are.
 
-    python benchmarks/sweep.py [--hidden 0,256] [--epochs 3] [--device cpu] [--clips 5954] [--classes 6]
+    python benchmarks/sweep.py [--hidden 0,256] [--rounds 5] [--device cpu]
+    python benchmarks/sweep.py --clips 180000 --classes 309 --steps 8 --rounds 2 --loop-only-memory
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -22,6 +24,7 @@ import h5py
 import torch
 from rich.console import Console
 from rich.table import Table
+from rounds import machine, medians
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -99,17 +102,6 @@ class H5Dataset(Dataset):
         return torch.from_numpy(self.file["audio"][i]), torch.from_numpy(self.file["video"][i]), self.file["target"][i]
 
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time of a piece of work, with the device's queue empty on both sides."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
-
-
 def recipe(hidden: int, num_classes: int, epochs: int) -> Recipe:
     """What all members share."""
     shape = ModelShape.of(DIMS, num_classes, head="concat", hidden=hidden, adapter="none", adapter_dim=1)
@@ -140,46 +132,63 @@ def one_fit(plan: Recipe, clips: Clips) -> None:
     train_group(plan, MEMBERS[:1], clips, clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device)))
 
 
-def cases(hidden: int, arguments: argparse.Namespace, clips: Clips, folder: Path) -> Iterator[tuple[str, float]]:
-    """Each case and its seconds for one epoch of all members."""
+def first_steps(clips: Clips, steps: int | None) -> Clips:
+    """As many clips as the steps take, spread evenly over all: views, not copies."""
+    apart = 1 if steps is None else max(1, len(clips) // (steps * BATCH))
+    keep = slice(None) if steps is None else slice(0, apart * steps * BATCH, apart)
+    return Clips({m: e[keep] for m, e in clips.embeddings.items()}, clips.present[keep], clips.target[keep])
+
+
+def cases(
+    hidden: int, arguments: argparse.Namespace, clips: Clips, folder: Path
+) -> dict[str, tuple[Callable[[], object], int]]:
+    """Each case's work, an epoch of it, and how many runs it trains."""
     device = clips.target.device
-    whole = recipe(hidden, arguments.classes, arguments.epochs)
-    one = recipe(hidden, arguments.classes, 1)
-    one_fit(one, clips)  # warm up
-    yield "sweep", seconds(partial(swept, whole, clips, arguments.group_size), device) / arguments.epochs
-    yield "one fit after another", len(MEMBERS) * seconds(partial(one_fit, one, clips), device)
+    plan = recipe(hidden, arguments.classes, 1)
     tensors = (*(e.cpu() for e in clips.embeddings.values()), clips.target.cpu())
     loop = partial(plain_loop, hidden=hidden, num_classes=arguments.classes, epochs=1, device=device)
     memory = TensorDataset(*tensors)
-    yield "DataLoader loop, in memory", len(MEMBERS) * seconds(partial(loop, memory, amr=True), device)
-    yield "the same without AMR", len(MEMBERS) * seconds(partial(loop, memory, amr=False), device)
-    with h5py.File(folder / "clips.h5", "w") as file:
-        for name, tensor in zip(("audio", "video", "target"), tensors, strict=True):
-            file[name] = tensor.numpy()
-    from_file = H5Dataset(folder / "clips.h5")
-    yield "DataLoader loop, from HDF5", len(MEMBERS) * seconds(partial(loop, from_file, amr=True), device)
+    found: dict[str, tuple[Callable[[], object], int]] = {
+        "sweep": (partial(swept, plan, clips, arguments.group_size), len(MEMBERS)),
+        "one fit after another": (partial(one_fit, plan, clips), 1),
+        "DataLoader loop, in memory": (partial(loop, memory, amr=True), 1),
+        "the same without AMR": (partial(loop, memory, amr=False), 1),
+    }
+    if not arguments.loop_only_memory:
+        with h5py.File(folder / "clips.h5", "w") as file:
+            for name, tensor in zip(("audio", "video", "target"), tensors, strict=True):
+                file[name] = tensor.numpy()
+        found["DataLoader loop, from HDF5"] = (partial(loop, H5Dataset(folder / "clips.h5"), amr=True), 1)
+    return found
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hidden", default="0,256")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--loop-only-memory", action="store_true", help="leave out the loop that reads HDF5")
     parser.add_argument("--clips", type=int, default=5954)
     parser.add_argument("--classes", type=int, default=6)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--group-size", type=int, default=None)
     arguments = parser.parse_args()
-    clips = make_clips(arguments.clips, arguments.classes, torch.device(arguments.device))
-    steps = -(-arguments.clips // BATCH)
+    device = torch.device(arguments.device)
+    clips = first_steps(make_clips(arguments.clips, arguments.classes, device), arguments.steps)
+    steps = -(-len(clips) // BATCH)
     table = Table("hidden", "case", "ms a run and step", "65 runs, 1 epoch: s", "sweep is faster by")
     for hidden in map(int, arguments.hidden.split(",")):
         with TemporaryDirectory() as folder:
-            rows = list(cases(hidden, arguments, clips, Path(folder)))
-        for case, total in rows:
-            each = total / len(MEMBERS) / steps * 1e3
-            table.add_row(str(hidden), case, f"{each:.3f}", f"{total:.2f}", f"{total / rows[0][1]:.1f}")
-    Console(width=110).print(table)
+            found = cases(hidden, arguments, clips, Path(folder))
+            times = medians({name: work for name, (work, _) in found.items()}, arguments.rounds, device)
+        each = {name: times[name] / num_runs / steps for name, (_, num_runs) in found.items()}  # s a run and step
+        epoch = len(MEMBERS) * -(-arguments.clips // BATCH)
+        for case, one in each.items():
+            table.add_row(str(hidden), case, f"{one * 1e3:.3f}", f"{one * epoch:.2f}", f"{one / each['sweep']:.1f}")
+    console = Console(width=110)
+    console.print(machine(device))
+    console.print(table)
 
 
 if __name__ == "__main__":

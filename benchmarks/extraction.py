@@ -1,0 +1,112 @@
+"""Extraction end to end against its stages, decoding alone and encoding alone, all in one run.
+
+Where both stages share the cores, nothing can be faster than 1 / (1/decode + 1/encode); where the encoders are on a
+GPU, nothing faster than the slower stage. The aim is 0.9 of that bound. Clips: the GRID clips of $AMR_TEST_DATA
+(by default ../shared/data), real video of 3 seconds; where there are none, clips that are rendered first.
+
+    python benchmarks/extraction.py [--clips 64] [--rounds 3] [--device cpu]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.table import Table
+from rounds import machine, medians
+
+from amr.data_manifests.synthetic import SyntheticConfig, render
+from amr.extract.config import ExtractConfig, available_cores
+from amr.extract.encoders import Encoder, build_encoder
+from amr.extract.encoding import describe, encode
+from amr.extract.loading import Clip, ClipLoader, Loaded, Task
+from amr.extract.run import extract
+
+PAIRS = {
+    "weightless": {"audio": "logmel", "video": "frames"},
+    "resnet18": {"audio": "logmel", "video": "timm:resnet18,weights=random"},
+}
+BATCH = 32
+
+
+def find_clips(num_clips: int, folder: Path) -> tuple[str, list[Path]]:
+    """What they are, and their files."""
+    data = Path(os.environ.get("AMR_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    real = sorted((data / "grid" / "clips").glob("*.mp4"))[:num_clips]
+    if real:
+        return "GRID clips", real
+    render(SyntheticConfig(num_clips=num_clips, duration_seconds=3.0, frame_rate_hz=25, size=256), folder / "rendered")
+    return f"rendered clips (no GRID clips in {data})", sorted((folder / "rendered").rglob("*.mp4"))
+
+
+def load_all(paths: list[Path], encoders: dict[str, Encoder], on_gpu: bool) -> list[Loaded]:
+    """Every clip decoded and prepared, by as many processes as an extraction has."""
+    clips = [Clip(dict.fromkeys(("audio", "video"), path)) for path in paths]
+    loader = ClipLoader(clips, encoders, num_workers=available_cores(), batch_size=BATCH, pin_memory=on_gpu)
+    return list(loader.load([Task(row, tuple(encoders)) for row in range(len(clips))]))
+
+
+def encode_all(loaded: list[Loaded], encoders: dict[str, Encoder]) -> None:
+    """Every clip through every encoder, in batches."""
+    for name, encoder in encoders.items():
+        info = describe(name, encoder, "float32")
+        for start in range(0, len(loaded), BATCH):
+            batch = loaded[start : start + BATCH]
+            encode(encoder, info, batch, start, [str(start + i) for i in range(len(batch))])
+
+
+def stages(paths: list[Path], specs: dict[str, str], folder: Path, device: torch.device) -> dict[str, Callable]:
+    """Name to work: decoding alone, encoding alone, and `amr extract`."""
+    encoders = {name: build_encoder(spec, name).to(device) for name, spec in specs.items()}
+    on_gpu = device.type == "cuda"
+    manifest = folder / "clips.csv"
+    ids = [f"{i:04d}" for i in range(len(paths))]
+    pd.DataFrame({"id": ids, "path": map(str, paths), "label": "none"}).to_csv(manifest, index=False)
+    config = ExtractConfig(
+        manifest=str(manifest),
+        encoder=tuple(f"{name}={spec}" for name, spec in specs.items()),
+        out=str(folder / "cache.h5"),
+        batch_size=BATCH,
+        overwrite=True,
+        device=device.type,
+    )
+    loaded = load_all(paths, encoders, on_gpu)
+    return {
+        "decode": partial(load_all, paths, encoders, on_gpu),
+        "encode": partial(encode_all, loaded, encoders),
+        "extract": partial(extract, config),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    table = Table("encoders", "decode, clips/s", "encode", "extract", "bound", "extract / bound")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        what, paths = find_clips(arguments.clips, folder)
+        for pair, specs in PAIRS.items():
+            times = medians(stages(paths, specs, folder, device), arguments.rounds, device)
+            decode, encode_, whole = (len(paths) / t for t in times.values())
+            bound = min(decode, encode_) if device.type == "cuda" else 1 / (1 / decode + 1 / encode_)
+            rates = (f"{rate:.1f}" for rate in (decode, encode_, whole, bound))
+            table.add_row(pair, *rates, f"{whole / bound:.2f}")
+    console = Console(width=110)
+    console.print(f"{len(paths)} {what}; {machine(device)}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Putting a cache on the device against a raw read of as many bytes.
+
+Sizes of CREMA-D (5,954 clips) and VGGSound (180,000 clips, 309 classes), 512 + 512, float16 and float32; random
+embeddings. The raw read is np.fromfile of a file that holds the same bytes and nothing else. "Cache.read" is the HDF5
+file into float32 arrays, "open_source" all that a fit does before it trains: labels, parts, means and deviations,
+normalising, the copy to the device. Everything was written just before, so reads come from the page cache.
+
+    python benchmarks/loading.py [--clips 5954,180000] [--rounds 3] [--device cpu]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from rounds import machine, medians
+
+from amr.extract.cache import Cache
+from amr.extract.config import ImportConfig
+from amr.extract.import_embeddings import import_embeddings
+from amr.fusion.config import FitConfig
+from amr.fusion.source import open_source
+
+DIMS = {"audio": 512, "video": 512}
+NUM_CLASSES = {5954: 6}  # else VGGSound's
+
+
+def make_cache(folder: Path, num_clips: int, dtype: str) -> Path:
+    """Random embeddings as a cache, and `raw` beside it: the same bytes in a plain file."""
+    rng = np.random.default_rng(0)
+    with (folder / "raw").open("wb") as raw:
+        for name, dim in DIMS.items():
+            values = rng.standard_normal((num_clips, dim), dtype=np.float32).astype(dtype)
+            np.save(folder / f"{name}.npy", values)
+            values.tofile(raw)
+    labels = rng.integers(NUM_CLASSES.get(num_clips, 309), size=num_clips)
+    np.savetxt(folder / "labels.txt", labels, fmt="%d")
+    import_embeddings(
+        ImportConfig(
+            embeddings=tuple(f"{name}={folder / name}.npy" for name in DIMS),
+            labels=str(folder / "labels.txt"),
+            splits=f"train={num_clips - num_clips // 5},test={num_clips // 5}",
+            dtype=dtype,
+            out=str(folder / "cache.h5"),
+            overwrite=True,
+        )
+    )
+    return folder / "cache.h5"
+
+
+def read_all(file: Path) -> None:
+    """Every embedding into memory."""
+    with Cache.open(file) as cache:
+        for name in cache.names:
+            cache.read(name)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", default="5954,180000")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    table = Table("clips", "dtype", "MiB", "raw read, s", "Cache.read, s", "open_source, s", "read / raw", "all / raw")
+    for num_clips in map(int, arguments.clips.split(",")):
+        for dtype in ("float16", "float32"):
+            with TemporaryDirectory() as folder:
+                cache = make_cache(Path(folder), num_clips, dtype)
+                raw = Path(folder) / "raw"
+                config = FitConfig(cache=str(cache), device=arguments.device)
+                times = medians(
+                    {
+                        "raw": lambda raw=raw, dtype=dtype: np.fromfile(raw, dtype=dtype),
+                        "read": lambda cache=cache: read_all(cache),
+                        "all": lambda config=config: open_source(config, keep_steps=False),
+                    },
+                    arguments.rounds,
+                    device,
+                )
+                size = f"{raw.stat().st_size / 2**20:.0f}"
+            ratios = (f"{times[name] / times['raw']:.1f}" for name in ("read", "all"))
+            table.add_row(f"{num_clips:,}", dtype, size, *(f"{t:.3f}" for t in times.values()), *ratios)
+    console = Console(width=120)
+    console.print(machine(device))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""What the benchmarks share: cases timed in turn, round by round, and what machine it was. Prints nothing itself."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+
+def seconds(work: Callable[[], object], device: torch.device | None = None) -> float:
+    """Wall time of a piece of work, with the GPU's queue empty on both sides."""
+    on_gpu = device is not None and device.type == "cuda"
+    if on_gpu:
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    work()
+    if on_gpu:
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def medians(
+    cases: Mapping[str, Callable[[], object]], rounds: int, device: torch.device | None = None, *, warm_up: bool = True
+) -> dict[str, float]:
+    """Each case's median seconds. The cases take turns, so that a machine that slows down slows all of them.
+
+    Args:
+        cases: name to work.
+        rounds: how often each is timed.
+        device: what it runs on.
+        warm_up: run all of them once before.
+    """
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(rounds + warm_up):
+        for name, work in cases.items():
+            times[name].append(seconds(work, device))
+    return {name: statistics.median(values[-rounds:]) for name, values in times.items()}
+
+
+def machine(device: torch.device | None = None) -> str:
+    """Processor, cores, threads, device and versions, in a line."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    on_gpu = device is not None and device.type == "cuda"
+    gpu = torch.cuda.get_device_name(device) if on_gpu else "no GPU used"
+    load = f"load {os.getloadavg()[0]:.1f}"
+    return (
+        f"{names[0] if names else 'CPU'}, {cores} cores, {torch.get_num_threads()} threads, {gpu}, "
+        f"PyTorch {torch.__version__}, {load}"
+    )
