@@ -33,7 +33,7 @@ class MediaClips(Clips):
     rows_of: Mapping[str, Tensor] = field(default_factory=dict)
 
     def gather(self, index: Tensor, num_runs: int) -> Batch:
-        """The clips of `index`, for training: augmented, in the store's precision.
+        """The clips of `index`, for training: augmented, float32.
 
         Args:
             index: `(run, batch)`, or `(shared, batch)` where runs in a row share them.
