@@ -162,11 +162,9 @@ def _draw_removals(axes: Axes, e: Explanation, rows: Sequence[tuple[str, Removed
         for i, (value, colour) in enumerate(bars):
             y = row + (i - (len(bars) - 1) / 2) * height
             axes.barh(y, value, height=height, color=colour)
-            other = (
-                f"  now {_named(removed.pred)} {removed.pred_probability:.2f}"
-                if removed.pred != e.pred and i == 0
-                else ""
-            )
+            other = ""
+            if removed.pred != e.pred and i == 0:
+                other = f"   answer: {_named(removed.pred)} {removed.pred_probability:.2f}"
             axes.text(value + 0.015, y, f"{value:.2f}{other}", va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
