@@ -140,6 +140,9 @@ def test_ids_may_begin_with_a_dash(amr):
     assert prediction["clip"] == ODD_ID
     behind = amr(["predict", "runs/small", "--json", "--", ODD_ID]).json
     assert behind == [prediction]
+    explanation = amr(["explain", "runs/small", f"--clip={ODD_ID}", "--out", "odd.png", "--json"]).json
+    assert explanation["probabilities"] == pytest.approx(prediction["probabilities"], abs=1e-6)
+    assert Path(explanation["picture"]).is_file()
 
 
 @pytest.mark.parametrize(
@@ -244,6 +247,15 @@ WRONG = {
         "--cache small --amr-ratio 1",
     ],
     "predict": ["", "runs/small", "nowhere 000", "taken 000", "runs/small nosuchid", "runs/small text.txt", "--bogus"],
+    "explain": [
+        "",
+        "runs/small",
+        "nowhere 000",
+        "runs/small nosuchid",
+        "runs/small 000 --clip=000",
+        "runs/small 000 --out a.jpg",
+        "runs/small -abc",
+    ],
     "demo": ["extra", "--seed one", "--bogus"],
 }
 
