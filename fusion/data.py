@@ -29,6 +29,12 @@ class Normalization:
             {m: torch.ones(dim) for m, dim in embed_dims.items()},
         )
 
+    def to(self, device: torch.device | str) -> Normalization:
+        """On a device."""
+        return Normalization(
+            {m: mean.to(device) for m, mean in self.mean.items()}, {m: std.to(device) for m, std in self.std.items()}
+        )
+
     def apply(self, embeddings: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Each as it came, float32, shifted and scaled; 0 where the clip lacks the modality and where it is NaN.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -129,15 +129,21 @@ def save_weights(folder: Path, state: Mapping[str, Tensor], normalization: Norma
     save_file(tensors, folder / "weights.safetensors")
 
 
-def _load_weights(record: RunRecord, file: Path, device: torch.device | str) -> tuple[FusionModel, Normalization]:
-    tensors = load_file(file, device=str(device))
+def read_weights(file: Path, modalities: Iterable[str]) -> tuple[dict[str, Tensor], Normalization]:
+    """One run's weights, without the run axis, and its normalization, as `save_weights` wrote them."""
+    tensors = load_file(file)
     normalization = Normalization(
-        {m: tensors.pop(f"normalization.{m}.mean") for m in record.modalities},
-        {m: tensors.pop(f"normalization.{m}.std") for m in record.modalities},
+        {m: tensors.pop(f"normalization.{m}.mean") for m in modalities},
+        {m: tensors.pop(f"normalization.{m}.std") for m in modalities},
     )
+    return tensors, normalization
+
+
+def _load_weights(record: RunRecord, file: Path, device: torch.device | str) -> tuple[FusionModel, Normalization]:
+    tensors, normalization = read_weights(file, record.modalities)
     model = FusionModel(record.shape, [record.config.seed]).to(device)
     model.load_state_dict({name: value.unsqueeze(0) for name, value in tensors.items()})
-    return model, normalization
+    return model, normalization.to(device)
 
 
 def new_folder(config: FitConfig, cache: Path, runs_dir: Path) -> tuple[FitConfig, Path]:

@@ -48,7 +48,7 @@ def split_parts(
     Raises:
         ValueError: no such policy, too few clips or groups, or nothing to train on.
     """
-    groups = _groups(clips)
+    groups = group_codes(clips)
     flagged = clips["flag"].ne("").to_numpy() if "flag" in clips else np.zeros(len(clips), bool)
     rows = np.flatnonzero(usable)
     column = _policy_column(clips, policy)
@@ -69,7 +69,7 @@ def _policy_column(clips: pd.DataFrame, policy: str) -> str:
     return policies[policy]
 
 
-def _groups(clips: pd.DataFrame) -> np.ndarray:
+def group_codes(clips: pd.DataFrame) -> np.ndarray:
     """One code a clip; a clip without a group is a group of its own."""
     names = clips["group"].where(clips["group"].ne(""), "\0" + clips["id"])
     return pd.factorize(names)[0]

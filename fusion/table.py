@@ -129,7 +129,8 @@ def _row(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
 
 def _half(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
     result: dict[str, Any] = {
-        metric: dict(zip(("mean", "half_width"), mean_interval(runs[metric].to_numpy()), strict=True)) for metric in METRICS
+        metric: dict(zip(("mean", "half_width"), mean_interval(runs[metric].to_numpy()), strict=True))
+        for metric in METRICS
     }
     shares = {m: runs[f"share_{m}"].mean() if f"share_{m}" in runs else np.nan for m in modalities}
     result["share"] = {m: None if np.isnan(value) else float(value) for m, value in shares.items()}

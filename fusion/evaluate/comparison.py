@@ -1,0 +1,116 @@
+"""Settings over their seeds, and AMR against none: paired by seed and fold, corrected for many comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from amr.fusion.evaluate.load import Run
+from amr.fusion.evaluate.probe import Name
+from amr.fusion.statistics import holm, mean_interval, paired_test, wilcoxon
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run's measures; NaN where a run has none.
+
+    Args:
+        run: what they are of.
+        value: name to value.
+        interval: name to low and high, by resampled clips.
+        by_fold: name to `(folds,)`.
+        counts: name to the clips that a measure is of, where they are not all.
+        overlap: test clips over training clips, where there are folds; else 0.
+    """
+
+    run: Run
+    value: dict[Name, float]
+    interval: dict[Name, tuple[float, float]]
+    by_fold: dict[Name, np.ndarray]
+    counts: dict[Name, int]
+    overlap: float
+
+
+def over_seeds(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    """One dictionary a setting: the mean of its runs, and its 95 % t-interval over their seeds."""
+    result = []
+    for members in _settings(measured):
+        means, intervals = {}, {}
+        for name in members[0].value:
+            values = [m.value[name] for m in members if not np.isnan(m.value.get(name, np.nan))]
+            if not values:
+                continue
+            mean, half = mean_interval(values)
+            means[".".join(name)] = mean
+            intervals[".".join(name)] = None if half is None else [mean - half, mean + half]
+        seeds = [m.run.config.seed for m in members]
+        result.append({**members[0].run.setting, "seeds": seeds, "mean": means, "interval": intervals})
+    return result
+
+
+def against_none(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    """One dictionary a setting with AMR and measure; p by the t-test, and by Wilcoxon's where there are 6 pairs.
+
+    Holm's correction is over all settings of one measure. Wilcoxon's test knows no correction for folds that share
+    their training clips: with folds it takes each fold's mean over seeds.
+    """
+    settings = _settings(measured)
+    plain = {_without_ratio(members[0].run): members for members in settings if _ratio(members[0].run) == "none"}
+    results = []
+    for members in settings:
+        controls = plain.get(_without_ratio(members[0].run))
+        if _ratio(members[0].run) == "none" or controls is None:
+            continue
+        by_seed = {control.run.config.seed: control for control in controls}
+        pairs = [(m, by_seed[m.run.config.seed]) for m in members if m.run.config.seed in by_seed]
+        for name in members[0].value:
+            compared = _compared(pairs, name)
+            if compared is not None:
+                results.append({**members[0].run.setting, "against": "none", "measure": ".".join(name), **compared})
+    for _, family in groupby(sorted(results, key=lambda r: r["measure"]), key=lambda r: r["measure"]):
+        tests = list(family)
+        for p in ("p", "p_wilcoxon"):
+            for test, corrected in zip(tests, holm([test[p] for test in tests]), strict=True):
+                test[f"{p}_corrected"] = corrected
+    return results
+
+
+def _compared(pairs: Sequence[tuple[Measured, Measured]], name: Name) -> dict[str, Any] | None:
+    there = [(with_amr, plain) for with_amr, plain in pairs if name in plain.by_fold]
+    if not there:
+        return None
+    differences = np.stack([with_amr.by_fold[name] - plain.by_fold[name] for with_amr, plain in there])  # (seed, fold)
+    differences = differences[:, ~np.isnan(differences).any(0)]
+    if differences.size == 0:
+        return None
+    test = paired_test(differences.ravel(), there[0][0].overlap)
+    cross_validated = there[0][0].overlap > 0
+    return {
+        "num_pairs": test.num_pairs,
+        "difference": test.difference,
+        "interval": test.interval,
+        "effect_size": test.effect_size,
+        "test": "t",
+        "p": test.p,
+        "p_wilcoxon": wilcoxon(differences.mean(0)) if cross_validated else test.p_wilcoxon,
+    }
+
+
+def _settings(measured: Sequence[Measured]) -> list[list[Measured]]:
+    """The runs of each setting, in the order of their first."""
+    settings: dict[str, list[Measured]] = {}
+    for m in measured:
+        settings.setdefault(str(m.run.setting), []).append(m)
+    return list(settings.values())
+
+
+def _ratio(run: Run) -> str:
+    return str(run.setting["amr_ratio"])
+
+
+def _without_ratio(run: Run) -> str:
+    return str({name: value for name, value in run.setting.items() if name not in ("amr_ratio", "amr_weight")})

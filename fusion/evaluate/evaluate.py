@@ -1,0 +1,178 @@
+"""Everything that the runs of a folder can be asked about what they rely on: `amr evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amr.fusion.evaluate.answers import Answers, question
+from amr.fusion.evaluate.bootstrap import percentiles, resamples
+from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds
+from amr.fusion.evaluate.config import EvaluateConfig
+from amr.fusion.evaluate.conflict import NUM_DRAWS
+from amr.fusion.evaluate.document import FORMAT, VERSION, Arrays, rounded, run_entry, write
+from amr.fusion.evaluate.load import Group, Run, Sources, groups, read_runs
+from amr.fusion.evaluate.noise import LEVELS
+from amr.fusion.evaluate.people import against_people, parse_sources
+from amr.fusion.evaluate.probe import Name
+from amr.fusion.evaluate.ume import Ensembles
+from amr.fusion.measure import NUM_PERMUTATIONS
+from amr.fusion.source import Source
+from amr.fusion.splits import group_codes
+from amr.fusion.statistics import CONFIDENCE
+
+Progress = Callable[[int, int], None]
+GAIN: Name = ("gain_over_ume",)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation comes to.
+
+    Args:
+        folder: of the run or the sweep, with evaluation.json, evaluation.csv and evaluation.npz.
+        document: what evaluation.json says.
+    """
+
+    folder: Path
+    document: dict[str, Any]
+
+
+def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evaluation:
+    """Measure what the fitted heads of a folder rely on, all runs of one shape together, and write it there.
+
+    Args:
+        config: what to do.
+        progress: called with runs done and runs in all.
+
+    Raises:
+        FileNotFoundError: the folder is no run and no sweep, or its cache is gone.
+        ValueError: the cache is not what the runs were fitted on, or has nothing of people.
+    """
+    runs = read_runs(config.run)
+    sources = Sources(config.device)
+    ensembles = Ensembles(runs, sources)
+    whole = sources.of(max(runs, key=lambda run: len(run.modalities)))
+    measured: dict[Path, Measured] = {}
+    people: dict[Path, dict[str, Any]] = {}
+    arrays = Arrays(whole, [run.folder.name for run in runs])
+    for group in groups(runs, sources.of):
+        answers = question(group, seed=config.seed, noise_draws=config.noise_draws)
+        over_ume = ensembles.right(group)
+        if over_ume is not None:
+            answers.per_clip[GAIN] = answers.per_clip[("accuracy",)] - over_ume
+        measured |= {m.run.folder: m for m in _measured(group, answers, config)}
+        if config.against == "people":
+            people |= _against_people(group, answers, config)
+        arrays.add(group, answers)
+        if progress is not None:
+            progress(len(measured), len(runs))
+    ordered = [measured[run.folder] for run in runs]
+    document = rounded(_document(config, whole, ordered, people))
+    write(config.run, document, ordered)
+    arrays.save(config.run)
+    return Evaluation(config.run, document)
+
+
+def _measured(group: Group, answers: Answers, config: EvaluateConfig) -> list[Measured]:
+    folds = answers.folds
+    by_fold = np.eye(folds.max() + 1)[:, folds]  # (folds, clips)
+    each = answers.measures(by_fold) | answers.calibration_errors(by_fold) | _as_fitted(group.runs)
+    every = np.ones((1, len(folds)))
+    value = answers.measures(every) | answers.calibration_errors(every)
+    value |= {name: values.mean(0, keepdims=True) for name, values in _as_fitted(group.runs).items()}
+    intervals: dict[Name, np.ndarray] = {}
+    if config.bootstrap:
+        codes = group_codes(group.source.dataset.clips)[answers.rows]
+        samples = answers.measures(resamples(codes, config.bootstrap, config.seed))
+        intervals = {name: percentiles(values) for name, values in samples.items()}
+    counts = {
+        (*name[:-1], "num_clips"): int((~np.isnan(values)).any(0).sum())
+        for name, values in answers.per_clip.items()
+        if name[0] == "conflict" and name[-1] == "neither"
+    }
+    sizes = [len(fold.test) / len(fold.train) for fold in group.folds]
+    overlap = float(np.mean(sizes)) if len(sizes) > 1 else 0.0
+    return [
+        Measured(
+            run,
+            {name: float(values[0, r]) for name, values in value.items()},
+            {name: (float(low), float(high)) for name, bounds in intervals.items() for low, high in [bounds[:, r]]},
+            {name: values[:, r] for name, values in each.items()},
+            counts,
+            overlap,
+        )
+        for r, run in enumerate(group.runs)
+    ]
+
+
+def _as_fitted(runs: Sequence[Run]) -> dict[Name, np.ndarray]:
+    """What is no mean over clips and was measured by the fit on the same clips: name to `(folds, run)`."""
+    names: list[Name] = [("map",), ("f1",)]
+    if len(runs[0].modalities) > 1:
+        names += [("share_logit", m) for m in runs[0].modalities]
+    result = {}
+    for name in names:
+        of_runs = []
+        for run in runs:
+            values = [fold[name[0]] if len(name) == 1 else fold[name[0]][name[1]] for fold in run.folds]
+            of_runs.append([np.nan if value is None else value for value in values])
+        result[name] = np.array(of_runs).T
+    return result
+
+
+def _against_people(group: Group, answers: Answers, config: EvaluateConfig) -> dict[Path, dict[str, Any]]:
+    dataset = group.source.dataset
+    results = against_people(
+        dataset.clips.iloc[answers.rows],
+        dataset.classes,
+        answers.modalities,
+        answers.probability,
+        answers.share,
+        label=group.runs[0].config.label,
+        sources=None if config.people is None else parse_sources(config.people),
+    )
+    return {run.folder: result for run, result in zip(group.runs, results, strict=True)}
+
+
+def _document(
+    config: EvaluateConfig, source: Source, measured: Sequence[Measured], people: dict[Path, dict[str, Any]]
+) -> dict[str, Any]:
+    first = measured[0].run.config
+    clips = source.dataset.clips
+    rows = np.concatenate([fold.parts.test for fold in source.folds])
+    entries = [run_entry(m) for m in measured]
+    for m, entry in zip(measured, entries, strict=True):
+        measures = entry["measures"]
+        measures.setdefault(GAIN[0], None)
+        if m.run.folder in people:
+            measures["people"] = people[m.run.folder]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "source": config.run.resolve().name,
+        "cache": str(source.cache),
+        "label": first.label,
+        "modalities": list(source.dataset.modalities),
+        "classes": list(source.dataset.classes),
+        "part": "test",
+        "num_clips": len(rows),
+        "settings": {
+            "num_permutations": NUM_PERMUTATIONS,
+            "noise_levels": list(LEVELS),
+            "noise_draws": config.noise_draws,
+            "conflict_draws": NUM_DRAWS,
+            "num_bootstrap": config.bootstrap,
+            "confidence": CONFIDENCE,
+            "resampled": "clips" if len(np.unique(group_codes(clips)[rows])) == len(rows) else "groups",
+            "folds": first.folds,
+            "seed": config.seed,
+        },
+        "runs": entries,
+        "groups": over_seeds(measured),
+        "comparisons": against_none(measured),
+    }

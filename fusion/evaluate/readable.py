@@ -1,0 +1,109 @@
+"""An evaluation as tables for people: what each setting relies on, and what AMR changed for certain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Rows = tuple[list[str], list[list[object]]]
+
+SIGNIFICANT = 0.05
+READING = """\
+{order}fractions of 1, test clips
+share     of the decision, by gradient x input: what AMR pulls on
+use       accuracy lost when the modality comes from another clip (perceptual score): what the answer needs
+alone     accuracy with that modality only, the rest from another clip
+noisy     accuracy that is left, on average, while noise in it grows to one standard deviation
+follows   whose class is answered where modalities of two classes are put together; the rest: neither
+over UME  accuracy above the mean of uni-modal heads, which fuse nothing"""
+
+
+def reading(document: Mapping[str, Any]) -> str:
+    """What the columns of `settings_table` say."""
+    modalities = document["modalities"]
+    return READING.format(order=f"{' / '.join(modalities)}, " if len(modalities) == 2 else "")
+
+
+def settings_table(document: Mapping[str, Any]) -> Rows:
+    """Columns and one row a setting, the mean over seeds; `±` is half the 95 % interval over seeds.
+
+    Two modalities stand side by side; where there are more, each has a row.
+    """
+    modalities, groups = document["modalities"], document["groups"]
+    varied = _varied(groups)
+    several = max(len(group["seeds"]) for group in groups) > 1
+    pair = len(modalities) == 2
+    whats = _EACH | {"follows": "conflict.{}"} if pair else _EACH
+    columns = [*varied, *(["seeds"] if several else []), "accuracy", "ECE", "over UME"]
+    columns += [*([] if pair else ["modality"]), *whats]
+    rows: list[list[object]] = []
+    for group in groups:
+        mean, own = group["mean"], group["modalities"]
+        first: list[object] = [_text(group[name]) for name in varied] + ([len(group["seeds"])] if several else [])
+        first += [_with_interval(group), mean.get("calibration.clean.ece"), mean.get("gain_over_ume")]
+        if pair:
+            rows.append([*first, *(_pair(mean, template, modalities, own) for template in whats.values())])
+            continue
+        for i, m in enumerate(own):
+            values = [mean.get(template.format(m)) for template in whats.values()]
+            rows.append([*(first if i == 0 else [""] * len(first)), m, *values])
+    return columns, rows
+
+
+def differences_table(document: Mapping[str, Any]) -> Rows:
+    """What AMR changed against none in the same setting; * where p < .05 after Holm's correction, of the t-test."""
+    compared: dict[str, dict[str, dict[str, Any]]] = {}
+    settings: dict[str, Mapping[str, Any]] = {}
+    for entry in document["comparisons"]:
+        key = str([entry[name] for name in _SETTINGS])
+        settings[key] = entry
+        compared.setdefault(key, {})[entry["measure"]] = entry
+    varied = _varied(list(settings.values()))
+    columns = [*varied, "pairs", "accuracy", *(f"{what} {m}" for what in _COMPARED for m in document["modalities"])]
+    rows: list[list[object]] = []
+    for key, by_measure in compared.items():
+        names = ["accuracy", *(t.format(m) for t in _COMPARED.values() for m in document["modalities"])]
+        pairs = by_measure["accuracy"]["num_pairs"]
+        cells = [_change(by_measure.get(name)) for name in names]
+        rows.append([*(_text(settings[key][name]) for name in varied), pairs, *cells])
+    return columns, rows
+
+
+_SETTINGS = ("head", "method", "modalities", "amr_ratio", "amr_weight", "lr")
+_EACH = {
+    "share": "share.{}",
+    "use": "perceptual.{}",
+    "alone": "missing.permutation.{}",
+    "noisy": "robustness.{}",
+}
+_COMPARED = {"share": "share.{}", "use": "perceptual.{}", "noisy": "robustness.{}"}
+
+
+def _varied(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings in which the groups differ; the method and the ratio always."""
+    always = ("method", "amr_ratio")
+    return [n for n in _SETTINGS if n in always or len({_text(g[n]) for g in groups if g[n] is not None}) > 1]
+
+
+def _with_interval(group: Mapping[str, Any]) -> str:
+    mean, interval = group["mean"]["accuracy"], group["interval"]["accuracy"]
+    return f"{mean:.3f}" if interval is None else f"{mean:.3f} ± {(interval[1] - interval[0]) / 2:.3f}"
+
+
+def _pair(mean: Mapping[str, float | None], template: str, modalities: Sequence[str], own: Sequence[str]) -> str:
+    values = [mean.get(template.format(m)) if m in own else None for m in modalities]
+    if all(value is None for value in values):
+        return "-"
+    return " / ".join("-" if value is None else f"{value:.2f}" for value in values)
+
+
+def _change(entry: Mapping[str, Any] | None) -> str:
+    if entry is None or entry["difference"] is None:
+        return "-"
+    p = entry["p_corrected"]
+    mark = "*" if p is not None and p < SIGNIFICANT else ""
+    return f"{entry['difference']:+.3f}{mark}"
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
