@@ -26,6 +26,7 @@ from rich.table import Table
 from amr.extract.config import ExtractConfig, ImportConfig
 from amr.extract.training.config import TrainConfig
 from amr.fusion.config import SWEPT, FitConfig, SweepConfig
+from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.report.config import ReportConfig
 
 app = typer.Typer(
@@ -534,6 +535,32 @@ def _report(config: ReportConfig, as_json: bool) -> None:
 
 _DIRS = Annotated[list[str], typer.Argument(metavar="DIR", help="Folders of amr fit, amr sweep or amr table.")]
 configured("report", ReportConfig, _report, instead={"dirs": _parameter("dirs", _DIRS, inspect.Parameter.empty)})
+
+
+def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
+    """What fitted heads rely on: missing modalities, noise, conflict, calibration, people; one run or a whole sweep."""
+    from amr.fusion.evaluate.evaluate import evaluate
+    from amr.fusion.evaluate.readable import differences_table, reading, settings_table
+
+    with progress_bar("evaluating") as update:
+        result = evaluate(config, update)
+    document = result.document
+    show(document, as_json, lambda: table("test", *settings_table(document)))
+    if not as_json and document["comparisons"]:
+        what = "AMR against none, paired; * p < .05, t-test, Holm"
+        show(None, False, lambda: table(what, *differences_table(document)))
+    if not as_json:
+        say(reading(document))
+    say(f"evaluation.json, .csv and .npz in {result.folder}")
+
+
+_RUN = Annotated[Path, typer.Argument(help="Folder of a run, of amr sweep or of amr table.")]
+configured(
+    "evaluate",
+    EvaluateConfig,
+    _evaluate,
+    instead={"run": _parameter("run", _RUN, inspect.Parameter.empty)},
+)
 
 
 @app.command("predict")
