@@ -19,7 +19,7 @@ from amr.fusion.plots import COLOURS
 
 WIDTH, MARGIN, LEFT, RIGHT, GAP = 10.0, 0.25, 1.75, 0.35, 0.16  # inches, as all that follow
 ROW, HEAD, FOOT_LINE = 0.27, 0.95, 0.17
-SOUND, STRIP, FRAMES = 1.25, 0.55, 0.85
+SHARES, SOUND, STRIP, FRAMES = 2.0, 1.25, 0.55, 0.85
 MAX_HZ = 8000
 QUIET_DB = 70  # below the loudest: white
 PREDICTED, TRUE = "#333333", "#b0b0b0"
@@ -51,7 +51,7 @@ def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str,
     sheet = _Sheet(figure)
     _title(sheet, explanation)
     sheet.skip(HEAD + 0.3)
-    _draw_shares(sheet.axes(LEFT, 2.75, top), explanation, colours)
+    _draw_shares(sheet.axes(LEFT, 2.75, min(top, SHARES)), explanation, colours)
     _draw_removals(sheet.axes(LEFT + 2.75 + 1.9, WIDTH - LEFT - 2.75 - 1.9 - 0.95, top), explanation, rows)
     sheet.skip(top + 0.62)
     _draw_times(sheet, panels, explanation, media, colours)
@@ -115,7 +115,7 @@ def _draw_shares(axes: Axes, e: Explanation, colours: Mapping[str, str]) -> None
             if share is None:
                 continue
             axes.barh(row, share, left=left, height=0.62, color=colours[m], edgecolor="white", linewidth=0.8)
-            if share >= 0.09:
+            if share >= 0.11:
                 ink, middle = _ink(colours[m]), left + share / 2
                 axes.text(middle, row, f"{share:.2f}", ha="center", va="center", fontsize=8, color=ink)
             left += share
