@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from amr.fusion.plots import COLOURS
 from amr.fusion.report.figures import INK, MUTED, ROW_PIXELS, Figure, colour, fraction_axis, plot, symbol, wide_enough
 from amr.fusion.report.groups import Group, shown
 from amr.fusion.report.read import Source
-from amr.fusion.report.tables import SHAPLEY_SHARES, make_table, percent
+from amr.fusion.report.tables import DASH, SHAPLEY_SHARES, make_table, percent
 
 MAX_ROWS = 14
+HOVER = "%{customdata}<br>share %{x:.1%}<br>accuracy %{y:.1%}<extra></extra>"
 
 
 def dominance(source: Source, groups: Sequence[Group]) -> Figure | None:
@@ -19,7 +21,7 @@ def dominance(source: Source, groups: Sequence[Group]) -> Figure | None:
     placed = [
         (group, x, y) for group in groups if (x := _x(group, source)) is not None and (y := _y(group)) is not None
     ]
-    if not placed:
+    if len(placed) < 2:  # a single point says no more than the table
         return None
     first, two = source.modalities[0], len(source.modalities) == 2
     front = pareto([(abs(x - 0.5) if two else x, y) for _, x, y in placed])
@@ -27,8 +29,12 @@ def dominance(source: Source, groups: Sequence[Group]) -> Figure | None:
     lines: dict[tuple[str, ...], list[int]] = {}
     for i, (group, _, _) in enumerate(placed):
         lines.setdefault(tuple(group.settings[k] for k in ("method", "head", "modalities", "lr")), []).append(i)
-    for place, (settings, members) in enumerate(lines.items()):
-        _line(figure, [placed[i] for i in members], place, ", ".join(settings[:2]) if len(lines) > 1 else "joint heads")
+    if len(lines) <= len(COLOURS):
+        for place, (settings, members) in enumerate(lines.items()):
+            name = ", ".join(settings[:2]) if len(lines) > 1 else "joint heads"
+            _line(figure, [placed[i] for i in members], place, name)
+    else:
+        _cloud(figure, placed)
     on_front = sorted((placed[i][1:] for i in front), key=lambda point: point[0])
     figure.add_scatter(
         x=[x for x, _ in on_front],
@@ -40,24 +46,30 @@ def dominance(source: Source, groups: Sequence[Group]) -> Figure | None:
         hoverinfo="skip",
     )
     alone = [(group, y) for group in groups if _x(group, source) is None and (y := _y(group)) is not None]
+    xs = [x for _, x, _ in placed]
+    x_range, y_range = wide_enough(xs, 0.5), wide_enough([y for _, _, y in placed])
+    dashes = iter(("dash", "dashdot", "longdash", "longdashdot") * len(alone))
     for group, y in alone:
-        figure.add_hline(
-            y=y,
-            line={"color": MUTED, "dash": "dash", "width": 1},
-            annotation={"text": f"{group.label} {percent(y)}", "font": {"size": 11, "color": MUTED}},
-            annotation_position="bottom left",
-        )
-    xs, ys = [x for _, x, _ in placed], [y for _, _, y in placed] + [y for _, y in alone]
+        if y_range[0] <= y <= y_range[1]:  # a weak one would squeeze the points into a line
+            figure.add_scatter(
+                x=x_range,
+                y=[y, y],
+                mode="lines",
+                name=f"{group.label} {percent(y)}",
+                line={"color": MUTED, "dash": next(dashes), "width": 1.5},
+                hoverinfo="skip",
+            )
+    outside = [f"{group.label} {percent(y)}" for group, y in alone if not y_range[0] <= y <= y_range[1]]
     if two:
         figure.add_vline(x=0.5, line={"color": MUTED, "dash": "dot", "width": 1})
     what = f"share of {first} in the decision" if two else "largest share of a modality in the decision"
-    figure.update_xaxes(**fraction_axis(what, range=wide_enough(xs, 0.5)))
-    figure.update_yaxes(**fraction_axis("accuracy", range=wide_enough(ys)))
+    figure.update_xaxes(**fraction_axis(what, range=x_range))
+    figure.update_yaxes(**fraction_axis("accuracy", range=y_range))
     rows = [
         [g.label, x, y, g.half_width("accuracy"), g.mean("map"), "yes" if i in front else "no"]
         for i, (g, x, y) in enumerate(placed)
     ]
-    rows += [[g.label, None, y, g.half_width("accuracy"), g.mean("map"), "–"] for g, y in alone]
+    rows += [[g.label, None, y, g.half_width("accuracy"), g.mean("map"), DASH] for g, y in alone]
     columns = ["setting", what, "accuracy", "± (95 %)", "mAP", "on the front"]
     names = ", ".join(placed[i][0].label for i in front)
     return Figure(
@@ -65,7 +77,8 @@ def dominance(source: Source, groups: Sequence[Group]) -> Figure | None:
         "Accuracy against dominance",
         "Each point is a setting, the mean over seeds; whiskers are 95 % intervals over seeds, hollow points are "
         "without AMR. Ringed points are on the Pareto front: no other setting is both more accurate and closer to "
-        f"balance{' (the dotted vertical line)' if two else ''}.",
+        f"balance{' (the dotted vertical line)' if two else ''}."
+        + (f" Outside the picture: {', '.join(outside)}." if outside else ""),
         f"Scatter of accuracy over the {what}, {len(placed)} settings. Shares go from {percent(min(xs), 0)} to "
         f"{percent(max(xs), 0)}, accuracy from {percent(min(y for _, _, y in placed))} to "
         f"{percent(max(y for _, _, y in placed))}. On the Pareto front: {names}.",
@@ -104,11 +117,32 @@ def _line(figure: go.Figure, points: Sequence[tuple[Group, float, float]], place
             "line": {"width": 2, "color": colour(place)},
         },
         text=[group.settings["amr_ratio"] for group, _, _ in points],
-        textposition="top right",
+        textposition=["top center" if group.regularized else "bottom center" for group, _, _ in points],
         textfont={"size": 11, "color": MUTED},
         customdata=[group.label for group, _, _ in points],
-        hovertemplate="%{customdata}<br>share %{x:.1%}<br>accuracy %{y:.1%}<extra></extra>",
+        hovertemplate=HOVER,
     )
+
+
+def _cloud(figure: go.Figure, points: Sequence[tuple[Group, float, float]]) -> None:
+    """More lines than colours: a colour for each head, or method, whichever are fewer; names on hover."""
+    by = min(("head", "method"), key=lambda name: len({group.settings[name] for group, _, _ in points}))
+    for place, value in enumerate(dict.fromkeys(group.settings[by] for group, _, _ in points)):
+        members = [point for point in points if point[0].settings[by] == value]
+        figure.add_scatter(
+            x=[x for _, x, _ in members],
+            y=[y for _, _, y in members],
+            mode="markers",
+            name=f"{by} {value}",
+            marker={
+                "color": colour(place),
+                "size": 9,
+                "symbol": [symbol(place) + ("" if group.regularized else "-open") for group, _, _ in members],
+                "line": {"width": 2, "color": colour(place)},
+            },
+            customdata=[group.label for group, _, _ in members],
+            hovertemplate=HOVER,
+        )
 
 
 def _x(group: Group, source: Source) -> float | None:

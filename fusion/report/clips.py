@@ -133,14 +133,15 @@ def _pictures(
     video: Path | None, audio: Path | None, start: float | None, end: float | None
 ) -> tuple[tuple[str, ...], str | None]:
     """Frames and spectrogram as data URIs; nothing for what cannot be decoded."""
-    interval = {"start_seconds": start, "end_seconds": end}
     frames: tuple[str, ...] = ()
     if video is not None:
-        pictures = decode(video, samplings=[FRAMES], **interval).frames.get(FRAMES)
+        pictures = decode(video, samplings=[FRAMES], start_seconds=start, end_seconds=end).frames.get(FRAMES)
         frames = () if pictures is None else tuple(_jpeg(_thumbnail(picture)) for picture in pictures)
     if audio is None:
         return frames, None
-    sound = decode(audio, sample_rates_hz=[SAMPLE_RATE_HZ], **interval).sound.get(SAMPLE_RATE_HZ)
+    sound = decode(audio, sample_rates_hz=[SAMPLE_RATE_HZ], start_seconds=start, end_seconds=end).sound.get(
+        SAMPLE_RATE_HZ
+    )
     return frames, None if sound is None or len(sound) < SAMPLE_RATE_HZ // 50 else _jpeg(spectrogram(sound))
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from amr.fusion.config import SWEPT, FitConfig
 from amr.fusion.report.read import Source
 
+MAX_LINE = 60
+
 
 def commands(source: Source) -> list[str]:
     """`amr fit`, `amr sweep` or `amr table`, then `amr evaluate` where it has been there."""
@@ -17,7 +19,12 @@ def commands(source: Source) -> list[str]:
     made = [_fit(source.runs[0].config, out)] if source.sweep is None else [_sweep(source, out)]
     if source.evaluation is not None:
         made.append(f"amr evaluate {out}{_evaluate_options(source.evaluation.get('settings', {}))}")
-    return made
+    return [_wrapped(command) for command in made]
+
+
+def _wrapped(command: str) -> str:
+    """A line an option, where one line would be long."""
+    return command if len(command) <= MAX_LINE else command.replace(" --", " \\\n  --")
 
 
 def _fit(config: Mapping[str, Any], out: str) -> str:

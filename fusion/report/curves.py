@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from amr.fusion.report.figures import Figure, colour, fraction_axis, plot, symbol, translucent
+from amr.fusion.report.figures import INK, Figure, colour, fraction_axis, plot, symbol, translucent, wide_enough
 from amr.fusion.report.groups import Group, shown
 from amr.fusion.report.read import Source
 from amr.fusion.report.tables import make_table, percent
@@ -21,49 +21,58 @@ MAX_CURVES = 4
 
 def training(source: Source, groups: Sequence[Group]) -> Figure | None:
     """Loss, accuracy and shares over the epochs: the mean over seeds, and the band from lowest to highest."""
-    histories = {}
+    histories: dict[str, list[pd.DataFrame]] = {}
     for group in shown(groups, MAX_CURVES):
-        tables = [table for run in group.runs if (table := run.history()) is not None]
+        tables = [history.set_index("epoch") for run in group.runs if (history := run.history()) is not None]
         if tables:
-            histories[group.label] = pd.concat(tables).groupby("epoch")
-    if not histories:
-        return None
+            histories[group.label] = tables
     first = source.modalities[0]
-    rows = {"loss": "val_loss", "accuracy on val": "val_accuracy", f"share of {first} on val": f"val_share_{first}"}
-    rows = {title: name for title, name in rows.items() if all(name in table.obj for table in histories.values())}
-    figure = make_subplots(rows=len(rows), cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    for place, (label, table) in enumerate(histories.items()):
-        for row, (title, name) in enumerate(rows.items(), start=1):
-            _band(figure, table[name], place, label, row)
-            if name == "val_loss" and "train_loss" in table.obj:
-                mean = table["train_loss"].mean()
+    panels = {"loss": "val_loss", "accuracy on val": "val_accuracy", f"share of {first} on val": f"val_share_{first}"}
+    panels = {title: name for title, name in panels.items() if any(_there(name, of) for of in histories.values())}
+    if not panels:
+        return None
+    figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    for place, (label, tables) in enumerate(histories.items()):
+        for row, (title, name) in enumerate(panels.items(), start=1):
+            if _there(name, tables):
+                _band(figure, _by_seed(name, tables), place, label, row)
+            if name == "val_loss" and _there("train_loss", tables):
+                mean = _by_seed("train_loss", tables).mean(axis=1)
                 _curve(figure, mean, place, f"{label}, train", row, dash="dash", legend=False)
             axis = {"title": {"text": title}} if name == "val_loss" else fraction_axis(title)
             figure.update_yaxes(**axis, row=row, col=1)
-    figure.update_xaxes(title={"text": "epoch"}, row=len(rows), col=1)
-    cells = [
-        [label, int(epoch), *(float(part[name].mean()) for name in ("train_loss", *rows.values()) if name in part)]
-        for label, table in histories.items()
-        for epoch, part in table
+    figure.update_xaxes(title={"text": "epoch"}, row=len(panels), col=1)
+    names = [name for name in ("train_loss", *panels.values()) if all(_there(name, of) for of in histories.values())]
+    means = {label: pd.DataFrame({n: _by_seed(n, of).mean(axis=1) for n in names}) for label, of in histories.items()}
+    cells = [[label, epoch, *map(float, of)] for label, mean in means.items() for epoch, *of in mean.itertuples()]
+    last = [
+        f"{label} {percent(float(m['val_accuracy'].iloc[-1]))}" for label, m in means.items() if "val_accuracy" in m
     ]
-    names = [n for n in ("train_loss", *rows.values()) if n in next(iter(histories.values())).obj]
-    ends = [f"{label}: {percent(float(t['val_accuracy'].mean().iloc[-1]))}" for label, t in histories.items()]
     return Figure(
         "training",
         "Training curves",
         "Mean over seeds (and folds); bands go from the lowest to the highest seed. Of the loss, the full line is val "
         "and the dashed one is train. Each run keeps its best epoch on val, not its last.",
-        "Curves over epochs. Accuracy on val in the last epoch: " + "; ".join(ends) + ".",
-        {"": plot(figure, 210 * len(rows) + 90)},
+        f"Curves over epochs of {len(histories)} settings. Accuracy on val in the last epoch: {'; '.join(last)}.",
+        {"": plot(figure, 210 * len(panels) + 90)},
         make_table("training-data", "Means over seeds, epoch by epoch.", ["setting", "epoch", *names], cells),
     )
 
 
-def _band(figure: go.Figure, of_epochs: Any, place: int, label: str, row: int) -> None:
-    mean, low, high = of_epochs.mean(), of_epochs.min(), of_epochs.max()
+def _there(name: str, tables: Sequence[pd.DataFrame]) -> bool:
+    return all(name in table and bool(table[name].notna().all()) for table in tables)
+
+
+def _by_seed(name: str, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """(epochs, seeds)."""
+    return pd.concat([table[name] for table in tables], axis=1)
+
+
+def _band(figure: go.Figure, values: pd.DataFrame, place: int, label: str, row: int) -> None:
+    low, high = values.min(axis=1), values.max(axis=1)
     if bool((high > low).any()):
         figure.add_scatter(
-            x=[*mean.index, *mean.index[::-1]],
+            x=[*values.index, *values.index[::-1]],
             y=[*high, *low[::-1]],
             fill="toself",
             fillcolor=translucent(place),
@@ -74,7 +83,7 @@ def _band(figure: go.Figure, of_epochs: Any, place: int, label: str, row: int) -
             row=row,
             col=1,
         )
-    _curve(figure, mean, place, label, row, legend=row == 1)
+    _curve(figure, values.mean(axis=1), place, label, row, legend=row == 1)
 
 
 def _curve(
@@ -100,7 +109,7 @@ def missing(source: Source, groups: Sequence[Group]) -> Figure | None:
     if not kept:
         return None
     plots: dict[str, dict[str, Any]] = {}
-    rows: list[list[object]] = []
+    rows: list[tuple[str, str, str, float | None, float | None]] = []
     for baseline, words in BASELINES.items():
         before = f"missing.{baseline}."
         subsets = sorted(
@@ -118,27 +127,21 @@ def missing(source: Source, groups: Sequence[Group]) -> Figure | None:
                 x=texts,
                 y=means,
                 name=group.label,
-                error_y={"array": [half or 0 for half in halves], "thickness": 1, "width": 3},
+                error_y={"array": [half or 0 for half in halves], "thickness": 1, "width": 3, "color": INK},
                 marker={"color": colour(place)},
                 hovertemplate=f"{group.label}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
             )
-            rows += [[group.label, baseline, s, m, h] for s, m, h in zip(subsets, means, halves, strict=True)]
+            rows += [(group.label, baseline, *of) for of in zip(subsets, means, halves, strict=True)]
         figure.update_yaxes(**fraction_axis("accuracy", rangemode="tozero"))
         plots[words] = plot(figure, 400, barmode="group", bargap=0.25)
-    reference = kept[0]
-    alt = "; ".join(
-        f"{subset} {percent(reference.mean(f'missing.{baseline}.{subset}'))}"
-        for _, baseline, subset, *_ in rows
-        if baseline == rows[0][1]
-        for subset in [str(subset)]
-    )
-    seen = "; ".join(dict.fromkeys(alt.split("; ")))
+    first_baseline = rows[0][1]
+    told = [f"{row[2]} {percent(row[3])}" for row in rows if row[0] == kept[0].label and row[1] == first_baseline]
     return Figure(
         "missing",
         "When a modality is missing",
         "Accuracy when only the named modalities are kept and the others are replaced. Where one alone does nearly as "
         "well as all together, the rest adds little; where it falls to chance, the head cannot do without.",
-        f"Bars of accuracy by what is kept, for {len(kept)} settings. {reference.label}: {seen}.",
+        f"Bars of accuracy by what is kept, for {len(kept)} settings. {kept[0].label}: {'; '.join(told)}.",
         plots,
         make_table(
             "missing-data",
@@ -159,15 +162,15 @@ def noise(source: Source, groups: Sequence[Group]) -> Figure | None:
     modalities = [m for m in source.modalities if any(_noise_curves(group, m) for group in kept)]
     if not modalities:
         return None
-    figure = make_subplots(rows=len(modalities), cols=1, shared_xaxes=True, vertical_spacing=0.08)
-    rows: list[list[object]] = []
+    figure = make_subplots(rows=len(modalities), cols=1, shared_xaxes=True, shared_yaxes="all", vertical_spacing=0.08)
+    rows: list[tuple[str, str, float, float]] = []
     for row, m in enumerate(modalities, start=1):
         for place, group in enumerate(kept):
             curves = _noise_curves(group, m)
             if not curves:
                 continue
             mean = [float(value) for value in np.mean(curves, axis=0)]
-            rows += [[group.label, m, level, value] for level, value in zip(levels, mean, strict=True)]
+            rows += [(group.label, m, level, value) for level, value in zip(levels, mean, strict=True)]
             figure.add_scatter(
                 x=levels,
                 y=mean,
@@ -181,7 +184,8 @@ def noise(source: Source, groups: Sequence[Group]) -> Figure | None:
                 row=row,
                 col=1,
             )
-        figure.update_yaxes(**fraction_axis(f"noise in {m}"), matches="y", row=row, col=1)
+        figure.update_yaxes(**fraction_axis(f"accuracy, noise in {m}"), row=row, col=1)
+    figure.update_yaxes(range=wide_enough([value for *_, value in rows]))
     figure.update_xaxes(title={"text": "noise, standard deviations of the embedding"}, row=len(modalities), col=1)
     falls = [
         f"{m} {percent(_first_and_last(kept[0], m, 0))} to {percent(_first_and_last(kept[0], m, -1))}"

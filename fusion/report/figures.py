@@ -65,14 +65,22 @@ def plot(figure: go.Figure, height: int = 380, **layout: Any) -> dict[str, Any]:
         paper_bgcolor=SURFACE,
         plot_bgcolor=SURFACE,
         font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "font": {"size": 12},
+            "traceorder": "normal",
+        },
         hoverlabel={"bgcolor": SURFACE, "bordercolor": MUTED, "font": {"color": INK}},
         dragmode=False,
         **layout,
     )
     lines = {"gridcolor": GRID, "zeroline": False, "linecolor": MUTED, "automargin": True, "fixedrange": True}
-    figure.update_xaxes(**lines, title_standoff=8)
-    figure.update_yaxes(**lines, title_standoff=8)
+    lines |= {"title_font_size": 13, "title_standoff": 8}
+    figure.update_xaxes(**lines)
+    figure.update_yaxes(**lines)
     document: dict[str, Any] = figure.to_plotly_json()
     document["layout"].pop("template", None)  # Plotly's own look, which the page does not want
     return document

@@ -62,10 +62,11 @@ class Group:
         return float(values.mean()) if len(values) else None
 
     def half_width(self, name: str) -> float | None:
-        """Half of the 95 % t-interval over seeds; None for fewer than two."""
+        """Half of the 95 % t-interval over seeds; of a single seed, of its bootstrap over clips, else None."""
         values = self.values(name)
         if len(values) < 2:
-            return None
+            low, high = next((run.intervals[name] for run in self.runs if name in run.intervals), (None, None))
+            return None if low is None or high is None else (high - low) / 2
         return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
 
     def by_modality(self, *names: str) -> dict[str, float | None]:
@@ -97,8 +98,12 @@ def groups_of(source: Source) -> list[Group]:
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in source.runs:
         members.setdefault(tuple(run.settings.values()), []).append(run)
-    joint = [run.settings for runs in members.values() if "," in (run := runs[0]).settings["modalities"]]
+    joint = [s for runs in members.values() if "," in (s := runs[0].settings)["modalities"] and s["method"] != "ume"]
     varied = {name for name in SETTINGS if len({s[name] for s in joint} - {"-"}) > 1}
+    # methods bring their own learning rates: one is named only where it is all that tells two groups apart
+    but_lr = [tuple(s[name] for name in SETTINGS if name != "lr") for s in joint]
+    if len(set(but_lr)) == len(but_lr):
+        varied.discard("lr")
     return [Group(_label(runs[0].settings, varied), runs[0].settings, tuple(runs)) for runs in members.values()]
 
 
@@ -106,7 +111,7 @@ def _label(settings: Mapping[str, str], varied: set[str]) -> str:
     if "," not in settings["modalities"]:
         parts = [f"{settings['modalities']} only"]
         return " · ".join(parts + ([f"lr {settings['lr']}"] if "lr" in varied else []))
-    parts = [settings["method"]] if "method" in varied - {"-"} or settings["method"] == "ume" else []
+    parts = ["UME"] if settings["method"] == "ume" else [settings["method"]] * ("method" in varied)
     if settings["method"] != "ume":
         parts += [settings["head"]] * ("head" in varied)
         parts += [settings["modalities"].replace(",", "+")] * ("modalities" in varied)

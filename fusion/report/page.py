@@ -95,7 +95,7 @@ def write_report(config: ReportConfig, progress: Callable[[int, int], None] | No
         sections.append(section_of(source, f"s{number}", config))
         if progress is not None:
             progress(number, len(sources))
-    title = config.title or " · ".join(source.name for source in sources)
+    title = config.title or (sources[0].name if len(sources) == 1 else f"{len(sources)} results")
     page = render(title, sections)
     out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def section_of(source: Source, id_: str, config: ReportConfig) -> Section:
     groups = groups_of(source)
     return Section(
         id=id_,
-        title=source.name,
+        title=source.name if len(config.dirs) > 1 else "In short",
         sentences=tuple(summary(source, groups)),
         headline=headline(source, groups),
         figures=tuple(figure for make in FIGURES if (figure := make(source, groups)) is not None),
@@ -131,7 +131,7 @@ def _facts(source: Source) -> dict[str, str]:
     facts = {
         "cache": str(source.cache),
         "embeddings": encoders,
-        "attribution": f"{config['attribution']} of the {config['attribution_output']}, {config['attribution_pooling']}",
+        "attribution": ", ".join(config[f"attribution{of}"] for of in ("", "_output", "_pooling")),
         "fitted with": ", ".join(f"{name} {number}" for name, number in source.record.get("versions", {}).items()),
         "page made with": ", ".join(f"{name} {version(name)}" for name in ("amr", "plotly", "jinja2")),
     }

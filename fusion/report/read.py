@@ -28,6 +28,7 @@ class Run:
         test: flat name (`share.audio`) to value, on test, or on val where there is no test part.
         val: the same on val.
         nested: the measures of evaluation.json as they nest; empty without it.
+        intervals: flat name to low and high, over bootstrapped clips; of evaluation.json.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Run:
     test: Mapping[str, float]
     val: Mapping[str, float]
     nested: Mapping[str, Any] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -217,6 +219,7 @@ def _run(folder: Path, head: str | None, evaluation: Mapping[str, Any] | None, a
     evaluated = [] if evaluation is None else evaluation["runs"]
     mine = [run for run in evaluated if alone or run["run"] == folder.name]
     nested = mine[0]["measures"] if mine else {}
+    intervals = {name: tuple(bounds) for name, bounds in mine[0]["intervals"].items() if bounds} if mine else {}
     test = flat(metrics["test"] or metrics["val"] or {}) | flat(nested)
     ratio = config["amr_ratio"] or "none"
     settings = {
@@ -227,7 +230,7 @@ def _run(folder: Path, head: str | None, evaluation: Mapping[str, Any] | None, a
         "amr_weight": "-" if ratio == "none" else f"{config['amr_weight']:g}",
         "lr": "-" if config["lr"] is None else f"{config['lr']:g}",
     }
-    return Run(folder.resolve().name, folder, config, settings, test, flat(metrics["val"] or {}), nested)
+    return Run(folder.resolve().name, folder, config, settings, test, flat(metrics["val"] or {}), nested, intervals)
 
 
 def flat(measures: Mapping[str, Any], before: str = "") -> dict[str, float]:

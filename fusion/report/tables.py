@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,11 @@ from amr.fusion.report.read import Source
 
 SHAPLEY_SHARES = ("shapley_share.mean", "shapley_share.zero", "shapley_share.permutation")
 # the measures that answer whether balance helped; all others are in the table behind it
-MAIN_MEASURES = ("accuracy", "map", "full_minus_worst", "robustness", "conflict", "gain_over_ume", "calibration.clean")
+MAIN_MEASURES = ("accuracy", "map", "full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
 SIGNIFICANT = 0.05
+MAX_NAMED = 3  # modalities in the heading of a column
+DASH = "\N{EN DASH}"  # what is not there
+MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ def make_table(
 
 
 def _cell(value: object) -> Cell:
-    if value is None:
-        return Cell("–", None, True)
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return Cell(DASH, None, True)
     if isinstance(value, float):
         return Cell(f"{value:.4g}", value, True)
     if isinstance(value, int):
@@ -79,9 +83,9 @@ def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as people read it.
 
     >>> percent(0.7791), percent(None)
-    ('77.9 %', '–')
+    ('77.9\\xa0%', '–')
     """
-    return "–" if value is None else f"{100 * value:.{digits}f} %".replace("-", "\N{MINUS SIGN}")
+    return DASH if value is None else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%".replace("-", MINUS)
 
 
 def points(value: float | None, digits: int = 1) -> str:
@@ -90,7 +94,7 @@ def points(value: float | None, digits: int = 1) -> str:
     >>> points(0.0123), points(-0.0123)
     ('+1.2', '−1.2')
     """
-    return "–" if value is None else f"{100 * value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return DASH if value is None else f"{100 * value:+.{digits}f}".replace("-", MINUS)
 
 
 def p_text(value: float | None) -> str:
@@ -100,7 +104,7 @@ def p_text(value: float | None) -> str:
     ('<.001', '.041')
     """
     if value is None:
-        return "–"
+        return DASH
     return "<.001" if value < 0.001 else f"{value:.3f}".replace("0.", ".", 1)
 
 
@@ -111,13 +115,14 @@ def split_text(shares: Mapping[str, float | None]) -> str:
     '74/26'
     """
     if all(value is None for value in shares.values()):
-        return "–"
-    return "/".join("–" if v is None else f"{100 * v:.0f}".replace("-", "\N{MINUS SIGN}") for v in shares.values())
+        return DASH
+    return "/".join(DASH if v is None else f"{100 * v:.0f}".replace("-", MINUS) for v in shares.values())
 
 
 def headline(source: Source, groups: Sequence[Group]) -> Table:
     """A row a group of seeds: what it reaches and what it relies on."""
-    order = "/".join(source.modalities)
+    few = len(source.modalities) <= MAX_NAMED
+    order = "/".join(source.modalities) if few else "of each"
     columns = ["setting", "seeds", "val accuracy", "accuracy", "mAP", f"share {order}", f"perceptual {order}"]
     with_shapley = any(group.by_modality(*SHAPLEY_SHARES)[m] is not None for group in groups for m in group.modalities)
     with_ume = any(group.mean("gain_over_ume") is not None for group in groups)
@@ -133,11 +138,12 @@ def headline(source: Source, groups: Sequence[Group]) -> Table:
         rows.append(row)
     part = "test" if any(group.values("accuracy").size for group in groups) else "val"
     caption = (
-        f"Each setting on {part}: mean over seeds ± half of the 95 % interval over seeds. "
-        "The heading of a column sorts by it."
+        f"Each setting on {part}: mean over seeds ± half of the 95 % interval over seeds (of a single seed: over "
+        "bootstrapped clips). The heading of a column sorts by it."
     )
+    listed = "" if few else f" ({', '.join(source.modalities)})"
     notes = {
-        f"share {order}": "attribution: whose part of the decision, in percent; sorts by the first",
+        f"share {order}": "attribution: whose part of the decision, in percent; sorts by the first" + listed,
         f"perceptual {order}": "points of accuracy lost where that modality is shuffled between clips",
         f"Shapley share {order}": "each modality's part of the accuracy, in percent",
         "gain over UME": "points above the average of heads on one modality each",
@@ -152,14 +158,14 @@ def _fraction(value: float | None) -> Cell:
 def _interval(group: Group, name: str, signed: bool = False) -> Cell:
     mean, half = group.mean(name), group.half_width(name)
     if mean is None:
-        return Cell("–", None, True)
+        return Cell(DASH, None, True)
     text = points(mean) if signed else f"{100 * mean:.1f}"
     return Cell(text if half is None else f"{text} ± {100 * half:.1f}", mean, True)
 
 
 def _split(group: Group, *names: str) -> Cell:
     if "," not in group.settings["modalities"]:
-        return Cell("–", None, True)  # one modality alone has no dominance
+        return Cell(DASH, None, True)  # one modality alone has no dominance
     shares = group.by_modality(*names)
     return Cell(split_text(shares), next(iter(shares.values())), True)
 
@@ -169,7 +175,10 @@ def comparison_tables(source: Source) -> list[Table]:
     groups = groups_of(source)
     tests = source.comparisons
     main = [test for test in tests if test["measure"].startswith(MAIN_MEASURES)]
-    correction = "Each row pairs the runs with AMR and without it by seed. p is corrected for the number of tests."
+    correction = (
+        "Each row pairs the runs with AMR and without it by seed, and fold where there are folds; p is corrected for "
+        "the number of tests."
+    )
     tables = []
     if main:
         tables.append(_comparisons("tests", f"What AMR changes in the main measures. {correction}", main, groups))
@@ -186,7 +195,7 @@ def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], gr
     for test in tests:
         label = next((group.label for group in groups if group.matches(test)), f"AMR {test['amr_ratio']}")
         low, high = test.get("interval") or (None, None)
-        between = "–" if low is None or high is None else f"{signed(low)} to {signed(high)}"
+        between = DASH if low is None or high is None else f"{signed(low)} to {signed(high)}"
         effect, difference = test.get("effect_size"), test.get("difference")
         rows.append(
             [
@@ -194,8 +203,8 @@ def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], gr
                 Cell(measure_words(test["measure"]), test["measure"]),
                 Cell(signed(difference), difference, True),
                 Cell(between, low, True),
-                Cell("–" if effect is None else f"{effect:+.2f}".replace("-", "\N{MINUS SIGN}"), effect, True),
-                Cell(str(test.get("test") or "–"), test.get("test")),
+                Cell(DASH if effect is None else f"{effect:+.2f}".replace("-", MINUS), effect, True),
+                Cell(str(test.get("test") or DASH), test.get("test")),
                 Cell(str(test["num_pairs"]), test["num_pairs"], True),
                 Cell(p_text(test.get("p")), test.get("p"), True),
                 Cell(p_text(test.get("p_corrected")), test.get("p_corrected"), True),
@@ -206,7 +215,7 @@ def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], gr
 
 def signed(value: float | None) -> str:
     """A signed difference, three digits."""
-    return "–" if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return DASH if value is None else f"{value:+.3f}".replace("-", MINUS)
 
 
 def _of_table(table: Sequence[Mapping[str, Any]]) -> list[Table]:
@@ -229,34 +238,36 @@ def _of_table(table: Sequence[Mapping[str, Any]]) -> list[Table]:
 _WORDS = {
     "map": "mAP",
     "f1": "F1",
-    "share": "share",
-    "share_logit": "share under the logit",
-    "full_minus_worst": "accuracy lost with the worst modalities only, absent ones",
+    "share": "share of",
+    "share_logit": "share, under the logit, of",
+    "full_minus_worst": "accuracy lost where the worst subset is left",
     "gain_over_ume": "gain over UME",
     "conflict.balance": "balance under conflict",
-    "shapley_share": "Shapley share, absent ones",
-    "shapley": "Shapley value, absent ones",
+    "conflict": "under conflict, follows",
+    "shapley_share": "Shapley share of",
+    "shapley": "Shapley value of",
     "robustness": "robustness to noise in",
-    "missing": "accuracy with absent modalities",
+    "noise": "accuracy under noise in",
+    "missing": "accuracy with only",
+    "nothing": "accuracy with nothing left",
     "perceptual": "perceptual score of",
     "calibration": "calibration,",
-    "conflict": "under conflict:",
 }
-_REPLACED = {"zero": "by zero", "mean": "by the mean", "permutation": "by another clip's"}
+_BASELINES = ("zero", "mean", "permutation")
 
 
 def measure_words(name: str) -> str:
-    """A measure's flat name in words.
+    """A measure's flat name in words; in brackets what stands in for what is absent.
 
-    >>> measure_words("robustness.audio"), measure_words("missing.zero.audio")
-    ('robustness to noise in audio', 'accuracy with absent modalities by zero, only audio')
+    >>> measure_words("robustness.audio"), measure_words("missing.zero.audio"), measure_words("noise.audio.0.25")
+    ('robustness to noise in audio', 'accuracy with only audio (zero)', 'accuracy under noise in audio, 0.25')
     """
     if name in _WORDS:
         return _WORDS[name]
     first, _, rest = name.partition(".")
-    if not rest:
-        return first.replace("_", " ")
-    parts = [_REPLACED.get(part, part) for part in rest.split(".")]
-    if first == "missing" and len(parts) == 2:
-        parts[1] = f"only {parts[1]}"
-    return f"{_WORDS.get(first, first.replace('_', ' '))} {', '.join(parts)}"
+    words = _WORDS.get(first, first.replace("_", " "))
+    baseline, _, after = rest.partition(".")
+    if baseline in _BASELINES:
+        return " ".join(part for part in (words, after, f"({baseline})") if part)
+    what, _, detail = rest.partition(".")
+    return " ".join([words, what]).strip() + (f", {detail}" if detail else "")

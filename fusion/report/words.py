@@ -8,11 +8,11 @@ from typing import Any
 from amr.fusion.report.balance import use_share
 from amr.fusion.report.groups import Group, counterpart, reference_of
 from amr.fusion.report.read import Source
-from amr.fusion.report.tables import SIGNIFICANT, measure_words, p_text, percent, points, split_text
+from amr.fusion.report.tables import SIGNIFICANT, measure_words, p_text, percent, points, signed, split_text
 
 ALIKE = 0.05  # shares and costs closer than this are called about equal
 APART = 0.10  # a gap between share and use that is worth a warning
-TOLD = ("map", "full_minus_worst", "robustness", "conflict.balance", "calibration.clean.ece")
+TOLD = ("map", "full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
 MAX_TOLD = 4
 
 
@@ -60,13 +60,22 @@ def _reached(group: Group, groups: Sequence[Group]) -> str:
     who = f"Joint training ({group.label})" if group.joint else f"The head ({group.label})"
     sentence = f"{who} is right on {percent(accuracy)} of the test clips"
     if half is not None:
-        sentence += f" (95 % interval over seeds {percent(accuracy - half)} to {percent(accuracy + half)})"
+        sentence += (
+            f" (95\N{NO-BREAK SPACE}% interval over seeds {percent(accuracy - half)} to {percent(accuracy + half)})"
+        )
     others = [
         f"{g.label} on {percent(value)}"
         for g in groups
         if g is not group and not g.joint and (value := g.mean("accuracy")) is not None
     ]
-    return sentence + (f"; {', '.join(others)}." if others else ".")
+    sentence += f"; {', '.join(others)}." if others else "."
+    gain, half = group.mean("gain_over_ume"), group.half_width("gain_over_ume")
+    if gain is not None:
+        between = (
+            "" if half is None else f" (95\N{NO-BREAK SPACE}% interval {points(gain - half)} to {points(gain + half)})"
+        )
+        sentence += f" Over UME, the average of heads on one modality each, it gains {points(gain)} points{between}."
+    return sentence
 
 
 def _relies(group: Group) -> list[str]:
@@ -139,13 +148,14 @@ def _tested(source: Source, groups: Sequence[Group]) -> list[str]:
     others.sort(key=lambda test: float(test["p_corrected"]))
     if others:
         told = [
-            f"{_label(test, groups)}, {measure_words(test['measure'])}: {test['difference']:+.3f} (corrected p {_p(test)})"
+            f"{_label(test, groups)}, {measure_words(test['measure'])} {signed(test['difference'])} "
+            f"(corrected p {_p(test)})"
             for test in others[:MAX_TOLD]
         ]
         more = len(others) - len(told)
         sentences.append(
             "Beyond accuracy, the tests find: "
-            + "; ".join(told).replace("-", "\N{MINUS SIGN}")
+            + "; ".join(told)
             + (f"; and {more} more in the table of tests." if more > 0 else ".")
         )
     return sentences
