@@ -116,6 +116,24 @@ def test_the_pipeline_from_media_to_predictions(amr, home):
     assert by_file["share"] == pytest.approx(by_id["share"], abs=1e-4)
 
 
+def test_encoders_are_trained_and_then_extracted(amr, home):
+    spec = "timm:test_efficientnet,size=32,weights=random"
+    line = f"train-encoders --dataset synthetic --encoder audio={spec} --encoder video={spec},frames=1 --epochs 1"
+    line += " --batch-size 20 --workers 0 --device cpu --out encoders/own"
+    trained = amr(f"{line} --json")
+    assert trained.json["encoders"] == {m: f"trained:encoders/own/{m}" for m in ("audio", "video")}
+    assert trained.json["epochs"] == {m: {"epochs": 1, "best": 1} for m in ("audio", "video")}
+    assert "audio: epoch 1/1, loss" in trained.err
+    text = amr(line)
+    assert "is finished" in text.err
+    assert "test accuracy" in text.out
+    following = text.err.strip().splitlines()[-1].partition("next: amr ")[2]
+    assert following.startswith("extract --dataset synthetic --encoder audio=trained:encoders/own/audio")
+    embedded = amr(f"{following} --workers 0 --device cpu --out caches/own.h5 --json").json["embedded"]
+    assert embedded == {"audio": 60, "video": 60}
+    Path("caches/own.h5").unlink()
+
+
 def test_fit_without_a_ratio_and_with_weight_zero_agree(amr):
     plain, control = (
         amr(f"fit --cache small --epochs 3 --device cpu --json {ratio}").json
@@ -197,6 +215,24 @@ WRONG = {
         "--manifest clips.csv --batch-size few",
         "--manifest clips.csv --preset best",
         "--manifest clips.csv --resume --overwrite",
+    ],
+    "train-encoders": [
+        "",
+        "--dataset synthetic --manifest clips.csv",
+        "--dataset synthetic --objective joint --encoder audio=timm:test_vit,weights=random",
+        "--dataset synthetic --objective joint --method nope",
+        "--dataset synthetic --objective joint --head concta",
+        "--dataset synthetic --objective joint --amr-ratio 1:1:1",
+        "--dataset synthetic --objective joint --teachers runs",
+        "--dataset synthetic --method umt",
+        "--dataset synthetic --encoder audio=logmel",
+        "--dataset synthetic --encoder audio=timm:resnet81",
+        "--dataset synthetic --label emotion",
+        "--dataset synthetic --out taken",
+        "--dataset synthetic --out taken --overwrite",
+        "--manifest clips.csv --label emotion",
+        "--dataset synthetic --lr 0",
+        "--dataset synthetic --epochs many",
     ],
     "inspect": ["", "nowhere", "text.txt", "small --bogus"],
     "verify": ["", "nowhere", "small --bogus"],
@@ -286,6 +322,7 @@ def test_every_command_is_tried_with_three_wrong_requests():
         ("fit --cache small --method nave", "naive"),
         ("fit --cache small --attribution-output probabilty", "probability"),
         ("extract --manifest clips.csv --encoder audio=logmell", "logmel"),
+        ("train-encoders --dataset synthetic --objective joint --method nave", "naive"),
     ],
 )
 def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(amr, line, meant):

@@ -1,3 +1,7 @@
+import io
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,7 +12,7 @@ from amr.fusion.model import FusionModel
 from amr.fusion.recipe import Member
 from amr.fusion.regularizer import regularization
 from amr.fusion.stacked import generator
-from amr.fusion.trainer import train_group
+from amr.fusion.trainer import Ends, train_group
 
 from .conftest import make_clips, make_recipe
 
@@ -176,3 +180,61 @@ def test_chunks_change_nothing(monkeypatch):
     whole = predict_logits(fitted.model, train)
     monkeypatch.setattr("amr.fusion.clips.CHUNK_NUMBERS", 14 * 2 * 7)
     torch.testing.assert_close(predict_logits(fitted.model, train), whole)
+
+
+class KeepAt:
+    """Keeps the state of one epoch, as a file would, and hands back what it is given."""
+
+    def __init__(self, at: int = 0, state: Any = None) -> None:
+        self.at, self.state, self.lasts = at, state, []
+
+    def resume(self):
+        return self.state
+
+    def epoch(self, record, state, *, last):
+        self.lasts.append(last)
+        if len(self.lasts) == self.at:
+            file = io.BytesIO()
+            torch.save(state(), file)
+            self.kept = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("naive", {"amr_optimizer": "separate"}),
+        ("ogm-ge", {"adapter": "linear", "optimizer": "sgd", "lr_step": (2, 0.1)}),
+        ("modality-dropout", {}),
+        ("umt", {"adapter": "linear"}),
+    ],
+)
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_a_training_that_is_taken_up_again_ends_where_the_whole_one_does(method, changes, at):
+    train, val = make_clips(), make_clips(40, seed=1)
+    recipe = make_recipe(train, method=method, epochs=5, **changes)
+    members = [Member(0, HALF, 1.0), Member(3, HALF, 1.0)]
+    whole = train_group(recipe, members, train, val, ends=Ends(watcher=(watcher := KeepAt(at))))
+    again = train_group(recipe, members, train, val, ends=Ends(watcher=(rest := KeepAt(state=watcher.kept))))
+    assert (watcher.lasts, rest.lasts) == ([False] * 4 + [True], watcher.lasts[at:])
+    for run in range(2):
+        assert_same(weights(whole, run), weights(again, run))
+    assert torch.equal(whole.best_epoch, again.best_epoch)
+    for name, values in whole.history.items():
+        assert torch.equal(values, again.history[name]), name
+
+
+@pytest.mark.parametrize("select", ["accuracy", "loss"])
+def test_patience_ends_a_training_when_no_run_gets_better(select):
+    train, val = make_clips(), make_clips(40, seed=1)
+    recipe = make_recipe(train, epochs=60, lr=0.1, select=select)
+    members = [Member(0), Member(1)]
+    whole = train_group(recipe, members, train, val)
+    watcher = KeepAt()
+    short = train_group(replace(recipe, patience=4), members, train, val, ends=Ends(watcher=watcher))
+    num_epochs = len(short.history["val_loss"])
+    assert num_epochs == int(short.best_epoch.max()) + 4 < 60
+    assert watcher.lasts == [False] * (num_epochs - 1) + [True]
+    for name, values in short.history.items():
+        assert torch.equal(values, whole.history[name][:num_epochs]), name
+    unchosen = train_group(replace(recipe, patience=4, select="last", epochs=7), members, train, val)
+    assert len(unchosen.history["val_loss"]) == 7

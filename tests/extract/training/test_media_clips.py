@@ -31,7 +31,7 @@ def assert_same_batch(batch: Batch, expected: Batch) -> None:
     assert list(batch.embeddings) == list(expected.embeddings)
     for modality, value in expected.embeddings.items():
         assert torch.equal(batch.embeddings[modality], value)
-        assert batch.embeddings[modality].dtype == torch.float16
+        assert batch.embeddings[modality].dtype == torch.float32
     assert torch.equal(batch.present, expected.present)
     assert torch.equal(batch.target, expected.target)
 
