@@ -10,7 +10,7 @@ AS_AMR := dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && ln -s "$(CURDIR)" "
 RUN := "$(abspath $(BIN))/python" -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test doctest lint format bench clean
+.PHONY: help setup demo test doctest lint format bench results clean
 
 help:  ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,13 +36,13 @@ test: $(READY)  ## all tests; those that need real media skip where there are no
 doctest: $(READY)  ## the examples in docstrings
 	@$(AS_AMR) OMP_NUM_THREADS=1 $(RUN) pytest --quiet -p no:cacheprovider --config-file "$(CURDIR)/pyproject.toml" \
 		--rootdir "$$dir" --override-ini consider_namespace_packages=true --doctest-modules \
-		amr/data_manifests amr/extract amr/fusion amr/cli.py
+		amr/console amr/data_manifests amr/extract amr/fusion amr/cli.py
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	@$(AS_AMR) $(RUN) mypy --config-file "$(CURDIR)/pyproject.toml" --cache-dir "$(CURDIR)/.mypy_cache" \
-		--package amr.data_manifests --package amr.extract --package amr.fusion --module amr.cli
+		--package amr.console --package amr.data_manifests --package amr.extract --package amr.fusion --module amr.cli
 
 format: $(READY)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
@@ -52,6 +52,9 @@ bench: $(READY)  ## every benchmark, each against what you would use instead
 	@set -e; for file in benchmarks/*.py; do \
 		test -e "$$file" || { echo "there are no benchmarks yet"; break; }; \
 		echo "== $$file"; $(BIN)/python "$$file"; done
+
+results: $(READY)  ## docs/results.md from the real data of $$AMR_TEST_DATA; about an hour on two cores
+	$(BIN)/python docs/results/make.py $(ARGS)
 
 clean:  ## what was built here; media, caches and runs stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

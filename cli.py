@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import itertools
-import json
-import os
-import re
 import sys
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn
-from rich.table import Table
 
+from amr.console.options import Json, configured, parameter
+from amr.console.output import cell, lines, progress_bar, say, show, table
+from amr.console.refusals import run_app
+from amr.console.tables import explanation_table, measures_table, trained_table
 from amr.extract.config import ExtractConfig, ImportConfig
 from amr.extract.training.config import TrainConfig
 from amr.fusion.config import SWEPT, FitConfig, SweepConfig
@@ -37,11 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
-# the wrong requests: what the file system says of a path that was named, and every refused value
-MAX_LISTED = 20
-REQUEST_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `amr` and exit: 0 done, 1 the work failed, 2 the request was wrong."""
@@ -53,167 +43,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     With AMR_TRACEBACK set, errors keep their traceback.
     """
-    keep_traceback = bool(os.environ.get("AMR_TRACEBACK"))
-    try:
-        status = app(arguments, prog_name="amr", standalone_mode=False)
-        return status if isinstance(status, int) else 0
-    except typer.TyperException as error:
-        if not error.format_message():  # no command at all: the help was printed
-            return 2
-        return _failed(_usage_message(error, sys.argv[1:] if arguments is None else arguments), 2)
-    except REQUEST_ERRORS as error:
-        if keep_traceback:
-            raise
-        return _failed(_message(error), 2)
-    except (RuntimeError, OSError, MemoryError) as error:
-        if keep_traceback:
-            raise
-        return _failed(_message(error), 1)
-    except KeyboardInterrupt:
-        return _failed("stopped. What is written is kept; the same command goes on.", 130)
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror is not None:
-        return f"{error.strerror}: {error.filename}"
-    return str(error) or type(error).__name__
-
-
-def _usage_message(error: typer.TyperException, arguments: Sequence[str]) -> str:
-    """The parser's words in the form of all other refusals."""
-    text = error.format_message().rstrip(".")
-    help_text = f"See {_help_command(error)}."
-    if invalid := re.match(r"Invalid value for '([^']+)': .*?valid (integer|number|float|boolean)", text):
-        name, kind = invalid[1], {"integer": "a whole number", "boolean": "true or false"}.get(invalid[2], "a number")
-        given = [b for a, b in itertools.pairwise(arguments) if a == name]
-        given += [a.partition("=")[2] for a in arguments if a.startswith(f"{name}=")]
-        return f"{name} must be {kind}, got {given[-1] if given else '?'!r}. {help_text}"
-    if (missing := re.match(r"No such option: (-[^-]\S*)", text)) and {"predict", "explain"} & {*arguments}:
-        whole = next((a for a in arguments if a.startswith(missing[1])), missing[1])
-        return f"{text}. An id that begins with - is passed as --clip={whole}."
-    return f"{text}. {help_text}"
-
-
-def _help_command(error: Exception) -> str:
-    context = getattr(error, "ctx", None)
-    return f"{context.command_path if context is not None else 'amr'} --help"
-
-
-def _failed(message: str, status: int) -> int:
-    lines = " ".join(message.split("\n")[:2])
-    print(f"amr: {lines}", file=sys.stderr)  # noqa: T201
-    return status
-
-
-def configured(
-    name: str,
-    config_class: type,
-    body: Callable[[Any, bool], None],
-    build: Callable[..., Any] | None = None,
-    instead: Mapping[str, inspect.Parameter | None] | None = None,
-) -> None:
-    """Add a command whose options, defaults and help are the fields of a frozen dataclass.
-
-    Args:
-        name: of the command; its help is the docstring of `body`.
-        config_class: every field has `metadata["help"]`.
-        body: called with the config and whether JSON is wanted.
-        build: what makes the config of the options; None: the class itself.
-        instead: options that take the place of fields, or come behind them; None leaves a field out.
-    """
-    instead = dict(instead or {})
-    hints = typing.get_type_hints(config_class)
-    parameters: list[inspect.Parameter | None] = []
-    for field in dataclasses.fields(config_class):
-        many = typing.get_origin(hints[field.name]) is tuple
-        kind = list[str] if many else hints[field.name]
-        option = typer.Option(f"--{field.name.replace('_', '-')}", help=field.metadata["help"], show_default=not many)
-        default: Any = field.default
-        default = list(default) if many else default
-        parameters.append(instead.pop(field.name, _parameter(field.name, Annotated[kind, option], default)))
-    parameters += instead.values()
-    parameters.append(_parameter("json", Json, False))
-
-    def command(**values: Any) -> None:
-        as_json = values.pop("json")
-        given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        body((build or config_class)(**given), as_json)
-
-    taken = [parameter for parameter in parameters if parameter is not None]
-    command.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in taken}
-    app.command(name, help=body.__doc__)(command)
-
-
-def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def say(text: str) -> None:
-    """A message for people, on stderr."""
-    print(text, file=sys.stderr)  # noqa: T201
-
-
-def show(result: Any, as_json: bool, text: Callable[[], str | Table]) -> None:
-    """The result of a command, on stdout."""
-    if as_json:
-        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
-        return
-    shown = text()
-    if isinstance(shown, str):
-        print(shown)  # noqa: T201
-    else:
-        # a terminal's own width; elsewhere what the table needs, since nobody is there to widen a file
-        Console(width=None if sys.stdout.isatty() else 200).print(shown)
-
-
-def lines(value: Mapping[str, Any], indent: str = "") -> str:
-    """A JSON document as lines for people: `name: value`, indented where it nests, long lists cut."""
-    result = []
-    for name, item in value.items():
-        if isinstance(item, Mapping) and item:
-            result += [f"{indent}{name}:", lines(item, indent + "  ")]
-        elif isinstance(item, list | tuple) and item:
-            result += [f"{indent}{name}:", *(f"{indent}  {_entry(entry)}" for entry in item[:MAX_LISTED])]
-            result += [f"{indent}  ... and {len(item) - MAX_LISTED} more (all with --json)"] * (len(item) > MAX_LISTED)
-        else:
-            result.append(f"{indent}{name}: {_entry(item)}")
-    return "\n".join(result)
-
-
-def _entry(item: object) -> str:
-    if isinstance(item, Mapping):
-        return ", ".join(f"{name} {value}" for name, value in item.items())
-    return "-" if item is None or item in ((), [], {}) else _cell(item)
-
-
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table of texts and numbers, numbers to the right."""
-    result = Table(title=title or None, title_justify="left", box=None, pad_edge=False, title_style="bold")
-    for i, column in enumerate(columns):
-        numbers = bool(rows) and all(isinstance(row[i], int | float) or row[i] in ("-", None) for row in rows)
-        result.add_column(column, justify="right" if numbers else "left", overflow="fold")
-    for row in rows:
-        result.add_row(*(_cell(value) for value in row))
-    return result
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr where that is a terminal; `update(done, total)` moves it."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done, total: None
-        return
-    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    return run_app(app, arguments)
 
 
 # --- what there is ---------------------------------------------------------------------------------------------------
@@ -348,26 +178,15 @@ def _train_encoders(config: TrainConfig, as_json: bool) -> None:
     result = train_encoders(config, stderr_progress())
     for note in result.notes:
         say(note)
-    show(result.to_json(), as_json, lambda: _trained_table(result.to_json()))
+    show(result.to_json(), as_json, lambda: trained_table(result.to_json()))
     given = " ".join(f"--encoder {name}={spec}" for name, spec in result.encoders.items())
     source = f"--dataset {config.dataset}" if config.dataset is not None else f"--manifest {config.manifest}"
     say(f"written to {result.folder}; next: amr extract {source} {given}")
 
 
-def _trained_table(trained: Mapping[str, Any]) -> Table:
-    """A row for each model that was trained: the joint one, or one a modality."""
-    rows = []
-    for name, epochs in trained["epochs"].items():
-        val, test = (trained[part] if name == "joint" else trained[part][name] for part in ("val", "test"))
-        rows.append(
-            [name, epochs["epochs"], epochs["best"], *(m and m["accuracy"] for m in (val, test)), test and test["map"]]
-        )
-    return table("", ["trained", "epochs", "best epoch", "val accuracy", "test accuracy", "test mAP"], rows)
-
-
-configured("extract", ExtractConfig, _extract)
-configured("import", ImportConfig, _import)
-configured("train-encoders", TrainConfig, _train_encoders)
+configured(app, "extract", ExtractConfig, _extract)
+configured(app, "import", ImportConfig, _import)
+configured(app, "train-encoders", TrainConfig, _train_encoders)
 
 
 @app.command("inspect")
@@ -407,33 +226,11 @@ def _fit(config: FitConfig, as_json: bool) -> None:
         result = fit(config, update)
     for note in result.record.notes:
         say(note)
-    show(result.to_json(), as_json, lambda: _measures_table({"val": result.val, "test": result.test}))
+    show(result.to_json(), as_json, lambda: measures_table({"val": result.val, "test": result.test}))
     say(f"written to {result.run}")
 
 
-def _measures_table(parts: Mapping[str, Any]) -> Table:
-    """A row a part where two modalities fit beside it, else a row a part and modality."""
-    there = {name: measures for name, measures in parts.items() if measures is not None}
-    modalities = list(next(iter(there.values()))["share"]) if there else []
-    whats = {"share": "share", "share_logit": "logit share", "perceptual": "perceptual"}
-    columns = ["", "clips", "accuracy", "mAP", "F1"]
-    scores = {name: [m["num_clips"], m["accuracy"], m["map"], m["f1"]] for name, m in there.items()}
-    if len(modalities) <= 2:
-        columns += [f"{what} {m}" for what in whats.values() for m in modalities]
-        rows = [
-            [name, *scores[name], *(m[what][modality] for what in whats for modality in modalities)]
-            for name, m in there.items()
-        ]
-        return table("", columns, rows)
-    rows = []
-    for name, measures in there.items():
-        for i, modality in enumerate(modalities):
-            first = [name, *scores[name]] if i == 0 else ["", None, None, None, None]
-            rows.append([*first, modality, *(measures[what][modality] for what in whats)])
-    return table("", [*columns, "modality", *whats.values()], rows)
-
-
-configured("fit", FitConfig, _fit)
+configured(app, "fit", FitConfig, _fit)
 
 
 def _sweep(config: SweepConfig, as_json: bool) -> None:
@@ -463,7 +260,7 @@ def _refuse_diverged(names: Sequence[str]) -> None:
 
 def _swept(name: str, help: str) -> inspect.Parameter:
     flag = f"--{name.replace('_', '-')}"
-    return _parameter(name, Annotated[str | None, typer.Option(flag, help=help)], None)
+    return parameter(name, Annotated[str | None, typer.Option(flag, help=help)], None)
 
 
 def _sweep_config(*, seeds: int | None, group_size: int | None, **values: Any) -> SweepConfig:
@@ -474,14 +271,15 @@ def _sweep_config(*, seeds: int | None, group_size: int | None, **values: Any) -
 _SEEDS = Annotated[int | None, typer.Option(help="So many seeds from 0, instead of --seed.")]
 _GROUP_SIZE = Annotated[int | None, typer.Option(help="Runs trained at once; by default what fits the device.")]
 configured(
+    app,
     "sweep",
     FitConfig,
     _sweep,
     build=_sweep_config,
     instead={
         **{name: _swept(name, help) for name, help in SWEPT.items()},
-        "seeds": _parameter("seeds", _SEEDS, None),
-        "group_size": _parameter("group_size", _GROUP_SIZE, None),
+        "seeds": parameter("seeds", _SEEDS, None),
+        "group_size": parameter("group_size", _GROUP_SIZE, None),
     },
 )
 
@@ -509,6 +307,7 @@ def _table_request(*, seeds: int, group_size: int | None, **values: Any) -> tupl
 
 _ADAPTER = Annotated[str, typer.Option(help="Trainable tail on each embedding, the same in every row: linear or mlp.")]
 configured(
+    app,
     "table",
     FitConfig,
     _table,
@@ -517,9 +316,9 @@ configured(
         "method": None,
         "seed": None,
         "method_option": None,
-        "adapter": _parameter("adapter", _ADAPTER, "linear"),
-        "seeds": _parameter("seeds", Annotated[int, typer.Option(help="So many seeds from 0.")], 5),
-        "group_size": _parameter("group_size", _GROUP_SIZE, None),
+        "adapter": parameter("adapter", _ADAPTER, "linear"),
+        "seeds": parameter("seeds", Annotated[int, typer.Option(help="So many seeds from 0.")], 5),
+        "group_size": parameter("group_size", _GROUP_SIZE, None),
     },
 )
 
@@ -534,7 +333,7 @@ def _report(config: ReportConfig, as_json: bool) -> None:
 
 
 _DIRS = Annotated[list[str], typer.Argument(metavar="DIR", help="Folders of amr fit, amr sweep or amr table.")]
-configured("report", ReportConfig, _report, instead={"dirs": _parameter("dirs", _DIRS, inspect.Parameter.empty)})
+configured(app, "report", ReportConfig, _report, instead={"dirs": parameter("dirs", _DIRS, inspect.Parameter.empty)})
 
 
 def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
@@ -556,10 +355,11 @@ def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
 
 _RUN = Annotated[Path, typer.Argument(help="Folder of a run, of amr sweep or of amr table.")]
 configured(
+    app,
     "evaluate",
     EvaluateConfig,
     _evaluate,
-    instead={"run": _parameter("run", _RUN, inspect.Parameter.empty)},
+    instead={"run": parameter("run", _RUN, inspect.Parameter.empty)},
 )
 
 
@@ -577,7 +377,7 @@ def predict_clips(
     predictions = predict(run, [*(clips or []), *(clip or [])], device)
     rows = [dataclasses.asdict(prediction) for prediction in predictions]
     columns = ["clip", "class", "probability", "shares", "note"]
-    shares = [", ".join(f"{m} {_cell(share)}" for m, share in p.share.items()) for p in predictions]
+    shares = [", ".join(f"{m} {cell(share)}" for m, share in p.share.items()) for p in predictions]
     cells = [[p.clip, p.pred, p.probability, s, p.note] for p, s in zip(predictions, shares, strict=True)]
     show(rows, json, lambda: table("", columns, cells))
     if all(prediction.pred is None for prediction in predictions):
@@ -605,21 +405,8 @@ def explain_clip(
     if len(named) != 1:
         raise ValueError(f"amr explain must be given one clip, got {len(named)}. Name a media file or a cached id.")
     explanation = explain(ExplainConfig(run, named[0], out, device))
-    show(explanation.to_json(), json, lambda: _explanation_table(explanation.to_json()))
+    show(explanation.to_json(), json, lambda: explanation_table(explanation.to_json()))
     say("; ".join([*explanation.notes, f"drawn in {explanation.picture}"]))
-
-
-def _explanation_table(e: Mapping[str, Any]) -> Table:
-    """A row an attribution with each modality's share, and a row a baseline with what is left without each."""
-    modalities = list(next(iter(e["shares"].values())))
-    rows = [[f"share, {name}", *shares.values()] for name, shares in e["shares"].items()]
-    for baseline, removed in e["removed"].items():
-        rows.append(
-            [f"probability without it, {baseline}", *(removed.get(m, {}).get("probability") for m in modalities)]
-        )
-    truth = "" if e["true"] is None else f", label {e['true']}"
-    answer = f"{e['pred']} {e['probabilities'][e['pred']]:.3f}{truth}"
-    return table("", [answer, *modalities], rows)
 
 
 @app.command("demo")

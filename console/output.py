@@ -1,0 +1,84 @@
+"""Results on stdout, messages and progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
+from rich.table import Table
+
+MAX_LISTED = 20
+
+
+def say(text: str) -> None:
+    """A message for people, on stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def show(result: Any, as_json: bool, text: Callable[[], str | Table]) -> None:
+    """The result of a command, on stdout."""
+    if as_json:
+        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
+        return
+    shown = text()
+    if isinstance(shown, str):
+        print(shown)  # noqa: T201
+    else:
+        # a terminal's own width; elsewhere what the table needs, since nobody is there to widen a file
+        Console(width=None if sys.stdout.isatty() else 200).print(shown)
+
+
+def lines(value: Mapping[str, Any], indent: str = "") -> str:
+    """A JSON document as lines for people: `name: value`, indented where it nests, long lists cut."""
+    result = []
+    for name, item in value.items():
+        if isinstance(item, Mapping) and item:
+            result += [f"{indent}{name}:", lines(item, indent + "  ")]
+        elif isinstance(item, list | tuple) and item:
+            result += [f"{indent}{name}:", *(f"{indent}  {entry(entry)}" for entry in item[:MAX_LISTED])]
+            result += [f"{indent}  ... and {len(item) - MAX_LISTED} more (all with --json)"] * (len(item) > MAX_LISTED)
+        else:
+            result.append(f"{indent}{name}: {entry(item)}")
+    return "\n".join(result)
+
+
+def entry(item: object) -> str:
+    """One value of a list."""
+    if isinstance(item, Mapping):
+        return ", ".join(f"{name} {value}" for name, value in item.items())
+    return "-" if item is None or item in ((), [], {}) else cell(item)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table of texts and numbers, numbers to the right."""
+    result = Table(title=title or None, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    for i, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[i], int | float) or row[i] in ("-", None) for row in rows)
+        result.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        result.add_row(*(cell(value) for value in row))
+    return result
+
+
+def cell(value: object) -> str:
+    """One value of a table: numbers to 3 digits, - for none."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr where that is a terminal; `update(done, total)` moves it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
