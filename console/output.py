@@ -40,7 +40,7 @@ def lines(value: Mapping[str, Any], indent: str = "") -> str:
         if isinstance(item, Mapping) and item:
             result += [f"{indent}{name}:", lines(item, indent + "  ")]
         elif isinstance(item, list | tuple) and item:
-            result += [f"{indent}{name}:", *(f"{indent}  {entry(entry)}" for entry in item[:MAX_LISTED])]
+            result += [f"{indent}{name}:", *(f"{indent}  {entry(each)}" for each in item[:MAX_LISTED])]
             result += [f"{indent}  ... and {len(item) - MAX_LISTED} more (all with --json)"] * (len(item) > MAX_LISTED)
         else:
             result.append(f"{indent}{name}: {entry(item)}")
