@@ -1,0 +1,70 @@
+"""The printed command, given to the command line, asks for what made the folder."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from amr import cli
+from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.report.commands import commands
+from amr.fusion.report.read import read_source
+
+
+def arguments(command: str) -> list[str]:
+    name, *rest = shlex.split(command.replace("\\\n", " "))
+    assert name == "amr"
+    return rest
+
+
+@pytest.mark.parametrize(
+    "swept",
+    [
+        SweepConfig(FitConfig(cache="gone"), ("concat",), ("naive",), (None, "1:1"), (1.0,), (None,), (0, 1, 2)),
+        SweepConfig(
+            FitConfig(cache="a b.h5", keep_flagged=True, folds=5, method_option=("p=0.3",), epochs=7, weight_decay=0.5),
+            ("sum", "film"),
+            ("dropout",),
+            ("audio=3:video=1",),
+            (0.5, 2.0),
+            (0.01,),
+            (3, 7),
+        ),
+    ],
+)
+def test_a_sweep_comes_back_from_its_command(made, monkeypatch, swept):
+    folder = made()
+    (folder / "sweep.json").write_text(json.dumps(asdict(swept)))
+    seen: list[Any] = []
+    monkeypatch.setattr("amr.fusion.sweep.sweep", lambda config, progress: seen.append(config) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.run(arguments(commands(read_source(folder))[0]))
+    assert replace(seen[0], base=replace(seen[0].base, out=None)) == swept
+    assert seen[0].base.out == str(folder)
+
+
+def test_a_fit_comes_back_from_its_command(made, monkeypatch):
+    run = read_source(made()).runs[2]
+    seen: list[Any] = []
+    monkeypatch.setattr("amr.fusion.fit.fit", lambda config, progress: seen.append(config) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.run(arguments(commands(read_source(run.folder))[0]))
+    assert asdict(replace(seen[0], out=None)) == {**run.config, "method_option": ()}
+
+
+def test_a_table_comes_back_from_its_command(made, monkeypatch):
+    folder = made()
+    (folder / "table.json").write_text("[]")
+    seen: list[Any] = []
+    monkeypatch.setattr("amr.fusion.table.make_table", lambda *request: seen.append(request) or 1 / 0)
+    sweep = json.loads((folder / "sweep.json").read_text())
+    sweep["amr_ratio"], sweep["base"]["adapter"] = [None, "2:1"], "linear"
+    (folder / "sweep.json").write_text(json.dumps(sweep))
+    with pytest.raises(ZeroDivisionError):
+        cli.run(arguments(commands(read_source(folder))[0]))
+    config, num_seeds, *_ = seen[0]
+    assert (config.amr_ratio, config.adapter, config.cache, num_seeds) == ("2:1", "linear", "gone", 2)

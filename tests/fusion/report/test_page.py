@@ -1,0 +1,221 @@
+"""The page itself, and in a browser where there is one."""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from amr.fusion.report.config import ReportConfig
+from amr.fusion.report.page import write_report
+
+from .conftest import evaluated, make_sweep
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WIDTHS = (1280, 390)
+THEMES = ("light", "dark")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page on a sweep with an evaluation, the same sweep without, and one of its runs."""
+    place = tmp_path_factory.mktemp("report")
+    folders = [evaluated(make_sweep(place / "one"), p_corrected=0.5, people=True), make_sweep(place / "two")]
+    folders.append(sorted((place / "two" / "runs").iterdir())[0])
+    write_report(ReportConfig(tuple(map(str, folders)), out=str(place / "out" / "report.html")))
+    return place / "out" / "report.html"
+
+
+class Elements(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.all.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def elements(report: Path) -> list[tuple[str, dict[str, str | None]]]:
+    parser = Elements()
+    parser.feed(report.read_text(encoding="utf-8"))
+    return parser.all
+
+
+def test_ids_are_unique_and_what_points_at_them_finds_them(elements):
+    ids = [attrs["id"] for _, attrs in elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for _, attrs in elements:
+        for name in ("aria-labelledby", "for", "data-csv", "data-copy"):
+            assert attrs.get(name) is None or attrs[name] in ids
+        if (attrs.get("href") or "").startswith("#"):
+            assert attrs["href"][1:] in ids
+
+
+def test_a_screen_reader_finds_its_way(elements):
+    tags = [tag for tag, _ in elements]
+    assert {"header", "nav", "main", "footer", "caption", "figcaption"} <= set(tags)
+    assert tags.count("h1") == tags.count("main") == 1
+    pictures = [attrs for tag, attrs in elements if attrs.get("class") == "plot" or tag == "img"]
+    assert len(pictures) > 10
+    assert all(attrs.get("aria-label") or attrs.get("alt") for attrs in pictures)
+    assert all(attrs["aria-sort"] == "none" for tag, attrs in elements if tag == "th" and attrs.get("scope") == "col")
+
+
+def test_names_of_classes_and_folders_are_text_and_nothing_else(report):
+    page = report.read_text(encoding="utf-8")
+    assert "<b>meow" not in page
+    assert page.count("</script>") == 3
+
+
+def test_the_page_is_small_and_names_no_place_to_load_from(report, elements):
+    assert report.stat().st_size < 6_000_000
+    for tag, attrs in elements:
+        source = attrs.get("src") or (attrs.get("href") if tag == "link" else None)
+        assert source is None or source.startswith("data:")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with playwright.sync_playwright() as running:
+        try:
+            started = running.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        except playwright.Error as error:
+            pytest.skip(f"no browser: {str(error).splitlines()[0]}")
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Any, report: Path) -> Iterator[Any]:
+    """Opens the page; at the end, nothing was said on the console and nothing asked of the network."""
+    complaints: list[str] = []
+    pages = []
+
+    def open_page(width: int = 1280, theme: str = "light") -> Any:
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: _elsewhere(request.url) and complaints.append(request.url))
+        page.goto(report.as_uri())
+        page.wait_for_selector("html[data-ready]", timeout=60_000)
+        pages.append(page)
+        return page
+
+    def _elsewhere(url: str) -> bool:
+        return url != report.as_uri() and not url.startswith(("data:", "blob:"))
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_picture_is_drawn_in_the_theme_and_the_page_fits(opened, width, theme):
+    page = opened(width, theme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    marks = page.eval_on_selector_all(".plot", "boxes => boxes.map(b => b.querySelectorAll('path, rect.bg').length)")
+    assert len(marks) > 10
+    assert min(marks) > 3
+    shot = np.asarray(Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("L"))
+    assert (np.median(shot) < 60) == (theme == "dark")
+    for top in range(0, len(shot) - 900, 900):
+        assert shot[top : top + 900].std() > 2
+
+
+def test_the_smallest_phone_needs_no_sideways_scrolling(opened):
+    page = opened(360)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_a_heading_sorts_and_says_so(opened):
+    page = opened()
+    head = page.locator("#s1-headline th", has_text="share audio/video").first
+    place = head.evaluate("head => head.cellIndex")
+
+    def values() -> list[str]:
+        return page.eval_on_selector_all(
+            "#s1-headline tbody tr", f"rows => rows.map(r => r.cells[{place}].dataset.value)"
+        )
+
+    before = values()
+    for order, reverse in (("descending", True), ("ascending", False)):
+        head.locator("button").focus()
+        page.keyboard.press("Enter")
+        assert head.get_attribute("aria-sort") == order
+        there = [float(value) for value in values() if value]
+        assert there == sorted(there, reverse=reverse)
+        assert values()[-1] == ""  # what is absent stays last
+        assert sorted(values()) == sorted(before)
+        assert order in page.inner_text("#status")
+    assert page.locator("#s1-headline th[aria-sort=none]").count() == page.locator("#s1-headline thead th").count() - 1
+
+
+def test_the_theme_follows_the_system_until_the_button_is_pressed(opened):
+    page = opened(theme="light")
+
+    def colour() -> str:
+        return page.eval_on_selector(".plot .bg, .plot .main-svg", "e => getComputedStyle(e).backgroundColor")
+
+    light = colour()
+    page.click("#theme")
+    page.wait_for_function("document.getElementById('theme').getAttribute('aria-pressed') === 'true'")
+    page.wait_for_timeout(300)
+    assert colour() != light
+    page.emulate_media(color_scheme="light")
+    assert page.get_attribute("html", "data-theme") == "dark"
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_text_stands_out_from_what_is_behind_it(opened, theme):
+    page = opened(theme=theme)
+    colours = page.evaluate(
+        "Object.fromEntries(['ink','muted','link','good','bad','surface','page'].map(n => [n, resolved(`var(--${n})`)]))"
+    )
+
+    def luminance(name: str) -> float:
+        rgb = np.array([int(part) for part in colours[name][5:].split(",")[:3]]) / 255
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    for text in ("ink", "muted", "link", "good", "bad"):
+        for behind in ("surface", "page"):
+            light, dark = sorted([luminance(text), luminance(behind)], reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, behind)
+
+
+def test_a_choice_redraws_its_picture(opened):
+    page = opened()
+    read = "document.getElementById('s1-classes-plot').data[0].x.join()"
+    before = page.evaluate(read)
+    page.select_option("#s1-classes-choice", index=1)
+    page.wait_for_timeout(200)
+    assert page.evaluate(read) != before
+
+
+def test_a_picture_comes_as_png_svg_and_csv(opened):
+    page = opened()
+    contents = {}
+    for kind, button in (("png", "[data-image=png]"), ("svg", "[data-image=svg]"), ("csv", "[data-csv]")):
+        with page.expect_download() as download:
+            page.click(f"#s1-dominance .tools {button}")
+        assert download.value.suggested_filename == f"s1-dominance{'-data' * (kind == 'csv')}.{kind}"
+        contents[kind] = Path(download.value.path()).read_bytes()
+    assert np.asarray(Image.open(io.BytesIO(contents["png"])).convert("L")).std() > 2
+    assert b"<svg" in contents["svg"]
+    rows = list(csv.DictReader(io.StringIO(contents["csv"].decode())))
+    assert [row["setting"] for row in rows] == ["no AMR", "AMR 1:1", "AMR 1:3", "UME", "audio only"]
+    assert float(rows[0]["accuracy"]) == pytest.approx(0.805)
