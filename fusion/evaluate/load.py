@@ -142,10 +142,11 @@ def _check(run: Run, source: Source) -> None:
     sizes = [len(fold.test) for fold in source.folds]
     same = same and source.dataset.classes == run.record.classes and sizes == [m["num_clips"] for m in run.folds]
     if not same:
-        raise ValueError(_other_cache(run, source))
+        raise ValueError(other_cache(run, source))
 
 
-def _other_cache(run: Run, source: Source) -> str:
+def other_cache(run: Run, source: Source) -> str:
+    """Why a run is refused whose cache has changed since it was fitted."""
     return (
         f"{source.cache} must hold the embeddings, labels and parts that {run.folder.name} was fitted on, got others. "
         "Fit again, or bring the cache back."
@@ -176,7 +177,7 @@ class Group:
             state, normalization = read_weights(folder / "weights.safetensors", run.modalities)
             for m, mean in normalization.mean.items():
                 if not torch.allclose(mean, self.source.folds[fold].normalization.mean[m], rtol=1e-4, atol=1e-5):
-                    raise ValueError(_other_cache(run, self.source))
+                    raise ValueError(other_cache(run, self.source))
             states.append(state)
         model = FusionModel(self.runs[0].record.shape, [run.config.seed for run in self.runs])
         model.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})

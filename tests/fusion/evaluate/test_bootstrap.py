@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from amr.fusion.evaluate.bootstrap import fold_means, percentiles, resamples
+
+ONE_FOLD = np.zeros(50, int)
+NAME = ("accuracy",)
+
+
+def test_means_are_those_of_a_literal_loop():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(3, 30))
+    values[1, ::4] = np.nan
+    folds = np.repeat([0, 1, 2], [5, 10, 15])
+    weights = rng.integers(0, 3, (4, 30)).astype(float)
+    weights[2, folds == 1] = 0
+    means = fold_means({NAME: values}, folds, weights)[NAME]
+    for row in range(4):
+        for run in range(3):
+            of_folds = []
+            for k in range(3):
+                there = (folds == k) & ~np.isnan(values[run]) & (weights[row] > 0)
+                if there.any():
+                    of_folds.append(np.average(values[run, there], weights=weights[row, there]))
+            assert means[row, run] == pytest.approx(np.mean(of_folds))
+
+
+def test_no_value_has_no_mean():
+    assert np.isnan(fold_means({NAME: np.full((2, 50), np.nan)}, ONE_FOLD, np.ones((1, 50)))[NAME]).all()
+
+
+def test_groups_are_drawn_whole():
+    groups = np.repeat(np.arange(10), 5)
+    counts = resamples(groups, 20, 0)
+    assert (counts.reshape(20, 10, 5) == counts.reshape(20, 10, 5)[..., :1]).all()
+    assert (counts.reshape(20, 10, 5)[..., 0].sum(1) == 10).all()
+    assert (resamples(np.arange(50), 20, 0).sum(1) == 50).all()
+
+
+def test_resamples_belong_to_the_seed():
+    assert np.array_equal(resamples(np.arange(9), 5, 1), resamples(np.arange(9), 5, 1))
+    assert not np.array_equal(resamples(np.arange(9), 5, 1), resamples(np.arange(9), 5, 2))
+
+
+def test_percentiles_are_numpy_s_without_what_is_absent():
+    samples = np.random.default_rng(0).normal(size=(101, 3))
+    samples[:20, 1] = np.nan
+    samples[:80, 2] = np.nan
+    low, high = percentiles(samples)
+    for run in (0, 1):
+        expected = np.nanquantile(samples[:, run], [0.025, 0.975])
+        np.testing.assert_allclose([low[run], high[run]], expected)
+    assert np.isnan(low[2])
+
+
+@pytest.mark.parametrize("group_size", [1, 5])
+def test_nineteen_intervals_of_twenty_hold_the_truth(group_size):
+    """300 data sets of 100 clips, right with probability .7 a group; groups of equal answers count once."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(100 // group_size), group_size)
+    right = (rng.random((300, 100 // group_size)) < 0.7)[:, groups].astype(np.float32)
+    samples = fold_means({NAME: right}, np.zeros(100, int), resamples(groups, 500, 0))[NAME]
+    low, high = percentiles(samples)
+    assert ((low <= 0.7) & (high >= 0.7)).mean() > 0.88

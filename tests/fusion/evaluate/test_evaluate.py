@@ -1,0 +1,226 @@
+import json
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from amr.extract.config import ImportConfig
+from amr.extract.import_embeddings import import_embeddings
+from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.evaluate.config import EvaluateConfig
+from amr.fusion.evaluate.evaluate import evaluate
+from amr.fusion.evaluate.readable import differences_table, reading, settings_table
+from amr.fusion.fit import fit
+from amr.fusion.sweep import sweep
+
+
+def config(cache, **changes):
+    return FitConfig(**{"cache": str(cache), "epochs": 3, "lr": 0.01, "device": "cpu", **changes})
+
+
+def evaluated(folder, **changes):
+    return evaluate(EvaluateConfig(folder, **{"bootstrap": 50, "noise_draws": 2, "device": "cpu", **changes})).document
+
+
+def make_sweep(cache, methods=("naive", "ume", "unimodal"), ratios=(None, "1:1"), seeds=(0, 1), **changes):
+    base = config(cache, **changes)
+    return sweep(SweepConfig(base, (base.head,), methods, ratios, (1.0,), (base.lr,), seeds)).folder
+
+
+def metrics(folder, run):
+    return json.loads((folder / "runs" / run / "metrics.json").read_text())
+
+
+def test_a_sweep_with_folds_and_all_that_is_written_of_it(small_cache):
+    folder = make_sweep(small_cache, folds=3)
+    document = evaluated(folder)
+    assert json.loads((folder / "evaluation.json").read_text()) == document
+    assert (document["num_clips"], document["settings"]["folds"]) == (120, 3)
+    assert document["settings"]["resampled"] == "groups"
+    assert [run["run"] for run in document["runs"]] == list(pd.read_csv(folder / "results.csv")["run"].unique())
+    arrays = np.load(folder / "evaluation.npz")
+    for r, run in enumerate(document["runs"]):
+        test, measures = metrics(folder, run["run"])["test"], run["measures"]
+        for name in ("accuracy", "map", "f1"):
+            assert measures[name] == pytest.approx(test[name], abs=1e-5)
+        right = arrays["preds"][r] == arrays["target"]
+        assert np.mean([right[arrays["fold"] == k].mean() for k in range(3)]) == pytest.approx(test["accuracy"])
+        low, high = run["intervals"]["accuracy"]
+        assert low <= measures["accuracy"] <= high
+        if run["method"] == "unimodal":
+            assert "missing" not in measures
+            assert "share" not in measures
+            assert measures["gain_over_ume"] is None
+            continue
+        for name in ("share", "share_logit", "perceptual"):
+            assert measures[name] == pytest.approx(test[name], abs=1e-5), name
+        own = {m: np.nanmean(arrays["shares"][r, :, i]) for i, m in enumerate(document["modalities"])}
+        assert own == pytest.approx(test["share"], abs=0.02)
+    tidy = pd.read_csv(folder / "evaluation.csv")
+    assert set(tidy["run"]) == {run["run"] for run in document["runs"]}
+    assert {"run", "head", "method", "modalities", "amr_ratio", "amr_weight", "lr", "seed"} < set(tidy)
+    assert not tidy.duplicated(["run", "measure"]).any()
+
+
+def test_groups_and_comparisons_are_of_the_runs(small_cache):
+    document = evaluated(make_sweep(small_cache, folds=3))
+    plain, with_amr = (
+        [run for run in document["runs"] if run["method"] == "naive" and run["amr_ratio"] == ratio]
+        for ratio in ("none", "1:1")
+    )
+    group = next(g for g in document["groups"] if g["method"] == "naive" and g["amr_ratio"] == "1:1")
+    assert group["seeds"] == [0, 1]
+    mean = np.mean([run["measures"]["accuracy"] for run in with_amr])
+    assert group["mean"]["accuracy"] == pytest.approx(mean, abs=1e-5)
+    assert {entry["amr_ratio"] for entry in document["comparisons"]} == {"1:1"}
+    by_measure = {entry["measure"]: entry for entry in document["comparisons"]}
+    for name, value in (("accuracy", lambda m: m["accuracy"]), ("share.audio", lambda m: m["share"]["audio"])):
+        entry = by_measure[name]
+        difference = np.mean(
+            [value(a["measures"]) - value(b["measures"]) for a, b in zip(with_amr, plain, strict=True)]
+        )
+        assert entry["num_pairs"] == 6
+        assert entry["difference"] == pytest.approx(difference, abs=1e-5)
+    assert by_measure["map"]["p_corrected"] == by_measure["map"]["p"]  # one setting: a family of one
+    columns, rows = settings_table(document)
+    assert len(rows) == len(document["groups"])
+    assert {len(row) for row in rows} == {len(columns)}
+    columns, rows = differences_table(document)
+    assert [len(row) for row in rows] == [len(columns)]
+    assert "audio / video" in reading(document)
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_run_alone_is_measured_as_in_its_sweep(small_cache, folds):
+    folder = make_sweep(small_cache, folds=folds)
+    for run in evaluated(folder)["runs"]:
+        alone = evaluated(folder / "runs" / run["run"])["runs"][0]
+        assert flat(alone["measures"]) == pytest.approx(flat(run["measures"]), abs=2e-5, nan_ok=True)
+        assert alone["intervals"].keys() == run["intervals"].keys()
+
+
+def flat(measures, prefix=""):
+    result = {}
+    for name, value in measures.items():
+        items = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else None
+        key = f"{prefix}{name}"
+        result |= {key: np.nan if value is None else value} if items is None else flat(dict(items), f"{key}.")
+    return result
+
+
+@pytest.mark.parametrize("method", ["naive", "ogm-ge"])
+def test_the_gain_is_over_the_same_ume_whether_it_is_there_or_trained_here(small_cache, method):
+    settings = {"adapter": "linear", "lr": None, "folds": 3}
+    with_ume = evaluated(make_sweep(small_cache, (method, "ume"), **settings))
+    without = evaluated(make_sweep(small_cache, (method,), **settings))
+    accuracies = {run["seed"]: run["measures"]["accuracy"] for run in with_ume["runs"] if run["method"] == "ume"}
+    for run, trained in zip([r for r in with_ume["runs"] if r["method"] == method], without["runs"], strict=True):
+        gain = run["measures"]["gain_over_ume"]
+        assert gain == pytest.approx(run["measures"]["accuracy"] - accuracies[run["seed"]], abs=1e-5)
+        assert trained["measures"]["gain_over_ume"] == pytest.approx(gain, abs=1e-5)
+
+
+@pytest.mark.parametrize("head", ["attention", "gated"])
+def test_steps_gaps_and_three_modalities(workspace, head):
+    rng = np.random.default_rng(0)
+    target = np.arange(90) % 3
+    names = ("audio", "text", "video")
+    for name in names:
+        np.save(workspace / f"{name}.npy", (rng.normal(size=(90, 4, 5)) + target[:, None, None]).astype(np.float32))
+    np.savetxt(workspace / "labels.txt", target, fmt="%d")
+    cache = workspace / "caches" / "steps.h5"
+    import_embeddings(
+        ImportConfig(
+            embeddings=tuple(f"{name}={workspace / name}.npy" for name in names),
+            labels=str(workspace / "labels.txt"),
+            splits="train=50,val=10,test=30",
+            out=str(cache),
+        )
+    )
+    document = evaluated(fit(config(cache, head=head)).run)
+    run = document["runs"][0]
+    measures = run["measures"]
+    assert set(measures["missing"]["zero"]) == {
+        "audio", "text", "video", "audio+text", "audio+video", "text+video", "audio+text+video",
+    }  # fmt: skip
+    assert set(measures["conflict"]) == {"audio/text", "audio/video", "text/video"}
+    assert len(measures["noise"]["text"]) == 5
+    assert document["settings"]["resampled"] == "clips"
+    columns, rows = settings_table(document)
+    assert [row[columns.index("modality")] for row in rows] == list(names)
+    phi = measures["shapley"]["permutation"]
+    gained = measures["accuracy"] - measures["nothing"]["permutation"]
+    assert sum(phi.values()) == pytest.approx(gained, abs=1e-5)
+
+
+def test_no_bootstrap_has_no_intervals_and_one_seed_no_interval_over_seeds(small_cache):
+    document = evaluated(fit(config(small_cache)).run, bootstrap=0)
+    assert document["runs"][0]["intervals"] == {}
+    assert document["groups"][0]["interval"]["accuracy"] is None
+    assert document["comparisons"] == []
+
+
+def test_another_seed_asks_other_questions(small_cache):
+    run = fit(config(small_cache)).run
+    first, again, other = (evaluated(run, seed=seed)["runs"][0] for seed in (0, 0, 1))
+    assert first == again
+    assert first["measures"]["noise"] != other["measures"]["noise"]
+    assert first["measures"]["accuracy"] == other["measures"]["accuracy"]
+
+
+def test_folders_that_are_no_runs_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="RUN must be the folder of a run or of a sweep"):
+        evaluated(tmp_path)
+    with pytest.raises(FileNotFoundError, match="RUN must be the folder of a run or of a sweep"):
+        evaluated(tmp_path / "nothing")
+    (tmp_path / "sweep.json").write_text("{}")
+    with pytest.raises(ValueError, match="RUN must be a sweep with finished runs"):
+        evaluated(tmp_path)
+
+
+def test_an_unfinished_run_and_a_lost_cache_are_refused(small_cache):
+    run = fit(config(small_cache)).run
+    away = small_cache.with_suffix(".away")
+    small_cache.rename(away)
+    with pytest.raises(FileNotFoundError, match="RUN must have its cache where it was"):
+        evaluated(run)
+    away.rename(small_cache)
+    (run / "metrics.json").unlink()
+    with pytest.raises(FileNotFoundError, match="RUN must be a finished run"):
+        evaluated(run)
+
+
+def test_a_cache_whose_clips_moved_to_other_parts_is_refused(small_cache):
+    run = fit(config(small_cache)).run
+    with h5py.File(small_cache, "r+") as cache:
+        splits = cache["clips/split"][()]
+        cache["clips/split"][...] = np.roll(splits, 20)
+    with pytest.raises(ValueError, match="must hold the embeddings, labels and parts that"):
+        evaluated(run)
+
+
+def test_a_cache_with_other_labels_is_refused(small_cache):
+    run = fit(config(small_cache)).run
+    with h5py.File(small_cache, "r+") as cache:
+        labels = cache["clips/columns/label"][()]
+        cache["clips/columns/label"][...] = np.roll(labels, 1)
+    with pytest.raises(ValueError, match="must hold the embeddings, labels and parts that"):
+        evaluated(run)
+
+
+def test_people_are_asked_for_where_there_are_none(small_cache):
+    run = fit(config(small_cache)).run
+    with pytest.raises(ValueError, match="--against people must find columns"):
+        evaluated(run, against="people")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_measures_the_same(small_cache):
+    folder = make_sweep(small_cache, folds=3)
+    on_cpu = evaluated(folder)["runs"]
+    on_gpu = evaluate(replace(EvaluateConfig(folder, bootstrap=50, noise_draws=2), device="cuda")).document["runs"]
+    for cpu, gpu in zip(on_cpu, on_gpu, strict=True):
+        assert flat(gpu["measures"]) == pytest.approx(flat(cpu["measures"]), abs=0.02, nan_ok=True)
