@@ -48,13 +48,13 @@ format: $(READY)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(READY)  ## every benchmark, each against what you would use instead
-	@set -e; for file in benchmarks/*.py; do \
-		test -e "$$file" || { echo "there are no benchmarks yet"; break; }; \
-		echo "== $$file"; $(BIN)/python "$$file"; done
+# Small sizes, a few minutes in all; docs/benchmarks.md has the commands of the full ones.
+BENCHES := "step.py --rounds 1 --runs 1,13" "sweep.py --rounds 1" "loading.py --clips 5954" "memory.py --sizes 1,13" \
+	"sweep.py --hidden 0 --clips 180000 --classes 309 --steps 2 --rounds 1 --loop-only-memory" \
+	"extraction.py --clips 16 --rounds 1"
 
-results: $(READY)  ## docs/results.md from the real data of $$AMR_TEST_DATA; about an hour on two cores
-	$(BIN)/python docs/results/make.py $(ARGS)
+bench: $(READY)  ## every benchmark, each against what you would use instead
+	@set -e; for each in $(BENCHES); do echo "== $$each"; $(BIN)/python benchmarks/$$each; done
 
 clean:  ## what was built here; media, caches and runs stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -68,9 +68,10 @@ def stages(paths: list[Path], specs: dict[str, str], folder: Path, device: torch
     on_gpu = device.type == "cuda"
     manifest = folder / "clips.csv"
     ids = [f"{i:04d}" for i in range(len(paths))]
-    pd.DataFrame({"id": ids, "path": map(str, paths), "label": "none"}).to_csv(manifest, index=False)
+    pd.DataFrame({"id": ids, "path": [path.name for path in paths], "label": "none"}).to_csv(manifest, index=False)
     config = ExtractConfig(
         manifest=str(manifest),
+        root=str(paths[0].parent),
         encoder=tuple(f"{name}={spec}" for name, spec in specs.items()),
         out=str(folder / "cache.h5"),
         batch_size=BATCH,

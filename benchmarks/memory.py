@@ -3,7 +3,7 @@
 On a CPU, each size is a process of its own, and its peak is the kernel's (ru_maxrss), less that of a process that has
 the clips and trains nothing. On a GPU it is what PyTorch allocated beside the clips (max_memory_allocated).
 
-    python benchmarks/memory.py [--sizes 1,13,65,260] [--hidden 0,256] [--clips 5954] [--classes 6] [--device cpu]
+    python benchmarks/memory.py [--sizes 1,13,65] [--hidden 0,256] [--clips 5954] [--classes 6] [--device cpu]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from amr.fusion.recipe import Member
 from amr.fusion.threads import one_thread
 from amr.fusion.trainer import train_group
 
-NUM_STEPS = 8
+NUM_STEPS = 3
 
 
 def peak_mib(size: int, hidden: int, num_clips: int, num_classes: int, device: torch.device) -> float:
@@ -53,7 +53,7 @@ def in_process(size: int, hidden: int, arguments: argparse.Namespace) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="1,13,65,260")
+    parser.add_argument("--sizes", default="1,13,65")
     parser.add_argument("--hidden", default="0,256")
     parser.add_argument("--clips", type=int, default=5954)
     parser.add_argument("--classes", type=int, default=6)
