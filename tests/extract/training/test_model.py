@@ -126,7 +126,7 @@ def test_no_parameter_of_an_encoder_has_a_gradient_from_the_regularizer():
     assert all(value.requires_grad for value in z.values())
     _, share, counted = Attributor().shares(model.head, z, batch.present, create_graph=True)
     distance = regularization(share, counted, torch.tensor([[0.9, 0.1]]))
-    assert float(distance) > 0
+    assert distance.item() > 0
     encoders = [value for name, value in model.named_parameters() if name.startswith("adapters.")]
     assert all(g is None for g in torch.autograd.grad(distance.sum(), encoders, retain_graph=True, allow_unused=True))
     head = torch.autograd.grad(distance.sum(), list(model.head.parameters()), allow_unused=True)
