@@ -18,7 +18,7 @@ def commands(source: Source) -> list[str]:
     out = shlex.quote(str(source.folder))
     made = [_fit(source.runs[0].config, out)] if source.sweep is None else [_sweep(source, out)]
     if source.evaluation is not None:
-        made.append(f"amr evaluate {out}{_evaluate_options(source.evaluation.get('settings', {}))}")
+        made.append(f"amr evaluate {out}{_evaluate_options(source)}")
     return [_wrapped(command) for command in made]
 
 
@@ -53,10 +53,11 @@ def _sweep(source: Source, out: str) -> str:
     return " ".join([*parts, f"--out {out}"])
 
 
-def _evaluate_options(settings: Mapping[str, Any]) -> str:
+def _evaluate_options(source: Source) -> str:
+    settings = (source.evaluation or {}).get("settings", {})
     options = {"num_bootstrap": ("--bootstrap", 1000), "noise_draws": ("--noise-draws", 5), "seed": ("--seed", 0)}
     given = [f" {name} {settings[key]}" for key, (name, usual) in options.items() if settings.get(key, usual) != usual]
-    return "".join(given) + " --against people" * (settings.get("against") == "people")
+    return "".join(given) + " --against people" * any("people" in run.nested for run in source.runs)
 
 
 def _options(config: Mapping[str, Any], skipped: tuple[str, ...]) -> list[str]:

@@ -60,9 +60,11 @@ const system = matchMedia("(prefers-color-scheme: dark)");
 const toggle = document.getElementById("theme");
 const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
 
-function showTheme() {
+async function showTheme() {
+  delete root.dataset.ready;
   toggle.setAttribute("aria-pressed", String(isDark()));
-  return drawAll();
+  await drawAll();
+  root.dataset.ready = "yes";
 }
 
 toggle.addEventListener("click", () => {
@@ -132,4 +134,4 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   });
 }
 
-showTheme().then(() => { root.dataset.ready = "yes"; });
+showTheme();

@@ -68,3 +68,17 @@ def test_a_table_comes_back_from_its_command(made, monkeypatch):
         cli.run(arguments(commands(read_source(folder))[0]))
     config, num_seeds, *_ = seen[0]
     assert (config.amr_ratio, config.adapter, config.cache, num_seeds) == ("2:1", "linear", "gone", 2)
+
+
+def test_an_evaluation_comes_back_from_its_command(made, monkeypatch):
+    folder = made(people=True)
+    document = json.loads((folder / "evaluation.json").read_text())
+    document["settings"] |= {"num_bootstrap": 50, "noise_draws": 5, "seed": 3}
+    (folder / "evaluation.json").write_text(json.dumps(document))
+    seen: list[Any] = []
+    monkeypatch.setattr("amr.fusion.evaluate.evaluate.evaluate", lambda config, *rest: seen.append(config) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.run(arguments(commands(read_source(folder))[1]))
+    config = seen[0]
+    assert (str(config.run), config.bootstrap, config.noise_draws, config.seed) == (str(folder), 50, 5, 3)
+    assert config.against == "people"
