@@ -117,7 +117,10 @@ def _line(figure: go.Figure, points: Sequence[tuple[Group, float, float]], place
             "line": {"width": 2, "color": colour(place)},
         },
         text=[group.settings["amr_ratio"] for group, _, _ in points],
-        textposition=["top center" if group.regularized else "bottom center" for group, _, _ in points],
+        textposition=[  # beside the whiskers, and away from the right edge
+            f"{'top' if group.regularized else 'bottom'} {'left' if i == len(points) - 1 else 'right'}"
+            for i, (group, _, _) in enumerate(points)
+        ],
         textfont={"size": 11, "color": MUTED},
         customdata=[group.label for group, _, _ in points],
         hovertemplate=HOVER,

@@ -40,6 +40,7 @@ def training(source: Source, groups: Sequence[Group]) -> Figure | None:
                 mean = _by_seed("train_loss", tables).mean(axis=1)
                 _curve(figure, mean, place, f"{label}, train", row, dash="dash", legend=False)
             axis = {"title": {"text": title}} if name == "val_loss" else fraction_axis(title)
+            axis |= {"range": [0, 1]} if name.startswith("val_share") else {}
             figure.update_yaxes(**axis, row=row, col=1)
     figure.update_xaxes(title={"text": "epoch"}, row=len(panels), col=1)
     names = [name for name in ("train_loss", *panels.values()) if all(_there(name, of) for of in histories.values())]
@@ -186,7 +187,7 @@ def noise(source: Source, groups: Sequence[Group]) -> Figure | None:
             )
         figure.update_yaxes(**fraction_axis(f"accuracy, noise in {m}"), row=row, col=1)
     figure.update_yaxes(range=wide_enough([value for *_, value in rows]))
-    figure.update_xaxes(title={"text": "noise, standard deviations of the embedding"}, row=len(modalities), col=1)
+    figure.update_xaxes(title={"text": "noise (standard deviations)"}, row=len(modalities), col=1)
     falls = [
         f"{m} {percent(_first_and_last(kept[0], m, 0))} to {percent(_first_and_last(kept[0], m, -1))}"
         for m in modalities

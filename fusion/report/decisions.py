@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from amr.fusion.report.figures import INK, ROW_PIXELS, SURFACE, Figure, colour, fraction_axis, plot
+from amr.fusion.report.figures import INK, ROW_PIXELS, SURFACE, Figure, colour, fraction_axis, label, plot
 from amr.fusion.report.groups import Group, best_run, shown
 from amr.fusion.report.read import Source
 from amr.fusion.report.tables import make_table, percent
@@ -72,7 +72,7 @@ def _bars(names: Sequence[str], share: np.ndarray, right: Sequence[float], modal
     figure = go.Figure()
     for place, m in enumerate(modalities):
         figure.add_bar(
-            y=list(names),
+            y=[label(name) for name in names],
             x=[float(s) if np.isfinite(s) else None for s in share[:, place]],
             orientation="h",
             name=m,
@@ -132,8 +132,8 @@ def _matrix(counts: np.ndarray, totals: np.ndarray, names: Sequence[str]) -> dic
     figure = go.Figure(
         go.Heatmap(
             z=part.round(4).tolist(),
-            x=list(names),
-            y=list(names),
+            x=[label(name) for name in names],
+            y=[label(name) for name in names],
             text=counts.tolist(),
             texttemplate="%{text}" if len(names) <= MAX_WRITTEN else "",
             textfont={"color": INK},

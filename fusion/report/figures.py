@@ -5,6 +5,7 @@ Colours are names of the style sheet (`var(--ink)`): the page puts in those of t
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,15 @@ class Figure:
     plots: Mapping[str, Mapping[str, Any]]
     table: Table
     choice: str = ""
+
+
+def label(text: str) -> str:
+    """A name that users gave, so that Plotly does not read markup into it.
+
+    >>> label("<b>meow")
+    '&lt;b&gt;meow'
+    """
+    return html.escape(text, quote=False)
 
 
 def colour(place: int) -> str:

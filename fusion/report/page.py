@@ -37,8 +37,8 @@ FIGURES: tuple[Callable[[Source, Sequence[Group]], Figure | None], ...] = (
     noise,
     per_class,
     confusion,
-    followed,
     training,
+    followed,
 )
 
 

@@ -40,7 +40,7 @@ def followed(source: Source, groups: Sequence[Group]) -> Figure | None:
             marker={"color": colour(place)},
             hovertemplate=f"%{{y}}<br>{kind}: %{{x:.1%}}<extra></extra>",
         )
-    figure.update_xaxes(**fraction_axis("of the clips on which people disagree by source", range=[0, 1]))
+    figure.update_xaxes(**fraction_axis("of these clips", range=[0, 1]))
     figure.update_yaxes(autorange="reversed", type="category")
     told = "; ".join(f"{who}: " + ", ".join(f"{k} {percent(v, 0)}" for k, v in of.items()) for who, of in bars.items())
     return Figure(
@@ -70,7 +70,7 @@ def people_table(groups: Sequence[Group]) -> Table | None:
     names = dict.fromkeys(name for group in groups for name in group.names if name.startswith("people."))
     rows = [
         [
-            name.removeprefix("people.").replace(".", ", ").replace("_", " "),
+            name.removeprefix("people.").replace(".", ", ").replace("num_", "").replace("_", " "),
             *(group.mean(name) for group in shown(groups)),
         ]
         for name in names

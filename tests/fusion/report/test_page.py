@@ -238,3 +238,9 @@ def test_a_picture_comes_as_png_svg_and_csv(opened):
     rows = list(csv.DictReader(io.StringIO(contents["csv"].decode())))
     assert [row["setting"] for row in rows] == ["no AMR", "AMR 1:1", "AMR 1:3", "UME", "audio only"]
     assert float(rows[0]["accuracy"]) == pytest.approx(0.805)
+
+
+def test_markup_in_names_of_classes_is_shown_as_it_is(opened):
+    page = opened()
+    ticks = page.eval_on_selector_all("#s1-classes-plot .ytick text", "texts => texts.map(text => text.textContent)")
+    assert sorted(ticks) == ["</script><b>meow", "bark", "moo"]
