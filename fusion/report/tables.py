@@ -176,8 +176,8 @@ def comparison_tables(source: Source) -> list[Table]:
     tests = source.comparisons
     main = [test for test in tests if test["measure"].startswith(MAIN_MEASURES)]
     correction = (
-        "Each row pairs the runs with AMR and without it by seed, and fold where there are folds; p is corrected for "
-        "the number of tests."
+        "Each row pairs the runs with AMR and without it by seed, and fold where there are folds; p is corrected "
+        "over the settings of a measure (Holm)."
     )
     tables = []
     if main:

@@ -147,6 +147,7 @@ def _tested(source: Source, groups: Sequence[Group]) -> list[str]:
     others = [test for test in tests if test["measure"].startswith(TOLD) and _significant(test)]
     others.sort(key=lambda test: float(test["p_corrected"]))
     if others:
+        num_measures = len({test["measure"] for test in tests if test["measure"].startswith(TOLD)})
         told = [
             f"{_label(test, groups)}, {measure_words(test['measure'])} {signed(test['difference'])} "
             f"(corrected p {_p(test)})"
@@ -157,6 +158,7 @@ def _tested(source: Source, groups: Sequence[Group]) -> list[str]:
             "Beyond accuracy, the tests find: "
             + "; ".join(told)
             + (f"; and {more} more in the table of tests." if more > 0 else ".")
+            + f" {_count(num_measures, 'measure')} went into this, and p is corrected within each."
         )
     return sentences
 
