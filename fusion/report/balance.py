@@ -35,30 +35,11 @@ def dominance(source: Source, groups: Sequence[Group]) -> Figure | None:
             _line(figure, [placed[i] for i in members], place, name)
     else:
         _cloud(figure, placed)
-    on_front = sorted((placed[i][1:] for i in front), key=lambda point: point[0])
-    figure.add_scatter(
-        x=[x for x, _ in on_front],
-        y=[y for _, y in on_front],
-        mode="lines+markers",
-        name="Pareto front",
-        line={"color": INK, "dash": "dot", "width": 1.5},
-        marker={"color": INK, "symbol": "circle-open", "size": 17, "line": {"width": 1.5}},
-        hoverinfo="skip",
-    )
+    _front(figure, [placed[i][1:] for i in front])
     alone = [(group, y) for group in groups if _x(group, source) is None and (y := _y(group)) is not None]
     xs = [x for _, x, _ in placed]
     x_range, y_range = wide_enough(xs, 0.5), wide_enough([y for _, _, y in placed])
-    dashes = iter(("dash", "dashdot", "longdash", "longdashdot") * len(alone))
-    for group, y in alone:
-        if y_range[0] <= y <= y_range[1]:  # a weak one would squeeze the points into a line
-            figure.add_scatter(
-                x=x_range,
-                y=[y, y],
-                mode="lines",
-                name=f"{group.label} {percent(y)}",
-                line={"color": MUTED, "dash": next(dashes), "width": 1.5},
-                hoverinfo="skip",
-            )
+    _levels(figure, alone, x_range, y_range)
     outside = [f"{group.label} {percent(y)}" for group, y in alone if not y_range[0] <= y <= y_range[1]]
     if two:
         figure.add_vline(x=0.5, line={"color": MUTED, "dash": "dot", "width": 1})
@@ -85,6 +66,37 @@ def dominance(source: Source, groups: Sequence[Group]) -> Figure | None:
         {"": plot(figure, 440)},
         make_table("dominance-data", "Accuracy and dominance of each setting.", columns, rows),
     )
+
+
+def _front(figure: go.Figure, points: Sequence[tuple[float, float]]) -> None:
+    """Rings around the points that no other beats, and a line between them."""
+    on_front = sorted(points)
+    figure.add_scatter(
+        x=[x for x, _ in on_front],
+        y=[y for _, y in on_front],
+        mode="lines+markers",
+        name="Pareto front",
+        line={"color": INK, "dash": "dot", "width": 1.5},
+        marker={"color": INK, "symbol": "circle-open", "size": 17, "line": {"width": 1.5}},
+        hoverinfo="skip",
+    )
+
+
+def _levels(
+    figure: go.Figure, alone: Sequence[tuple[Group, float]], x_range: Sequence[float], y_range: Sequence[float]
+) -> None:
+    """What has no dominance as lines across, where they fall into the picture."""
+    dashes = iter(("dash", "dashdot", "longdash", "longdashdot") * len(alone))
+    for group, y in alone:
+        if y_range[0] <= y <= y_range[1]:  # a weak one would squeeze the points into a line
+            figure.add_scatter(
+                x=x_range,
+                y=[y, y],
+                mode="lines",
+                name=f"{group.label} {percent(y)}",
+                line={"color": MUTED, "dash": next(dashes), "width": 1.5},
+                hoverinfo="skip",
+            )
 
 
 def _line(figure: go.Figure, points: Sequence[tuple[Group, float, float]], place: int, name: str) -> None:
