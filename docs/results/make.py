@@ -77,7 +77,7 @@ def sources(data: Path) -> Iterator[Source]:
         )
     grid = ("extract", "--manifest", str(data / "grid" / "labels.csv"), "--label-column", "adverb")
     for label, num_classes in (("adverb", 4), ("digit", 10)):
-        title = f"GRID, {label} ({num_classes} classes), log-mel bands and mouth-sized frames, 700 clips of one talker"
+        title = f"GRID, {label} ({num_classes} classes), log-mel bands and small grey frames, 700 clips of one talker"
         yield Source(f"grid-{label}", title, "grid", grid, ("--label", label))
 
 
@@ -164,9 +164,9 @@ def tables(source: Source, folders: Mapping[str, Path]) -> Iterator[str]:
     yield f"![{names[0]}'s share and use over the ratio asked for](results/{source.name}.png)"
     if source.against_people:
         yield (
-            "### Against people\n\nOn clips where the votes on voice and face differ: whom the answer follows. Distance "
-            "(Jensen-Shannon) of probabilities to the votes of those who had both; Spearman's rho of a clip's audio "
-            "share with how much better its voice was understood than its face.\n\n"
+            "### Against people\n\nOn clips where the votes on voice and face differ: whom the answer follows. "
+            "Distance (Jensen-Shannon) of probabilities to the votes of those who had both; Spearman's rho of a "
+            "clip's audio share with how much better its voice was understood than its face.\n\n"
         ) + markdown(*_people(evaluation))
 
 
@@ -225,7 +225,10 @@ def _people(evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows: dict[tuple[str, str], list[list[float]]] = {}
     first: dict[str, Any] = {}
     for each in evaluation["runs"]:
-        first = votes = each["measures"]["people"]["votes"]
+        votes = each["measures"]["people"]["votes"]
+        if votes["conflict"] is None:  # one modality alone
+            continue
+        first = votes
         head, correlation = votes["conflict"]["head"], votes["correlation"] or {}
         rho = [c["rho"] for c in correlation.values() if c["rho"] is not None]
         values = [head["face"], head["voice"], head["neither"], votes["distance"]["jensen_shannon"]["head"]]
@@ -265,7 +268,7 @@ def _panel(panel: Axes, evaluation: Mapping[str, Any], first: str) -> None:
         values = [_part(groups[ratio], name, first) for ratio in pulled]
         panel.plot(pulled, values, "o-", markersize=4, color=COLOURS[name], label=WORDS[name])
         panel.axhline(_part(groups["none"], name, first), color=COLOURS[name], linewidth=0.8, linestyle=":")
-    panel.set_ylim(0, 1)
+    panel.set_ylim(-0.05, 1.15)  # Shapley shares leave [0, 1] where a modality misleads
     panel.set_xlabel("ratio asked for (dotted: without AMR)", fontsize=9)
     panel.spines[["top", "right"]].set_visible(False)
 
