@@ -3,7 +3,8 @@
 Sizes of CREMA-D (5,954 clips) and VGGSound (180,000 clips, 309 classes), 512 + 512, float16 and float32; random
 embeddings. The raw read is np.fromfile of a file that holds the same bytes and nothing else. "Cache.read" is the HDF5
 file into float32 arrays, "open_source" all that a fit does before it trains: labels, parts, means and deviations,
-normalising, the copy to the device. Everything was written just before, so reads come from the page cache.
+normalising, the copy to the device. The cache has a val part: to carve one is another matter. Everything was written
+just before, so reads come from the page cache.
 
     python benchmarks/loading.py [--clips 5954,180000] [--rounds 3] [--device cpu]
 """
@@ -40,11 +41,12 @@ def make_cache(folder: Path, num_clips: int, dtype: str) -> Path:
             values.tofile(raw)
     labels = rng.integers(NUM_CLASSES.get(num_clips, 309), size=num_clips)
     np.savetxt(folder / "labels.txt", labels, fmt="%d")
+    tenth = num_clips // 10
     import_embeddings(
         ImportConfig(
             embeddings=tuple(f"{name}={folder / name}.npy" for name in DIMS),
             labels=str(folder / "labels.txt"),
-            splits=f"train={num_clips - num_clips // 5},test={num_clips // 5}",
+            splits=f"train={num_clips - 2 * tenth},val={tenth},test={tenth}",
             dtype=dtype,
             out=str(folder / "cache.h5"),
             overwrite=True,

@@ -1,10 +1,10 @@
 """A sweep of 65 runs (13 ratios x 5 seeds) against the plain loop that a user would write.
 
 Sizes of CREMA-D: 5,954 clips, 512 + 512, 6 classes, batch 64; random embeddings. The loop is an in-memory
-TensorDataset, a DataLoader and double backward, one run after another, with as many threads as there are cores; the
-sweep has a group a core, one thread each. A loop is timed on an epoch of one run and scaled. The cases take turns, and
-what is printed is the median over the rounds. --steps N times the first N steps of an epoch only: the clips of those
-steps lie spread over all that there are.
+TensorDataset, a DataLoader and double backward, one run after another; the sweep has a group a core. Each has one
+thread, which is faster for such steps than two, and much faster where the machine has other work. A loop is timed on an
+epoch of one run and scaled. The cases take turns, and what is printed is the median over the rounds. --steps N times
+the first N steps of an epoch only: the clips of those steps lie spread over all that there are.
 
     python benchmarks/sweep.py [--hidden 0,256] [--rounds 5] [--device cpu]
     python benchmarks/sweep.py --clips 180000 --classes 309 --steps 8 --rounds 2 --loop-only-memory
@@ -53,7 +53,7 @@ def make_clips(num_clips: int, num_classes: int, device: torch.device) -> Clips:
 
 
 def plain_loop(dataset: Dataset, hidden: int, num_classes: int, epochs: int, device: torch.device, amr: bool) -> int:
-    """One run as a user would write it; the number of steps."""
+    """One run as a user would write it, in one thread; the number of steps."""
     joined = sum(DIMS.values())
     head = (
         nn.Sequential(nn.Linear(joined, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
@@ -62,9 +62,10 @@ def plain_loop(dataset: Dataset, hidden: int, num_classes: int, epochs: int, dev
     )
     head.to(device)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=1e-2)
+    batches = (batch for _ in range(epochs) for batch in DataLoader(dataset, batch_size=BATCH, shuffle=True))
     steps = 0
-    for _ in range(epochs):
-        for audio, video, target in DataLoader(dataset, batch_size=BATCH, shuffle=True):
+    with one_thread():
+        for audio, video, target in batches:
             audio, video, target = audio.to(device), video.to(device), target.to(device)
             logits = head(torch.cat([audio, video], dim=-1))
             loss = nn.functional.cross_entropy(logits, target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from amr.data_manifests.registry import unknown
 from amr.extract.cache import Cache, EmbeddingInfo
+
+CHUNK_NUMBERS = 2**19  # values that are normalised at once: 2 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,32 @@ class Normalization:
             {m: mean.to(device) for m, mean in self.mean.items()}, {m: std.to(device) for m, std in self.std.items()}
         )
 
-    def apply(self, embeddings: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Each as it came, float32, shifted and scaled; 0 where the clip lacks the modality and where it is NaN.
+    def apply(
+        self,
+        embeddings: Mapping[str, Tensor],
+        present: Tensor,
+        rows: Tensor | None = None,
+        dtypes: Mapping[str, torch.dtype] | None = None,
+    ) -> dict[str, Tensor]:
+        """Each as it came, shifted and scaled; 0 where the clip lacks the modality and where it is NaN.
 
         Args:
             embeddings: modality to `(clips, dim)` or `(clips, steps, dim)`.
             present: bool `(clips, modalities)`.
+            rows: which clips, all by default.
+            dtypes: modality to what its values are stored as, float32 by default. A value far outside of what
+                training saw becomes the largest there is, not infinite.
         """
         result = {}
         for i, (m, e) in enumerate(embeddings.items()):
-            there = present[:, i].view(-1, *[1] * (e.ndim - 1)) & ~e.isnan()
-            result[m] = torch.where(there, (e.float() - self.mean[m]) / self.std[m], 0)
+            dtype = torch.float32 if dtypes is None else dtypes[m]
+            most = torch.finfo(dtype).max
+            taken = torch.arange(len(e), device=e.device) if rows is None else rows
+            result[m] = torch.empty(len(taken), *e.shape[1:], dtype=dtype, device=e.device)
+            for part, written in zip(_chunks(taken, e), _chunks(result[m], e), strict=True):
+                x = e[part].float().sub_(self.mean[m]).div_(self.std[m])
+                lacking = ~present[part, i].view(-1, *[1] * (e.ndim - 1)) | x.isnan()
+                written.copy_(x.masked_fill_(lacking, 0).clamp_(-most, most))
         return result
 
 
@@ -112,18 +129,39 @@ class Dataset:
             return Normalization.identity(self.embed_dims)
         mean, std = {}, {}
         for i, (m, e) in enumerate(self.embeddings.items()):
-            there = e[train][self.present[train, i]].flatten(0, -2).double()  # (clips or steps, dim)
-            there = there[~there.isnan().any(-1)]
-            if len(there) == 0:
+            rows = torch.from_numpy(train[self.present[train, i].numpy()])
+            count, total, largest = 0, torch.zeros(e.shape[-1], dtype=torch.double), torch.zeros(e.shape[-1])
+            for there in _vectors(e, rows):
+                count, total = count + len(there), total + there.sum(0, dtype=torch.double)
+                largest = largest.maximum(there.abs().amax(0))
+            if count == 0:
                 # never seen in training: a unit scale keeps everything finite (open_source takes it for absent)
                 mean[m], std[m] = torch.zeros(e.shape[-1]), torch.ones(e.shape[-1])
                 continue
-            mean[m] = there.mean(0).float()
-            deviation = there.std(0, correction=0)
+            middle = total / count
+            squares = torch.zeros_like(total)
+            for there in _vectors(e, rows):
+                squares += (there.double() - middle).square_().sum(0)
+            deviation = (squares / count).sqrt()
             # a dimension that never moves stays 0 after the shift; dividing by rounding noise would blow it up
-            still = deviation <= 1e-7 * there.abs().amax(0).clamp_min(1e-30)
-            std[m] = torch.where(still, 1.0, deviation).float()
+            still = deviation <= 1e-7 * largest.clamp_min(1e-30)
+            mean[m], std[m] = middle.float(), torch.where(still, 1.0, deviation).float()
         return Normalization(mean, std)
+
+
+def _chunks(values: Tensor, embedding: Tensor) -> tuple[Tensor, ...]:
+    """Of as many clips as fit a CPU's cache; of no clip at all where there is none."""
+    return values.split(max(1, CHUNK_NUMBERS // max(1, embedding[:1].numel())))
+
+
+def _vectors(embedding: Tensor, rows: Tensor) -> Iterator[Tensor]:
+    """The clips of `rows` chunk by chunk, float32 `(clips or steps, dim)`, without the steps that are not there."""
+    for part in _chunks(rows, embedding):
+        there = embedding[part].float().flatten(0, -2)
+        gaps = there.isnan().any(-1)
+        there = there[~gaps] if bool(gaps.any()) else there
+        if len(there) > 0:
+            yield there
 
 
 def read_dataset(

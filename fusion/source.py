@@ -131,15 +131,9 @@ def _clips(
     streams: bool,
 ) -> Clips:
     index = torch.from_numpy(rows)
-    present = dataset.present[index] & seen
-    embeddings = normalization.apply({m: e[index] for m, e in dataset.embeddings.items()}, present)
-    embeddings = {m: _narrowed(e, dataset.dtype(m)) for m, e in embeddings.items()}
+    present = dataset.present & seen
+    dtypes = {m: dataset.dtype(m) for m in dataset.modalities}
+    embeddings = normalization.apply(dataset.embeddings, present, index, dtypes)
     if not streams:
         embeddings = {m: e.to(device) for m, e in embeddings.items()}
-    return Clips(embeddings, present.to(device), dataset.target[index].to(device))
-
-
-def _narrowed(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """In the cache's precision; a value far outside of what training saw becomes the largest there is, not infinite."""
-    most = torch.finfo(dtype).max
-    return values if values.dtype == dtype else values.clamp(-most, most).to(dtype)
+    return Clips(embeddings, present[index].to(device), dataset.target[index].to(device))

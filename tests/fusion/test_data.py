@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,33 @@ def test_a_modality_that_no_train_clip_has_stays_zero(small_cache):
     dataset.present[:, 0] = False
     result = dataset.normalization("standard", np.arange(60)).apply(dataset.embeddings, dataset.present)
     assert (result["audio"] == 0).all()
+
+
+@pytest.mark.parametrize("num_steps", [None, 3])
+def test_chunks_change_nothing(small_cache, monkeypatch, num_steps):
+    with Cache.open(small_cache) as cache:
+        dataset = read_dataset(cache)
+    dataset.present[5:9, 1] = False
+    if num_steps is not None:
+        steps = {m: torch.randn(120, num_steps, 10) * 3 + 1 for m in dataset.modalities}
+        steps["audio"][::2, 1:] = torch.nan
+        dataset = replace(dataset, embeddings=steps)
+    train, rows = np.arange(0, 120, 2), torch.tensor([7, 3, 100, 6])
+    whole = dataset.normalization("standard", train)
+    wanted = whole.apply(dataset.embeddings, dataset.present, rows)
+    for i, (m, e) in enumerate(dataset.embeddings.items()):
+        there = e[train][dataset.present[train, i]].flatten(0, -2)
+        there = there[~there.isnan().any(-1)].double()
+        torch.testing.assert_close(whole.mean[m].double(), there.mean(0), check_dtype=False, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(whole.std[m].double(), there.std(0, correction=0), atol=1e-6, rtol=1e-6)
+        kept = dataset.present[rows, i].view(-1, *[1] * (e.ndim - 1)) & ~e[rows].isnan()
+        torch.testing.assert_close(wanted[m], torch.where(kept, (e[rows] - whole.mean[m]) / whole.std[m], 0))
+    monkeypatch.setattr("amr.fusion.data.CHUNK_NUMBERS", 25)
+    chunked = dataset.normalization("standard", train)
+    for m in dataset.modalities:
+        torch.testing.assert_close(chunked.mean[m], whole.mean[m])
+        torch.testing.assert_close(chunked.std[m], whole.std[m])
+        assert torch.equal(whole.apply(dataset.embeddings, dataset.present, rows)[m], wanted[m])
 
 
 def test_steps_are_averaged_over_those_that_are_there():

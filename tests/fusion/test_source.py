@@ -4,6 +4,7 @@ from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.clips import Clips
 from amr.fusion.config import FitConfig
+from amr.fusion.data import Normalization
 from amr.fusion.fit import fit
 from amr.fusion.source import open_source
 
@@ -79,6 +80,8 @@ def test_a_half_precision_cache_stays_so_on_the_device_and_answers_the_same(smal
 
 
 def test_halves_are_never_infinite():
-    from amr.fusion.source import _narrowed
-
-    assert _narrowed(torch.tensor([1e9, -1e9, 0.5]), torch.float16).tolist() == [65504, -65504, 0.5]
+    normalization = Normalization.identity({"audio": 1})
+    embeddings = {"audio": torch.tensor([[1e9], [-1e9], [0.5], [1.0]])}
+    present = torch.tensor([[True], [True], [True], [False]])
+    values = normalization.apply(embeddings, present, torch.tensor([2, 1, 0, 3]), {"audio": torch.float16})["audio"]
+    assert values.flatten().tolist() == [0.5, -65504, 65504, 0]
