@@ -12,6 +12,7 @@ from torch import Tensor
 
 from amr.data_manifests.registry import unknown
 from amr.extract.cache import Cache, EmbeddingInfo
+from amr.fusion.threads import one_thread
 
 CHUNK_NUMBERS = 2**19  # values that are normalised at once: 2 MiB of float32
 
@@ -37,6 +38,7 @@ class Normalization:
             {m: mean.to(device) for m, mean in self.mean.items()}, {m: std.to(device) for m, std in self.std.items()}
         )
 
+    @one_thread()  # chunks are too short to be split
     def apply(
         self,
         embeddings: Mapping[str, Tensor],
@@ -117,6 +119,7 @@ class Dataset:
             lines.append(f"{without} clips have none of {', '.join(self.modalities)} and are left out")
         return lines
 
+    @one_thread()
     def normalization(self, kind: str, train: np.ndarray) -> Normalization:
         """What to subtract and divide by, from the train clips that have the modality.
 
