@@ -100,7 +100,7 @@ def main() -> None:
         what, paths = find_clips(arguments.clips, folder)
         for pair, specs in PAIRS.items():
             times = medians(stages(paths, specs, folder, device), arguments.rounds, device)
-            decode, encode_, whole = (len(paths) / t for t in times.values())
+            decode, encode_, whole = (len(paths) / t.wall for t in times.values())
             bound = min(decode, encode_) if device.type == "cuda" else 1 / (1 / decode + 1 / encode_)
             rates = (f"{rate:.1f}" for rate in (decode, encode_, whole, bound))
             table.add_row(pair, *rates, f"{whole / bound:.2f}")

@@ -87,8 +87,8 @@ def main() -> None:
                     device,
                 )
                 size = f"{raw.stat().st_size / 2**20:.0f}"
-            ratios = (f"{times[name] / times['raw']:.1f}" for name in ("read", "all"))
-            table.add_row(f"{num_clips:,}", dtype, size, *(f"{t:.3f}" for t in times.values()), *ratios)
+            ratios = (f"{times[name].wall / times['raw'].wall:.1f}" for name in ("read", "all"))
+            table.add_row(f"{num_clips:,}", dtype, size, *(f"{t.wall:.3f}" for t in times.values()), *ratios)
     console = Console(width=120)
     console.print(machine(device))
     console.print(table)

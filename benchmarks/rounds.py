@@ -7,38 +7,45 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 
-def seconds(work: Callable[[], object], device: torch.device | None = None) -> float:
-    """Wall time of a piece of work, with the GPU's queue empty on both sides."""
+class Timing(NamedTuple):
+    """Seconds on the clock, and of all of the process's threads on the processor."""
+
+    wall: float
+    cpu: float
+
+
+def timed(work: Callable[[], object], device: torch.device | None = None) -> Timing:
+    """How long a piece of work takes, with the GPU's queue empty on both sides."""
     on_gpu = device is not None and device.type == "cuda"
     if on_gpu:
         torch.cuda.synchronize(device)
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     work()
     if on_gpu:
         torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+    return Timing(time.perf_counter() - began, time.process_time() - began_cpu)
 
 
 def medians(
-    cases: Mapping[str, Callable[[], object]], rounds: int, device: torch.device | None = None, *, warm_up: bool = True
-) -> dict[str, float]:
-    """Each case's median seconds. The cases take turns, so that a machine that slows down slows all of them.
+    cases: Mapping[str, Callable[[], object]], rounds: int, device: torch.device | None = None
+) -> dict[str, Timing]:
+    """Each case's median times. The cases take turns, so that a machine that slows down slows all of them.
 
     Args:
-        cases: name to work.
+        cases: name to work; all of it is done once before any is timed.
         rounds: how often each is timed.
         device: what it runs on.
-        warm_up: run all of them once before.
     """
-    times: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(rounds + warm_up):
+    times: dict[str, list[Timing]] = {name: [] for name in cases}
+    for _ in range(1 + rounds):
         for name, work in cases.items():
-            times[name].append(seconds(work, device))
-    return {name: statistics.median(values[-rounds:]) for name, values in times.items()}
+            times[name].append(timed(work, device))
+    return {name: Timing(*map(statistics.median, zip(*values[1:], strict=True))) for name, values in times.items()}
 
 
 def machine(device: torch.device | None = None) -> str:

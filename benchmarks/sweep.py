@@ -2,9 +2,10 @@
 
 Sizes of CREMA-D: 5,954 clips, 512 + 512, 6 classes, batch 64; random embeddings. The loop is an in-memory
 TensorDataset, a DataLoader and double backward, one run after another; the sweep has a group a core. Each has one
-thread, which is faster for such steps than two, and much faster where the machine has other work. A loop is timed on an
-epoch of one run and scaled. The cases take turns, and what is printed is the median over the rounds. --steps N times
-the first N steps of an epoch only: the clips of those steps lie spread over all that there are.
+thread, which is faster for such steps than two, and much faster where the machine has other work; where it has, CPU
+time is the fairer clock: the sweep's is spread over the cores. A loop is timed on an epoch of one run and scaled. The
+cases take turns, and what is printed is the median over the rounds. --steps N times the first N steps of an epoch only:
+the clips of those steps lie spread over all that there are.
 
     python benchmarks/sweep.py [--hidden 0,256] [--rounds 5] [--device cpu]
     python benchmarks/sweep.py --clips 180000 --classes 309 --steps 8 --rounds 2 --loop-only-memory
@@ -24,7 +25,7 @@ import h5py
 import torch
 from rich.console import Console
 from rich.table import Table
-from rounds import machine, medians
+from rounds import Timing, machine, medians
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -178,16 +179,19 @@ def main() -> None:
     device = torch.device(arguments.device)
     clips = first_steps(make_clips(arguments.clips, arguments.classes, device), arguments.steps)
     steps = -(-len(clips) // BATCH)
-    table = Table("hidden", "case", "ms a run and step", "65 runs, 1 epoch: s", "sweep is faster by")
+    table = Table("hidden", "case", "ms a run and step", "CPU ms", "65 runs, 1 epoch: s", "sweep is faster by")
     for hidden in map(int, arguments.hidden.split(",")):
         with TemporaryDirectory() as folder:
             found = cases(hidden, arguments, clips, Path(folder))
             times = medians({name: work for name, (work, _) in found.items()}, arguments.rounds, device)
-        each = {name: times[name] / num_runs / steps for name, (_, num_runs) in found.items()}  # s a run and step
+        # seconds a run and step
+        each = {name: Timing(*(t / num_runs / steps for t in times[name])) for name, (_, num_runs) in found.items()}
         epoch = len(MEMBERS) * -(-arguments.clips // BATCH)
         for case, one in each.items():
-            table.add_row(str(hidden), case, f"{one * 1e3:.3f}", f"{one * epoch:.2f}", f"{one / each['sweep']:.1f}")
-    console = Console(width=110)
+            ratio = f"{one.wall / each['sweep'].wall:.1f}"
+            times_ms = (f"{t * 1e3:.3f}" for t in one)
+            table.add_row(str(hidden), case, *times_ms, f"{one.wall * epoch:.2f}", ratio)
+    console = Console(width=120)
     console.print(machine(device))
     console.print(table)
 
