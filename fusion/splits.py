@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from amr.data_manifests.registry import unknown
 
+MANY_CLIPS = 20_000  # StratifiedGroupKFold places group after group: minutes where each clip is one
 CARVE_FOLDS = 7  # a carved part is a seventh, the share of CREMA-D's own validation part within two points
 
 
@@ -119,7 +120,9 @@ def _held_out(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: i
     # StratifiedGroupKFold refuses more folds than the largest class has clips; one class stratifies nothing
     largest = np.bincount(target[rows]).max()
     strata = target[rows] if folds <= largest else np.zeros(len(rows), int)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
+    each_its_own = len(rows) > MANY_CLIPS and len(np.unique(groups[rows])) == len(rows)
+    kind = StratifiedKFold if each_its_own else StratifiedGroupKFold
+    splitter = kind(folds, shuffle=True, random_state=seed % 2**32)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # rare classes are expected here
         return [held for _, held in splitter.split(rows, strata, groups[rows])]

@@ -91,3 +91,13 @@ def test_more_folds_than_groups_are_refused():
 def test_a_class_of_one_clip_does_not_stop_the_folds():
     target = np.array([0] * 20 + [1] * 20 + [2])
     assert len(parts_of(table(41), target, folds=5)) == 5
+
+
+def test_many_clips_without_groups_are_divided_as_evenly():
+    """VGGSound has 180,000 clips, 309 classes, no groups and no val part."""
+    num_clips, num_classes = 180_000, 309
+    target = np.random.default_rng(0).integers(0, num_classes, num_clips)
+    (parts,) = parts_of(table(num_clips, split=["train"] * num_clips), target)
+    assert sorted([*parts.train, *parts.val]) == list(range(num_clips))
+    counts = np.bincount(target[parts.val], minlength=num_classes)
+    assert np.abs(counts - np.bincount(target) / 7).max() <= 1
