@@ -15,6 +15,7 @@ def regularization(share: Tensor, counted: Tensor, ratio: Tensor) -> Tensor:
         counted: bool `(..., clips)`: the clips that have shares. Where none has, R is 0.
         ratio: `(..., modalities)`, summing to 1.
 
+    >>> import torch
     >>> regularization(torch.tensor([[0.75, 0.25]]), torch.tensor([True]), torch.tensor([0.5, 0.5]))
     tensor(0.5000)
     """
