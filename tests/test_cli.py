@@ -292,6 +292,24 @@ WRONG = {
         "runs/small 000 --out a.jpg",
         "runs/small -abc",
     ],
+    "evaluate": [
+        "",
+        "nowhere",
+        "taken",
+        "runs/small --against aliens",
+        "runs/small --against people",
+        "runs/small --people voice=audio",
+        "runs/small --bootstrap -1",
+        "runs/small --noise-draws 0",
+    ],
+    "report": [
+        "",
+        "nowhere",
+        "taken",
+        "runs/small --out report.pdf",
+        "runs/small --clips -1",
+        "runs/small runs/nosuch",
+    ],
     "demo": ["extra", "--seed one", "--bogus"],
 }
 

@@ -98,7 +98,7 @@ def main() -> None:
         sys.exit(f"--only must be one of {', '.join(s.name for s in sources(data))}, got {arguments.only}.")
     sections = [section(source, arguments, data) for source in chosen]
     if arguments.only is None:
-        reading = (HERE / "reading.md").read_text(encoding="utf-8")
+        reading = (HERE / "reading.md").read_text(encoding="utf-8").replace("](../", "](")  # one folder up, there
         (ROOT / "docs" / "results.md").write_text("\n\n".join([reading.strip(), *sections]) + "\n", encoding="utf-8")
     else:
         sys.stdout.write("\n\n".join(sections) + "\n")
