@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -200,6 +202,7 @@ class ClipLoader:
             prefetch_factor=self._prefetch if self._num_workers else None,
             collate_fn=_as_it_is,
             pin_memory=self._pin_memory,
+            worker_init_fn=partial(_leave_if_orphaned, os.getpid()),
         )
         for parcel in loader:
             yield parcel.unpack()
@@ -260,6 +263,12 @@ class _TaskDataset(Dataset[_Parcel]):
     def names(self) -> tuple[str, ...]:
         """Every embedding."""
         return tuple(self._prepares)
+
+
+def _leave_if_orphaned(parent: int, worker: int) -> None:
+    """End a worker whose parent was killed while it started: PyTorch's own watch begins after this, and too late."""
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def tells_of_dead_worker(error: RuntimeError) -> bool:
