@@ -188,7 +188,11 @@ def _columns(names: Sequence[str]) -> list[str]:
         f"Shapley {each}",
         f"alone {each}",
         f"robustness {each}",
+        f"follows {each}",
+        "full - worst",
         "ECE",
+        "NLL",
+        "Brier",
         "over UME",
     ]
 
@@ -204,7 +208,11 @@ def _measures(group: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     return [
         f"{mean['accuracy']:.3f}" + _half_width(group["interval"].get("accuracy")),
         *(pair(n) for n in ("share", "share_logit", "perceptual", "shapley_share.mean", "missing.mean", "robustness")),
-        f"{mean['calibration.clean.ece']:.3f}",
+        pair("conflict"),
+        *(
+            "-" if (value := mean.get(name)) is None else f"{value:.3f}"
+            for name in ("full_minus_worst.mean", *(f"calibration.clean.{m}" for m in ("ece", "nll", "brier")))
+        ),
         "-" if gain is None else f"{gain:+.3f}",
     ]
 
