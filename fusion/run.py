@@ -204,15 +204,16 @@ def _clear_run(folder: Path, out: str) -> None:
 
 def write_json(file: Path, value: Any) -> None:
     """Write JSON that people read, too; a kill leaves the whole file or none."""
-    _write(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_csv(file: Path, table: pd.DataFrame) -> None:
     """Write a table with numbers to 6 digits; a kill leaves the whole file or none."""
-    _write(file, table.to_csv(index=False, float_format="%.6g"))
+    write_text(file, table.to_csv(index=False, float_format="%.6g"))
 
 
-def _write(file: Path, text: str) -> None:
+def write_text(file: Path, text: str) -> None:
+    """Write text; a kill leaves the whole file or none."""
     beside = file.with_name(f".{file.name}.partial")
     beside.write_text(text, encoding="utf-8")
     os.replace(beside, file)

@@ -62,7 +62,7 @@ class Table:
             cells += ["-" if values is None else _interval(values[metric]) for metric in METRICS]
             cells.append("-" if values is None or alone else _dominance(values["share"]))
         tests = row["tests"]
-        return cells + ["-" if tests is None else _p(tests[metric]["p_holm"]) for metric in METRICS]
+        return cells + ["-" if tests is None else p_text(tests[metric]["p_holm"]) for metric in METRICS]
 
 
 def make_table(
@@ -161,7 +161,8 @@ def _dominance(share: dict[str, float | None]) -> str:
     return "/".join("-" if value is None else f"{100 * value:.0f}" for value in share.values())
 
 
-def _p(value: float | None) -> str:
+def p_text(value: float | None) -> str:
+    """A p-value in a table; - for none."""
     if value is None:
         return "-"
     return "<.001" if value < 0.001 else f"{value:.3f}"
@@ -171,12 +172,13 @@ def _write(table: Table) -> None:
     columns, rows = table.cells()
     frame = pd.DataFrame(rows, columns=columns)
     frame.to_csv(table.folder / "table.csv", index=False)
-    (table.folder / "table.md").write_text(_markdown(columns, rows), encoding="utf-8")
+    (table.folder / "table.md").write_text(markdown(columns, rows), encoding="utf-8")
     (table.folder / "table.tex").write_text(_latex(columns, rows), encoding="utf-8")
     write_json(table.folder / "table.json", list(table.rows))
 
 
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, with a line break at its end."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 

@@ -23,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amr.cli import run
+from amr.fusion.table import markdown, p_text
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -130,10 +131,10 @@ def section(source: Source, arguments: argparse.Namespace, data: Path) -> str:
         },
     }.items():
         folders[name] = home / "runs" / "results" / f"{source.name}_{name.replace(', ', '-')}"
-        for command in ((*options, "--out", str(folders[name])), ("evaluate", str(folders[name]), *people)):
-            commands.append(command)
-            done = folders[name] / ("evaluation.json" if command[0] == "evaluate" else "results.csv")
-            if not (done.is_file() and (folders[name] / "evaluation.json").is_file()):
+        steps = ((*options, "--out", str(folders[name])), ("evaluate", str(folders[name]), *people))
+        commands += steps
+        if not (folders[name] / "evaluation.json").is_file():
+            for command in steps:
                 amr(command)
     return "\n\n".join([f"## {source.title}", *tables(source, folders), shown(commands, home, data)])
 
@@ -151,15 +152,15 @@ def tables(source: Source, folders: Mapping[str, Path]) -> Iterator[str]:
     names = evaluation["modalities"]
     columns = ["method", "AMR", *_columns(names)]
     rows = [[_method(g), g["amr_ratio"], *_measures(g, names)] for g in evaluation["groups"]]
-    yield "### What the methods rely on\n\n" + markdown(columns, rows)
+    yield "### What the methods rely on\n\n" + markdown(columns, rows).strip()
     ratios = {pull: _read(folders[pull]) for pull in PULLS}
     for pull, each in ratios.items():
-        p_values = {(c["amr_ratio"], c["measure"]): c for c in each["comparisons"]}
+        p_values = {(c["amr_ratio"], c["measure"]): c["p_corrected"] for c in each["comparisons"]}
         rows = [
-            [g["amr_ratio"], *_measures(g, names), _p(p_values.get((g["amr_ratio"], "accuracy")))]
+            [g["amr_ratio"], *_measures(g, names), p_text(p_values.get((g["amr_ratio"], "accuracy")))]
             for g in each["groups"]
         ]
-        yield f"### Ratios, pulled by {pull}\n\n" + markdown(["ratio", *_columns(names), "p accuracy"], rows)
+        yield f"### Ratios, pulled by {pull}\n\n" + markdown(["ratio", *_columns(names), "p accuracy"], rows).strip()
     draw(HERE / f"{source.name}.png", ratios, names[0])
     yield f"![{names[0]}'s share and use over the ratio asked for](results/{source.name}.png)"
     if source.against_people:
@@ -167,7 +168,7 @@ def tables(source: Source, folders: Mapping[str, Path]) -> Iterator[str]:
             "### Against people\n\nOn clips where the votes on voice and face differ: whom the answer follows. "
             "Distance (Jensen-Shannon) of probabilities to the votes of those who had both; Spearman's rho of a "
             "clip's audio share with how much better its voice was understood than its face.\n\n"
-        ) + markdown(*_people(evaluation))
+        ) + markdown(*_people(evaluation)).strip()
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -221,12 +222,6 @@ def _half_width(interval: Sequence[float] | None) -> str:
     return "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.3f}"
 
 
-def _p(comparison: Mapping[str, Any] | None) -> str:
-    if comparison is None or comparison["p_corrected"] is None:
-        return "-"
-    return "<.001" if comparison["p_corrected"] < 0.001 else f"{comparison['p_corrected']:.3f}"
-
-
 def _people(evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """One row a method and ratio, the mean over its seeds, and one for the people themselves."""
     columns = ["method", "AMR", "follows face", "follows voice", "neither", "distance to votes", "rho of shares"]
@@ -247,12 +242,6 @@ def _people(evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         means = [f"{sum(values) / len(values):.3f}" for values in zip(*of_seeds, strict=True)]
         result.append([method, ratio, *means, *["-"] * (5 - len(means))])
     return columns, result
-
-
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def draw(file: Path, ratios: Mapping[str, Mapping[str, Any]], first: str) -> None:

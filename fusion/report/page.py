@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,6 +26,7 @@ from amr.fusion.report.people import followed, people_table
 from amr.fusion.report.read import Source, read_source
 from amr.fusion.report.tables import Table, comparison_tables, headline
 from amr.fusion.report.words import summary
+from amr.fusion.run import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 # in an order that answers: what does it rely on, and did balance help?
@@ -99,9 +99,7 @@ def write_report(config: ReportConfig, progress: Callable[[int, int], None] | No
     page = render(title, sections)
     out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.name}.partial")
-    beside.write_text(page, encoding="utf-8")
-    os.replace(beside, out)
+    write_text(out, page)
     return Report(out, {s.name: len(of.figures) for s, of in zip(sources, sections, strict=True)}, out.stat().st_size)
 
 
