@@ -23,6 +23,16 @@ def option(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
+def check_source(command: str, dataset: str | None, manifest: str | None) -> None:
+    """Refuse a request that names no clips, or a dataset and a CSV of one's own."""
+    if (dataset is None) == (manifest is None):
+        got = "neither" if dataset is None else f"--dataset {dataset} and --manifest {manifest}"
+        raise ValueError(
+            f"{command} must have one of --dataset and --manifest, got {got}. "
+            "Pass --dataset crema-d, or --manifest clips.csv."
+        )
+
+
 def available_cores() -> int:
     """CPU cores this process may use, at least 1."""
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -62,12 +72,7 @@ class ExtractConfig:
 
     def __post_init__(self) -> None:
         """Check what can be checked without the clips."""
-        if (self.dataset is None) == (self.manifest is None):
-            got = "neither" if self.dataset is None else f"--dataset {self.dataset} and --manifest {self.manifest}"
-            raise ValueError(
-                f"amr extract must have one of --dataset and --manifest, got {got}. "
-                "Pass --dataset crema-d, or --manifest clips.csv."
-            )
+        check_source("amr extract", self.dataset, self.manifest)
         if self.dataset is not None and (self.label_column != "label" or self.allow_unlabelled):
             option_name = "--allow-unlabelled" if self.allow_unlabelled else "--label-column"
             raise ValueError(

@@ -3,37 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from amr.extract.config import option
+from amr.extract.training.config import AugmentConfig
 from amr.fusion.stacked import generator
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """How strongly clips are changed; 0 and False: not at all.
-
-    Raises:
-        ValueError: a fraction that is none.
-    """
-
-    time_mask: float = option(0.0, "Longest part of a sound's time that is masked, from 0 to 1.")
-    frequency_mask: float = option(0.0, "Widest part of a sound's frequencies that is masked, from 0 to 1.")
-    shift: float = option(0.0, "Sound moves in time, and frames in the picture, by up to this part of their size.")
-    flip: bool = option(False, "Mirror half of the video clips; not where left and right make the label.")
-
-    def __post_init__(self) -> None:
-        """Check the fractions."""
-        for name in ("time_mask", "frequency_mask", "shift"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} must be from 0 to 1, got {value}. "
-                    f"Pass --{name.replace('_', '-')} 0.1, or leave it out."
-                )
 
 
 class Augment:

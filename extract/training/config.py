@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from amr.data_manifests.registry import unknown
-from amr.extract.config import DEVICES, available_cores, option, parse_named
+from amr.extract.config import DEVICES, available_cores, check_source, option, parse_named
 
 OBJECTIVES = ("unimodal", "joint")
 METHODS = ("naive", "dropout", "modality-dropout", "ogm-ge", "ogm", "umt")
@@ -17,6 +17,36 @@ FROM_SCRATCH = {
     "audio": "timm:resnet18,picture=spectrogram,channels=1,size=257x188,weights=random",
     "video": "timm:resnet18,frames=3,size=224,weights=random",
 }
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How strongly clips are changed; 0 and False: not at all.
+
+    Args:
+        time_mask: longest part of a sound's time that is masked, from 0 to 1.
+        frequency_mask: widest part of a sound's frequencies that is masked, from 0 to 1.
+        shift: sound moves in time, and frames in the picture, by up to this part of their size.
+        flip: mirror half of the video clips.
+
+    Raises:
+        ValueError: a fraction that is none.
+    """
+
+    time_mask: float = 0.0
+    frequency_mask: float = 0.0
+    shift: float = 0.0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the fractions."""
+        for name in ("time_mask", "frequency_mask", "shift"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} must be from 0 to 1, got {value}. "
+                    f"Pass --{name.replace('_', '-')} 0.1, or leave it out."
+                )
 
 
 @dataclass(frozen=True)
@@ -62,10 +92,18 @@ class TrainConfig:
     lr_step: int = option(70, "Epochs after which the learning rate is multiplied by --lr-factor; 0: never.")
     lr_factor: float = option(0.1, "See --lr-step.")
     select: str = option("accuracy", "Which epoch is kept, by val: accuracy, loss, or last (none is chosen).")
-    time_mask: float = option(0.0, "Augmentation of sound: the longest part of the time that is masked.")
-    frequency_mask: float = option(0.0, "Augmentation of sound: the widest part of the frequencies that is masked.")
-    shift: float = option(0.0, "Augmentation: sound and frames are moved by up to this part of their size.")
-    flip: bool = option(False, "Augmentation: mirror half of the clips; not where left and right make the label.")
+    time_mask: float = option(
+        AugmentConfig.time_mask, "Augmentation of sound: the longest part of the time that is masked."
+    )
+    frequency_mask: float = option(
+        AugmentConfig.frequency_mask, "Augmentation of sound: the widest part of the frequencies that is masked."
+    )
+    shift: float = option(
+        AugmentConfig.shift, "Augmentation: sound and frames are moved by up to this part of their size."
+    )
+    flip: bool = option(
+        AugmentConfig.flip, "Augmentation: mirror half of the clips; not where left and right make the label."
+    )
     clip_seconds: float = option(10.0, "Waveforms are cut or filled up with silence to this length.")
     store: str | None = option(None, "Folder of the decoded clips; in the workspace's store/ by default.")
     workers: int | None = option(None, "Processes that decode; one a core by default, 0: none beside this one.")
@@ -76,12 +114,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check what can be checked without the clips."""
-        if (self.dataset is None) == (self.manifest is None):
-            got = "neither" if self.dataset is None else f"--dataset {self.dataset} and --manifest {self.manifest}"
-            raise ValueError(
-                f"amr train-encoders must have one of --dataset and --manifest, got {got}. "
-                "Pass --dataset crema-d, or --manifest clips.csv."
-            )
+        check_source("amr train-encoders", self.dataset, self.manifest)
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) is not None and value not in choices:
                 raise unknown(f"--{name.replace('_', '-')}", value, choices)
@@ -100,6 +133,7 @@ class TrainConfig:
             raise ValueError(
                 "--patience must be without --select last, which waits for nothing. Leave one of them out."
             )
+        _ = self.augmentation
         self._check_objective()
         for name in self.encoders:
             if "." in name or name in TAKEN:
@@ -127,6 +161,11 @@ class TrainConfig:
         return parse_named(self.encoder, "--encoder", "SPEC", "audio=timm:resnet18,weights=random") or FROM_SCRATCH
 
     @property
+    def augmentation(self) -> AugmentConfig:
+        """How strongly train clips are changed."""
+        return AugmentConfig(self.time_mask, self.frequency_mask, self.shift, self.flip)
+
+    @property
     def num_workers(self) -> int:
         """Decoding processes."""
         return available_cores() if self.workers is None else self.workers
@@ -151,9 +190,6 @@ _RANGES = {
     "weight_decay": (0, math.inf),
     "lr_step": (0, math.inf),
     "lr_factor": (0, 1),
-    "time_mask": (0, 1),
-    "frequency_mask": (0, 1),
-    "shift": (0, 1),
     "clip_seconds": (0.1, 3600),
     "workers": (0, math.inf),
     "seed": (0, math.inf),

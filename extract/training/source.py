@@ -20,7 +20,7 @@ from amr.extract.encoders import Spec, build_encoder
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.progress import Progress
 from amr.extract.run import load_manifest
-from amr.extract.training.augment import Augment, AugmentConfig
+from amr.extract.training.augment import Augment
 from amr.extract.training.config import TrainConfig
 from amr.extract.training.media_clips import MediaClips
 from amr.extract.training.store import Store, open_store
@@ -94,8 +94,9 @@ def open_source(config: TrainConfig, progress: Progress) -> TrainSource:
 
 def augmentation(config: TrainConfig, source: TrainSource) -> Augment:
     """How train clips are changed."""
-    chosen = AugmentConfig(config.time_mask, config.frequency_mask, config.shift, config.flip)
-    return Augment(chosen, {name: encoder.modality for name, encoder in source.encoders.items()}, config.seed)
+    return Augment(
+        config.augmentation, {name: encoder.modality for name, encoder in source.encoders.items()}, config.seed
+    )
 
 
 def _trainable(name: str, text: str, seed: int) -> ModelEncoder:

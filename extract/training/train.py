@@ -7,7 +7,7 @@ encoders/<name>/
     history.csv         one row an epoch      } in each modality's folder
     head.safetensors    what stood behind z   } where encoders are trained alone
     tensorboard/        curves                }
-    checkpoint.pt       until all of it is done }
+    checkpoint.pt       until all is done     }
     teachers/           the encoders that --method umt learned from, likewise
 """
 
