@@ -36,13 +36,13 @@ test: $(READY)  ## all tests; those that need real media skip where there are no
 doctest: $(READY)  ## the examples in docstrings
 	@$(AS_AMR) OMP_NUM_THREADS=1 $(RUN) pytest --quiet -p no:cacheprovider --config-file "$(CURDIR)/pyproject.toml" \
 		--rootdir "$$dir" --override-ini consider_namespace_packages=true --doctest-modules \
-		amr/console amr/data_manifests amr/extract amr/fusion amr/cli.py
+		amr/common amr/console amr/data_manifests amr/extract amr/fusion amr/cli.py
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	@$(AS_AMR) $(RUN) mypy --config-file "$(CURDIR)/pyproject.toml" --cache-dir "$(CURDIR)/.mypy_cache" \
-		--package amr.console --package amr.data_manifests --package amr.extract --package amr.fusion --module amr.cli
+		--package amr.common --package amr.console --package amr.data_manifests --package amr.extract --package amr.fusion --module amr.cli
 
 format: $(READY)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix

@@ -14,13 +14,13 @@ from typing import Annotated, Any
 
 import typer
 
-from amr.console.options import Json, configured, parameter
+from amr.console.commands import Json, configured, parameter
 from amr.console.output import cell, lines, progress_bar, say, show, table
 from amr.console.refusals import run_app
 from amr.console.tables import explanation_table, measures_table, trained_table
 from amr.extract.config import ExtractConfig, ImportConfig
-from amr.extract.training.config import TrainConfig
 from amr.fusion.config import SWEPT, FitConfig, SweepConfig
+from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.report.config import ReportConfig
 
@@ -102,7 +102,7 @@ def list_encoders(
 def list_heads(json: Json = False) -> None:
     """The fusion heads, with their parameters for two modalities of 512 and six classes."""
     from amr.fusion.heads import HeadShape, heads
-    from amr.fusion.stacked import Draws
+    from amr.fusion.run_axis.layers import Draws
 
     rows = []
     for name, head in heads.items():
@@ -153,7 +153,7 @@ def manifest(
 
 def _extract(config: ExtractConfig, as_json: bool) -> None:
     """Decode every clip once, run every encoder over it, and write the embeddings to a cache."""
-    from amr.extract.progress import stderr_progress
+    from amr.console.progress import stderr_progress
     from amr.extract.run import extract
 
     result = extract(config, stderr_progress())
@@ -172,8 +172,8 @@ def _import(config: ImportConfig, as_json: bool) -> None:
 
 def _train_encoders(config: TrainConfig, as_json: bool) -> None:
     """Train encoders on your own clips, each alone or all with one head, for amr extract to use."""
-    from amr.extract.progress import stderr_progress
-    from amr.extract.training.train import train_encoders
+    from amr.console.progress import stderr_progress
+    from amr.fusion.end_to_end.train import train_encoders
 
     result = train_encoders(config, stderr_progress())
     for note in result.notes:
@@ -194,8 +194,8 @@ def inspect_cache(
     cache: Annotated[str, typer.Argument(help="Cache file, or its name in caches/.")], json: Json = False
 ) -> None:
     """What is in a cache."""
-    from amr.data_manifests.workspace import find_cache
-    from amr.extract.verify import inspect
+    from amr.common.workspace import find_cache
+    from amr.extract.cache.verify import inspect
 
     result = inspect(find_cache(cache, "CACHE"))
     show(result, json, lambda: lines(result))
@@ -206,8 +206,8 @@ def verify_cache(
     cache: Annotated[str, typer.Argument(help="Cache file, or its name in caches/.")], json: Json = False
 ) -> None:
     """Check a cache: checksums, finite values, counts. Exit 1 on damage."""
-    from amr.data_manifests.workspace import find_cache
-    from amr.extract.verify import verify
+    from amr.common.workspace import find_cache
+    from amr.extract.cache.verify import verify
 
     result = verify(find_cache(cache, "CACHE"))
     show(result, json, lambda: lines(result))
@@ -235,9 +235,9 @@ configured(app, "fit", FitConfig, _fit)
 
 def _sweep(config: SweepConfig, as_json: bool) -> None:
     """Fit every combination of heads, methods, ratios, weights, learning rates and seeds, together."""
-    from amr.fusion.sweep import sweep
+    from amr.fusion.sweep.summary import best_by_val, draw
+    from amr.fusion.sweep.sweep import sweep
     from amr.fusion.sweep_progress import stderr_progress
-    from amr.fusion.sweep_report import best_by_val, draw
 
     with stderr_progress() as progress:
         result = sweep(config, progress)
@@ -286,8 +286,8 @@ configured(
 
 def _table(request: tuple[FitConfig, int, int | None], as_json: bool) -> None:
     """The paper's table 1 on a cache: every method without and with AMR, over seeds, with a paired test."""
+    from amr.fusion.sweep.table import make_table
     from amr.fusion.sweep_progress import stderr_progress
-    from amr.fusion.table import make_table
 
     with stderr_progress() as progress:
         made = make_table(*request, progress)
@@ -339,7 +339,7 @@ configured(app, "report", ReportConfig, _report, instead={"dirs": parameter("dir
 def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
     """What fitted heads rely on: missing modalities, noise, conflict, calibration, people; one run or a whole sweep."""
     from amr.fusion.evaluate.evaluate import evaluate
-    from amr.fusion.evaluate.readable import differences_table, reading, settings_table
+    from amr.fusion.evaluate.tables import differences_table, reading, settings_table
 
     with progress_bar("evaluating") as update:
         result = evaluate(config, update)
@@ -398,8 +398,8 @@ def explain_clip(
     json: Json = False,
 ) -> None:
     """One clip, one picture: shares by each attribution, the answer without each modality, and when each mattered."""
-    from amr.fusion.explain import explain
-    from amr.fusion.explain_config import ExplainConfig
+    from amr.fusion.explain.config import ExplainConfig
+    from amr.fusion.explain.explain import explain
 
     named = [given for given in (clip, clip_option) if given is not None]
     if len(named) != 1:
@@ -419,7 +419,7 @@ def demo(
     json: Json = False,
 ) -> None:
     """The whole pipeline on clips that it renders itself: extraction, a sweep over ratios, a table, a picture."""
-    from amr.data_manifests.workspace import home
+    from amr.common.workspace import home
     from amr.fusion.demo import demo
 
     result = demo(out or home() / "demo", seed, say, device)

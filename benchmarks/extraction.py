@@ -25,8 +25,8 @@ from rounds import machine, medians
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig, available_cores
 from amr.extract.encoders import Encoder, build_encoder
-from amr.extract.encoding import describe, encode
-from amr.extract.loading import Clip, ClipLoader, Loaded, Task
+from amr.extract.pipeline.encode import describe, encode
+from amr.extract.pipeline.workers import Clip, ClipLoader, Loaded, Task
 from amr.extract.run import extract
 
 PAIRS = {

@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from rounds import machine, medians
 
-from amr.extract.cache import Cache
+from amr.extract.cache.reader import Cache
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig
-from amr.fusion.source import open_source
+from amr.fusion.data.folds import open_source
 
 DIMS = {"audio": 512, "video": 512}
 NUM_CLASSES = {5954: 6}  # else VGGSound's

@@ -19,9 +19,9 @@ from rich.table import Table
 from rounds import machine
 from sweep import BATCH, RATIOS, make_clips, recipe
 
-from amr.fusion.recipe import Member
 from amr.fusion.threads import one_thread
-from amr.fusion.trainer import train_group
+from amr.fusion.train.recipe import Member
+from amr.fusion.train.trainer import train_group
 
 NUM_STEPS = 3
 

@@ -18,13 +18,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from amr.fusion.attributor import Attributor
-from amr.fusion.clips import Clips
+from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.data.clips import Clips
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
-from amr.fusion.recipe import Member, Recipe
 from amr.fusion.threads import one_thread
-from amr.fusion.trainer import train_group
+from amr.fusion.train.recipe import Member, Recipe
+from amr.fusion.train.trainer import train_group
 
 DIMS = {"audio": 512, "video": 512}
 BATCH, STEPS = 64, 20

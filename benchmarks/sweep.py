@@ -29,15 +29,15 @@ from rounds import Timing, machine, medians
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from amr.fusion.attributor import Attributor
-from amr.fusion.clips import Clips
-from amr.fusion.groups import cut, group_size
+from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.data.clips import Clips
+from amr.fusion.data.folds import Fold, Source
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
-from amr.fusion.recipe import Member, Recipe
-from amr.fusion.source import Fold, Source
+from amr.fusion.sweep.grouping import cut, group_size
 from amr.fusion.threads import one_thread
-from amr.fusion.trainer import train_group
+from amr.fusion.train.recipe import Member, Recipe
+from amr.fusion.train.trainer import train_group
 
 DIMS = {"audio": 512, "video": 512}
 RATIOS = [(r, 1 - r) for r in (0.9, 0.83, 0.8, 0.75, 0.67, 0.6, 0.5, 0.4, 0.33, 0.25, 0.2, 0.17, 0.1)]

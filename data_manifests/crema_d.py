@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from amr.data_manifests.coverage import ManifestReport, named, report_on
 from amr.data_manifests.manifest import Manifest
 from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, choose, index_media
-from amr.data_manifests.report import ManifestReport, named, report_on
 
 HOMEPAGE = "https://github.com/CheyneyComputerScience/CREMA-D"
 LIST = Path(__file__).with_name("crema_d.csv")

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from amr.common.registry import Registry
+from amr.common.workspace import media_dir
 from amr.data_manifests import crema_d, synthetic, vggsound
+from amr.data_manifests.coverage import ManifestReport
 from amr.data_manifests.manifest import Manifest
-from amr.data_manifests.registry import Registry
-from amr.data_manifests.report import ManifestReport
-from amr.data_manifests.workspace import media_dir
 
 __all__ = ["Dataset", "ManifestReport", "build_manifest", "datasets"]
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from amr.data_manifests.checks import REQUIRED, SPLITS, Origin, check_table, path_columns, split_columns
+from amr.data_manifests.schema import REQUIRED, SPLITS, Origin, check_table, path_columns, split_columns
 
 __all__ = ["SPLITS", "Manifest", "read_manifest", "write_manifest"]
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from amr.data_manifests.report import named
+from amr.data_manifests.coverage import named
 
 # In the order of preference. A wav is what its makers processed; an flv is an original with sound; a lossy audio file
 # is surer to hold the sound than a video file that someone re-encoded.

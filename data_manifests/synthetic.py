@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from amr.data_manifests.coverage import ManifestReport, report_on
 from amr.data_manifests.manifest import Manifest, read_manifest, write_manifest
-from amr.data_manifests.render import render_frames, render_waveform, write_clip
-from amr.data_manifests.report import ManifestReport, report_on
+from amr.data_manifests.synthetic_media import render_frames, render_waveform, write_clip
 
 MODALITIES = ("audio", "video")
 

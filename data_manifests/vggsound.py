@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from amr.data_manifests.coverage import ManifestReport, named, report_on
 from amr.data_manifests.manifest import SPLITS, Manifest
 from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, MediaIndex, choose, index_media
-from amr.data_manifests.report import ManifestReport, named, report_on
 
 HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound"
 TEST_LIST = Path(__file__).with_name("vggsound_test.csv")

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from amr.data_manifests.registry import unknown
+from amr.common.registry import unknown
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from amr.data_manifests.registry import unknown
+from amr.common.registry import unknown
 
 DTYPES = ("float32", "float16")
 DEVICES = ("auto", "cpu", "cuda")

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from amr import data_manifests
-from amr.data_manifests.checks import SPLITS
-from amr.data_manifests.registry import unknown
+from amr.common.registry import unknown
+from amr.data_manifests.schema import SPLITS
 from amr.extract.arrays import Source, parse_source, read_array
-from amr.extract.cache import EmbeddingInfo
+from amr.extract.cache.reader import EmbeddingInfo
+from amr.extract.cache.verify import value_counts
+from amr.extract.cache.writer import ClipTable, Embedded, save
 from amr.extract.config import ImportConfig
-from amr.extract.verify import value_counts
-from amr.extract.writer import ClipTable, Embedded, save
 
 # What says where media are: an import has none, so these columns of a CSV would only mislead.
 _ABOUT_MEDIA = ("path", "start_seconds", "end_seconds")

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from amr.common.devices import choose_device
+from amr.common.workspace import caches_dir
+from amr.console.progress import Progress
 from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
-from amr.data_manifests.workspace import caches_dir
-from amr.extract.background import BackgroundWriter
-from amr.extract.batches import Batch, run_batches, unfinished_batches
-from amr.extract.cache import FAILURE_COLUMNS, Cache, EmbeddingInfo
+from amr.extract.cache.reader import FAILURE_COLUMNS, Cache, EmbeddingInfo
+from amr.extract.cache.writer import CacheWriter, ClipTable, Embedded, joined, open_writer
 from amr.extract.config import ExtractConfig, available_cores
-from amr.extract.device import choose_device
 from amr.extract.encoders import Encoder, build_encoder
-from amr.extract.encoding import describe, encode
-from amr.extract.loading import Clip, ClipLoader, Loaded, ManifestClips
-from amr.extract.progress import Progress
-from amr.extract.writer import CacheWriter, ClipTable, Embedded, joined, open_writer
+from amr.extract.pipeline.background import BackgroundWriter
+from amr.extract.pipeline.batches import Batch, run_batches, unfinished_batches
+from amr.extract.pipeline.encode import describe, encode
+from amr.extract.pipeline.workers import Clip, ClipLoader, Loaded, ManifestClips
 
 
 @dataclass(frozen=True)

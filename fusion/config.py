@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from amr.data_manifests.registry import unknown
+from amr.common.registry import unknown
 from amr.extract.config import DEVICES, option
-from amr.fusion.ratio import parse_ratio
+from amr.fusion.attribution.ratio import parse_ratio
 
 OUTPUTS = ("probability", "logit", "centered")
 POOLINGS = ("l2", "l1")

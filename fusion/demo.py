@@ -12,10 +12,10 @@ import pandas as pd
 from amr.data_manifests.synthetic import SyntheticConfig, best_accuracy, render
 from amr.extract.config import ExtractConfig
 from amr.extract.run import extract
+from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.config import SweepConfig
-from amr.fusion.plots import plot_ratios
-from amr.fusion.ratio import parse_ratio
-from amr.fusion.sweep import sweep
+from amr.fusion.sweep.plots import plot_ratios
+from amr.fusion.sweep.sweep import sweep
 
 RATIOS = (None, "9:1", "3:1", "1:1", "1:3", "1:9")
 NUM_SEEDS = 3

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from amr.data_manifests.workspace import runs_dir
+from amr.common.workspace import runs_dir
+from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.config import FitConfig
-from amr.fusion.data import Dataset
+from amr.fusion.data.dataset import Dataset
+from amr.fusion.data.folds import Source, open_source
 from amr.fusion.heads import heads
-from amr.fusion.measure import Measures, mean_measures
 from amr.fusion.methods import methods, parse_options
-from amr.fusion.ratio import parse_ratio
-from amr.fusion.recipe import Member, Recipe
-from amr.fusion.results import FoldMeasures, write_group
-from amr.fusion.run import RunRecord, new_folder, write_json
-from amr.fusion.source import Source, open_source
-from amr.fusion.trainer import DIVERGED, train_group
+from amr.fusion.runs.measure import Measures, mean_measures
+from amr.fusion.runs.record import RunRecord, new_folder, write_json
+from amr.fusion.runs.write import FoldMeasures, write_group
+from amr.fusion.train.recipe import Member, Recipe
+from amr.fusion.train.trainer import DIVERGED, train_group
 
 Progress = Callable[[int, int], None]
 

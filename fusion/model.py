@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from amr.fusion.heads import Head, HeadShape, heads
 from amr.fusion.heads.base import step_mask
-from amr.fusion.stacked import Draws, StackedLinear, of_runs
+from amr.fusion.run_axis.layers import Draws, StackedLinear, of_runs
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amr.extract.cache import Cache
-from amr.extract.device import choose_device
-from amr.extract.writer import Embedded
-from amr.fusion.clips import Clips, predict_shares
-from amr.fusion.data import read_embedding, take_steps
+from amr.common.devices import choose_device
+from amr.extract.cache.reader import Cache
+from amr.extract.cache.writer import Embedded
+from amr.fusion.data.clips import Clips, predict_shares
+from amr.fusion.data.dataset import read_embedding, take_steps
 from amr.fusion.heads import heads
 from amr.fusion.model import FusionModel
-from amr.fusion.run import FittedRun, RunRecord, load_run
+from amr.fusion.runs.record import FittedRun, RunRecord, load_run
 
 
 @dataclass(frozen=True)

@@ -66,10 +66,10 @@ from pathlib import Path
 import numpy as np
 from amr.data_manifests.datasets import build_manifest
 from amr.extract.encoders import Spec
-from amr.fusion.clips import Clips
+from amr.fusion.data.clips import Clips
 from amr.fusion.heads import HeadShape, heads
 from amr.fusion.methods import methods
-from amr.fusion.stacked import Draws
+from amr.fusion.run_axis.layers import Draws
 
 head = heads["mean"](HeadShape({"audio": 3, "video": 2}, 4), Draws([0, 1]))
 z = {"audio": torch.zeros(2, 5, 3), "video": torch.zeros(2, 5, 2)}

@@ -14,7 +14,7 @@ import pytest
 import amr.cli
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("console", "data_manifests", "extract", "fusion")
+FOLDERS = ("common", "console", "data_manifests", "extract", "fusion")
 AT_ROOT = ("cli.py", "py.typed")
 
 

@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amr.cli import run
-from amr.fusion.table import markdown, p_text
+from amr.fusion.sweep.table import markdown, p_text
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amr.extract.sampling import FrameSampling
+from amr.extract.media.sampling import FrameSampling
 
 if TYPE_CHECKING:
     from typing import Self

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from amr.data_manifests.registry import unknown
+from amr.common.registry import unknown
 
 Options = TypeVar("Options")
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.models.wav2vec2.wavlm_attention import WavLMSelfAttention
 
-from amr.extract.encoders.network import num_rows, up_to
+from amr.extract.encoders.networks import num_rows, up_to
 
 
 class MeanOverTime(nn.Module):

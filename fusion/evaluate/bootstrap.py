@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from amr.fusion.evaluate.probe import Name
-from amr.fusion.statistics import CONFIDENCE
+from amr.fusion.evaluate.measures.perturb import Name
+from amr.fusion.runs.statistics import CONFIDENCE
 
 
 def resamples(groups: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from amr.fusion.evaluate.load import Run
-from amr.fusion.evaluate.probe import Name
-from amr.fusion.statistics import holm, mean_interval, paired_test, wilcoxon
+from amr.fusion.evaluate.groups import Run
+from amr.fusion.evaluate.measures.perturb import Name
+from amr.fusion.runs.statistics import holm, mean_interval, paired_test, wilcoxon
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amr.data_manifests.registry import unknown
+from amr.common.registry import unknown
 from amr.extract.config import DEVICES, option
 
 REFERENCES = ("people",)

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from amr.fusion.evaluate.answers import Answers, question
+from amr.fusion.data.folds import Source
+from amr.fusion.data.splits import group_codes
 from amr.fusion.evaluate.bootstrap import percentiles, resamples
 from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds
 from amr.fusion.evaluate.config import EvaluateConfig
-from amr.fusion.evaluate.conflict import NUM_DRAWS
-from amr.fusion.evaluate.document import FORMAT, VERSION, Arrays, rounded, run_entry, write
-from amr.fusion.evaluate.load import Group, Run, Sources, groups, other_cache, read_runs
-from amr.fusion.evaluate.noise import LEVELS
-from amr.fusion.evaluate.people import against_people, parse_sources
-from amr.fusion.evaluate.probe import Name
-from amr.fusion.evaluate.ume import Ensembles
-from amr.fusion.measure import NUM_PERMUTATIONS
-from amr.fusion.source import Source
-from amr.fusion.splits import group_codes
-from amr.fusion.statistics import CONFIDENCE
+from amr.fusion.evaluate.gain_over_ume import Ensembles
+from amr.fusion.evaluate.groups import Group, Run, Sources, groups, other_cache, read_runs
+from amr.fusion.evaluate.measures.conflict import NUM_DRAWS
+from amr.fusion.evaluate.measures.noise import LEVELS
+from amr.fusion.evaluate.measures.people import against_people, parse_sources
+from amr.fusion.evaluate.measures.perturb import Name
+from amr.fusion.evaluate.per_clip import Answers, question
+from amr.fusion.evaluate.write import FORMAT, VERSION, Arrays, rounded, run_entry, write
+from amr.fusion.runs.measure import NUM_PERMUTATIONS
+from amr.fusion.runs.statistics import CONFIDENCE
 
 Progress = Callable[[int, int], None]
 GAIN: Name = ("gain_over_ume",)

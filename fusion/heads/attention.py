@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from amr.fusion.heads.base import Head, HeadShape, heads, step_mask
-from amr.fusion.stacked import Draws, StackedLayerNorm, StackedLinear
+from amr.fusion.run_axis.layers import Draws, StackedLayerNorm, StackedLinear
 
 NUM_HEADS = 4
 

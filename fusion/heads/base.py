@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from amr.data_manifests.registry import Registry
-from amr.fusion.attribution import magnitudes
-from amr.fusion.stacked import Draws, of_runs
+from amr.common.registry import Registry
+from amr.fusion.attribution.gradients import magnitudes
+from amr.fusion.run_axis.layers import Draws, of_runs
 
 
 @dataclass(frozen=True)

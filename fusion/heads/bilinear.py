@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.stacked import Draws, StackedLinear
+from amr.fusion.run_axis.layers import Draws, StackedLinear
 
 RANK = 4  # the paper's tasks do best with ranks of 1 to 16 and change little between them (its figure 5)
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.quadratic import linear_magnitudes
-from amr.fusion.stacked import Draws, StackedLinear
+from amr.fusion.run_axis.closed_form import linear_magnitudes
+from amr.fusion.run_axis.layers import Draws, StackedLinear
 
 
 @heads.register("concat")

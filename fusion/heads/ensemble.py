@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.stacked import Draws, StackedLinear
+from amr.fusion.run_axis.layers import Draws, StackedLinear
 
 
 @heads.register("ume")

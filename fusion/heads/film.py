@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from amr.data_manifests.registry import unknown
+from amr.common.registry import unknown
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.stacked import Draws, StackedLinear
+from amr.fusion.run_axis.layers import Draws, StackedLinear
 
 
 @heads.register("film")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.quadratic import dense_magnitude, linear_magnitudes
-from amr.fusion.stacked import Draws, StackedLinear
+from amr.fusion.run_axis.closed_form import dense_magnitude, linear_magnitudes
+from amr.fusion.run_axis.layers import Draws, StackedLinear
 
 
 @heads.register("sum")

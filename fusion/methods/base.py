@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from amr.data_manifests.registry import Registry, unknown
-from amr.fusion.clips import Clips
+from amr.common.registry import Registry, unknown
+from amr.fusion.data.clips import Clips
 from amr.fusion.model import Batch, FusionModel
-from amr.fusion.stacked import Noise
+from amr.fusion.run_axis.layers import Noise
 
 if TYPE_CHECKING:
-    from amr.fusion.recipe import Fitted
+    from amr.fusion.train.recipe import Fitted
 
 LossFunction = Callable[[FusionModel, Batch, Mapping[str, Tensor]], Tensor]
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from amr.fusion.clips import Clips, predict_logits
+from amr.fusion.data.clips import Clips, predict_logits
 from amr.fusion.heads import step_mask
 from amr.fusion.methods.base import Method, Setting, mean_over, methods
 from amr.fusion.model import Batch, FusionModel
 
 if TYPE_CHECKING:
-    from amr.fusion.recipe import Fitted
+    from amr.fusion.train.recipe import Fitted
 
 
 @methods.register("gge")

@@ -9,11 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from amr.fusion.clips import Clips
+from amr.fusion.attribution.shapley import unimodal_logits
+from amr.fusion.data.clips import Clips
 from amr.fusion.methods.base import Method, Setting, mean_over, methods
 from amr.fusion.model import Batch, FusionModel
-from amr.fusion.stacked import generator
-from amr.fusion.subsets import unimodal_logits
+from amr.fusion.run_axis.layers import generator
 
 SMALLEST = 1e-8  # of squared overfitting, so that a loss that did not overfit at all does not get everything
 

@@ -9,9 +9,9 @@ from math import inf
 import torch
 from torch import Tensor
 
+from amr.fusion.attribution.shapley import unimodal_logits
 from amr.fusion.methods.base import Method, Setting, methods
 from amr.fusion.model import Batch, FusionModel
-from amr.fusion.subsets import unimodal_logits
 
 
 @dataclass(frozen=True)

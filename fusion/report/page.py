@@ -13,20 +13,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from amr.fusion.plots import COLOURS
-from amr.fusion.report.balance import dominance, share_against_use
-from amr.fusion.report.clips import OneSided, one_sided
 from amr.fusion.report.commands import commands
 from amr.fusion.report.config import ReportConfig
-from amr.fusion.report.curves import missing, noise, training
-from amr.fusion.report.decisions import confusion, per_class
-from amr.fusion.report.figures import Figure
-from amr.fusion.report.groups import Group, groups_of
-from amr.fusion.report.people import followed, people_table
 from amr.fusion.report.read import Source, read_source
+from amr.fusion.report.sections.balance import dominance, share_against_use
+from amr.fusion.report.sections.clips import OneSided, one_sided
+from amr.fusion.report.sections.curves import missing, noise, training
+from amr.fusion.report.sections.decisions import confusion, per_class
+from amr.fusion.report.sections.figure import Figure
+from amr.fusion.report.sections.people import followed, people_table
+from amr.fusion.report.settings import Group, groups_of
 from amr.fusion.report.tables import Table, comparison_tables, headline
 from amr.fusion.report.words import summary
-from amr.fusion.run import write_text
+from amr.fusion.runs.record import write_text
+from amr.fusion.sweep.plots import COLOURS
 
 TEMPLATES = Path(__file__).parent / "templates"
 # in an order that answers: what does it rely on, and did balance help?

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amr.fusion.report.groups import Group, groups_of
 from amr.fusion.report.read import Source
+from amr.fusion.report.settings import Group, groups_of
 
 SHAPLEY_SHARES = ("shapley_share.mean", "shapley_share.zero", "shapley_share.permutation")
 # the measures that answer whether balance helped; all others are in the table behind it

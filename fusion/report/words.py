@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amr.fusion.report.balance import use_share
-from amr.fusion.report.groups import Group, counterpart, reference_of
 from amr.fusion.report.read import Source
+from amr.fusion.report.sections.balance import use_share
+from amr.fusion.report.settings import Group, counterpart, reference_of
 from amr.fusion.report.tables import SIGNIFICANT, measure_words, p_text, percent, points, signed, split_text
 
 ALIKE = 0.05  # shares and costs closer than this are called about equal

@@ -10,10 +10,10 @@ import torch
 from scipy.io import savemat
 
 from amr.extract.arrays import parse_source, read_array
-from amr.extract.cache import Cache
+from amr.extract.cache.reader import Cache
+from amr.extract.cache.verify import verify
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
-from amr.extract.verify import verify
 
 ROWS = np.arange(12, dtype=np.float64).reshape(6, 2) / 8
 

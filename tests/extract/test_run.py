@@ -14,14 +14,15 @@ import pytest
 import torch
 from matplotlib.image import imsave
 
-from amr.extract import loading, run
-from amr.extract.background import BackgroundWriter
-from amr.extract.cache import Cache
+from amr.console.progress import LineProgress, Progress
+from amr.extract import run
+from amr.extract.cache.reader import Cache
+from amr.extract.cache.verify import verify
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Encoder, Prepare
-from amr.extract.progress import LineProgress, Progress
+from amr.extract.pipeline import workers as loading
+from amr.extract.pipeline.background import BackgroundWriter
 from amr.extract.run import embed_clips, extract
-from amr.extract.verify import verify
 
 NUM_CLIPS = 10
 

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from amr.extract import run
-from amr.extract.cache import Cache
+from amr.extract.cache.reader import Cache
+from amr.extract.cache.verify import verify
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Encoder, Prepare
-from amr.extract.verify import verify
 
 NUM_CLIPS = 40
 

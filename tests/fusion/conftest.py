@@ -10,11 +10,11 @@ import torch
 
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
-from amr.fusion.attributor import Attributor
-from amr.fusion.clips import Clips
+from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.data.clips import Clips
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
-from amr.fusion.recipe import Recipe
+from amr.fusion.train.recipe import Recipe
 
 
 def make_clips(num_clips: int = 90, dims: dict[str, int] | None = None, num_classes: int = 3, seed: int = 0) -> Clips:

@@ -7,7 +7,7 @@ import torch
 from amr.fusion.config import FitConfig
 from amr.fusion.fit import fit
 from amr.fusion.predict import predict
-from amr.fusion.run import RunRecord, load_run
+from amr.fusion.runs.record import RunRecord, load_run
 
 
 def config(cache, **changes):

@@ -12,9 +12,9 @@ from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
-from amr.fusion.evaluate.readable import differences_table, reading, settings_table
+from amr.fusion.evaluate.tables import differences_table, reading, settings_table
 from amr.fusion.fit import fit
-from amr.fusion.sweep import sweep
+from amr.fusion.sweep.sweep import sweep
 
 
 def config(cache, **changes):

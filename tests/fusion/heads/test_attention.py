@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from amr.fusion.attributor import Attributor
+from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.heads import heads
 from amr.fusion.heads.attention import sinusoids
 

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from amr.fusion.attribution import mean_share
-from amr.fusion.attributor import Attributor
-from amr.fusion.clips import predict_shares
+from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.attribution.gradients import mean_share
+from amr.fusion.data.clips import predict_shares
 from amr.fusion.heads import HeadShape, heads
 from amr.fusion.model import Batch, FusionModel, ModelShape
-from amr.fusion.recipe import Member
-from amr.fusion.stacked import Draws
-from amr.fusion.trainer import train_group
+from amr.fusion.run_axis.layers import Draws
+from amr.fusion.train.recipe import Member
+from amr.fusion.train.trainer import train_group
 
 from ..conftest import make_clips, make_recipe
 from .conftest import DIMS, NAMES, NUM_CLASSES, all_present, build, make_z

@@ -5,7 +5,7 @@ import torch
 
 from amr.fusion.heads import HeadShape, heads
 from amr.fusion.heads.bilinear import RANK
-from amr.fusion.stacked import Draws
+from amr.fusion.run_axis.layers import Draws
 
 from .conftest import DIMS, all_present, build, linear, make_z
 

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-from amr.extract.cache import Cache, EmbeddingInfo
-from amr.extract.writer import ClipTable, Embedded, save
-from amr.fusion.clips import Clips, predict_logits
+from amr.extract.cache.reader import Cache, EmbeddingInfo
+from amr.extract.cache.writer import ClipTable, Embedded, save
 from amr.fusion.config import FitConfig
-from amr.fusion.data import pool_steps, read_dataset, read_embedding
+from amr.fusion.data.clips import Clips, predict_logits
+from amr.fusion.data.dataset import pool_steps, read_dataset, read_embedding
 from amr.fusion.fit import fit
 from amr.fusion.model import FusionModel, ModelShape
 from amr.fusion.predict import predict
-from amr.fusion.run import load_run
+from amr.fusion.runs.record import load_run
 
 NUM_CLIPS, STEPS, DIM = 150, 6, 5
 
@@ -117,7 +117,7 @@ def test_chunks_count_steps(cache_path, monkeypatch):
         dataset = read_dataset(cache, keep_steps=True)
     embeddings = dataset.normalization("standard", np.arange(90)).apply(dataset.embeddings, dataset.present)
     clips = Clips(embeddings, dataset.present, dataset.target)
-    monkeypatch.setattr("amr.fusion.clips.CHUNK_NUMBERS", 2 * (STEPS * DIM + 4) * 11)
+    monkeypatch.setattr("amr.fusion.data.clips.CHUNK_NUMBERS", 2 * (STEPS * DIM + 4) * 11)
     assert clips.chunks(2).step == 11
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amr.fusion.clips import Clips
+from amr.fusion.data.clips import Clips
 from amr.fusion.methods import Method, methods
 from amr.fusion.methods.base import Method as Base
 from amr.fusion.model import Batch, FusionModel
-from amr.fusion.recipe import Fitted, Member
-from amr.fusion.trainer import _setting, train_group
+from amr.fusion.train.recipe import Fitted, Member
+from amr.fusion.train.trainer import _setting, train_group
 
 from ..conftest import make_clips, make_recipe
 

@@ -3,8 +3,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from amr.fusion.methods.dropout import DropoutOptions
-from amr.fusion.recipe import Member
-from amr.fusion.stacked import generator
+from amr.fusion.run_axis.layers import generator
+from amr.fusion.train.recipe import Member
 
 from ..conftest import make_clips
 from .conftest import HALF, SEEDS, assert_same, batch_of, build, fit_group, layers

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from amr.fusion.clips import Clips
+from amr.fusion.data.clips import Clips
 from amr.fusion.methods import methods
 from amr.fusion.methods.gge import pseudo_target
-from amr.fusion.recipe import Member
-from amr.fusion.trainer import train_group
+from amr.fusion.train.recipe import Member
+from amr.fusion.train.trainer import train_group
 
 from ..conftest import make_clips, make_recipe
 from .conftest import DIMS, SEEDS, batch_of, build, fit_group, layers, with_gaps

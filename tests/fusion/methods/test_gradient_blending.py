@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from amr.fusion.clips import predict_logits
+from amr.fusion.data.clips import predict_logits
 from amr.fusion.methods.gradient_blending import BlendingOptions, GradientBlending, blend, hold_out
-from amr.fusion.recipe import Member
-from amr.fusion.stacked import generator
-from amr.fusion.trainer import train_group
+from amr.fusion.run_axis.layers import generator
+from amr.fusion.train.recipe import Member
+from amr.fusion.train.trainer import train_group
 
 from ..conftest import make_clips, make_recipe
 from .conftest import HALF, SEEDS, assert_same, batch_of, build, fit_group, layers, with_gaps

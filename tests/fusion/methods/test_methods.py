@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from amr.fusion.clips import Clips
 from amr.fusion.config import FitConfig
+from amr.fusion.data.clips import Clips
 from amr.fusion.fit import fit
 from amr.fusion.methods import methods
-from amr.fusion.recipe import Member
+from amr.fusion.train.recipe import Member
 
 from ..conftest import make_clips
 from .conftest import HALF, JOINT, assert_same, fit_group, with_gaps

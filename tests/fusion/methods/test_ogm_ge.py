@@ -8,7 +8,7 @@ from amr.fusion.config import FitConfig
 from amr.fusion.fit import fit
 from amr.fusion.methods import methods
 from amr.fusion.methods.ogm_ge import OGMOptions
-from amr.fusion.recipe import Member
+from amr.fusion.train.recipe import Member
 
 from ..conftest import make_clips
 from .conftest import HALF, SEEDS, assert_same, batch_of, build, fit_group, gradients, layers, with_gaps

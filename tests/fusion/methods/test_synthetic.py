@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from amr.data_manifests.synthetic import MODALITIES, SyntheticConfig, best_accuracy, draw_clips
-from amr.fusion.clips import Clips, predict_logits
-from amr.fusion.metrics import accuracy
-from amr.fusion.recipe import Member
+from amr.fusion.data.clips import Clips, predict_logits
+from amr.fusion.runs.metrics import accuracy
+from amr.fusion.train.recipe import Member
 
 from .conftest import fit_group
 

@@ -7,8 +7,8 @@ from amr.fusion.fit import fit
 from amr.fusion.heads import heads
 from amr.fusion.model import Batch
 from amr.fusion.predict import predict
-from amr.fusion.recipe import Member
-from amr.fusion.run import load_run
+from amr.fusion.runs.record import load_run
+from amr.fusion.train.recipe import Member
 
 from ..conftest import make_clips
 from .conftest import batch_of, fit_group, with_gaps

@@ -4,8 +4,8 @@ from torch.nn.functional import cross_entropy
 
 from amr.fusion.methods import methods
 from amr.fusion.methods.umt import UMTOptions
-from amr.fusion.recipe import Member
-from amr.fusion.trainer import train_group
+from amr.fusion.train.recipe import Member
+from amr.fusion.train.trainer import train_group
 
 from ..conftest import make_clips, make_recipe
 from .conftest import HALF, SEEDS, assert_same, batch_of, build, fit_group, layers, with_gaps

@@ -40,7 +40,7 @@ def test_a_sweep_comes_back_from_its_command(made, monkeypatch, swept):
     folder = made()
     (folder / "sweep.json").write_text(json.dumps(asdict(swept)))
     seen: list[Any] = []
-    monkeypatch.setattr("amr.fusion.sweep.sweep", lambda config, progress: seen.append(config) or 1 / 0)
+    monkeypatch.setattr("amr.fusion.sweep.sweep.sweep", lambda config, progress: seen.append(config) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.run(arguments(commands(read_source(folder))[0]))
     assert replace(seen[0], base=replace(seen[0].base, out=None)) == swept
@@ -60,7 +60,7 @@ def test_a_table_comes_back_from_its_command(made, monkeypatch):
     folder = made()
     (folder / "table.json").write_text("[]")
     seen: list[Any] = []
-    monkeypatch.setattr("amr.fusion.table.make_table", lambda *request: seen.append(request) or 1 / 0)
+    monkeypatch.setattr("amr.fusion.sweep.table.make_table", lambda *request: seen.append(request) or 1 / 0)
     sweep = json.loads((folder / "sweep.json").read_text())
     sweep["amr_ratio"], sweep["base"]["adapter"] = [None, "2:1"], "linear"
     (folder / "sweep.json").write_text(json.dumps(sweep))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from amr.fusion.config import SweepConfig
-from amr.fusion.report.groups import groups_of
 from amr.fusion.report.read import read_source
+from amr.fusion.report.settings import groups_of
 
 
 def test_a_sweep_is_read_run_by_run_and_an_evaluation_adds_to_it(made):
@@ -28,7 +28,7 @@ def test_a_sweep_is_read_run_by_run_and_an_evaluation_adds_to_it(made):
 
 
 def test_a_real_sweep_reads_as_its_results_say_and_a_member_as_a_source_of_its_own(small_cache):
-    from amr.fusion.sweep import sweep
+    from amr.fusion.sweep.sweep import sweep
 
     swept = {"amr_ratio": "none,1:1", "method": "naive,unimodal"}
     result = sweep(SweepConfig.parse(seeds=2, swept=swept, epochs=2, cache=str(small_cache)))

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from amr.fusion.report.groups import groups_of
 from amr.fusion.report.read import read_source
+from amr.fusion.report.settings import groups_of
 from amr.fusion.report.tables import comparison_tables, headline, make_table
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from amr.fusion.report.groups import groups_of
 from amr.fusion.report.read import read_source
+from amr.fusion.report.settings import groups_of
 from amr.fusion.report.words import summary
 
 

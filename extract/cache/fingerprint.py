@@ -1,0 +1,84 @@
+"""What an embedding depends on, as one checksum, and in words what differs between two."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pandas as pd
+
+from amr.extract.cache.reader import EmbeddingInfo
+
+
+def clip_sources(clips: pd.DataFrame, modality: str) -> pd.DataFrame:
+    """What is decoded for each clip: id, path, start_seconds, end_seconds, all text, "" for none.
+
+    Args:
+        clips: a manifest's or a cache's table. `<modality>_path` goes before `path`.
+        modality: whose path.
+    """
+    path = f"{modality}_path" if f"{modality}_path" in clips else "path"
+    columns = {"id": "id", "path": path, "start_seconds": "start_seconds", "end_seconds": "end_seconds"}
+    empty = [""] * len(clips)
+    return pd.DataFrame(
+        {name: list(clips.get(column, empty)) for name, column in columns.items()},
+        dtype=str,
+    )
+
+
+def fingerprint(info: EmbeddingInfo, clips: pd.DataFrame) -> str:
+    """sha256 over clip ids, paths, start and end, encoder, weights, preprocessing and dtype.
+
+    Labels, splits and groups are left out, so that they can change without extracting again.
+    """
+    sources = clip_sources(clips, info.modality)
+    payload = _made_with(info) | {"clips": sources.to_numpy().tolist()}
+    return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+
+
+def differences(old: EmbeddingInfo, new: EmbeddingInfo) -> list[tuple[str, str, str]]:
+    """What two embeddings were not made with alike: (what, old, new) each."""
+    return _compare(_made_with(old), _made_with(new))
+
+
+def clip_difference(old: pd.DataFrame, new: pd.DataFrame, modality: str) -> str | None:
+    """What the clips that were embedded and those asked for do not have alike, in words; None if nothing."""
+    before, after = clip_sources(old, modality), clip_sources(new, modality)
+    if len(before) != len(after):
+        return f"has {len(before)} clips, the manifest {len(after)}"
+    for column, what in (("id", "id"), ("path", "path"), ("start_seconds", "start"), ("end_seconds", "end")):
+        changed = (before[column] != after[column]).to_numpy()
+        if changed.any():
+            row = int(changed.argmax())
+            return (
+                f"has another {what} in {int(changed.sum())} of {len(before)} clips, "
+                f"first {before[column].iloc[row]!r} where the manifest has {after[column].iloc[row]!r} "
+                f"(clip {after['id'].iloc[row]!r})"
+            )
+    return None
+
+
+def _made_with(info: EmbeddingInfo) -> dict[str, Any]:
+    return {
+        "encoder": info.encoder,
+        "weights_sha256": info.weights_sha256,
+        "preprocessing": json.loads(json.dumps(info.preprocessing)),
+        "dtype": info.dtype,
+    }
+
+
+def _compare(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, str, str]]:
+    found: list[tuple[str, str, str]] = []
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _compare(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append((f"{prefix}{key}", _short(before), _short(after)))
+    return found
+
+
+def _short(value: object) -> str:
+    text = str(value) if value not in (None, "") else "none"
+    return text if len(text) <= 60 else f"{text[:57]}..."

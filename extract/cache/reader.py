@@ -1,0 +1,264 @@
+"""The cache: one HDF5 file of embeddings and clips. Its layout, and how it is read (docs/cache-format.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, unquote
+
+import h5py
+import numpy as np
+import pandas as pd
+
+FORMAT = "amr-cache"
+VERSION = 1
+FIXED_COLUMNS = ("id", "path", "split", "group")
+FAILURE_COLUMNS = ("id", "modality", "reason")
+DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True)
+class EmbeddingInfo:
+    """What one embedding of a cache is and where it came from.
+
+    Attributes:
+        name: its name in the cache.
+        modality: what it was made from: "audio", "video", or any name for an imported one.
+        encoder: the encoder's canonical spec.
+        weights_sha256: of the weights; "" where the encoder has none.
+        preprocessing: everything else that shapes it.
+        dtype: how it is stored, "float32" or "float16".
+        embed_dim: length of one vector.
+        max_steps: room for vectors in time, None where a clip is one vector.
+        random_weights: the weights were never trained.
+        fingerprint: sha256 over clips and encoder (`amr.extract.cache.fingerprint`).
+        code_version: of amr, when it was made.
+    """
+
+    name: str
+    modality: str
+    encoder: str
+    weights_sha256: str
+    preprocessing: dict[str, Any]
+    dtype: str
+    embed_dim: int
+    max_steps: int | None = None
+    random_weights: bool = False
+    fingerprint: str = ""
+    code_version: str = ""
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one clip's row: (embed_dim,) or (steps, embed_dim)."""
+        return (self.embed_dim,) if self.max_steps is None else (self.max_steps, self.embed_dim)
+
+
+class Cache:
+    """A read-only view of a cache; a context manager.
+
+    Example:
+        with Cache.open(Path("caches/crema-d.h5")) as cache:
+            audio = cache.read("audio")  # (clips, embed_dim) float32
+    """
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self._file = file
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a cache.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: it is no cache.
+            RuntimeError: it is damaged so badly that it does not open.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"cache must be a file, got {str(path)!r}. Make one with amr extract or amr import."
+            )
+        try:
+            file = h5py.File(path, "r")
+        except OSError as error:
+            with path.open("rb") as content:
+                is_hdf5 = content.read(8) == b"\x89HDF\r\n\x1a\n"
+            if is_hdf5:
+                raise RuntimeError(
+                    f"cache {str(path)!r} must be whole, got a damaged file ({error}). Extract again with --overwrite."
+                ) from error
+            raise ValueError(
+                f"cache must be an HDF5 file, got {str(path)!r}. Make one with amr extract or amr import."
+            ) from error
+        if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
+            found = file.attrs.get("format"), file.attrs.get("version")
+            file.close()
+            raise ValueError(
+                f"cache must have the format {FORMAT} {VERSION}, got {found} in {str(path)!r}. "
+                "Make one with amr extract or amr import."
+            )
+        return cls(path, file)
+
+    def close(self) -> None:
+        """Close the file; reading afterwards fails."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return str(self._file.attrs["dataset"])
+
+    @property
+    def manifest_sha256(self) -> str:
+        """Of the manifest that the clips table was written from."""
+        return str(self._file.attrs["manifest_sha256"])
+
+    @property
+    def root(self) -> str:
+        """The folder that clip paths start from; "" for imported embeddings."""
+        return str(self._file.attrs["root"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether every embedding was extracted to the end."""
+        return bool(self._file.attrs["complete"])
+
+    @property
+    def created_by(self) -> str:
+        """The program that made it, with its version."""
+        return str(self._file.attrs["created_by"])
+
+    @property
+    def clips(self) -> pd.DataFrame:
+        """One row a clip, every column text: id, path, split, group, then the manifest's other columns."""
+        clips = self._file["clips"]
+        columns = clips["columns"]
+        data = {name: read_text(clips[name]) for name in FIXED_COLUMNS}
+        data |= {unquote(name): read_text(columns[name]) for name in columns}
+        return pd.DataFrame(data, dtype=str)
+
+    @property
+    def num_clips(self) -> int:
+        """Rows of every table in the cache."""
+        return int(self._file["clips/id"].shape[0])
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the embeddings, in the order in which they were added."""
+        return list(self._file["embeddings"])
+
+    def info(self, name: str) -> EmbeddingInfo:
+        """What the embedding is and where it came from."""
+        data = self._embedding(name)
+        attrs = data.attrs
+        return EmbeddingInfo(
+            name=name,
+            modality=str(attrs["modality"]),
+            encoder=str(attrs["encoder"]),
+            weights_sha256=str(attrs["weights_sha256"]),
+            preprocessing=json.loads(attrs["preprocessing"]),
+            dtype=str(attrs["dtype"]),
+            embed_dim=int(data.shape[-1]),
+            max_steps=int(data.shape[1]) if data.ndim == 3 else None,
+            random_weights=bool(attrs["random_weights"]),
+            fingerprint=str(attrs["fingerprint"]),
+            code_version=str(attrs["code_version"]),
+        )
+
+    def read(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
+        """(clips, embed_dim) or (clips, steps, embed_dim) float32, 0 where the clip has none.
+
+        Args:
+            name: of the embedding.
+            rows: which clips, all by default.
+        """
+        data = self._embedding(name)
+        if rows is None or isinstance(rows, slice):
+            return np.asarray(data[slice(None) if rows is None else rows], dtype=np.float32)
+        # h5py wants increasing rows and reads them slowly: reading all and choosing is faster.
+        return np.asarray(data[:][rows], dtype=np.float32)
+
+    def present(self, name: str) -> np.ndarray:
+        """(clips,) bool: the clip has this modality and it was embedded."""
+        self._embedding(name)
+        return np.asarray(self._file["present"][name][:], dtype=bool)
+
+    def done(self, name: str) -> np.ndarray:
+        """(clips,) bool: the clip was tried, whether or not it was embedded; all true in a complete cache."""
+        self._embedding(name)
+        return np.asarray(self._file["done"][name][:], dtype=bool)
+
+    def done_flags(self) -> dict[str, np.ndarray]:
+        """Fingerprint -> `done`, of every embedding."""
+        return {self.info(name).fingerprint: self.done(name) for name in self.names}
+
+    def num_steps(self, name: str) -> np.ndarray | None:
+        """(clips,) int: how many of the steps are filled, None for an embedding without steps."""
+        self._embedding(name)
+        return np.asarray(self._file["num_steps"][name][:]) if name in self._file["num_steps"] else None
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """What could not be decoded or embedded: id, modality, reason. Written when an extraction ends."""
+        group = self._file["failures"]
+        return pd.DataFrame({name: read_text(group[name]) for name in FAILURE_COLUMNS}, dtype=str)
+
+    def _embedding(self, name: str) -> h5py.Dataset:
+        if name not in self._file["embeddings"]:
+            raise ValueError(f"embedding must be one of {', '.join(self.names)}, got {name!r}. See amr inspect.")
+        return self._file["embeddings"][name]
+
+
+def read_text(dataset: h5py.Dataset) -> np.ndarray:
+    """A column of text, (rows,) of str."""
+    return np.asarray(dataset.asstr()[:], dtype=object)
+
+
+def write_text(group: h5py.Group, name: str, values: Iterable[str]) -> None:
+    """Write a column of text with its checksum."""
+    column = np.array([str(value) for value in values], dtype=object)
+    dataset = group.create_dataset(name, data=column, dtype=h5py.string_dtype(), shape=column.shape)
+    dataset.attrs["sha256"] = text_sha256(column)
+
+
+def escape(column: str) -> str:
+    """The name of a column as HDF5 can hold it: "/" would open a folder, "." is the folder itself."""
+    return "%2E" if column == "." else "".join(quote(c, safe="") if c in "/%" else c for c in column)
+
+
+def text_sha256(values: Iterable[str]) -> str:
+    """Checksum of a column of text: its values in UTF-8, a zero byte after each."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(str(value).encode("utf-8", "surrogateescape") + b"\0")
+    return digest.hexdigest()
+
+
+def data_sha256(dataset: h5py.Dataset) -> str:
+    """Checksum of a numeric dataset: its bytes in row order, as stored."""
+    digest = hashlib.sha256()
+    for rows in row_blocks(dataset):
+        digest.update(np.ascontiguousarray(dataset[rows]).data)
+    return digest.hexdigest()
+
+
+def row_blocks(dataset: h5py.Dataset, bytes_at_once: int = 2**24) -> Iterator[slice]:
+    """All rows of a dataset in blocks that fit into memory whatever its size."""
+    row_bytes = max(1, dataset.nbytes // max(1, dataset.shape[0]))
+    step = max(1, bytes_at_once // row_bytes)
+    for start in range(0, dataset.shape[0], step):
+        yield slice(start, min(start + step, dataset.shape[0]))

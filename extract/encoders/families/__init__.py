@@ -1,0 +1,1 @@
+"""Encoder families: one file per family."""

@@ -1,0 +1,91 @@
+"""`frames`: a few frames of a clip, each averaged over the cells of a grid. No weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from amr.extract.encoders.base import Prepare, WeightFreeEncoder
+from amr.extract.encoders.crop import NONE, Crop
+from amr.extract.encoders.spec import Spec, height_and_width
+from amr.extract.media.sampling import FrameSampling
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class FramesOptions:
+    """Options of `frames`.
+
+    Args:
+        frames: how many, spread evenly over the clip.
+        grid: cells of a frame, HxW, or one number for a square; each is the mean of its pixels.
+        colour: one grey value a cell, or red, green and blue.
+        crop: the part of the picture that is used, as fractions left:top:right:bottom; none: all of it.
+        keep: all frames as one vector, or a vector each.
+    """
+
+    frames: int = 10
+    grid: str = "16x16"
+    colour: Literal["grey", "rgb"] = "grey"
+    crop: str = NONE
+    keep: Literal["flat", "steps"] = "flat"
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(f"frames must be at least 1, got {self.frames}.")
+        height, width = self.cells
+        object.__setattr__(self, "grid", f"{height}x{width}")
+        Crop.parse(self.crop)
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of the grid."""
+        return height_and_width("grid", self.grid, "16x16")
+
+
+class PrepareFrames(Prepare):
+    """(frames, height, width, 3) to (frames * dim,) or (frames, dim)."""
+
+    def __init__(self, options: FramesOptions) -> None:
+        self.options = options
+        self.sampling = FrameSampling(num_frames=options.frames)
+        self.crop = Crop.parse(options.crop)
+
+    def __call__(self, media: np.ndarray) -> Tensor:
+        """Cell means of one clip's frames, from 0 (black) to 1."""
+        pixels = torch.from_numpy(np.ascontiguousarray(self.crop.cut(media))).permute(0, 3, 1, 2)
+        cells = functional.adaptive_avg_pool2d(pixels.float() / 255, self.options.cells)
+        if self.options.colour == "grey":  # after pooling: the mean of a weighted sum is that of the means
+            cells = (cells * torch.tensor(LUMA)[:, None, None]).sum(1)
+        steps = cells.flatten(1)  # (frames, dim)
+        return steps if self.options.keep == "steps" else steps.flatten()
+
+
+class Frames(WeightFreeEncoder):
+    """The `frames` encoder."""
+
+    modality = "video"
+
+    def __init__(self, spec: Spec) -> None:
+        options = spec.read(FramesOptions)
+        height, width = options.cells
+        dim = height * width * (3 if options.colour == "rgb" else 1)
+        flat = options.keep == "flat"
+        self.spec = spec.canonical(options)
+        self.embed_dim = dim * options.frames if flat else dim
+        self.max_steps = None if flat else options.frames
+        self.preprocessing = asdict(options)
+        self.prepare = PrepareFrames(options)
+
+
+def build(spec: Spec, name: str) -> Frames:
+    """The encoder of that spec."""
+    if spec.model is not None:
+        raise ValueError(f"frames must be given without a model, got {str(spec)!r}. Type frames,grid=16x16.")
+    return Frames(spec)

@@ -1,0 +1,302 @@
+"""`timm:<model>`: image models on a clip's frames, or on pictures of its sound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
+from torch import Tensor, nn
+
+from amr.extract.encoders.base import Prepare
+from amr.extract.encoders.crop import NONE, Crop
+from amr.extract.encoders.model import ModelEncoder
+from amr.extract.encoders.networks import MeanOverRows, fastest_layout
+from amr.extract.encoders.pictures import PICTURES, Picture
+from amr.extract.encoders.registry import EncoderInfo
+from amr.extract.encoders.spec import Spec, height_and_width, told
+from amr.extract.encoders.weights import Source, check_seed, find_weights, misfit, seeded, state_sha256
+from amr.extract.media.sampling import FrameSampling
+
+DEFAULT_FRAMES = {"video": 8, "audio": 1}
+OF_FRAMES = ("crop", "stack")
+OF_SOUND = ("picture", "sample_rate", "window", "hop")
+CHECK_SEED = 1  # not the one of weights=random, whose weights may have been saved to a file
+
+
+@dataclass(frozen=True)
+class TimmOptions:
+    """Options of `timm`.
+
+    Args:
+        modality: look at frames, or at pictures of the sound; by default what the embedding is named.
+        frames: how many pictures of a clip: frames spread evenly (default 8), or equal parts of the sound (1).
+        rate: pictures a second, instead of `frames`.
+        size: of the model's input in pixels, N or HxW, where it is not to be the model's own.
+        channels: of the model's input, 1 (grey) or 3, where they are not to be the model's own.
+        crop: the part of the frames that is used, as fractions left:top:right:bottom, resized to the input without
+            timm's cutting the middle out of it; none: all of them, by timm's own transform.
+        picture: of the sound: mel, log-mel power, or spectrogram, log magnitudes as encoders are trained from scratch.
+        sample_rate: of the sound, in Hz; by default the picture's (mel 16000, spectrogram 22050).
+        window: samples that a column of the picture looks at (mel 400, spectrogram 512).
+        hop: samples from one column to the next (mel 160, spectrogram 353).
+        keep: the mean over the pictures, or a vector each.
+        max_steps: with keep=steps and rate, at most so many.
+        stack: yes: all frames are the channels of one picture, so that the model sees their order.
+        weights: pretrained, a file, or random.
+        seed: of random weights.
+    """
+
+    modality: Literal["audio", "video"] = "video"
+    frames: int | None = None
+    rate: float | None = None
+    size: str | None = None
+    channels: int | None = None
+    crop: str = NONE
+    picture: Literal["mel", "spectrogram"] = "mel"
+    sample_rate: int | None = None
+    window: int | None = None
+    hop: int | None = None
+    keep: Literal["mean", "steps"] = "mean"
+    max_steps: int = 64
+    stack: Literal["no", "yes"] = "no"
+    weights: str = "pretrained"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed, self.weights)
+        if self.frames is not None and self.rate is not None:
+            raise ValueError(f"frames must be left out with rate, got {self.frames}. Leave one out.")
+        for name in ("frames", "max_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"channels must be 1 or 3, got {self.channels}. Type channels=1.")
+        for name in OF_SOUND if self.modality == "video" else OF_FRAMES:
+            value = getattr(self, name)
+            if value != type(self).__dataclass_fields__[name].default:
+                raise ValueError(f"{name} must be left out for modality={self.modality}, got {value}. Leave it out.")
+        if self.stack == "yes" and (self.rate is not None or self.keep == "steps"):
+            option = "rate" if self.rate is not None else "keep=steps"
+            raise ValueError(f"stack must be no with {option}, got yes. Type frames=8 instead, or leave it out.")
+        Crop.parse(self.crop)
+        _ = self.drawn
+        if self.pixels is not None:
+            height, width = self.pixels
+            object.__setattr__(self, "size", str(height) if height == width else f"{height}x{width}")
+
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """Height and width of the model's input; None for the model's own."""
+        return None if self.size is None else height_and_width("size", self.size, "224")
+
+    @property
+    def num_stacked(self) -> int:
+        """Frames in one picture."""
+        return int(self.sampling.num_frames or 1) if self.stack == "yes" else 1
+
+    @property
+    def drawn(self) -> Picture:
+        """How sound becomes a picture."""
+        given = {"sample_rate": self.sample_rate, "window": self.window, "hop": self.hop}
+        return PICTURES[self.picture](**{name: value for name, value in given.items() if value is not None})
+
+    @property
+    def sampling(self) -> FrameSampling:
+        """Which pictures of a clip are looked at."""
+        if self.rate is not None:
+            return FrameSampling(rate_hz=self.rate)
+        return FrameSampling(num_frames=self.frames or DEFAULT_FRAMES[self.modality])
+
+
+class PrepareFrames(Prepare):
+    """(frames, height, width, 3) to (frames, channels, rows, columns), by timm's own transform.
+
+    With `stack`, to (1, frames * channels, rows, columns).
+    """
+
+    def __init__(
+        self,
+        sampling: FrameSampling,
+        crop: Crop,
+        transform: Callable[[Image.Image], Tensor],
+        num_channels: int,
+        stack: bool,
+    ) -> None:
+        self.sampling = sampling
+        self.stack = stack
+        self.crop = crop
+        self.transform = transform
+        self.mode = "L" if num_channels == 1 else "RGB"
+
+    def __call__(self, media: np.ndarray) -> Tensor:
+        """One clip's frames as the model wants them."""
+        pictures = [Image.fromarray(frame).convert(self.mode) for frame in self.crop.cut(media)]
+        frames = torch.stack([self.transform(picture) for picture in pictures])
+        return frames.flatten(0, 1)[None] if self.stack else frames
+
+
+class PrepareSound(Prepare):
+    """(samples,) to (parts, channels, rows, columns): a picture of each equal part of the sound."""
+
+    def __init__(self, parts: FrameSampling, picture: Picture, config: dict[str, Any]) -> None:
+        self.sample_rate_hz = picture.sample_rate
+        self.parts = parts
+        self.picture = picture
+        self.num_channels, self.height, self.width = config["input_size"]
+        self.mean = torch.tensor(config["mean"])[:, None, None]
+        self.std = torch.tensor(config["std"])[:, None, None]
+
+    def __call__(self, media: np.ndarray) -> Tensor:
+        """One clip's pictures, repeated to the model's channels and normalised as its images are."""
+        assert self.sample_rate_hz is not None
+        num_parts = min(len(self.parts.times(0, len(media) / self.sample_rate_hz)), len(media))
+        size = math.ceil(len(media) / num_parts)
+        parts = torch.from_numpy(media).split(size)
+        pictures = torch.stack([self.picture.draw(part, self.height, self.width) for part in parts])
+        channels = pictures[:, None].expand(-1, self.num_channels, -1, -1)
+        return (channels - self.mean) / self.std
+
+
+class Timm(ModelEncoder):
+    """A `timm` encoder."""
+
+    def __init__(self, spec: Spec, modality: str) -> None:
+        name = spec.model_among(_names())
+        if "modality" not in spec.options:
+            spec = Spec(spec.family, spec.model, {**spec.options, "modality": modality})
+        options = spec.read(TimmOptions)
+        self.modality = options.modality
+        self.random_weights = options.weights == "random"
+        self.model = _random(name, options) if self.random_weights else _loaded(name, options)
+        self.weights_sha256 = state_sha256(self.model)
+        self.embed_dim = _num_features(self.model)
+        self.keep = options.keep
+        self.max_steps = None if self.keep == "mean" else options.sampling.num_frames or options.max_steps
+        config = _config(self.model, options)
+        self.spec = spec.canonical(options)
+        self.preprocessing = _preprocessing(options, config)
+        if self.modality == "video":
+            transform = create_transform(**config, is_training=False)
+            crop, num_channels = Crop.parse(options.crop), config["input_size"][0]
+            self.prepare: Prepare = PrepareFrames(
+                options.sampling, crop, transform, num_channels, options.stack == "yes"
+            )
+        else:
+            self.prepare = PrepareSound(options.sampling, options.drawn, config)
+        self.to("cpu")
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(pictures, channels, rows, columns) to (pictures, embed_dim)."""
+        return self.model(fastest_layout(rows))
+
+    def network(self) -> MeanOverRows:
+        """(batch, pictures, channels, rows, columns) to (batch, embed_dim)."""
+        return MeanOverRows(self.model)
+
+
+def build(spec: Spec, name: str) -> Timm:
+    """The encoder of that spec; the embedding's name chooses the modality where the spec does not."""
+    return Timm(spec, name if name in DEFAULT_FRAMES else "video")
+
+
+def list_models() -> Iterable[EncoderInfo]:
+    """Every model with pretrained weights."""
+    for name in timm.list_pretrained():
+        yield EncoderInfo(f"timm:{name}", "audio|video", None, "an image model")
+
+
+def _names() -> list[str]:
+    return [*timm.list_models(), *timm.list_pretrained()]
+
+
+def _random(name: str, options: TimmOptions, seed: int | None = None) -> nn.Module:
+    with seeded(options.seed if seed is None else seed):
+        return _create(name, options)
+
+
+def _loaded(name: str, options: TimmOptions) -> nn.Module:
+    """The model with its weights from a file; timm itself would accept a file that lacks some of them."""
+    path = find_weights(options.weights, _source(name), f"timm:{name}")
+    start = _random(name, options, CHECK_SEED)
+    overlay = {"file": str(path), "custom_load": path.suffix == ".npz"}
+    try:
+        with seeded(CHECK_SEED):
+            model = _create(name, options, pretrained=True, pretrained_cfg_overlay=overlay)
+    except (RuntimeError, KeyError) as error:
+        raise misfit(path, [str(error).strip().split("\n")[-1].strip()]) from error
+    before = dict(start.named_parameters())
+    untouched = [
+        key
+        for key, now in model.named_parameters()
+        if now.numel() > 1 and torch.equal(now, before[key]) and bool((now != now.flatten()[0]).any())
+    ]
+    if untouched:
+        raise misfit(path, untouched)
+    return model
+
+
+def _create(name: str, options: TimmOptions, **arguments: Any) -> nn.Module:
+    arguments["num_classes"] = 0
+    if options.channels is not None or options.num_stacked > 1:
+        arguments["in_chans"] = (options.channels or 3) * options.num_stacked
+    if options.pixels is not None:
+        height, width = options.pixels
+        try:
+            return timm.create_model(name, img_size=height if height == width else (height, width), **arguments)
+        except TypeError:
+            pass  # a convolutional model, which takes any size as it is
+    return timm.create_model(name, **arguments)
+
+
+def _config(model: nn.Module, options: TimmOptions) -> dict[str, Any]:
+    """How a model's pictures are made: as those it was trained with, but for what the options say."""
+    config = resolve_model_data_config(model)
+    num_channels, *pixels = config["input_size"]
+    if options.channels is not None:
+        num_channels = options.channels
+        for key in ("mean", "std"):
+            if len(config[key]) != num_channels:  # grey is normalised by the mean over the colours
+                config[key] = (sum(config[key]) / len(config[key]),) * num_channels
+    config["input_size"] = (num_channels, *(options.pixels or pixels))
+    if options.crop != NONE:
+        config |= {"crop_pct": 1.0, "crop_mode": "squash"}
+    return config
+
+
+def _preprocessing(options: TimmOptions, config: dict[str, Any]) -> dict[str, Any]:
+    described = told(options, unless_default=("channels", *OF_FRAMES, *OF_SOUND))
+    if options.size is not None and options.size.isdecimal():
+        described["size"] = int(options.size)
+    described |= {"frames": options.sampling.num_frames, "images": _jsonable(config)}
+    if options.modality == "video":
+        return described
+    return {key: value for key, value in described.items() if key not in OF_SOUND} | {"picture": options.drawn.settings}
+
+
+def _num_features(model: Any) -> int:
+    return int(getattr(model, "head_hidden_size", None) or model.num_features)
+
+
+def _source(name: str) -> Source | None:
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
+        return None
+    if config.hf_hub_id:
+        from huggingface_hub import hf_hub_url
+
+        repo = config.hf_hub_id if not config.hf_hub_id.endswith("/") else f"{config.hf_hub_id}{name}"
+        filename = config.hf_hub_filename or "model.safetensors"
+        return Source(hf_hub_url(repo, filename), repo, filename)
+    return Source(config.url) if config.url else None
+
+
+def _jsonable(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}

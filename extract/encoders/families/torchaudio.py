@@ -1,0 +1,130 @@
+"""`torchaudio:<bundle>`: speech models on the waveform, at their own sample rate."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchaudio import pipelines
+from torchaudio.models import wav2vec2_model, wavlm_model
+
+from amr.extract.encoders.base import Prepare
+from amr.extract.encoders.model import ModelEncoder
+from amr.extract.encoders.registry import TORCHAUDIO_BUNDLES
+from amr.extract.encoders.spec import Spec, told
+from amr.extract.encoders.speech import MeanOverTime
+from amr.extract.encoders.weights import Source, check_seed, find_weights, load_all, seeded, state_sha256
+
+BASE_URL = "https://download.pytorch.org/torchaudio/models/"
+FEWEST_SAMPLES = 400  # what the convolutions need for one step
+
+
+@dataclass(frozen=True)
+class TorchaudioOptions:
+    """Options of `torchaudio`.
+
+    Args:
+        layer: of the transformer, counted from 1; the last by default.
+        keep: the mean over time, or a vector for each step.
+        max_steps: with keep=steps: longer clips are averaged over this many equal parts (50 steps are a second).
+        weights: pretrained, a file, or random.
+        seed: of random weights.
+    """
+
+    layer: int | None = None
+    keep: Literal["mean", "steps"] = "mean"
+    max_steps: int = 64
+    weights: str = "pretrained"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed, self.weights)
+        if self.max_steps < 1:
+            raise ValueError(f"max_steps must be at least 1, got {self.max_steps}.")
+
+
+class PrepareWaveform(Prepare):
+    """(samples,) to (samples,), normalised where the bundle was trained so."""
+
+    waveform = True
+
+    def __init__(self, sample_rate_hz: int, normalise: bool) -> None:
+        self.sample_rate_hz = sample_rate_hz
+        self.normalise = normalise
+
+    def __call__(self, media: np.ndarray) -> Tensor:
+        """One clip's sound; a clip shorter than a step is padded with silence."""
+        sound = torch.from_numpy(media)
+        if self.normalise:
+            sound = functional.layer_norm(sound, sound.shape)
+        return functional.pad(sound, (0, max(0, FEWEST_SAMPLES - len(sound))))
+
+
+class Torchaudio(ModelEncoder):
+    """A `torchaudio` encoder."""
+
+    modality = "audio"
+    rows_at_once = 16
+
+    def __init__(self, spec: Spec) -> None:
+        name = spec.model_among(TORCHAUDIO_BUNDLES)
+        options = spec.read(TorchaudioOptions)
+        bundle = getattr(pipelines, name)
+        # The bundle's own get_model() cannot be given a file, and this is torchaudio's last release.
+        parameters = {**bundle._params, "aux_num_out": None}
+        num_layers = parameters["encoder_num_layers"]
+        self.layer = num_layers if options.layer is None else options.layer
+        if not 1 <= self.layer <= num_layers:
+            raise ValueError(f"layer must be 1 to {num_layers} for {name}, got {self.layer}.")
+        with seeded(options.seed):
+            self.model = (wavlm_model if bundle._model_type == "WavLM" else wav2vec2_model)(**parameters)
+        self.random_weights = options.weights == "random"
+        if not self.random_weights:
+            source = Source(BASE_URL + bundle._path)
+            load_all(self.model, find_weights(options.weights, source, f"torchaudio:{name}"), unused=("aux.",))
+        self.weights_sha256 = state_sha256(self.model)
+        self.embed_dim = parameters["encoder_embed_dim"]
+        self.keep = options.keep
+        self.max_steps = None if self.keep == "mean" else options.max_steps
+        self.spec = spec.canonical(options)
+        rate, normalise = int(bundle.sample_rate), bool(bundle._normalize_waveform)
+        self.preprocessing = {**told(options), "layer": self.layer, "sample_rate": rate, "normalise": normalise}
+        self.prepare = PrepareWaveform(rate, normalise)
+        self.to("cpu")
+
+    def embed(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Clips of equal length go through the model together: padding would change the shorter ones.
+
+        Args:
+            inputs: for each clip (samples,).
+        """
+        by_length: dict[int, list[int]] = defaultdict(list)
+        for at, sound in enumerate(inputs):
+            by_length[len(sound)].append(at)
+        embeddings: dict[int, Tensor] = {}
+        for at_this_length in by_length.values():
+            for first in range(0, len(at_this_length), self.rows_at_once):
+                places = at_this_length[first : first + self.rows_at_once]
+                steps = self.run(torch.stack([inputs[at] for at in places]))
+                embeddings.update(zip(places, map(self.pool, steps), strict=True))
+        return [embeddings[at] for at in range(len(inputs))]
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(clips, samples) to (clips, steps, embed_dim), the output of the chosen layer."""
+        features, _ = self.model.extract_features(rows, num_layers=self.layer)  # type: ignore[operator]
+        return features[-1]
+
+    def network(self) -> MeanOverTime:
+        """(batch, samples) to (batch, embed_dim)."""
+        return MeanOverTime(self.model, self.layer, FEWEST_SAMPLES)
+
+
+def build(spec: Spec, name: str) -> Torchaudio:
+    """The encoder of that spec."""
+    return Torchaudio(spec)

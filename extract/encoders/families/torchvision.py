@@ -1,0 +1,140 @@
+"""`torchvision:<model>`: video models trained on Kinetics-400, with their own transforms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum, get_model, get_model_weights
+
+from amr.extract.encoders.base import Prepare
+from amr.extract.encoders.crop import NONE, Crop
+from amr.extract.encoders.model import ModelEncoder
+from amr.extract.encoders.networks import MeanOverRows
+from amr.extract.encoders.registry import TORCHVISION_MODELS
+from amr.extract.encoders.spec import Spec, told
+from amr.extract.encoders.weights import Source, check_seed, find_weights, load_all, seeded, state_sha256
+from amr.extract.media.sampling import FrameSampling
+
+CLASSIFIERS = ("fc", "classifier", "head")  # what it is called in one model or the other
+WITH_POSITIONS = ("mvit_v1_b", "mvit_v2_s")  # these take exactly as many frames as they were trained with
+
+
+@dataclass(frozen=True)
+class TorchvisionOptions:
+    """Options of `torchvision`.
+
+    Args:
+        frames: that go through the model together.
+        rate: frames a second; the clip is then cut into pieces of `frames`, the last filled up with its last
+            frame. Without it, one piece of `frames` spread evenly over the clip.
+        crop: the part of the frames that the weights' own transform is given, as fractions left:top:right:bottom;
+            none: all of it.
+        keep: the mean over the pieces, or a vector each.
+        max_steps: with keep=steps and rate, at most so many.
+        weights: pretrained, a file, or random.
+        seed: of random weights.
+    """
+
+    frames: int = 16
+    rate: float | None = None
+    crop: str = NONE
+    keep: Literal["mean", "steps"] = "mean"
+    max_steps: int = 64
+    weights: str = "pretrained"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed, self.weights)
+        for name in ("frames", "max_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        Crop.parse(self.crop)
+
+    @property
+    def sampling(self) -> FrameSampling:
+        """Which frames of a clip are looked at."""
+        if self.rate is None:
+            return FrameSampling(num_frames=self.frames)
+        return FrameSampling(rate_hz=self.rate)
+
+
+class PreparePieces(Prepare):
+    """(frames, height, width, 3) to (pieces, 3, frames of a piece, rows, columns)."""
+
+    def __init__(self, options: TorchvisionOptions, transform: nn.Module) -> None:
+        self.sampling = options.sampling
+        self.num_frames = options.frames
+        self.crop = Crop.parse(options.crop)
+        self.transform = transform
+
+    def __call__(self, media: np.ndarray) -> Tensor:
+        """One clip's frames, or the part of them that is used, resized and normalised as the weights want it."""
+        missing = -len(media) % self.num_frames
+        media = self.crop.cut(media)
+        media = np.concatenate([media, np.repeat(media[-1:], missing, axis=0)])
+        pixels = torch.from_numpy(media).permute(0, 3, 1, 2)  # (frames, 3, height, width)
+        return torch.stack([self.transform(piece) for piece in pixels.split(self.num_frames)])
+
+
+class Torchvision(ModelEncoder):
+    """A `torchvision` encoder."""
+
+    modality = "video"
+    rows_at_once = 16
+
+    def __init__(self, spec: Spec) -> None:
+        name = spec.model_among(TORCHVISION_MODELS)
+        options = spec.read(TorchvisionOptions)
+        published: WeightsEnum = get_model_weights(name).DEFAULT
+        _check_frames(name, options.frames, published.meta.get("min_temporal_size", 1))
+        with seeded(options.seed):
+            self.model = get_model(name, weights=None)
+        self.embed_dim = _cut_classifier(self.model)
+        self.random_weights = options.weights == "random"
+        if not self.random_weights:
+            file = find_weights(options.weights, Source(published.url), f"torchvision:{name}")
+            load_all(self.model, file, unused=tuple(f"{each}." for each in CLASSIFIERS))
+        self.weights_sha256 = state_sha256(self.model)
+        transform = published.transforms()
+        self.keep = options.keep
+        self.max_steps = None if self.keep == "mean" else 1 if options.rate is None else options.max_steps
+        self.spec = spec.canonical(options)
+        self.preprocessing = {
+            **told(options, unless_default=("crop",)),
+            "transform": " ".join(repr(transform).split()),
+        }
+        self.prepare = PreparePieces(options, transform)
+        self.to("cpu")
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(pieces, 3, frames, rows, columns) to (pieces, embed_dim)."""
+        return self.model(rows)
+
+    def network(self) -> MeanOverRows:
+        """(batch, pieces, 3, frames, rows, columns) to (batch, embed_dim)."""
+        return MeanOverRows(self.model)
+
+
+def build(spec: Spec, name: str) -> Torchvision:
+    """The encoder of that spec."""
+    return Torchvision(spec)
+
+
+def _check_frames(name: str, frames: int, least: int) -> None:
+    exactly = name in WITH_POSITIONS
+    if frames < least or (exactly and frames != least):
+        rule = "exactly" if exactly else "at least"
+        raise ValueError(f"frames must be {rule} {least} for {name}, got {frames}. Type frames={least}.")
+
+
+def _cut_classifier(model: nn.Module) -> int:
+    """Take the classifier off; the length of what it was given."""
+    (name,) = [each for each in CLASSIFIERS if hasattr(model, each)]
+    layers = list(getattr(model, name).modules())
+    (last,) = [layer for layer in layers if isinstance(layer, (nn.Linear, nn.Conv3d))]
+    setattr(model, name, nn.Identity())
+    return last.in_features if isinstance(last, nn.Linear) else last.in_channels

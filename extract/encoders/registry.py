@@ -1,0 +1,183 @@
+"""Which encoders there are, and how one is built from its spec. Nothing here imports torch.
+
+A family's module is imported when one of its encoders is built. Its models are listed here as far as they are few;
+tests/extract/encoders/test_families.py compares the lists with the libraries.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+
+from amr.common.registry import Registry
+from amr.extract.encoders.base import Encoder
+from amr.extract.encoders.spec import Spec
+
+# name -> embed_dim
+TORCHVISION_MODELS = {
+    "r3d_18": 512,
+    "mc3_18": 512,
+    "r2plus1d_18": 512,
+    "s3d": 1024,
+    "mvit_v1_b": 768,
+    "mvit_v2_s": 768,
+    "swin3d_t": 768,
+    "swin3d_s": 768,
+    "swin3d_b": 1024,
+}
+TORCHAUDIO_BUNDLES = {
+    "WAV2VEC2_BASE": 768,
+    "WAV2VEC2_LARGE": 1024,
+    "WAV2VEC2_LARGE_LV60K": 1024,
+    "WAV2VEC2_XLSR53": 1024,
+    "WAV2VEC2_XLSR_300M": 1024,
+    "WAV2VEC2_XLSR_1B": 1280,
+    "WAV2VEC2_XLSR_2B": 1920,
+    "HUBERT_BASE": 768,
+    "HUBERT_LARGE": 1024,
+    "HUBERT_XLARGE": 1280,
+    "WAVLM_BASE": 768,
+    "WAVLM_BASE_PLUS": 768,
+    "WAVLM_LARGE": 1024,
+    "WAV2VEC2_ASR_BASE_10M": 768,
+    "WAV2VEC2_ASR_BASE_100H": 768,
+    "WAV2VEC2_ASR_BASE_960H": 768,
+    "WAV2VEC2_ASR_LARGE_10M": 1024,
+    "WAV2VEC2_ASR_LARGE_100H": 1024,
+    "WAV2VEC2_ASR_LARGE_960H": 1024,
+    "WAV2VEC2_ASR_LARGE_LV60K_10M": 1024,
+    "WAV2VEC2_ASR_LARGE_LV60K_100H": 1024,
+    "WAV2VEC2_ASR_LARGE_LV60K_960H": 1024,
+    "HUBERT_ASR_LARGE": 1024,
+    "HUBERT_ASR_XLARGE": 1280,
+    "VOXPOPULI_ASR_BASE_10K_DE": 768,
+    "VOXPOPULI_ASR_BASE_10K_EN": 768,
+    "VOXPOPULI_ASR_BASE_10K_ES": 768,
+    "VOXPOPULI_ASR_BASE_10K_FR": 768,
+    "VOXPOPULI_ASR_BASE_10K_IT": 768,
+}
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """A line of `amr encoders`.
+
+    Args:
+        spec: what to type; `<model>` stands for any model of the family.
+        modality: "audio", "video", or "audio|video".
+        embed_dim: None where it is known only once the model is built.
+        summary: what it is.
+    """
+
+    spec: str
+    modality: str
+    embed_dim: int | None
+    summary: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of encoder.
+
+    Args:
+        module: holds `build(spec: Spec, name: str) -> Encoder`.
+        models: what to list.
+        has_more: the module's `list_models() -> Iterable[EncoderInfo]` knows the models themselves; they are too
+            many to be listed unless a pattern is given.
+    """
+
+    module: str
+    models: tuple[EncoderInfo, ...]
+    has_more: bool = False
+
+    @property
+    def build(self) -> Callable[[Spec, str], Encoder]:
+        """Builds one of its encoders for an embedding of a certain name."""
+        return import_module(self.module).build
+
+    def every_model(self) -> Iterable[EncoderInfo]:
+        """All that there are, also where that takes an import."""
+        return import_module(self.module).list_models() if self.has_more else self.models
+
+
+families: Registry[Family] = Registry("encoder family")
+families.register("logmel")(
+    Family(
+        "amr.extract.encoders.families.logmel",
+        (EncoderInfo("logmel", "audio", 800, "log-mel bands over the parts of a clip; no weights"),),
+    )
+)
+families.register("frames")(
+    Family(
+        "amr.extract.encoders.families.frames",
+        (EncoderInfo("frames", "video", 2560, "a few frames on a coarse grid; no weights"),),
+    )
+)
+families.register("timm")(
+    Family(
+        "amr.extract.encoders.families.timm",
+        (
+            EncoderInfo(
+                "timm:<model>",
+                "audio|video",
+                None,
+                "an image model on frames or on log-mel pictures; amr encoders PATTERN lists them",
+            ),
+        ),
+        has_more=True,
+    )
+)
+families.register("torchvision")(
+    Family(
+        "amr.extract.encoders.families.torchvision",
+        tuple(
+            EncoderInfo(f"torchvision:{name}", "video", dim, "a video model trained on Kinetics-400")
+            for name, dim in TORCHVISION_MODELS.items()
+        ),
+    )
+)
+families.register("torchaudio")(
+    Family(
+        "amr.extract.encoders.families.torchaudio",
+        tuple(
+            EncoderInfo(f"torchaudio:{name}", "audio", dim, "a speech model on the waveform")
+            for name, dim in TORCHAUDIO_BUNDLES.items()
+        ),
+    )
+)
+families.register("trained")(
+    Family(
+        "amr.extract.encoders.families.trained",
+        (EncoderInfo("trained:<run>", "audio|video", None, "an encoder of your own, from amr train-encoders"),),
+    )
+)
+
+
+def build_encoder(spec: str, name: str) -> Encoder:
+    """The encoder that a spec describes.
+
+    Args:
+        spec: `family[:model][,option=value]...`.
+        name: of the embedding; "audio" or "video" decides for families that serve both.
+
+    Raises:
+        ValueError: an unknown family, model or option, a wrong value, or weights that do not fit the model.
+        FileNotFoundError: its weights are not there and cannot be fetched.
+    """
+    parsed = Spec.parse(spec)
+    return families[parsed.family].build(parsed, name)
+
+
+def list_encoders(pattern: str | None = None) -> list[EncoderInfo]:
+    """What there is to encode with.
+
+    Args:
+        pattern: part of a name, or a pattern with `*`, in upper or lower case; None: all but single timm models.
+    """
+    if pattern is None:
+        return [info for _, family in families.items() for info in family.models]
+    wanted = (pattern if any(each in pattern for each in "*?[") else f"*{pattern}*").lower()
+    every = [info for _, family in families.items() for info in family.every_model()]
+    return [info for info in every if fnmatch.fnmatchcase(info.spec.lower(), wanted)]

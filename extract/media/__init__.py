@@ -1,0 +1,1 @@
+"""Decode media files into sound and frames."""

@@ -1,0 +1,1 @@
+"""Workers decode, the device encodes, a thread writes."""

@@ -1,0 +1,62 @@
+"""Clips loaded batch by batch, cut by row whatever was done before, so that a resumed run sees the same batches."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from amr.extract.pipeline.workers import ClipLoader, Loaded, Task
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips `start` to `stop`, to be loaded for the embeddings `names`."""
+
+    start: int
+    stop: int
+    names: tuple[str, ...]
+
+
+def unfinished_batches(done: Mapping[str, np.ndarray], batch_size: int) -> list[Batch]:
+    """Every batch that has a clip not done, with the embeddings for which that is so.
+
+    Args:
+        done: embedding name -> bool `(clips,)`.
+        batch_size: clips of a batch; the last may have fewer.
+
+    >>> unfinished_batches({"a": np.array([True, True, False]), "b": np.array([True, True, True])}, 2)
+    [Batch(start=2, stop=3, names=('a',))]
+    """
+    num_clips = len(next(iter(done.values())))
+    batches = []
+    for start in range(0, num_clips, batch_size):
+        rows = slice(start, min(start + batch_size, num_clips))
+        names = tuple(name for name, flags in done.items() if not flags[rows].all())
+        if names:
+            batches.append(Batch(rows.start, rows.stop, names))
+    return batches
+
+
+def run_batches(loader: ClipLoader, batches: list[Batch], handle: Callable[[Batch, list[Loaded]], None]) -> None:
+    """Load and handle every batch in turn; where a clip kills a worker, go on with the batch it was in.
+
+    `handle` may be called again with a batch in which it was interrupted: a worker's death is heard of anywhere.
+    """
+    position = 0
+    while position < len(batches):
+        try:
+            for batch, loaded in _load(loader, batches[position:]):
+                handle(batch, loaded)
+                position += 1
+        except RuntimeError as error:
+            loader.recover(error)
+
+
+def _load(loader: ClipLoader, batches: list[Batch]) -> Iterator[tuple[Batch, list[Loaded]]]:
+    tasks = [Task(row, batch.names) for batch in batches for row in range(batch.start, batch.stop)]
+    clips = loader.load(tasks)
+    for batch in batches:
+        yield batch, list(itertools.islice(clips, batch.stop - batch.start))

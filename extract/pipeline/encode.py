@@ -1,0 +1,106 @@
+"""Loaded clips through an encoder to the rows of an embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amr.extract.cache.journal import Failure
+from amr.extract.cache.reader import EmbeddingInfo
+from amr.extract.cache.writer import Embedded
+from amr.extract.encoders import Encoder
+from amr.extract.pipeline.workers import Loaded, first_line, tells_of_dead_worker
+
+
+def describe(name: str, encoder: Encoder, dtype: str) -> EmbeddingInfo:
+    """What a cache says of an encoder's embedding."""
+    return EmbeddingInfo(
+        name=name,
+        modality=encoder.modality,
+        encoder=encoder.spec,
+        weights_sha256=encoder.weights_sha256,
+        preprocessing=encoder.preprocessing,
+        dtype=dtype,
+        embed_dim=encoder.embed_dim,
+        max_steps=encoder.max_steps,
+        random_weights=encoder.random_weights,
+    )
+
+
+def encode(encoder: Encoder, info: EmbeddingInfo, clips: Sequence[Loaded], start: int, ids: Sequence[str]) -> Embedded:
+    """The rows of one embedding for a batch of clips.
+
+    Args:
+        encoder: the encoder.
+        info: how its embedding is stored.
+        clips: the batch.
+        start: row of the first of them.
+        ids: of the clips of the batch.
+    """
+    reasons = {i: clip.failures[info.name] for i, clip in enumerate(clips) if info.name in clip.failures}
+    there = [i for i, clip in enumerate(clips) if info.name in clip.inputs]
+    outputs, errors = _embed(encoder, [clips[i].inputs[info.name] for i in there])
+    values = np.zeros((len(clips), *info.row_shape), dtype=info.dtype)
+    present = np.zeros(len(clips), dtype=bool)
+    num_steps = np.zeros(len(clips), dtype=np.int32)
+    for i, output, error in zip(there, outputs, errors, strict=True):
+        row = None if output is None else output.numpy()
+        problem = error if row is None else _problem(row, info)
+        if row is None or problem:
+            reasons[i] = f"{info.name}: {problem}"
+        elif info.max_steps is None:
+            values[i], present[i] = row, True
+        else:
+            values[i, : len(row)], present[i], num_steps[i] = row, True, len(row)
+    failures = [Failure(start + i, ids[i], info.modality, reasons[i]) for i in sorted(reasons)]
+    return Embedded(values, present, None if info.max_steps is None else num_steps, tuple(failures))
+
+
+def _embed(encoder: Encoder, inputs: Sequence[Tensor]) -> tuple[list[Tensor | None], list[str]]:
+    """An embedding or a reason a clip; where a batch fails, each clip is tried alone, so that one spoils no other.
+
+    Raises:
+        RuntimeError: every one of several clips fails: the fault is not the clips'.
+    """
+    if not inputs:
+        return [], []
+    outputs, whole = _try(encoder, inputs)
+    if whole is None:
+        return list(outputs), [""] * len(inputs)
+    tried = [_try(encoder, [each]) for each in inputs]
+    if len(inputs) > 1 and not any(output for output, _ in tried):
+        memory = isinstance(whole, torch.OutOfMemoryError)
+        raise RuntimeError(
+            f"encoder {encoder.spec} must embed some clip of a batch, got {first_line(whole)}. "
+            + ("Pass --device cpu, or free memory of the device: " if memory else "Choose another encoder: ")
+            + "what is done is kept."
+        ) from whole
+    return [output[0] if output else None for output, _ in tried], [
+        first_line(error) if error else "" for _, error in tried
+    ]
+
+
+def _try(encoder: Encoder, inputs: Sequence[Tensor]) -> tuple[list[Tensor], RuntimeError | None]:
+    try:
+        return list(encoder.embed(inputs)), None
+    except RuntimeError as error:
+        if tells_of_dead_worker(error):
+            raise
+        return [], error
+
+
+def _problem(row: np.ndarray, info: EmbeddingInfo) -> str | None:
+    """Why a row cannot be stored, None if it can."""
+    if row.shape[-1:] != (info.embed_dim,) or row.ndim != len(info.row_shape):
+        raise RuntimeError(f"encoder {info.encoder} must give {info.row_shape}, got {row.shape}. This is a bug of it.")
+    if info.max_steps is not None and not 1 <= len(row) <= info.max_steps:
+        return f"has {len(row)} steps, not 1 to {info.max_steps}"
+    if not np.isfinite(row).all():
+        return "the embedding is not finite"
+    with np.errstate(over="ignore"):
+        if not np.isfinite(row.astype(info.dtype)).all():
+            return f"a value of {np.abs(row).max():g} does not fit into {info.dtype}; pass --dtype float32"
+    return None

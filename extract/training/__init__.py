@@ -1,1 +1,0 @@
-"""Encoders trained on clips of one's own."""

@@ -1,0 +1,139 @@
+"""What the runs on one cache share: its clips, and each fold's parts, normalised, on the device."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from amr.common.devices import choose_device
+from amr.common.workspace import find_cache
+from amr.extract.cache.reader import Cache
+from amr.fusion.config import FitConfig
+from amr.fusion.data.clips import Clips
+from amr.fusion.data.dataset import Dataset, Normalization, read_dataset
+from amr.fusion.data.splits import Parts, split_parts
+
+STREAM_SHARE = 0.6  # of the device's free memory; the rest is for weights and what a step makes
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division into train, val and test, ready to train on.
+
+    Args:
+        parts: row numbers of the clips of each part.
+        normalization: from the train part.
+        train, val, test: the clips.
+    """
+
+    parts: Parts
+    normalization: Normalization
+    train: Clips
+    val: Clips
+    test: Clips
+
+
+@dataclass(frozen=True)
+class Source:
+    """A cache as the runs of a sweep see it.
+
+    Args:
+        cache: its path.
+        dataset: clips, embeddings, labels.
+        folds: the split's parts, or those of each fold.
+        notes: what was decided or left out, in words.
+    """
+
+    cache: Path
+    dataset: Dataset
+    folds: tuple[Fold, ...]
+    notes: tuple[str, ...]
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Modality to what the cache says of its embedding."""
+        return {m: asdict(info) for m, info in self.dataset.infos.items()}
+
+
+def open_source(config: FitConfig, *, keep_steps: bool) -> Source:
+    """Read a cache and divide its clips as a config asks.
+
+    Args:
+        config: its cache, modalities, label, split_policy, folds, split_seed, keep_flagged, normalize and device.
+        keep_steps: keep embeddings with steps as they are.
+
+    Raises:
+        ValueError: the request does not fit the cache.
+        FileNotFoundError: there is no such cache.
+    """
+    path = find_cache(config.cache)
+    with Cache.open(path) as cache:
+        dataset = read_dataset(cache, modalities=config.modalities, label=config.label, keep_steps=keep_steps)
+    all_parts = split_parts(
+        dataset.clips,
+        dataset.target.numpy(),
+        dataset.usable,
+        policy=config.split_policy,
+        folds=config.folds,
+        seed=config.split_seed,
+        keep_flagged=config.keep_flagged,
+    )
+    notes = [*dataset.notes(), *(note for parts in all_parts for note in parts.notes)]
+    notes += [note for parts in all_parts for note in _unseen_notes(dataset, parts)]
+    device = choose_device(config.device)
+    num_bytes = len(all_parts) * sum(e.numel() * dataset.dtype(m).itemsize for m, e in dataset.embeddings.items())
+    streams = num_bytes > STREAM_SHARE * free_bytes(device)
+    if streams:
+        notes.append(
+            f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit the device: batches stream from the host's memory"
+        )
+    folds = tuple(_fold(dataset, parts, config.normalize, device, streams) for parts in all_parts)
+    return Source(path, dataset, folds, tuple(dict.fromkeys(notes)))
+
+
+def free_bytes(device: torch.device) -> float:
+    """Memory that a GPU has left; a CPU computes where the embeddings are anyway."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
+
+
+def _seen(dataset: Dataset, parts: Parts) -> torch.Tensor:
+    """Bool `(modalities,)`: some train clip has it. One that training never saw would enter the test untrained."""
+    return dataset.present[parts.train].any(0)
+
+
+def _unseen_notes(dataset: Dataset, parts: Parts) -> list[str]:
+    seen = _seen(dataset, parts).tolist()
+    return [
+        f"no train clip has {m}: it is taken for absent everywhere"
+        for m, there in zip(dataset.modalities, seen, strict=True)
+        if not there
+    ]
+
+
+def _fold(dataset: Dataset, parts: Parts, normalize: str, device: torch.device, streams: bool) -> Fold:
+    normalization = dataset.normalization(normalize, parts.train)
+    seen = _seen(dataset, parts)
+    train, val, test = (
+        _clips(dataset, normalization, rows, seen, device, streams) for rows in (parts.train, parts.val, parts.test)
+    )
+    return Fold(parts, normalization, train, val, test)
+
+
+def _clips(
+    dataset: Dataset,
+    normalization: Normalization,
+    rows: np.ndarray,
+    seen: torch.Tensor,
+    device: torch.device,
+    streams: bool,
+) -> Clips:
+    index = torch.from_numpy(rows)
+    present = dataset.present & seen
+    dtypes = {m: dataset.dtype(m) for m in dataset.modalities}
+    embeddings = normalization.apply(dataset.embeddings, present, index, dtypes)
+    if not streams:
+        embeddings = {m: e.to(device) for m, e in embeddings.items()}
+    return Clips(embeddings, present[index].to(device), dataset.target[index].to(device))

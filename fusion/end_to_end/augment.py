@@ -1,0 +1,122 @@
+"""Clips a little different in every epoch: sounds masked and shifted in time, pictures cropped and mirrored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from amr.fusion.end_to_end.config import AugmentConfig
+from amr.fusion.run_axis.layers import generator
+
+
+class Augment:
+    """Changes clips at random; the numbers come from one stream on the CPU, so that devices agree.
+
+    Masks are those of SpecAugment (Park et al. 2019), one of time and one of frequency: its width is uniform between
+    0 and the most that is asked for, its place uniform. A strength of 0 draws nothing.
+
+    Args:
+        config: how strongly.
+        modalities: embedding name -> "audio" or "video".
+        seed: of the stream.
+    """
+
+    def __init__(self, config: AugmentConfig, modalities: Mapping[str, str], seed: int) -> None:
+        self.config = config
+        self._modalities = dict(modalities)
+        self._generator = generator(seed, "augmentation")
+
+    def __call__(self, name: str, x: Tensor) -> Tensor:
+        """Clips of an embedding, each changed in its own way; x itself where nothing is to be done.
+
+        Args:
+            name: of the embedding.
+            x: pictures `(run, batch, rows, channels, height, width)`: frames, or pictures of sound with time from
+                left to right; pieces of video `(run, batch, pieces, channels, frames, height, width)`; or waveforms
+                `(run, batch, samples)`. float16 or float32.
+        """
+        is_video = self._modalities[name] == "video"
+        if x.ndim not in ((6, 7) if is_video else (3, 6)):
+            raise ValueError(
+                f"{name} must be pictures, pieces of video or waveforms to be augmented, got {tuple(x.shape)}. "
+                "Leave --time-mask, --frequency-mask, --shift and --flip out."
+            )
+        if is_video:
+            return self._video(x)
+        return self._waveform(x) if x.ndim == 3 else self._pictures_of_sound(x)
+
+    def state(self) -> Tensor:
+        """Where the stream of random numbers is."""
+        return self._generator.get_state()
+
+    def set_state(self, state: Tensor) -> None:
+        """Go on from there."""
+        self._generator.set_state(state)
+
+    def _video(self, x: Tensor) -> Tensor:
+        """Frames moved over their edges, whose pixels repeat, and mirrored; all frames of a clip alike."""
+        if self.config.shift == 0 and not self.config.flip:
+            return x
+        clips, (height, width) = x.shape[:2], x.shape[-2:]
+        rows = (torch.arange(height) + self._offsets(clips, height)).clamp(0, height - 1)
+        columns = (torch.arange(width) + self._offsets(clips, width)).clamp(0, width - 1)
+        if self.config.flip:
+            mirrored = torch.rand(*clips, 1, generator=self._generator) < 0.5
+            columns = torch.where(mirrored, columns.flip(-1), columns)
+        return _pick(x, rows, columns)
+
+    def _pictures_of_sound(self, x: Tensor) -> Tensor:
+        """Rolled in time, then masked with the mean of each channel."""
+        clips, (height, width) = x.shape[:2], x.shape[-2:]
+        if self.config.shift > 0:
+            columns = (torch.arange(width) + self._offsets(clips, width)) % width
+            x = _pick(x, torch.arange(height).expand(*clips, -1), columns)
+        if self.config.time_mask == 0 and self.config.frequency_mask == 0:
+            return x
+        times = self._strips(x.shape[:3], width, self.config.time_mask)[..., None, :]
+        pitches = self._strips(x.shape[:3], height, self.config.frequency_mask)[..., :, None]
+        masked = (times | pitches).unsqueeze(3).to(x.device)  # (run, batch, rows, 1, height, width)
+        mean = x.mean((-2, -1), keepdim=True, dtype=torch.float32).to(x.dtype)
+        return torch.where(masked, mean, x)
+
+    def _waveform(self, x: Tensor) -> Tensor:
+        """Silent for a while."""
+        if self.config.time_mask == 0:
+            return x
+        return x.masked_fill(self._strips(x.shape[:2], x.shape[2], self.config.time_mask).to(x.device), 0)
+
+    def _offsets(self, clips: torch.Size, size: int) -> Tensor:
+        """`(run, batch, 1)` whole numbers, at most shift * size either way."""
+        if self.config.shift == 0:
+            return torch.zeros(*clips, 1, dtype=torch.long)
+        most = int(self.config.shift * size)
+        return torch.randint(-most, most + 1, (*clips, 1), generator=self._generator)
+
+    def _strips(self, pictures: torch.Size, size: int, most: float) -> Tensor:
+        """Bool `(*pictures, size)`: a strip that is masked, at most `most` of the size."""
+        if most == 0:
+            return torch.zeros(*pictures, size, dtype=torch.bool)
+        draws = torch.rand(2, *pictures, 1, generator=self._generator, dtype=torch.float64)
+        length = (draws[0] * (int(most * size) + 1)).floor()
+        start = (draws[1] * (size - length + 1)).floor()
+        places = torch.arange(size)
+        return (places >= start) & (places < start + length)
+
+
+def _pick(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Other rows and columns of pictures.
+
+    Args:
+        x: `(run, batch, ..., height, width)`.
+        rows: `(run, batch, height)`, where each row comes from.
+        columns: `(run, batch, width)`.
+    """
+    height, width = x.shape[-2:]
+    planes = x.reshape(rows.shape[0] * rows.shape[1], -1, height, width)  # (clips, planes, height, width)
+    clip = torch.arange(len(planes), device=x.device)[:, None, None, None]
+    plane = torch.arange(planes.shape[1], device=x.device)[:, None, None]
+    row = rows.to(x.device).reshape(-1, 1, height, 1)
+    column = columns.to(x.device).reshape(-1, 1, 1, width)
+    return planes[clip, plane, row, column].view(x.shape)

@@ -1,0 +1,1 @@
+"""The measures of `amr evaluate`: one file per measure."""

@@ -1,0 +1,70 @@
+"""How well a head answers on every subset of its modalities, and what each modality is worth to it.
+
+The rest is replaced by a baseline: zero (taken away, and marked as absent), the mean of the train clips, or the same
+modalities of another clip, over 10 permutations.
+
+    perceptual score    P_m   = v(all) - v(all but m), by permutation (Gat et al. 2021)
+    Shapley value       phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! [v(S + m) - v(S)],    v the accuracy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amr.fusion.attribution.shapley import shapley_split, subsets
+from amr.fusion.data.clips import Clips
+from amr.fusion.evaluate.measures.perturb import Name, Probe, averaged, permuted, without
+from amr.fusion.runs.measure import NUM_PERMUTATIONS
+
+BASELINES = ("zero", "mean", "permutation")
+
+
+def per_clip(probe: Probe) -> dict[Name, Tensor]:
+    """`missing, baseline, subset` to how often each clip is answered right, `(run, clips)`, for all proper subsets."""
+    orders = probe.permutations(NUM_PERMUTATIONS)
+    result = {}
+    for subset in subsets(len(probe.modalities))[:-1]:
+        replaced = [m for m, held in zip(probe.modalities, subset, strict=True) if not held]
+        for baseline in BASELINES:
+            right = [probe.right(clips).float() for clips in _inputs(probe, baseline, replaced, orders)]
+            result[_name(baseline, probe.modalities, subset)] = torch.stack(right).mean(0)
+    return result
+
+
+def _inputs(probe: Probe, baseline: str, replaced: Sequence[str], orders: Sequence[Tensor]) -> Iterator[Clips]:
+    if baseline == "zero":
+        yield without(probe.clips, replaced)
+    elif baseline == "mean":
+        yield averaged(probe.clips, replaced, probe.mean)
+    else:
+        yield from (permuted(probe.clips, replaced, order) for order in orders)
+
+
+def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
+    """What follows from the accuracies, each of one shape: full minus worst, perceptual scores, Shapley values."""
+    result: dict[Name, np.ndarray] = {}
+    full = means[("accuracy",)]
+    for baseline in BASELINES:
+        names = [_name(baseline, modalities, subset) for subset in subsets(len(modalities))[:-1]]
+        result["missing", baseline, "+".join(modalities)] = full
+        worst = np.min([means[name] for name in names[1:]], axis=0)  # of the non-empty ones
+        result["full_minus_worst", baseline] = full - np.minimum(worst, full)
+        values = np.stack([*(means[name] for name in names), full])
+        phi = shapley_split(torch.from_numpy(values)).numpy()
+        total = np.where(phi.sum(0) > 0, phi.sum(0), np.nan)  # nothing gained by all has no shares
+        for m, value in zip(modalities, phi, strict=True):
+            result["shapley", baseline, m] = value
+            result["shapley_share", baseline, m] = value / total
+    for m in modalities:
+        rest = "+".join(other for other in modalities if other != m)
+        result["perceptual", m] = full - means["missing", "permutation", rest]
+    return result
+
+
+def _name(baseline: str, modalities: Sequence[str], subset: Sequence[bool]) -> Name:
+    kept = "+".join(m for m, held in zip(modalities, subset, strict=True) if held)
+    return ("missing", baseline, kept) if kept else ("nothing", baseline)

@@ -1,0 +1,1 @@
+"""One clip, one picture: `amr explain`."""

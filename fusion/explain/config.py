@@ -1,0 +1,55 @@
+"""What `amr explain` is asked to do. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from amr.common.registry import unknown
+from amr.extract.config import DEVICES
+
+PICTURES = (".png", ".svg", ".pdf")
+MAX_NAME = 100  # characters of a clip's name in a file's
+
+
+@dataclass(frozen=True)
+class ExplainConfig:
+    """One clip to explain.
+
+    Args:
+        run: folder of a run.
+        clip: a media file, or the id of a clip in the run's cache.
+        out: picture to write; None: explain_<clip>.png in the run's folder.
+        device: auto, cpu or cuda.
+
+    Raises:
+        ValueError: no clip, an unknown device, or a picture of another kind.
+    """
+
+    run: Path
+    clip: str
+    out: Path | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the run."""
+        if not self.clip:
+            raise ValueError("CLIP must be a media file or the id of a cached clip, got ''. Name one.")
+        if self.device not in DEVICES:
+            raise unknown("--device", self.device, DEVICES)
+        if self.out is not None and self.out.suffix.lower() not in PICTURES:
+            raise ValueError(
+                f"--out must end in {', '.join(PICTURES)}, got {str(self.out)!r}. Pass {self.out.stem or 'clip'}.png."
+            )
+
+    @property
+    def picture(self) -> Path:
+        """Where the picture goes.
+
+        >>> ExplainConfig(Path("runs/a"), "clips/a b.mp4").picture.as_posix()
+        'runs/a/explain_a-b.mp4.png'
+        """
+        if self.out is not None:
+            return self.out
+        name = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in Path(self.clip).name)
+        return self.run / f"explain_{name[:MAX_NAME]}.png"

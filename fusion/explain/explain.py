@@ -1,0 +1,172 @@
+"""One clip, one picture: what a head made of it, by every attribution, without each modality, and when: `amr explain`.
+
+shares         by gradient x input of the probability and of the logit, integrated gradients, Shapley
+removed        probabilities with a modality replaced: by zero and marked absent, or by its mean over the train clips
+steps          how much of a modality's gradient x input lies in each of its steps in time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amr.common.devices import choose_device
+from amr.extract.cache.reader import Cache
+from amr.extract.pipeline.preview import MODALITIES, Media, cached_media, decode_media
+from amr.extract.pipeline.workers import Clip
+from amr.fusion.data.folds import Source, open_source
+from amr.fusion.explain.config import ExplainConfig
+from amr.fusion.explain.explanation import Explanation, Removed, Steps
+from amr.fusion.explain.fold import FoldNumbers, explain_fold
+from amr.fusion.explain.picture import draw
+from amr.fusion.heads import heads
+from amr.fusion.predict import check_embeddings, read_clips
+from amr.fusion.runs.record import FittedRun, RunRecord, load_run
+
+MAX_FRAMES = 10
+
+
+def explain(config: ExplainConfig) -> Explanation:
+    """Explain one clip and draw it.
+
+    Raises:
+        ValueError: the clip is neither a file nor an id of the run's cache.
+        FileNotFoundError: there is no such run, or its cache is gone and an id was asked for.
+        RuntimeError: the clip has none of the run's modalities.
+    """
+    fitted = load_run(config.run, choose_device(config.device))
+    read = read_clips(fitted, [config.clip], config.device, keep_steps=True)
+    if not read.present.any():
+        reason = read.reasons.get(config.clip, f"it has none of {', '.join(fitted.record.modalities)}")
+        raise RuntimeError(f"CLIP must have one of the run's modalities, got {config.clip!r}: {reason}. Name another.")
+    source, note = _source(fitted.record, config.device)
+    found = [
+        explain_fold(model, clips, fitted.record.modalities, None if source is None else source.folds[fold].train)
+        for fold, (model, clips) in enumerate(read.of_folds(fitted))
+    ]
+    here = _Here.of(config.clip, fitted, source)
+    steps = _mean([fold.weights for fold in found])
+    video = [len(weight) for m, weight in steps.items() if fitted.record.modalities[m]["modality"] == "video"]
+    media = decode_media(here.media, video[0] if video and video[0] <= MAX_FRAMES else MAX_FRAMES)
+    notes = [
+        f"no {m}" for m, there in zip(fitted.record.modalities, read.present[0].tolist(), strict=True) if not there
+    ]
+    notes += [*read.reasons.values(), *here.notes, *([note] if note else []), *media.notes]
+    explanation = _joined(config, fitted.record, found, here.true, _timed(fitted.record, steps, media), notes)
+    config.picture.parent.mkdir(parents=True, exist_ok=True)
+    draw(config.picture, explanation, media, {m: info["modality"] for m, info in fitted.record.modalities.items()})
+    return explanation
+
+
+@dataclass(frozen=True)
+class _Here:
+    """Where the clip is: its media, its label, and the parts of the folds that it was in."""
+
+    media: Clip
+    true: str | None
+    notes: list[str]
+
+    @classmethod
+    def of(cls, clip: str, fitted: FittedRun, source: Source | None) -> _Here:
+        folds = [f"mean over {len(fitted.models)} folds"] if len(fitted.models) > 1 else []
+        if Path(clip).is_file():
+            return cls(Clip(dict.fromkeys(MODALITIES, Path(clip))), None, folds)
+        with Cache.open(Path(fitted.record.cache)) as cache:
+            table = cache.clips
+            row = int(np.flatnonzero(table["id"] == clip)[0])
+            media = cached_media(cache, row)
+        label = fitted.record.config.label
+        value = str(table[label].iat[row]) if label in table else ""
+        true = value if value in fitted.record.classes else None
+        return cls(media, true, folds + ([] if source is None else [_part_note(source, row)]))
+
+
+def _part_note(source: Source, row: int) -> str:
+    """In which part of which folds the clip is: an answer on a clip that was trained on says little."""
+    found = []
+    for fold in source.folds:
+        parts = {"train": fold.parts.train, "val": fold.parts.val, "test": fold.parts.test}
+        found.append(next((name for name, rows in parts.items() if row in rows), "no"))
+    if len(found) == 1:
+        return f"a clip of the {found[0]} part" if found[0] != "no" else "a clip of no part"
+    return f"the clip was trained on in {found.count('train')} of them"
+
+
+def _source(record: RunRecord, device: str) -> tuple[Source | None, str]:
+    """The clips that the run was fitted on; None, and why, where they are not at hand."""
+    path = Path(record.cache)
+    if not path.is_file():
+        return None, f"nothing is replaced by the train mean: the run's cache {path} is gone"
+    try:
+        with Cache.open(path) as cache:
+            check_embeddings(record, cache)
+        config = replace(record.config, cache=str(path), device=device)
+        return open_source(config, keep_steps=_takes_steps(record)), ""
+    except ValueError as error:
+        return None, f"nothing is replaced by the train mean: {error}"
+
+
+def _takes_steps(record: RunRecord) -> bool:
+    return heads[record.config.head].takes_steps
+
+
+def _timed(record: RunRecord, weights: Mapping[str, Tensor], media: Media) -> dict[str, Steps]:
+    """Steps are equal parts of the clip, in the order of time."""
+    timed = {}
+    for m, weight in weights.items():
+        duration = media.duration_seconds.get(record.modalities[m]["modality"])
+        edges = np.linspace(0, 1 if duration is None else duration, len(weight) + 1).tolist()
+        timed[m] = Steps(edges[:-1], edges[1:], weight.tolist(), duration is not None)
+    return timed
+
+
+def _joined(
+    config: ExplainConfig,
+    record: RunRecord,
+    found: Sequence[FoldNumbers],
+    true: str | None,
+    steps: dict[str, Steps],
+    notes: Sequence[str],
+) -> Explanation:
+    """The mean over folds, with names."""
+    classes = record.classes
+    probabilities = _mean([{"all": fold.probabilities} for fold in found])["all"]
+    pred = int(probabilities.argmax())
+    shares = _mean([fold.shares for fold in found])
+
+    def removed(p: Tensor) -> Removed:
+        other = int(p.argmax())
+        of_true = None if true is None else float(p[classes.index(true)])
+        return Removed(classes[other], float(p[other]), float(p[pred]), of_true)
+
+    return Explanation(
+        clip=config.clip,
+        run=str(config.run),
+        head=record.config.head,
+        method=record.config.method,
+        amr_ratio=record.config.amr_ratio,
+        pred=classes[pred],
+        true=true,
+        probabilities=dict(zip(classes, probabilities.tolist(), strict=True)),
+        shares={
+            name: {m: None if s.isnan() else float(s) for m, s in zip(record.modalities, share, strict=True)}
+            for name, share in shares.items()
+        },
+        removed={
+            baseline: {m: removed(p) for m, p in _mean([fold.removed[baseline] for fold in found]).items()}
+            for baseline in found[0].removed
+        },
+        steps=steps,
+        notes=tuple(dict.fromkeys(notes)),
+        picture=str(config.picture),
+    )
+
+
+def _mean(values: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Name by name, over folds."""
+    return {name: torch.stack([each[name] for each in values]).mean(0) for name in values[0]}

@@ -1,0 +1,305 @@
+"""The picture of `amr explain`, laid out in inches, so that frames, sound and steps share one axis of time."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from scipy.signal import spectrogram
+
+from amr.extract.pipeline.preview import SAMPLE_RATE_HZ, Media
+from amr.fusion.explain.explanation import Explanation, Removed, Steps
+from amr.fusion.sweep.plots import COLOURS
+
+WIDTH, MARGIN, LEFT, RIGHT, GAP = 10.0, 0.25, 1.75, 0.35, 0.16  # inches, as all that follow
+ROW, HEAD, FOOT_LINE = 0.27, 0.95, 0.17
+SHARES, SOUND, STRIP, FRAMES = 2.0, 1.25, 0.55, 0.85
+MAX_HZ = 8000
+QUIET_DB = 70  # below the loudest: white
+PREDICTED, TRUE = "#333333", "#b0b0b0"
+NAMES = {
+    "grad_x_input": "gradient x input",
+    "grad_x_input_logit": "the same, of the logit",
+    "integrated_gradients": "integrated gradients",
+    "shapley": "Shapley",
+}
+
+
+def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str, str]) -> None:
+    """Shares and removals side by side, and below them what was heard and seen, with when it mattered.
+
+    Args:
+        file: picture to write, .png, .svg or .pdf.
+        explanation: the numbers.
+        media: the clip's sound and frames; empty where they are not at hand.
+        kinds: each of the run's modalities to audio, video or what else its embedding was made from.
+    """
+    colours = {m: COLOURS[i % len(COLOURS)] for i, m in enumerate(explanation.modalities)}
+    rows = _removal_rows(explanation)
+    top = ROW * max(len(rows) * (2 if _shows_true(explanation) else 1.3), len(NAMES) * 1.3)
+    panels = _time_panels(explanation, media, kinds)
+    times = sum(height for _, height, _ in panels) + GAP * len(panels)
+    notes = _footer(explanation)
+    foot = FOOT_LINE * len(notes) + (0.55 if panels else 0.2)
+    figure = Figure(figsize=(WIDTH, HEAD + 0.3 + top + 0.62 + times + foot))
+    sheet = _Sheet(figure)
+    _title(sheet, explanation)
+    sheet.skip(HEAD + 0.3)
+    _draw_shares(sheet.axes(LEFT, 2.75, min(top, SHARES)), explanation, colours)
+    _draw_removals(sheet.axes(LEFT + 2.75 + 1.9, WIDTH - LEFT - 2.75 - 1.9 - 0.95, top), explanation, rows)
+    sheet.skip(top + 0.62)
+    _draw_times(sheet, panels, explanation, media, colours)
+    for i, line in enumerate(notes):
+        y = 0.12 + FOOT_LINE * (len(notes) - 1 - i)
+        figure.text(MARGIN / WIDTH, y / sheet.height, line, fontsize=7.5, color="#555555")
+    figure.savefig(file, dpi=150)
+
+
+class _Sheet:
+    """Axes from the top of a figure downwards, in inches."""
+
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+        self.height = float(figure.get_figheight())
+        self.y = 0.0
+
+    def skip(self, inches: float) -> None:
+        """Go down."""
+        self.y += inches
+
+    def axes(self, left: float, width: float, height: float) -> Axes:
+        """Axes that begin where we are."""
+        bottom = self.height - self.y - height
+        return self.figure.add_axes((left / WIDTH, bottom / self.height, width / WIDTH, height / self.height))
+
+
+def _title(sheet: _Sheet, e: Explanation) -> None:
+    truth = "" if e.true is None else ", rightly" if e.true == e.pred else f"; the label is {e.true}"
+    lines = (
+        (0.3, 13, "bold", "#000000", textwrap.shorten(Path(e.clip).name, 80, placeholder="...")),
+        (0.56, 10.5, "normal", "#000000", f"{e.pred} with probability {e.probabilities[e.pred]:.2f}{truth}"),
+        (0.79, 8, "normal", "#555555", f"{_shortened(e.run, 60)}: head {e.head}, method {e.method}, {_ratio(e)}"),
+    )
+    for y, size, weight, colour, text in lines:
+        sheet.figure.text(MARGIN / WIDTH, 1 - y / sheet.height, text, fontsize=size, weight=weight, color=colour)
+
+
+def _ratio(e: Explanation) -> str:
+    return "without AMR" if e.amr_ratio is None else f"AMR {e.amr_ratio}"
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"...{text[3 - most :]}"
+
+
+def _named(label: str | None) -> str:
+    """A class where there is little room."""
+    return textwrap.shorten(label or "", 20, placeholder="...")
+
+
+def _shows_true(e: Explanation) -> bool:
+    return e.true is not None and e.true != e.pred
+
+
+def _draw_shares(axes: Axes, e: Explanation, colours: Mapping[str, str]) -> None:
+    """A bar an attribution, divided among the modalities."""
+    for row, shares in enumerate(e.shares.values()):
+        left = 0.0
+        for m, share in shares.items():
+            if share is None:
+                continue
+            axes.barh(row, share, left=left, height=0.62, color=colours[m], edgecolor="white", linewidth=0.8)
+            if share >= 0.11:
+                ink, middle = _ink(colours[m]), left + share / 2
+                axes.text(middle, row, f"{share:.2f}", ha="center", va="center", fontsize=8, color=ink)
+            left += share
+        if left == 0:
+            axes.text(0.5, row, "fewer than two modalities", ha="center", va="center", fontsize=8, color="#777777")
+    axes.set_yticks(range(len(e.shares)), [NAMES[name] for name in e.shares], fontsize=8.5)
+    axes.set_ylim(len(e.shares) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"], fontsize=8)
+    _bare(axes)
+    _heading(axes, "share of the decision, by")
+    handles = [Patch(color=colour, label=m) for m, colour in colours.items()]
+    axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0, -0.3 / _inches(axes)[1]),
+        ncols=min(3, len(handles)),
+        fontsize=8,
+        frameon=False,
+        borderaxespad=0,
+        handlelength=1,
+        handleheight=1,
+        columnspacing=1.2,
+    )
+
+
+def _removal_rows(e: Explanation) -> list[tuple[str, Removed]]:
+    """The answer with everything, then without each modality, replaced in each way."""
+    p = e.probabilities
+    rows = [("with everything", Removed(e.pred, p[e.pred], p[e.pred], None if e.true is None else p[e.true]))]
+    for m in next(iter(e.removed.values())):
+        rows += [(f"without {m}: {baseline}", by_modality[m]) for baseline, by_modality in e.removed.items()]
+    return rows
+
+
+def _draw_removals(axes: Axes, e: Explanation, rows: Sequence[tuple[str, Removed]]) -> None:
+    """The probability of the predicted class, and of the true one where it is another."""
+    both = _shows_true(e)
+    height = 0.36 if both else 0.62
+    for row, (_, removed) in enumerate(rows):
+        bars = [(removed.probability, PREDICTED)]
+        if both and removed.true_probability is not None:
+            bars.append((removed.true_probability, TRUE))
+        for i, (value, colour) in enumerate(bars):
+            y = row + (i - (len(bars) - 1) / 2) * height
+            axes.barh(y, value, height=height, color=colour)
+            other = ""
+            if removed.pred != e.pred and i == 0:
+                other = f"   answer: {_named(removed.pred)} {removed.pred_probability:.2f}"
+            axes.text(value + 0.015, y, f"{value:.2f}{other}", va="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"], fontsize=8)
+    _bare(axes)
+    _heading(axes, f"probability of {_named(e.pred)}" + (f" (dark) and {_named(e.true)} (light)" if both else ""))
+
+
+Panel = tuple[str, float, str]  # what is drawn: sound, frames or steps; its height in inches; of which modality
+
+
+def _time_panels(e: Explanation, media: Media, kinds: Mapping[str, str]) -> list[Panel]:
+    """Sound with the steps of what was made from it, frames with theirs, then steps of what is neither."""
+    panels: list[Panel] = []
+    if len(media.sound):
+        panels.append(("sound", SOUND, "audio"))
+    panels += [("steps", STRIP, m) for m in e.steps if kinds[m] == "audio"]
+    if len(media.frames):
+        panels.append(("frames", min(FRAMES, _slot(media) * media.frames.shape[1] / media.frames.shape[2]), "video"))
+    panels += [("steps", STRIP, m) for m in e.steps if kinds[m] == "video"]
+    return panels + [("steps", STRIP, m) for m in e.steps if kinds[m] not in ("audio", "video")]
+
+
+def _slot(media: Media) -> float:
+    """Width of one frame's part of the time axis."""
+    return (WIDTH - LEFT - RIGHT) / len(media.frames)
+
+
+def _draw_times(
+    sheet: _Sheet, panels: Sequence[Panel], e: Explanation, media: Media, colours: Mapping[str, str]
+) -> None:
+    """One below the other over the clip's time: seconds where some media tell them, else fractions."""
+    duration = max(media.duration_seconds.values(), default=1.0)
+    for number, (what, height, m) in enumerate(panels):
+        axes = sheet.axes(LEFT, WIDTH - LEFT - RIGHT, height)
+        if what == "sound":
+            _draw_sound(axes, media)
+        elif what == "frames":
+            _draw_frames(axes, media, height)
+        else:
+            stretch = 1.0 if e.steps[m].in_seconds else duration
+            _draw_steps(axes, e.steps[m], m, colours[m], stretch)
+        axes.set_xlim(0, duration)
+        last = number == len(panels) - 1
+        axes.tick_params(axis="x", labelbottom=last, length=3 if last else 0, labelsize=8)
+        if last:
+            axes.set_xlabel("seconds" if media.duration_seconds else "time, as a part of the clip", fontsize=8.5)
+        sheet.skip(height + GAP)
+
+
+def _draw_sound(axes: Axes, media: Media) -> None:
+    """Power over time and frequency, dark where it is loud."""
+    window = min(512, len(media.sound))
+    hz, seconds, power = spectrogram(media.sound, SAMPLE_RATE_HZ, nperseg=window, noverlap=window * 3 // 4)
+    decibel = 10 * np.log10(power + 1e-12)
+    loudest = float(decibel.max())
+    half = seconds[0]
+    axes.imshow(
+        decibel[::-1],
+        extent=(seconds[0] - half, seconds[-1] + half, hz[0] / 1000, hz[-1] / 1000),
+        aspect="auto",
+        cmap="Greys",
+        vmin=loudest - QUIET_DB,
+        vmax=loudest,
+        interpolation="nearest",
+    )
+    axes.set_ylim(0, MAX_HZ / 1000)
+    axes.set_yticks([0, 4, 8])
+    axes.tick_params(axis="y", labelsize=8)
+    _label(axes, "sound\nkHz")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_frames(axes: Axes, media: Media, height: float) -> None:
+    """Frames in the parts of the clip that they are the middle of, undistorted."""
+    duration = media.duration_seconds["video"]
+    num_frames, rows, columns = media.frames.shape[:3]
+    part = duration / num_frames
+    width = min(part, part * (height * columns / rows) / _slot(media))
+    for i, frame in enumerate(media.frames):
+        middle = (i + 0.5) * part
+        axes.imshow(frame, extent=(middle - width / 2, middle + width / 2, 0, 1), aspect="auto")
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    _label(axes, "frames")
+    axes.spines[:].set_visible(False)
+
+
+def _draw_steps(axes: Axes, steps: Steps, modality: str, colour: str, stretch: float) -> None:
+    """A bar a step; the line is where all would be if no step mattered more than another."""
+    start, end = (np.array(times) * stretch for times in (steps.start_seconds, steps.end_seconds))
+    axes.bar(start, steps.weight, width=end - start, align="edge", color=colour, edgecolor="white", linewidth=0.8)
+    axes.axhline(1 / len(steps.weight), color="#000000", linewidth=0.8, linestyle=":")
+    most = max(*steps.weight, 1 / len(steps.weight))
+    axes.set_ylim(0, most * 1.15)
+    axes.set_yticks([most], [f"{most:.0%}" if most >= 0.1 else f"{most:.1%}"], fontsize=8)
+    _label(axes, f"when {textwrap.shorten(modality, 14, placeholder='...')}\nmattered")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _footer(e: Explanation) -> list[str]:
+    """What must be known to read it."""
+    lines = ["zero: the modality is 0 and marked absent; mean: it is its mean over the train clips."]
+    if "mean" not in e.removed:
+        lines = ["zero: the modality is 0 and marked absent."]
+    if e.steps:
+        lines.append("when: the part of a modality's gradient x input that is in each step; dotted: all steps alike.")
+    else:
+        lines.append("The embeddings have no steps in time: when it mattered is not known.")
+    return [line for text in (*lines, "; ".join(e.notes)) for line in textwrap.wrap(text, 150)]
+
+
+def _label(axes: Axes, text: str) -> None:
+    """At the same place beside every panel, whatever its ticks."""
+    axes.text(-0.5 / _inches(axes)[0], 0.5, text, transform=axes.transAxes, fontsize=8.5, ha="right", va="center")
+
+
+def _heading(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=9.5, pad=6)
+
+
+def _bare(axes: Axes) -> None:
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", length=3)
+
+
+def _inches(axes: Axes) -> tuple[float, float]:
+    """Width and height."""
+    box = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
+    return float(box.width), float(box.height)
+
+
+def _ink(colour: str) -> str:
+    """Black or white, whichever reads better on the colour."""
+    red, green, blue = to_rgb(colour)
+    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else "#ffffff"

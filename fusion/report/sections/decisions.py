@@ -1,0 +1,151 @@
+"""Pictures of single decisions: shares and accuracy class by class, and what is taken for what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from amr.fusion.report.read import Source
+from amr.fusion.report.sections.figure import INK, ROW_PIXELS, SURFACE, Figure, colour, fraction_axis, label, plot
+from amr.fusion.report.settings import Group, best_run, shown
+from amr.fusion.report.tables import make_table, percent
+
+MAX_CLASSES = 30
+MAX_WRITTEN = 16  # classes up to which every count fits into its cell
+
+
+def per_class(source: Source, groups: Sequence[Group]) -> Figure | None:
+    """Mean share of each modality, class by class, for each of the groups shown."""
+    decisions = source.decisions
+    if decisions is None:
+        return None
+    plots: dict[str, dict[str, Any]] = {}
+    rows: list[list[object]] = []
+    first_alt = ""
+    for group in shown(groups):
+        mine = decisions.of([run.name for run in group.runs])
+        if not group.joint or not mine.runs or len(group.modalities) != mine.shares.shape[-1]:
+            continue
+        classes = [c for c in range(len(source.classes)) if (decisions.target == c).any()]
+        share = np.array(
+            [_mean(mine.shares[:, decisions.target == c].reshape(-1, mine.shares.shape[-1])) for c in classes]
+        )
+        right = [float((mine.preds[:, decisions.target == c] == c).mean()) for c in classes]
+        names = [source.classes[c] for c in classes]
+        for name, of_class, accuracy in zip(names, share, right, strict=True):
+            rows.append([group.label, name, *(float(s) if np.isfinite(s) else None for s in of_class), accuracy])
+        kept = np.argsort(-np.nan_to_num(np.abs(share - 1 / share.shape[1]).max(1)), kind="stable")[:MAX_CLASSES]
+        kept = np.sort(kept)
+        plots[group.label] = _bars([names[i] for i in kept], share[kept], [right[i] for i in kept], group.modalities)
+        if not first_alt:
+            told = [f"{names[i]} {percent(float(share[i, 0]), 0)}" for i in kept[:12]]
+            first_alt = f"Share of {group.modalities[0]} in {group.label}, class by class: {', '.join(told)}."
+    if not plots:
+        return None
+    few = f" Of {len(source.classes)} classes, the {MAX_CLASSES} furthest from balance are drawn."
+    return Figure(
+        "classes",
+        "Dominance, class by class",
+        "Mean share of each modality over the test clips of a class, all seeds together. Classes that can be told by "
+        "ear or by eye show here." + few * (len(source.classes) > MAX_CLASSES),
+        first_alt,
+        plots,
+        make_table(
+            "classes-data",
+            "Shares and accuracy, class by class.",
+            ["setting", "class", *(f"share {m}" for m in source.modalities), "accuracy"],
+            [row for row in rows if len(row) == 3 + len(source.modalities)],
+        ),
+        "Setting" if len(plots) > 1 else "",
+    )
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    there = values[np.isfinite(values).all(-1)]
+    return there.mean(0) if len(there) else np.full(values.shape[-1], np.nan)
+
+
+def _bars(names: Sequence[str], share: np.ndarray, right: Sequence[float], modalities: Sequence[str]) -> dict[str, Any]:
+    figure = go.Figure()
+    for place, m in enumerate(modalities):
+        figure.add_bar(
+            y=[label(name) for name in names],
+            x=[float(s) if np.isfinite(s) else None for s in share[:, place]],
+            orientation="h",
+            name=m,
+            marker={"color": colour(place)},
+            customdata=list(right),
+            hovertemplate=f"%{{y}}<br>{m} %{{x:.1%}}<br>accuracy %{{customdata:.1%}}<extra></extra>",
+        )
+    if len(modalities) == 2:
+        figure.add_vline(x=0.5, line={"color": INK, "dash": "dot", "width": 1})
+    figure.update_xaxes(**fraction_axis("share of the decision", range=[0, 1]))
+    figure.update_yaxes(autorange="reversed", type="category")
+    return plot(figure, 120 + ROW_PIXELS * len(names), barmode="stack", bargap=0.25)
+
+
+def confusion(source: Source, groups: Sequence[Group]) -> Figure | None:
+    """What the run that is best on val takes for what."""
+    decisions = source.decisions
+    if decisions is None:
+        return None
+    run = best_run(groups)
+    mine = decisions.of([run.name])
+    if not mine.runs:
+        return None
+    group = next(group for group in groups if any(member is run for member in group.runs))
+    num_classes = len(source.classes)
+    counts = np.zeros((num_classes, num_classes), int)
+    known = (mine.target >= 0) & (mine.preds[0] >= 0)
+    np.add.at(counts, (mine.target[known], mine.preds[0][known]), 1)
+    wrong = counts - np.diag(np.diag(counts))
+    kept = np.sort(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MAX_CLASSES])
+    few = "" if num_classes <= MAX_CLASSES else f" Of {num_classes} classes, the {MAX_CLASSES} most confused are drawn."
+    names = [source.classes[c] for c in kept]
+    worst = [(wrong[i, j], i, j) for i, j in zip(*np.nonzero(wrong), strict=True)]
+    worst.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
+    told = [f"{source.classes[i]} taken for {source.classes[j]} {n} times" for n, i, j in worst[:3]]
+    rows = [
+        [source.classes[i], source.classes[j], int(n)]
+        for i, j in zip(*np.nonzero(counts), strict=True)
+        for n in [counts[i, j]]
+    ]
+    return Figure(
+        "confusion",
+        "What is taken for what",
+        f"Test clips of the run that is best on val ({group.label}, seed {run.seed}), in rows by their class and in "
+        "columns by the answer. Colour is the fraction of the row, the numbers are clips." + few,
+        f"Confusion matrix of {num_classes} classes, {int(np.diag(counts).sum())} of {int(counts.sum())} clips on the "
+        f"diagonal. Most frequent: {'; '.join(told) or 'no confusions'}.",
+        {"": _matrix(counts[np.ix_(kept, kept)], counts[kept].sum(1), names)},
+        make_table(
+            "confusion-data", "Clips by class and answer, pairs that occur.", ["class", "answer", "clips"], rows
+        ),
+    )
+
+
+def _matrix(counts: np.ndarray, totals: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    part = counts / np.maximum(totals, 1)[:, None]
+    figure = go.Figure(
+        go.Heatmap(
+            z=part.round(4).tolist(),
+            x=[label(name) for name in names],
+            y=[label(name) for name in names],
+            text=counts.tolist(),
+            texttemplate="%{text}" if len(names) <= MAX_WRITTEN else "",
+            textfont={"color": INK},
+            colorscale=[[0, SURFACE], [1, "var(--heat)"]],
+            zmin=0,
+            zmax=1,
+            xgap=1,
+            ygap=1,
+            showscale=False,
+            hovertemplate="%{y} taken for %{x}<br>%{text} clips, %{z:.0%} of the row<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title={"text": "answer"}, type="category", side="bottom", showgrid=False)
+    figure.update_yaxes(title={"text": "class"}, type="category", autorange="reversed", showgrid=False)
+    return plot(figure, min(760, 150 + 44 * len(names)))

@@ -1,0 +1,96 @@
+"""What a fitted group leaves in the folders of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from amr.fusion.data.clips import Clips, predict_shares
+from amr.fusion.data.dataset import Dataset
+from amr.fusion.data.folds import Fold
+from amr.fusion.runs.measure import Measures, measure
+from amr.fusion.runs.record import RunRecord, save_weights, write_csv, write_json
+from amr.fusion.train.recipe import Fitted
+
+FoldMeasures = dict[str, Measures | None]
+
+
+def write_group(
+    records: Sequence[RunRecord],
+    places: Sequence[Path],
+    dataset: Dataset,
+    fold: Fold,
+    fitted: Fitted,
+    *,
+    with_predictions: bool,
+) -> list[FoldMeasures]:
+    """Measure a group on val and test, and write weights, history, predictions and metrics of each run.
+
+    Args:
+        records: what each run says of itself.
+        places: each run's folder, or its folder of this fold.
+        dataset: of the clips.
+        fold: their parts.
+        fitted: the group, in the same order.
+        with_predictions: write predictions.csv, too.
+    """
+    parts = {"val": (fold.parts.val, fold.val), "test": (fold.parts.test, fold.test)}
+    measured = {part: measure(fitted.model, clips, records[0].attributor) for part, (_, clips) in parts.items()}
+    results = []
+    for run, (record, place) in enumerate(zip(records, places, strict=True)):
+        place.mkdir(parents=True, exist_ok=True)
+        save_weights(place, fitted.model.run_state(run), fold.normalization)
+        write_csv(place / "history.csv", history_table(fitted, run))
+        tables = [
+            predictions_table(record, dataset, fitted, part, rows, clips, run)
+            for part, (rows, clips) in parts.items()
+            if with_predictions and len(clips) > 0
+        ]
+        if tables:
+            write_csv(place / "predictions.csv", pd.concat(tables))
+        results.append({part: None if m is None else m[run] for part, m in measured.items()})
+        if fitted.diverged[run]:  # what there is shows where; without metrics the run is not finished
+            continue
+        write_json(place / "metrics.json", results[-1])
+    return results
+
+
+def history_table(fitted: Fitted, run: int) -> pd.DataFrame:
+    """One row an epoch of one run."""
+    columns: dict[str, Any] = {}
+    for name, values in fitted.history.items():
+        of_run = values[:, run]
+        if of_run.ndim == 1:
+            columns[name] = of_run.numpy()
+        else:
+            columns |= {f"{name}_{m}": of_run[:, i].numpy() for i, m in enumerate(fitted.model.modalities)}
+    table = pd.DataFrame(columns)
+    table.insert(0, "epoch", np.arange(1, len(table) + 1))
+    table["chosen"] = (table["epoch"] == int(fitted.best_epoch[run])).astype(int)
+    return table
+
+
+def predictions_table(
+    record: RunRecord, dataset: Dataset, fitted: Fitted, part: str, rows: np.ndarray, clips: Clips, run: int
+) -> pd.DataFrame:
+    """One row a clip: id, part, target, pred, its probability, and the shares of the decision."""
+    logits, share, counted = (values[run].cpu() for values in predict_shares(fitted.model, clips, record.attributor))
+    probability, pred = logits.softmax(-1).max(-1)
+    names = np.array(record.classes)
+    shares: Tensor = torch.where(counted[:, None], share, torch.nan)
+    return pd.DataFrame(
+        {
+            "id": dataset.clips["id"].to_numpy()[rows],
+            "part": part,
+            "target": names[clips.target.cpu().numpy()],
+            "pred": names[pred.numpy()],
+            "probability": probability.numpy(),
+            **{f"share_{m}": shares[:, i].numpy() for i, m in enumerate(record.modalities)},
+        }
+    )

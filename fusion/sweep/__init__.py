@@ -1,0 +1,1 @@
+"""Many fits at once: sweeps, table 1, their pictures."""

@@ -1,0 +1,45 @@
+"""What a sweep shows when it is done: the best by val, and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from amr.fusion.sweep.plots import plot_dominance
+from amr.fusion.sweep.sweep import SweepResult
+
+SETTINGS = ["method", "head", "modalities", "amr_ratio", "amr_weight", "lr"]
+MAX_ROWS = 10
+
+
+def best_by_val(results: pd.DataFrame) -> tuple[list[str], list[list[object]]]:
+    """Columns and rows of the settings with the best val accuracy, mean over seeds, and their test figures."""
+    results = results.assign(amr_weight=results["amr_weight"].fillna(0.0))
+    shares = [f"share_{m}" for m in dict.fromkeys(",".join(results["modalities"]).split(","))]
+    varied = [name for i, name in enumerate(SETTINGS) if i < 2 or results[name].nunique() > 1]
+    columns = [*varied, "seeds", "val accuracy", "test accuracy", "test mAP"]
+    columns += [f"test {name.replace('_', ' ')}" for name in shares]
+    rows: list[list[object]] = []
+    for _, runs in results.groupby(SETTINGS, sort=False):
+        val, test = (runs[runs["part"] == part] for part in ("val", "test"))
+        figures = [_mean(val["accuracy"]), *(_mean(test[name]) for name in ("accuracy", "map", *shares))]
+        rows.append([*(runs[name].iloc[0] for name in varied), runs["seed"].nunique(), *figures])
+    place = len(varied) + 1
+    rows.sort(key=lambda row: -1.0 if row[place] is None else float(str(row[place])), reverse=True)
+    return columns, rows[:MAX_ROWS]
+
+
+def _mean(values: pd.Series) -> float | None:
+    mean = float(values.mean())
+    return None if pd.isna(mean) else mean
+
+
+def draw(result: SweepResult) -> Path:
+    """The picture of accuracy against dominance, in the sweep's folder."""
+    table = result.table
+    file = result.folder / "dominance.png"
+    joint = table[table["modalities"].str.contains(",")]
+    modality = (joint if len(joint) else table)["modalities"].iloc[0].split(",")[0]
+    plot_dominance(file, table, modality)
+    return file

@@ -1,0 +1,194 @@
+"""The paper's table 1 on a cache: every method without and with AMR, mean and interval over seeds, a paired test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from amr.common.workspace import find_cache
+from amr.extract.cache.reader import Cache
+from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.data.folds import open_source
+from amr.fusion.fit import takes_steps
+from amr.fusion.methods import methods
+from amr.fusion.runs.record import write_json
+from amr.fusion.runs.statistics import holm, mean_interval, paired_test
+from amr.fusion.sweep.sweep import Progress, sweep
+
+METRICS = {"map": "mAP", "accuracy": "accuracy"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of table 1.
+
+    Args:
+        folder: of the sweep, with table.csv, table.md, table.tex and table.json.
+        rows: one a method (one a modality for `unimodal`), JSON values: method, modalities, and for `plain` and `amr`
+            (None where a method takes no ratio) the mean and the half width of the 95 % interval of each metric, and
+            the mean shares; `p` is the paired t-test of AMR against none over seeds, `p_holm` corrected for all rows.
+        modalities: in the order of the shares.
+        ratio: that AMR pulled towards.
+        num_seeds: pairs in each test.
+        diverged: runs that did not stay finite and are left out.
+    """
+
+    folder: Path
+    rows: tuple[dict[str, Any], ...]
+    modalities: tuple[str, ...]
+    ratio: str
+    num_seeds: int
+    diverged: tuple[str, ...] = ()
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows as text: the left half without AMR, the right half with it, as in the paper."""
+        share = "/".join(self.modalities)
+        columns = ["method"]
+        for half in ("", f" AMR {self.ratio}"):
+            columns += [f"{title}{half}" for title in METRICS.values()] + [f"{share}{half}"]
+        columns += [f"p {title}" for title in METRICS.values()]
+        return columns, [self._cells(row) for row in self.rows]
+
+    def _cells(self, row: dict[str, Any]) -> list[str]:
+        alone = methods[row["method"]].alone
+        cells = [f"{row['modalities']} only" if alone else row["method"]]
+        for half in ("plain", "amr"):
+            values = row[half]
+            cells += ["-" if values is None else _interval(values[metric]) for metric in METRICS]
+            cells.append("-" if values is None or alone else _dominance(values["share"]))
+        tests = row["tests"]
+        return cells + ["-" if tests is None else p_text(tests[metric]["p_holm"]) for metric in METRICS]
+
+
+def make_table(
+    config: FitConfig, num_seeds: int, group_size: int | None = None, progress: Progress | None = None
+) -> Table:
+    """Fit every method without and with AMR, the same adapter in every row, and compare.
+
+    Args:
+        config: cache, head, adapter and the rest; its amr_ratio is the right-hand columns', 1:1:... by default, and
+            its method and seed are ignored.
+        num_seeds: seeds from 0.
+        group_size: runs trained at once.
+        progress: hears how far it is.
+
+    Raises:
+        ValueError: the request does not fit the cache.
+        FileNotFoundError: there is no such cache.
+    """
+    modalities = _modalities(config)
+    ratio = config.amr_ratio or ":".join("1" for _ in modalities)
+    base = replace(config, method="naive", amr_ratio=None, seed=0)
+    asked = SweepConfig(
+        base,
+        (config.head,),
+        tuple(methods),
+        (None, ratio),
+        (config.amr_weight,),
+        (config.lr,),
+        tuple(range(num_seeds)),
+        group_size,
+    )
+    _check_test_part(base)
+    result = sweep(asked, progress)
+    test = result.table[result.table["part"] == "test"]
+    rows = [_row(runs, modalities) for _, runs in test.groupby(["method", "modalities"], sort=False)]
+    _correct(rows)
+    table = Table(result.folder, tuple(rows), modalities, ratio, num_seeds, result.diverged)
+    _write(table)
+    return table
+
+
+def _check_test_part(config: FitConfig) -> None:
+    """Before anything is trained."""
+    source = open_source(replace(config, device="cpu"), keep_steps=takes_steps(config))
+    if len(source.folds[0].test) == 0:
+        raise ValueError("--split-policy must name a split with a test part, got none. Pass another, or --folds 5.")
+
+
+def _modalities(config: FitConfig) -> tuple[str, ...]:
+    if config.modalities is not None:
+        return tuple(name.strip() for name in config.modalities.split(","))
+    with Cache.open(find_cache(config.cache)) as cache:
+        return tuple(sorted(cache.names))
+
+
+def _row(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
+    halves = {"plain": runs[runs["amr_ratio"] == "none"], "amr": runs[runs["amr_ratio"] != "none"]}
+    row: dict[str, Any] = {"method": runs["method"].iloc[0], "modalities": runs["modalities"].iloc[0]}
+    for half, values in halves.items():
+        row[half] = None if len(values) == 0 else _half(values, modalities)
+    row["tests"] = None if len(halves["amr"]) == 0 else {m: _test(halves, m) for m in METRICS}
+    return row
+
+
+def _half(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        metric: dict(zip(("mean", "half_width"), mean_interval(runs[metric].to_numpy()), strict=True))
+        for metric in METRICS
+    }
+    shares = {m: runs[f"share_{m}"].mean() if f"share_{m}" in runs else np.nan for m in modalities}
+    result["share"] = {m: None if np.isnan(value) else float(value) for m, value in shares.items()}
+    return result
+
+
+def _test(halves: dict[str, pd.DataFrame], metric: str) -> dict[str, float | None]:
+    """Paired t-test over seeds: the mean difference that AMR makes, Cohen's d of the differences, and p."""
+    plain, amr = (halves[half].set_index("seed")[metric].sort_index() for half in ("plain", "amr"))
+    test = paired_test((amr - plain).dropna().to_numpy())
+    return {"difference": test.difference, "d": test.effect_size, "p": test.p}
+
+
+def _correct(rows: Sequence[dict[str, Any]]) -> None:
+    """Holm's correction of each metric's p over the rows, in place."""
+    for metric in METRICS:
+        tests = [row["tests"][metric] for row in rows if row["tests"] is not None]
+        for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
+            test["p_holm"] = corrected
+
+
+def _interval(value: dict[str, float | None]) -> str:
+    half = value["half_width"]
+    return f"{value['mean']:.3f}" if half is None else f"{value['mean']:.3f} ± {half:.3f}"
+
+
+def _dominance(share: dict[str, float | None]) -> str:
+    return "/".join("-" if value is None else f"{100 * value:.0f}" for value in share.values())
+
+
+def p_text(value: float | None) -> str:
+    """A p-value in a table; - for none."""
+    if value is None:
+        return "-"
+    return "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _write(table: Table) -> None:
+    columns, rows = table.cells()
+    frame = pd.DataFrame(rows, columns=columns)
+    frame.to_csv(table.folder / "table.csv", index=False)
+    (table.folder / "table.md").write_text(markdown(columns, rows), encoding="utf-8")
+    (table.folder / "table.tex").write_text(_latex(columns, rows), encoding="utf-8")
+    write_json(table.folder / "table.json", list(table.rows))
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, with a line break at its end."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _latex(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        escaped = [cell.replace("_", r"\_").replace("±", r"$\pm$").replace("<", "$<$") for cell in cells]
+        return " & ".join(escaped) + r" \\"
+
+    body = "\n".join(line(row) for row in rows)
+    align = "l" + "r" * (len(columns) - 1)
+    head = f"\\begin{{tabular}}{{{align}}}\n\\toprule\n{line(columns)}\n\\midrule\n"
+    return f"{head}{body}\n\\bottomrule\n\\end{{tabular}}\n"

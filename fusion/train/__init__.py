@@ -1,0 +1,1 @@
+"""The trainer: one step, one epoch, the best epoch."""

@@ -1,0 +1,170 @@
+"""Steps recorded once and replayed: on a GPU, launching the kernels of a step costs more than running them.
+
+A recording works on tensors that stay where they are, and does again what was done when it was made. So only steps
+whose method says that they always do the same (`Method.capturable`) are recorded, each batch's indices are copied into
+the recording's own, and a smaller last batch takes the ordinary way. Before a recording is used it must do to the
+weights what the ordinary step does; where it does not, or cannot be made, steps stay as they are and a warning says so.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from amr.fusion.data.clips import Clips
+from amr.fusion.train.step import Step
+
+NUM_WARM_UPS = 3  # as PyTorch's notes on CUDA graphs do: libraries allocate and choose kernels in the first calls
+TOLERANCE = 0.01  # of the length of the step: a recording may choose other kernels, which round otherwise
+
+
+class Recorder(Protocol):
+    """What records and replays work on a device."""
+
+    def warm_up(self, work: Callable[[], None]) -> None:
+        """Run the work as often as it takes until it is the same each time."""
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """What does the work again; recording may or may not do it, too."""
+
+
+class CudaGraphs:
+    """CUDA graphs (PyTorch, CUDA semantics, "CUDA Graphs")."""
+
+    def warm_up(self, work: Callable[[], None]) -> None:
+        """On a stream of its own, which capture asks for."""
+        current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(current)
+        with torch.cuda.stream(aside):
+            for _ in range(NUM_WARM_UPS):
+                work()
+        current.wait_stream(aside)
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """A graph's replay."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            work()
+        return graph.replay
+
+
+def trainer_of(step: Step, train: Clips) -> Callable[[Tensor], Tensor]:
+    """What takes the indices of a batch and trains on it: a recording where that pays and is safe."""
+    if can_capture(step, train) and train.target.device.type == "cuda":
+        return CapturedStep(step, train, CudaGraphs())
+    return lambda index: step(train.gather(index, len(step.weight)))
+
+
+def can_capture(step: Step, train: Clips) -> bool:
+    """Whether the method allows it, and batches are nothing but rows of embeddings that lie on the device."""
+    on_device = all(e.device == train.target.device for e in train.embeddings.values())
+    return type(train) is Clips and on_device and step.method is not None and step.method.capturable
+
+
+class CapturedStep:
+    """A step on clips, recorded when the first whole batch comes, and again when a learning rate has changed.
+
+    Args:
+        step: what is recorded.
+        train: the clips.
+        recorder: of the device.
+    """
+
+    def __init__(self, step: Step, train: Clips, recorder: Recorder) -> None:
+        self.step, self.train, self.recorder = step, train, recorder
+        self._index = torch.empty(0, dtype=torch.long)
+        self._losses = torch.zeros(2, len(step.weight), device=train.target.device)
+        self._replay: Callable[[], None] | None = None
+        self._made_for: tuple[object, ...] | None = None
+        self._given_up = False
+
+    def __call__(self, index: Tensor) -> Tensor:
+        """Train on the clips of `index`, `(shared, batch)`; the loss and R of each run, until the next call."""
+        if self._given_up or index.shape[1] != self.step.recipe.batch_size:
+            return self._ordinary(index)
+        made_for = (index.shape, *(group["lr"] for o in self.step.optimizers for group in o.param_groups))
+        if made_for != self._made_for:
+            self._record(index)
+            self._made_for = made_for
+        if self._replay is None:
+            return self._ordinary(index)
+        self._index.copy_(index)
+        self._replay()
+        return self._losses
+
+    def _ordinary(self, index: Tensor) -> Tensor:
+        return self.step(self.train.gather(index, len(self.step.weight)))
+
+    def _record(self, index: Tensor) -> None:
+        """Leaves weights and optimizers as they were, whatever happens."""
+        self._replay, self._index = None, index.clone()
+        other = (index + 1) % len(self.train)  # a recording must not hold on to the clips that it was made with
+        before = _Snapshot(self.step)
+        try:
+            wanted_losses = self._ordinary(other)
+            wanted = _Snapshot(self.step)
+            before.restore(self.step)
+            self.recorder.warm_up(self._work)
+            before.restore(self.step)
+            replay = self.recorder.record(self._work)
+            before.restore(self.step)
+            self._index.copy_(other)
+            replay()
+            same = wanted.is_near(self.step, before) and _near(self._losses, wanted_losses, 0 * wanted_losses)
+            why = "it did not do what the step does"
+        except RuntimeError as error:
+            same, why = False, str(error).splitlines()[0]
+        before.restore(self.step)
+        self._given_up = not same
+        if same:
+            self._replay = replay
+        else:
+            warnings.warn(f"a step could not be recorded ({why}): training goes on, slower", stacklevel=2)
+
+    def _work(self) -> None:
+        self._losses.copy_(self._ordinary(self._index))
+
+
+class _Snapshot:
+    """All that a step changes: weights, and what the optimizers remember."""
+
+    def __init__(self, step: Step) -> None:
+        self._values = {key: tensor.detach().clone() for key, tensor in _changed_by(step)}
+
+    @torch.no_grad()
+    def restore(self, step: Step) -> None:
+        """In place. What was not there yet is 0: optimizers start so."""
+        for key, tensor in _changed_by(step):
+            if key in self._values:
+                tensor.copy_(self._values[key])
+            else:
+                tensor.zero_()
+
+    def is_near(self, step: Step, before: _Snapshot) -> bool:
+        """Whether the step stands here now, within a small part of the way from `before`."""
+        return all(
+            _near(tensor.detach(), self._values[key], before._values.get(key, torch.zeros_like(tensor)))
+            for key, tensor in _changed_by(step)
+        )
+
+
+def _changed_by(step: Step) -> Iterator[tuple[tuple[object, ...], Tensor]]:
+    for place, parameter in enumerate(step.parameters):
+        yield ("parameter", place), parameter
+    for number, optimizer in enumerate(step.optimizers):
+        for place, parameter in enumerate(optimizer.param_groups[0]["params"]):
+            for name, value in optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    yield ("optimizer", number, place, name), value
+
+
+def _near(ours: Tensor, theirs: Tensor, before: Tensor) -> bool:
+    """Within `TOLERANCE` of the way from `before`, up to rounding; NaN is near NaN, as runs may diverge."""
+    ours, theirs, before = (value.double() for value in (ours, theirs, before))
+    same_nan = bool((ours.isnan() == theirs.isnan()).all())
+    apart, way, size = (torch.linalg.vector_norm(x.nan_to_num()) for x in (ours - theirs, theirs - before, theirs))
+    return same_nan and bool(apart <= TOLERANCE * way + 1e-6 * size)

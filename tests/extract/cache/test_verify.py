@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from amr.extract.cache.journal import Failure
+from amr.extract.cache.reader import EmbeddingInfo
+from amr.extract.cache.verify import inspect, verify
+from amr.extract.cache.writer import ClipTable, Embedded, open_writer
+
+AUDIO = EmbeddingInfo("audio", "audio", "logmel", "", {"bands": 4}, "float32", 3)
+VIDEO = EmbeddingInfo("video", "video", "timm:x,weights=random", "ab", {}, "float16", 2, 5, random_weights=True)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    table = pd.DataFrame({"id": list("abcd"), "label": ["2", "10", "2", ""], "split": ["train"] * 3 + ["test"]})
+    present = np.array([True, True, False, True])
+    steps = np.array([5, 2, 0, 1])
+    video = np.where(np.arange(5)[None, :, None] < steps[:, None, None], np.ones((4, 5, 2)), 0)
+    path = tmp_path / "toy.h5"
+    with open_writer(path, ClipTable("toy", "/media", "00", table), [AUDIO, VIDEO]) as writer:
+        writer.write("audio", 0, Embedded(np.arange(12.0).reshape(4, 3), np.ones(4, dtype=bool)))
+        writer.write("video", 0, Embedded(video, present, steps, (Failure(2, "c", "video", "broken"),)))
+        writer.finalise()
+    return path
+
+
+def test_inspect_says_what_is_in_it(cache):
+    found = inspect(cache)
+    assert found["clips"] == 4
+    assert found["classes"] == {"2": 2, "10": 1}
+    assert list(found["classes"]) == ["2", "10"]
+    assert found["splits"] == {"test": 1, "train": 3}
+    assert found["embeddings"]["video"]["present"] == 3
+    assert found["embeddings"]["video"]["random_weights"]
+    assert found["failures"] == [{"id": "c", "modality": "video", "reason": "broken"}]
+
+
+def test_an_unfinished_cache_is_sound(tmp_path):
+    path = tmp_path / "toy.h5"
+    table = pd.DataFrame({"id": ["a", "b"]})
+    with open_writer(path, ClipTable("toy", "", "", table), [AUDIO]) as writer:
+        failure = Failure(0, "a", "audio", "broken")
+        writer.write("audio", 0, Embedded(np.zeros((1, 3)), np.zeros(1, dtype=bool), None, (failure,)))
+    assert verify(path)["problems"] == []
+    assert not verify(path)["complete"]
+    assert inspect(path)["failures"] == [{"id": "a", "modality": "audio", "reason": "broken"}]
+
+
+def test_what_was_written_is_sound(cache):
+    assert verify(cache) == {
+        "cache": str(cache),
+        "ok": True,
+        "complete": True,
+        "clips": 4,
+        "embedded": {"audio": 4, "video": 3},
+        "problems": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("group", "row", "value", "said"),
+    [
+        ("embeddings/audio", 1, 5.5, "audio: embeddings has another checksum"),
+        ("embeddings/audio", 1, np.nan, "audio: 1 clips have values that are not finite"),
+        ("embeddings/video", 2, 1.0, "video: 1 clips have values where they should have none"),
+        ("embeddings/video", 3, 1.0, "video: 1 clips have values where they should have none"),
+        ("present/video", 1, False, "video: present has another checksum"),
+        ("num_steps/video", 0, 9, "video: number of steps out of range in 1 clips"),
+        ("done/audio", 0, False, "audio: 1 clips are not done in a cache that says it is complete"),
+        ("clips/id", 0, "b", "clips/id: not unique"),
+        ("clips/columns/label", 0, "7", "clips/columns/label: checksum differs"),
+        ("failures/reason", 0, "fine", "failures/reason: checksum differs"),
+    ],
+)
+def test_changed_values_are_found(cache, group, row, value, said):
+    with h5py.File(cache, "r+") as file:
+        file[group][row] = value
+    assert any(said in problem for problem in verify(cache)["problems"])
+
+
+def test_changed_attributes_are_found(cache):
+    with h5py.File(cache, "r+") as file:
+        file["embeddings/audio"].attrs["encoder"] = "logmel,bands=64"
+    assert verify(cache)["problems"] == ["audio: its fingerprint is not that of its clips and encoder"]
+
+
+def test_missing_parts_are_found(cache):
+    with h5py.File(cache, "r+") as file:
+        del file["present/audio"]
+    assert any("audio" in problem for problem in verify(cache)["problems"])
+    with pytest.raises(RuntimeError, match="must be whole, got a damaged file"):
+        inspect(cache)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_cut_off_and_overwritten_files_give_problems(cache, tmp_path, data):
+    content = cache.read_bytes()
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    assert not verify(damaged)["ok"]
+    start = data.draw(st.integers(0, len(content) - 64))
+    noise = data.draw(st.binary(min_size=64, max_size=64))
+    damaged.write_bytes(content[:start] + noise + content[start + 64 :])
+    verify(damaged)  # may have hit unused bytes; must not raise
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="amr extract"):
+        verify(tmp_path / "absent.h5")
+    h5py.File(tmp_path / "other.h5", "w").close()
+    assert verify(tmp_path / "other.h5")["problems"] == ["not a cache of format amr-cache 1"]

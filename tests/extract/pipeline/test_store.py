@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from amr.console.progress import Progress
+from amr.data_manifests.manifest import Manifest, read_manifest
+from amr.extract.encoders import Encoder, Prepare, build_encoder
+from amr.extract.media.decode import decode
+from amr.extract.pipeline import store_files
+from amr.extract.pipeline.store import Store, open_store
+
+NUM_CLIPS = 11
+
+
+class Samples(Prepare):
+    """The sound as it is."""
+
+    sample_rate_hz = 8000
+
+    def __init__(self, waveform: bool) -> None:
+        self.waveform = waveform
+
+    def __call__(self, media: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(media.copy())
+
+
+class Special(Prepare):
+    """The first samples; the values of some clips stand for what can happen."""
+
+    sample_rate_hz = 8000
+
+    def __call__(self, media: np.ndarray) -> torch.Tensor:
+        value = round(float(media[0]) * 128)
+        if value == 3:
+            raise ValueError("too quiet\nand more")
+        spoilt = {4: float("nan"), 5: 1e6}.get(value)
+        return torch.full((2, 3), float(media[0]) if spoilt is None else spoilt)
+
+
+class Deadly(Special):
+    def __call__(self, media: np.ndarray) -> torch.Tensor:
+        if round(float(media[0]) * 128) == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(media)
+
+
+class Slow(Special):
+    def __call__(self, media: np.ndarray) -> torch.Tensor:
+        time.sleep(0.004)
+        return super().__call__(media)
+
+
+class Fake(Encoder):
+    """Only prepares."""
+
+    modality, embed_dim, max_steps = "audio", 4, None
+
+    def __init__(self, prepare: Prepare, spec: str = "fake") -> None:
+        self.spec, self.prepare, self.preprocessing = spec, prepare, {"spec": spec}
+
+    def embed(self, inputs):
+        raise NotImplementedError
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.total = self.done = self.advanced = self.failures = 0
+
+    def start(self, total: int, done: int) -> None:
+        self.total, self.done = total, done
+
+    def advance(self, num_clips: int, num_failures: int) -> None:
+        self.advanced += num_clips
+        self.failures += num_failures
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def build(folder: Path, manifest: Manifest, encoders: dict[str, Encoder], **changes) -> Store:
+    given = {"workers": 0, "batch_size": 4, "progress": Progress(), "max_seconds": None}
+    return open_store(folder, manifest, encoders, **(given | changes))
+
+
+def write_sound(path: Path, value: int, num_samples: int = 400) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(np.full(num_samples, value * 256, dtype="<i2").tobytes())
+
+
+@pytest.fixture
+def sounds(tmp_path) -> Manifest:
+    """Sounds of 400, 410, 420, ... samples, of which clip i holds the value i / 128."""
+    for i in range(NUM_CLIPS):
+        write_sound(tmp_path / f"{i}.wav", i, 400 + 10 * i)
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label", *(f"{i}.wav,x" for i in range(NUM_CLIPS))]))
+    return read_manifest(tmp_path / "clips.csv")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_real_clips_as_prepare_makes_them(test_data, tmp_path):
+    paths = sorted((test_data / "grid" / "clips").glob("*.mp4"))[:5]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label", *(f"{path},x" for path in paths)]))
+    manifest = read_manifest(tmp_path / "clips.csv", root=test_data)
+    specs = {
+        "video": "timm:resnet18,weights=random,size=32,frames=2",
+        "audio": "timm:resnet18,weights=random,size=32",
+        "mel": "logmel",
+    }
+    encoders = {name: build_encoder(spec, name) for name, spec in specs.items()}
+    store = build(tmp_path / "store", manifest, encoders, workers=2, batch_size=2)
+    assert store.present.all()
+    assert store.failures == []
+    assert store.tensors["video"].shape == (5, 2, 3, 32, 32)
+    for row, path in enumerate(paths):
+        for name, encoder in encoders.items():
+            sampling, rate_hz = encoder.prepare.sampling, encoder.prepare.sample_rate_hz
+            decoded = decode(path, samplings={sampling} - {None}, sample_rates_hz={rate_hz} - {None})
+            media = decoded.sound[rate_hz] if sampling is None else decoded.frames[sampling]
+            expected = encoder.prepare(media).half()
+            torch.testing.assert_close(store.tensors[name][row], expected, rtol=0, atol=0)
+
+
+def test_what_fails_is_absent_and_named(sounds, tmp_path):
+    (tmp_path / "0.wav").unlink()
+    (tmp_path / "1.wav").write_bytes(b"no sound")
+    sounds.table.loc[2, "path"] = ""
+    progress = Notes()
+    store = build(tmp_path / "store", sounds, {"a": Fake(Special())}, progress=progress)
+    assert store.present[:, 0].tolist() == [False] * 6 + [True] * 5
+    expected = (torch.arange(NUM_CLIPS) / 128 * store.present[:, 0]).half()
+    torch.testing.assert_close(store.tensors["a"], expected.view(-1, 1, 1).expand(-1, 2, 3))
+    reasons = [failure["reason"] for failure in store.failures]
+    assert [failure["id"] for failure in store.failures] == ["0", "1", "3", "4", "5"]
+    assert reasons[0].startswith("file not found: ")
+    assert reasons[2:] == [
+        "cannot be prepared for a: ValueError: too quiet",
+        "a: what was prepared is not finite",
+        "a: a value of 1e+06 does not fit into float16",
+    ]
+    assert (progress.total, progress.advanced, progress.failures) == (NUM_CLIPS, NUM_CLIPS, 5)
+    again = build(tmp_path / "store", sounds, {"a": Fake(Special())})
+    assert again.failures == store.failures
+    assert torch.equal(again.present, store.present)
+
+
+def test_waveforms_are_cut_and_filled_up(sounds, tmp_path):
+    encoders = {"a": Fake(Samples(waveform=True))}
+    store = build(tmp_path / "store", sounds, encoders, max_seconds=0.055)
+    assert store.tensors["a"].shape == (NUM_CLIPS, 440)
+    for i in range(NUM_CLIPS):
+        whole = torch.full((400 + 10 * i,), i / 128)
+        expected = torch.cat([whole, torch.zeros(440)])[:440].half()
+        assert torch.equal(store.tensors["a"][i], expected)
+    with pytest.raises(ValueError, match="max_seconds must be given for --encoder a=fake"):
+        build(tmp_path / "other", sounds, encoders)
+
+
+def test_other_inputs_must_have_one_shape(sounds, tmp_path):
+    said = r"--encoder a=fake must give every clip the same shape, got \(400,\) and \(410,\) \(clip '1'\)\. Type frames"
+    with pytest.raises(ValueError, match=said):
+        build(tmp_path / "store", sounds, {"a": Fake(Samples(waveform=False))})
+
+
+def test_an_encoder_that_prepares_nothing_is_refused(sounds, tmp_path):
+    encoders = {"a": Fake(Special()), "v": build_encoder("frames", "v")}
+    with pytest.raises(RuntimeError, match="--encoder v=frames must be able to prepare some clip, got none of 11"):
+        build(tmp_path / "store", sounds, encoders)
+
+
+def test_a_finished_store_is_opened_as_it_is(sounds, tmp_path):
+    encoders = {"a": Fake(Special()), "b": Fake(Samples(waveform=True))}
+    store = build(tmp_path / "store", sounds, encoders, max_seconds=0.05)
+    before = contents(tmp_path / "store")
+    assert sorted(before) == ["a.npy", "b.npy", "store.json", "store.states"]
+    for i in range(NUM_CLIPS):
+        (tmp_path / f"{i}.wav").unlink()
+    turned = dict(reversed(encoders.items()))
+    progress = Notes()
+    again = build(tmp_path / "store", sounds, turned, max_seconds=0.05, progress=progress)
+    assert progress.said == []
+    assert list(again.tensors) == ["b", "a"]
+    assert all(torch.equal(again.tensors[name], store.tensors[name]) for name in "ab")
+    assert torch.equal(again.present, store.present.flip(1))
+    assert contents(tmp_path / "store") == before
+
+
+@pytest.mark.parametrize("change", ["inputs", "clips", "length", "damage"])
+def test_another_store_is_made_anew(sounds, tmp_path, change):
+    folder, encoders, seconds = tmp_path / "store", {"a": Fake(Samples(waveform=True))}, 0.05
+    build(folder, sounds, encoders | {"old": Fake(Special())}, max_seconds=seconds)
+    encoders["old"] = Fake(Special())
+    if change == "inputs":
+        encoders = {"a": encoders["a"], "new": Fake(Special(), "another")}
+    elif change == "clips":
+        sounds = Manifest(sounds.dataset, sounds.root, sounds.table[::-1].reset_index(drop=True))
+    elif change == "length":
+        seconds = 0.06
+    else:
+        os.truncate(folder / "a.npy", 1000)
+    progress = Notes()
+    build(folder, sounds, encoders, max_seconds=seconds, progress=progress)
+    assert "it is made anew" in progress.said[0]
+    assert progress.advanced == NUM_CLIPS
+    build(tmp_path / "fresh", sounds, encoders, max_seconds=seconds)
+    assert contents(folder) == contents(tmp_path / "fresh")
+
+
+def test_other_files_are_left_alone(sounds, tmp_path):
+    (tmp_path / "store").mkdir()
+    np.save(tmp_path / "store" / "a.npy", np.ones(3))
+    with pytest.raises(ValueError, match=r"--store must be a new folder .* which holds another a\.npy"):
+        build(tmp_path / "store", sounds, {"a": Fake(Special())})
+    assert np.load(tmp_path / "store" / "a.npy").tolist() == [1, 1, 1]
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(sounds, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    num_bytes = NUM_CLIPS * 400 * 2
+    progress = Notes()
+    options = {"progress": progress, "max_seconds": 0.05}
+    encoders = {"a": Fake(Samples(waveform=True))}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=num_bytes))
+    with pytest.raises(OSError, match=r"must have .* free for a store of 11 clips, got 0\.0 MiB\. Pass --store"):
+        build(tmp_path / "store", sounds, encoders, **options)
+    assert progress.said == [f"the store needs 0.0 MiB in {tmp_path / 'store'} for 11 clips"]
+    assert list((tmp_path / "store").iterdir()) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=int(num_bytes * 1.06)))
+    build(tmp_path / "store", sounds, encoders, **options)
+    # what a store takes already is room for the one that replaces it
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=int(num_bytes * 0.06)))
+    build(tmp_path / "store", sounds, {"a": Fake(Samples(waveform=True), "another")}, **options)
+
+
+def test_a_disk_that_is_full_after_all_leaves_no_store(sounds, tmp_path, monkeypatch):
+    def full(descriptor, offset, length):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*a\.npy"):
+            build(tmp_path / "store", sounds, {"a": Fake(Special())})
+    build(tmp_path / "store", sounds, {"a": Fake(Special())})
+    build(tmp_path / "fresh", sounds, {"a": Fake(Special())})
+    assert contents(tmp_path / "store") == contents(tmp_path / "fresh")
+
+
+def test_a_store_that_broke_off_goes_on(sounds, tmp_path):
+    class Stopped(Notes):
+        def advance(self, num_clips: int, num_failures: int) -> None:
+            raise KeyboardInterrupt
+
+    encoders = {"a": Fake(Special()), "b": Fake(Special())}
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "store", sounds, encoders, progress=Stopped())
+    progress = Notes()
+    store = build(tmp_path / "store", sounds, encoders, progress=progress)
+    assert (progress.said, progress.done, progress.advanced) == ([], 4, NUM_CLIPS - 4)
+    build(tmp_path / "whole", sounds, encoders)
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")
+    assert len(store.failures) == 6
+
+
+def test_a_clip_that_kills_its_worker_is_named(sounds, tmp_path):
+    store = build(tmp_path / "store", sounds, {"a": Fake(Deadly())}, workers=2)
+    assert {"id": "7", "modality": "audio", "reason": "decoding it kills the process"} in store.failures
+    assert store.present[:, 0].tolist() == [i not in (3, 4, 5, 7) for i in range(NUM_CLIPS)]
+
+
+def test_killed_at_random_moments(sounds, tmp_path):
+    """Whenever it is killed, going on ends in the same bytes."""
+    encoders = {"a": Fake(Slow()), "b": Fake(Slow())}
+    began = time.monotonic()
+    build(tmp_path / "whole", sounds, encoders, batch_size=2)
+    seconds = time.monotonic() - began
+    expected = contents(tmp_path / "whole")
+    moments, num_killed = random.Random(0), 0
+    for _ in range(25):
+        child = os.fork()
+        if child == 0:
+            try:
+                build(tmp_path / "store", sounds, encoders, batch_size=2)
+            finally:
+                os._exit(0)
+        time.sleep(moments.uniform(0, seconds / 2))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        num_killed += os.WIFSIGNALED(status)
+        if not os.WIFSIGNALED(status) or moments.random() < 0.3:
+            build(tmp_path / "store", sounds, encoders, batch_size=2)
+            assert contents(tmp_path / "store") == expected
+            shutil.rmtree(tmp_path / "store")
+    build(tmp_path / "store", sounds, encoders, batch_size=2)
+    assert contents(tmp_path / "store") == expected
+    assert num_killed > 10
+
+
+def test_a_record_that_is_none(tmp_path):
+    (tmp_path / "store.json").write_text('{"fingerprint": "x"}')
+    assert store_files.Record.read(tmp_path) is None
+    record = store_files.Record("x", 2, {"a": (3,)}, [], done=False)
+    record.create(tmp_path)
+    assert store_files.Record.read(tmp_path) == record
+    assert record.is_whole(tmp_path)
+    assert not replace(record, num_clips=3).is_whole(tmp_path)

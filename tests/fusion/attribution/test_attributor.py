@@ -1,0 +1,144 @@
+import pytest
+import torch
+from captum.attr import IntegratedGradients, ShapleyValues
+from torch import nn
+
+from amr.fusion.attribution.attributor import AttributionRegularizer, Attributor
+from amr.fusion.attribution.gradients import integrated_gradients, output_value, shapley_values
+from amr.fusion.config import ATTRIBUTIONS, OUTPUTS
+from amr.fusion.heads import HeadShape, heads
+from amr.fusion.run_axis.layers import Draws
+
+DIMS = {"audio": 5, "video": 3}
+
+
+def make(name="concat", hidden=6, runs=1, dims=None):
+    dims = dims or DIMS
+    head = heads[name](HeadShape(dims, 4, hidden), Draws(range(runs))).double()
+    z = {m: torch.randn(runs, 7, dim, dtype=torch.float64) for m, dim in dims.items()}
+    return head, z, torch.ones(runs, 7, len(dims), dtype=torch.bool)
+
+
+def scalar(head, present, predicted, output):
+    def value(*inputs):
+        rows = inputs[0].shape[0]
+        logits = head(
+            dict(zip(head.modalities, (x[None] for x in inputs), strict=True)), present[:, :1].expand(1, rows, -1)
+        )[0]
+        return output_value(
+            logits,
+            predicted[: len(logits)] if rows == len(predicted) else predicted.repeat(rows // len(predicted), 1),
+            output,
+        )
+
+    return value
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("name", ["concat", "gated"])
+def test_integrated_gradients_agree_with_captum_and_are_complete(output, name):
+    head, z, present = make(name)
+    logits, ours = integrated_gradients(lambda x: head(x, present), z, output, num_steps=50)
+    predicted = logits[0].argmax(-1, keepdim=True)
+    theirs = IntegratedGradients(scalar(head, present, predicted, output)).attribute(
+        tuple(v[0] for v in z.values()), n_steps=50
+    )
+    for our, their in zip(ours.values(), theirs, strict=True):
+        torch.testing.assert_close(our[0], their, rtol=1e-5, atol=1e-5)
+    at_zero = head({m: torch.zeros_like(v) for m, v in z.items()}, present)
+    gain = output_value(logits, predicted[None], output) - output_value(at_zero, predicted[None], output)
+    _, fine = integrated_gradients(lambda x: head(x, present), z, output, num_steps=1000)  # ReLU has kinks on the line
+    torch.testing.assert_close(sum(a.sum(-1) for a in fine.values()), gain, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("dims", [DIMS, {"a": 2, "b": 3, "c": 4}])
+def test_shapley_values_agree_with_captum_and_are_complete(output, dims):
+    head, z, present = make(dims=dims)
+    logits, ours = shapley_values(head, z, present, output)
+    predicted = logits[0].argmax(-1, keepdim=True)
+    masks = tuple(torch.full((1, dim), i) for i, dim in enumerate(dims.values()))
+    # all permutations: captum's ShapleyValues is exact too
+    theirs = ShapleyValues(scalar(head, present, predicted, output)).attribute(
+        tuple(v[0] for v in z.values()), feature_mask=masks
+    )
+    for i, their in enumerate(theirs):
+        torch.testing.assert_close(ours[0, :, i], their[:, 0], rtol=1e-5, atol=1e-5, check_dtype=False)
+    none = head({m: torch.zeros_like(v) for m, v in z.items()}, present & False)
+    gain = output_value(logits, predicted[None], output) - output_value(none, predicted[None], output)
+    torch.testing.assert_close(ours.sum(-1), gain)
+
+
+@pytest.mark.parametrize("attribution", ATTRIBUTIONS)
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("pooling", ["l1", "l2"])
+def test_every_attribution_measures_and_trains(attribution, output, pooling):
+    head, z, present = make("gated", runs=2)
+    attributor = Attributor(output, pooling, attribution, num_steps=4)
+    _, share, counted = attributor.shares(head, z, present)
+    assert not share.requires_grad
+    assert counted.all()
+    torch.testing.assert_close(share.sum(-1), torch.ones(2, 7, dtype=torch.float64))
+    _, share, _ = attributor.shares(head, z, present, create_graph=True)
+    gradients = torch.autograd.grad(share[..., 0].mean(), list(head.parameters()), materialize_grads=True)
+    assert sum(float(g.abs().sum()) for g in gradients) > 0
+    assert all(torch.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize("attribution", ["integrated_gradients", "shapley"])
+def test_the_mean_baseline_is_that_of_the_clips_that_have_the_modality(attribution):
+    head, z, present = make()
+    present[0, :3, 1] = False
+    z["video"][0, :3] = 0
+    mean = {"audio": z["audio"].mean(1, keepdim=True), "video": z["video"][:, 3:].mean(1, keepdim=True)}
+    _, share, counted = Attributor(attribution=attribution, baseline="mean", num_steps=16).shares(head, z, present)
+    assert counted[0].tolist() == [False] * 3 + [True] * 4
+    if attribution == "shapley":
+        _, phi = shapley_values(head, z, present, "probability", mean)
+        expected = phi.abs() / phi.abs().sum(-1, keepdim=True)
+    else:
+        _, alpha = integrated_gradients(lambda x: head(x, present), z, "probability", mean, num_steps=16)
+        norms = torch.stack([a.norm(dim=-1) for a in alpha.values()], -1)
+        expected = norms / norms.sum(-1, keepdim=True)
+    torch.testing.assert_close(share[0, 3:], expected[0, 3:])
+
+
+def test_runs_that_share_clips_get_the_shares_they_would_get_alone():
+    head, z, present = make("gated", runs=4)
+    shared = {m: v[:2] for m, v in z.items()}
+    repeated = {m: v[:2].repeat_interleave(2, 0) for m, v in z.items()}
+    for attribution in ATTRIBUTIONS:
+        attributor = Attributor(attribution=attribution, num_steps=3)
+        torch.testing.assert_close(
+            attributor.shares(head, shared, present)[1], attributor.shares(head, repeated, present)[1]
+        )
+
+
+def test_the_regularizer_trains_anyone_s_head_and_never_the_encoder():
+    torch.manual_seed(0)
+    encoders = nn.ModuleDict({"audio": nn.Linear(6, 5), "video": nn.Linear(6, 5)})
+    head = nn.Sequential(nn.Linear(10, 16), nn.Tanh(), nn.Linear(16, 3))
+    regularizer = AttributionRegularizer("9:1")
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    x = torch.randn(64, 6)
+    for _ in range(150):
+        z = {m: encoder(x) for m, encoder in encoders.items()}
+        loss = regularizer(lambda z: head(torch.cat(list(z.values()), -1)), z)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    assert all(p.grad is None for p in encoders.parameters())
+
+
+def test_the_regularizer_s_ratio_must_fit():
+    regularizer = AttributionRegularizer((0.5, 0.5))
+    with pytest.raises(ValueError, match="one part for each of a, b, c"):
+        regularizer(lambda z: z["a"], {m: torch.randn(2, 3) for m in "abc"})
+    with pytest.raises(ValueError, match="Did you mean shapley"):
+        Attributor(attribution="shaply")
+
+
+def test_the_regularizer_takes_no_names_since_it_knows_no_order_but_z_s():
+    with pytest.raises(ValueError, match="in the order of z, without names"):
+        AttributionRegularizer("video=1:audio=3")

@@ -1,0 +1,73 @@
+from itertools import permutations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amr.fusion.attribution.shapley import shapley_split, subset_logits, subsets, unimodal_logits
+from amr.fusion.heads import HeadShape, heads
+from amr.fusion.run_axis.layers import Draws
+
+
+@given(st.integers(1, 5), st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_the_split_is_the_mean_gain_over_all_orders(num_modalities, seed):
+    """Shapley's own definition: average what m adds over every order of arrival."""
+    values = torch.randn(2**num_modalities, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    index = {subset: i for i, subset in enumerate(subsets(num_modalities))}
+    expected = torch.zeros(num_modalities, 3, dtype=torch.float64)
+    orders = list(permutations(range(num_modalities)))
+    for order in orders:
+        held = [False] * num_modalities
+        for m in order:
+            before = values[index[tuple(held)]]
+            held[m] = True
+            expected[m] += (values[index[tuple(held)]] - before) / len(orders)
+    torch.testing.assert_close(shapley_split(values), expected)
+
+
+def make(name, dims, hidden=0):
+    head = heads[name](HeadShape(dims, 4, hidden), Draws([0, 1])).double()
+    z = {m: torch.randn(2, 5, dim, dtype=torch.float64) for m, dim in dims.items()}
+    return head, z, torch.ones(2, 5, len(dims), dtype=torch.bool)
+
+
+@given(st.sampled_from(["concat", "sum", "gated", "film", "bilinear", "attention"]), st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_unimodal_logits_sum_to_the_joint_ones_for_every_head(name, num_modalities):
+    head, z, present = make(name, {f"m{i}": 3 + i for i in range(num_modalities)}, hidden=8)
+    torch.testing.assert_close(unimodal_logits(head, z, present).sum(0), head(z, present))
+
+
+def test_for_linear_heads_they_are_w_z_and_a_share_of_the_bias():
+    head, z, present = make("concat", {"a": 3, "b": 4, "c": 2})
+    out = unimodal_logits(head, z, present)
+    weights = head.classifier.weight.split([3, 4, 2], -1)
+    for m, (x, weight) in enumerate(zip(z.values(), weights, strict=True)):
+        expected = x @ weight.mT + head.classifier.bias[:, None] / 3
+        torch.testing.assert_close(out[m], expected)
+    head, z, present = make("sum", {"a": 3, "b": 4})
+    bias = sum(layer.bias for layer in head.classifiers)
+    for m, (x, layer) in enumerate(zip(z.values(), head.classifiers, strict=True)):
+        torch.testing.assert_close(unimodal_logits(head, z, present)[m], x @ layer.weight.mT + bias[:, None] / 2)
+
+
+def test_for_two_modalities_they_are_agm_s():
+    head, z, present = make("concat", {"a": 3, "b": 4}, hidden=6)
+    none = {m: torch.zeros_like(v) for m, v in z.items()}
+    a, b = {**none, "a": z["a"]}, {**none, "b": z["b"]}
+    expected = (head(z, present) - head(b, present) + head(a, present)) / 2
+    torch.testing.assert_close(unimodal_logits(head, z, present)[0], expected)
+
+
+def test_subsets_mark_what_is_absent_and_put_the_baseline():
+    z = {"a": torch.ones(1, 2, 3), "b": torch.ones(1, 2, 3)}
+    seen = []
+
+    def head(z, present):
+        seen.append((z["a"][0, 0, 0].item(), z["b"][0, 0, 0].item(), present[0, 0].tolist()))
+        return torch.zeros(1, 2, 2)
+
+    subset_logits(head, z, torch.tensor([[[True, False]] * 2]), {"a": torch.tensor(7.0), "b": torch.tensor(8.0)})
+    # the clip lacks b: the baseline stands for it in every subset
+    assert seen == [(7, 8, [False, False]), (7, 8, [False, False]), (1, 8, [True, False]), (1, 8, [True, False])]

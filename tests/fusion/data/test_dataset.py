@@ -1,0 +1,97 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from amr.extract.cache.reader import Cache
+from amr.fusion.data.dataset import pool_steps, read_dataset, sort_classes
+
+
+def test_reading_gives_embeddings_target_and_classes(small_cache):
+    with Cache.open(small_cache) as cache:
+        dataset = read_dataset(cache)
+        parity = read_dataset(cache, modalities="video", label="parity")
+    assert dataset.modalities == ("audio", "video")
+    assert dataset.embed_dims == {"audio": 10, "video": 10}
+    assert dataset.classes == ("0", "1", "2")
+    assert dataset.target.tolist() == [i % 3 for i in range(120)]
+    assert parity.modalities == ("video",)
+    assert parity.classes == ("even", "odd")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"modalities": "audio,vidoe"}, "Did you mean video"),
+        ({"modalities": "audio,audio"}, "each embedding once"),
+        ({"label": "partiy"}, "Did you mean parity"),
+        ({"label": "split"}, "--label must be one of"),
+    ],
+)
+def test_unknown_names_are_refused(small_cache, options, message):
+    with Cache.open(small_cache) as cache, pytest.raises(ValueError, match=message):
+        read_dataset(cache, **options)
+
+
+def test_standardisation_uses_train_clips_that_have_the_modality(small_cache):
+    with Cache.open(small_cache) as cache:
+        dataset = read_dataset(cache)
+    dataset.present[:20, 1] = False
+    dataset.embeddings["audio"][:, 0] = 7.0  # a dimension that never moves
+    train = np.arange(60)
+    normal = dataset.normalization("standard", train)
+    result = normal.apply(dataset.embeddings, dataset.present)
+    torch.testing.assert_close(result["video"][20:60].mean(0), torch.zeros(10), atol=1e-5, rtol=0)
+    torch.testing.assert_close(result["video"][20:60].std(0, correction=0), torch.ones(10))
+    assert (result["video"][:20] == 0).all()
+    assert (result["audio"][:, 0] == 0).all()
+    raw = dataset.normalization("none", train).apply(dataset.embeddings, dataset.present)
+    assert torch.equal(raw["audio"], dataset.embeddings["audio"])
+
+
+def test_a_modality_that_no_train_clip_has_stays_zero(small_cache):
+    with Cache.open(small_cache) as cache:
+        dataset = read_dataset(cache)
+    dataset.present[:, 0] = False
+    result = dataset.normalization("standard", np.arange(60)).apply(dataset.embeddings, dataset.present)
+    assert (result["audio"] == 0).all()
+
+
+@pytest.mark.parametrize("num_steps", [None, 3])
+def test_chunks_change_nothing(small_cache, monkeypatch, num_steps):
+    with Cache.open(small_cache) as cache:
+        dataset = read_dataset(cache)
+    dataset.present[5:9, 1] = False
+    if num_steps is not None:
+        steps = {m: torch.randn(120, num_steps, 10) * 3 + 1 for m in dataset.modalities}
+        steps["audio"][::2, 1:] = torch.nan
+        dataset = replace(dataset, embeddings=steps)
+    train, rows = np.arange(0, 120, 2), torch.tensor([7, 3, 100, 6])
+    whole = dataset.normalization("standard", train)
+    wanted = whole.apply(dataset.embeddings, dataset.present, rows)
+    for i, (m, e) in enumerate(dataset.embeddings.items()):
+        there = e[train][dataset.present[train, i]].flatten(0, -2)
+        there = there[~there.isnan().any(-1)].double()
+        torch.testing.assert_close(whole.mean[m].double(), there.mean(0), check_dtype=False, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(whole.std[m].double(), there.std(0, correction=0), atol=1e-6, rtol=1e-6)
+        kept = dataset.present[rows, i].view(-1, *[1] * (e.ndim - 1)) & ~e[rows].isnan()
+        torch.testing.assert_close(wanted[m], torch.where(kept, (e[rows] - whole.mean[m]) / whole.std[m], 0))
+    monkeypatch.setattr("amr.fusion.data.dataset.CHUNK_NUMBERS", 25)
+    chunked = dataset.normalization("standard", train)
+    for m in dataset.modalities:
+        torch.testing.assert_close(chunked.mean[m], whole.mean[m])
+        torch.testing.assert_close(chunked.std[m], whole.std[m])
+        assert torch.equal(whole.apply(dataset.embeddings, dataset.present, rows)[m], wanted[m])
+
+
+def test_steps_are_averaged_over_those_that_are_there():
+    values = torch.arange(12.0).reshape(2, 3, 2)
+    expected = torch.stack([values[0, :2].mean(0), torch.zeros(2)])
+    torch.testing.assert_close(pool_steps(values, torch.tensor([2, 0])), expected)
+    torch.testing.assert_close(pool_steps(values, None), values.mean(1))
+
+
+def test_classes_sort_as_numbers_where_all_are():
+    assert sort_classes(["10", "2", "1"]) == ["1", "2", "10"]
+    assert sort_classes(["b", "10", "2"]) == ["10", "2", "b"]

@@ -1,0 +1,87 @@
+import torch
+
+from amr.extract.config import ImportConfig
+from amr.extract.import_embeddings import import_embeddings
+from amr.fusion.config import FitConfig
+from amr.fusion.data.clips import Clips
+from amr.fusion.data.dataset import Normalization
+from amr.fusion.data.folds import open_source
+from amr.fusion.fit import fit
+
+from ..conftest import make_clips
+
+
+def test_parts_are_normalised_by_their_own_train_part(small_cache):
+    source = open_source(FitConfig(cache=str(small_cache), folds=3, device="cpu"), keep_steps=False)
+    for fold in source.folds:
+        torch.testing.assert_close(fold.train.embeddings["audio"].mean(0), torch.zeros(10), atol=1e-5, rtol=0)
+        assert len(fold.train) + len(fold.val) + len(fold.test) == 120
+
+
+def test_a_device_without_room_is_said_and_changes_nothing(small_cache, monkeypatch):
+    config = FitConfig(cache=str(small_cache), epochs=3, device="cpu", amr_ratio="1:1")
+    roomy = fit(config)
+    monkeypatch.setattr("amr.fusion.data.folds.free_bytes", lambda device: 1000)
+    streamed = fit(config)
+    assert any("stream from the host" in note for note in streamed.record.notes)
+    assert (streamed.val, streamed.test) == (roomy.val, roomy.test)
+
+
+def test_batches_of_embeddings_that_stay_on_the_host_come_to_the_device():
+    """meta stands in for a device of its own: what lies on it has a shape and no numbers."""
+    clips = make_clips(10)
+    away = Clips(clips.embeddings, clips.present.to("meta"), clips.target.to("meta"))
+    batch = away.slice(0, 4, 3)
+    assert batch.embeddings["audio"].device.type == "meta"
+    assert batch.embeddings["audio"].shape == (1, 4, 8)
+    assert batch.target.shape == (3, 4)
+
+
+def test_a_modality_that_training_never_saw_is_absent_everywhere(small_cache):
+    from amr.extract.cache.reader import Cache
+    from amr.fusion.data.dataset import read_dataset
+    from amr.fusion.data.folds import _fold
+    from amr.fusion.data.splits import split_parts
+
+    with Cache.open(small_cache) as cache:
+        dataset = read_dataset(cache)
+    dataset.present[:100, 1] = False  # train and val; test has it
+    (parts,) = split_parts(dataset.clips, dataset.target.numpy(), dataset.usable)
+    fold = _fold(dataset, parts, "standard", torch.device("cpu"), streams=False)
+    assert not fold.test.present[:, 1].any()
+    assert (fold.test.embeddings["video"] == 0).all()
+
+
+def test_a_half_precision_cache_stays_so_on_the_device_and_answers_the_same(small_cache, workspace):
+    caches = {}
+    for dtype in ("float16", "float32"):
+        caches[dtype] = workspace / "caches" / f"{dtype}.h5"
+        import_embeddings(
+            ImportConfig(
+                embeddings=tuple(f"{m}={workspace / m}.npy" for m in ("audio", "video")),
+                labels=str(workspace / "labels.txt"),
+                ids=str(workspace / "ids.txt"),
+                splits="train=80,val=20,test=20",
+                dtype=dtype,
+                out=str(caches[dtype]),
+            )
+        )
+    configs = {d: FitConfig(cache=str(c), epochs=5, device="cpu", amr_ratio="1:1") for d, c in caches.items()}
+    source = open_source(configs["float16"], keep_steps=False)
+    clips = source.folds[0].train
+    assert {e.dtype for e in clips.embeddings.values()} == {torch.float16}
+    for batch in (clips.gather(torch.arange(6).view(2, 3), 2), clips.slice(0, 4, 2)):
+        assert {e.dtype for e in batch.embeddings.values()} == {torch.float32}
+    half, single = (fit(config) for config in configs.values())
+    for part in ("val", "test"):
+        ours, theirs = (getattr(result, part) for result in (half, single))
+        assert abs(ours["accuracy"] - theirs["accuracy"]) <= 0.05  # one clip of twenty
+        assert abs(ours["share"]["audio"] - theirs["share"]["audio"]) < 2e-3
+
+
+def test_halves_are_never_infinite():
+    normalization = Normalization.identity({"audio": 1})
+    embeddings = {"audio": torch.tensor([[1e9], [-1e9], [0.5], [1.0]])}
+    present = torch.tensor([[True], [True], [True], [False]])
+    values = normalization.apply(embeddings, present, torch.tensor([2, 1, 0, 3]), {"audio": torch.float16})["audio"]
+    assert values.flatten().tolist() == [0.5, -65504, 65504, 0]

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from amr.console.progress import Progress
+from amr.fusion.end_to_end.augment import Augment, AugmentConfig
+from amr.fusion.end_to_end.checkpoint import Checkpoint
+from amr.fusion.end_to_end.reporter import Reporter
+
+
+def make(folder, seconds_between=0.0) -> tuple[Checkpoint, Augment]:
+    augment = Augment(AugmentConfig(time_mask=0.5), {"audio": "audio"}, 0)
+    return Checkpoint(folder, 7, ("audio", "video"), augment, Reporter("x", 9, Progress()), seconds_between), augment
+
+
+def record(epoch: int) -> dict[str, torch.Tensor]:
+    value = torch.tensor([float(epoch)])
+    return {"train_loss": value, "val_accuracy": value / 10, "val_share": torch.tensor([[0.25, 0.75]])}
+
+
+def run(checkpoint: Checkpoint, epochs: range, history: list, last: int = 0) -> None:
+    for epoch in epochs:
+        history.append(record(epoch))
+        checkpoint.epoch(history[-1], lambda: {"history": list(history)}, last=epoch == last)
+
+
+def test_curves_go_on_from_the_checkpoint_and_name_the_modalities(tmp_path):
+    killed, _ = make(tmp_path)
+    history: list = []
+    assert killed.resume() is None
+    run(killed, range(1, 3), history)
+    killed._seconds_between = 1e9
+    run(killed, range(3, 5), history)  # drawn, but not kept
+    killed.close()
+    again, _ = make(tmp_path)
+    state = again.resume()
+    assert state is not None
+    assert len(state["history"]) == 2
+    run(again, range(3, 6), state["history"])
+    again.close()
+    curves = EventAccumulator(str(tmp_path / "tensorboard"))
+    curves.Reload()
+    assert set(curves.Tags()["scalars"]) == {"train_loss", "val_accuracy", "val_share_audio", "val_share_video"}
+    for event, epoch in zip(curves.Scalars("train_loss"), range(1, 6), strict=True):
+        assert (event.step, event.value) == (epoch, epoch)
+    assert {event.value for event in curves.Scalars("val_share_video")} == {0.75}
+
+
+def test_chance_starts_from_the_seed_and_goes_on_from_the_checkpoint(tmp_path):
+    first, augment = make(tmp_path)
+    first.resume()
+    start = torch.rand(3)
+    x = torch.randn(1, 2, 50)
+    augment("audio", x)
+    run(first, range(1, 2), [])
+    expected = torch.rand(3), augment("audio", x)
+    again, other = make(tmp_path)
+    torch.manual_seed(99)
+    again.resume()
+    assert torch.equal(torch.rand(3), expected[0])
+    assert torch.equal(other("audio", x), expected[1])
+    first.file.unlink()
+    make(tmp_path)[0].resume()
+    assert torch.equal(torch.rand(3), start)
+    for each in (first, again):
+        each.close()
+
+
+def test_the_last_epoch_is_always_kept_and_others_now_and_then(tmp_path):
+    checkpoint, _ = make(tmp_path, seconds_between=1e9)
+    checkpoint.resume()
+    run(checkpoint, range(1, 4), [])
+    assert not checkpoint.file.exists()
+    run(checkpoint, range(4, 5), [], last=4)
+    assert checkpoint.file.is_file()
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["checkpoint.pt"]
+    checkpoint.close()
+
+
+def test_a_kill_while_it_is_written_leaves_the_one_before(tmp_path, monkeypatch):
+    checkpoint, _ = make(tmp_path)
+    checkpoint.resume()
+    history: list = []
+    run(checkpoint, range(1, 2), history)
+
+    def torn(state, path):
+        path.write_bytes(b"PK")
+        raise OSError("no room")
+
+    monkeypatch.setattr(torch, "save", torn)
+    with pytest.raises(OSError, match="no room"):
+        run(checkpoint, range(2, 3), history)
+    checkpoint.close()
+    state = make(tmp_path)[0].resume()
+    assert state is not None
+    assert len(state["history"]) == 1

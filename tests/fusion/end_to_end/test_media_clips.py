@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from amr.fusion.data.clips import Clips
+from amr.fusion.end_to_end.media_clips import CLIPS_AT_ONCE, MediaClips
+from amr.fusion.model import Batch
+
+ROWS = torch.tensor([7, 2, 9, 4, 0, 5])
+NEXT = torch.tensor([1, 2, 3, 4, 5, 0])
+
+
+def make(augment=None) -> tuple[MediaClips, Clips]:
+    """Six clips of a store of ten, and the same as plain clips."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "audio": torch.randn(10, 2, 3, 4, generator=generator).half(),
+        "video": torch.randn(10, 5, generator=generator).half(),
+    }
+    present = torch.rand(10, 2, generator=generator) < 0.6
+    target = torch.arange(10) % 3
+    plain = Clips({m: e[ROWS] for m, e in tensors.items()}, present[ROWS], target[ROWS])
+    return MediaClips(tensors, present[ROWS], target[ROWS], ROWS, augment), plain
+
+
+def assert_same_batch(batch: Batch, expected: Batch) -> None:
+    assert list(batch.embeddings) == list(expected.embeddings)
+    for modality, value in expected.embeddings.items():
+        assert torch.equal(batch.embeddings[modality], value)
+        assert batch.embeddings[modality].dtype == torch.float32
+    assert torch.equal(batch.present, expected.present)
+    assert torch.equal(batch.target, expected.target)
+
+
+def assert_same(clips: Clips, plain: Clips) -> None:
+    assert len(clips) == len(plain)
+    assert_same_batch(clips.slice(0, len(plain), 2), plain.slice(0, len(plain), 2))
+    assert_same_batch(clips.slice(1, len(plain) + 5, 1), plain.slice(1, len(plain) + 5, 1))
+    index = torch.arange(len(plain)).flip(0)[None].repeat(2, 1)
+    for num_runs in (2, 4):
+        assert_same_batch(clips.gather(index, num_runs), plain.gather(index, num_runs))
+
+
+CHANGES = {
+    "none": lambda clips: clips,
+    "take": lambda clips: clips.take(torch.tensor([4, 1, 1])),
+    "mask": lambda clips: clips.take(clips.target == 0),
+    "alone": lambda clips: clips.alone("video"),
+    "permuted": lambda clips: clips.with_permuted("video", NEXT),
+    "permuted, taken": lambda clips: clips.with_permuted("audio", NEXT).take(torch.tensor([3, 0])),
+    "permuted twice": lambda clips: clips.with_permuted("audio", NEXT).with_permuted(
+        "audio", torch.tensor([0, 2, 1, 4, 3, 5])
+    ),
+    "permuted, alone": lambda clips: clips.with_permuted("video", NEXT).alone("video"),
+    "taken, alone, taken": lambda clips: clips.take(torch.arange(5)).alone("audio").take(torch.tensor([0])),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_clips_of_a_store_are_plain_clips_of_its_rows(change):
+    clips, plain = make()
+    assert_same(CHANGES[change](clips), CHANGES[change](plain))
+
+
+def test_nothing_of_the_store_is_copied():
+    clips, _ = make()
+    for changed in (clips.take(torch.tensor([1])), clips.alone("audio"), clips.averaged(), CHANGES["permuted"](clips)):
+        assert isinstance(changed, MediaClips)
+        for modality, tensor in changed.embeddings.items():
+            assert tensor.data_ptr() == clips.embeddings[modality].data_ptr()
+
+
+def test_only_training_batches_are_augmented():
+    asked: list[tuple[str, tuple[int, ...]]] = []
+
+    def augment(name: str, x: Tensor) -> Tensor:
+        asked.append((name, tuple(x.shape)))
+        return x + 1
+
+    clips, plain = make(augment)
+    assert_same_batch(clips.slice(0, 6, 3), plain.slice(0, 6, 3))
+    assert asked == []
+    index = torch.tensor([[0, 3]])
+    batch = clips.take(torch.arange(6)).gather(index, 2)
+    assert asked == [("audio", (1, 2, 2, 3, 4)), ("video", (1, 2, 5))]
+    for modality, value in plain.gather(index, 2).embeddings.items():
+        assert torch.equal(batch.embeddings[modality], value + 1)
+
+
+def test_chunks_hold_a_few_clips_whatever_the_number_of_runs():
+    clips, _ = make()
+    many = clips.take(torch.zeros(150, dtype=torch.long))
+    assert list(many.chunks(1)) == list(many.chunks(100)) == [0, CLIPS_AT_ONCE, 2 * CLIPS_AT_ONCE]
+    assert many.chunks(1).step == CLIPS_AT_ONCE
+
+
+def test_batches_go_to_the_device_of_the_target():
+    """meta stands in for a device of its own: what lies on it has a shape and no numbers."""
+    clips, _ = make()
+    away = replace(clips, present=clips.present.to("meta"), target=clips.target.to("meta"))
+    for batch in (away.slice(0, 4, 3), away.gather(torch.tensor([[0, 1, 2, 3]]), 3)):
+        assert batch.embeddings["audio"].device.type == "meta"
+        assert batch.embeddings["audio"].shape == (1, 4, 2, 3, 4)
+        assert batch.target.shape == (3, 4)

@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torchaudio import pipelines
+
+from amr.console.progress import Progress
+from amr.extract.cache.reader import Cache
+from amr.extract.config import ExtractConfig
+from amr.extract.encoders import build_encoder
+from amr.extract.encoders.model import ModelEncoder
+from amr.extract.run import extract
+from amr.fusion.end_to_end.config import METHODS, TrainConfig
+from amr.fusion.end_to_end.data import open_source
+from amr.fusion.end_to_end.media_clips import MediaClips
+from amr.fusion.end_to_end.model import EncoderModel
+from amr.fusion.end_to_end.train import TrainResult, encoded, train_encoders
+from amr.fusion.model import FusionModel, ModelShape
+from amr.fusion.run_axis.layers import generator
+
+from .conftest import ENCODERS
+
+Asked = Callable[..., TrainConfig]
+TINY = {"encoder_embed_dim": 24, "encoder_num_layers": 2, "encoder_num_heads": 2, "encoder_ff_interm_features": 16}
+TINY |= {
+    "encoder_pos_conv_groups": 2,
+    "extractor_conv_layer_config": [(16, 10, 5), *[(16, 3, 2)] * 4, *[(16, 2, 2)] * 2],
+}
+
+
+class Killed(Exception):
+    """Raised in the middle of a training."""
+
+
+class KillBehind(Progress):
+    """Breaks off when it hears of an epoch."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+        if self.line in text:
+            raise Killed
+
+
+def weights_of(result: TrainResult) -> dict[str, dict[str, Tensor]]:
+    """Every file of weights, by its place in the folder."""
+    return {str(f.relative_to(result.folder)): load_file(f) for f in sorted(result.folder.rglob("*.safetensors"))}
+
+
+def assert_same_training(one: TrainResult, other: TrainResult) -> None:
+    """Weights bit for bit, histories and measures."""
+    ours, theirs = weights_of(one), weights_of(other)
+    assert ours.keys() == theirs.keys()
+    for file, tensors in ours.items():
+        assert all(torch.equal(value, theirs[file][name]) for name, value in tensors.items()), file
+        assert tensors.keys() == theirs[file].keys()
+    for file in one.folder.rglob("history.csv"):
+        assert file.read_text() == (other.folder / file.relative_to(one.folder)).read_text()
+    assert (one.val, one.test, one.epochs) == (other.val, other.test, other.epochs)
+
+
+def history(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "history.csv")
+
+
+def model_of(config: TrainConfig, result: TrainResult) -> tuple[EncoderModel, MediaClips, MediaClips]:
+    """The joint model as its files describe it, and the val and test clips."""
+    source = open_source(config, Progress())
+    encoders = {m: build_encoder(spec, m) for m, spec in result.encoders.items()}
+    dims = {m: each.embed_dim for m, each in encoders.items()}
+    shape = ModelShape.of(dims, len(source.classes), head="concat", hidden=0, adapter="none", adapter_dim=1)
+    model = EncoderModel(shape, [0], {m: each.network() for m, each in encoders.items()}).eval()
+    head = load_file(result.folder / "head.safetensors")
+    model.head.load_state_dict({name.removeprefix("head."): value[None] for name, value in head.items()})
+    return model, source.part(source.parts.val), source.part(source.parts.test)
+
+
+def test_an_encoder_alone_is_trained_by_the_loop_that_anyone_would_write(request_for: Asked):
+    config = request_for("alone", "audio", select="last", seed=3)
+    result = train_encoders(config)
+    source = open_source(config, Progress())
+    network = source.encoders["audio"].network().requires_grad_(True).train()
+    shape = ModelShape.of({"audio": 256}, 2, head="concat", hidden=0, adapter="none", adapter_dim=1)
+    first = FusionModel(shape, [3]).run_state(0)
+    layer = nn.Linear(256, 2)
+    layer.load_state_dict({"weight": first["head.classifier.weight"], "bias": first["head.classifier.bias"]})
+    parameters = [*network.parameters(), *layer.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
+    rows, shuffles = torch.from_numpy(source.parts.train), generator(3, "batches")
+    for _ in range(config.epochs):
+        for index in rows[torch.randperm(len(rows), generator=shuffles)].split(config.batch_size):
+            logits = layer(network(source.store.tensors["audio"][index].float()))
+            optimizer.zero_grad()
+            functional.cross_entropy(logits, torch.from_numpy(source.target)[index]).backward()
+            optimizer.step()
+    ours = build_encoder(result.encoders["audio"], "audio")
+    assert isinstance(ours, ModelEncoder)
+    for name, value in ours.model.state_dict().items():
+        torch.testing.assert_close(value, network.model.state_dict()[name], rtol=1e-4, atol=1e-5, msg=name)
+    head = load_file(result.folder / "audio" / "head.safetensors")
+    torch.testing.assert_close(head["head.classifier.weight"], layer.weight.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_encoders_with_the_regularizer(request_for: Asked, method):
+    config = request_for("pulled", objective="joint", method=method, amr_ratio="video=3:audio=1", lr=1e-3)
+    first = {m: each.weights_sha256 for m, each in open_source(config, Progress()).encoders.items()}
+    result = train_encoders(config)
+    assert result.test is not None
+    assert set(result.test["share"]) == {"audio", "video"}
+    assert result.epochs["joint"]["epochs"] == 2
+    for m, spec in result.encoders.items():
+        assert build_encoder(spec, m).weights_sha256 != first[m]
+    table = history(result.folder)
+    assert np.isfinite(table[["train_loss", "val_loss", "val_accuracy"]].to_numpy()).all()
+    assert (table["regularization"] > 0).all()
+    assert {"val_share_audio", "val_share_video"} <= set(table)
+    assert (result.folder / "teachers").exists() == (method == "umt")
+
+
+def test_the_regularizer_does_not_reach_encoders(request_for: Asked):
+    """One step with a huge R: encoders end where plain training takes them, the head does not."""
+    one_step = {"objective": "joint", "epochs": 1, "batch_size": 100}
+    plain = weights_of(train_encoders(request_for("plain", **one_step)))
+    pulled = weights_of(train_encoders(request_for("pulled", amr_ratio="9:1", amr_weight=100.0, **one_step)))
+    for m in ENCODERS:
+        file = f"{m}/weights.safetensors"
+        assert all(torch.equal(value, pulled[file][name]) for name, value in plain[file].items())
+    head = "head.classifier.weight"
+    assert not torch.equal(plain["head.safetensors"][head], pulled["head.safetensors"][head])
+
+
+def test_ogm_ge_without_modulation_is_naive_training(request_for: Asked):
+    naive = train_encoders(request_for("naive", objective="joint"))
+    option = {"method": "ogm-ge", "method_option": ("alpha=0",)}
+    ogm = train_encoders(request_for("ogm", objective="joint", **option))
+    for file, tensors in weights_of(naive).items():
+        assert all(torch.equal(value, weights_of(ogm)[file][name]) for name, value in tensors.items())
+
+
+def test_ogm_scales_the_steps_of_the_encoder_that_leads(request_for: Asked):
+    """In the first step of SGD, the change of a weight is the gradient: k times that of naive training."""
+    one_step = {"objective": "joint", "epochs": 1, "batch_size": 100, "weight_decay": 0.0}
+    naive = train_encoders(request_for("naive", **one_step))
+    ogm = train_encoders(request_for("ogm", method="ogm", method_option=("alpha=0.8",), **one_step))
+    k = {m: float(history(ogm.folder)[f"coefficient_{m}"].iloc[0]) for m in ENCODERS}
+    assert min(k.values()) < 0.6
+    assert max(k.values()) == 1
+    source = open_source(request_for("x"), Progress())
+    for m, encoder in source.encoders.items():
+        plain, scaled = (weights_of(result)[f"{m}/weights.safetensors"] for result in (naive, ogm))
+        for name, before in encoder.model.named_parameters():
+            torch.testing.assert_close(scaled[name] - before, k[m] * (plain[name] - before), rtol=1e-2, atol=1e-6)
+
+
+def test_teachers_that_are_given_are_those_that_would_be_trained(request_for: Asked, tmp_path):
+    alone = train_encoders(request_for("alone"))
+    umt = {"objective": "joint", "method": "umt"}
+    other = tuple(f"{m}=timm:test_vit,size=32,weights=random" for m in ENCODERS)
+    with pytest.raises(ValueError, match="--teachers must hold encoders that see clips as the trained ones do"):
+        train_encoders(request_for("other", encoder=other, teachers=str(alone.folder), **umt))
+    with pytest.raises(FileNotFoundError, match=r"got '.*nowhere/audio'"):
+        train_encoders(request_for("nowhere", teachers=str(tmp_path / "nowhere"), **umt))
+    given = train_encoders(request_for("given", teachers=str(alone.folder), **umt))
+    own = train_encoders(request_for("own", **umt))
+    ours, theirs, teachers = weights_of(given), weights_of(own), weights_of(alone)
+    for file in ours:
+        assert all(torch.equal(value, theirs[file][name]) for name, value in ours[file].items()), file
+    for file in teachers:
+        assert all(torch.equal(value, theirs[f"teachers/{file}"][name]) for name, value in teachers[file].items())
+    assert (given.val, given.test) == (own.val, own.test)
+
+
+@pytest.fixture
+def tiny_speech(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A speech model as it is, dropout included, but for its size."""
+    bundle = pipelines.WAVLM_BASE_PLUS
+    monkeypatch.setattr(bundle, "_params", {**bundle._params, **TINY})
+    return "torchaudio:WAVLM_BASE_PLUS,weights=random"
+
+
+KILLED_AT = {
+    "unimodal": ["audio: epoch 2/3", "video: epoch 1/3"],
+    "joint": ["naive: epoch 1/3", "naive: epoch 3/3"],
+    "umt": ["video: epoch 2/3", "umt: epoch 2/3"],
+    "ogm-ge": ["ogm-ge: epoch 2/3"],
+}
+
+
+@pytest.mark.parametrize("kind", KILLED_AT)
+def test_a_training_that_was_killed_goes_on_as_if_nothing_had_happened(request_for: Asked, tiny_speech, kind):
+    """Bit for bit, with dropout in an encoder, augmentation, noise, momentum and a second optimizer."""
+    joint = {"objective": "joint", "method": "naive" if kind == "joint" else kind, "amr_ratio": "1:1"}
+    changes = {} if kind == "unimodal" else joint
+    changes |= {"optimizer": "adamw", "lr": 1e-3} if kind in ("joint", "unimodal") else {}
+    changes |= {"encoder": (f"audio={tiny_speech}", f"video={ENCODERS['video']}"), "clip_seconds": 0.4, "epochs": 3}
+    changes |= {"time_mask": 0.2, "shift": 0.1, "flip": True, "lr_step": 2}
+    whole = train_encoders(request_for("whole", **changes), seconds_between=1e9)
+    for line in KILLED_AT[kind]:
+        progress = KillBehind(line)
+        with pytest.raises(Killed):
+            train_encoders(request_for("killed", **changes), progress, seconds_between=0)
+        assert "loss" in progress.said[-1]
+    heard = KillBehind("nothing")
+    resumed = train_encoders(request_for("killed", **changes), heard, seconds_between=0)
+    if kind == "joint":
+        assert not [line for line in heard.said if "loss" in line]  # it was over but for its measures
+    assert_same_training(whole, resumed)
+    assert not list(resumed.folder.rglob("*checkpoint.pt*"))
+
+
+def test_a_training_survives_kill_9(request_for: Asked, media):
+    config = request_for("killed", objective="joint", epochs=3, amr_ratio="1:1")
+    code = f"""
+import os, signal
+from amr.console.progress import Progress
+from amr.fusion.end_to_end.config import TrainConfig
+from amr.fusion.end_to_end.train import train_encoders
+class Kill(Progress):
+    def note(self, text):
+        if "epoch 2/3" in text:
+            os.kill(os.getpid(), signal.SIGKILL)
+train_encoders(TrainConfig(**{asdict(config)!r}), Kill(), seconds_between=0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"AMR_HOME": str(media)}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    heard = KillBehind("nothing")
+    resumed = train_encoders(config, heard)
+    assert [line.split(",")[0] for line in heard.said] == ["naive: goes on behind epoch 2/3", "naive: epoch 3/3"]
+    assert_same_training(train_encoders(replace(config, out=f"{config.out}-whole")), resumed)
+
+
+def test_test_clips_are_read_once_when_training_is_over(request_for: Asked, monkeypatch):
+    config = request_for("once", "audio")
+    source = open_source(config, Progress())
+    read: list[int] = []
+    original = MediaClips._read
+
+    def listen(self: MediaClips, index: Tensor) -> dict[str, Tensor]:
+        read.extend(self._rows_in_store("audio")[index].flatten().tolist())
+        return original(self, index)
+
+    monkeypatch.setattr(MediaClips, "_read", listen)
+    train_encoders(config)
+    assert sorted(read[-len(source.parts.test) :]) == source.parts.test.tolist()
+    assert not set(read[: -len(source.parts.test)]) & set(source.parts.test.tolist())
+    assert {read.count(row) for row in source.parts.train} == {config.epochs}
+
+
+def test_what_is_extracted_is_what_was_trained(request_for: Asked, tmp_path):
+    """And what is kept is the best epoch, batch statistics included."""
+    config = request_for("joint", objective="joint", epochs=4, lr=0.03)
+    result = train_encoders(config)
+    model, val, test = model_of(config, result)
+    model.requires_grad_(False)
+    chosen = history(result.folder).query("chosen == 1").iloc[0]
+    assert int(chosen["epoch"]) == result.epochs["joint"]["best"]
+    for clips, part in ((val, result.val), (test, result.test)):
+        z = encoded(model, clips)
+        logits = model.head({m: e[None] for m, e in z.embeddings.items()}, clips.present[None])[0]
+        assert part is not None
+        assert float((logits.argmax(-1) == clips.target).float().mean()) == pytest.approx(part["accuracy"])
+        if clips is val:
+            assert part["accuracy"] == pytest.approx(chosen["val_accuracy"], abs=1e-5)
+            assert float(functional.cross_entropy(logits, clips.target)) == pytest.approx(chosen["val_loss"], rel=1e-4)
+    given = tuple(f"{m}={spec}" for m, spec in result.encoders.items())
+    out = tmp_path / "cache.h5"
+    extract(ExtractConfig(dataset="synthetic", encoder=given, workers=0, device="cpu", out=str(out)))
+    expected = encoded(model, test).embeddings
+    with Cache.open(out) as cache:
+        for m in ENCODERS:
+            got = torch.from_numpy(cache.read(m, test.rows.numpy()))
+            apart, shuffled = ((got - each).norm() / got.norm() for each in (expected[m], expected[m].flip(0)))
+            assert apart < 0.01  # the store has half precision
+            assert shuffled > 0.1
+
+
+def test_clips_that_lack_a_modality(request_for: Asked, media, tmp_path):
+    table = pd.read_csv(media / "data/synthetic/manifest.csv", dtype=str, keep_default_na=False)
+    there = np.arange(len(table)) % 3
+    files = table["path"] if "path" in table else table["video_path"]
+    table["audio_path"] = np.where(there != 1, files, "")
+    table["video_path"] = np.where(there != 2, files, "")
+    columns = ["id", "label", "split", "audio_path", "video_path"]
+    table[columns].to_csv(tmp_path / "clips.csv", index=False)
+    given = {"dataset": None, "manifest": str(tmp_path / "clips.csv"), "root": str(media / "data/synthetic")}
+    joint = train_encoders(request_for("joint", objective="joint", method="ogm-ge", amr_ratio="1:1", **given))
+    alone = train_encoders(request_for("alone", **given))
+    in_test = (table["split"] == "test").to_numpy()
+    assert joint.test is not None
+    assert joint.test["num_clips"] == in_test.sum()
+    assert joint.test["num_clips_without_share"] == (in_test & (there != 0)).sum()
+    assert alone.test is not None
+    assert alone.test["audio"]["num_clips"] == (in_test & (there != 1)).sum()
+    assert np.isfinite(history(joint.folder).to_numpy()).all()
+
+
+def test_a_folder_belongs_to_one_training(request_for: Asked, tmp_path):
+    config = request_for("mine", "audio", epochs=1)
+    first = train_encoders(config)
+    file = first.folder / "audio" / "weights.safetensors"
+    written = file.stat().st_mtime_ns
+    heard = KillBehind("nothing")
+    again = train_encoders(replace(config, workers=1, device="auto"), heard)
+    assert (again, file.stat().st_mtime_ns) == (first, written)
+    assert "is finished; pass --overwrite" in heard.said[0]
+    for changes, name in (({"epochs": 2}, "epochs"), ({"seed": 1}, "seed"), ({"shift": 0.1}, "shift")):
+        with pytest.raises(ValueError, match=f"which has another --{name}. Choose another name, or --overwrite"):
+            train_encoders(replace(config, **changes))
+    with pytest.raises(ValueError, match="--label must be one of"):
+        train_encoders(replace(config, label="nope", overwrite=True))
+    assert file.stat().st_mtime_ns == written  # a request that is refused deletes nothing
+    other = train_encoders(replace(config, seed=1, overwrite=True))
+    assert other.test != first.test or file.stat().st_mtime_ns != written
+    for name in ("notes.txt", "config.json"):
+        taken = tmp_path / f"taken-{name}"
+        taken.mkdir()
+        (taken / name).write_text('{"config": {}}')
+        for overwrite in (False, True):
+            with pytest.raises(ValueError, match="--out must be new or a training of encoders"):
+                train_encoders(replace(config, out=str(taken), overwrite=overwrite))
+        assert [each.name for each in taken.iterdir()] == [name]
+
+
+def test_a_training_does_not_go_on_with_other_clips(request_for: Asked, media, tmp_path):
+    root = media / "data/synthetic"
+    table = pd.read_csv(root / "manifest.csv", dtype=str, keep_default_na=False)
+    manifest = tmp_path / "clips.csv"
+    table.to_csv(manifest, index=False)
+    config = request_for("killed", "audio", dataset=None, manifest=str(manifest), root=str(root))
+    with pytest.raises(Killed):
+        train_encoders(config, KillBehind("epoch 1/2"), seconds_between=0)
+    table["label"] = table["label"].to_numpy()[::-1]
+    table.to_csv(manifest, index=False)
+    with pytest.raises(ValueError, match="begun with other clips, labels or splits"):
+        train_encoders(config)
+
+
+def test_the_name_of_a_folder_says_what_was_trained(request_for: Asked, media):
+    config = replace(request_for("x", "audio", epochs=1), out=None)
+    result = train_encoders(config)
+    assert result.folder == media / "encoders" / "synthetic_label_unimodal_seed0"
+    assert build_encoder("trained:synthetic_label_unimodal_seed0", "audio").embed_dim == 256
+    assert json.loads((result.folder / "config.json").read_text())["config"]["seed"] == 0
+    shutil.rmtree(result.folder)
+
+
+def test_a_training_that_diverges_says_so(request_for: Asked):
+    with pytest.raises(RuntimeError, match=r"training of audio must stay finite.*Pass a smaller --lr"):
+        train_encoders(request_for("wild", "audio", lr=1e20))
+
+
+def test_the_programs_own_chance_is_left_alone(request_for: Asked):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train_encoders(request_for("x", "audio", epochs=1))
+    assert torch.equal(torch.rand(3), expected)

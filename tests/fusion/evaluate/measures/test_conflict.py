@@ -1,0 +1,70 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amr.fusion.data.clips import Clips
+from amr.fusion.evaluate.measures.conflict import NUM_DRAWS, derived, of_another_class, per_clip, prefix
+from amr.fusion.evaluate.measures.perturb import Probe
+from amr.fusion.run_axis.layers import generator
+
+from ..conftest import answer, clip, make_probe
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=30).filter(lambda classes: len(set(classes)) > 1))
+def test_the_other_clip_is_of_another_class(classes):
+    target = torch.tensor(classes)
+    other = of_another_class(target, generator(0, "test"))
+    assert (target[other] != target).all()
+
+
+def test_every_clip_of_another_class_is_as_likely():
+    target = torch.tensor([0, 1, 0, 2])
+    draws = generator(0, "test")
+    counts = torch.zeros(4, 4)
+    for _ in range(3000):
+        counts[torch.arange(4), of_another_class(target, draws)] += 1
+    expected = torch.tensor([[0, 0.5, 0, 0.5], [1 / 3, 0, 1 / 3, 1 / 3], [0, 0.5, 0, 0.5], [1 / 3, 1 / 3, 1 / 3, 0]])
+    torch.testing.assert_close(counts / 3000, expected, atol=0.04, rtol=0)
+
+
+def test_whom_the_answer_follows_is_that_of_a_literal_loop(probe):
+    result = per_clip(probe)
+    for pair in combinations(probe.modalities, 2):
+        columns = [probe.modalities.index(m) for m in pair]
+        rows = probe.clips.present[:, columns].all(-1).nonzero().flatten().tolist()
+        target = probe.clips.target[rows]
+        draws = generator(0, "conflict")
+        partners = [of_another_class(target, draws).tolist() for _ in range(NUM_DRAWS)]
+        name = prefix(pair, probe.modalities)
+        for run in range(3):
+            counts = dict.fromkeys((*pair, "neither"), 0)
+            for place, i in enumerate(rows):
+                for partner in partners:
+                    j = rows[partner[place]]
+                    parts = {m: np.zeros_like(e) for m, e in clip(probe, i).items()}
+                    parts |= {pair[0]: clip(probe, i)[pair[0]], pair[1]: clip(probe, j)[pair[1]]}
+                    given_answer = answer(probe, run, parts)
+                    followed = {int(probe.clips.target[i]): pair[0], int(probe.clips.target[j]): pair[1]}
+                    counts[followed.get(given_answer, "neither")] += 1
+            for who, count in counts.items():
+                values = result[(*name, who)][run].numpy()
+                assert np.nanmean(values) == pytest.approx(count / len(rows) / NUM_DRAWS, abs=1e-6)
+                assert (~np.isnan(values)).nonzero()[0].tolist() == rows
+
+
+def test_one_class_is_no_conflict():
+    probe = make_probe({"audio": 5, "video": 4})
+    clips = Clips(probe.clips.embeddings, probe.clips.present, torch.zeros_like(probe.clips.target))
+    result = per_clip(Probe(probe.model, clips, probe.mean, probe.std))
+    assert all(values.isnan().all() for values in result.values())
+
+
+def test_balance_is_one_where_both_are_followed_alike_and_zero_where_one_is():
+    means = {("conflict", "a"): np.array([0.3, 0.6, 0.0]), ("conflict", "b"): np.array([0.3, 0.0, 0.0])}
+    balance = derived(means, ["a", "b"])["conflict", "balance"]
+    np.testing.assert_allclose(balance, [1, 0, np.nan])

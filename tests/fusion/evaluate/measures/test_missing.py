@@ -1,0 +1,97 @@
+from itertools import chain, combinations
+from math import factorial
+
+import numpy as np
+import pytest
+import torch
+
+from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.evaluate.measures.missing import BASELINES, derived, per_clip
+from amr.fusion.run_axis.layers import generator
+from amr.fusion.runs.measure import measure
+
+from ..conftest import answer, clip, make_probe, swapped
+
+
+def means_of(probe):
+    """Name to `(run,)`, the accuracies and what follows from them."""
+    per = per_clip(probe) | {("accuracy",): probe.right(probe.clips).float()}
+    means = {name: value.double().mean(-1).numpy() for name, value in per.items()}
+    return means | derived(means, probe.modalities)
+
+
+def accuracy_by_hand(probe, run, kept, baseline):
+    draws = generator(0, "permutations")
+    orders = [torch.randperm(len(probe.clips), generator=draws).tolist() for _ in range(10)]
+    right = []
+    for i in range(len(probe.clips)):
+        for order in orders if baseline == "permutation" else [None]:
+            parts = clip(probe, i)
+            for column, m in enumerate(probe.modalities):
+                if m in kept:
+                    continue
+                if baseline == "permutation":
+                    parts[m] = clip(probe, order[i])[m]
+                elif baseline == "mean" and probe.clips.present[i, column]:
+                    parts[m] = probe.mean[m].double().numpy()
+                else:
+                    parts[m] = np.zeros_like(parts[m])
+            right.append(answer(probe, run, parts) == int(probe.clips.target[i]))
+    return np.mean(right)
+
+
+def proper_subsets(names):
+    return list(chain.from_iterable(combinations(names, size) for size in range(len(names))))
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_every_subset_is_that_of_a_literal_loop(probe, baseline):
+    means = means_of(probe)
+    for kept in proper_subsets(probe.modalities):
+        name = ("missing", baseline, "+".join(kept)) if kept else ("nothing", baseline)
+        for run in range(3):
+            assert means[name][run] == pytest.approx(accuracy_by_hand(probe, run, kept, baseline), abs=1e-6), name
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_shapley_values_are_their_definition_and_sum_to_what_all_gain(probe, baseline):
+    means = means_of(probe)
+    names, count = probe.modalities, len(probe.modalities)
+
+    def v(held):
+        ordered = [m for m in names if m in held]
+        return means[("missing", baseline, "+".join(ordered)) if ordered else ("nothing", baseline)]
+
+    total = 0
+    for m in names:
+        phi = 0
+        rest = [other for other in names if other != m]
+        for held in [*proper_subsets(rest), tuple(rest)]:
+            weight = factorial(len(held)) * factorial(count - len(held) - 1) / factorial(count)
+            phi = phi + weight * (v({*held, m}) - v(held))
+        np.testing.assert_allclose(means[("shapley", baseline, m)], phi, atol=1e-9)
+        total = total + phi
+    np.testing.assert_allclose(total, v(names) - v(()), atol=1e-9)
+    shares = np.array([means[("shapley_share", baseline, m)] for m in names])
+    np.testing.assert_allclose(shares.sum(0)[total > 0], 1)
+    assert np.isnan(shares[:, total <= 0]).all()
+    worst = min((v(held) for held in proper_subsets(names)[1:]), key=lambda value: value[0])[0]
+    assert means[("full_minus_worst", baseline)][0] == pytest.approx(max(v(names)[0] - worst, 0))
+
+
+def test_perceptual_scores_are_those_of_every_result(probe):
+    means = means_of(probe)
+    for run, measures in enumerate(measure(probe.model, probe.clips, Attributor())):
+        for m in probe.modalities:
+            assert means[("perceptual", m)][run] == pytest.approx(measures["perceptual"][m], abs=1e-6)
+
+
+def test_the_order_of_the_modalities_says_nothing():
+    probe = make_probe({"audio": 5, "video": 4})
+    means, other = means_of(probe), means_of(swapped(probe))
+    for name, values in means.items():
+        if name[-1] == "audio+video":
+            name_there = (*name[:-1], "video+audio")
+            np.testing.assert_allclose(other[name_there], values)
+        else:
+            np.testing.assert_allclose(other[name], values, err_msg=str(name))

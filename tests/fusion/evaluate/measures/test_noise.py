@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+
+from amr.fusion.data.clips import Clips
+from amr.fusion.evaluate.measures.noise import LEVELS, derived, level_name, per_clip
+from amr.fusion.evaluate.measures.perturb import Probe
+from amr.fusion.run_axis.layers import generator
+
+from ..conftest import answer, clip
+
+
+def test_the_curve_is_that_of_a_literal_loop(probe):
+    per, loudest = per_clip(probe)
+    for column, m in enumerate(probe.modalities):
+        draws = generator(0, f"noise {m}")
+        unit = [torch.randn(probe.clips.embeddings[m].shape, generator=draws) for _ in range(3)]
+        for level in LEVELS[1:]:
+            for run in range(3):
+                right = []
+                for i in range(len(probe.clips)):
+                    parts = clip(probe, i)
+                    for noise in unit:
+                        added = level * (noise[i] * probe.std[m]).double().numpy()
+                        moved = parts | {m: parts[m] + added * bool(probe.clips.present[i, column])}
+                        right.append(answer(probe, run, moved) == int(probe.clips.target[i]))
+                assert float(per[level_name(m, level)][run].mean()) == pytest.approx(np.mean(right), abs=1e-6)
+        np.testing.assert_allclose(loudest[m].right.mean(-1), per[level_name(m, 1.0)])
+
+
+def test_noise_scales_with_the_train_deviation(probe):
+    """Embeddings as cached, ten times as wide, under a head that divides by ten: the same answers."""
+    wide = Clips({m: 10 * e for m, e in probe.clips.embeddings.items()}, probe.clips.present, probe.clips.target)
+    model = probe.model
+    scaled = Probe(model, wide, probe.mean, {m: 10 * std for m, std in probe.std.items()}, 0, probe.noise_draws)
+    before, _ = per_clip(probe)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    try:
+        model.load_state_dict(state | {"head.classifier.weight": state["head.classifier.weight"] / 10})
+        after, _ = per_clip(scaled)
+    finally:
+        model.load_state_dict(state)
+    for name, values in before.items():
+        np.testing.assert_allclose(after[name].mean(), values.mean(), atol=0.02)
+
+
+def test_robustness_is_the_area_under_the_relative_curve():
+    means = {("accuracy",): np.array([0.8, 0.0])}
+    means |= {level_name("audio", level): np.array([0.8 - 0.4 * level, 0.0]) for level in LEVELS[1:]}
+    result = derived(means, ["audio"])
+    assert result["robustness", "audio"][0] == pytest.approx(0.75)
+    assert np.isnan(result["robustness", "audio"][1])  # nothing was right, so nothing can be lost
+    assert result[level_name("audio", 0.0)][0] == 0.8

@@ -1,0 +1,237 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import spearmanr
+
+from amr.data_manifests.crema_d import read_list
+from amr.data_manifests.vggsound import read_test_list
+from amr.fusion.evaluate.measures.people import (
+    against_people,
+    distributions,
+    majority,
+    parse_sources,
+    parse_tags,
+    read_votes,
+)
+
+EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+BOTH = ("audio", "video")
+
+
+@pytest.fixture(scope="module")
+def crema_d():
+    return read_list()
+
+
+def one_hot(codes, num_classes):
+    return np.eye(num_classes)[codes]
+
+
+def follow(table, source):
+    """Probabilities that are the votes of one source, and shares that are even."""
+    q = distributions(read_votes(table, EMOTIONS, BOTH).counts[source])
+    return q[None], np.full((1, len(q), 2), 0.5)
+
+
+def test_people_who_hear_and_see_follow_the_face(crema_d):
+    """62 % face, 18 % voice: over all clips of CREMA-D whose voice and face votes have majorities that differ."""
+    (result,) = against_people(crema_d, EMOTIONS, BOTH, *follow(crema_d, "both"))
+    conflict = result["votes"]["conflict"]
+    assert conflict["num_clips"] == 3023
+    assert round(conflict["people"]["face"], 2) == 0.62
+    assert round(conflict["people"]["voice"], 2) == 0.18
+    assert sum(conflict["people"].values()) == pytest.approx(1)
+
+
+def test_a_head_that_answers_what_a_source_says_follows_it(crema_d):
+    for source, other in (("voice", "face"), ("face", "voice")):
+        (result,) = against_people(crema_d, EMOTIONS, BOTH, *follow(crema_d, source))
+        head = result["votes"]["conflict"]["head"]
+        assert (head[source], head[other], head["neither"]) == (1, 0, 0)
+        low, high = result["votes"]["conflict"]["interval"][source]
+        assert low > 0.99
+        assert high == 1
+        distance = result["votes"]["distance"]["jensen_shannon"]
+        assert distance["head"] == pytest.approx(distance[source])
+        assert distance["voice"] > distance["face"]
+        assert result["votes"]["agreement"][source]["head"] == 1
+
+
+def test_the_votes_themselves_are_at_no_distance_and_reach_their_entropy(crema_d):
+    (result,) = against_people(crema_d, EMOTIONS, BOTH, *follow(crema_d, "both"))
+    distance = result["votes"]["distance"]
+    assert distance["jensen_shannon"]["head"] == pytest.approx(0, abs=1e-7)
+    assert distance["cross_entropy"] == pytest.approx(distance["entropy"])
+    assert result["votes"]["agreement"]["both"]["head"] == 1
+
+
+def test_shares_like_people_s_own_correlate_with_them(crema_d):
+    votes = read_votes(crema_d, EMOTIONS, BOTH)
+    target = crema_d["label"].map(EMOTIONS.index).to_numpy()
+    voice, face = (distributions(votes.counts[s])[np.arange(len(target)), target] for s in ("voice", "face"))
+    audio = 0.5 + (voice - face) / 2
+    probabilities = np.full((2, len(target), 6), 1 / 6)
+    noise = np.random.default_rng(0).uniform(size=len(target))
+    shares = np.stack([np.stack([s, 1 - s], axis=-1) for s in (audio, noise)])
+    alike, random = against_people(crema_d, EMOTIONS, BOTH, probabilities, shares)
+    assert alike["votes"]["correlation"]["audio"]["rho"] == pytest.approx(1, abs=1e-3)
+    assert alike["votes"]["correlation"]["video"]["rho"] == pytest.approx(1, abs=1e-3)
+    expected = spearmanr(noise, voice - face)
+    assert random["votes"]["correlation"]["audio"]["rho"] == pytest.approx(expected.statistic)
+    assert random["votes"]["correlation"]["audio"]["p"] == pytest.approx(expected.pvalue)
+
+
+def small(**columns):
+    return pd.DataFrame({"id": list("abcd"), "label": list("xyxy"), **columns}, dtype=str)
+
+
+def small_votes(**names):
+    counts = {
+        "voice_x": "3120",
+        "voice_y": "0220",
+        "face_x": "0310",
+        "face_y": "3010",
+        "both_x": "2110",
+        "both_y": "1130",
+    }
+    return small(**({f"votes_{key}": list(value) for key, value in counts.items()} | names))
+
+
+def test_counts_on_four_clips():
+    """Votes x:y. a: voice x, face y; b: voice y, face x; c, d: ties, and nobody voted."""
+    table = small_votes()
+    probabilities = one_hot(np.array([[0, 1, 0, 0]]), 2)
+    (result,) = against_people(table, ("x", "y"), BOTH, probabilities, np.full((1, 4, 2), 0.5))
+    votes = result["votes"]
+    conflict = votes["conflict"]
+    assert (conflict["num_clips"], conflict["num_tied"]) == (2, 2)
+    assert conflict["head"] == {"voice": 1, "face": 0, "neither": 0}
+    assert conflict["people"] == {"voice": 0.5, "face": 0, "neither": 0, "tie": 0.5}
+    assert votes["distance"]["num_clips"] == 3
+    assert votes["correlation"]["audio"] == {"num_clips": 3, "rho": None, "p": None}
+    assert result["tags"] is None
+    json.dumps(result, allow_nan=False)
+
+
+def test_one_modality_alone_has_no_conflict():
+    (result,) = against_people(small_votes(), ("x", "y"), ("audio",), np.full((1, 4, 2), 0.5), np.ones((1, 4, 1)))
+    assert result["votes"]["sources"] == {"voice": "audio"}
+    assert result["votes"]["conflict"] is None
+    assert result["votes"]["correlation"] == {"audio": None}
+
+
+def test_three_sources_conflict_by_pairs():
+    table = small_votes(votes_hand_x=list("1111"), votes_hand_y=list("0000"))
+    sources = {"voice": "audio", "face": "video", "hand": "touch"}
+    modalities = ("audio", "video", "touch")
+    (result,) = against_people(
+        table, ("x", "y"), modalities, np.full((1, 4, 2), 0.5), np.full((1, 4, 3), 1 / 3), sources=sources
+    )
+    assert list(result["votes"]["conflict"]) == ["voice/face", "voice/hand", "face/hand"]
+    assert result["votes"]["correlation"]["touch"]["num_clips"] == 3
+
+
+def test_sources_may_be_named_otherwise():
+    swapped = read_votes(small_votes(), ("x", "y"), BOTH, {"voice": "video", "face": "audio"})
+    assert dict(swapped.modalities) == {"voice": "video", "face": "audio"}
+    renamed = small_votes().rename(columns=lambda c: c.replace("voice", "audio"))
+    assert dict(read_votes(renamed, ("x", "y"), BOTH).modalities) == {"audio": "audio", "face": "video"}
+
+
+@pytest.mark.parametrize(
+    ("table", "classes", "modalities", "sources", "message"),
+    [
+        (
+            small(),
+            ("x", "y"),
+            BOTH,
+            None,
+            r"must find columns votes_<SOURCE>_<CLASS> or vggsounder_modality",
+        ),
+        (
+            small_votes(),
+            ("0", "1"),
+            BOTH,
+            None,
+            r"votes_voice_<CLASS> must be .*\(0, 1\), got x, y\. .*--label C",
+        ),
+        (small_votes(), ("x", "y"), BOTH, {"voise": "audio"}, r"--people must name sources .* got 'voise'"),
+        (
+            small_votes(),
+            ("x", "y"),
+            ("sound", "picture"),
+            None,
+            r"which of the modalities sound, .*voice=sound",
+        ),
+        (small_votes(votes_both_x=list("12z0")), ("x", "y"), BOTH, None, r"votes_both_x must be a count .* got 'z'"),
+        (small_votes(votes_both_x=["1", "2", "-1", "0"]), ("x", "y"), BOTH, None, r"must be a count .* got '-1'"),
+    ],
+)
+def test_what_does_not_match_is_refused(table, classes, modalities, sources, message):
+    probabilities, shares = np.full((1, 4, 2), 0.5), np.full((1, 4, 2), 0.5)
+    with pytest.raises(ValueError, match=message):
+        against_people(table, classes, modalities, probabilities, shares, sources=sources)
+
+
+@pytest.mark.parametrize("text", ["voice", "voice=", "=audio", "voice=audio,voice=video", ""])
+def test_sources_must_be_pairs(text):
+    with pytest.raises(ValueError, match="--people must be SOURCE=MODALITY"):
+        parse_sources(text)
+
+
+@given(arrays(np.int64, st.tuples(st.integers(1, 20), st.integers(2, 6)), elements=st.integers(0, 4)))
+def test_a_majority_has_more_votes_than_any_other_class(counts):
+    for chosen, of_clip in zip(majority(counts), counts, strict=True):
+        ranked = np.sort(of_clip)
+        assert (ranked[-1] > ranked[-2]) == (chosen >= 0)
+        assert chosen < 0 or of_clip[chosen] == ranked[-1]
+
+
+def test_tags_divide_the_clips_of_vggsound():
+    table = read_test_list().head(2000)
+    classes = tuple(sorted(read_test_list()["label"].unique()))
+    target = table["label"].map(classes.index).to_numpy()
+    rng = np.random.default_rng(0)
+    wrong = rng.uniform(size=len(table)) < 0.3
+    preds = np.where(wrong, rng.integers(0, len(classes), len(table)), target)
+    shares = np.stack([table["vggsounder_modality"].eq("A"), ~table["vggsounder_modality"].eq("A")], axis=-1)
+    (result,) = against_people(table, classes, BOTH, one_hot(preds[None], len(classes)), shares[None].astype(float))
+    tags = result["tags"]
+    assert result["votes"] is None
+    assert tags["num_untagged"] + sum(of["num_clips"] for of in tags["label"].values()) == 2000
+    for kind, share in (("A", 1), ("V", 0), ("AV", 0)):
+        rows = (table["vggsounder_modality"] == kind).to_numpy()
+        assert tags["label"][kind]["accuracy"] == pytest.approx((preds == target)[rows].mean())
+        assert tags["label"][kind]["share"] == {"audio": share, "video": 1 - share}
+        low, high = tags["label"][kind]["interval"]
+        assert low < tags["label"][kind]["accuracy"] < high
+    every = tags["any_tag"]
+    assert every["accuracy"] == pytest.approx(every["A"] + every["V"] + every["AV"])
+    assert every["num_clips"] == table["vggsounder"].ne("").sum()
+    static = tags["flags"]["static_image"]
+    assert static["yes"]["num_clips"] + static["no"]["num_clips"] == table["static_image"].ne("").sum()
+    assert tags["flags"]["background_music"]["yes"]["accuracy"] is None
+
+
+def test_tags_hold_commas_and_nothing():
+    assert parse_tags("male speech, man speaking:A;dog barking:AV") == {
+        "male speech, man speaking": "A",
+        "dog barking": "AV",
+    }
+    assert parse_tags("") == {}
+
+
+def test_clips_without_shares_do_not_count_in_them():
+    table = small(vggsounder_modality=["A", "A", "V", ""])
+    shares = np.array([[[0.8, 0.2], [0, 0], [np.nan, np.nan], [0.5, 0.5]]])
+    (result,) = against_people(table, ("x", "y"), BOTH, one_hot(np.array([[0, 0, 1, 1]]), 2), shares)
+    tags = result["tags"]
+    assert tags["label"]["A"]["share"]["audio"] == pytest.approx(0.8)
+    assert tags["label"]["A"]["accuracy"] == 0.5
+    assert tags["label"]["V"]["share"] == {"audio": None, "video": None}
+    assert tags["any_tag"] is None

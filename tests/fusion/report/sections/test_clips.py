@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from amr.fusion.report.read import read_source
+from amr.fusion.report.sections import clips
+from amr.fusion.report.sections.clips import most_one_sided, one_sided, spectrogram
+from amr.fusion.report.settings import groups_of
+
+
+@given(arrays(float, st.tuples(st.integers(1, 9), st.integers(2, 3)), elements=st.floats(0, 1)), st.integers(1, 9))
+def test_every_modality_has_its_turn_and_no_clip_comes_twice(shares, most):
+    chosen = most_one_sided(shares, most)
+    assert len(chosen) == len(set(chosen)) == min(most, len(shares))
+    assert shares[chosen[0], 0] == shares[:, 0].max()
+
+
+def test_clips_without_shares_are_left_out():
+    shares = np.array([[np.nan, np.nan], [0.2, 0.8]])
+    assert most_one_sided(shares, 5) == [1]
+
+
+def test_the_clips_are_those_of_the_best_run_and_need_no_media(made):
+    source = read_source(made(p_corrected=0.5))
+    found = one_sided(source, groups_of(source), 4, media=True)
+    mine = source.decisions.of([found.run.name])
+    assert found.label == "no AMR, seed 1"
+    for view in found.clips:
+        place = list(mine.ids).index(view.id)
+        assert view.shares["audio"] == pytest.approx(float(mine.shares[0, place, 0]))
+        assert view.pred == source.classes[mine.preds[0, place]]
+        assert view.frames == ()
+        assert view.spectrogram is None
+    assert one_sided(source, groups_of(source), 0, media=True) is None
+
+
+def test_a_tone_is_a_line_at_its_height():
+    seconds = np.arange(16000) / 16000
+    picture = np.asarray(spectrogram(np.sin(2 * np.pi * 2000 * seconds).astype(np.float32)).convert("L"), float)
+    height = picture.mean(1).argmax() / len(picture)
+    assert 1 - height == pytest.approx(2000 / 8000, abs=0.03)
+
+
+def test_real_media_become_small_pictures(test_data):
+    file = test_data / "grid" / "clips" / "bbaf5a.mp4"
+    frames, sound = clips._pictures(file, file, None, None)
+    assert len(frames) == 3
+    for uri in (*frames, sound):
+        assert len(uri) < 30_000
+        assert Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).format == "JPEG"
+
+
+def test_what_cannot_be_decoded_is_left_out(tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"nothing")
+    assert clips._pictures(broken, broken, None, None) == ((), None)

@@ -1,0 +1,79 @@
+"""A member of a sweep is what `amr fit` gives with the same settings, for every head with every method."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from amr.extract.config import ImportConfig
+from amr.extract.import_embeddings import import_embeddings
+from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.fit import fit
+from amr.fusion.heads import heads
+from amr.fusion.methods import methods
+from amr.fusion.sweep.sweep import sweep
+
+HEADS = [name for name in heads if heads[name].listed]
+METHODS = list(methods)
+# a method with a head of its own, or with one modality, takes no head: one of them stands for all
+COMBINED = [(head, method) for method in METHODS for head in (HEADS if methods[method].head is None else HEADS[:1])]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Settings, and where the runs are of a sweep over every head and method: two ratios and two seeds of each."""
+    folder = tmp_path_factory.mktemp("members")
+    rng = np.random.default_rng(0)
+    target = np.arange(48) % 3
+    for name in ("audio", "video"):
+        np.save(folder / f"{name}.npy", (rng.normal(size=(3, 6))[target] + rng.normal(size=(48, 6))).astype(np.float32))
+    np.savetxt(folder / "labels.txt", target, fmt="%d")
+    import_embeddings(
+        ImportConfig(
+            embeddings=tuple(f"{m}={folder / m}.npy" for m in ("audio", "video")),
+            labels=str(folder / "labels.txt"),
+            splits="train=32,val=8,test=8",
+            out=str(folder / "cache.h5"),
+        )
+    )
+    fixed = {"cache": str(folder / "cache.h5"), "epochs": 2, "batch_size": 12, "adapter": "linear", "adapter_dim": 4}
+    # SGD: Adam makes whole steps of the rounding in gradients that are 0, such as that of an attention key's bias
+    fixed |= {"hidden": 4, "optimizer": "sgd", "lr": 0.05, "device": "cpu"}
+    names = {"head": ",".join(HEADS), "method": ",".join(METHODS), "amr_ratio": "1:1,3:1"}
+    result = sweep(SweepConfig.parse(seeds=2, swept=names, **fixed, out=str(folder / "sweep")))
+    return fixed, result.folder / "runs"
+
+
+@pytest.mark.parametrize(("head", "method"), COMBINED)
+def test_a_member_is_what_amr_fit_gives(swept, tmp_path, head, method):
+    fixed, runs = swept
+    kind = methods[method]
+    alone = FitConfig(
+        **fixed,
+        head=head,
+        method=method,
+        modalities="audio" if kind.alone else None,
+        amr_ratio="3:1" if kind.takes_ratio else None,
+        seed=1,
+        out=str(tmp_path / "alone"),
+    )
+    ours = fit(alone).run
+    ratio = "amr-3-1" if kind.takes_ratio else "plain"
+    theirs = runs / f"{method}_{'audio' if kind.alone else kind.head or head}_{ratio}_seed1"
+    mine, member = (json.loads((run / "metrics.json").read_text()) for run in (ours, theirs))
+    for part in ("val", "test"):
+        assert list(member[part]) == list(mine[part])
+        for name, value in mine[part].items():
+            assert member[part][name] == pytest.approx(value, abs=1e-4), name
+    mine, member = (load_file(run / "weights.safetensors") for run in (ours, theirs))
+    assert list(member) == list(mine)
+    for name, value in mine.items():
+        torch.testing.assert_close(member[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_every_run_of_the_sweep_has_its_folder(swept):
+    """Two ratios and two seeds of each pair; without a ratio, two seeds; one modality, two seeds of each."""
+    num_runs = sum(2 * (2 if methods[method].takes_ratio or methods[method].alone else 1) for _, method in COMBINED)
+    assert len([run for run in swept[1].iterdir() if (run / "metrics.json").is_file()]) == num_runs

@@ -1,0 +1,74 @@
+import pandas as pd
+import pytest
+from scipy import stats
+
+from amr.fusion.config import FitConfig
+from amr.fusion.methods import methods
+from amr.fusion.sweep.sweep import SweepResult
+from amr.fusion.sweep.table import make_table
+
+
+@pytest.fixture
+def few_methods(monkeypatch):
+    """The three kinds of row: with a ratio, without one, one a modality."""
+    monkeypatch.setattr(
+        "amr.fusion.sweep.table.methods", {name: methods[name] for name in ("unimodal", "naive", "ume")}
+    )
+
+
+def test_the_table_is_made_of_the_sweep_s_runs(small_cache, few_methods):
+    table = make_table(FitConfig(cache=str(small_cache), adapter="linear", epochs=1, device="cpu"), 3)
+    names = [(row["method"], row["modalities"]) for row in table.rows]
+    assert names == [("unimodal", "audio"), ("unimodal", "video"), ("naive", "audio,video"), ("ume", "audio,video")]
+    results = pd.read_csv(table.folder / "results.csv")
+    runs = results[(results["method"] == "naive") & (results["part"] == "test")]
+    naive = table.rows[2]
+    for half, ratio in (("plain", "none"), ("amr", "1:1")):
+        values = runs.loc[runs["amr_ratio"] == ratio, "map"]
+        assert naive[half]["map"]["mean"] == pytest.approx(values.mean(), abs=1e-5)
+        low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+        assert naive[half]["map"]["half_width"] == pytest.approx((high - low) / 2, abs=1e-4)
+    columns, cells = table.cells()
+    assert len({len(columns), *map(len, cells)}) == 1
+    assert cells[0][0] == "audio only"
+    assert cells[3][4:] == ["-"] * 5  # ume takes no ratio
+    for name, mark in (("table.csv", ","), ("table.md", "| --- |"), ("table.tex", r"\toprule"), ("table.json", '"p"')):
+        assert mark in (table.folder / name).read_text()
+
+
+def fake_sweep(monkeypatch, tmp_path, plain, amr):
+    rows = []
+    for method in ("naive", "dropout"):
+        for ratio, values in (("none", plain), ("1:1", amr)):
+            rows += [
+                {"method": method, "modalities": "audio,video", "amr_ratio": ratio, "seed": seed, "part": "test",
+                 "map": value, "accuracy": value, "share_audio": 0.6, "share_video": 0.4}
+                for seed, value in enumerate(values)
+            ]  # fmt: skip
+    monkeypatch.setattr("amr.fusion.sweep.table.sweep", lambda config, progress: SweepResult(tmp_path, tuple(rows)))
+    monkeypatch.setattr("amr.fusion.sweep.table._modalities", lambda config: ("audio", "video"))
+    monkeypatch.setattr("amr.fusion.sweep.table._check_test_part", lambda config: None)
+    return make_table(FitConfig(cache="any"), len(plain))
+
+
+def test_the_test_is_scipy_s_paired_t_with_holm_s_correction(monkeypatch, tmp_path):
+    plain, amr = [0.5, 0.6, 0.55, 0.52], [0.56, 0.64, 0.58, 0.60]
+    table = fake_sweep(monkeypatch, tmp_path, plain, amr)
+    expected = stats.ttest_rel(amr, plain).pvalue
+    for row in table.rows:
+        assert row["tests"]["map"]["p"] == pytest.approx(expected)
+        assert row["tests"]["map"]["p_holm"] == pytest.approx(2 * expected)
+        assert row["tests"]["map"]["difference"] == pytest.approx(0.0525)
+
+
+def test_no_spread_is_no_proof(monkeypatch, tmp_path):
+    same = fake_sweep(monkeypatch, tmp_path, [0.5, 0.5], [0.5, 0.5])
+    assert same.rows[0]["tests"]["map"]["p"] == 1
+    one_seed = fake_sweep(monkeypatch, tmp_path, [0.5], [0.75])
+    assert one_seed.rows[0]["tests"]["map"] == {"difference": 0.25, "d": None, "p": None, "p_holm": None}
+    assert one_seed.rows[0]["plain"]["map"] == {"mean": 0.5, "half_width": None}
+
+
+def test_equal_differences_that_rounding_tells_apart_prove_nothing(monkeypatch, tmp_path):
+    table = fake_sweep(monkeypatch, tmp_path, [0.7, 0.8], [0.8, 0.9])  # .8 - .7 and .9 - .8 differ in the last bit
+    assert table.rows[0]["tests"]["map"]["p"] is None
