@@ -56,6 +56,9 @@ BENCHES := "step.py --rounds 1 --runs 1,13" "sweep.py --rounds 1" "loading.py --
 bench: $(READY)  ## every benchmark, each against what you would use instead
 	@set -e; for each in $(BENCHES); do echo "== $$each"; $(BIN)/python benchmarks/$$each; done
 
+results: $(READY)  ## docs/results.md and its pictures, from real embeddings and clips; ARGS="--only grid-adverb" prints one
+	$(BIN)/python docs/results/make.py $(ARGS)
+
 clean:  ## what was built here; media, caches and runs stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,8 +14,12 @@ from typing import Annotated, Any
 
 import typer
 
-from amr.console.commands import Json, configured, parameter
-from amr.console.output import cell, lines, progress_bar, say, show, table
+from amr.common.options import MODEL, REGULARIZER, TRAINING
+from amr.common.version import __version__
+from amr.console.commands import Json, configured, field_option, parameter
+from amr.console.listings import add_listings
+from amr.console.output import cell, lines, say, show, table
+from amr.console.progress import stderr_progress
 from amr.console.refusals import run_app
 from amr.console.tables import explanation_table, measures_table, trained_table
 from amr.extract.config import ExtractConfig, ImportConfig
@@ -27,9 +31,9 @@ from amr.fusion.report.config import ReportConfig
 app = typer.Typer(
     name="amr",
     help="Does your model listen, look, or both? Embeddings once, then fusion heads with attribution regularization.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -46,86 +50,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return run_app(app, arguments)
 
 
-# --- what there is ---------------------------------------------------------------------------------------------------
+def _print_version(requested: bool) -> None:
+    if requested:
+        show(None, False, lambda: f"amr {__version__}")
+        raise typer.Exit
 
 
-@app.command("datasets")
-def list_datasets(json: Json = False) -> None:
-    """The datasets that are known by name."""
-    from amr.data_manifests.datasets import datasets
-
-    rows = [
-        {
-            "name": d.name,
-            "modalities": list(d.modalities),
-            "summary": d.summary,
-            "licence": d.licence,
-            "homepage": d.homepage,
-        }
-        for _, d in datasets.items()
-    ]
-    show(
-        rows,
-        json,
-        lambda: table(
-            "",
-            ["dataset", "modalities", "what", "media from"],
-            [[r["name"], ", ".join(r["modalities"]), r["summary"], r["homepage"] or "-"] for r in rows],
-        ),
-    )
-
-
-@app.command("encoders")
-def list_encoders(
-    pattern: Annotated[str | None, typer.Argument(help="Part of a name, such as resnet.")] = None, json: Json = False
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
-    """The encoders that --encoder NAME=SPEC may name."""
-    from amr.extract.encoders import list_encoders
-
-    rows = [dataclasses.asdict(info) for info in list_encoders(pattern)]
-    if not rows:
-        raise ValueError(
-            f"PATTERN must be part of an encoder's name, got {pattern!r}. amr encoders lists the families."
-        )
-    show(
-        rows,
-        json,
-        lambda: table(
-            "",
-            ["spec", "modality", "embed_dim", "what"],
-            [[r["spec"], r["modality"], r["embed_dim"], r["summary"]] for r in rows],
-        ),
-    )
+    """Options of `amr` itself."""
 
 
-@app.command("heads")
-def list_heads(json: Json = False) -> None:
-    """The fusion heads, with their parameters for two modalities of 512 and six classes."""
-    from amr.fusion.heads import HeadShape, heads
-    from amr.fusion.run_axis.layers import Draws
-
-    rows = []
-    for name, head in heads.items():
-        if not head.listed:
-            continue
-        built = head(HeadShape({"audio": 512, "video": 512}, 6, 0), Draws([0]))
-        rows.append({"name": name, "parameters": sum(p.numel() for p in built.parameters()), "summary": head.summary})
-    show(rows, json, lambda: table("", ["head", "parameters", "what"], [[*row.values()] for row in rows]))
-
-
-@app.command("methods")
-def list_methods(json: Json = False) -> None:
-    """How training can treat the modalities, and each method's own options."""
-    from amr.fusion.methods import methods
-
-    rows: list[dict[str, Any]] = []
-    for name, method in methods.items():
-        options = {f.name: f.default for f in dataclasses.fields(method.Options)}
-        rows.append({"name": name, "summary": method.summary, "source": method.source, "options": options})
-    texts = [", ".join(f"{k}={v}" for k, v in row["options"].items()) or " " for row in rows]
-    columns = ["method", "what", "options", "source"]
-    cells = [[r["name"], r["summary"], text, r["source"]] for r, text in zip(rows, texts, strict=True)]
-    show(rows, json, lambda: table("", columns, cells))
+add_listings(app)
 
 
 # --- manifest, extract, cache ----------------------------------------------------------------------------------------
@@ -153,10 +93,10 @@ def manifest(
 
 def _extract(config: ExtractConfig, as_json: bool) -> None:
     """Decode every clip once, run every encoder over it, and write the embeddings to a cache."""
-    from amr.console.progress import stderr_progress
-    from amr.extract.run import extract
+    from amr.extract.run import extract_embeddings
 
-    result = extract(config, stderr_progress())
+    with stderr_progress() as progress:
+        result = extract_embeddings(config, progress)
     show(result.to_json(), as_json, lambda: lines(result.summary()))
     if sum(result.embedded.values()) == 0:
         raise RuntimeError(f"no clip of {result.cache} could be embedded. See the failures with amr inspect.")
@@ -172,10 +112,10 @@ def _import(config: ImportConfig, as_json: bool) -> None:
 
 def _train_encoders(config: TrainConfig, as_json: bool) -> None:
     """Train encoders on your own clips, each alone or all with one head, for amr extract to use."""
-    from amr.console.progress import stderr_progress
     from amr.fusion.end_to_end.train import train_encoders
 
-    result = train_encoders(config, stderr_progress())
+    with stderr_progress() as progress:
+        result = train_encoders(config, progress)
     for note in result.notes:
         say(note)
     show(result.to_json(), as_json, lambda: trained_table(result.to_json()))
@@ -222,8 +162,8 @@ def _fit(config: FitConfig, as_json: bool) -> None:
     """Fit a fusion head on a cache, with the attribution regularizer where --amr-ratio asks for it."""
     from amr.fusion.fit import fit
 
-    with progress_bar("fitting") as update:
-        result = fit(config, update)
+    with stderr_progress() as progress:
+        result = fit(config, progress)
     for note in result.record.notes:
         say(note)
     show(result.to_json(), as_json, lambda: measures_table({"val": result.val, "test": result.test}))
@@ -237,7 +177,6 @@ def _sweep(config: SweepConfig, as_json: bool) -> None:
     """Fit every combination of heads, methods, ratios, weights, learning rates and seeds, together."""
     from amr.fusion.sweep.summary import best_by_val, draw
     from amr.fusion.sweep.sweep import sweep
-    from amr.fusion.sweep_progress import stderr_progress
 
     with stderr_progress() as progress:
         result = sweep(config, progress)
@@ -258,9 +197,9 @@ def _refuse_diverged(names: Sequence[str]) -> None:
         raise RuntimeError(f"{len(names)} runs did not stay finite and have no results: {', '.join(names)}.")
 
 
-def _swept(name: str, help: str) -> inspect.Parameter:
-    flag = f"--{name.replace('_', '-')}"
-    return parameter(name, Annotated[str | None, typer.Option(flag, help=help)], None)
+def _swept(field: dataclasses.Field[Any]) -> inspect.Parameter:
+    help_text = " Several values are separated by commas."
+    return field_option(field, str | None, None, more_help=help_text, show_default=False)
 
 
 def _sweep_config(*, seeds: int | None, group_size: int | None, **values: Any) -> SweepConfig:
@@ -268,8 +207,11 @@ def _sweep_config(*, seeds: int | None, group_size: int | None, **values: Any) -
     return SweepConfig.parse(seeds=seeds, group_size=group_size, swept=swept, **values)
 
 
-_SEEDS = Annotated[int | None, typer.Option(help="So many seeds from 0, instead of --seed.")]
-_GROUP_SIZE = Annotated[int | None, typer.Option(help="Runs trained at once; by default what fits the device.")]
+_GROUP_SIZE = Annotated[
+    int | None,
+    typer.Option(help="Number of runs trained at once; by default what fits the device.", rich_help_panel=TRAINING),
+]
+_SEEDS_HELP = "Number of seeds, 0 to N-1; replaces --seed."
 configured(
     app,
     "sweep",
@@ -277,8 +219,10 @@ configured(
     _sweep,
     build=_sweep_config,
     instead={
-        **{name: _swept(name, help) for name, help in SWEPT.items()},
-        "seeds": parameter("seeds", _SEEDS, None),
+        **{field.name: _swept(field) for field in dataclasses.fields(FitConfig) if field.name in SWEPT},
+        "seeds": parameter(
+            "seeds", Annotated[int | None, typer.Option(help=_SEEDS_HELP, rich_help_panel=TRAINING)], None
+        ),
         "group_size": parameter("group_size", _GROUP_SIZE, None),
     },
 )
@@ -287,7 +231,6 @@ configured(
 def _table(request: tuple[FitConfig, int, int | None], as_json: bool) -> None:
     """The paper's table 1 on a cache: every method without and with AMR, over seeds, with a paired test."""
     from amr.fusion.sweep.table import make_table
-    from amr.fusion.sweep_progress import stderr_progress
 
     with stderr_progress() as progress:
         made = make_table(*request, progress)
@@ -305,7 +248,8 @@ def _table_request(*, seeds: int, group_size: int | None, **values: Any) -> tupl
     return FitConfig(**values), seeds, group_size
 
 
-_ADAPTER = Annotated[str, typer.Option(help="Trainable tail on each embedding, the same in every row: linear or mlp.")]
+_ADAPTER = "Trainable layer on each embedding, the same in every row: none, linear or mlp."
+_RATIO = "Target shares of the right-hand columns, such as 3:1; by default equal shares."
 configured(
     app,
     "table",
@@ -316,8 +260,13 @@ configured(
         "method": None,
         "seed": None,
         "method_option": None,
-        "adapter": parameter("adapter", _ADAPTER, "linear"),
-        "seeds": parameter("seeds", Annotated[int, typer.Option(help="So many seeds from 0.")], 5),
+        "adapter": parameter("adapter", Annotated[str, typer.Option(help=_ADAPTER, rich_help_panel=MODEL)], "linear"),
+        "amr_ratio": parameter(
+            "amr_ratio", Annotated[str | None, typer.Option(help=_RATIO, rich_help_panel=REGULARIZER)], None
+        ),
+        "seeds": parameter(
+            "seeds", Annotated[int, typer.Option(help="Number of seeds, 0 to N-1.", rich_help_panel=TRAINING)], 5
+        ),
         "group_size": parameter("group_size", _GROUP_SIZE, None),
     },
 )
@@ -325,10 +274,10 @@ configured(
 
 def _report(config: ReportConfig, as_json: bool) -> None:
     """One self-contained page of pictures and tables about folders of runs, sweeps and tables."""
-    from amr.fusion.report.page import write_report
+    from amr.fusion.report.page import report
 
-    with progress_bar("reading") as update:
-        result = write_report(config, update)
+    with stderr_progress() as progress:
+        result = report(config, progress)
     show(result.to_json(), as_json, lambda: str(result.out))
 
 
@@ -341,8 +290,8 @@ def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
     from amr.fusion.evaluate.evaluate import evaluate
     from amr.fusion.evaluate.tables import differences_table, reading, settings_table
 
-    with progress_bar("evaluating") as update:
-        result = evaluate(config, update)
+    with stderr_progress() as progress:
+        result = evaluate(config, progress)
     document = result.document
     show(document, as_json, lambda: table("test", *settings_table(document)))
     if not as_json and document["comparisons"]:

@@ -22,12 +22,13 @@ from rich.console import Console
 from rich.table import Table
 from rounds import machine, medians
 
+from amr.common.options import available_cores
 from amr.data_manifests.synthetic import SyntheticConfig, render
-from amr.extract.config import ExtractConfig, available_cores
+from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Encoder, build_encoder
 from amr.extract.pipeline.encode import describe, encode
-from amr.extract.pipeline.workers import Clip, ClipLoader, Loaded, Task
-from amr.extract.run import extract
+from amr.extract.pipeline.workers import ClipFiles, ClipLoader, Loaded, Task
+from amr.extract.run import extract_embeddings
 
 PAIRS = {
     "weightless": {"audio": "logmel", "video": "frames"},
@@ -48,7 +49,7 @@ def find_clips(num_clips: int, folder: Path) -> tuple[str, list[Path]]:
 
 def load_all(paths: list[Path], encoders: dict[str, Encoder], on_gpu: bool) -> list[Loaded]:
     """Every clip decoded and prepared, by as many processes as an extraction has."""
-    clips = [Clip(dict.fromkeys(("audio", "video"), path)) for path in paths]
+    clips = [ClipFiles(dict.fromkeys(("audio", "video"), path)) for path in paths]
     loader = ClipLoader(clips, encoders, num_workers=available_cores(), batch_size=BATCH, pin_memory=on_gpu)
     return list(loader.load([Task(row, tuple(encoders)) for row in range(len(clips))]))
 
@@ -82,7 +83,7 @@ def stages(paths: list[Path], specs: dict[str, str], folder: Path, device: torch
     return {
         "decode": partial(load_all, paths, encoders, on_gpu),
         "encode": partial(encode_all, loaded, encoders),
-        "extract": partial(extract, config),
+        "extract": partial(extract_embeddings, config),
     }
 
 

@@ -25,7 +25,7 @@ from amr.extract.cache.reader import Cache
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig
-from amr.fusion.data.folds import open_source
+from amr.fusion.data.folds import read_training_data
 
 DIMS = {"audio": 512, "video": 512}
 NUM_CLASSES = {5954: 6}  # else VGGSound's
@@ -59,7 +59,7 @@ def read_all(file: Path) -> None:
     """Every embedding into memory."""
     with Cache.open(file) as cache:
         for name in cache.names:
-            cache.read(name)
+            cache.embedding(name)
 
 
 def main() -> None:
@@ -81,7 +81,7 @@ def main() -> None:
                     {
                         "raw": lambda raw=raw, dtype=dtype: np.fromfile(raw, dtype=dtype),
                         "read": lambda cache=cache: read_all(cache),
-                        "all": lambda config=config: open_source(config, keep_steps=False),
+                        "all": lambda config=config: read_training_data(config, keep_steps=False),
                     },
                     arguments.rounds,
                     device,

@@ -19,7 +19,7 @@ from rich.table import Table
 from rounds import machine
 from sweep import BATCH, RATIOS, make_clips, recipe
 
-from amr.fusion.threads import one_thread
+from amr.common.devices import one_thread
 from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import train_group
 

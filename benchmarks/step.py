@@ -18,11 +18,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from amr.common.devices import one_thread
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.data.clips import Clips
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
-from amr.fusion.threads import one_thread
 from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.trainer import train_group
 
@@ -40,12 +40,11 @@ HEADS = [
 ]
 
 
-def recipe(head: str, hidden: int, num_classes: int, by_autograd: bool) -> Recipe:
+def recipe(head: str, hidden: int, num_classes: int) -> Recipe:
     """One epoch of naive training."""
     shape = ModelShape.of(DIMS, num_classes, head=head, hidden=hidden, adapter="none", adapter_dim=1)
     naive = methods["naive"]
-    attributor = Attributor(by_autograd=by_autograd)
-    return Recipe(shape, naive, naive.Options(), attributor, 1, BATCH, "adamw", 1e-3, 1e-2, "shared", "last")
+    return Recipe(shape, naive, naive.Options(), Attributor(), 1, BATCH, "adamw", 1e-3, 1e-2, "shared", "last")
 
 
 def seconds(plan: Recipe, members: list[Member], clips: Clips, none: Clips) -> float:

@@ -29,13 +29,13 @@ from rounds import Timing, machine, medians
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from amr.common.devices import one_thread
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.data.clips import Clips
-from amr.fusion.data.folds import Fold, Source
+from amr.fusion.data.folds import Fold, TrainingData
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
 from amr.fusion.sweep.grouping import cut, group_size
-from amr.fusion.threads import one_thread
 from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.trainer import train_group
 
@@ -121,8 +121,8 @@ def swept(plan: Recipe, clips: Clips, size: int | None) -> None:
     """All members as `amr sweep` trains them: on a CPU, a group a core, each with one thread."""
     none = clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device))
     workers = torch.get_num_threads() if clips.target.device.type == "cpu" else 1
-    source = Source(Path(), None, (Fold(None, None, clips, none, none),), ())  # type: ignore[arg-type]
-    most = size or group_size(plan, source, workers, shares=True)
+    data = TrainingData(Path(), None, (Fold(None, None, clips, none, none),), ())  # type: ignore[arg-type]
+    most = size or group_size(plan, data, workers, shares=True)
     places = cut([member.seed for member in MEMBERS], most, 1 if size else workers)
     groups = [[MEMBERS[place] for place in group] for group in places]
     with ThreadPoolExecutor(workers) as pool:

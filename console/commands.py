@@ -10,7 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+from amr.common.options import OUTPUT, PANELS, flag
+
+_JSON = "Print one JSON document and nothing else on stdout."
+Json = Annotated[bool, typer.Option("--json", help=_JSON)]
+JsonInPanel = Annotated[bool, typer.Option("--json", help=_JSON, rich_help_panel=OUTPUT)]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 
 
 def configured(
@@ -24,37 +29,57 @@ def configured(
     """Add a command whose options, defaults and help are the fields of a frozen dataclass.
 
     Args:
-        app: that gets it.
-        name: of the command; its help is the docstring of `body`.
-        config_class: every field has `metadata["help"]`.
-        body: called with the config and whether JSON is wanted.
-        build: what makes the config of the options; None: the class itself.
-        instead: options that take the place of fields, or come behind them; None leaves a field out.
+        app: App that gets the command.
+        name: Name of the command; its help is the docstring of `body`.
+        config_class: Frozen dataclass whose fields are made by `amr.common.options.option`.
+        body: Function that is called with the config and whether JSON is requested.
+        build: Function that makes the config from the options; None for the class itself.
+        instead: Parameters that replace fields or are added to them; None leaves a field out.
     """
     instead = dict(instead or {})
     hints = typing.get_type_hints(config_class)
     parameters: list[inspect.Parameter | None] = []
-    for field in dataclasses.fields(config_class):
+    for field in sorted(dataclasses.fields(config_class), key=_panel):
         many = typing.get_origin(hints[field.name]) is tuple
         kind = list[str] if many else hints[field.name]
-        option = typer.Option(f"--{field.name.replace('_', '-')}", help=field.metadata["help"], show_default=not many)
         default: Any = field.default
         default = list(default) if many else default
-        parameters.append(instead.pop(field.name, parameter(field.name, Annotated[kind, option], default)))
+        ours = field_option(field, kind, default, show_default=not many)
+        parameters.append(instead.pop(field.name, ours))
     parameters += instead.values()
-    parameters.append(parameter("json", Json, False))
+    in_panels = any(field.metadata.get("panel") for field in dataclasses.fields(config_class))
+    parameters.append(parameter("json", JsonInPanel if in_panels else Json, False))
 
     def command(**values: Any) -> None:
         as_json = values.pop("json")
-        given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        body((build or config_class)(**given), as_json)
+        config = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        body((build or config_class)(**config), as_json)
 
-    taken = [parameter for parameter in parameters if parameter is not None]
-    command.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in taken}
+    kept = [each for each in parameters if each is not None]
+    command.__signature__ = inspect.Signature(kept)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in kept}
     app.command(name, help=body.__doc__)(command)
+
+
+def field_option(
+    field: dataclasses.Field[Any], kind: Any, default: Any, *, more_help: str = "", show_default: bool = True
+) -> inspect.Parameter:
+    """The option of a field, in the panel of its metadata."""
+    option = typer.Option(
+        flag(field.name),
+        help=field.metadata["help"] + more_help,
+        show_default=show_default,
+        rich_help_panel=field.metadata.get("panel"),
+    )
+    return parameter(field.name, Annotated[kind, option], default)
 
 
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     """An option or argument of a command, as typer reads it from a signature."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _panel(field: dataclasses.Field[Any]) -> int:
+    """Place of a field's panel in the help; fields without one come first."""
+    panel = field.metadata.get("panel")
+    return -1 if panel is None else PANELS.index(panel)

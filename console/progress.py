@@ -1,121 +1,151 @@
-"""How an extraction tells how far it is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichBar
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from amr.common.progress import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
-class Progress:
-    """Hears of an extraction and says nothing; the others say it."""
+class _Counting(Progress):
+    """Counts what is done and how fast; subclasses show it."""
 
-    def start(self, total: int, done: int) -> None:
-        """An extraction of `total` clips begins, `done` of them were extracted before."""
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._total = self._before = self._done = 0.0
+        self._failures = 0
+        self._unit = ""
+        self._began = 0.0
 
-    def advance(self, num_clips: int, num_failures: int) -> None:
-        """So many more clips are extracted; so many (clip, modality) pairs of them failed."""
+    def start(self, total: float, done: float = 0, unit: str = "clips") -> None:
+        """Start counting from `done`."""
+        self._total, self._before, self._done = total, done, done
+        self._failures, self._unit, self._began = 0, unit, time.monotonic()
 
-    def note(self, text: str) -> None:
-        """Something that people should know."""
+    def advance(self, amount: float, failures: int = 0) -> None:
+        """Count."""
+        with self._lock:
+            self._done += amount
+            self._failures += failures
 
-    def stop(self) -> None:
-        """The extraction is over, or broke off."""
+    def _rate(self) -> float:
+        """Units per second since the start."""
+        return (self._done - self._before) / max(time.monotonic() - self._began, 1e-9)
+
+    def _counted(self) -> str:
+        """Words such as `12/240 clips, 30.1 clips/s`."""
+        failures = f", {self._failures} failures" if self._failures else ""
+        return f"{self._done:.0f}/{self._total:.0f} {self._unit}, {self._rate():.1f} {self._unit}/s{failures}"
 
 
-class LineProgress(Progress):
-    """A plain line at the start, every few seconds, and at the end.
+class LineProgress(_Counting):
+    """A plain line every few seconds, so that short jobs print none.
 
     Args:
-        stream: where to.
-        seconds_between: lines.
+        stream: Where lines go.
+        seconds_between: Time between two lines.
     """
 
     def __init__(self, stream: TextIO, seconds_between: float = SECONDS_BETWEEN_LINES) -> None:
+        super().__init__()
         self._stream = stream
         self._seconds_between = seconds_between
-        self._total = self._before = self._done = self._failures = 0
-        self._began = self._said = 0.0
+        self._said = 0.0
+        self._lines = 0
 
-    def start(self, total: int, done: int) -> None:
-        """Remember when."""
-        self._total = total
-        self._before = self._done = done
-        self._began = self._said = time.monotonic()
-        self.note(f"extracting {total - done} clips" + (f", {done} are done already" if done else ""))
+    def start(self, total: float, done: float = 0, unit: str = "clips") -> None:
+        """Say what an earlier call left to do."""
+        super().start(total, done, unit)
+        self._said, self._lines = self._began, 0
+        if done:
+            self.note(f"{total:.0f} {unit}, {done:.0f} are done already")
 
-    def advance(self, num_clips: int, num_failures: int) -> None:
-        """Say how far it is, if the last line is some seconds old."""
-        self._done += num_clips
-        self._failures += num_failures
-        now = time.monotonic()
-        if now - self._said >= self._seconds_between or self._done == self._total:
-            self._said = now
-            rate = (self._done - self._before) / max(now - self._began, 1e-9)
-            left = _duration((self._total - self._done) / rate) if rate else "?"
-            self.note(f"{self._done}/{self._total} clips, {rate:.1f} clips/s, {left} left, {self._failures} failures")
+    def advance(self, amount: float, failures: int = 0) -> None:
+        """Print a line if the last one is some seconds old."""
+        super().advance(amount, failures)
+        with self._lock:
+            now = time.monotonic()
+            finished = self._lines > 0 and self._done >= self._total - 1e-6
+            if now - self._said >= self._seconds_between or finished:
+                self._said = now
+                self._lines += 1
+                rate = self._rate()
+                left = duration((self._total - self._done) / rate) if rate else "?"
+                self.note(f"{self._counted()}, {left} left")
 
     def note(self, text: str) -> None:
-        """A line."""
+        """Print a line."""
         self._stream.write(f"{text}\n")
         self._stream.flush()
 
 
-class BarProgress(Progress):
-    """A rich progress bar with clips a second, time left and failures.
+class BarProgress(_Counting):
+    """A bar with the rate, the time left and the failures; it goes away when the job ends.
 
     Args:
-        stream: a terminal.
+        console: A terminal.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._bar = RichBar(
-            TextColumn("extracting"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:.1f} clips/s"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[failures]} failures"),
-            console=Console(file=stream),
-        )
-        self._failures = self._extracted = 0
-        self._began = 0.0
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._bar: RichProgress | None = None
 
-    def start(self, total: int, done: int) -> None:
+    def start(self, total: float, done: float = 0, unit: str = "clips") -> None:
         """Show the bar."""
-        self._began = time.monotonic()
-        self._task = self._bar.add_task("extracting", total=total, completed=done, rate=0.0, failures=0)
+        super().start(total, done, unit)
+        self.stop()
+        columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
+        self._bar = RichProgress(*columns, console=self._console, transient=True)
+        self._task = self._bar.add_task(self._counted(), total=total, completed=int(done))
         self._bar.start()
 
-    def advance(self, num_clips: int, num_failures: int) -> None:
+    def advance(self, amount: float, failures: int = 0) -> None:
         """Move the bar."""
-        self._failures += num_failures
-        self._extracted += num_clips
-        rate = self._extracted / max(time.monotonic() - self._began, 1e-9)
-        self._bar.update(self._task, advance=num_clips, rate=rate, failures=self._failures)
+        super().advance(amount, failures)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, description=self._counted())
 
     def note(self, text: str) -> None:
-        """A line above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print a line above the bar."""
+        console = self._console if self._bar is None else self._bar.console
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
-        """Leave the bar as it is."""
-        self._bar.stop()
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
-def stderr_progress() -> Progress:
+@contextmanager
+def stderr_progress() -> Iterator[Progress]:
     """A bar where stderr is a terminal, lines elsewhere."""
-    return BarProgress(sys.stderr) if sys.stderr.isatty() else LineProgress(sys.stderr)
+    console = Console(stderr=True)
+    progress = BarProgress(console) if console.is_terminal else LineProgress(sys.stderr)
+    try:
+        yield progress
+    finally:
+        progress.stop()
 
 
-def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds, 1:02:03."""
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> duration(3723), duration(65)
+    ('1:02:03', '1:05')
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from amr.common.files import replacing
 from amr.data_manifests.schema import REQUIRED, SPLITS, Origin, check_table, path_columns, split_columns
 
 __all__ = ["SPLITS", "Manifest", "read_manifest", "write_manifest"]
@@ -141,9 +142,8 @@ def write_manifest(manifest: Manifest, csv: Path) -> None:
     """
     csv = Path(csv)
     csv.parent.mkdir(parents=True, exist_ok=True)
-    partial = csv.with_name(f".{csv.name}.{os.getpid()}.partial")
-    partial.write_bytes(manifest.to_csv().encode())
-    os.replace(partial, csv)
+    with replacing(csv) as partial:
+        partial.write_bytes(manifest.to_csv().encode())
 
 
 def _quoted(value: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from amr.common.files import write_json
 from amr.data_manifests.coverage import ManifestReport, report_on
 from amr.data_manifests.manifest import Manifest, read_manifest, write_manifest
 from amr.data_manifests.synthetic_media import render_frames, render_waveform, write_clip
@@ -157,7 +158,7 @@ def render(config: SyntheticConfig, root: Path) -> Manifest:
         return read_manifest(root / "manifest.csv")
     clips = draw_clips(config)
     (root / "clips").mkdir(parents=True, exist_ok=True)
-    (root / "synthetic.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+    write_json(root / "synthetic.json", asdict(config))
     # FFmpeg works outside Python's lock, so threads are enough.
     manifest = Manifest("synthetic", Path(os.path.abspath(root)), clips)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -19,7 +19,7 @@ from amr.common.registry import unknown
 
 
 @dataclass(frozen=True)
-class Source:
+class ArraySpec:
     """Which rows of which arrays of a file.
 
     Attributes:
@@ -33,14 +33,14 @@ class Source:
     num_rows: int | None = None
 
 
-def parse_source(text: str, option: str) -> Source:
+def parse_array_spec(text: str, option: str) -> ArraySpec:
     """Read `FILE[:KEY[+KEY...]][:N]`; a colon belongs to the file's name if such a file is there.
 
     Raises:
         FileNotFoundError: no such file.
     """
     if Path(text).is_file():
-        return Source(Path(text))
+        return ArraySpec(Path(text))
     for parts in (1, 2):
         file, *rest = text.rsplit(":", parts)
         if len(rest) == parts and Path(file).is_file():
@@ -48,79 +48,77 @@ def parse_source(text: str, option: str) -> Source:
             if parts == 2 and num_rows is None:
                 break
             if parts == 1 and num_rows is None:
-                return Source(Path(file), tuple(rest[0].split("+")))
-            return Source(Path(file), tuple(rest[0].split("+")) if parts == 2 else (), num_rows)
+                return ArraySpec(Path(file), tuple(rest[0].split("+")))
+            return ArraySpec(Path(file), tuple(rest[0].split("+")) if parts == 2 else (), num_rows)
     raise FileNotFoundError(
         f"{option} must name a file that is there, got {text!r}. Pass FILE, FILE:KEY or FILE:N (its first N rows)."
     )
 
 
-def read_array(source: Source) -> np.ndarray:
+def read_array(spec: ArraySpec) -> np.ndarray:
     """The rows of a source, numeric or text as the file has them; text files give text.
 
     Raises:
         ValueError: the file is of no known kind or damaged, or has no such key.
     """
-    suffix = source.path.suffix.lower()
+    suffix = spec.path.suffix.lower()
     if suffix not in _READERS:
-        raise ValueError(
-            f"file must be one of {', '.join(_READERS)}, got {str(source.path)!r}. Save it as .npy or .csv."
-        )
+        raise ValueError(f"file must be one of {', '.join(_READERS)}, got {str(spec.path)!r}. Save it as .npy or .csv.")
     try:
-        array = _READERS[suffix](source)
+        array = _READERS[suffix](spec)
     except (OSError, EOFError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{source.path.name} must be a readable {suffix} file, got {type(error).__name__}: {error}. Save it again."
+            f"{spec.path.name} must be a readable {suffix} file, got {type(error).__name__}: {error}. Save it again."
         ) from error
     if array.ndim == 0:
-        raise ValueError(f"{source.path.name} must hold one row a clip, got a single value. Name another key.")
-    if source.num_rows is not None and source.num_rows > len(array):
+        raise ValueError(f"{spec.path.name} must hold one row a clip, got a single value. Name another key.")
+    if spec.num_rows is not None and spec.num_rows > len(array):
         raise ValueError(
-            f"{source.path.name}:{source.num_rows} must have that many rows, got {len(array)}. "
-            f"Pass {source.path.name} for all of them."
+            f"{spec.path.name}:{spec.num_rows} must have that many rows, got {len(array)}. "
+            f"Pass {spec.path.name} for all of them."
         )
-    return array[: source.num_rows]
+    return array[: spec.num_rows]
 
 
-def _choose(source: Source, arrays: Mapping[str, Any], read: Callable[[Any], np.ndarray]) -> np.ndarray:
+def _choose(spec: ArraySpec, arrays: Mapping[str, Any], read: Callable[[Any], np.ndarray]) -> np.ndarray:
     """The keys' arrays one below the other, or the only array where no key was named."""
-    keys = source.keys
-    if not keys and source.num_rows is not None and str(source.num_rows) in arrays:
+    keys = spec.keys
+    if not keys and spec.num_rows is not None and str(spec.num_rows) in arrays:
         raise ValueError(
-            f"{source.path.name}:{source.num_rows} must mean one thing, got a key and a number of rows. "
-            f"Pass {source.path.name}:{source.num_rows}:N with N rows of that key."
+            f"{spec.path.name}:{spec.num_rows} must mean one thing, got a key and a number of rows. "
+            f"Pass {spec.path.name}:{spec.num_rows}:N with N rows of that key."
         )
     if not keys:
         if len(arrays) != 1:
             raise ValueError(
-                f"{source.path.name} must be given with a key, since it holds {', '.join(arrays) or 'nothing'}. "
-                f"Pass {source.path.name}:{next(iter(arrays), 'KEY')}."
+                f"{spec.path.name} must be given with a key, since it holds {', '.join(arrays) or 'nothing'}. "
+                f"Pass {spec.path.name}:{next(iter(arrays), 'KEY')}."
             )
         keys = tuple(arrays)
     parts = []
     for key in keys:
         if key not in arrays:
-            raise unknown(f"key of {source.path.name}", key, arrays)
+            raise unknown(f"key of {spec.path.name}", key, arrays)
         parts.append(read(arrays[key]))
     if len({part.shape[1:] for part in parts}) > 1:
         shapes = " and ".join(str(part.shape) for part in parts)
         raise ValueError(
-            f"{'+'.join(keys)} of {source.path.name} must have rows of one shape, got {shapes}. Name keys of one view."
+            f"{'+'.join(keys)} of {spec.path.name} must have rows of one shape, got {shapes}. Name keys of one view."
         )
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _read_npy(source: Source) -> np.ndarray:
-    if source.keys:
+def _read_npy(spec: ArraySpec) -> np.ndarray:
+    if spec.keys:
         raise ValueError(
-            f"{source.path.name} must be given without a key, got {'+'.join(source.keys)!r}. Pass {source.path.name}."
+            f"{spec.path.name} must be given without a key, got {'+'.join(spec.keys)!r}. Pass {spec.path.name}."
         )
-    return np.asarray(_load_numpy(source.path))
+    return np.asarray(_load_numpy(spec.path))
 
 
-def _read_npz(source: Source) -> np.ndarray:
-    with _load_numpy(source.path) as arrays:
-        return _choose(source, arrays, np.asarray)
+def _read_npz(spec: ArraySpec) -> np.ndarray:
+    with _load_numpy(spec.path) as arrays:
+        return _choose(spec, arrays, np.asarray)
 
 
 def _load_numpy(path: Path) -> Any:
@@ -130,21 +128,21 @@ def _load_numpy(path: Path) -> Any:
         raise OSError(f"no plain array in it: {error}") from error
 
 
-def _read_mat(source: Source) -> np.ndarray:
+def _read_mat(spec: ArraySpec) -> np.ndarray:
     from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
     try:
-        names = [name for name, _, _ in whosmat(source.path)]
+        names = [name for name, _, _ in whosmat(spec.path)]
     except NotImplementedError:  # version 7.3 is HDF5, which keeps MATLAB's axes in reverse
-        with h5py.File(source.path, "r") as file:
+        with h5py.File(spec.path, "r") as file:
             variables = {name: file[name] for name in file if isinstance(file[name], h5py.Dataset)}
-            return _choose(source, variables, lambda variable: np.asarray(variable[()]).T)
+            return _choose(spec, variables, lambda variable: np.asarray(variable[()]).T)
     except (MatReadError, TypeError, ValueError) as error:
         raise OSError(str(error)) from error
-    wanted = [key for key in source.keys if key in names] or names
-    contents = loadmat(source.path, variable_names=wanted)
-    return _choose(source, {name: contents.get(name) for name in names}, _unwrap_cells)
+    wanted = [key for key in spec.keys if key in names] or names
+    contents = loadmat(spec.path, variable_names=wanted)
+    return _choose(spec, {name: contents.get(name) for name in names}, _unwrap_cells)
 
 
 def _unwrap_cells(array: np.ndarray) -> np.ndarray:
@@ -154,29 +152,29 @@ def _unwrap_cells(array: np.ndarray) -> np.ndarray:
     return np.array([np.asarray(cell).ravel()[0] if np.size(cell) else "" for cell in array.ravel()])
 
 
-def _read_csv(source: Source) -> np.ndarray:
-    with source.path.open(encoding="utf-8-sig", newline="") as file:
+def _read_csv(spec: ArraySpec) -> np.ndarray:
+    with spec.path.open(encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.reader(file) if row]
     if not rows or any(len(row) != len(rows[0]) for row in rows):
         raise OSError("rows of different lengths" if rows else "no rows")
-    if source.keys or _is_header(rows[0]):
+    if spec.keys or _is_header(rows[0]):
         header, *rows = rows
-        if "" in header and not source.keys:
+        if "" in header and not spec.keys:
             raise OSError("a column without a name, such as the index that pandas writes (index=False leaves it out)")
         table = {name: np.array([row[i] for row in rows], dtype=object) for i, name in enumerate(header)}
-        if source.keys:
-            return _choose(source, table, np.asarray)
+        if spec.keys:
+            return _choose(spec, table, np.asarray)
     return np.array(rows, dtype=object).reshape(len(rows), -1)
 
 
-def _read_parquet(source: Source) -> np.ndarray:
+def _read_parquet(spec: ArraySpec) -> np.ndarray:
     try:
-        table = pd.read_parquet(source.path)
+        table = pd.read_parquet(spec.path)
     except ValueError as error:  # pyarrow's errors are among them
         raise OSError(str(error)) from error
     columns = {str(name): table[name] for name in table}
-    if source.keys or len(columns) == 1:
-        return _choose(source, columns, _unwrap_lists)
+    if spec.keys or len(columns) == 1:
+        return _choose(spec, columns, _unwrap_lists)
     return table.to_numpy()
 
 
@@ -188,15 +186,15 @@ def _unwrap_lists(column: pd.Series) -> np.ndarray:
     return values
 
 
-def _read_pt(source: Source) -> np.ndarray:
+def _read_pt(spec: ArraySpec) -> np.ndarray:
     import torch
 
     try:
-        content = torch.load(source.path, map_location="cpu", weights_only=True)
+        content = torch.load(spec.path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise OSError("more than tensors in it, or no file of torch.save") from error
     tensors = content if isinstance(content, Mapping) else {"tensor": content}
-    return _choose(source, {str(key): value for key, value in tensors.items()}, _from_tensor)
+    return _choose(spec, {str(key): value for key, value in tensors.items()}, _from_tensor)
 
 
 def _from_tensor(tensor: Any) -> np.ndarray:
@@ -208,8 +206,8 @@ def _from_tensor(tensor: Any) -> np.ndarray:
     return np.asarray(tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
 
 
-def _read_txt(source: Source) -> np.ndarray:
-    lines = source.path.read_text(encoding="utf-8-sig").splitlines()
+def _read_txt(spec: ArraySpec) -> np.ndarray:
+    lines = spec.path.read_text(encoding="utf-8-sig").splitlines()
     return np.array(lines, dtype=object)
 
 
@@ -227,7 +225,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-_READERS: dict[str, Callable[[Source], np.ndarray]] = {
+_READERS: dict[str, Callable[[ArraySpec], np.ndarray]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".mat": _read_mat,

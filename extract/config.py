@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import os
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from amr.common.registry import unknown
+from amr.common.options import DATA, DEVICES, MODEL, OUTPUT, available_cores, check_options, option, parse_named
 
 DTYPES = ("float32", "float16")
-DEVICES = ("auto", "cpu", "cuda")
 PRESETS = ("weightless", "pretrained")
-# What HDF5, ratios (audio=3:video=1), comma lists and file names can all hold.
-_NAME = re.compile(r"\w[\w.-]*")
 
 
-def option(default: Any, help: str) -> Any:
-    """A field with the help that the command line shows for it."""
-    return field(default=default, metadata={"help": help})
-
-
-def check_source(command: str, dataset: str | None, manifest: str | None) -> None:
+def check_clips(command: str, dataset: str | None, manifest: str | None) -> None:
     """Refuse a request that names no clips, or a dataset and a CSV of one's own."""
     if (dataset is None) == (manifest is None):
         got = "neither" if dataset is None else f"--dataset {dataset} and --manifest {manifest}"
@@ -31,11 +18,6 @@ def check_source(command: str, dataset: str | None, manifest: str | None) -> Non
             f"{command} must have one of --dataset and --manifest, got {got}. "
             "Pass --dataset crema-d, or --manifest clips.csv."
         )
-
-
-def available_cores() -> int:
-    """CPU cores this process may use, at least 1."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -51,28 +33,35 @@ class ExtractConfig:
         ValueError: a value that no dataset could make right.
     """
 
-    dataset: str | None = option(None, "Dataset to extract; amr datasets lists them.")
-    manifest: str | None = option(None, "CSV of your own clips, instead of a dataset.")
-    root: str | None = option(None, "Folder of the media; by default data/DATASET, or the folder of the CSV.")
+    dataset: str | None = option(None, "Dataset to extract; amr datasets lists them.", panel=DATA)
+    manifest: str | None = option(None, "CSV of your own clips, instead of a dataset.", panel=DATA)
+    root: str | None = option(
+        None, "Folder of the media; by default data/DATASET, or the folder of the CSV.", panel=DATA
+    )
     encoder: tuple[str, ...] = option(
-        (), "NAME=SPEC: an embedding's name and its encoder, see amr encoders. Repeatable."
+        (), "NAME=SPEC: name of an embedding and its encoder; amr encoders lists them. Repeatable.", panel=MODEL
     )
     preset: str | None = option(
-        None, "Encoders by name: weightless (the default, works at once) or pretrained (better)."
+        None,
+        "Ready choice of encoders: weightless (default, works at once) or pretrained (better).",
+        choices=PRESETS,
+        panel=MODEL,
     )
-    out: str | None = option(None, "Cache to write; caches/DATASET.h5 by default.")
-    batch_size: int = option(32, "Clips encoded at once.")
-    workers: int | None = option(None, "Processes that decode; one a core by default, 0: none beside this one.")
-    dtype: str = option("float32", "How embeddings are stored: float32 or float16.")
-    label_column: str = option("label", "Column of the CSV that holds the label.")
-    allow_unlabelled: bool = option(False, "Keep clips of the CSV that have no label.")
-    resume: bool = option(False, "Insist that there is a cache to go on with (going on is the default).")
-    overwrite: bool = option(False, "Start anew where the cache is there already.")
-    device: str = option("auto", "auto, cpu or cuda.")
+    out: str | None = option(None, "Cache to write; by default caches/DATASET.h5.", panel=OUTPUT)
+    batch_size: int = option(32, "Clips encoded at once.", least=1, panel=MODEL)
+    workers: int | None = option(
+        None, "Number of decoding processes; by default one per core, 0: decode in this process.", least=0, panel=DATA
+    )
+    dtype: str = option("float32", "Type of stored embeddings: float32 or float16.", choices=DTYPES, panel=OUTPUT)
+    label_column: str = option("label", "Column of the CSV that holds the label.", panel=DATA)
+    allow_unlabelled: bool = option(False, "Keep clips of the CSV that have no label.", panel=DATA)
+    resume: bool = option(False, "Insist that there is a cache to go on with (going on is the default).", panel=OUTPUT)
+    overwrite: bool = option(False, "Start anew if the cache exists already.", panel=OUTPUT)
+    device: str = option("auto", "Device: auto, cpu or cuda.", choices=DEVICES, panel=MODEL)
 
     def __post_init__(self) -> None:
         """Check what can be checked without the clips."""
-        check_source("amr extract", self.dataset, self.manifest)
+        check_clips("amr extract", self.dataset, self.manifest)
         if self.dataset is not None and (self.label_column != "label" or self.allow_unlabelled):
             option_name = "--allow-unlabelled" if self.allow_unlabelled else "--label-column"
             raise ValueError(
@@ -86,11 +75,7 @@ class ExtractConfig:
             )
         if self.resume and self.overwrite:
             raise ValueError("--resume must be without --overwrite, got both. Leave one of them out.")
-        _check_choice("--preset", self.preset, PRESETS)
-        _check_choice("--dtype", self.dtype, DTYPES)
-        _check_choice("--device", self.device, DEVICES)
-        _check_least("--batch-size", self.batch_size, 1, "Pass --batch-size 32.")
-        _check_least("--workers", self.workers, 0, "Pass --workers 0 to decode in this process.")
+        check_options(self)
         parse_named(self.encoder, "--encoder", "SPEC", "audio=logmel")
 
     @property
@@ -122,7 +107,7 @@ class ImportConfig:
     splits: str | None = option(None, "FILE with train, val or test a clip, or such as train=1600,test=400.")
     columns: str | None = option(None, "CSV of further columns, joined on id; a dataset's name means its own list.")
     out: str | None = option(None, "Cache to write.")
-    dtype: str = option("float32", "How embeddings are stored: float32 or float16.")
+    dtype: str = option("float32", "Type of stored embeddings: float32 or float16.", choices=DTYPES)
     overwrite: bool = option(False, "Replace the cache where it is there already.")
 
     def __post_init__(self) -> None:
@@ -135,45 +120,10 @@ class ImportConfig:
             raise ValueError("--labels must be given where no --columns hold them, got neither. Pass --labels FILE.")
         if self.out is None:
             raise ValueError("--out must be given, got none. Pass --out caches/NAME.h5.")
-        _check_choice("--dtype", self.dtype, DTYPES)
+        check_options(self)
         parse_named(self.embeddings, "--embeddings", "FILE", "audio=audio.npy")
 
     @property
-    def sources(self) -> dict[str, str]:
+    def files(self) -> dict[str, str]:
         """Embedding name to FILE[:KEY...]."""
         return parse_named(self.embeddings, "--embeddings", "FILE", "audio=audio.npy")
-
-
-def parse_named(values: Iterable[str], option_name: str, what: str, example: str) -> dict[str, str]:
-    """NAME=WHAT texts as a dict, in their order.
-
-    >>> parse_named(["audio=logmel,bands=40"], "--encoder", "SPEC", "audio=logmel")
-    {'audio': 'logmel,bands=40'}
-    """
-    named: dict[str, str] = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not (equals and value):
-            raise ValueError(f"{option_name} must be NAME={what}, got {text!r}. Pass {option_name} {example}.")
-        if not _NAME.fullmatch(name):
-            raise ValueError(
-                f"{option_name} NAME must be letters, digits, '_', '-' and '.', got {name!r}. "
-                f"Pass {option_name} {example}."
-            )
-        if name in named:
-            raise ValueError(
-                f"{option_name} must name each embedding once, got {name} for {named[name]} and for {value}. "
-                f"Rename one, such as {name}2={value}."
-            )
-        named[name] = value
-    return named
-
-
-def _check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is not None and value not in choices:
-        raise unknown(name, value, choices)
-
-
-def _check_least(name: str, value: int | None, least: int, instead: str) -> None:
-    if value is not None and (not math.isfinite(value) or value < least):
-        raise ValueError(f"{name} must be {least} or more, got {value}. {instead}")

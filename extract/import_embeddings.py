@@ -16,10 +16,11 @@ import pandas as pd
 from amr import data_manifests
 from amr.common.registry import unknown
 from amr.data_manifests.schema import SPLITS
-from amr.extract.arrays import Source, parse_source, read_array
+from amr.extract.arrays import ArraySpec, parse_array_spec, read_array
 from amr.extract.cache.reader import EmbeddingInfo
+from amr.extract.cache.structure import ClipTable
 from amr.extract.cache.verify import value_counts
-from amr.extract.cache.writer import ClipTable, Embedded, save
+from amr.extract.cache.writer import Embedded, save
 from amr.extract.config import ImportConfig
 
 # What says where media are: an import has none, so these columns of a CSV would only mislead.
@@ -71,12 +72,12 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
     out = Path(str(config.out))
     if out.exists() and not config.overwrite:
         raise ValueError(f"--out must be a new file, got {str(out)!r}. Pass --overwrite to replace it.")
-    sources = {name: parse_source(text, f"--embeddings {name}") for name, text in config.sources.items()}
-    embedded = {name: _embedding(name, source, config.dtype) for name, source in sources.items()}
+    files = {name: parse_array_spec(text, f"--embeddings {name}") for name, text in config.files.items()}
+    embedded = {name: _embedding(name, spec, config.dtype) for name, spec in files.items()}
     num_clips = _same_length({f"--embeddings {name}": len(rows.present) for name, rows in embedded.items()})
     table, notes = _clip_table(config, num_clips)
     digest = hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape"))
-    infos = {name: _info(name, source, embedded[name], config.dtype) for name, source in sources.items()}
+    infos = {name: _info(name, spec, embedded[name], config.dtype) for name, spec in files.items()}
     clips = ClipTable(out.stem, "", digest.hexdigest(), table)
     save(out, clips, [(infos[name], embedded[name]) for name in infos])
     return ImportResult(
@@ -89,9 +90,9 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
     )
 
 
-def _embedding(name: str, source: Source, dtype: str) -> Embedded:
+def _embedding(name: str, spec: ArraySpec, dtype: str) -> Embedded:
     """Rows as numbers; a row that is NaN throughout is an absent clip."""
-    raw = read_array(source)
+    raw = read_array(spec)
     if raw.ndim == 1:
         raw = raw[:, None]
     try:
@@ -101,7 +102,7 @@ def _embedding(name: str, source: Source, dtype: str) -> Embedded:
     if values is None or values.ndim > 3 or values.size == 0:
         raise ValueError(
             f"--embeddings {name} must be numbers, (clips, dim) or (clips, steps, dim), "
-            f"got {raw.dtype} {raw.shape} in {source.path.name}. Name a KEY or column that is."
+            f"got {raw.dtype} {raw.shape} in {spec.path.name}. Name a KEY or column that is."
         )
     inner = tuple(range(1, values.ndim))
     present = np.logical_not(np.isnan(values).all(axis=inner))
@@ -114,21 +115,21 @@ def _embedding(name: str, source: Source, dtype: str) -> Embedded:
         instead = "Pass --dtype float32." if overflow and dtype == "float16" else "Make a row NaN where it is absent."
         raise ValueError(
             f"--embeddings {name} must be finite in {dtype}, got {len(wrong)} rows that are not, "
-            f"first row {wrong[0]} of {source.path.name}. {instead}"
+            f"first row {wrong[0]} of {spec.path.name}. {instead}"
         )
     steps = np.where(present, stored.shape[1], 0) if stored.ndim == 3 else None
     return Embedded(stored, present, steps)
 
 
-def _info(name: str, source: Source, rows: Embedded, dtype: str) -> EmbeddingInfo:
-    with source.path.open("rb") as file:
+def _info(name: str, spec: ArraySpec, rows: Embedded, dtype: str) -> EmbeddingInfo:
+    with spec.path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    key = f":{'+'.join(source.keys)}" if source.keys else ""
-    first = f":{source.num_rows}" if source.num_rows is not None else ""
+    key = f":{'+'.join(spec.keys)}" if spec.keys else ""
+    first = f":{spec.num_rows}" if spec.num_rows is not None else ""
     return EmbeddingInfo(
         name=name,
         modality=name,
-        encoder=f"import:{source.path.name}{key}{first}",
+        encoder=f"import:{spec.path.name}{key}{first}",
         weights_sha256="",
         preprocessing={"file_sha256": sha256},
         dtype=dtype,
@@ -194,7 +195,7 @@ def _check_ids(ids: list[str], where: str | None) -> None:
 
 def _texts(option: str, text: str, num_clips: int, *, verbatim: bool = False) -> list[str]:
     """One text a clip; numbers as numbers are written, 3, not 3.0; `verbatim` leaves text that is text alone."""
-    array = read_array(parse_source(text, option))
+    array = read_array(parse_array_spec(text, option))
     if array.ndim > 2 or array.size != max(array.shape):  # a list may be one row: MATLAB keeps it so
         raise ValueError(
             f"{option} must be one value a clip, got {array.shape} in {text}. Name a column or key, FILE:KEY."

@@ -12,18 +12,21 @@ import numpy as np
 import torch
 
 from amr.common.devices import choose_device
+from amr.common.moved import moved_names
+from amr.common.options import available_cores
+from amr.common.progress import Progress
 from amr.common.workspace import caches_dir
-from amr.console.progress import Progress
 from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.extract.cache.reader import FAILURE_COLUMNS, Cache, EmbeddingInfo
-from amr.extract.cache.writer import CacheWriter, ClipTable, Embedded, joined, open_writer
-from amr.extract.config import ExtractConfig, available_cores
+from amr.extract.cache.structure import ClipTable
+from amr.extract.cache.writer import CacheWriter, Embedded, joined, open_writer
+from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Encoder, build_encoder
 from amr.extract.pipeline.background import BackgroundWriter
 from amr.extract.pipeline.batches import Batch, run_batches, unfinished_batches
 from amr.extract.pipeline.encode import describe, encode
-from amr.extract.pipeline.workers import Clip, ClipLoader, Loaded, ManifestClips
+from amr.extract.pipeline.workers import ClipFiles, ClipLoader, Loaded, ManifestFiles
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class ExtractResult:
         return document | {"without_any": len(bare), "absent": absent}
 
 
-def extract(config: ExtractConfig, progress: Progress | None = None) -> ExtractResult:
+def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) -> ExtractResult:
     """Embed every clip of a manifest with every encoder, into a cache.
 
     What the cache holds already is not done again; see `ExtractConfig`.
@@ -98,7 +101,7 @@ def extract(config: ExtractConfig, progress: Progress | None = None) -> ExtractR
     device = choose_device(config.device)
     # encoders first: a wrong spec shows before media are looked for, or rendered
     encoders = {name: build_encoder(spec, name).to(device) for name, spec in config.encoders.items()}
-    manifest = load_manifest(config)
+    manifest = read_clips_manifest(config)
     if not encoders:
         specs = preset_encoders(manifest, config, progress)
         encoders = {name: build_encoder(spec, name).to(device) for name, spec in specs.items()}
@@ -113,7 +116,7 @@ def extract(config: ExtractConfig, progress: Progress | None = None) -> ExtractR
     return _result(out, list(encoders), extracted, seconds)
 
 
-def load_manifest(config: ExtractConfig) -> Manifest:
+def read_clips_manifest(config: ExtractConfig) -> Manifest:
     """The clips that are meant."""
     root = Path(config.root) if config.root else None
     if config.dataset is not None:
@@ -180,7 +183,7 @@ def embed_clips(
     built = {name: build_encoder(spec, name).to(chosen) for name, spec in encoders.items()}
     infos = {name: describe(name, encoder, "float32") for name, encoder in built.items()}
     modalities = {encoder.modality for encoder in built.values()}
-    clips = [Clip(dict.fromkeys(modalities, path)) for path in paths]
+    clips = [ClipFiles(dict.fromkeys(modalities, path)) for path in paths]
     num_workers = available_cores() if workers is None else workers
     loader = ClipLoader(
         clips,
@@ -213,7 +216,7 @@ def _fill(
     num_clips = sum(batch.stop - batch.start for batch in batches)
     modalities = tuple(dict.fromkeys(encoder.modality for encoder in encoders.values()))
     loader = ClipLoader(
-        ManifestClips(manifest, modalities),
+        ManifestFiles(manifest, modalities),
         encoders,
         num_workers=config.num_workers,
         batch_size=config.batch_size,
@@ -241,7 +244,7 @@ def _fill(
 
 def _result(path: Path, names: list[str], extracted: int, seconds: float) -> ExtractResult:
     with Cache.open(path) as cache:
-        ids = cache.clips["id"]
+        ids = cache.table()["id"]
         present = {name: cache.present(name) for name in names}
         modality = {name: cache.info(name).modality for name in names}
         failures = cache.failures[cache.failures["modality"].isin(set(modality.values()))]
@@ -258,3 +261,6 @@ def _result(path: Path, names: list[str], extracted: int, seconds: float) -> Ext
         extracted=extracted,
         seconds=seconds,
     )
+
+
+__getattr__ = moved_names(__name__, (__name__,), {"extract": "extract_embeddings"})

@@ -11,7 +11,7 @@ import pandas as pd
 
 from amr.data_manifests.synthetic import SyntheticConfig, best_accuracy, render
 from amr.extract.config import ExtractConfig
-from amr.extract.run import extract
+from amr.extract.run import extract_embeddings
 from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.config import SweepConfig
 from amr.fusion.sweep.plots import plot_ratios
@@ -95,7 +95,7 @@ def demo(
     manifest = render(config, folder / "media")
     say("extracting log-mel bands and grey frames")
     cache = folder / "caches" / "synthetic.h5"
-    extracted = extract(
+    extracted = extract_embeddings(
         ExtractConfig(
             manifest=str(manifest.root / "manifest.csv"),
             out=str(cache),

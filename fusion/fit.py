@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from amr.common.files import write_json
+from amr.common.progress import Progress
 from amr.common.workspace import runs_dir
-from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.config import FitConfig
-from amr.fusion.data.dataset import Dataset
-from amr.fusion.data.folds import Source, open_source
-from amr.fusion.heads import heads
-from amr.fusion.methods import methods, parse_options
+from amr.fusion.data.folds import TrainingData, read_training_data
+from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
+from amr.fusion.runs.folder import new_folder
 from amr.fusion.runs.measure import Measures, mean_measures
-from amr.fusion.runs.record import RunRecord, new_folder, write_json
+from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.write import FoldMeasures, write_group
-from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.trainer import DIVERGED, train_group
 
-Progress = Callable[[int, int], None]
+Advance = Callable[[float], None]  # called with the part of all work that was done since the last call
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,23 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
 
     Args:
         config: what to do.
-        progress: called with epochs done and epochs in all.
+        progress: Listener.
 
     Raises:
         ValueError: the request does not fit the cache.
         FileNotFoundError: there is no such cache.
         RuntimeError: training diverged.
     """
-    source = open_source(config, keep_steps=takes_steps(config))
-    config = resolve(config, source.dataset)
-    config, folder = new_folder(config, source.cache, runs_dir())
-    result = fit_group([record_of(config, source)], [folder], source, progress)[0]
+    data = read_training_data(config, keep_steps=takes_steps(config))
+    config = resolve(config, data.dataset)
+    config, folder = new_folder(config, data.cache, runs_dir())
+    progress = progress or Progress()
+    total = config.epochs * len(data.folds)
+    progress.start(total, unit="epochs")
+    try:
+        result = fit_group([record_of(config, data)], [folder], data, lambda part: progress.advance(part * total))[0]
+    finally:
+        progress.stop()
     if result is None:
         raise RuntimeError(f"training must stay finite, got a loss or weights that did not. {DIVERGED}")
     return result
@@ -80,8 +86,8 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
 def fit_group(
     records: Sequence[RunRecord],
     folders: Sequence[Path],
-    source: Source,
-    progress: Progress | None = None,
+    data: TrainingData,
+    advance: Advance = lambda part: None,
     *,
     with_predictions: bool = True,
 ) -> list[FitResult | None]:
@@ -91,7 +97,7 @@ def fit_group(
         records: of one recipe (`recipe_of`).
         folders: where each goes.
         source: the cache they are of.
-        progress: called with epochs done and epochs in all, over all folds.
+        advance: called with the part of all work that was done since the last call.
         with_predictions: write predictions.csv, too.
     """
     cross_validated = records[0].config.folds > 0
@@ -100,13 +106,18 @@ def fit_group(
         record.save(folder)
     by_fold: list[list[FoldMeasures]] = []
     diverged = np.zeros(len(records), bool)
-    for k, fold in enumerate(source.folds):
-        whole = None if progress is None else _scaled(progress, k, len(source.folds))
+    for k, fold in enumerate(data.folds):
         members = [member_of(record) for record in records]
-        fitted = train_group(recipe_of(records[0]), members, fold.train, fold.val, whole)
+        fitted = train_group(
+            recipe_of(records[0]),
+            members,
+            fold.train,
+            fold.val,
+            partial(advance, 1 / (records[0].config.epochs * len(data.folds))),
+        )
         diverged |= fitted.diverged.numpy()
         places = [folder / f"fold-{k}" if cross_validated else folder for folder in folders]
-        by_fold.append(write_group(records, places, source.dataset, fold, fitted, with_predictions=with_predictions))
+        by_fold.append(write_group(records, places, data.dataset, fold, fitted, with_predictions=with_predictions))
     return [
         None if diverged[run] else _result(record, folder, [results[run] for results in by_fold], cross_validated)
         for run, (record, folder) in enumerate(zip(records, folders, strict=True))
@@ -119,84 +130,3 @@ def _result(record: RunRecord, folder: Path, folds: list[FoldMeasures], cross_va
     val, test = (mean_measures([m for fold in folds if (m := fold[part]) is not None]) for part in ("val", "test"))
     write_json(folder / "metrics.json", {"val": val, "test": test, "folds": folds})
     return FitResult(folder, record, val, test, tuple(folds))
-
-
-def takes_steps(config: FitConfig) -> bool:
-    """Whether the config's head takes embeddings with their steps.
-
-    Raises:
-        ValueError: there is no such method or head.
-    """
-    return heads[methods[config.method].head or config.head].takes_steps
-
-
-def record_of(config: FitConfig, source: Source) -> RunRecord:
-    """What a run of a resolved config says of itself."""
-    notes = (*source.notes, *methods[config.method].notes(str(config.optimizer)))
-    return RunRecord(config, source.dataset.classes, source.describe(), str(source.cache.resolve()), notes)
-
-
-def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
-    """The config with the method's own settings filled in, checked against the cache.
-
-    Raises:
-        ValueError: a name or a combination that cannot be.
-    """
-    method = methods[config.method]
-    if method.head is None:
-        heads[config.head].check(config.hidden, dataset.modalities, config.condition)
-    method.check(dataset.modalities)
-    if method.needs_adapter and config.adapter == "none":
-        raise ValueError(
-            f"--adapter must be linear or mlp for --method {config.method}, which acts on what stands in for the "
-            "encoders, got none. Pass --adapter linear."
-        )
-    if config.amr_ratio is not None:
-        if not method.takes_ratio:
-            raise ValueError(
-                f"--amr-ratio must be left out for --method {config.method}, got {config.amr_ratio!r}: "
-                "there is no fusion to balance."
-            )
-        parse_ratio(config.amr_ratio, dataset.modalities)
-    parse_options(method, config.method_option)
-    return replace(
-        config,
-        head=method.head or config.head,
-        hidden=config.hidden if method.head is None else 0,
-        condition=config.condition if method.head is None else None,
-        modalities=",".join(dataset.modalities),
-        optimizer=config.optimizer or method.optimizer,
-        lr=method.lr if config.lr is None else config.lr,
-        weight_decay=method.weight_decay if config.weight_decay is None else config.weight_decay,
-    )
-
-
-def recipe_of(record: RunRecord) -> Recipe:
-    """How the trainer is to train the run."""
-    config = record.config
-    method = methods[config.method]
-    return Recipe(
-        shape=record.shape,
-        method=method,
-        options=parse_options(method, config.method_option),
-        attributor=record.attributor,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        optimizer=str(config.optimizer),
-        lr=float(config.lr or 0),
-        weight_decay=float(config.weight_decay or 0),
-        amr_optimizer=config.amr_optimizer,
-        select=config.select,
-        lr_step=method.lr_step,
-    )
-
-
-def member_of(record: RunRecord) -> Member:
-    """What the run has of its own in a group."""
-    config = record.config
-    ratio = None if config.amr_ratio is None else parse_ratio(config.amr_ratio, list(record.modalities))
-    return Member(config.seed, ratio, config.amr_weight)
-
-
-def _scaled(progress: Progress, fold: int, folds: int) -> Progress:
-    return lambda done, total: progress(fold * total + done, folds * total)

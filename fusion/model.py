@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.heads import Head, HeadShape, heads
-from amr.fusion.heads.base import step_mask
-from amr.fusion.run_axis.layers import Draws, StackedLinear, of_runs
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Clips for a group of runs.
-
-    Args:
-        embeddings: modality to `(run, batch, dim)`, normalised; 0 where the clip lacks the modality. With steps
-            `(run, batch, steps, dim)`, 0 behind the clip's own. The first axis is shorter where runs in a row share
-            their clips (`of_runs`).
-        present: bool `(run, batch, modalities)`.
-        target: `(run, batch)`.
-    """
-
-    embeddings: Mapping[str, Tensor]
-    present: Tensor
-    target: Tensor
+from amr.fusion.run_axis.axes import of_runs, step_mask
+from amr.fusion.run_axis.layers import StackedLinear
+from amr.fusion.run_axis.seeds import Draws
 
 
 @dataclass(frozen=True)
@@ -55,11 +43,11 @@ class ModelShape:
         hidden: int,
         adapter: str,
         adapter_dim: int,
-        condition: str | None = None,
+        options: Any = None,
     ) -> ModelShape:
         """The shape for embeddings of these sizes: adapters change what the head sees."""
         seen = dict(embed_dims) if adapter == "none" else dict.fromkeys(embed_dims, adapter_dim)
-        return cls(head, HeadShape(seen, num_classes, hidden, condition), adapter, dict(embed_dims))
+        return cls(head, HeadShape(seen, num_classes, hidden, options), adapter, dict(embed_dims))
 
 
 class FusionModel(nn.Module):
@@ -128,3 +116,41 @@ def _adapter(kind: str, in_features: int, out_features: int, draws: Draws) -> nn
         nn.ReLU(),
         StackedLinear(out_features, out_features, draws),
     )
+
+
+@torch.no_grad()
+def predict_logits(model: FusionModel, clips: Clips) -> Tensor:
+    """Logits `(run, clips, classes)` of every run for every clip."""
+    num_runs = next(model.parameters()).shape[0]
+    steps = clips.chunks(num_runs)
+    return torch.cat([model(clips.slice(start, start + steps.step, num_runs)) for start in steps], dim=1)
+
+
+@torch.no_grad()
+def predict_shares(model: FusionModel, clips: Clips, attributor: Attributor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, shares `(run, clips, modalities)` and which clips count `(run, clips)`."""
+    num_runs = next(model.parameters()).shape[0]
+    steps = clips.chunks(num_runs)
+    parts = []
+    for start in steps:
+        batch = clips.slice(start, start + steps.step, num_runs)
+        parts.append(attributor.shares(model.head, model.encode(batch), batch.present))
+    logits, share, counted = zip(*parts, strict=True)
+    return torch.cat(logits, dim=1), torch.cat(share, dim=1), torch.cat(counted, dim=1)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained group.
+
+    Args:
+        model: each run's weights of its chosen epoch.
+        best_epoch: `(run,)`, counted from 1.
+        history: name to `(epochs, run)`, or `(epochs, run, modalities)` for shares.
+        diverged: bool `(run,)`: training did not stay finite; the weights are of no use.
+    """
+
+    model: FusionModel
+    best_epoch: Tensor
+    history: dict[str, Tensor]
+    diverged: Tensor

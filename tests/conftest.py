@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def without(program: str, install: str) -> NoReturn:
+    """Skips a test for want of a program that people need not have; fails it where CI=true, which must have all.
+
+    Args:
+        program: what is not there.
+        install: what to type next.
+    """
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no {program}: {install}")
 
 
 @pytest.fixture(scope="session")

@@ -311,6 +311,8 @@ WRONG = {
         "runs/small runs/nosuch",
     ],
     "demo": ["extra", "--seed one", "--bogus"],
+    "attributions": ["extra", "--bogus", "--json 3"],
+    "measures": ["extra", "--bogus", "--json 3"],
 }
 
 

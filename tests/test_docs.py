@@ -45,6 +45,17 @@ def test_no_document_types_a_command_or_an_option_that_is_not_there():
         assert set(re.findall(r"(?<=\s)--[a-z][a-z-]*", line)) <= known, line
 
 
+def test_every_make_target_that_is_named_has_a_rule():
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [*USER_DOCUMENTS, ROOT / "CONTRIBUTING.md"])
+    named = set(re.findall(r"(?:^    |`)make ([a-z]+)", text, re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
+    rules = set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE))
+    assert named
+    assert named <= phony
+    assert phony == rules
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_inside_the_project_lead_somewhere(path):
     prose = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -69,7 +80,7 @@ from amr.extract.encoders import Spec
 from amr.fusion.data.clips import Clips
 from amr.fusion.heads import HeadShape, heads
 from amr.fusion.methods import methods
-from amr.fusion.run_axis.layers import Draws
+from amr.fusion.run_axis.seeds import Draws
 
 head = heads["mean"](HeadShape({"audio": 3, "video": 2}, 4), Draws([0, 1]))
 z = {"audio": torch.zeros(2, 5, 3), "video": torch.zeros(2, 5, 2)}

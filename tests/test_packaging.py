@@ -13,9 +13,11 @@ import pytest
 
 import amr.cli
 
+from .conftest import without
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("common", "console", "data_manifests", "extract", "fusion")
-AT_ROOT = ("cli.py", "py.typed")
+AT_ROOT = ("__init__.py", "__init__.pyi", "__main__.py", "cli.py", "py.typed")
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -31,8 +33,10 @@ def python(code: str, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def tracked() -> list[str]:
     """The files that git tracks and that are there."""
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
+    if not (ROOT / ".git").exists():
         pytest.skip("no git checkout to compare with")
+    if shutil.which("git") is None:
+        without("git", "apt install git")
     names = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
     return [name for name in names if name and (ROOT / name).is_file()]
 

@@ -23,7 +23,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amr.cli import run
-from amr.fusion.sweep.table import markdown, p_text
+from amr.fusion.runs.statistics import p_text
+from amr.fusion.sweep.table import markdown
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -38,7 +39,7 @@ WORDS = {"asked": "asked for", "share": "share", "shapley_share": "Shapley share
 
 
 @dataclass(frozen=True)
-class Source:
+class ResultFolder:
     """Data to report on.
 
     Args:
@@ -58,20 +59,20 @@ class Source:
     against_people: bool = False
 
 
-def sources(data: Path) -> Iterator[Source]:
+def opened(data: Path) -> Iterator[ResultFolder]:
     """What there is."""
     for regime, what in (("normal", "trained jointly"), ("umt", "trained with uni-modal teachers")):
         folder = data / "cremad-embeddings" / regime
         ids = data / "cremad-embeddings" / "clips.txt"
         rows = ":720" if regime == "umt" else ""
-        yield Source(
+        yield ResultFolder(
             f"cremad-{regime}",
             f"CREMA-D, 6 emotions, ResNet-18 {what}, {'720' if rows else '744'} clips, 5 folds by actor",
             f"cremad-{regime}",
             (
                 *("import", "--embeddings", f"audio={folder / 'audio_features.npy'}"),
                 *("--embeddings", f"video={folder / 'visual_features.npy'}", "--ids", f"{ids}{rows}"),
-                *("--columns", "crema-d", "--groups", r"ids:^\d{4}"),
+                *("--columns", "crema-d", "--settings", r"ids:^\d{4}"),
             ),
             ("--folds", "5"),
             against_people=True,
@@ -79,7 +80,7 @@ def sources(data: Path) -> Iterator[Source]:
     grid = ("extract", "--manifest", str(data / "grid" / "labels.csv"), "--label-column", "adverb")
     for label, num_classes in (("adverb", 4), ("digit", 10)):
         title = f"GRID, {label} ({num_classes} classes), log-mel bands and small grey frames, 700 clips of one talker"
-        yield Source(f"grid-{label}", title, "grid", grid, ("--label", label))
+        yield ResultFolder(f"grid-{label}", title, "grid", grid, ("--label", label))
 
 
 def main() -> None:
@@ -88,16 +89,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="of table 1")
     parser.add_argument("--sweep-seeds", type=int, default=5, help="of the ratio sweeps")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--only", help="name of one source")
+    parser.add_argument("--only", help="name of one results")
     arguments = parser.parse_args()
     data = Path(os.environ.get("AMR_TEST_DATA") or ROOT.parent / "shared" / "data").resolve()
     if not data.is_dir():
         sys.exit(f"AMR_TEST_DATA must be the folder of the data, got {data}, which is not there.")
     os.environ.setdefault("AMR_HOME", str(ROOT))
-    chosen = [source for source in sources(data) if arguments.only in (None, source.name)]
+    chosen = [results for results in opened(data) if arguments.only in (None, results.name)]
     if not chosen:
-        sys.exit(f"--only must be one of {', '.join(s.name for s in sources(data))}, got {arguments.only}.")
-    sections = [section(source, arguments, data) for source in chosen]
+        sys.exit(f"--only must be one of {', '.join(s.name for s in opened(data))}, got {arguments.only}.")
+    sections = [section(results, arguments, data) for results in chosen]
     if arguments.only is None:
         reading = (HERE / "reading.md").read_text(encoding="utf-8").replace("](../", "](")  # one folder up, there
         (ROOT / "docs" / "results.md").write_text("\n\n".join([reading.strip(), *sections]) + "\n", encoding="utf-8")
@@ -112,16 +113,16 @@ def amr(arguments: Sequence[str]) -> None:
         sys.exit(f"amr {shlex.join(arguments)} must succeed, got exit status {status}.")
 
 
-def section(source: Source, arguments: argparse.Namespace, data: Path) -> str:
-    """Run one source's commands and tell what came of them."""
+def section(results: ResultFolder, arguments: argparse.Namespace, data: Path) -> str:
+    """Run one results's commands and tell what came of them."""
     home = Path(os.environ["AMR_HOME"])
-    cache = home / "caches" / f"results-{source.cache}.h5"
-    commands: list[tuple[str, ...]] = [(*source.make, "--out", str(cache))]
+    cache = home / "caches" / f"results-{results.cache}.h5"
+    commands: list[tuple[str, ...]] = [(*results.make, "--out", str(cache))]
     if not cache.is_file():
         amr(commands[0])
-    fit = ("--cache", str(cache), *source.fit, "--epochs", str(arguments.epochs))
+    fit = ("--cache", str(cache), *results.fit, "--epochs", str(arguments.epochs))
     seeds, sweep_seeds = ("--seeds", str(arguments.seeds)), ("--seeds", str(arguments.sweep_seeds))
-    people = ("--against", "people") if source.against_people else ()
+    people = ("--against", "people") if results.against_people else ()
     folders = {}
     for name, options in {
         "table": ("table", *fit, *seeds, "--adapter-dim", "64"),
@@ -130,13 +131,13 @@ def section(source: Source, arguments: argparse.Namespace, data: Path) -> str:
             for pull, options in PULLS.items()
         },
     }.items():
-        folders[name] = home / "runs" / "results" / f"{source.name}_{name.replace(', ', '-')}"
+        folders[name] = home / "runs" / "results" / f"{results.name}_{name.replace(', ', '-')}"
         steps = ((*options, "--out", str(folders[name])), ("evaluate", str(folders[name]), *people))
         commands += steps
         if not (folders[name] / "evaluation.json").is_file():
             for command in steps:
                 amr(command)
-    return "\n\n".join([f"## {source.title}", *tables(source, folders), shown(commands, home, data)])
+    return "\n\n".join([f"## {results.title}", *tables(results, folders), shown(commands, home, data)])
 
 
 def shown(commands: Sequence[Sequence[str]], home: Path, data: Path) -> str:
@@ -145,25 +146,25 @@ def shown(commands: Sequence[Sequence[str]], home: Path, data: Path) -> str:
     return "Commands:\n\n" + "\n".join(f"    {text}" for text in texts)
 
 
-def tables(source: Source, folders: Mapping[str, Path]) -> Iterator[str]:
+def tables(results: ResultFolder, folders: Mapping[str, Path]) -> Iterator[str]:
     """Table 1, the methods' functional measures, and the ratios under each attribution."""
     yield "### Table 1\n\n" + (folders["table"] / "table.md").read_text(encoding="utf-8").strip()
     evaluation = _read(folders["table"])
     names = evaluation["modalities"]
     columns = ["method", "AMR", *_columns(names)]
-    rows = [[_method(g), g["amr_ratio"], *_measures(g, names)] for g in evaluation["groups"]]
+    rows = [[_method(g), g["amr_ratio"], *_measures(g, names)] for g in evaluation["settings"]]
     yield "### What the methods rely on\n\n" + markdown(columns, rows).strip()
     ratios = {pull: _read(folders[pull]) for pull in PULLS}
     for pull, each in ratios.items():
         p_values = {(c["amr_ratio"], c["measure"]): c["p_corrected"] for c in each["comparisons"]}
         rows = [
             [g["amr_ratio"], *_measures(g, names), p_text(p_values.get((g["amr_ratio"], "accuracy")))]
-            for g in each["groups"]
+            for g in each["settings"]
         ]
         yield f"### Ratios, pulled by {pull}\n\n" + markdown(["ratio", *_columns(names), "p accuracy"], rows).strip()
-    draw(HERE / f"{source.name}.png", ratios, names[0])
-    yield f"![{names[0]}'s share and use over the ratio asked for](results/{source.name}.png)"
-    if source.against_people:
+    draw(HERE / f"{results.name}.png", ratios, names[0])
+    yield f"![{names[0]}'s share and use over the ratio asked for](results/{results.name}.png)"
+    if results.against_people:
         yield (
             "### Against people\n\nOn clips where the votes on voice and face differ: whom the answer follows. "
             "Distance (Jensen-Shannon) of probabilities to the votes of those who had both; Spearman's rho of a "
@@ -175,8 +176,8 @@ def _read(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
 
 
-def _method(group: Mapping[str, Any]) -> str:
-    return f"{group['modalities'][0]} only" if group["method"] == "unimodal" else group["method"]
+def _method(setting: Mapping[str, Any]) -> str:
+    return f"{setting['modalities'][0]} only" if setting["method"] == "unimodal" else setting["method"]
 
 
 def _columns(names: Sequence[str]) -> list[str]:
@@ -198,8 +199,8 @@ def _columns(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _measures(group: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    mean = group["mean"]
+def _measures(setting: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    mean = setting["mean"]
 
     def pair(name: str) -> str:
         values = [mean.get(f"{name}.{m}") for m in names]
@@ -207,7 +208,7 @@ def _measures(group: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
     gain = mean.get("gain_over_ume")
     return [
-        f"{mean['accuracy']:.3f}" + _half_width(group["interval"].get("accuracy")),
+        f"{mean['accuracy']:.3f}" + _half_width(setting["interval"].get("accuracy")),
         *(pair(n) for n in ("share", "share_logit", "perceptual", "shapley_share.mean", "missing.mean", "robustness")),
         pair("conflict"),
         *(
@@ -257,14 +258,14 @@ def draw(file: Path, ratios: Mapping[str, Mapping[str, Any]], first: str) -> Non
 
 
 def _panel(panel: Axes, evaluation: Mapping[str, Any], first: str) -> None:
-    groups = {g["amr_ratio"]: g["mean"] for g in evaluation["groups"]}
+    settings = {g["amr_ratio"]: g["mean"] for g in evaluation["settings"]}
     pulled = [ratio for ratio in RATIOS if ratio != "none"]
     asked = [int(a) / (int(a) + int(b)) for a, b in (ratio.split(":") for ratio in pulled)]
     panel.plot(pulled, asked, "--", color=COLOURS["asked"], label=WORDS["asked"])
     for name in ("share", "shapley_share", "perceptual"):
-        values = [_part(groups[ratio], name, first) for ratio in pulled]
+        values = [_part(settings[ratio], name, first) for ratio in pulled]
         panel.plot(pulled, values, "o-", markersize=4, color=COLOURS[name], label=WORDS[name])
-        panel.axhline(_part(groups["none"], name, first), color=COLOURS[name], linewidth=0.8, linestyle=":")
+        panel.axhline(_part(settings["none"], name, first), color=COLOURS[name], linewidth=0.8, linestyle=":")
     panel.set_ylim(-0.05, 1.15)  # Shapley shares leave [0, 1] where a modality misleads
     panel.set_xlabel("ratio asked for (dotted: without AMR)", fontsize=9)
     panel.spines[["top", "right"]].set_visible(False)

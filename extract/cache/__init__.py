@@ -1,1 +1,5 @@
 """The cache, one HDF5 file: the only folder that reads and writes HDF5."""
+
+from amr.common.moved import moved_names
+
+__getattr__ = moved_names(__name__, ("amr.extract.cache.reader",))

@@ -11,7 +11,7 @@ import pandas as pd
 from amr.extract.cache.reader import EmbeddingInfo
 
 
-def clip_sources(clips: pd.DataFrame, modality: str) -> pd.DataFrame:
+def clip_files(clips: pd.DataFrame, modality: str) -> pd.DataFrame:
     """What is decoded for each clip: id, path, start_seconds, end_seconds, all text, "" for none.
 
     Args:
@@ -32,7 +32,7 @@ def fingerprint(info: EmbeddingInfo, clips: pd.DataFrame) -> str:
 
     Labels, splits and groups are left out, so that they can change without extracting again.
     """
-    sources = clip_sources(clips, info.modality)
+    sources = clip_files(clips, info.modality)
     payload = _made_with(info) | {"clips": sources.to_numpy().tolist()}
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
@@ -44,7 +44,7 @@ def differences(old: EmbeddingInfo, new: EmbeddingInfo) -> list[tuple[str, str, 
 
 def clip_difference(old: pd.DataFrame, new: pd.DataFrame, modality: str) -> str | None:
     """What the clips that were embedded and those asked for do not have alike, in words; None if nothing."""
-    before, after = clip_sources(old, modality), clip_sources(new, modality)
+    before, after = clip_files(old, modality), clip_files(new, modality)
     if len(before) != len(after):
         return f"has {len(before)} clips, the manifest {len(after)}"
     for column, what in (("id", "id"), ("path", "path"), ("start_seconds", "start"), ("end_seconds", "end")):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from amr.common.files import write_text
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -63,9 +65,7 @@ class Journal:
         if not kept:
             self.remove()
             return
-        temporary = self.path.with_name(f"{self.path.name}.tmp")
-        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def read(self, done: Mapping[str, np.ndarray]) -> list[Failure]:
         """The failures so far of clips that are done.

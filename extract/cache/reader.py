@@ -15,6 +15,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from amr.common.workspace import find_cache
+
 FORMAT = "amr-cache"
 VERSION = 1
 FIXED_COLUMNS = ("id", "path", "split", "group")
@@ -63,7 +65,7 @@ class Cache:
 
     Example:
         with Cache.open(Path("caches/crema-d.h5")) as cache:
-            audio = cache.read("audio")  # (clips, embed_dim) float32
+            audio = cache.embedding("audio")  # (clips, embed_dim) float32
     """
 
     def __init__(self, path: Path, file: h5py.File) -> None:
@@ -142,8 +144,7 @@ class Cache:
         """The program that made it, with its version."""
         return str(self._file.attrs["created_by"])
 
-    @property
-    def clips(self) -> pd.DataFrame:
+    def table(self) -> pd.DataFrame:
         """One row a clip, every column text: id, path, split, group, then the manifest's other columns."""
         clips = self._file["clips"]
         columns = clips["columns"]
@@ -179,7 +180,7 @@ class Cache:
             code_version=str(attrs["code_version"]),
         )
 
-    def read(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
+    def embedding(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
         """(clips, embed_dim) or (clips, steps, embed_dim) float32, 0 where the clip has none.
 
         Args:
@@ -221,6 +222,19 @@ class Cache:
         if name not in self._file["embeddings"]:
             raise ValueError(f"embedding must be one of {', '.join(self.names)}, got {name!r}. See amr inspect.")
         return self._file["embeddings"][name]
+
+
+def open_cache(cache: str | Path) -> Cache:
+    """Open a cache by its path, or by its name in the workspace's caches/.
+
+    >>> with open_cache("grid") as cache:  # doctest: +SKIP
+    ...     audio, clips = cache.embedding("audio"), cache.table()
+
+    Raises:
+        FileNotFoundError: There is no such cache.
+        ValueError: The file is not a cache.
+    """
+    return Cache.open(find_cache(str(cache), "cache"))
 
 
 def read_text(dataset: h5py.Dataset) -> np.ndarray:

@@ -36,7 +36,7 @@ def inspect(path: Path) -> dict[str, Any]:
     """
     with Cache.open(path) as cache:
         try:
-            clips = cache.clips
+            clips = cache.table()
             in_journal = [] if cache.complete else Journal(cache.path.resolve()).read(cache.done_flags())
             return {
                 "cache": str(path),
@@ -174,7 +174,7 @@ def _check_values(
 
 def _check_fingerprints(path: Path) -> Iterator[str]:
     with Cache.open(path) as cache:
-        clips = cache.clips
+        clips = cache.table()
         for name in cache.names:
             info = cache.info(name)
             if fingerprint(info, clips) != info.fingerprint:

@@ -6,57 +6,33 @@ preallocated rows without HDF5, so that its metadata never changes while extract
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 
+from amr.common.version import __version__
 from amr.extract.cache.fingerprint import clip_difference, differences, fingerprint
 from amr.extract.cache.journal import Failure, Journal
 from amr.extract.cache.lock import lock
 from amr.extract.cache.reader import (
-    FAILURE_COLUMNS,
-    FIXED_COLUMNS,
-    FORMAT,
-    VERSION,
     Cache,
     EmbeddingInfo,
-    data_sha256,
-    escape,
-    write_text,
 )
-
-
-@dataclass(frozen=True)
-class ClipTable:
-    """The clips of a cache.
-
-    Attributes:
-        dataset: its name.
-        root: the folder that paths start from, "" where there are none.
-        manifest_sha256: of the manifest.
-        table: one row a clip, every column text; id must be there, path, split and group are "" where absent.
-    """
-
-    dataset: str
-    root: str
-    manifest_sha256: str
-    table: pd.DataFrame
-
-    def __post_init__(self) -> None:
-        if "id" not in self.table or len(self.table) == 0:
-            raise ValueError(f"clips must have an id column and a row, got {list(self.table)}. Name some clips.")
-        rest = [name for name in self.table if name not in FIXED_COLUMNS]
-        table = self.table.reindex(columns=[*FIXED_COLUMNS, *rest], fill_value="").astype(str)
-        object.__setattr__(self, "table", table.reset_index(drop=True))
+from amr.extract.cache.structure import (
+    ClipTable,
+    add_embedding,
+    create,
+    finish,
+    remove_leftovers,
+    replacing_cache,
+    write_clips,
+)
 
 
 @dataclass(frozen=True)
@@ -129,8 +105,8 @@ class CacheWriter:
             finished = cache.complete
             failures = self._journal.read(cache.done_flags())
         if not finished:
-            with _replacing(self.path, copy=True) as file:
-                _finish(file, failures)
+            with replacing_cache(self.path, copy=True) as file:
+                finish(file, failures)
         self._journal.remove()
 
     def close(self) -> None:
@@ -177,12 +153,12 @@ def open_writer(
     asked = {info.name: fingerprinted(info, clips.table) for info in infos}
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path):
-        _remove_leftovers(path)
+        remove_leftovers(path)
         if overwrite:
             check_replaceable(path)
         if overwrite or not path.exists():
-            with _replacing(path, copy=False) as file:
-                _create(file, clips, list(asked.values()))
+            with replacing_cache(path, copy=False) as file:
+                create(file, clips, list(asked.values()))
         else:
             _go_on(path, clips, asked)
         writer = CacheWriter(path, asked)
@@ -210,28 +186,28 @@ def save(path: Path, clips: ClipTable, embeddings: Sequence[tuple[EmbeddingInfo,
     path.parent.mkdir(parents=True, exist_ok=True)
     check_replaceable(path)
     with lock(path):
-        _remove_leftovers(path)
+        remove_leftovers(path)
         Journal(path).remove()
-        with _replacing(path, copy=False) as file:
-            _create(file, clips, [fingerprinted(info, clips.table) for info, _ in embeddings])
+        with replacing_cache(path, copy=False) as file:
+            create(file, clips, [fingerprinted(info, clips.table) for info, _ in embeddings])
             for info, rows in embeddings:
                 file["embeddings"][info.name][...] = rows.values
                 file["present"][info.name][...] = rows.present
                 file["done"][info.name][...] = True
                 if info.max_steps is not None and rows.num_steps is not None:
                     file["num_steps"][info.name][...] = rows.num_steps
-            _finish(file, [failure for _, rows in embeddings for failure in rows.failures])
+            finish(file, [failure for _, rows in embeddings for failure in rows.failures])
 
 
 def fingerprinted(info: EmbeddingInfo, clips: pd.DataFrame) -> EmbeddingInfo:
     """The same with its fingerprint over these clips and the version of this code."""
-    return replace(info, fingerprint=fingerprint(info, clips), code_version=version("amr"))
+    return replace(info, fingerprint=fingerprint(info, clips), code_version=__version__)
 
 
 def _go_on(path: Path, clips: ClipTable, asked: dict[str, EmbeddingInfo]) -> None:
     with Cache.open(path) as cache:
         there = {name: cache.info(name) for name in cache.names}
-        table = cache.clips
+        table = cache.table()
         same_clips = (cache.dataset, cache.root, cache.manifest_sha256) == _identity(clips) and table.equals(
             clips.table
         )
@@ -241,11 +217,11 @@ def _go_on(path: Path, clips: ClipTable, asked: dict[str, EmbeddingInfo]) -> Non
             _refuse_other_encoder(there[name], info)
     new = [info for name, info in asked.items() if name not in there]
     if new or not same_clips:
-        with _replacing(path, copy=True) as file:
+        with replacing_cache(path, copy=True) as file:
             if not same_clips:
-                _write_clips(file, clips)
+                write_clips(file, clips)
             for info in new:
-                _add_embedding(file, info, len(clips.table))
+                add_embedding(file, info, len(clips.table))
 
 
 def _refuse_other_clips(path: Path, there: dict[str, EmbeddingInfo], old: pd.DataFrame, new: pd.DataFrame) -> None:
@@ -273,75 +249,6 @@ def _identity(clips: ClipTable) -> tuple[str, str, str]:
     return clips.dataset, clips.root, clips.manifest_sha256
 
 
-def _create(file: h5py.File, clips: ClipTable, infos: Sequence[EmbeddingInfo]) -> None:
-    file.attrs.update(format=FORMAT, version=VERSION, complete=False, created_by=f"amr {version('amr')}")
-    for group in ("embeddings", "present", "done", "num_steps"):
-        file.create_group(group, track_order=True)
-    _write_clips(file, clips)
-    _write_failures(file, [])
-    for info in infos:
-        _add_embedding(file, info, len(clips.table))
-
-
-def _write_clips(file: h5py.File, clips: ClipTable) -> None:
-    if "clips" in file:
-        del file["clips"]
-    file.attrs.update(dataset=clips.dataset, root=clips.root, manifest_sha256=clips.manifest_sha256)
-    group = file.create_group("clips")
-    columns = group.create_group("columns", track_order=True)
-    for name in map(str, clips.table):
-        fixed = name in FIXED_COLUMNS
-        write_text(group if fixed else columns, name if fixed else escape(name), clips.table[name])
-
-
-def _add_embedding(file: h5py.File, info: EmbeddingInfo, num_clips: int) -> None:
-    file.attrs["complete"] = False
-    _allocate(file["embeddings"], info.name, (num_clips, *info.row_shape), np.dtype(info.dtype))
-    _allocate(file["present"], info.name, (num_clips,), np.dtype(bool))
-    _allocate(file["done"], info.name, (num_clips,), np.dtype(bool))
-    if info.max_steps is not None:
-        _allocate(file["num_steps"], info.name, (num_clips,), np.dtype(np.int32))
-    file["embeddings"][info.name].attrs.update(
-        modality=info.modality,
-        encoder=info.encoder,
-        weights_sha256=info.weights_sha256,
-        preprocessing=json.dumps(info.preprocessing, sort_keys=True),
-        dtype=info.dtype,
-        random_weights=info.random_weights,
-        fingerprint=info.fingerprint,
-        code_version=info.code_version,
-    )
-
-
-def _allocate(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """A dataset whose zeros are on disk from the start: no full disk and no change of metadata later."""
-    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    group.create_dataset(name, shape=shape, dtype=dtype, dcpl=plan, fill_time="alloc")
-
-
-def _write_failures(file: h5py.File, rows: Sequence[tuple[str, ...]]) -> None:
-    if "failures" in file:
-        del file["failures"]
-    group = file.create_group("failures")
-    for i, name in enumerate(FAILURE_COLUMNS):
-        write_text(group, name, [row[i] for row in rows])
-
-
-def _finish(file: h5py.File, failures: Sequence[Failure]) -> None:
-    order = {id_: row for row, id_ in enumerate(file["clips/id"].asstr()[:])}
-    old = zip(*(file["failures"][name].asstr()[:] for name in FAILURE_COLUMNS), strict=True)
-    rows = dict.fromkeys([*old, *((failure.id, failure.modality, failure.reason) for failure in failures)])
-    _write_failures(file, sorted(rows, key=lambda row: (order[row[0]], row[1:])))
-    finished = {name: bool(file["done"][name][:].all()) for name in file["done"]}
-    for name, is_finished in finished.items():
-        if is_finished:
-            for group in ("embeddings", "present", "num_steps"):
-                if name in file[group]:
-                    file[group][name].attrs["sha256"] = data_sha256(file[group][name])
-    file.attrs["complete"] = all(finished.values())
-
-
 @dataclass(frozen=True)
 class _Slot:
     """Where the rows of a dataset are in the file."""
@@ -360,37 +267,3 @@ def _find_slots(path: Path, names: list[str]) -> dict[str, _Slot]:
                 row_bytes = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=int))
                 slots[key] = _Slot(int(dataset.id.get_offset()), row_bytes, dataset.dtype)
     return slots
-
-
-@contextmanager
-def _replacing(path: Path, *, copy: bool) -> Iterator[h5py.File]:
-    """A new or copied file to change, which then takes the place of `path` in one step."""
-    temporary = _temporary(path)
-    try:
-        if copy:
-            shutil.copyfile(path, temporary)
-        with h5py.File(temporary, "r+" if copy else "w") as file:
-            yield file
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"{path.name}.tmp")
-
-
-def _remove_leftovers(path: Path) -> None:
-    _temporary(path).unlink(missing_ok=True)
-    Path(f"{Journal(path).path}.tmp").unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    with suppress(PermissionError):  # some network folders do not let themselves be opened
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -14,13 +14,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from amr.common.files import replacing
+
 TIMEOUT_SECONDS = 10.0
 RANDOM_SEED = 0
 SAFETENSORS = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightsFile:
     """Where a model's pretrained weights are published.
 
     Args:
@@ -42,7 +44,7 @@ class Source:
         return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
-def find_weights(option: str, source: Source | None, model: str) -> Path:
+def find_weights(option: str, file: WeightsFile | None, model: str) -> Path:
     """The file of weights that an option `weights=pretrained` or `weights=FILE` means.
 
     Args:
@@ -62,11 +64,11 @@ def find_weights(option: str, source: Source | None, model: str) -> Path:
                 "Give the path of a .safetensors or .pt file."
             )
         return path
-    if source is None:
+    if file is None:
         raise ValueError(
             f"weights must be given for {model}, of which no pretrained ones are published. Pass weights=FILE."
         )
-    return _in_hugging_face_cache(source) or (source.place if source.place.is_file() else _fetch(source, model))
+    return _in_hugging_face_cache(file) or (file.place if file.place.is_file() else _fetch(file, model))
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -150,32 +152,30 @@ def seeded(seed: int = RANDOM_SEED) -> Iterator[None]:
         yield
 
 
-def _in_hugging_face_cache(source: Source) -> Path | None:
-    if source.repo is None:
+def _in_hugging_face_cache(file: WeightsFile) -> Path | None:
+    if file.repo is None:
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    path = try_to_load_from_cache(source.repo, source.filename)
+    path = try_to_load_from_cache(file.repo, file.filename)
     return Path(path) if isinstance(path, str) else None
 
 
-def _fetch(source: Source, model: str) -> Path:
+def _fetch(file: WeightsFile, model: str) -> Path:
     """One try: libraries that ask again and again keep a machine without a network waiting for a minute."""
-    place = source.place
-    partial = place.with_name(f"{place.name}.partial")
+    place = file.place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with (
-            urllib.request.urlopen(source.url, timeout=TIMEOUT_SECONDS) as response,
-            partial.open("wb") as file,
+            replacing(place) as partial,
+            urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS) as response,
+            partial.open("wb") as content,
         ):
-            shutil.copyfileobj(response, file, 1 << 20)
-        partial.replace(place)
+            shutil.copyfileobj(response, content, 1 << 20)
     except OSError as error:  # urllib's errors are of this kind too
-        partial.unlink(missing_ok=True)
         reason = getattr(error, "reason", None) or error
         raise FileNotFoundError(
             f"weights of {model} must be at {str(place)!r} where they cannot be fetched, got no file there and "
-            f"no answer ({reason}). Bring {source.url} and put it there, or pass weights=FILE."
+            f"no answer ({reason}). Bring {file.url} and put it there, or pass weights=FILE."
         ) from error
     return place

@@ -12,7 +12,7 @@ from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.reader import Cache
 from amr.extract.media.decode import decode
 from amr.extract.media.sampling import FrameSampling
-from amr.extract.pipeline.workers import Clip, ManifestClips
+from amr.extract.pipeline.workers import ClipFiles, ManifestFiles
 
 SAMPLE_RATE_HZ = 16000
 MODALITIES = ("audio", "video")
@@ -35,16 +35,16 @@ class Media:
     notes: tuple[str, ...] = ()
 
 
-def cached_media(cache: Cache, row: int) -> Clip:
+def cached_media(cache: Cache, row: int) -> ClipFiles:
     """Where the media of a cached clip are; nowhere for imported embeddings."""
     root = Path(cache.root)
     if not root.is_absolute():
-        return Clip(dict.fromkeys(MODALITIES))
-    manifest = Manifest(cache.dataset, root, cache.clips.iloc[[row]].reset_index(drop=True))
-    return ManifestClips(manifest, MODALITIES)[0]
+        return ClipFiles(dict.fromkeys(MODALITIES))
+    manifest = Manifest(cache.dataset, root, cache.table().iloc[[row]].reset_index(drop=True))
+    return ManifestFiles(manifest, MODALITIES)[0]
 
 
-def decode_media(clip: Clip, num_frames: int) -> Media:
+def decode_media(clip: ClipFiles, num_frames: int) -> Media:
     """Decode a clip's sound and some of its frames; each file once.
 
     Args:

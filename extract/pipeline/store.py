@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from amr.console.progress import Progress
+from amr.common.progress import Progress
 from amr.data_manifests.manifest import Manifest
-from amr.extract.cache.fingerprint import clip_sources
+from amr.extract.cache.fingerprint import clip_files
 from amr.extract.cache.journal import Failure, Journal
 from amr.extract.cache.lock import lock
 from amr.extract.encoders import Encoder
 from amr.extract.pipeline.batches import Batch, run_batches, unfinished_batches
-from amr.extract.pipeline.store_files import ABSENT, PRESENT, TODO, VERSION, Record
-from amr.extract.pipeline.workers import ClipLoader, Loaded, ManifestClips
+from amr.extract.pipeline.store_files import ABSENT, PRESENT, TODO, VERSION, StoreInfo
+from amr.extract.pipeline.workers import ClipLoader, Loaded, ManifestFiles
 
 MARGIN = 1.05  # of the room that must be free, over what the store takes
 
@@ -74,12 +74,12 @@ def open_store(
     """
     inputs = {name: _Input.of(name, encoder, max_seconds) for name, encoder in encoders.items()}
     wanted = _fingerprint(manifest, inputs)
-    record = Record.read(folder)
+    record = StoreInfo.read(folder)
     if record is None or not record.done or record.fingerprint != wanted or not record.is_whole(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / "store.json", "--store"):
             loader = ClipLoader(
-                ManifestClips(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values()))),
+                ManifestFiles(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values()))),
                 encoders,
                 num_workers=workers,
                 batch_size=batch_size,
@@ -91,7 +91,7 @@ def open_store(
     return _mapped(folder, record, tuple(inputs))
 
 
-def _fill(filling: _Filling, loader: ClipLoader, batch_size: int, progress: Progress) -> Record:
+def _fill(filling: _Filling, loader: ClipLoader, batch_size: int, progress: Progress) -> StoreInfo:
     """Decode what is not done; the record of the finished store."""
     done = filling.done()
     batches = unfinished_batches(dict.fromkeys(filling.names, done), batch_size)
@@ -158,7 +158,7 @@ def _fingerprint(manifest: Manifest, inputs: Mapping[str, _Input]) -> str:
         "version": VERSION,
         "dtype": "float16",
         "root": str(manifest.root),
-        "clips": {m: clip_sources(manifest.table, m).to_numpy().tolist() for m in modalities},
+        "clips": {m: clip_files(manifest.table, m).to_numpy().tolist() for m in modalities},
         "inputs": {name: each.identity() for name, each in inputs.items()},
     }
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
@@ -171,16 +171,16 @@ def _begin(
     inputs: Mapping[str, _Input],
     loader: ClipLoader,
     progress: Progress,
-) -> Record:
+) -> StoreInfo:
     """The record of the store to go on with, or of a new, empty one."""
-    old = Record.read(folder)
+    old = StoreInfo.read(folder)
     if old is not None and old.fingerprint == fingerprint and old.is_whole(folder):
         return old
     if old is not None:
         progress.note(f"the store in {folder} is of other clips or inputs, or damaged: it is made anew")
     own = [] if old is None else [path for path in old.tensor_files(folder).values() if path.exists()]
     _check_own(folder, own, inputs)
-    record = Record(fingerprint, num_clips, _learn_shapes(loader, num_clips, inputs), [], done=False)
+    record = StoreInfo(fingerprint, num_clips, _learn_shapes(loader, num_clips, inputs), [], done=False)
     _check_room(folder, record, sum(path.stat().st_size for path in own), progress)
     for path in own:
         path.unlink()
@@ -189,7 +189,7 @@ def _begin(
     return record
 
 
-def _check_room(folder: Path, record: Record, reusable_bytes: int, progress: Progress) -> None:
+def _check_room(folder: Path, record: StoreInfo, reusable_bytes: int, progress: Progress) -> None:
     """Say how large the store will be, and refuse what the disk cannot hold."""
     num_bytes, num_clips = record.num_bytes, record.num_clips
     progress.note(f"the store needs {_size(num_bytes)} in {folder} for {num_clips} clips")
@@ -242,7 +242,7 @@ def _learn_shapes(loader: ClipLoader, num_clips: int, inputs: Mapping[str, _Inpu
 class _Filling:
     """Writes what is decoded and knows what is done."""
 
-    def __init__(self, folder: Path, record: Record, ids: list[str], inputs: Mapping[str, _Input]) -> None:
+    def __init__(self, folder: Path, record: StoreInfo, ids: list[str], inputs: Mapping[str, _Input]) -> None:
         self.names = tuple(record.shapes)
         self._folder, self._record, self._ids, self._inputs = folder, record, ids, inputs
         self._tensors = {name: np.load(path, mmap_mode="r+") for name, path in record.tensor_files(folder).items()}
@@ -270,7 +270,7 @@ class _Filling:
         self._states.flush()
         return len({(failure.row, failure.modality) for failure in failures})
 
-    def finish(self) -> Record:
+    def finish(self) -> StoreInfo:
         """Call the store done."""
         failures = self._journal.read({self._record.fingerprint: self.done()})
         # a batch that was cut short is in the journal twice
@@ -306,7 +306,7 @@ class _Filling:
         return values, present, reasons
 
 
-def _mapped(folder: Path, record: Record, names: tuple[str, ...]) -> Store:
+def _mapped(folder: Path, record: StoreInfo, names: tuple[str, ...]) -> Store:
     """A finished store, in the order of the names."""
     files = record.tensor_files(folder)
     # shared, not copied on write: the system would set as much memory aside as the store is large

@@ -21,12 +21,14 @@ from typing import Literal, Self
 
 import numpy as np
 
+from amr.common.files import replacing
+
 VERSION = 1
 TODO, ABSENT, PRESENT = range(3)
 
 
 @dataclass(frozen=True)
-class Record:
+class StoreInfo:
     """`store.json`.
 
     Attributes:
@@ -53,13 +55,9 @@ class Record:
         return None
 
     def write(self, folder: Path) -> None:
-        """Whole or not at all."""
-        partial = folder / "store.json.tmp"
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, folder / "store.json")
+        """Write store.json."""
+        with replacing(folder / "store.json", durable=True) as partial:
+            partial.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     def create(self, folder: Path) -> None:
         """An empty store in place of what is there.

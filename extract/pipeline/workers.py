@@ -28,7 +28,7 @@ MAX_TENSORS_IN_FLIGHT = 512
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipFiles:
     """Where one clip's media are.
 
     Attributes:
@@ -42,14 +42,14 @@ class Clip:
     end_seconds: float | None = None
 
 
-class Clips(Protocol):
+class ClipList(Protocol):
     """Clips by row."""
 
-    def __getitem__(self, row: int, /) -> Clip: ...
+    def __getitem__(self, row: int, /) -> ClipFiles: ...
 
 
 @dataclass(frozen=True)
-class ManifestClips:
+class ManifestFiles:
     """The clips of a manifest, built when they are asked for.
 
     Attributes:
@@ -60,10 +60,10 @@ class ManifestClips:
     manifest: Manifest
     modalities: tuple[str, ...]
 
-    def __getitem__(self, row: int, /) -> Clip:
+    def __getitem__(self, row: int, /) -> ClipFiles:
         """The clip in that row."""
         paths = {modality: self.manifest.path(row, modality) for modality in self.modalities}
-        return Clip(paths, *self.manifest.interval(row))
+        return ClipFiles(paths, *self.manifest.interval(row))
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Task:
     names: tuple[str, ...]
 
 
-def load(clip: Clip, modalities: Mapping[str, str], prepares: Mapping[str, Prepare]) -> Loaded:
+def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, Prepare]) -> Loaded:
     """Decode each file of a clip once and prepare it for every encoder that reads it.
 
     Args:
@@ -178,7 +178,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        clips: Clips,
+        clips: ClipList,
         encoders: Mapping[str, Encoder],
         *,
         num_workers: int,
@@ -234,7 +234,7 @@ class ClipLoader:
 class _TaskDataset(Dataset[_Parcel]):
     """What a worker does; also notes, in shared memory, which clip it is at."""
 
-    def __init__(self, clips: Clips, encoders: Mapping[str, Encoder], num_workers: int) -> None:
+    def __init__(self, clips: ClipList, encoders: Mapping[str, Encoder], num_workers: int) -> None:
         self.deadly: set[int] = set()
         self._clips = clips
         self._modalities = {name: encoder.modality for name, encoder in encoders.items()}

@@ -11,14 +11,17 @@ Any leading axes, such as one for runs, are carried along.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from amr.common.registry import unknown
-from amr.fusion.attribution.shapley import HeadFunction, shapley_split, subset_logits
-from amr.fusion.config import OUTPUTS, POOLINGS
+from amr.fusion.attribution.base import Attribution, AttributionSettings, HeadFunction, attributions
+from amr.fusion.attribution.share import magnitudes
+from amr.fusion.choices import OUTPUTS
+from amr.fusion.run_axis.axes import of_runs
 
 
 def output_cotangent(logits: Tensor, output: str = "probability") -> Tensor:
@@ -32,7 +35,7 @@ def output_cotangent(logits: Tensor, output: str = "probability") -> Tensor:
     tensor([[ 1.0000, -0.5000, -0.5000]])
     """
     if output not in OUTPUTS:
-        raise unknown("--attribution-output", output, OUTPUTS)
+        raise unknown("output", output, OUTPUTS)
     predicted = torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1])
     if output == "logit":
         return predicted.to(logits.dtype)
@@ -73,7 +76,7 @@ def integrated_gradients(
     output: str = "probability",
     baseline: Mapping[str, Tensor] | None = None,
     *,
-    num_steps: int = 16,
+    num_points: int = 16,
     create_graph: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits at z, and each modality's integrated gradients (Sundararajan et al. 2017), shaped as its z.
@@ -86,10 +89,10 @@ def integrated_gradients(
         z: modality to its encodings; constants.
         output: what is attributed.
         baseline: modality to its z0, broadcast to z; None: zero.
-        num_steps: points on the line.
+        num_points: Points on the line.
         create_graph: keep the graph, so that a loss on the result can train the head.
     """
-    points, weights = np.polynomial.legendre.leggauss(num_steps)
+    points, weights = np.polynomial.legendre.leggauss(num_points)
     logits = head(z)
     predicted = logits.argmax(-1, keepdim=True)
     start = {m: torch.zeros_like(v) if baseline is None else baseline[m].expand_as(v) for m, v in z.items()}
@@ -102,28 +105,10 @@ def integrated_gradients(
     return logits, {m: (v - start[m]) * total[m] for m, v in z.items()}
 
 
-def shapley_values(
-    head: HeadFunction,
-    z: Mapping[str, Tensor],
-    present: Tensor,
-    output: str = "probability",
-    baseline: Mapping[str, Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Logits at z, and each modality's exact Shapley value of the output, signed: `(..., clips, modalities)`.
-
-    The output is log p of the class predicted at z, its logit, or its centered logit; absent modalities are replaced
-    by the baseline. The values sum to output(all) - output(none).
-    """
-    values = subset_logits(head, z, present, baseline)
-    logits = values[-1]
-    predicted = logits.argmax(-1, keepdim=True).expand(*values.shape[:-1], 1)
-    return logits, shapley_split(output_value(values, predicted, output)).movedim(0, -1)
-
-
 def output_value(logits: Tensor, predicted: Tensor, output: str) -> Tensor:
     """`(...)`: log p, the logit, or the centered logit of class `predicted`, `(..., 1)`."""
     if output not in OUTPUTS:
-        raise unknown("--attribution-output", output, OUTPUTS)
+        raise unknown("output", output, OUTPUTS)
     if output == "probability":
         logits = logits.log_softmax(-1)
     elif output == "centered":
@@ -131,52 +116,65 @@ def output_value(logits: Tensor, predicted: Tensor, output: str) -> Tensor:
     return logits.gather(-1, predicted).squeeze(-1)
 
 
-def magnitudes(attributions: Mapping[str, Tensor], pooling: str = "l2", *, clip_axis: int = -2) -> Tensor:
-    """`(..., clips, modalities)`: the norm of each modality's attribution, over everything behind `clip_axis`.
+@attributions.register("grad_x_input")
+class GradXInput(Attribution):
+    """Gradient x input (paper, section 3), by a head's closed form where it has one, else by autograd."""
 
-    Args:
-        attributions: each `(..., clips, dim)`, or `(..., clips, steps, dim)` with `clip_axis` from the front.
-        pooling: `l2` or `l1`.
-        clip_axis: which axis the clips are on; the norm goes over all axes behind it.
-    """
-    if pooling not in POOLINGS:
-        raise unknown("--attribution-pooling", pooling, POOLINGS)
-    order = 2 if pooling == "l2" else 1
-    # vector_norm, not the root of a sum of squares, whose gradient is NaN at zero
-    return torch.stack(
-        [
-            torch.linalg.vector_norm(alpha.flatten(clip_axis % alpha.ndim + 1), ord=order, dim=-1)
-            for alpha in attributions.values()
-        ],
-        dim=-1,
-    )
+    summary = "gradient x input at the encoder's output, the paper's own"
+    label = "gradient x input"
+    citation = "paper, section 3"
 
-
-def shares(magnitude: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Each clip's shares and which clips have any.
-
-    Args:
-        magnitude: `(..., clips, modalities)`, as `magnitudes` gives.
-        present: bool, of the same shape or one that broadcasts to it; None: all are there.
-
-    Returns:
-        Shares `(..., clips, modalities)` that sum to 1, 0 for clips left out; bool `(..., clips)`, false for
-        clips whose attributions are all zero or that have fewer than two of several modalities.
-
-    >>> shares(torch.tensor([[3.0, 1.0], [0.0, 0.0]]))
-    (tensor([[0.7500, 0.2500],
-            [0.0000, 0.0000]]), tensor([ True, False]))
-    """
-    if present is not None:
-        magnitude = magnitude.masked_fill(~present, 0)
-    counted = torch.isfinite(magnitude).all(-1) & (magnitude.sum(-1) > 0)
-    if present is not None:
-        enough = present.sum(-1) >= min(2, magnitude.shape[-1])
-        counted = counted & enough
-    total = magnitude.sum(-1, keepdim=True).masked_fill(~counted[..., None], 1)
-    return (magnitude / total).masked_fill(~counted[..., None], 0), counted
+    def magnitudes(
+        self,
+        head: HeadFunction,
+        z: Mapping[str, Tensor],
+        present: Tensor,
+        settings: AttributionSettings,
+        *,
+        create_graph: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits, and the norm of each modality's gradient x input."""
+        if getattr(head, "closed_form", False):
+            closed: Any = head  # a Head, which lies a floor above
+            features = closed.fuse(z, present)
+            logits = closed.classify(features)
+            cotangent = output_cotangent(logits, settings.output)
+            zero_sum = settings.output != "logit"
+            return logits, closed.magnitudes(z, features, cotangent, settings.pooling, zero_sum=zero_sum)
+        with torch.enable_grad():
+            z = {m: of_runs(value, len(present)).requires_grad_() for m, value in z.items()}
+            logits = head(z, present)
+            alpha = grad_x_input(logits, z, settings.output, create_graph=create_graph)
+        return logits, magnitudes(alpha, settings.pooling, clip_axis=present.ndim - 2)
 
 
-def mean_share(share: Tensor, counted: Tensor) -> Tensor:
-    """`(..., modalities)`: the mean over the clips that count; NaN where none does."""
-    return share.sum(-2) / counted.sum(-1, keepdim=True)
+@attributions.register("integrated_gradients")
+class IntegratedGradients(Attribution):
+    """Integrated gradients from the baseline to z."""
+
+    summary = "integrated gradients from the baseline, --attribution-steps points"
+    label = "integrated gradients"
+    citation = "Sundararajan et al. 2017"
+    uses_baseline = True
+
+    def magnitudes(
+        self,
+        head: HeadFunction,
+        z: Mapping[str, Tensor],
+        present: Tensor,
+        settings: AttributionSettings,
+        *,
+        create_graph: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits, and the norm of each modality's integrated gradients."""
+        z = {m: of_runs(value, len(present)) for m, value in z.items()}
+        with torch.enable_grad():
+            logits, alpha = integrated_gradients(
+                lambda x: head(x, present),
+                z,
+                settings.output,
+                settings.baseline,
+                num_points=settings.num_points,
+                create_graph=create_graph,
+            )
+        return logits, magnitudes(alpha, settings.pooling, clip_axis=present.ndim - 2)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Callable, Mapping, Sequence
 
-from amr.fusion.attribution.gradients import mean_share
+import torch
+from torch import Tensor, nn
+
+from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.attribution.ratio import parse_ratio, ratio_parts
+from amr.fusion.attribution.share import mean_share
 
 
 def regularization(share: Tensor, counted: Tensor, ratio: Tensor) -> Tensor:
@@ -23,3 +28,85 @@ def regularization(share: Tensor, counted: Tensor, ratio: Tensor) -> Tensor:
     # masked, not multiplied: the mean over no clip is NaN, and 0 * NaN would stay NaN
     distance = (mean_share(share, counted | ~any_counted) - ratio).masked_fill(~any_counted, 0)
     return distance.abs().sum(-1)
+
+
+class AttributionRegularizer(nn.Module):
+    """R of the paper (eq. 1), for any training loop.
+
+    R sees z as a constant: it trains the head, never the encoders before it.
+
+    Args:
+        ratio: Target shares: `1:1`, `3:1`, (0.7, 0.3), in the order of z; or by name, `audio=3:video=1` or
+            {"audio": 3, "video": 1}, where z is a mapping.
+        attributor: Attribution that is regularized; by default gradient x input of the probability.
+
+    Example:
+        >>> head = nn.Linear(8, 3)
+        >>> regularizer = AttributionRegularizer("1:1")
+        >>> z = {"audio": torch.randn(4, 5), "video": torch.randn(4, 3)}
+        >>> loss = regularizer(lambda z: head(torch.cat([z["audio"], z["video"]], dim=-1)), z)
+        >>> loss.backward()
+        >>> head.weight.grad.shape
+        torch.Size([3, 8])
+    """
+
+    ratio: Tensor
+
+    def __init__(
+        self, ratio: str | Sequence[float] | Mapping[str, float], attributor: Attributor | None = None
+    ) -> None:
+        super().__init__()
+        if isinstance(ratio, Mapping):
+            text = ":".join(f"{name}={float(part)!r}" for name, part in ratio.items())
+        else:
+            text = ratio if isinstance(ratio, str) else ":".join(repr(float(part)) for part in ratio)
+        self.names, _ = ratio_parts(text)
+        self.attributor = Attributor() if attributor is None else attributor
+        self.register_buffer("ratio", torch.tensor(parse_ratio(text, self.names)))
+
+    def extra_repr(self) -> str:
+        """Target shares and attribution, for `print`."""
+        shares = ":".join(f"{part:.3g}" for part in self.ratio.tolist())
+        return f"{shares}, names={self.names}, {self.attributor}"
+
+    def forward(
+        self,
+        head: Callable[..., Tensor],
+        z: Mapping[str, Tensor] | Sequence[Tensor],
+        present: Tensor | None = None,
+    ) -> Tensor:
+        """Distance of the batch's shares from the ratio; a scalar.
+
+        Args:
+            head: z to logits `(batch, classes)`: called as `head(z)` with a mapping, as `head(*z)` with a sequence. It
+                must take gradients (no `no_grad` inside).
+            z: Encodings `(batch, dim)` or `(batch, steps, dim)`: a mapping from modality, or a tuple of tensors.
+            present: Bool `(batch, modalities)`; None if every clip has every modality.
+
+        Raises:
+            ValueError: The ratio does not fit z.
+        """
+        if isinstance(z, Mapping):
+            named, call = z, lambda x, _: head(x)
+        else:
+            named, call = {str(i): value for i, value in enumerate(z)}, lambda x, _: head(*x.values())
+        ratio = self._ratio(named)
+        first = next(iter(named.values()))
+        if present is None:
+            present = torch.ones(len(first), len(named), dtype=torch.bool, device=first.device)
+        _, share, counted = self.attributor.shares(call, named, present, create_graph=True)
+        return regularization(share, counted, ratio)
+
+    def _ratio(self, z: Mapping[str, Tensor]) -> Tensor:
+        """The target shares in the order of z."""
+        if self.names is not None and set(self.names) != set(z):
+            raise ValueError(
+                f"ratio must name the modalities of z ({', '.join(z)}), got {', '.join(self.names)}. "
+                "Name the same, or pass the ratio in the order of z, such as 3:1."
+            )
+        if len(self.ratio) != len(z):
+            raise ValueError(
+                f"ratio must have one part for each of {', '.join(z)}, got {len(self.ratio)} parts. "
+                f"Pass for example {':'.join('1' for _ in z)}."
+            )
+        return self.ratio if self.names is None else self.ratio[[self.names.index(name) for name in z]]

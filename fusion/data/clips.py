@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from amr.fusion.attribution.attributor import Attributor
-from amr.fusion.heads import step_mask
-from amr.fusion.model import Batch, FusionModel
-from amr.fusion.run_axis.layers import of_runs
+from amr.fusion.run_axis.axes import of_runs, step_mask
 
 CHUNK_NUMBERS = 2**24  # embedding values in flight at once, over all runs: 64 MiB of float32
 
@@ -64,7 +60,7 @@ class Clips:
         taken = {m: e[rows.to(e.device)] for m, e in self.embeddings.items()}
         return Clips(taken, self.present[rows], self.target[rows])
 
-    def alone(self, modality: str) -> Clips:
+    def only(self, modality: str) -> Clips:
         """The clips that have a modality, with that modality only."""
         column = list(self.embeddings).index(modality)
         rows = self.present[:, column]
@@ -73,7 +69,7 @@ class Clips:
             {modality: embedding[rows.to(embedding.device)]}, self.present[rows, column, None], self.target[rows]
         )
 
-    def averaged(self) -> Clips:
+    def pool_steps(self) -> Clips:
         """Steps averaged, for heads that take none."""
         means = {}
         for m, e in self.embeddings.items():
@@ -95,22 +91,18 @@ class Clips:
         return range(0, len(self), max(1, CHUNK_NUMBERS // width))
 
 
-@torch.no_grad()
-def predict_logits(model: FusionModel, clips: Clips) -> Tensor:
-    """Logits `(run, clips, classes)` of every run for every clip."""
-    num_runs = next(model.parameters()).shape[0]
-    steps = clips.chunks(num_runs)
-    return torch.cat([model(clips.slice(start, start + steps.step, num_runs)) for start in steps], dim=1)
+@dataclass(frozen=True)
+class Batch:
+    """Clips for a group of runs.
 
+    Args:
+        embeddings: modality to `(run, batch, dim)`, normalised; 0 where the clip lacks the modality. With steps
+            `(run, batch, steps, dim)`, 0 behind the clip's own. The first axis is shorter where runs in a row share
+            their clips (`of_runs`).
+        present: bool `(run, batch, modalities)`.
+        target: `(run, batch)`.
+    """
 
-@torch.no_grad()
-def predict_shares(model: FusionModel, clips: Clips, attributor: Attributor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, shares `(run, clips, modalities)` and which clips count `(run, clips)`."""
-    num_runs = next(model.parameters()).shape[0]
-    steps = clips.chunks(num_runs)
-    parts = []
-    for start in steps:
-        batch = clips.slice(start, start + steps.step, num_runs)
-        parts.append(attributor.shares(model.head, model.encode(batch), batch.present))
-    logits, share, counted = zip(*parts, strict=True)
-    return torch.cat(logits, dim=1), torch.cat(share, dim=1), torch.cat(counted, dim=1)
+    embeddings: Mapping[str, Tensor]
+    present: Tensor
+    target: Tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,62 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from amr.common.devices import one_thread
 from amr.common.registry import unknown
 from amr.extract.cache.reader import Cache, EmbeddingInfo
-from amr.fusion.threads import one_thread
-
-CHUNK_NUMBERS = 2**19  # values that are normalised at once: 2 MiB of float32
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """Mean and deviation of each dimension, by modality; both `(dim,)`."""
-
-    mean: Mapping[str, Tensor]
-    std: Mapping[str, Tensor]
-
-    @classmethod
-    def identity(cls, embed_dims: Mapping[str, int]) -> Normalization:
-        """Embeddings stay as they are cached."""
-        return cls(
-            {m: torch.zeros(dim) for m, dim in embed_dims.items()},
-            {m: torch.ones(dim) for m, dim in embed_dims.items()},
-        )
-
-    def to(self, device: torch.device | str) -> Normalization:
-        """On a device."""
-        return Normalization(
-            {m: mean.to(device) for m, mean in self.mean.items()}, {m: std.to(device) for m, std in self.std.items()}
-        )
-
-    @one_thread()  # chunks are too short to be split
-    def apply(
-        self,
-        embeddings: Mapping[str, Tensor],
-        present: Tensor,
-        rows: Tensor | None = None,
-        dtypes: Mapping[str, torch.dtype] | None = None,
-    ) -> dict[str, Tensor]:
-        """Each as it came, shifted and scaled; 0 where the clip lacks the modality and where it is NaN.
-
-        Args:
-            embeddings: modality to `(clips, dim)` or `(clips, steps, dim)`.
-            present: bool `(clips, modalities)`.
-            rows: which clips, all by default.
-            dtypes: modality to what its values are stored as, float32 by default. A value far outside of what
-                training saw becomes the largest there is, not infinite.
-        """
-        result = {}
-        for i, (m, e) in enumerate(embeddings.items()):
-            dtype = torch.float32 if dtypes is None else dtypes[m]
-            most = torch.finfo(dtype).max
-            taken = torch.arange(len(e), device=e.device) if rows is None else rows
-            result[m] = torch.empty(len(taken), *e.shape[1:], dtype=dtype, device=e.device)
-            for part, written in zip(_chunks(taken, e), _chunks(result[m], e), strict=True):
-                x = e[part].float().sub_(self.mean[m]).div_(self.std[m])
-                lacking = ~present[part, i].view(-1, *[1] * (e.ndim - 1)) | x.isnan()
-                written.copy_(x.masked_fill_(lacking, 0).clamp_(-most, most))
-        return result
+from amr.fusion.data.normalization import Normalization, vectors
+from amr.fusion.run_axis.axes import take_steps
 
 
 @dataclass(frozen=True)
@@ -128,13 +77,15 @@ class Dataset:
             train: row numbers of the train part.
 
         """
+        has = self.present[train].any(0).tolist()
+        seen = dict(zip(self.modalities, has, strict=True))
         if kind == "none":
-            return Normalization.identity(self.embed_dims)
+            return Normalization.identity(self.embed_dims, seen)
         mean, std = {}, {}
         for i, (m, e) in enumerate(self.embeddings.items()):
             rows = torch.from_numpy(train[self.present[train, i].numpy()])
             count, total, largest = 0, torch.zeros(e.shape[-1], dtype=torch.double), torch.zeros(e.shape[-1])
-            for there in _vectors(e, rows):
+            for there in vectors(e, rows):
                 count, total = count + len(there), total + there.sum(0, dtype=torch.double)
                 largest = largest.maximum(there.abs().amax(0))
             if count == 0:
@@ -143,28 +94,13 @@ class Dataset:
                 continue
             middle = total / count
             squares = torch.zeros_like(total)
-            for there in _vectors(e, rows):
+            for there in vectors(e, rows):
                 squares += (there.double() - middle).square_().sum(0)
             deviation = (squares / count).sqrt()
             # a dimension that never moves stays 0 after the shift; dividing by rounding noise would blow it up
             still = deviation <= 1e-7 * largest.clamp_min(1e-30)
             mean[m], std[m] = middle.float(), torch.where(still, 1.0, deviation).float()
-        return Normalization(mean, std)
-
-
-def _chunks(values: Tensor, embedding: Tensor) -> tuple[Tensor, ...]:
-    """Of as many clips as fit a CPU's cache; of no clip at all where there is none."""
-    return values.split(max(1, CHUNK_NUMBERS // max(1, embedding[:1].numel())))
-
-
-def _vectors(embedding: Tensor, rows: Tensor) -> Iterator[Tensor]:
-    """The clips of `rows` chunk by chunk, float32 `(clips or steps, dim)`, without the steps that are not there."""
-    for part in _chunks(rows, embedding):
-        there = embedding[part].float().flatten(0, -2)
-        gaps = there.isnan().any(-1)
-        there = there[~gaps] if bool(gaps.any()) else there
-        if len(there) > 0:
-            yield there
+        return Normalization(mean, std, seen)
 
 
 def read_dataset(
@@ -192,9 +128,9 @@ def read_dataset(
             raise unknown("--modalities", name, cache.names)
     if len(set(names)) != len(names):
         raise ValueError(f"--modalities must name each embedding once, got {modalities!r}.")
-    target, classes = read_target(cache.clips, label)
+    target, classes = read_target(cache.table(), label)
     return Dataset(
-        clips=cache.clips,
+        clips=cache.table(),
         embeddings={name: read_embedding(cache, name, keep_steps=keep_steps) for name in names},
         present=torch.from_numpy(np.stack([cache.present(name) for name in names], axis=-1)),
         target=torch.from_numpy(target),
@@ -245,30 +181,7 @@ def read_embedding(cache: Cache, name: str, rows: np.ndarray | None = None, *, k
         rows: which clips, all by default.
         keep_steps: keep steps, where the embedding has them.
     """
-    values, num_steps = torch.from_numpy(cache.read(name, rows)), cache.num_steps(name)
+    values, num_steps = torch.from_numpy(cache.embedding(name, rows)), cache.num_steps(name)
     if num_steps is not None and rows is not None:
         num_steps = num_steps[rows]
     return take_steps(values, None if num_steps is None else torch.from_numpy(num_steps), keep_steps=keep_steps)
-
-
-def take_steps(values: Tensor, num_steps: Tensor | None, *, keep_steps: bool) -> Tensor:
-    """`(clips, steps, dim)` padded with NaN, or averaged to `(clips, dim)`; `(clips, dim)` stays as it is."""
-    if keep_steps and values.ndim == 3 and num_steps is not None:
-        return pad_steps(values, num_steps)
-    return values if keep_steps else pool_steps(values, num_steps)
-
-
-def pool_steps(values: Tensor, num_steps: Tensor | None) -> Tensor:
-    """The mean over each clip's steps: `(clips, steps, dim)` to `(clips, dim)`; `(clips, dim)` stays as it is."""
-    if values.ndim == 2:
-        return values
-    if num_steps is None:
-        num_steps = torch.full((len(values),), values.shape[1])
-    total = pad_steps(values.float(), num_steps).nansum(1)
-    return total / num_steps.clamp_min(1)[:, None]
-
-
-def pad_steps(values: Tensor, num_steps: Tensor) -> Tensor:
-    """`(clips, steps, dim)`, NaN behind the first `num_steps`, `(clips,)`, of each clip, whatever was there."""
-    behind = torch.arange(values.shape[1]) >= num_steps[:, None]  # (clips, steps)
-    return values.masked_fill(behind[..., None], torch.nan)

@@ -14,8 +14,9 @@ from amr.common.workspace import find_cache
 from amr.extract.cache.reader import Cache
 from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
-from amr.fusion.data.dataset import Dataset, Normalization, read_dataset
-from amr.fusion.data.splits import Parts, split_parts
+from amr.fusion.data.dataset import Dataset, read_dataset
+from amr.fusion.data.normalization import Normalization
+from amr.fusion.data.splits import SplitRows, split_rows
 
 STREAM_SHARE = 0.6  # of the device's free memory; the rest is for weights and what a step makes
 
@@ -30,7 +31,7 @@ class Fold:
         train, val, test: the clips.
     """
 
-    parts: Parts
+    rows: SplitRows
     normalization: Normalization
     train: Clips
     val: Clips
@@ -38,7 +39,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainingData:
     """A cache as the runs of a sweep see it.
 
     Args:
@@ -58,7 +59,7 @@ class Source:
         return {m: asdict(info) for m, info in self.dataset.infos.items()}
 
 
-def open_source(config: FitConfig, *, keep_steps: bool) -> Source:
+def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
     """Read a cache and divide its clips as a config asks.
 
     Args:
@@ -72,7 +73,7 @@ def open_source(config: FitConfig, *, keep_steps: bool) -> Source:
     path = find_cache(config.cache)
     with Cache.open(path) as cache:
         dataset = read_dataset(cache, modalities=config.modalities, label=config.label, keep_steps=keep_steps)
-    all_parts = split_parts(
+    all_splits = split_rows(
         dataset.clips,
         dataset.target.numpy(),
         dataset.usable,
@@ -81,17 +82,17 @@ def open_source(config: FitConfig, *, keep_steps: bool) -> Source:
         seed=config.split_seed,
         keep_flagged=config.keep_flagged,
     )
-    notes = [*dataset.notes(), *(note for parts in all_parts for note in parts.notes)]
-    notes += [note for parts in all_parts for note in _unseen_notes(dataset, parts)]
+    notes = [*dataset.notes(), *(note for rows in all_splits for note in rows.notes)]
+    notes += [note for rows in all_splits for note in _unseen_notes(dataset, rows)]
     device = choose_device(config.device)
-    num_bytes = len(all_parts) * sum(e.numel() * dataset.dtype(m).itemsize for m, e in dataset.embeddings.items())
+    num_bytes = len(all_splits) * sum(e.numel() * dataset.dtype(m).itemsize for m, e in dataset.embeddings.items())
     streams = num_bytes > STREAM_SHARE * free_bytes(device)
     if streams:
         notes.append(
             f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit the device: batches stream from the host's memory"
         )
-    folds = tuple(_fold(dataset, parts, config.normalize, device, streams) for parts in all_parts)
-    return Source(path, dataset, folds, tuple(dict.fromkeys(notes)))
+    folds = tuple(_fold(dataset, rows, config.normalize, device, streams) for rows in all_splits)
+    return TrainingData(path, dataset, folds, tuple(dict.fromkeys(notes)))
 
 
 def free_bytes(device: torch.device) -> float:
@@ -99,13 +100,8 @@ def free_bytes(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
 
 
-def _seen(dataset: Dataset, parts: Parts) -> torch.Tensor:
-    """Bool `(modalities,)`: some train clip has it. One that training never saw would enter the test untrained."""
-    return dataset.present[parts.train].any(0)
-
-
-def _unseen_notes(dataset: Dataset, parts: Parts) -> list[str]:
-    seen = _seen(dataset, parts).tolist()
+def _unseen_notes(dataset: Dataset, rows: SplitRows) -> list[str]:
+    seen = dataset.present[rows.train].any(0).tolist()
     return [
         f"no train clip has {m}: it is taken for absent everywhere"
         for m, there in zip(dataset.modalities, seen, strict=True)
@@ -113,25 +109,19 @@ def _unseen_notes(dataset: Dataset, parts: Parts) -> list[str]:
     ]
 
 
-def _fold(dataset: Dataset, parts: Parts, normalize: str, device: torch.device, streams: bool) -> Fold:
-    normalization = dataset.normalization(normalize, parts.train)
-    seen = _seen(dataset, parts)
+def _fold(dataset: Dataset, rows: SplitRows, normalize: str, device: torch.device, streams: bool) -> Fold:
+    normalization = dataset.normalization(normalize, rows.train)
     train, val, test = (
-        _clips(dataset, normalization, rows, seen, device, streams) for rows in (parts.train, parts.val, parts.test)
+        _clips(dataset, normalization, split, device, streams) for split in (rows.train, rows.val, rows.test)
     )
-    return Fold(parts, normalization, train, val, test)
+    return Fold(rows, normalization, train, val, test)
 
 
 def _clips(
-    dataset: Dataset,
-    normalization: Normalization,
-    rows: np.ndarray,
-    seen: torch.Tensor,
-    device: torch.device,
-    streams: bool,
+    dataset: Dataset, normalization: Normalization, rows: np.ndarray, device: torch.device, streams: bool
 ) -> Clips:
     index = torch.from_numpy(rows)
-    present = dataset.present & seen
+    present = normalization.mask(dataset.present)
     dtypes = {m: dataset.dtype(m) for m in dataset.modalities}
     embeddings = normalization.apply(dataset.embeddings, present, index, dtypes)
     if not streams:

@@ -16,7 +16,7 @@ CARVE_FOLDS = 7  # a carved part is a seventh, the share of CREMA-D's own valida
 
 
 @dataclass(frozen=True)
-class Parts:
+class SplitRows:
     """Row numbers of the clips of each part, ascending, and what had to be decided, in words."""
 
     train: np.ndarray
@@ -25,7 +25,7 @@ class Parts:
     notes: tuple[str, ...] = field(default=())
 
 
-def split_parts(
+def split_rows(
     clips: pd.DataFrame,
     target: np.ndarray,
     usable: np.ndarray,
@@ -34,7 +34,7 @@ def split_parts(
     folds: int = 0,
     seed: int = 0,
     keep_flagged: bool = False,
-) -> list[Parts]:
+) -> list[SplitRows]:
     """The parts by a split policy, or the parts of each fold.
 
     Args:
@@ -54,7 +54,7 @@ def split_parts(
     rows = np.flatnonzero(usable)
     column = _policy_column(clips, policy)
     if folds > 0:
-        parts = _fold_parts(rows, target, groups, folds, seed)
+        parts = _fold_rows(rows, target, groups, folds, seed)
         if policy != "default":
             note = f"--folds divides all clips: --split-policy {policy} has no say"
             parts = [replace(part, notes=(note,)) for part in parts]
@@ -76,7 +76,7 @@ def group_codes(clips: pd.DataFrame) -> np.ndarray:
     return pd.factorize(names)[0]
 
 
-def _fold_parts(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[Parts]:
+def _fold_rows(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[SplitRows]:
     num_groups = len(np.unique(groups[rows]))
     if folds > num_groups:
         raise ValueError(f"--folds must be no more than the {num_groups} groups of clips, got {folds}.")
@@ -85,13 +85,13 @@ def _fold_parts(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds:
     for k in range(folds):
         val = test[(k + 1) % folds]
         train = np.setdiff1d(rows, np.concatenate([test[k], val]))
-        parts.append(Parts(train, val, test[k]))
+        parts.append(SplitRows(train, val, test[k]))
     return parts
 
 
 def _policy_parts(
     clips: pd.DataFrame, rows: np.ndarray, target: np.ndarray, groups: np.ndarray, column: str, seed: int
-) -> Parts:
+) -> SplitRows:
     split = clips[column].to_numpy()[rows]
     train, val, test = (rows[split == part] for part in ("train", "val", "test"))
     notes = []
@@ -104,7 +104,7 @@ def _policy_parts(
         train, val = _carve(train, target, groups, seed + 1)
         by = "by group " if len(np.unique(groups[rows])) < len(rows) else ""
         notes.append(f"no val part: {len(val)} of the {whole} train clips carved out {by}to choose the epoch")
-    return Parts(train, val, test, tuple(notes))
+    return SplitRows(train, val, test, tuple(notes))
 
 
 def _carve(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +128,7 @@ def _held_out(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: i
         return [held for _, held in splitter.split(rows, strata, groups[rows])]
 
 
-def _checked(parts: Parts, flagged: np.ndarray, keep_flagged: bool) -> Parts:
+def _checked(parts: SplitRows, flagged: np.ndarray, keep_flagged: bool) -> SplitRows:
     train, notes = parts.train, list(parts.notes)
     num_flagged = int(flagged[train].sum())
     if num_flagged and not keep_flagged:
@@ -143,4 +143,4 @@ def _checked(parts: Parts, flagged: np.ndarray, keep_flagged: bool) -> Parts:
             f"the train part must have a clip with a label and media, got none ({elsewhere}). "
             "Pass --folds 5, or another --split-policy."
         )
-    return Parts(train, parts.val, parts.test, tuple(notes))
+    return SplitRows(train, parts.val, parts.test, tuple(notes))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.end_to_end.config import AugmentConfig
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.run_axis.seeds import generator
 
 
 class Augment:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from amr.common.files import replacing
 from amr.fusion.end_to_end.augment import Augment
 from amr.fusion.end_to_end.reporter import Reporter
 
@@ -64,15 +64,15 @@ class Checkpoint:
         self._epoch = len(history)
         # what a killed training drew behind its checkpoint is drawn again
         self._writer = SummaryWriter(str(self._curves), purge_step=self._epoch + 1)
-        self._reporter.begin([self._values(record) for record in history])
+        self._reporter.begin([self._values(epoch_values) for epoch_values in history])
         self._kept = time.monotonic()
         return None if kept is None else kept["training"]
 
-    def epoch(self, record: Mapping[str, Tensor], state: Callable[[], dict[str, Any]], *, last: bool) -> None:
+    def epoch(self, epoch_values: Mapping[str, Tensor], state: Callable[[], dict[str, Any]], *, last: bool) -> None:
         """Draw the curves, keep the state, report."""
         assert self._writer is not None
         self._epoch += 1
-        values = self._values(record)
+        values = self._values(epoch_values)
         for name, value in values.items():
             self._writer.add_scalar(name, value, self._epoch)
         if last or time.monotonic() - self._kept >= self._seconds_between:
@@ -85,19 +85,18 @@ class Checkpoint:
         if self._writer is not None:
             self._writer.close()
 
-    def _values(self, record: Mapping[str, Tensor]) -> dict[str, float]:
+    def _values(self, epoch_values: Mapping[str, Tensor]) -> dict[str, float]:
         """An epoch's numbers of the one run, as in history.csv."""
-        values = {name: float(value[0]) for name, value in record.items() if value.ndim == 1}
-        for name, value in record.items():
+        values = {name: float(value[0]) for name, value in epoch_values.items() if value.ndim == 1}
+        for name, value in epoch_values.items():
             if value.ndim > 1:
                 values |= {f"{name}_{m}": share for m, share in zip(self._modalities, value[0].tolist(), strict=True)}
         return values
 
     def _keep(self, training: dict[str, Any]) -> None:
-        """A kill leaves the old checkpoint or the new one."""
-        beside = self.file.with_name(f".{self.file.name}.partial")
+        """Write the checkpoint."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
         state = {"training": training, "augment": self._augment.state(), "rng": torch.get_rng_state(), "cuda": cuda}
-        torch.save(state, beside)
-        os.replace(beside, self.file)
+        with replacing(self.file) as partial:
+            torch.save(state, partial)
         self._kept = time.monotonic()

@@ -13,23 +13,23 @@ import pandas as pd
 import torch
 
 from amr.common.devices import choose_device
+from amr.common.progress import Progress
 from amr.common.workspace import home
-from amr.console.progress import Progress
 from amr.data_manifests.manifest import Manifest
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Spec, build_encoder
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.pipeline.store import Store, open_store
-from amr.extract.run import load_manifest
+from amr.extract.run import read_clips_manifest
 from amr.fusion.data.dataset import read_target
-from amr.fusion.data.splits import Parts, split_parts
+from amr.fusion.data.splits import SplitRows, split_rows
 from amr.fusion.end_to_end.augment import Augment
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.media_clips import MediaClips
 
 
 @dataclass(frozen=True)
-class TrainSource:
+class MediaData:
     """Clips ready to train encoders on.
 
     Args:
@@ -39,7 +39,7 @@ class TrainSource:
         clips: the manifest's table.
         target: `(clips,)`; -1 where the label is absent.
         store: the decoded clips.
-        parts: rows of train, val and test.
+        rows: Rows of train, val and test.
         device: where it is trained.
     """
 
@@ -49,7 +49,7 @@ class TrainSource:
     clips: pd.DataFrame
     target: np.ndarray
     store: Store
-    parts: Parts
+    rows: SplitRows
     device: torch.device
 
     def part(self, rows: np.ndarray) -> MediaClips:
@@ -60,12 +60,12 @@ class TrainSource:
 
     def clips_sha256(self) -> str:
         """Of ids, labels and parts: a training that goes on must find the same."""
-        parts = [part.tolist() for part in (self.parts.train, self.parts.val, self.parts.test)]
+        parts = [part.tolist() for part in (self.rows.train, self.rows.val, self.rows.test)]
         told = [self.clips["id"].tolist(), self.target.tolist(), self.classes, parts]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def open_source(config: TrainConfig, progress: Progress) -> TrainSource:
+def read_media_data(config: TrainConfig, progress: Progress) -> MediaData:
     """Build the encoders, decode what is not decoded yet, and divide the clips.
 
     Raises:
@@ -89,13 +89,13 @@ def open_source(config: TrainConfig, progress: Progress) -> TrainSource:
     usable = (target >= 0) & store.present.any(-1).numpy()
     parts = _split(config, manifest, target, usable)
     device = choose_device(config.device)
-    return TrainSource(manifest.dataset, encoders, classes, manifest.table, target, store, parts, device)
+    return MediaData(manifest.dataset, encoders, classes, manifest.table, target, store, parts, device)
 
 
-def augmentation(config: TrainConfig, source: TrainSource) -> Augment:
+def augmentation(config: TrainConfig, data: MediaData) -> Augment:
     """How train clips are changed."""
     return Augment(
-        config.augmentation, {name: encoder.modality for name, encoder in source.encoders.items()}, config.seed
+        config.augmentation, {name: encoder.modality for name, encoder in data.encoders.items()}, config.seed
     )
 
 
@@ -115,15 +115,15 @@ def _trainable(name: str, text: str, seed: int) -> ModelEncoder:
 def _manifest(config: TrainConfig) -> Manifest:
     """The clips that are meant; those without a label are left out later."""
     if config.dataset is not None:
-        return load_manifest(ExtractConfig(dataset=config.dataset, root=config.root))
-    return load_manifest(
+        return read_clips_manifest(ExtractConfig(dataset=config.dataset, root=config.root))
+    return read_clips_manifest(
         ExtractConfig(manifest=config.manifest, root=config.root, label_column=config.label, allow_unlabelled=True)
     )
 
 
-def _split(config: TrainConfig, manifest: Manifest, target: np.ndarray, usable: np.ndarray) -> Parts:
+def _split(config: TrainConfig, manifest: Manifest, target: np.ndarray, usable: np.ndarray) -> SplitRows:
     """The parts of the clips that can be used."""
-    (parts,) = split_parts(
+    (parts,) = split_rows(
         manifest.table,
         target,
         usable,

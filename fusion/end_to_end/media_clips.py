@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from amr.fusion.data.clips import Clips
-from amr.fusion.model import Batch
-from amr.fusion.run_axis.layers import of_runs
+from amr.fusion.data.clips import Batch, Clips
+from amr.fusion.run_axis.axes import of_runs
 
 CLIPS_AT_ONCE = 64
 
@@ -71,7 +70,7 @@ class MediaClips(Clips):
             rows_of={m: own[on_cpu] for m, own in self.rows_of.items()},
         )
 
-    def alone(self, modality: str) -> MediaClips:
+    def only(self, modality: str) -> MediaClips:
         """The clips that have a modality, with that modality only."""
         column = list(self.embeddings).index(modality)
         there = self.take(self.present[:, column])
@@ -83,7 +82,7 @@ class MediaClips(Clips):
             rows_of={},
         )
 
-    def averaged(self) -> MediaClips:
+    def pool_steps(self) -> MediaClips:
         """The same: what is stored has no steps."""
         return self
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from amr.fusion.model import Batch, FusionModel, ModelShape
+from amr.fusion.data.clips import Batch
+from amr.fusion.model import FusionModel, ModelShape
 
 
 class OneRun(nn.Module):

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 
-from amr.console.progress import Progress
+from amr.common.progress import Progress
 
 
 class Reporter:

@@ -13,12 +13,9 @@ encoders/<name>/
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +23,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from amr.common.workspace import encoders_dir
-from amr.console.progress import Progress
+from amr.common.files import replacing, write_csv
+from amr.common.options import parse_options
+from amr.common.progress import Progress
 from amr.extract.cache.lock import lock
 from amr.extract.encoders import build_encoder
 from amr.extract.encoders.families.trained import ENCODER, save_trained
@@ -37,46 +35,29 @@ from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.data.clips import Clips
 from amr.fusion.end_to_end.checkpoint import CHECKPOINT, SECONDS_BETWEEN, Checkpoint
 from amr.fusion.end_to_end.config import TrainConfig
-from amr.fusion.end_to_end.data import TrainSource, augmentation, open_source
+from amr.fusion.end_to_end.data import MediaData, augmentation, read_media_data
+from amr.fusion.end_to_end.folder import (
+    METRICS,
+    Trained,
+    TrainResult,
+    begin_folder,
+    read_folder,
+    training_folder,
+    write_folder,
+)
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel, OneRun
 from amr.fusion.end_to_end.reporter import Reporter
-from amr.fusion.heads import heads
-from amr.fusion.methods import methods, parse_options
-from amr.fusion.model import FusionModel, ModelShape
+from amr.fusion.heads import head_options, heads
+from amr.fusion.methods import methods
+from amr.fusion.model import Fitted, FusionModel, ModelShape
 from amr.fusion.runs.measure import Measures, measure
-from amr.fusion.runs.record import write_csv, write_json
 from amr.fusion.runs.write import history_table
-from amr.fusion.train.recipe import Fitted, Member, Recipe
-from amr.fusion.train.trainer import DIVERGED, Ends, train_group
+from amr.fusion.train.hooks import EndToEndHooks
+from amr.fusion.train.recipe import Member, Recipe
+from amr.fusion.train.trainer import DIVERGED, train_group
 
-CONFIG, METRICS = "config.json", "metrics.json"
-IRRELEVANT: dict[str, Any] = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
 REUSE = 16  # places of a small picture that a weight of a convolution acts at
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a training of encoders comes to.
-
-    Args:
-        folder: of the training.
-        encoders: embedding name to what `amr extract --encoder` takes.
-        val, test: measures of the joint head, or modality to those of its classifier; None: no such clips.
-        epochs: "joint", or modality, to the number of epochs and the one that was kept.
-        notes: what was decided or left out, in words.
-    """
-
-    folder: Path
-    encoders: dict[str, str]
-    val: dict[str, Any] | None
-    test: dict[str, Any] | None
-    epochs: dict[str, dict[str, int]]
-    notes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The document of `amr train-encoders --json`."""
-        return asdict(self) | {"folder": str(self.folder), "notes": list(self.notes)}
 
 
 def train_encoders(
@@ -98,59 +79,51 @@ def train_encoders(
         RuntimeError: training diverged.
     """
     progress = progress or Progress()
-    folder = _folder(config)
+    folder = training_folder(config)
     if (folder / METRICS).is_file() and not config.overwrite:
         progress.note(f"{folder} is finished; pass --overwrite to train anew")
-        return _read(folder)
+        return read_folder(folder)
     _check(config)
-    source = open_source(config, progress)
+    data = read_media_data(config, progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with lock(folder, "--out", "training"):
-        _begin(folder, config, source)
-        training = _Training(config, source, progress, seconds_between)
+        begin_folder(folder, config, data)
+        training = _Training(config, data, progress, seconds_between)
         if config.objective == "joint":
             trained = {"joint": training.joint(folder)}
         else:
-            trained = {m: training.alone(m, folder / m) for m in source.encoders}
-        notes = (*source.parts.notes, *methods[config.method].notes(config.optimizer))
-        _write(folder, config, source, trained, notes)
+            trained = {m: training.alone(m, folder / m) for m in data.encoders}
+        notes = (*data.rows.notes, *methods[config.method].notes(config.optimizer))
+        write_folder(folder, config, data, trained, notes)
         for file in folder.rglob(CHECKPOINT):  # only now: a kill in the second training leaves the first one done
             file.unlink()
-    return _read(folder)
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """One trained model and what its best epoch comes to."""
-
-    fitted: Fitted
-    val: Measures | None
-    test: Measures | None
+    return read_folder(folder)
 
 
 class _Training:
     """The trainings that one request takes, each in a folder of its own."""
 
-    def __init__(self, config: TrainConfig, source: TrainSource, progress: Progress, seconds_between: float) -> None:
-        self.config, self.source, self.progress = config, source, progress
+    def __init__(self, config: TrainConfig, data: MediaData, progress: Progress, seconds_between: float) -> None:
+        self.config, self.data, self.progress = config, data, progress
         self.seconds_between = seconds_between
 
-    def joint(self, folder: Path) -> _Trained:
+    def joint(self, folder: Path) -> Trained:
         """All encoders with one head, end to end."""
-        c, names = self.config, list(self.source.encoders)
+        c, names = self.config, list(self.data.encoders)
         ratio = None if c.amr_ratio is None else parse_ratio(c.amr_ratio, names)
         method = methods[c.method]
-        recipe = self._recipe(names, c.method, c.head, c.hidden, parse_options(method, c.method_option))
+        options = parse_options(method.Options, c.method_option, "--method-option")
+        recipe = self._recipe(names, c.method, c.head, c.hidden, options, head_options(c.head, c.head_option))
         trained = self._train(recipe, Member(c.seed, ratio, c.amr_weight), folder, c.method)
-        for m, encoder in self.source.encoders.items():
+        for m, encoder in self.data.encoders.items():
             _keep(encoder, trained.fitted.model, m, folder / m)
         return trained
 
-    def alone(self, modality: str, folder: Path) -> _Trained:
+    def alone(self, modality: str, folder: Path) -> Trained:
         """One encoder with a linear classifier."""
         recipe = self._recipe([modality], "unimodal", "concat", 0, None)
         trained = self._train(recipe, Member(self.config.seed), folder, modality)
-        _keep(self.source.encoders[modality], trained.fitted.model, modality, folder)
+        _keep(self.data.encoders[modality], trained.fitted.model, modality, folder)
         return trained
 
     def teacher(self, modality: str, folder: Path) -> Fitted:
@@ -159,7 +132,7 @@ class _Training:
         if given is None and not (folder / ENCODER).is_file():
             return self.alone(modality, folder).fitted
         encoder = build_encoder(f"trained:{given or folder}", modality)
-        pupil = self.source.encoders[modality]
+        pupil = self.data.encoders[modality]
         if (
             not isinstance(encoder, ModelEncoder)
             or encoder.preprocessing != pupil.preprocessing
@@ -170,47 +143,54 @@ class _Training:
                 f"got another {modality} in {given!r}. Train them with the same --encoder, or leave --teachers out."
             )
         shape = self._shape([modality], "concat", 0)
-        model = EncoderModel(shape, [self.config.seed], {modality: encoder.network()}).to(self.source.device)
+        model = EncoderModel(shape, [self.config.seed], {modality: encoder.network()}).to(self.data.device)
         return Fitted(model.eval(), torch.ones(1, dtype=torch.long), {}, torch.zeros(1, dtype=torch.bool))
 
-    def _train(self, recipe: Recipe, member: Member, folder: Path, what: str) -> _Trained:
-        source, config = self.source, self.config
+    def _train(self, recipe: Recipe, member: Member, folder: Path, what: str) -> Trained:
+        data, config = self.data, self.config
         folder.mkdir(parents=True, exist_ok=True)
         names = list(recipe.shape.embed_dims)
-        augment = augmentation(config, source)
+        augment = augmentation(config, data)
         reporter = Reporter(what, config.epochs, self.progress)
-        watcher = Checkpoint(folder, config.seed, names, augment, reporter, self.seconds_between)
-        networks = {m: source.encoders[m].network() for m in names}
-        train, val, test = (
-            self._clips(rows, names) for rows in (source.parts.train, source.parts.val, source.parts.test)
-        )
+        callback = Checkpoint(folder, config.seed, names, augment, reporter, self.seconds_between)
+        networks = {m: data.encoders[m].network() for m in names}
+        train, val, test = (self._clips(rows, names) for rows in (data.rows.train, data.rows.val, data.rows.test))
         if len(train) == 0:
             raise RuntimeError(f"training of {what} must have a clip in train, got none. Look at its failures.")
-        ends = Ends(
+        hooks = EndToEndHooks(
             build=lambda shape, seeds: EncoderModel(shape, seeds, networks),
-            fit_alone=lambda m: self.teacher(m, folder / "teachers" / m),
-            watcher=watcher,
+            fit_unimodal=lambda m: self.teacher(m, folder / "teachers" / m),
+            callback=callback,
             reuse=REUSE,
         )
-        of_device = [source.device] if source.device.type == "cuda" else []
-        with torch.random.fork_rng(of_device), closing(watcher):
-            fitted = train_group(recipe, [member], replace(train, augment=augment), val, ends=ends)
+        of_device = [data.device] if data.device.type == "cuda" else []
+        with torch.random.fork_rng(of_device), closing(callback):
+            fitted = train_group(recipe, [member], replace(train, augment=augment), val, hooks=hooks)
         if fitted.diverged.any():
             raise RuntimeError(f"training of {what} must stay finite, got a loss or weights that did not. {DIVERGED}")
         fitted.model.eval()
         write_csv(folder / "history.csv", history_table(fitted, 0))
-        save_file(_head_state(fitted.model), folder / "head.safetensors")
-        return _Trained(fitted, *(_measured(fitted.model, clips, recipe.attributor) for clips in (val, test)))
+        with replacing(folder / "head.safetensors") as partial:
+            save_file(_head_state(fitted.model), partial)
+        return Trained(fitted, *(_measured(fitted.model, clips, recipe.attributor) for clips in (val, test)))
 
     def _clips(self, rows: np.ndarray, names: Sequence[str]) -> MediaClips:
         """The clips of a part; where one modality is trained, those that have it."""
-        clips = self.source.part(rows)
-        return clips if len(names) > 1 else clips.alone(names[0])
+        clips = self.data.part(rows)
+        return clips if len(names) > 1 else clips.only(names[0])
 
-    def _recipe(self, names: Sequence[str], method: str, head: str, hidden: int, options: Any) -> Recipe:
+    def _recipe(
+        self,
+        names: Sequence[str],
+        method: str,
+        head: str,
+        hidden: int,
+        options: Any,
+        own_head_options: Any = None,
+    ) -> Recipe:
         c = self.config
         return Recipe(
-            shape=self._shape(names, head, hidden),
+            shape=self._shape(names, head, hidden, own_head_options),
             method=methods[method],
             options=options,
             attributor=Attributor(),
@@ -225,9 +205,11 @@ class _Training:
             patience=c.patience,
         )
 
-    def _shape(self, names: Sequence[str], head: str, hidden: int) -> ModelShape:
-        dims = {m: self.source.encoders[m].embed_dim for m in names}
-        return ModelShape.of(dims, len(self.source.classes), head=head, hidden=hidden, adapter="none", adapter_dim=1)
+    def _shape(self, names: Sequence[str], head: str, hidden: int, options: Any = None) -> ModelShape:
+        dims = {m: self.data.encoders[m].embed_dim for m in names}
+        return ModelShape.of(
+            dims, len(self.data.classes), head=head, hidden=hidden, adapter="none", adapter_dim=1, options=options
+        )
 
 
 @torch.no_grad()
@@ -274,97 +256,14 @@ def _check(config: TrainConfig) -> None:
             f"--encoder must name two encoders or more with --objective joint, got {', '.join(names)}. "
             "Name another, or pass --objective unimodal."
         )
-    heads[config.head].check(config.hidden, names)
-    parse_options(methods[config.method], config.method_option)
+    method = methods[config.method]
+    if not method.end_to_end:
+        able = [name for name, each in methods.items() if each.end_to_end]
+        raise ValueError(
+            f"--method must be able to train encoders ({', '.join(able)}), got {config.method!r}. "
+            "Pass one of those; the others train heads with amr fit."
+        )
+    heads[config.head].check(config.hidden, names, head_options(config.head, config.head_option))
+    parse_options(method.Options, config.method_option, "--method-option")
     if config.amr_ratio is not None:
-        parse_ratio(config.amr_ratio, names)
-
-
-def _folder(config: TrainConfig) -> Path:
-    """Where it goes; what is there already must be of the same training.
-
-    Raises:
-        ValueError: it holds another training, or something else.
-    """
-    if config.out is not None:
-        folder = Path(config.out)
-    else:
-        dataset = config.dataset or Path(str(config.manifest)).parent.name or "clips"
-        ratio = f"amr-{config.amr_ratio.replace(':', '-').replace('=', '')}" if config.amr_ratio else None
-        objective = "unimodal" if config.objective == "unimodal" else f"joint-{config.method}"
-        parts = [dataset, config.label, objective, ratio, f"seed{config.seed}"]
-        folder = encoders_dir() / "_".join(part for part in parts if part is not None)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return folder
-    told = _told(folder)
-    if told is None:
-        raise ValueError(f"--out must be new or a training of encoders, got {str(folder)!r}. Choose another name.")
-    asked = _asked(config)
-    if told["config"] != asked and not config.overwrite:
-        changed = [k for k, v in asked.items() if told["config"].get(k) != v]
-        raise ValueError(
-            f"--out must be new or of the same training, got {str(folder)!r}, which has another "
-            f"--{changed[0].replace('_', '-') if changed else 'set of options'}. Choose another name, or --overwrite."
-        )
-    return folder
-
-
-def _begin(folder: Path, config: TrainConfig, source: TrainSource) -> None:
-    """Say in the folder what is trained there; what was begun goes on with the same clips alone.
-
-    Raises:
-        ValueError: it began with others.
-    """
-    clips = source.clips_sha256()
-    before = _told(folder)
-    if config.overwrite and before is not None:
-        shutil.rmtree(folder)
-    elif before is not None and before.get("clips_sha256") != clips:
-        raise ValueError(
-            f"--out must be new or of the same clips, got {str(folder)!r}, begun with other clips, labels or splits. "
-            "Choose another name, or --overwrite."
-        )
-    folder.mkdir(exist_ok=True)
-    told = {"config": _asked(config), "classes": source.classes, "clips_sha256": clips, "versions": _versions()}
-    write_json(folder / CONFIG, told)
-
-
-def _told(folder: Path) -> dict[str, Any] | None:
-    """What a training says of itself; None where there is none."""
-    file = folder / CONFIG
-    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return told if isinstance(told, dict) and "objective" in told.get("config", {}) else None
-
-
-def _asked(config: TrainConfig) -> dict[str, Any]:
-    """What decides the numbers, as JSON has it."""
-    asked: dict[str, Any] = json.loads(json.dumps(asdict(replace(config, **IRRELEVANT))))
-    return asked
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("amr", "torch", "torchvision", "torchaudio", "timm")}
-
-
-def _write(
-    folder: Path, config: TrainConfig, source: TrainSource, trained: Mapping[str, _Trained], notes: Sequence[str]
-) -> None:
-    """metrics.json, the last file: with it the training is finished."""
-    parts: dict[str, Any] = {
-        part: {name: getattr(each, part) for name, each in trained.items()} for part in ("val", "test")
-    }
-    if config.objective == "joint":
-        parts = {part: values["joint"] for part, values in parts.items()}
-    epochs = {
-        name: {"epochs": len(each.fitted.history["train_loss"]), "best": int(each.fitted.best_epoch[0])}
-        for name, each in trained.items()
-    }
-    names = list(source.encoders)
-    write_json(folder / METRICS, {**parts, "epochs": epochs, "encoders": names, "notes": list(notes)})
-
-
-def _read(folder: Path) -> TrainResult:
-    """A finished training."""
-    told = json.loads((folder / METRICS).read_text())
-    encoders = {name: f"trained:{folder / name}" for name in told["encoders"]}
-    return TrainResult(folder, encoders, told["val"], told["test"], told["epochs"], tuple(told["notes"]))
+        parse_ratio(config.amr_ratio, names, name="--amr-ratio")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from amr.fusion.evaluate.groups import Run
 from amr.fusion.evaluate.measures.perturb import Name
+from amr.fusion.runs.read import Run
 from amr.fusion.runs.statistics import holm, mean_interval, paired_test, wilcoxon
 
 

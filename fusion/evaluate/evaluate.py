@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from amr.fusion.data.folds import Source
+from amr.common.progress import Progress
+from amr.fusion.data.folds import TrainingData
 from amr.fusion.data.splits import group_codes
 from amr.fusion.evaluate.bootstrap import percentiles, resamples
 from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.gain_over_ume import Ensembles
-from amr.fusion.evaluate.groups import Group, Run, Sources, groups, other_cache, read_runs
+from amr.fusion.evaluate.groups import OpenedCaches, RunGroup, other_cache, read_tested_runs, run_groups
 from amr.fusion.evaluate.measures.conflict import NUM_DRAWS
 from amr.fusion.evaluate.measures.noise import LEVELS
-from amr.fusion.evaluate.measures.people import against_people, parse_sources
+from amr.fusion.evaluate.measures.people import against_people, parse_channels
 from amr.fusion.evaluate.measures.perturb import Name
-from amr.fusion.evaluate.per_clip import Answers, question
+from amr.fusion.evaluate.per_clip import PerClip, measure_group
 from amr.fusion.evaluate.write import FORMAT, VERSION, Arrays, rounded, run_entry, write
 from amr.fusion.runs.measure import NUM_PERMUTATIONS
+from amr.fusion.runs.read import Run
 from amr.fusion.runs.statistics import CONFIDENCE
 
-Progress = Callable[[int, int], None]
 GAIN: Name = ("gain_over_ume",)
 
 
@@ -47,21 +48,23 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
 
     Args:
         config: what to do.
-        progress: called with runs done and runs in all.
+        progress: Listener.
 
     Raises:
         FileNotFoundError: the folder is no run and no sweep, or its cache is gone.
         ValueError: the cache is not what the runs were fitted on, or has nothing of people.
     """
-    runs = read_runs(config.run)
-    sources = Sources(config.device)
-    ensembles = Ensembles(runs, sources)
-    whole = sources.of(max(runs, key=lambda run: len(run.modalities)))
+    progress = progress or Progress()
+    runs = read_tested_runs(config.run)
+    progress.start(len(runs), unit="runs")
+    opened = OpenedCaches(config.device)
+    ensembles = Ensembles(runs, opened)
+    whole = opened.of(max(runs, key=lambda run: len(run.modalities)))
     measured: dict[Path, Measured] = {}
     people: dict[Path, dict[str, Any]] = {}
     arrays = Arrays(whole, [run.folder.name for run in runs])
-    for group in groups(runs, sources.of):
-        answers = question(group, seed=config.seed, noise_draws=config.noise_draws)
+    for group in run_groups(runs, opened.of):
+        answers = measure_group(group, seed=config.seed, noise_draws=config.noise_draws)
         over_ume = ensembles.right(group)
         if over_ume is not None:
             answers.per_clip[GAIN] = answers.per_clip[("accuracy",)] - over_ume
@@ -69,8 +72,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
         if config.against == "people":
             people |= _against_people(group, answers, config)
         arrays.add(group, answers)
-        if progress is not None:
-            progress(len(measured), len(runs))
+        progress.advance(len(group.runs))
     ordered = [measured[run.folder] for run in runs]
     document = rounded(_document(config, whole, ordered, people))
     write(config.run, document, ordered)
@@ -78,7 +80,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     return Evaluation(config.run, document)
 
 
-def _measured(group: Group, answers: Answers, config: EvaluateConfig) -> list[Measured]:
+def _measured(group: RunGroup, answers: PerClip, config: EvaluateConfig) -> list[Measured]:
     folds = answers.folds
     by_fold = np.eye(folds.max() + 1)[:, folds]  # (folds, clips)
     each = answers.measures(by_fold) | answers.calibration_errors(by_fold) | _as_fitted(group.runs)
@@ -88,7 +90,7 @@ def _measured(group: Group, answers: Answers, config: EvaluateConfig) -> list[Me
     value |= {name: values.mean(0, keepdims=True) for name, values in _as_fitted(group.runs).items()}
     intervals: dict[Name, np.ndarray] = {}
     if config.bootstrap:
-        codes = group_codes(group.source.dataset.clips)[answers.rows]
+        codes = group_codes(group.data.dataset.clips)[answers.rows]
         samples = answers.measures(resamples(codes, config.bootstrap, config.seed))
         intervals = {name: percentiles(values) for name, values in samples.items()}
     counts = {
@@ -111,11 +113,11 @@ def _measured(group: Group, answers: Answers, config: EvaluateConfig) -> list[Me
     ]
 
 
-def _check_accuracy(group: Group, accuracy: np.ndarray, num_clips: int) -> None:
+def _check_accuracy(group: RunGroup, accuracy: np.ndarray, num_clips: int) -> None:
     """Labels have no fingerprint: other labels show in the accuracy. Devices round, so a few clips may differ."""
     for run, now in zip(group.runs, accuracy, strict=True):
-        if abs(now - run.test["accuracy"]) * num_clips > max(2, 0.01 * num_clips):
-            raise ValueError(other_cache(run, group.source))
+        if abs(now - run.measures["accuracy"]) * num_clips > max(2, 0.01 * num_clips):
+            raise ValueError(other_cache(run, group.data))
 
 
 def _as_fitted(runs: Sequence[Run]) -> dict[Name, np.ndarray]:
@@ -127,14 +129,15 @@ def _as_fitted(runs: Sequence[Run]) -> dict[Name, np.ndarray]:
     for name in names:
         of_runs = []
         for run in runs:
-            values = [fold[name[0]] if len(name) == 1 else fold[name[0]][name[1]] for fold in run.folds]
+            tests = [fold["test"] for fold in run.folds]
+            values = [test[name[0]] if len(name) == 1 else test[name[0]][name[1]] for test in tests]
             of_runs.append([np.nan if value is None else value for value in values])
         result[name] = np.array(of_runs).T
     return result
 
 
-def _against_people(group: Group, answers: Answers, config: EvaluateConfig) -> dict[Path, dict[str, Any]]:
-    dataset = group.source.dataset
+def _against_people(group: RunGroup, answers: PerClip, config: EvaluateConfig) -> dict[Path, dict[str, Any]]:
+    dataset = group.data.dataset
     results = against_people(
         dataset.clips.iloc[answers.rows],
         dataset.classes,
@@ -142,17 +145,17 @@ def _against_people(group: Group, answers: Answers, config: EvaluateConfig) -> d
         answers.probability,
         answers.share,
         label=group.runs[0].config.label,
-        sources=None if config.people is None else parse_sources(config.people),
+        channels=None if config.people is None else parse_channels(config.people),
     )
     return {run.folder: result for run, result in zip(group.runs, results, strict=True)}
 
 
 def _document(
-    config: EvaluateConfig, source: Source, measured: Sequence[Measured], people: dict[Path, dict[str, Any]]
+    config: EvaluateConfig, data: TrainingData, measured: Sequence[Measured], people: dict[Path, dict[str, Any]]
 ) -> dict[str, Any]:
     first = measured[0].run.config
-    clips = source.dataset.clips
-    rows = np.concatenate([fold.parts.test for fold in source.folds])
+    clips = data.dataset.clips
+    rows = np.concatenate([fold.rows.test for fold in data.folds])
     entries = [run_entry(m) for m in measured]
     for m, entry in zip(measured, entries, strict=True):
         measures = entry["measures"]
@@ -163,10 +166,10 @@ def _document(
         "format": FORMAT,
         "version": VERSION,
         "source": config.run.resolve().name,
-        "cache": str(source.cache),
+        "cache": str(data.cache),
         "label": first.label,
-        "modalities": list(source.dataset.modalities),
-        "classes": list(source.dataset.classes),
+        "modalities": list(data.dataset.modalities),
+        "classes": list(data.dataset.classes),
         "part": "test",
         "num_clips": len(rows),
         "settings": {

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from amr.fusion.config import FitConfig
-from amr.fusion.data.clips import predict_logits
-from amr.fusion.data.folds import Source
-from amr.fusion.evaluate.groups import Group, Run, Sources
-from amr.fusion.fit import member_of, recipe_of, record_of, resolve
+from amr.fusion.data.folds import TrainingData
+from amr.fusion.evaluate.groups import OpenedCaches, RunGroup
 from amr.fusion.methods import methods
-from amr.fusion.model import FusionModel
+from amr.fusion.model import FusionModel, predict_logits
+from amr.fusion.resolve import member_of, recipe_of, record_of, resolve
+from amr.fusion.runs.read import Run
 from amr.fusion.train.trainer import train_group
 
 # what a fit and its UME have in common
@@ -30,26 +30,26 @@ class Ensembles:
         sources: their caches.
     """
 
-    def __init__(self, runs: Sequence[Run], sources: Sources) -> None:
+    def __init__(self, runs: Sequence[Run], opened: OpenedCaches) -> None:
         self._runs = {ume_config(run.config): run for run in runs if run.config.method == "ume"}
-        self._sources = sources
+        self._sources = opened
         self._right: dict[FitConfig, np.ndarray] = {}
 
-    def right(self, group: Group) -> np.ndarray | None:
+    def right(self, group: RunGroup) -> np.ndarray | None:
         """`(run, clips)`: 1 where each run's UME answers right; None for the methods that it would be compared with."""
         method = methods[group.runs[0].config.method]
-        if method.alone or group.runs[0].config.method == "ume" or len(group.runs[0].modalities) < 2:
+        if method.single_modality or group.runs[0].config.method == "ume" or len(group.runs[0].modalities) < 2:
             return None
         asked = [ume_config(run.config) for run in group.runs]
-        source = self._sources.averaged(group.runs[0])
+        data = self._sources.pooled(group.runs[0])
         wanted = [config for config in dict.fromkeys(asked) if config not in self._right]
         there = [config for config in wanted if config in self._runs]
         if there:
-            self._keep(there, _fitted([self._runs[config] for config in there], source))
+            self._keep(there, _fitted([self._runs[config] for config in there], data))
         absent = [config for config in wanted if config not in self._runs]
         for base in dict.fromkeys(replace(config, seed=0) for config in absent):
             alike = [config for config in absent if replace(config, seed=0) == base]
-            self._keep(alike, _trained(alike, source))
+            self._keep(alike, _trained(alike, data))
         return np.stack([self._right[config] for config in asked])
 
     def _keep(self, configs: Sequence[FitConfig], right: np.ndarray) -> None:
@@ -72,22 +72,22 @@ def ume_config(config: FitConfig) -> FitConfig:
     )
 
 
-def _fitted(runs: Sequence[Run], source: Source) -> np.ndarray:
-    group = Group(tuple(runs), source)
-    return _right([group.model(k) for k in range(len(source.folds))], source)
+def _fitted(runs: Sequence[Run], data: TrainingData) -> np.ndarray:
+    group = RunGroup(tuple(runs), data)
+    return _right([group.model(k) for k in range(len(data.folds))], data)
 
 
-def _trained(configs: Sequence[FitConfig], source: Source) -> np.ndarray:
-    records = [record_of(resolve(config, source.dataset), source) for config in configs]
+def _trained(configs: Sequence[FitConfig], data: TrainingData) -> np.ndarray:
+    records = [record_of(resolve(config, data.dataset), data) for config in configs]
     members = [member_of(record) for record in records]
     recipe = recipe_of(records[0])
-    return _right([train_group(recipe, members, fold.train, fold.val).model for fold in source.folds], source)
+    return _right([train_group(recipe, members, fold.train, fold.val).model for fold in data.folds], data)
 
 
-def _right(models: Sequence[FusionModel], source: Source) -> np.ndarray:
+def _right(models: Sequence[FusionModel], data: TrainingData) -> np.ndarray:
     """`(run, clips)` of each fold's models on its test clips, one fold behind the other."""
     parts = []
-    for model, fold in zip(models, source.folds, strict=True):
+    for model, fold in zip(models, data.folds, strict=True):
         answer = predict_logits(model, fold.test).argmax(-1)
         parts.append((answer == fold.test.target).float().cpu())
     return torch.cat(parts, dim=1).numpy()

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from amr.fusion.attribution.attributor import Attributor
-from amr.fusion.data.clips import predict_shares
+from amr.common.devices import one_thread
 from amr.fusion.evaluate.bootstrap import fold_means
-from amr.fusion.evaluate.groups import Group
-from amr.fusion.evaluate.measures import conflict, missing, noise
-from amr.fusion.evaluate.measures.calibration import Scores, calibration_error, score
-from amr.fusion.evaluate.measures.perturb import Name, Probe, train_statistics
-from amr.fusion.threads import one_thread
+from amr.fusion.evaluate.groups import RunGroup
+from amr.fusion.evaluate.measures import measures_for
+from amr.fusion.evaluate.measures.base import Reliability
+from amr.fusion.evaluate.measures.calibration import calibration_error
+from amr.fusion.evaluate.measures.perturb import Name, Subject, train_statistics
 
 
 @dataclass(frozen=True)
-class Answers:
+class PerClip:
     """A group's answers; the clips of all folds, one behind the other, each by its own fold's models.
 
     Args:
@@ -45,9 +44,9 @@ class Answers:
     def measures(self, weights: np.ndarray) -> dict[Name, np.ndarray]:
         """Every measure that is a mean over clips, or follows from such means, under weights `(rows, clips)`."""
         means = fold_means(self.per_clip, self.folds, weights)
-        if len(self.modalities) > 1:
-            means |= missing.derived(means, self.modalities) | conflict.derived(means, self.modalities)
-        return means | noise.derived(means, self.modalities)
+        for measure in measures_for(len(self.modalities)):
+            means |= measure.derived(means, self.modalities)
+        return means
 
     def calibration_errors(self, weights: np.ndarray) -> dict[Name, np.ndarray]:
         """The calibration errors under the same weights; over the clips of all folds together."""
@@ -59,7 +58,7 @@ class Answers:
         return result
 
 
-def question(group: Group, *, seed: int, noise_draws: int) -> Answers:
+def measure_group(group: RunGroup, *, seed: int, noise_draws: int) -> PerClip:
     """Ask a group everything; on a CPU a thread a fold, as a sweep trains.
 
     Args:
@@ -68,12 +67,12 @@ def question(group: Group, *, seed: int, noise_draws: int) -> Answers:
         noise_draws: draws of noise at each level.
     """
 
-    def of_fold(k: int) -> Answers:
+    def of_fold(k: int) -> PerClip:
         if num_workers > 1:
             torch.set_num_threads(1)  # a setting of each thread
         fold = group.folds[k]
-        probe = Probe(group.model(k), fold.test, *train_statistics(fold.train), seed, noise_draws)
-        return _of_fold(probe, k, fold.parts.test)
+        subject = Subject(group.model(k), fold.test, *train_statistics(fold.train), seed, noise_draws)
+        return _of_fold(subject, k, fold.rows.test)
 
     on_cpu = group.folds[0].test.target.device.type == "cpu"
     num_workers = min(torch.get_num_threads(), len(group.folds)) if on_cpu else 1
@@ -81,32 +80,21 @@ def question(group: Group, *, seed: int, noise_draws: int) -> Answers:
         return _joined(list(pool.map(of_fold, range(len(group.folds)))))
 
 
-def _of_fold(probe: Probe, fold: int, rows: np.ndarray) -> Answers:
-    logits, share, counted = predict_shares(probe.model, probe.clips, Attributor())
-    clean = score(logits, probe.clips.target)
-    per_clip: dict[Name, torch.Tensor] = {("accuracy",): clean.right}
-    share = torch.where(counted.unsqueeze(-1), share, torch.nan).cpu()
-    if len(probe.modalities) > 1:
-        per_clip |= {("share", m): share[..., i] for i, m in enumerate(probe.modalities)}
-        per_clip |= missing.per_clip(probe) | conflict.per_clip(probe)
-    under_noise, loudest = noise.per_clip(probe)
-    scores = {"clean": clean} | {f"{m} noise": of_noise for m, of_noise in loudest.items()}
-    for name, each in scores.items():
-        per_clip |= {("calibration", name, "nll"): each.nll, ("calibration", name, "brier"): each.brier}
-    return Answers(
-        probe.modalities,
+def _of_fold(subject: Subject, fold: int, rows: np.ndarray) -> PerClip:
+    per_clip: dict[Name, np.ndarray] = {}
+    reliability: dict[Name, Reliability] = {}
+    for measure in measures_for(len(subject.modalities)):
+        per_clip |= {name: value.numpy() for name, value in measure.per_clip(subject).items()}
+        reliability |= measure.reliability(subject)
+    return PerClip(
+        subject.modalities,
         np.full(len(rows), fold),
         rows,
-        {name: value.numpy() for name, value in (per_clip | under_noise).items()},
-        {("calibration", name, "ece"): _reliability(each) for name, each in scores.items()},
-        logits.softmax(-1).cpu().numpy(),
-        share.numpy(),
+        per_clip,
+        reliability,
+        subject.logits.softmax(-1).cpu().numpy(),
+        subject.share.numpy(),
     )
-
-
-def _reliability(scores: Scores) -> tuple[np.ndarray, np.ndarray]:
-    confidence, right = scores.confidence.numpy(), scores.right.numpy()
-    return (confidence, right) if confidence.ndim == 3 else (confidence[..., None], right[..., None])
 
 
 def _side_by_side(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -114,9 +102,9 @@ def _side_by_side(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.nd
     return np.concatenate(confidence, axis=1), np.concatenate(right, axis=1)
 
 
-def _joined(parts: Sequence[Answers]) -> Answers:
+def _joined(parts: Sequence[PerClip]) -> PerClip:
     first = parts[0]
-    return Answers(
+    return PerClip(
         first.modalities,
         np.concatenate([part.folds for part in parts]),
         np.concatenate([part.rows for part in parts]),

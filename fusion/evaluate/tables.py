@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from amr.fusion.runs.read import SETTINGS, setting_text
+
 Rows = tuple[list[str], list[list[object]]]
 
 SIGNIFICANT = 0.05
@@ -39,7 +41,9 @@ def settings_table(document: Mapping[str, Any]) -> Rows:
     rows: list[list[object]] = []
     for group in groups:
         mean, own = group["mean"], group["modalities"]
-        first: list[object] = [_text(group[name]) for name in varied] + ([len(group["seeds"])] if several else [])
+        first: list[object] = [setting_text(name, group[name]) for name in varied] + (
+            [len(group["seeds"])] if several else []
+        )
         first += [_with_interval(group), mean.get("calibration.clean.ece"), mean.get("gain_over_ume")]
         if pair:
             rows.append([*first, *(_pair(mean, template, modalities, own) for template in whats.values())])
@@ -55,7 +59,7 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
     compared: dict[str, dict[str, dict[str, Any]]] = {}
     settings: dict[str, Mapping[str, Any]] = {}
     for entry in document["comparisons"]:
-        key = str([entry[name] for name in _SETTINGS])
+        key = str([entry[name] for name in SETTINGS])
         settings[key] = entry
         compared.setdefault(key, {})[entry["measure"]] = entry
     varied = _varied(list(settings.values()))
@@ -65,11 +69,10 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
         names = ["accuracy", *(t.format(m) for t in _COMPARED.values() for m in document["modalities"])]
         pairs = by_measure["accuracy"]["num_pairs"]
         cells = [_change(by_measure.get(name)) for name in names]
-        rows.append([*(_text(settings[key][name]) for name in varied), pairs, *cells])
+        rows.append([*(setting_text(name, settings[key][name]) for name in varied), pairs, *cells])
     return columns, rows
 
 
-_SETTINGS = ("head", "method", "modalities", "amr_ratio", "amr_weight", "lr")
 _EACH = {
     "share": "share.{}",
     "use": "perceptual.{}",
@@ -82,7 +85,7 @@ _COMPARED = {"share": "share.{}", "use": "perceptual.{}", "noisy": "robustness.{
 def _varied(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     """The settings in which the groups differ; the method and the ratio always."""
     always = ("method", "amr_ratio")
-    return [n for n in _SETTINGS if n in always or len({_text(g[n]) for g in groups if g[n] is not None}) > 1]
+    return [n for n in SETTINGS if n in always or len({setting_text(n, g[n]) for g in groups if g[n] is not None}) > 1]
 
 
 def _with_interval(group: Mapping[str, Any]) -> str:
@@ -103,7 +106,3 @@ def _change(entry: Mapping[str, Any] | None) -> str:
     p = entry["p_corrected"]
     mark = "*" if p is not None and p < SIGNIFICANT else ""
     return f"{entry['difference']:+.3f}{mark}"
-
-
-def _text(value: object) -> str:
-    return "-" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from amr.fusion.data.folds import Source
+from amr.common.files import replacing, write_csv, write_json
+from amr.fusion.data.folds import TrainingData
 from amr.fusion.evaluate.comparison import Measured
-from amr.fusion.evaluate.groups import Group
+from amr.fusion.evaluate.groups import RunGroup
 from amr.fusion.evaluate.measures.noise import LEVELS
 from amr.fusion.evaluate.measures.perturb import Name
-from amr.fusion.evaluate.per_clip import Answers
-from amr.fusion.runs.record import write_csv, write_json
+from amr.fusion.evaluate.per_clip import PerClip
 
 FORMAT, VERSION = "amr-evaluation", 1
 MAX_PROBABILITIES = 20_000_000
@@ -82,10 +81,10 @@ class Arrays:
         order: of the document's runs, by name.
     """
 
-    def __init__(self, source: Source, order: Sequence[str]) -> None:
-        self._dataset = dataset = source.dataset
+    def __init__(self, data: TrainingData, order: Sequence[str]) -> None:
+        self._dataset = dataset = data.dataset
         self._order = {name: i for i, name in enumerate(order)}
-        rows = np.concatenate([fold.parts.test for fold in source.folds])
+        rows = np.concatenate([fold.rows.test for fold in data.folds])
         self._place = {row: i for i, row in enumerate(rows)}
         shape = len(order), len(rows)
         self._of_runs = {
@@ -97,10 +96,10 @@ class Arrays:
         self._of_clips = {
             "target": dataset.target.numpy()[rows],
             "ids": dataset.clips["id"].to_numpy().astype(str)[rows],
-            "fold": np.concatenate([np.full(len(fold.test), k) for k, fold in enumerate(source.folds)]),
+            "fold": np.concatenate([np.full(len(fold.test), k) for k, fold in enumerate(data.folds)]),
         }
 
-    def add(self, group: Group, answers: Answers) -> None:
+    def add(self, group: RunGroup, answers: PerClip) -> None:
         """Take note of a group's answers."""
         known = np.array([row in self._place for row in answers.rows])
         columns = np.array([self._place[row] for row in answers.rows[known]], dtype=int)
@@ -113,9 +112,7 @@ class Arrays:
             self._of_runs["probability"][np.ix_(rows, columns)] = probability
 
     def save(self, folder: Path) -> None:
-        """Write evaluation.npz; a kill leaves the whole file or none."""
-        beside = folder / ".evaluation.npz.partial"
-        with beside.open("wb") as file:
-            arrays: dict[str, Any] = self._of_runs | self._of_clips
-            np.savez_compressed(file, **arrays)
-        os.replace(beside, folder / "evaluation.npz")
+        """Write evaluation.npz."""
+        arrays: dict[str, Any] = self._of_runs | self._of_clips
+        with replacing(folder / "evaluation.npz") as partial:
+            np.savez_compressed(partial, **arrays)

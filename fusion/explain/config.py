@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from amr.common.options import DEVICES
 from amr.common.registry import unknown
-from amr.extract.config import DEVICES
 
 PICTURES = (".png", ".svg", ".pdf")
 MAX_NAME = 100  # characters of a clip's name in a file's

@@ -18,15 +18,16 @@ from torch import Tensor
 from amr.common.devices import choose_device
 from amr.extract.cache.reader import Cache
 from amr.extract.pipeline.preview import MODALITIES, Media, cached_media, decode_media
-from amr.extract.pipeline.workers import Clip
-from amr.fusion.data.folds import Source, open_source
+from amr.extract.pipeline.workers import ClipFiles
+from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.explain.config import ExplainConfig
 from amr.fusion.explain.explanation import Explanation, Removed, Steps
 from amr.fusion.explain.fold import FoldNumbers, explain_fold
 from amr.fusion.explain.picture import draw
 from amr.fusion.heads import heads
-from amr.fusion.predict import check_embeddings, read_clips
-from amr.fusion.runs.record import FittedRun, RunRecord, load_run
+from amr.fusion.runs.new_clips import check_embeddings, read_clips
+from amr.fusion.runs.record import RunRecord
+from amr.fusion.runs.weights import FittedRun, read_fitted
 
 MAX_FRAMES = 10
 
@@ -39,17 +40,17 @@ def explain(config: ExplainConfig) -> Explanation:
         FileNotFoundError: there is no such run, or its cache is gone and an id was asked for.
         RuntimeError: the clip has none of the run's modalities.
     """
-    fitted = load_run(config.run, choose_device(config.device))
+    fitted = read_fitted(config.run, choose_device(config.device))
     read = read_clips(fitted, [config.clip], config.device, keep_steps=True)
     if not read.present.any():
         reason = read.reasons.get(config.clip, f"it has none of {', '.join(fitted.record.modalities)}")
         raise RuntimeError(f"CLIP must have one of the run's modalities, got {config.clip!r}: {reason}. Name another.")
-    source, note = _source(fitted.record, config.device)
+    data, note = _source(fitted.record, config.device)
     found = [
-        explain_fold(model, clips, fitted.record.modalities, None if source is None else source.folds[fold].train)
+        explain_fold(model, clips, fitted.record.modalities, None if data is None else data.folds[fold].train)
         for fold, (model, clips) in enumerate(read.of_folds(fitted))
     ]
-    here = _Here.of(config.clip, fitted, source)
+    here = _Here.of(config.clip, fitted, data)
     steps = _mean([fold.weights for fold in found])
     video = [len(weight) for m, weight in steps.items() if fitted.record.modalities[m]["modality"] == "video"]
     media = decode_media(here.media, video[0] if video and video[0] <= MAX_FRAMES else MAX_FRAMES)
@@ -67,37 +68,37 @@ def explain(config: ExplainConfig) -> Explanation:
 class _Here:
     """Where the clip is: its media, its label, and the parts of the folds that it was in."""
 
-    media: Clip
+    media: ClipFiles
     true: str | None
     notes: list[str]
 
     @classmethod
-    def of(cls, clip: str, fitted: FittedRun, source: Source | None) -> _Here:
+    def of(cls, clip: str, fitted: FittedRun, data: TrainingData | None) -> _Here:
         folds = [f"mean over {len(fitted.models)} folds"] if len(fitted.models) > 1 else []
         if Path(clip).is_file():
-            return cls(Clip(dict.fromkeys(MODALITIES, Path(clip))), None, folds)
+            return cls(ClipFiles(dict.fromkeys(MODALITIES, Path(clip))), None, folds)
         with Cache.open(Path(fitted.record.cache)) as cache:
-            table = cache.clips
+            table = cache.table()
             row = int(np.flatnonzero(table["id"] == clip)[0])
             media = cached_media(cache, row)
         label = fitted.record.config.label
         value = str(table[label].iat[row]) if label in table else ""
         true = value if value in fitted.record.classes else None
-        return cls(media, true, folds + ([] if source is None else [_part_note(source, row)]))
+        return cls(media, true, folds + ([] if data is None else [_part_note(data, row)]))
 
 
-def _part_note(source: Source, row: int) -> str:
+def _part_note(data: TrainingData, row: int) -> str:
     """In which part of which folds the clip is: an answer on a clip that was trained on says little."""
     found = []
-    for fold in source.folds:
-        parts = {"train": fold.parts.train, "val": fold.parts.val, "test": fold.parts.test}
+    for fold in data.folds:
+        parts = {"train": fold.rows.train, "val": fold.rows.val, "test": fold.rows.test}
         found.append(next((name for name, rows in parts.items() if row in rows), "no"))
     if len(found) == 1:
         return f"a clip of the {found[0]} part" if found[0] != "no" else "a clip of no part"
     return f"the clip was trained on in {found.count('train')} of them"
 
 
-def _source(record: RunRecord, device: str) -> tuple[Source | None, str]:
+def _source(record: RunRecord, device: str) -> tuple[TrainingData | None, str]:
     """The clips that the run was fitted on; None, and why, where they are not at hand."""
     path = Path(record.cache)
     if not path.is_file():
@@ -106,7 +107,7 @@ def _source(record: RunRecord, device: str) -> tuple[Source | None, str]:
         with Cache.open(path) as cache:
             check_embeddings(record, cache)
         config = replace(record.config, cache=str(path), device=device)
-        return open_source(config, keep_steps=_takes_steps(record)), ""
+        return read_training_data(config, keep_steps=_takes_steps(record)), ""
     except ValueError as error:
         return None, f"nothing is replaced by the train mean: {error}"
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.gradients import grad_x_input
-from amr.fusion.data.clips import Clips, predict_logits, predict_shares
-from amr.fusion.evaluate.measures.perturb import averaged, train_statistics, without
-from amr.fusion.heads import step_mask
-from amr.fusion.model import FusionModel
+from amr.fusion.data.clips import Clips
+from amr.fusion.evaluate.measures.perturb import replace_by_mean, train_statistics, without
+from amr.fusion.model import FusionModel, predict_logits, predict_shares
+from amr.fusion.run_axis.axes import step_mask
 
 VIEWS = {
     "grad_x_input": Attributor(),
@@ -52,7 +52,7 @@ def explain_fold(
         infos: modality to what the cache says of its embedding.
         train: the fold's train clips, for means; None where they are not at hand.
     """
-    taken = clips if model.head.takes_steps else clips.averaged()
+    taken = clips if model.head.takes_steps else clips.pool_steps()
     shares = {}
     for name, attributor in VIEWS.items():
         _, share, counted = predict_shares(model, taken, attributor)
@@ -71,7 +71,7 @@ def _removals(model: FusionModel, clips: Clips, train: Clips | None) -> dict[str
     changed = {"zero": {m: without(clips, [m]) for m in there}}
     if train is not None:
         means, _ = train_statistics(train)
-        changed["mean"] = {m: averaged(clips, [m], means) for m in there}
+        changed["mean"] = {m: replace_by_mean(clips, [m], means) for m in there}
     return {
         baseline: {m: predict_logits(model, one)[0, 0].softmax(-1).cpu() for m, one in by_modality.items()}
         for baseline, by_modality in changed.items()
@@ -86,7 +86,7 @@ def step_weights(model: FusionModel, clips: Clips, infos: Mapping[str, Mapping[s
     """
     inputs = {m: e[:1].float().clone().requires_grad_() for m, e in clips.embeddings.items()}
     taken = Clips(inputs, clips.present, clips.target)
-    logits = model((taken if model.head.takes_steps else taken.averaged()).slice(0, 1, 1))
+    logits = model((taken if model.head.takes_steps else taken.pool_steps()).slice(0, 1, 1))
     weights = {}
     for i, (m, alpha) in enumerate(grad_x_input(logits, inputs).items()):
         if not clips.present[0, i]:

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy.signal import spectrogram
 
+from amr.common.colors import COLORS
+from amr.common.files import replacing
 from amr.extract.pipeline.preview import SAMPLE_RATE_HZ, Media
 from amr.fusion.explain.explanation import Explanation, Removed, Steps
-from amr.fusion.sweep.plots import COLOURS
 
 WIDTH, MARGIN, LEFT, RIGHT, GAP = 10.0, 0.25, 1.75, 0.35, 0.16  # inches, as all that follow
 ROW, HEAD, FOOT_LINE = 0.27, 0.95, 0.17
@@ -40,7 +41,7 @@ def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str,
         media: the clip's sound and frames; empty where they are not at hand.
         kinds: each of the run's modalities to audio, video or what else its embedding was made from.
     """
-    colours = {m: COLOURS[i % len(COLOURS)] for i, m in enumerate(explanation.modalities)}
+    colours = {m: COLORS[i % len(COLORS)] for i, m in enumerate(explanation.modalities)}
     rows = _removal_rows(explanation)
     top = ROW * max(len(rows) * (2 if _shows_true(explanation) else 1.3), len(NAMES) * 1.3)
     panels = _time_panels(explanation, media, kinds)
@@ -58,7 +59,8 @@ def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str,
     for i, line in enumerate(notes):
         y = 0.12 + FOOT_LINE * (len(notes) - 1 - i)
         figure.text(MARGIN / WIDTH, y / sheet.height, line, fontsize=7.5, color="#555555")
-    figure.savefig(file, dpi=150)
+    with replacing(file) as partial:
+        figure.savefig(partial, dpi=150)
 
 
 class _Sheet:

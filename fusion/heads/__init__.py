@@ -1,7 +1,7 @@
 """Fusion heads: from each modality's z to logits. One file a head."""
 
 from amr.fusion.heads import attention, bilinear, concat, ensemble, film, gated, sum
-from amr.fusion.heads.base import Head, HeadShape, heads, step_mask
+from amr.fusion.heads.base import Head, HeadShape, head_options, heads
 
 __all__ = [
     "Head",
@@ -12,7 +12,7 @@ __all__ = [
     "ensemble",
     "film",
     "gated",
+    "head_options",
     "heads",
-    "step_mask",
     "sum",
 ]

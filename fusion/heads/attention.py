@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from amr.fusion.heads.base import Head, HeadShape, heads, step_mask
-from amr.fusion.run_axis.layers import Draws, StackedLayerNorm, StackedLinear
+from amr.fusion.heads.base import DEFAULT_WIDTH, Head, HeadShape, heads
+from amr.fusion.run_axis.axes import step_mask
+from amr.fusion.run_axis.layers import StackedLayerNorm, StackedLinear
+from amr.fusion.run_axis.seeds import Draws
 
-NUM_HEADS = 4
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """Options of the attention head.
+
+    Args:
+        num_heads: Attention heads; the width is a multiple of it.
+    """
+
+    num_heads: int = 4
+
+    def __post_init__(self) -> None:
+        """At least one."""
+        if self.num_heads < 1:
+            raise ValueError(f"--head-option num_heads must be 1 or more, got {self.num_heads}. Pass num_heads=4.")
 
 
 @heads.register("attention")
@@ -35,11 +52,11 @@ class AttentionHead(Head):
     summary = (
         "a transformer layer over modality tokens and their steps; absent ones are masked; --hidden N is its width"
     )
+    Options = AttentionOptions
     takes_steps = True
 
     def __init__(self, shape: HeadShape, draws: Draws) -> None:
         super().__init__(shape, draws)
-        self.check(shape.hidden, self.modalities, shape.condition)
         width = self.num_features = shape.width
         self.class_token = draws.normal(width, std=0.02)
         self.projections = nn.ModuleList(StackedLinear(dim, width, draws) for dim in shape.embed_dims.values())
@@ -55,13 +72,13 @@ class AttentionHead(Head):
         self.classifier = StackedLinear(width, shape.num_classes, draws)
 
     @classmethod
-    def check(cls, hidden: int, modalities: Sequence[str], condition: str | None = None) -> None:
+    def check(cls, hidden: int, modalities: Sequence[str], options: AttentionOptions) -> None:
         """The width is shared by the attention's heads."""
-        super().check(hidden, modalities, condition)
-        if hidden % NUM_HEADS != 0:
-            nearest = NUM_HEADS * max(1, round(hidden / NUM_HEADS))
+        num_heads, width = options.num_heads, hidden or DEFAULT_WIDTH
+        if width % num_heads != 0:
+            nearest = num_heads * max(1, round(width / num_heads))
             raise ValueError(
-                f"--hidden must be a multiple of {NUM_HEADS} for --head attention, got {hidden}. Pass {nearest}."
+                f"--hidden must be a multiple of {num_heads} for --head attention, got {width}. Pass {nearest}."
             )
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
@@ -92,8 +109,9 @@ class AttentionHead(Head):
 
     def _attend(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """The first token's attention to all: `(run, batch, tokens, width)` to `(run, batch, width)`."""
-        query = self.query(tokens[:, :1, :1]).unflatten(-1, (NUM_HEADS, -1))  # it is the same for every clip
-        key, value = self.key_value(tokens).unflatten(-1, (2, NUM_HEADS, -1)).unbind(3)  # each as tokens, by heads
+        num_heads = self.options.num_heads
+        query = self.query(tokens[:, :1, :1]).unflatten(-1, (num_heads, -1))  # it is the same for every clip
+        key, value = self.key_value(tokens).unflatten(-1, (2, num_heads, -1)).unbind(3)  # each as tokens, by heads
         scores = (query * key).sum(-1) / math.sqrt(key.shape[-1])  # (run, batch, tokens, heads)
         weights = scores.masked_fill(~mask.unsqueeze(-1), -torch.inf).softmax(2)
         return self.out((weights.unsqueeze(-1) * value).sum(2).flatten(-2))

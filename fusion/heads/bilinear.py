@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.run_axis.layers import Draws, StackedLinear
+from amr.fusion.run_axis.layers import StackedLinear
+from amr.fusion.run_axis.seeds import Draws
 
-RANK = 4  # the paper's tasks do best with ranks of 1 to 16 and change little between them (its figure 5)
+
+@dataclass(frozen=True)
+class BilinearOptions:
+    """Options of the bilinear head.
+
+    Args:
+        rank: Rank-one tensors in the sum. The paper's tasks do best with 1 to 16 and change little between them
+            (figure 5).
+    """
+
+    rank: int = 4
+
+    def __post_init__(self) -> None:
+        """At least one."""
+        if self.rank < 1:
+            raise ValueError(f"--head-option rank must be 1 or more, got {self.rank}. Pass rank=4.")
 
 
 @heads.register("bilinear")
 class BilinearHead(Head):
-    """A linear map of the outer product of all [z_m, 1], its weight a sum of `RANK` rank-one tensors.
+    """A linear map of the outer product of all [z_m, 1], its weight a sum of `rank` rank-one tensors.
 
         h = sum_r prod_m U_m^r [z_m, 1]            (run, batch, width), the product elementwise
 
@@ -26,13 +43,14 @@ class BilinearHead(Head):
     .58 against .36). An absent modality is z_m = 0: a factor of that column.
     """
 
-    summary = f"low-rank tensor fusion: products between all modalities, rank {RANK}; --hidden N is its width"
+    summary = "low-rank tensor fusion: products between all modalities; --hidden N is its width"
+    Options = BilinearOptions
 
     def __init__(self, shape: HeadShape, draws: Draws) -> None:
         super().__init__(shape, draws)
         self.num_features = shape.width
         dims = shape.embed_dims.values()
-        factors = [StackedLinear(dim, RANK * shape.width, draws) for dim in dims]
+        factors = [StackedLinear(dim, self.options.rank * shape.width, draws) for dim in dims]
         for layer in factors:
             nn.init.ones_(layer.bias)
         self.factors = nn.ModuleList(factors)
@@ -41,7 +59,7 @@ class BilinearHead(Head):
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """Each `(run, batch, dim)` to `(run, batch, width)`."""
         factors = [layer(z[m]) for layer, m in zip(self.factors, self.modalities, strict=True)]
-        return reduce(torch.mul, factors).unflatten(-1, (RANK, -1)).sum(-2)
+        return reduce(torch.mul, factors).unflatten(-1, (self.options.rank, -1)).sum(-2)
 
     def classify(self, features: Tensor) -> Tensor:
         """`(run, batch, width)` to logits `(run, batch, classes)`."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from amr.fusion.heads.base import Head, HeadShape, heads
 from amr.fusion.run_axis.closed_form import linear_magnitudes
-from amr.fusion.run_axis.layers import Draws, StackedLinear
+from amr.fusion.run_axis.layers import StackedLinear
+from amr.fusion.run_axis.seeds import Draws
 
 
 @heads.register("concat")
@@ -20,7 +21,7 @@ class ConcatHead(Head):
     """
 
     summary = "one layer over the joined embeddings; --hidden N puts a ReLU layer before it"
-    has_pullback = True
+    closed_form = True
     shares_inputs = True
 
     def __init__(self, shape: HeadShape, draws: Draws) -> None:
@@ -39,11 +40,11 @@ class ConcatHead(Head):
         """`(run, batch, num_features)` to logits `(run, batch, classes)`."""
         return self.classifier(features)
 
-    def pullback(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
+    def input_gradient(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
         """`(run, batch, classes)` to each `(run, batch, dim)`."""
-        gradient = self.classifier.pullback(cotangent)
+        gradient = self.classifier.input_gradient(cotangent)
         if self.fusion is not None:
-            gradient = self.fusion.pullback(gradient * (features > 0))
+            gradient = self.fusion.input_gradient(gradient * (features > 0))
         parts = gradient.split(list(self.shape.embed_dims.values()), dim=-1)
         return dict(zip(self.modalities, parts, strict=True))
 
@@ -55,6 +56,6 @@ class ConcatHead(Head):
             return super().magnitudes(z, features, cotangent, pooling, zero_sum=zero_sum)
         first = self.classifier
         if self.fusion is not None:
-            cotangent, first, zero_sum = self.classifier.pullback(cotangent) * (features > 0), self.fusion, False
+            cotangent, first, zero_sum = self.classifier.input_gradient(cotangent) * (features > 0), self.fusion, False
         weights = first.weight.split(list(self.shape.embed_dims.values()), dim=-1)
         return linear_magnitudes([z[m] for m in self.modalities], weights, cotangent, zero_sum=zero_sum)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.run_axis.layers import Draws, StackedLinear
+from amr.fusion.run_axis.layers import StackedLinear
+from amr.fusion.run_axis.seeds import Draws
 
 
 @heads.register("ume")
@@ -30,12 +31,6 @@ class EnsembleHead(Head):
         self.classifiers = nn.ModuleDict(
             {m: StackedLinear(dim, shape.num_classes, draws) for m, dim in shape.embed_dims.items()}
         )
-
-    @classmethod
-    def check(cls, hidden: int, modalities: Sequence[str], condition: str | None = None) -> None:
-        """It is no head to train: its parts are trained alone."""
-        there = ", ".join(name for name, head in heads.items() if head.listed)
-        raise ValueError(f"--head must be one of {there}, got 'ume'. Pass --method ume, which puts it together.")
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """Each `(run, batch, dim)` to the log-probabilities `(run, batch, classes)`."""

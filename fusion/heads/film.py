@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from amr.common.registry import unknown
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.run_axis.layers import Draws, StackedLinear
+from amr.fusion.run_axis.layers import StackedLinear
+from amr.fusion.run_axis.seeds import Draws
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """Options of FiLM.
+
+    Args:
+        condition: Modality that conditions the others; None for the first.
+    """
+
+    condition: str | None = None
 
 
 @heads.register("film")
@@ -26,13 +39,13 @@ class FilmHead(Head):
     An absent modality is z_m = 0; without the conditioning one, gamma and beta are their biases.
     """
 
-    summary = "one modality (--condition M, by default the first) scales and shifts the others; --hidden N is its width"
+    summary = "one modality, by default the first, scales and shifts the others; --hidden N is its width"
+    Options = FilmOptions
 
     def __init__(self, shape: HeadShape, draws: Draws) -> None:
         super().__init__(shape, draws)
-        self.check(shape.hidden, self.modalities, shape.condition)
         self.num_features = shape.width
-        self.condition = shape.condition or self.modalities[0]
+        self.condition = self.options.condition or self.modalities[0]
         others = [m for m in self.modalities if m != self.condition]
         self.modulated = tuple(others or [self.condition])
         self.projections = nn.ModuleList(StackedLinear(shape.embed_dims[m], shape.width, draws) for m in self.modulated)
@@ -41,10 +54,10 @@ class FilmHead(Head):
         self.classifier = StackedLinear(shape.width, shape.num_classes, draws)
 
     @classmethod
-    def check(cls, hidden: int, modalities: Sequence[str], condition: str | None = None) -> None:
+    def check(cls, hidden: int, modalities: Sequence[str], options: FilmOptions) -> None:
         """The condition must be one of the modalities."""
-        if condition is not None and condition not in modalities:
-            raise unknown("--condition", condition, modalities)
+        if options.condition is not None and options.condition not in modalities:
+            raise unknown("--head-option condition", options.condition, modalities)
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """Each `(run, batch, dim)` to `(run, batch, width)`."""

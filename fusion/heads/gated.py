@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.run_axis.layers import Draws, StackedLinear
+from amr.fusion.run_axis.layers import StackedLinear
+from amr.fusion.run_axis.seeds import Draws
 
 
 @heads.register("gated")

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
 from amr.fusion.run_axis.closed_form import dense_magnitude, linear_magnitudes
-from amr.fusion.run_axis.layers import Draws, StackedLinear
+from amr.fusion.run_axis.layers import StackedLinear
+from amr.fusion.run_axis.seeds import Draws
 
 
 @heads.register("sum")
@@ -24,7 +25,7 @@ class SumHead(Head):
     """
 
     summary = "one layer a modality, logits added; --hidden N puts a ReLU layer before each"
-    has_pullback = True
+    closed_form = True
     shares_inputs = True
 
     def __init__(self, shape: HeadShape, draws: Draws) -> None:
@@ -48,13 +49,13 @@ class SumHead(Head):
         parts = features.split(self._sizes, dim=-1)
         return torch.stack([layer(h) for layer, h in zip(self.classifiers, parts, strict=True)]).sum(0)
 
-    def pullback(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
+    def input_gradient(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
         """`(run, batch, classes)` to each `(run, batch, dim)`."""
         outer, inner = (cast("list[StackedLinear]", layers) for layers in (self.classifiers, self.hidden_layers))
-        gradients = [layer.pullback(cotangent) for layer in outer]
+        gradients = [layer.input_gradient(cotangent) for layer in outer]
         if self.hidden_layers:
             parts = features.split(self._sizes, dim=-1)
-            gradients = [layer.pullback(g * (h > 0)) for layer, g, h in zip(inner, gradients, parts, strict=True)]
+            gradients = [layer.input_gradient(g * (h > 0)) for layer, g, h in zip(inner, gradients, parts, strict=True)]
         return dict(zip(self.modalities, gradients, strict=True))
 
     def magnitudes(
@@ -68,7 +69,7 @@ class SumHead(Head):
         if not self.hidden_layers:
             return linear_magnitudes(inputs, [layer.weight for layer in outer], cotangent, zero_sum=zero_sum)
         cotangents = [
-            layer.pullback(cotangent) * (h > 0)
+            layer.input_gradient(cotangent) * (h > 0)
             for layer, h in zip(outer, features.split(self._sizes, dim=-1), strict=True)
         ]
         norms = [dense_magnitude(x, layer.weight, c) for x, layer, c in zip(inputs, inner, cotangents, strict=True)]

@@ -11,7 +11,7 @@ from amr.fusion.methods import ume
 from amr.fusion.methods import ogm_ge
 from amr.fusion.methods import gradient_blending
 from amr.fusion.methods import gge
-from amr.fusion.methods.base import Method, methods, parse_options
+from amr.fusion.methods.base import Method, methods
 
 __all__ = [
     "Method",
@@ -22,7 +22,6 @@ __all__ = [
     "modality_dropout",
     "naive",
     "ogm_ge",
-    "parse_options",
     "ume",
     "umt",
     "unimodal",

@@ -6,20 +6,19 @@ reads as the paper's equations do. The attribution regularizer is the trainer's:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from amr.common.registry import Registry, unknown
-from amr.fusion.data.clips import Clips
-from amr.fusion.model import Batch, FusionModel
-from amr.fusion.run_axis.layers import Noise
+from amr.common.registry import Registry
+from amr.fusion.data.clips import Batch, Clips
+from amr.fusion.model import FusionModel
+from amr.fusion.run_axis.seeds import Noise
 
 if TYPE_CHECKING:
-    from amr.fusion.train.recipe import Fitted
+    from amr.fusion.model import Fitted
 
 LossFunction = Callable[[FusionModel, Batch, Mapping[str, Tensor]], Tensor]
 
@@ -49,7 +48,7 @@ class Setting:
     val: Clips
     epochs: int
     noise: Noise
-    fit_alone: Callable[[str], Fitted]
+    fit_unimodal: Callable[[str], Fitted]
     rehearse: Callable[[LossFunction, int, Clips], FusionModel]
 
 
@@ -57,23 +56,24 @@ class Method:
     """Base of all methods; one is made for each group of runs.
 
     Attributes:
-        summary, source: for `amr methods`.
+        summary, citation: Texts of `amr methods`.
         Options: frozen dataclass of the method's own settings; its defaults are the source's.
         optimizer, lr, weight_decay: what it trains with, where the user asks for nothing else.
         lr_step: every so many epochs the learning rate is multiplied by the factor; None: never.
         clip_norm: each run's gradient is scaled down to this L2 norm, adapters and the rest apart; None: never.
         head: the head it must have, whatever is asked for; None: any.
         needs_adapter: it acts on adapters, and refuses to run without them.
-        takes_ratio: whether AMR can be added.
-        alone: it trains on one modality.
+        fuses: Whether modalities meet in one head, so that there is something to balance.
+        single_modality: It trains on one modality.
+        end_to_end: It can train encoders, too (`amr train-encoders --objective joint`).
         joint: its loss is `joint_loss` of the head's logits at z as it is. Runs in a row may then share z, and the
             task may share the attribution's forward pass. Options at which a method is naive training turn it on.
-        capturable: its loss and `adjust` do the same at each step: they draw no numbers, take no branch on data, bring
+        graph_safe: its loss and `adjust` do the same at each step: they draw no numbers, take no branch on data, bring
             nothing from the host and keep nothing. A GPU may then replay the step (`fusion/capture.py`).
     """
 
     summary: ClassVar[str] = ""
-    source: ClassVar[str] = ""
+    citation: ClassVar[str] = ""
     Options: ClassVar[type[Any]] = NoOptions
     optimizer: ClassVar[str] = "adamw"
     lr: ClassVar[float] = 1e-3
@@ -82,10 +82,11 @@ class Method:
     clip_norm: ClassVar[float | None] = None
     head: ClassVar[str | None] = None
     needs_adapter: ClassVar[bool] = False
-    takes_ratio: ClassVar[bool] = True
-    alone: ClassVar[bool] = False
+    fuses: ClassVar[bool] = True
+    single_modality: ClassVar[bool] = False
+    end_to_end: ClassVar[bool] = False
     joint: bool = False
-    capturable: bool = False
+    graph_safe: bool = False
 
     def __init__(self, options: Any, setting: Setting) -> None:
         self.options = options
@@ -115,7 +116,7 @@ class Method:
     def begin_epoch(self, epoch: int) -> None:
         """Called before each epoch, counted from 1."""
 
-    def record(self) -> dict[str, Tensor]:
+    def epoch_values(self) -> dict[str, Tensor]:
         """What the history is to say of the method after each epoch: name to `(run,)`."""
         return {}
 
@@ -143,32 +144,3 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def mean_over(values: Tensor, there: Tensor) -> Tensor:
     """Mean over the clips that count, 0 where none does: `(..., batch)` and bool `(..., batch)` to `(...)`."""
     return values.masked_fill(~there, 0).sum(-1) / there.sum(-1).clamp_min(1)
-
-
-def parse_options(method: type[Method], texts: Sequence[str]) -> Any:
-    """A method's Options from KEY=VALUE texts, each value of its default's type.
-
-    Raises:
-        ValueError: an unknown key, or a value of another type.
-    """
-    fields = {f.name: f for f in dataclasses.fields(method.Options)}
-    values: dict[str, Any] = {}
-    for text in texts:
-        key, _, value = text.partition("=")
-        key = key.strip().replace("-", "_")
-        if key not in fields:
-            raise unknown("--method-option", key, fields)
-        kind: Any = type(fields[key].default)
-        try:
-            values[key] = _parse(kind, value)
-        except ValueError:
-            raise ValueError(f"--method-option {key} must be {kind.__name__}, got {value!r}.") from None
-    return method.Options(**values)
-
-
-def _parse(kind: Any, value: str) -> Any:
-    if kind is bool:
-        if value.lower() not in ("true", "false"):
-            raise ValueError(value)
-        return value.lower() == "true"
-    return kind(value)

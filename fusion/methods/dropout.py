@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, Setting, cross_entropy, methods
-from amr.fusion.model import Batch, FusionModel
+from amr.fusion.model import FusionModel
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,13 @@ class Dropout(Method):
     """
 
     summary = "joint training with dropout over the fused units"
-    source = "Hinton et al. 2012"
+    citation = "Hinton et al. 2012"
+    end_to_end = True
     Options = DropoutOptions
 
     def __init__(self, options: DropoutOptions, setting: Setting) -> None:
         super().__init__(options, setting)
-        self.joint = self.capturable = options.p == 0  # naive training, then, operation by operation
+        self.joint = self.graph_safe = options.p == 0  # naive training, then, operation by operation
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the joint logits of what is kept."""

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from amr.fusion.data.clips import Clips, predict_logits
-from amr.fusion.heads import step_mask
+from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.methods.base import Method, Setting, mean_over, methods
-from amr.fusion.model import Batch, FusionModel
+from amr.fusion.model import FusionModel, predict_logits
+from amr.fusion.run_axis.axes import step_mask
 
 if TYPE_CHECKING:
-    from amr.fusion.train.recipe import Fitted
+    from amr.fusion.model import Fitted
 
 
 @methods.register("gge")
@@ -38,12 +38,12 @@ class GreedyGradientEnsemble(Method):
     """
 
     summary = "the head fits what class prior and dominant modality leave over"
-    source = "Han et al. 2021, GGE-DQ-tog"
+    citation = "Han et al. 2021, GGE-DQ-tog"
     optimizer = "adamax"
     lr = 1e-3
     weight_decay = 0.0
     clip_norm = 0.25
-    capturable = True
+    graph_safe = True
 
     def __init__(self, options: object, setting: Setting) -> None:
         super().__init__(options, setting)
@@ -51,7 +51,7 @@ class GreedyGradientEnsemble(Method):
         counts = setting.train.target.bincount(minlength=shape.num_classes)
         self.prior = (counts / counts.sum()).log()  # (classes,); -inf where train has none
         self.names = setting.model.modalities
-        self.dominant = dominant({m: setting.fit_alone(m) for m in self.names}, setting)  # (run,)
+        self.dominant = dominant({m: setting.fit_unimodal(m) for m in self.names}, setting)  # (run,)
         # The problem is convex, so zeros do; a matrix for each modality, as runs may differ in theirs.
         num_runs, device = len(self.dominant), setting.train.target.device
         self.heads = {
@@ -73,13 +73,13 @@ class GreedyGradientEnsemble(Method):
         greedy = fit_loss(answer, pseudo_target(onehot, self.prior.expand_as(answer)))
         return base.mean(-1) + mean_over(greedy, there)
 
-    def record(self) -> dict[str, Tensor]:
+    def epoch_values(self) -> dict[str, Tensor]:
         """1 for the dominant modality, 0 for the others."""
         return {f"dominant_{m}": (self.dominant == i).float() for i, m in enumerate(self.names)}
 
     def _answer(self, z: Mapping[str, Tensor]) -> Tensor:
         """Logits of the dominant modality's head, `(run, batch, classes)`."""
-        answers = [_averaged(value.detach()) @ self.heads[m] for m, value in z.items()]
+        answers = [_pool_steps(value.detach()) @ self.heads[m] for m, value in z.items()]
         stacked = torch.stack(answers, dim=-1)  # (run, batch, classes, modalities)
         return stacked.gather(-1, self._run_index(stacked)).squeeze(-1)
 
@@ -91,7 +91,7 @@ class GreedyGradientEnsemble(Method):
 def dominant(alone: Mapping[str, Fitted], setting: Setting) -> Tensor:
     """`(run,)`: the place of the modality with the most right answers alone."""
     clips = setting.val if len(setting.val) > 0 else setting.train
-    return torch.stack([_num_right(fitted, clips.alone(m).averaged()) for m, fitted in alone.items()]).argmax(0)
+    return torch.stack([_num_right(fitted, clips.only(m).pool_steps()) for m, fitted in alone.items()]).argmax(0)
 
 
 def _num_right(fitted: Fitted, clips: Clips) -> Tensor:
@@ -111,6 +111,6 @@ def fit_loss(logits: Tensor, target: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(-1)
 
 
-def _averaged(z: Tensor) -> Tensor:
+def _pool_steps(z: Tensor) -> Tensor:
     """`(run, batch, steps, dim)` to `(run, batch, dim)`, over the steps that are there; without steps as it is."""
     return z if z.ndim == 3 else z.sum(2) / step_mask(z).sum(-1, keepdim=True).clamp_min(1)

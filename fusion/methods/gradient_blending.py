@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.shapley import unimodal_logits
-from amr.fusion.data.clips import Clips
+from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.methods.base import Method, Setting, mean_over, methods
-from amr.fusion.model import Batch, FusionModel
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.model import FusionModel
+from amr.fusion.run_axis.seeds import generator
 
 SMALLEST = 1e-8  # of squared overfitting, so that a loss that did not overfit at all does not get everything
 
@@ -66,7 +66,7 @@ class GradientBlending(Method):
     """
 
     summary = "uni-modal and joint losses, weighed by generalization over overfitting"
-    source = "Wang et al. 2020, proposition 1, offline and online G-Blend"
+    citation = "Wang et al. 2020, proposition 1, offline and online G-Blend"
     Options = BlendingOptions
 
     def __init__(self, options: BlendingOptions, setting: Setting) -> None:
@@ -88,7 +88,7 @@ class GradientBlending(Method):
         """The weighed sum of the losses."""
         return (self.weights * losses(model, batch, z)).sum(0)
 
-    def record(self) -> dict[str, Tensor]:
+    def epoch_values(self) -> dict[str, Tensor]:
         """The weights of the epoch."""
         return {f"weight_{name}": weight for name, weight in zip(self.names, self.weights, strict=True)}
 

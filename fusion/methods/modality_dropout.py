@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, Setting, cross_entropy, methods
-from amr.fusion.model import Batch, FusionModel
+from amr.fusion.model import FusionModel
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,13 @@ class ModalityDropout(Method):
     """
 
     summary = "each batch drops a random subset of the modalities, never all"
-    source = "paper, section 5.2; ModDrop, Neverova et al. 2016"
+    citation = "paper, section 5.2; ModDrop, Neverova et al. 2016"
+    end_to_end = True
     Options = ModalityDropoutOptions
 
     def __init__(self, options: ModalityDropoutOptions, setting: Setting) -> None:
         super().__init__(options, setting)
-        self.joint = self.capturable = options.p == 0  # naive training, then, operation by operation
+        self.joint = self.graph_safe = options.p == 0  # naive training, then, operation by operation
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the joint logits of what is kept."""

@@ -14,6 +14,7 @@ class Naive(Method):
     """
 
     summary = "joint training with one loss"
-    source = "paper, table 1"
+    citation = "paper, table 1"
+    end_to_end = True
     joint = True
-    capturable = True
+    graph_safe = True

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.shapley import unimodal_logits
+from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, Setting, methods
-from amr.fusion.model import Batch, FusionModel
+from amr.fusion.model import FusionModel
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class OGMGE(Method):
     """
 
     summary = "the leading modality's adapter gradient is scaled down, with noise on all"
-    source = "Peng et al. 2022, sections 3.2 and 3.3"
+    citation = "Peng et al. 2022, sections 3.2 and 3.3"
+    end_to_end = True
     Options = OGMOptions
     optimizer = "sgd"
     lr = 1e-2
@@ -112,7 +114,7 @@ class OGMGE(Method):
                     adjusted[name] = adjusted[name] + self.setting.noise.normal(*g.shape[1:]) * deviation(g)
         return adjusted
 
-    def record(self) -> dict[str, Tensor]:
+    def epoch_values(self) -> dict[str, Tensor]:
         """Each modality's mean coefficient over the epoch; 1 where the method does not act."""
         model = self.setting.model
         first = next(model.parameters())
@@ -126,7 +128,7 @@ class OGM(OGMGE):
     """OGM-GE without the noise (Peng et al. 2022, section 3.2)."""
 
     summary = "the leading modality's adapter gradient is scaled down"
-    source = "Peng et al. 2022, section 3.2"
+    citation = "Peng et al. 2022, section 3.2"
     enhances = False
 
 

@@ -21,15 +21,15 @@ class UniModalEnsemble(Method):
     """
 
     summary = "no joint training: the mean of uni-modal softmaxes"
-    source = "Du et al. 2023, Uni-Modal Ensemble"
+    citation = "Du et al. 2023, Uni-Modal Ensemble"
     head = "ume"
-    takes_ratio = False
+    fuses = False
 
     def assemble(self) -> bool:
         """Copy the uni-modal runs' adapters and classifiers."""
         model = self.setting.model
         for m in model.modalities:
-            alone = self.setting.fit_alone(m).model
+            alone = self.setting.fit_unimodal(m).model
             if m in model.adapters:
                 model.adapters[m].load_state_dict(alone.adapters[m].state_dict())
             classifier = model.head.get_submodule(f"classifiers.{m}")

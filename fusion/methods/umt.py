@@ -9,8 +9,9 @@ from math import inf
 import torch
 from torch import Tensor
 
+from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, Setting, mean_over, methods
-from amr.fusion.model import Batch, FusionModel
+from amr.fusion.model import FusionModel
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,16 @@ class UniModalTeachers(Method):
     """
 
     summary = "joint training with each adapter kept near one that was trained alone"
-    source = "Du et al. 2021, Uni-Modal Teacher"
+    citation = "Du et al. 2021, Uni-Modal Teacher"
+    end_to_end = True
     Options = UMTOptions
     needs_adapter = True
-    capturable = True
+    graph_safe = True
 
     def __init__(self, options: UMTOptions, setting: Setting) -> None:
         super().__init__(options, setting)
         taught = setting.model.modalities if options.weight > 0 else ()
-        self.teachers = {m: setting.fit_alone(m).model.eval().requires_grad_(False) for m in taught}
+        self.teachers = {m: setting.fit_unimodal(m).model.eval().requires_grad_(False) for m in taught}
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """The task's loss and the distance to the teachers."""

@@ -12,12 +12,12 @@ class Unimodal(Method):
     """One modality's adapter and classifier, by cross-entropy. There is nothing to fuse and no ratio to ask for."""
 
     summary = "one modality's adapter and classifier; name it with --modalities"
-    source = "paper, table 1"
+    citation = "paper, table 1"
     head = "concat"
-    takes_ratio = False
-    alone = True
+    fuses = False
+    single_modality = True
     joint = True
-    capturable = True
+    graph_safe = True
 
     @classmethod
     def check(cls, modalities: Sequence[str]) -> None:

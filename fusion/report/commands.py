@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from amr.fusion.config import SWEPT, FitConfig
-from amr.fusion.report.read import Source
+from amr.fusion.report.read import ResultFolder
 
 MAX_LINE = 60
 
 
-def commands(source: Source) -> list[str]:
+def commands(results: ResultFolder) -> list[str]:
     """`amr fit`, `amr sweep` or `amr table`, then `amr evaluate` where it has been there."""
-    out = shlex.quote(str(source.folder))
-    made = [_fit(source.runs[0].config, out)] if source.sweep is None else [_sweep(source, out)]
-    if source.evaluation is not None:
-        made.append(f"amr evaluate {out}{_evaluate_options(source)}")
+    out = shlex.quote(str(results.folder))
+    made = [_fit(asdict(results.runs[0].config), out)] if results.sweep is None else [_sweep(results, out)]
+    if results.evaluation is not None:
+        made.append(f"amr evaluate {out}{_evaluate_options(results)}")
     return [_wrapped(command) for command in made]
 
 
@@ -31,9 +31,9 @@ def _fit(config: Mapping[str, Any], out: str) -> str:
     return " ".join(["amr fit", *_options(config, skipped=("out",)), f"--out {out}"])
 
 
-def _sweep(source: Source, out: str) -> str:
-    sweep = source.sweep or {}
-    is_table = source.table is not None
+def _sweep(results: ResultFolder, out: str) -> str:
+    sweep = results.sweep or {}
+    is_table = results.table is not None
     skipped = {"out", *SWEPT} | ({"method"} if is_table else set())
     # `amr table` has an adapter by default, and takes its methods and the ratio none by itself
     parts = ["amr table" if is_table else "amr sweep", *_options(sweep["base"], skipped=tuple(skipped))]
@@ -53,11 +53,11 @@ def _sweep(source: Source, out: str) -> str:
     return " ".join([*parts, f"--out {out}"])
 
 
-def _evaluate_options(source: Source) -> str:
-    settings = (source.evaluation or {}).get("settings", {})
+def _evaluate_options(results: ResultFolder) -> str:
+    settings = (results.evaluation or {}).get("settings", {})
     options = {"num_bootstrap": ("--bootstrap", 1000), "noise_draws": ("--noise-draws", 5), "seed": ("--seed", 0)}
     given = [f" {name} {settings[key]}" for key, (name, usual) in options.items() if settings.get(key, usual) != usual]
-    return "".join(given) + " --against people" * any("people" in run.nested for run in source.runs)
+    return "".join(given) + " --against people" * any("people" in run.nested for run in results.runs)
 
 
 def _options(config: Mapping[str, Any], skipped: tuple[str, ...]) -> list[str]:

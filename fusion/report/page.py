@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,26 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from amr.common.colors import COLORS
+from amr.common.files import write_text
+from amr.common.progress import Progress
+from amr.common.version import versions
 from amr.fusion.report.commands import commands
 from amr.fusion.report.config import ReportConfig
-from amr.fusion.report.read import Source, read_source
+from amr.fusion.report.read import ResultFolder, read_results
 from amr.fusion.report.sections.balance import dominance, share_against_use
 from amr.fusion.report.sections.clips import OneSided, one_sided
 from amr.fusion.report.sections.curves import missing, noise, training
 from amr.fusion.report.sections.decisions import confusion, per_class
 from amr.fusion.report.sections.figure import Figure
 from amr.fusion.report.sections.people import followed, people_table
-from amr.fusion.report.settings import Group, groups_of
+from amr.fusion.report.settings import Setting, settings_of
 from amr.fusion.report.tables import Table, comparison_tables, headline
 from amr.fusion.report.words import summary
-from amr.fusion.runs.record import write_text
-from amr.fusion.sweep.plots import COLOURS
 
 TEMPLATES = Path(__file__).parent / "templates"
 # in an order that answers: what does it rely on, and did balance help?
-FIGURES: tuple[Callable[[Source, Sequence[Group]], Figure | None], ...] = (
+FIGURES: tuple[Callable[[ResultFolder, Sequence[Setting]], Figure | None], ...] = (
     dominance,
     share_against_use,
     missing,
@@ -78,23 +79,24 @@ class Report:
         return {"out": str(self.out), "sections": dict(self.sections), "num_bytes": self.num_bytes}
 
 
-def write_report(config: ReportConfig, progress: Callable[[int, int], None] | None = None) -> Report:
+def report(config: ReportConfig, progress: Progress | None = None) -> Report:
     """Read the folders and write the page.
 
     Args:
         config: which folders, and where to.
-        progress: called with folders done and folders in all.
+        progress: Listener.
 
     Raises:
         FileNotFoundError: a folder is not there.
         ValueError: a folder holds no fit and no sweep.
     """
-    sources = [read_source(Path(name)) for name in dict.fromkeys(config.dirs)]
+    sources = [read_results(Path(name)) for name in dict.fromkeys(config.dirs)]
+    progress = progress or Progress()
+    progress.start(len(sources), unit="folders")
     sections = []
-    for number, source in enumerate(sources, start=1):
-        sections.append(section_of(source, f"s{number}", config))
-        if progress is not None:
-            progress(number, len(sources))
+    for number, results in enumerate(sources, start=1):
+        sections.append(section_of(results, f"s{number}", config))
+        progress.advance(1)
     title = config.title or (sources[0].name if len(sources) == 1 else f"{len(sources)} results")
     page = render(title, sections)
     out = Path(config.out)
@@ -103,38 +105,36 @@ def write_report(config: ReportConfig, progress: Callable[[int, int], None] | No
     return Report(out, {s.name: len(of.figures) for s, of in zip(sources, sections, strict=True)}, out.stat().st_size)
 
 
-def section_of(source: Source, id_: str, config: ReportConfig) -> Section:
+def section_of(results: ResultFolder, id_: str, config: ReportConfig) -> Section:
     """What the page says of a folder."""
-    groups = groups_of(source)
+    settings = settings_of(results)
     return Section(
         id=id_,
-        title=source.name if len(config.dirs) > 1 else "In short",
-        sentences=tuple(summary(source, groups)),
-        headline=headline(source, groups),
-        figures=tuple(figure for make in FIGURES if (figure := make(source, groups)) is not None),
-        clips=one_sided(source, groups, config.clips, media=not config.no_media),
-        people=people_table(groups),
-        tests=tuple(comparison_tables(source)),
-        commands=tuple(commands(source)),
-        facts=_facts(source),
-        notes=tuple(source.record.get("notes", ())),
+        title=results.name if len(config.dirs) > 1 else "In short",
+        sentences=tuple(summary(results, settings)),
+        headline=headline(results, settings),
+        figures=tuple(figure for make in FIGURES if (figure := make(results, settings)) is not None),
+        clips=one_sided(results, settings, config.clips, media=not config.no_media),
+        people=people_table(settings),
+        tests=tuple(comparison_tables(results)),
+        commands=tuple(commands(results)),
+        facts=_facts(results),
+        notes=tuple(results.record.notes),
     )
 
 
-def _facts(source: Source) -> dict[str, str]:
-    encoders = ", ".join(
-        f"{m}: {info['encoder']} ({info['embed_dim']})" for m, info in source.record["modalities"].items()
-    )
-    config = source.runs[0].config
+def _facts(results: ResultFolder) -> dict[str, str]:
+    encoders = ", ".join(f"{m}: {info['encoder']} ({info['embed_dim']})" for m, info in results.modality_infos.items())
+    config = results.runs[0].config
     facts = {
-        "cache": str(source.cache),
+        "cache": str(results.cache),
         "embeddings": encoders,
-        "attribution": ", ".join(config[f"attribution{of}"] for of in ("", "_output", "_pooling")),
-        "fitted with": ", ".join(f"{name} {number}" for name, number in source.record.get("versions", {}).items()),
-        "page made with": ", ".join(f"{name} {version(name)}" for name in ("amr", "plotly", "jinja2")),
+        "attribution": ", ".join(getattr(config, f"attribution{of}") for of in ("", "_output", "_pooling")),
+        "fitted with": ", ".join(f"{name} {number}" for name, number in results.record.versions.items()),
+        "page made with": ", ".join(f"{name} {number}" for name, number in versions("plotly", "jinja2").items()),
     }
-    if source.evaluation is not None:
-        settings = source.evaluation.get("settings", {})
+    if results.evaluation is not None:
+        settings = results.evaluation.get("settings", {})
         facts["evaluated with"] = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items() if v is not None)
     return facts
 
@@ -152,7 +152,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
     return environment.get_template("report.html.j2").render(
         title=title,
         sections=sections,
-        colours=COLOURS,
+        colours=COLORS,
         css=_verbatim("report.css"),
         js=_verbatim("report.js"),
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),

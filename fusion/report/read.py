@@ -2,70 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+
+from amr.fusion.runs.read import Run, read_json, read_runs, with_evaluation
+from amr.fusion.runs.record import RunRecord
 
 FILES = "config.json of amr fit or sweep.json of amr sweep"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One fitted head.
-
-    Args:
-        name: of its folder.
-        folder: where it is.
-        config: every setting, as resolved.
-        settings: head ("-" where the method has none), method, modalities, amr_ratio ("none" without),
-            amr_weight and lr, as texts: what the runs of a group share.
-        test: flat name (`share.audio`) to value, on test, or on val where there is no test part.
-        val: the same on val.
-        nested: the measures of evaluation.json as they nest; empty without it.
-        intervals: flat name to low and high, over bootstrapped clips; of evaluation.json.
-    """
-
-    name: str
-    folder: Path
-    config: Mapping[str, Any]
-    settings: Mapping[str, str]
-    test: Mapping[str, float]
-    val: Mapping[str, float]
-    nested: Mapping[str, Any] = field(default_factory=dict)
-    intervals: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
-
-    @property
-    def seed(self) -> int:
-        """The seed of the run."""
-        return int(self.config["seed"])
-
-    def history(self) -> pd.DataFrame | None:
-        """One row an epoch, the mean over folds; None where there is none."""
-        tables = [pd.read_csv(file) for place in self._places() if (file := place / "history.csv").is_file()]
-        if not tables:
-            return None
-        return pd.concat(tables).groupby("epoch", as_index=False).mean(numeric_only=True)
-
-    def predictions(self) -> pd.DataFrame | None:
-        """The test rows of predictions.csv over all folds; None where it was left out."""
-        tables = [
-            pd.read_csv(file, dtype={"id": str, "target": str, "pred": str}, keep_default_na=False, na_values=[""])
-            for place in self._places()
-            if (file := place / "predictions.csv").is_file()
-        ]
-        if not tables:
-            return None
-        table = pd.concat(tables, ignore_index=True)
-        return table[table["part"] == "test"].reset_index(drop=True)
-
-    def _places(self) -> list[Path]:
-        return [self.folder, *sorted(self.folder.glob("fold-*"))]
 
 
 @dataclass(frozen=True)
@@ -94,24 +42,29 @@ class Decisions:
 
 
 @dataclass(frozen=True)
-class Source:
+class ResultFolder:
     """One folder that a section of the page is about.
 
     Args:
-        folder: of a sweep or a single run.
-        runs: finished ones, in the order of the sweep.
-        record: config.json of the first run: classes, modalities, cache, notes, versions.
+        folder: Folder of a sweep or a single run.
+        runs: Its finished runs, in the order of the sweep.
+        modality_infos: Modality to what the cache says of its embedding, over all runs.
         sweep: sweep.json; None for a single run.
-        evaluation: evaluation.json; None where `amr evaluate` has not been there.
-        table: rows of table.json; None but for `amr table`.
+        evaluation: evaluation.json; None without `amr evaluate`.
+        table: Rows of table.json; None but for `amr table`.
     """
 
     folder: Path
     runs: tuple[Run, ...]
-    record: Mapping[str, Any]
+    modality_infos: Mapping[str, Mapping[str, Any]]
     sweep: Mapping[str, Any] | None = None
     evaluation: Mapping[str, Any] | None = None
     table: Sequence[Mapping[str, Any]] | None = None
+
+    @property
+    def record(self) -> RunRecord:
+        """config.json of the first run."""
+        return self.runs[0].record
 
     @property
     def name(self) -> str:
@@ -121,12 +74,12 @@ class Source:
     @property
     def classes(self) -> tuple[str, ...]:
         """In the order of the logits."""
-        return tuple(self.record["classes"])
+        return self.record.classes
 
     @cached_property
     def modalities(self) -> tuple[str, ...]:
         """All that any run takes."""
-        names = [m for run in self.runs for m in run.settings["modalities"].split(",")]
+        names = [m for run in self.runs for m in run.modalities]
         return tuple(dict.fromkeys(names))
 
     @property
@@ -152,7 +105,7 @@ class Source:
         if table is None or table.empty:
             return None
         places = {name: i for i, name in enumerate(self.classes)}
-        modalities = self.runs[0].settings["modalities"].split(",")
+        modalities = self.runs[0].modalities
         return Decisions(
             (self.runs[0].name,),
             table["id"].to_numpy(str),
@@ -164,85 +117,26 @@ class Source:
     @property
     def cache(self) -> Path:
         """Where the cache was when the runs were fitted; it may be gone."""
-        return Path(self.record["cache"])
+        return Path(self.record.cache)
 
 
-def read_source(folder: Path) -> Source:
+def read_results(folder: Path) -> ResultFolder:
     """Read the folder of a fit, a sweep or a table.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it is none of those, its files are damaged, or no run in it is finished.
+        FileNotFoundError: There is no such folder.
+        ValueError: It is none of those, its files are damaged, or no run in it is finished.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"DIR must be a folder, got {str(folder)!r}. Make one with amr fit or amr sweep.")
+    if not any((folder / name).is_file() for name in ("sweep.json", "config.json")):
+        raise ValueError(f"DIR must hold {FILES}, got {str(folder)!r}. Name the folder of a fit or a sweep.")
+    sweep, evaluation, table = (read_json(folder / f"{name}.json", "DIR") for name in ("sweep", "evaluation", "table"))
     try:
-        sweep, evaluation, table = (_json(folder / f"{name}.json") for name in ("sweep", "evaluation", "table"))
-        if sweep is not None:
-            runs = _runs_of_sweep(folder, evaluation)
-        elif (folder / "config.json").is_file():
-            runs = [run] if (run := _run(folder, None, evaluation, alone=True)) is not None else []
-        else:
-            raise ValueError(f"DIR must hold {FILES}, got {str(folder)!r}. Name the folder of a fit or a sweep.")
-        if not runs:
-            raise ValueError(f"DIR must hold a finished run, got none in {str(folder)!r}. Run the same command again.")
-        record = json.loads((runs[0].folder / "config.json").read_text(encoding="utf-8"))
-        widest = max(runs, key=lambda run: len(run.settings["modalities"].split(",")))
-        record["modalities"] |= json.loads((widest.folder / "config.json").read_text(encoding="utf-8"))["modalities"]
-        return Source(folder, tuple(runs), record, sweep, evaluation, table)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        runs = with_evaluation(read_runs(folder, "DIR"), evaluation)
+        infos = {m: info for run in runs for m, info in run.record.modalities.items()}
+        return ResultFolder(folder, tuple(runs), infos, sweep, evaluation, table)
+    except (KeyError, TypeError) as error:
         raise ValueError(
             f"DIR must hold whole files, got {str(folder)!r} ({type(error).__name__}: {error}). Make it again."
         ) from error
-
-
-def _json(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-
-def _runs_of_sweep(folder: Path, evaluation: Mapping[str, Any] | None) -> list[Run]:
-    file = folder / "results.csv"
-    if not file.is_file() or file.stat().st_size < 2:
-        return []
-    results = pd.read_csv(file, dtype={"run": str, "amr_ratio": str}, keep_default_na=False, na_values=[""])
-    heads = dict(zip(results["run"], results["head"], strict=True))
-    found = [_run(folder / "runs" / name, head, evaluation) for name, head in heads.items()]
-    return [run for run in found if run is not None]
-
-
-def _run(folder: Path, head: str | None, evaluation: Mapping[str, Any] | None, alone: bool = False) -> Run | None:
-    """One run of its own files, with what the evaluation adds; None where it is not finished."""
-    metrics = _json(folder / "metrics.json")
-    if metrics is None:
-        return None
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
-    evaluated = [] if evaluation is None else evaluation["runs"]
-    mine = [run for run in evaluated if alone or run["run"] == folder.name]
-    nested = mine[0]["measures"] if mine else {}
-    intervals = {name: tuple(bounds) for name, bounds in mine[0]["intervals"].items() if bounds} if mine else {}
-    test = flat(metrics["test"] or metrics["val"] or {}) | flat(nested)
-    ratio = config["amr_ratio"] or "none"
-    settings = {
-        "head": config["head"] if head is None else head,
-        "method": config["method"],
-        "modalities": config["modalities"],
-        "amr_ratio": ratio,
-        "amr_weight": "-" if ratio == "none" else f"{config['amr_weight']:g}",
-        "lr": "-" if config["lr"] is None else f"{config['lr']:g}",
-    }
-    return Run(folder.resolve().name, folder, config, settings, test, flat(metrics["val"] or {}), nested, intervals)
-
-
-def flat(measures: Mapping[str, Any], before: str = "") -> dict[str, float]:
-    """Nested measures under names joined by dots; what is no number, or absent, is left out.
-
-    >>> flat({"accuracy": 0.5, "share": {"audio": 0.7, "video": None}})
-    {'accuracy': 0.5, 'share.audio': 0.7}
-    """
-    result: dict[str, float] = {}
-    for name, value in measures.items():
-        if isinstance(value, Mapping):
-            result |= flat(value, f"{before}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value):
-            result[f"{before}{name}"] = float(value)
-    return result

@@ -3,62 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from scipy import stats
 
-from amr.fusion.report.read import Run, Source
-from amr.fusion.sweep.plots import COLOURS
+from amr.common.colors import COLORS
+from amr.fusion.report.read import ResultFolder
+from amr.fusion.runs.read import SETTINGS, Run, setting_text
 
-MAX_SHOWN = len(COLOURS)  # lines in one picture that are still told apart
+MAX_SHOWN = len(COLORS)  # lines in one picture that are still told apart
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
-SETTINGS = ("head", "method", "modalities", "amr_ratio", "amr_weight", "lr")
 
 
 @dataclass(frozen=True)
-class Group:
-    """Runs of the same settings.
+class Setting:
+    """Runs that differ in their seed alone.
 
     Args:
-        label: what sets it apart from the other groups of its source, in words.
-        settings: of each of its runs.
-        runs: one a seed.
+        label: Words that tell it from the other settings of its folder.
+        runs: One per seed.
     """
 
     label: str
-    settings: Mapping[str, str]
     runs: tuple[Run, ...]
 
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The setting's values as texts, "-" if not set."""
+        return {name: setting_text(name, value) for name, value in self.runs[0].setting.items()}
+
     @property
-    def joint(self) -> bool:
-        """Whether it takes several modalities into one head, so that there is something to balance."""
-        return "," in self.settings["modalities"] and self.settings["method"] != "ume"
+    def fuses(self) -> bool:
+        """Whether several modalities meet in one head, so that there is something to balance."""
+        return self.runs[0].fuses
 
     @property
     def regularized(self) -> bool:
         """Whether AMR took part."""
-        return self.settings["amr_ratio"] != "none" and self.settings["amr_weight"] not in ("-", "0")
+        return self.runs[0].regularized
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What its runs take."""
-        return tuple(self.settings["modalities"].split(","))
+        """Modalities of its runs, in order."""
+        return self.runs[0].modalities
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Every measure that any of its runs has."""
-        return tuple(dict.fromkeys(name for run in self.runs for name in run.test))
+        return tuple(dict.fromkeys(name for run in self.runs for name in run.measures))
 
-    def values(self, name: str, part: str = "test") -> np.ndarray:
+    def values(self, name: str, split: str = "test") -> np.ndarray:
         """`(runs that have it,)`."""
-        measured = [(run.test if part == "test" else run.val).get(name) for run in self.runs]
+        measured = [(run.measures if split == "test" else run.val_measures).get(name) for run in self.runs]
         return np.array([value for value in measured if value is not None])
 
-    def mean(self, name: str, part: str = "test") -> float | None:
+    def mean(self, name: str, split: str = "test") -> float | None:
         """Mean over seeds; None where no run has it."""
-        values = self.values(name, part)
+        values = self.values(name, split)
         return float(values.mean()) if len(values) else None
 
     def half_width(self, name: str) -> float | None:
@@ -78,88 +81,78 @@ class Group:
         return dict.fromkeys(self.modalities)
 
     def matches(self, row: Mapping[str, object]) -> bool:
-        """Whether a row of evaluation.json speaks of these settings."""
-        return all(_text(name, row.get(name)) == _text(name, self.settings[name]) for name in SETTINGS)
+        """Whether a row of evaluation.json speaks of this setting."""
+        return all(setting_text(name, row.get(name)) == self.texts[name] for name in SETTINGS)
 
 
-def _text(name: str, value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    if name in ("amr_weight", "lr"):
-        try:
-            return f"{float(str(value)):g}"
-        except ValueError:
-            return "-"
-    return "-" if value is None else str(value)
-
-
-def groups_of(source: Source) -> list[Group]:
-    """The groups of a source, in the order of its runs."""
-    members: dict[tuple[str, ...], list[Run]] = {}
-    for run in source.runs:
-        members.setdefault(tuple(run.settings.values()), []).append(run)
-    joint = [s for runs in members.values() if "," in (s := runs[0].settings)["modalities"] and s["method"] != "ume"]
-    varied = {name for name in SETTINGS if len({s[name] for s in joint} - {"-"}) > 1}
-    # methods bring their own learning rates: one is named only where it is all that tells two groups apart
-    but_lr = [tuple(s[name] for name in SETTINGS if name != "lr") for s in joint]
+def settings_of(results: ResultFolder) -> list[Setting]:
+    """The settings of a folder, in the order of its runs."""
+    members: dict[str, list[Run]] = {}
+    for run in results.runs:
+        members.setdefault(str(run.setting), []).append(run)
+    settings = [Setting("", tuple(runs)) for runs in members.values()]
+    fusing = [setting.texts for setting in settings if setting.fuses]
+    varied = {name for name in SETTINGS if len({texts[name] for texts in fusing} - {"-"}) > 1}
+    # methods bring their own learning rates: one is named only where it is all that tells two settings apart
+    but_lr = [tuple(texts[name] for name in SETTINGS if name != "lr") for texts in fusing]
     if len(set(but_lr)) == len(but_lr):
         varied.discard("lr")
-    return [Group(_label(runs[0].settings, varied), runs[0].settings, tuple(runs)) for runs in members.values()]
+    return [replace(setting, label=_label(setting, varied)) for setting in settings]
 
 
-def _label(settings: Mapping[str, str], varied: set[str]) -> str:
-    if "," not in settings["modalities"]:
-        parts = [f"{settings['modalities']} only"]
-        return " · ".join(parts + ([f"lr {settings['lr']}"] if "lr" in varied else []))
-    parts = ["UME"] if settings["method"] == "ume" else [settings["method"]] * ("method" in varied)
-    if settings["method"] != "ume":
-        parts += [settings["head"]] * ("head" in varied)
-        parts += [settings["modalities"].replace(",", "+")] * ("modalities" in varied)
-        none = settings["amr_ratio"] == "none"
-        parts.append("no AMR" if none else f"AMR {settings['amr_ratio']}")
-        parts += [f"weight {settings['amr_weight']}"] * ("amr_weight" in varied and not none)
-    parts += [f"lr {settings['lr']}"] * ("lr" in varied)
-    return " · ".join(parts)
+def _label(setting: Setting, varied: set[str]) -> str:
+    texts = setting.texts
+    if len(setting.modalities) == 1:
+        parts = [f"{texts['modalities']} only"]
+    elif not setting.fuses:
+        parts = [texts["method"].upper()]
+    else:
+        parts = [texts["method"]] * ("method" in varied) + [texts["head"]] * ("head" in varied)
+        parts += [texts["modalities"].replace(",", "+")] * ("modalities" in varied)
+        plain = texts["amr_ratio"] == "none"
+        parts.append("no AMR" if plain else f"AMR {texts['amr_ratio']}")
+        parts += [f"weight {texts['amr_weight']}"] * ("amr_weight" in varied and not plain)
+    return " · ".join(parts + [f"lr {texts['lr']}"] * ("lr" in varied))
 
 
-def reference_of(groups: Sequence[Group]) -> Group | None:
+def reference_of(settings: Sequence[Setting]) -> Setting | None:
     """Joint training without AMR, the best by val where there are several: what AMR is compared with."""
-    plain = [group for group in groups if group.joint and not group.regularized]
-    naive = [group for group in plain if group.settings["method"] == "naive"]
+    plain = [setting for setting in settings if setting.fuses and not setting.regularized]
+    naive = [setting for setting in plain if setting.texts["method"] == "naive"]
     return _best(naive or plain)
 
 
-def counterpart(group: Group, groups: Sequence[Group]) -> Group | None:
+def counterpart(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
     """The same settings without AMR."""
-    if not group.regularized:
+    if not setting.regularized:
         return None
     same = ("head", "method", "modalities", "lr")
-    for other in groups:
-        if not other.regularized and all(other.settings[name] == group.settings[name] for name in same):
+    for other in settings:
+        if not other.regularized and all(other.texts[name] == setting.texts[name] for name in same):
             return other
     return None
 
 
-def shown(groups: Sequence[Group], most: int = MAX_SHOWN) -> list[Group]:
-    """The groups that pictures of many lines show: the reference, then the best by val, in the order of `groups`."""
-    joint = [group for group in groups if group.joint] or list(groups)
-    reference = reference_of(groups)
-    ranked = sorted(joint, key=lambda group: (group is not reference, -_val(group)))
-    kept = {id(group) for group in ranked[:most]}
-    return [group for group in joint if id(group) in kept]
+def shown(settings: Sequence[Setting], most: int = MAX_SHOWN) -> list[Setting]:
+    """The settings that pictures of many lines show: the reference, then the best by val, in the order of `settings`."""
+    joint = [setting for setting in settings if setting.fuses] or list(settings)
+    reference = reference_of(settings)
+    ranked = sorted(joint, key=lambda setting: (setting is not reference, -_val(setting)))
+    kept = {id(setting) for setting in ranked[:most]}
+    return [setting for setting in joint if id(setting) in kept]
 
 
-def best_run(groups: Sequence[Group]) -> Run:
+def best_run(settings: Sequence[Setting]) -> Run:
     """The joint run with the highest accuracy on val; the first run where there is no val part."""
-    runs = [run for group in groups if group.joint for run in group.runs]
-    runs = runs or [run for group in groups for run in group.runs]
-    return max(runs, key=lambda run: run.val.get("accuracy", -1.0))
+    runs = [run for setting in settings if setting.fuses for run in setting.runs]
+    runs = runs or [run for setting in settings for run in setting.runs]
+    return max(runs, key=lambda run: run.val_measures.get("accuracy", -1.0))
 
 
-def _best(groups: Sequence[Group]) -> Group | None:
-    return max(groups, key=_val, default=None)
+def _best(settings: Sequence[Setting]) -> Setting | None:
+    return max(settings, key=_val, default=None)
 
 
-def _val(group: Group) -> float:
-    value = group.mean("accuracy", "val")
+def _val(setting: Setting) -> float:
+    value = setting.mean("accuracy", "val")
     return -1.0 if value is None else value

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amr.fusion.report.read import Source
-from amr.fusion.report.settings import Group, groups_of
+from amr.fusion.evaluate.measures import measures
+from amr.fusion.report.read import ResultFolder
+from amr.fusion.report.settings import Setting, settings_of
+from amr.fusion.runs.statistics import p_text
 
 SHAPLEY_SHARES = ("shapley_share.mean", "shapley_share.zero", "shapley_share.permutation")
 # the measures that answer whether balance helped; all others are in the table behind it
@@ -97,17 +99,6 @@ def points(value: float | None, digits: int = 1) -> str:
     return DASH if value is None else f"{100 * value:+.{digits}f}".replace("-", MINUS)
 
 
-def p_text(value: float | None) -> str:
-    """A p value as papers print it.
-
-    >>> p_text(0.0004), p_text(0.0412)
-    ('<.001', '.041')
-    """
-    if value is None:
-        return DASH
-    return "<.001" if value < 0.001 else f"{value:.3f}".replace("0.", ".", 1)
-
-
 def split_text(shares: Mapping[str, float | None]) -> str:
     """Shares as a dominance, whole percents with a stroke between.
 
@@ -119,29 +110,31 @@ def split_text(shares: Mapping[str, float | None]) -> str:
     return "/".join(DASH if v is None else f"{100 * v:.0f}".replace("-", MINUS) for v in shares.values())
 
 
-def headline(source: Source, groups: Sequence[Group]) -> Table:
-    """A row a group of seeds: what it reaches and what it relies on."""
-    few = len(source.modalities) <= MAX_NAMED
-    order = "/".join(source.modalities) if few else "of each"
+def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
+    """A row a setting of seeds: what it reaches and what it relies on."""
+    few = len(results.modalities) <= MAX_NAMED
+    order = "/".join(results.modalities) if few else "of each"
     columns = ["setting", "seeds", "val accuracy", "accuracy", "mAP", f"share {order}", f"perceptual {order}"]
-    with_shapley = any(group.by_modality(*SHAPLEY_SHARES)[m] is not None for group in groups for m in group.modalities)
-    with_ume = any(group.mean("gain_over_ume") is not None for group in groups)
+    with_shapley = any(
+        setting.by_modality(*SHAPLEY_SHARES)[m] is not None for setting in settings for m in setting.modalities
+    )
+    with_ume = any(setting.mean("gain_over_ume") is not None for setting in settings)
     columns += [f"Shapley share {order}"] * with_shapley + ["gain over UME"] * with_ume
     rows = []
-    for group in groups:
-        row = [Cell(group.label, group.label), Cell(str(len(group.runs)), len(group.runs), True)]
-        row += [_fraction(group.mean("accuracy", "val")), _interval(group, "accuracy"), _interval(group, "map")]
-        row += [_split(group, "share"), _split(group, "perceptual")]
-        row += [_split(group, *SHAPLEY_SHARES)] * with_shapley
+    for setting in settings:
+        row = [Cell(setting.label, setting.label), Cell(str(len(setting.runs)), len(setting.runs), True)]
+        row += [_fraction(setting.mean("accuracy", "val")), _interval(setting, "accuracy"), _interval(setting, "map")]
+        row += [_split(setting, "share"), _split(setting, "perceptual")]
+        row += [_split(setting, *SHAPLEY_SHARES)] * with_shapley
         if with_ume:
-            row.append(_interval(group, "gain_over_ume", signed=True))
+            row.append(_interval(setting, "gain_over_ume", signed=True))
         rows.append(row)
-    part = "test" if any(group.values("accuracy").size for group in groups) else "val"
+    part = "test" if any(setting.values("accuracy").size for setting in settings) else "val"
     caption = (
         f"Each setting on {part}: mean over seeds ± half of the 95 % interval over seeds (of a single seed: over "
         "bootstrapped clips). The heading of a column sorts by it."
     )
-    listed = "" if few else f" ({', '.join(source.modalities)})"
+    listed = "" if few else f" ({', '.join(results.modalities)})"
     notes = {
         f"share {order}": "attribution: whose part of the decision, in percent; sorts by the first" + listed,
         f"perceptual {order}": "points of accuracy lost where that modality is shuffled between clips",
@@ -155,25 +148,25 @@ def _fraction(value: float | None) -> Cell:
     return Cell(percent(value), value, True)
 
 
-def _interval(group: Group, name: str, signed: bool = False) -> Cell:
-    mean, half = group.mean(name), group.half_width(name)
+def _interval(setting: Setting, name: str, signed: bool = False) -> Cell:
+    mean, half = setting.mean(name), setting.half_width(name)
     if mean is None:
         return Cell(DASH, None, True)
     text = points(mean) if signed else f"{100 * mean:.1f}"
     return Cell(text if half is None else f"{text} ± {100 * half:.1f}", mean, True)
 
 
-def _split(group: Group, *names: str) -> Cell:
-    if "," not in group.settings["modalities"]:
+def _split(setting: Setting, *names: str) -> Cell:
+    if len(setting.modalities) == 1:
         return Cell(DASH, None, True)  # one modality alone has no dominance
-    shares = group.by_modality(*names)
+    shares = setting.by_modality(*names)
     return Cell(split_text(shares), next(iter(shares.values())), True)
 
 
-def comparison_tables(source: Source) -> list[Table]:
+def comparison_tables(results: ResultFolder) -> list[Table]:
     """The paired tests: the main measures, then all of them."""
-    groups = groups_of(source)
-    tests = source.comparisons
+    settings = settings_of(results)
+    tests = results.comparisons
     main = [test for test in tests if test["measure"].startswith(MAIN_MEASURES)]
     correction = (
         "Each row pairs the runs with AMR and without it by seed, and fold where there are folds; p is corrected "
@@ -181,19 +174,19 @@ def comparison_tables(source: Source) -> list[Table]:
     )
     tables = []
     if main:
-        tables.append(_comparisons("tests", f"What AMR changes in the main measures. {correction}", main, groups))
+        tables.append(_comparisons("tests", f"What AMR changes in the main measures. {correction}", main, settings))
     if len(tests) > len(main):
-        tables.append(_comparisons("all-tests", f"What AMR changes in every measure. {correction}", tests, groups))
-    if not tests and source.table:
-        tables += _of_table(source.table)
+        tables.append(_comparisons("all-tests", f"What AMR changes in every measure. {correction}", tests, settings))
+    if not tests and results.table:
+        tables += _of_table(results.table)
     return tables
 
 
-def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], groups: Sequence[Group]) -> Table:
+def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], settings: Sequence[Setting]) -> Table:
     columns = ["setting", "measure", "difference", "95 % interval", "effect size", "test", "pairs", "p", "corrected p"]
     rows: list[list[Cell]] = []
     for test in tests:
-        label = next((group.label for group in groups if group.matches(test)), f"AMR {test['amr_ratio']}")
+        label = next((setting.label for setting in settings if setting.matches(test)), f"AMR {test['amr_ratio']}")
         low, high = test.get("interval") or (None, None)
         between = DASH if low is None or high is None else f"{signed(low)} to {signed(high)}"
         effect, difference = test.get("effect_size"), test.get("difference")
@@ -235,24 +228,7 @@ def _of_table(table: Sequence[Mapping[str, Any]]) -> list[Table]:
     return [make_table("tests", caption, columns, rows)] if rows else []
 
 
-_WORDS = {
-    "map": "mAP",
-    "f1": "F1",
-    "share": "share of",
-    "share_logit": "share, under the logit, of",
-    "full_minus_worst": "accuracy lost where the worst subset is left",
-    "gain_over_ume": "gain over UME",
-    "conflict.balance": "balance under conflict",
-    "conflict": "under conflict, follows",
-    "shapley_share": "Shapley share of",
-    "shapley": "Shapley value of",
-    "robustness": "robustness to noise in",
-    "noise": "accuracy under noise in",
-    "missing": "accuracy with only",
-    "nothing": "accuracy with nothing left",
-    "perceptual": "perceptual score of",
-    "calibration": "calibration,",
-}
+_WORDS = {prefix: words for _, measure in measures.items() for prefix, words in measure.words.items()}
 _BASELINES = ("zero", "mean", "permutation")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amr.fusion.report.read import Source
+from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.balance import use_share
-from amr.fusion.report.settings import Group, counterpart, reference_of
-from amr.fusion.report.tables import SIGNIFICANT, measure_words, p_text, percent, points, signed, split_text
+from amr.fusion.report.settings import Setting, counterpart, reference_of
+from amr.fusion.report.tables import SIGNIFICANT, measure_words, percent, points, signed, split_text
+from amr.fusion.runs.statistics import p_text
 
 ALIKE = 0.05  # shares and costs closer than this are called about equal
 APART = 0.10  # a gap between share and use that is worth a warning
@@ -16,17 +17,17 @@ TOLD = ("map", "full_minus_worst.mean", "robustness", "conflict.balance", "calib
 MAX_TOLD = 4
 
 
-def summary(source: Source, groups: Sequence[Group]) -> list[str]:
+def summary(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
     """What a reader should take away, a sentence or two a thought."""
-    sentences = [_what(source, groups)]
-    reference = reference_of(groups)
+    sentences = [_what(results, settings)]
+    reference = reference_of(settings)
     if reference is not None and reference.mean("accuracy") is not None:
-        sentences += [_reached(reference, groups), *_relies(reference)]
-    elif len(groups) == 1:
-        sentences += [_reached(groups[0], groups), *_relies(groups[0])]
-    sentences += _moved(groups)
-    sentences += _tested(source, groups)
-    if source.evaluation is None:
+        sentences += [_reached(reference, settings), *_relies(reference)]
+    elif len(settings) == 1:
+        sentences += [_reached(settings[0], settings), *_relies(settings[0])]
+    sentences += _moved(settings)
+    sentences += _tested(results, settings)
+    if results.evaluation is None:
         sentences.append(
             "Only the measures of training are here: amr evaluate adds missing modalities, noise, Shapley values and "
             "paired tests."
@@ -34,18 +35,18 @@ def summary(source: Source, groups: Sequence[Group]) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def _what(source: Source, groups: Sequence[Group]) -> str:
-    runs = source.runs
+def _what(results: ResultFolder, settings: Sequence[Setting]) -> str:
+    runs = results.runs
     config = runs[0].config
     seeds = len({run.seed for run in runs})
-    num = source.evaluation["num_clips"] if source.evaluation is not None else runs[0].test.get("num_clips")
+    num = results.evaluation["num_clips"] if results.evaluation is not None else runs[0].measures.get("num_clips")
     heads = "one fitted head" if len(runs) == 1 else f"{len(runs)} fitted heads"
-    parts = f"{heads} on {source.cache.stem}, predicting {config['label']!r} of {len(source.classes)} classes"
+    parts = f"{heads} on {results.cache.stem}, predicting {config.label!r} of {len(results.classes)} classes"
     parts += "" if num is None else f" for {int(num)} test clips"
-    if config["folds"]:
-        parts += f" in {config['folds']} folds"
+    if config.folds:
+        parts += f" in {config.folds} folds"
     if len(runs) > 1:
-        parts += f": {_count(len(groups), 'setting')}, {_count(seeds, 'seed')}"
+        parts += f": {_count(len(settings), 'setting')}, {_count(seeds, 'seed')}"
     return parts[0].upper() + parts[1:] + "."
 
 
@@ -53,11 +54,11 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" + "s" * (number != 1)
 
 
-def _reached(group: Group, groups: Sequence[Group]) -> str:
-    accuracy, half = group.mean("accuracy"), group.half_width("accuracy")
+def _reached(setting: Setting, settings: Sequence[Setting]) -> str:
+    accuracy, half = setting.mean("accuracy"), setting.half_width("accuracy")
     if accuracy is None:
         return ""
-    who = f"Joint training ({group.label})" if group.joint else f"The head ({group.label})"
+    who = f"Joint training ({setting.label})" if setting.fuses else f"The head ({setting.label})"
     sentence = f"{who} is right on {percent(accuracy)} of the test clips"
     if half is not None:
         sentence += (
@@ -65,11 +66,11 @@ def _reached(group: Group, groups: Sequence[Group]) -> str:
         )
     others = [
         f"{g.label} on {percent(value)}"
-        for g in groups
-        if g is not group and not g.joint and (value := g.mean("accuracy")) is not None
+        for g in settings
+        if g is not setting and not g.fuses and (value := g.mean("accuracy")) is not None
     ]
     sentence += f"; {', '.join(others)}." if others else "."
-    gain, half = group.mean("gain_over_ume"), group.half_width("gain_over_ume")
+    gain, half = setting.mean("gain_over_ume"), setting.half_width("gain_over_ume")
     if gain is not None:
         between = (
             "" if half is None else f" (95\N{NO-BREAK SPACE}% interval {points(gain - half)} to {points(gain + half)})"
@@ -78,10 +79,10 @@ def _reached(group: Group, groups: Sequence[Group]) -> str:
     return sentence
 
 
-def _relies(group: Group) -> list[str]:
+def _relies(setting: Setting) -> list[str]:
     """What shuffling costs, and whether attribution says the same."""
-    costs = {m: value for m, value in group.by_modality("perceptual").items() if value is not None}
-    shares = {m: value for m, value in group.by_modality("share").items() if value is not None}
+    costs = {m: value for m, value in setting.by_modality("perceptual").items() if value is not None}
+    shares = {m: value for m, value in setting.by_modality("share").items() if value is not None}
     sentences = []
     if len(costs) > 1:
         ranked = sorted(costs, key=lambda m: -costs[m])
@@ -89,7 +90,7 @@ def _relies(group: Group) -> list[str]:
         alike = costs[ranked[0]] - costs[ranked[-1]] < ALIKE
         relies = "It relies on its modalities about equally" if alike else f"It relies most on {ranked[0]}"
         sentences.append(f"{relies}: {told}.")
-    use = use_share(group)
+    use = use_share(setting)
     if len(shares) > 1:
         order = "/".join(shares)
         sentence = f"Attribution splits its decisions {split_text(shares)} ({order})"
@@ -106,32 +107,34 @@ def _relies(group: Group) -> list[str]:
     return sentences
 
 
-def _moved(groups: Sequence[Group]) -> list[str]:
+def _moved(settings: Sequence[Setting]) -> list[str]:
     """Where AMR took the shares, and whether use went along; descriptions, no verdicts."""
-    pairs = [(group, other) for group in groups if (other := counterpart(group, groups)) is not None]
+    pairs = [(setting, other) for setting in settings if (other := counterpart(setting, settings)) is not None]
     if not pairs:
         return []
-    even = [pair for pair in pairs if len(set(pair[0].settings["amr_ratio"].split(":"))) == 1]
-    group, other = max(even or pairs, key=lambda pair: pair[0].mean("accuracy", "val") or -1.0)
-    before, after = other.by_modality("share"), group.by_modality("share")
-    order = "/".join(group.modalities)
-    sentence = f"{group.label} took the shares from {split_text(before)} to {split_text(after)} ({order})"
-    costs = [g.by_modality("perceptual") for g in (other, group)]
+    even = [pair for pair in pairs if len(set(pair[0].texts["amr_ratio"].split(":"))) == 1]
+    setting, other = max(even or pairs, key=lambda pair: pair[0].mean("accuracy", "val") or -1.0)
+    before, after = other.by_modality("share"), setting.by_modality("share")
+    order = "/".join(setting.modalities)
+    sentence = f"{setting.label} took the shares from {split_text(before)} to {split_text(after)} ({order})"
+    costs = [g.by_modality("perceptual") for g in (other, setting)]
     if all(value is not None for of in costs for value in of.values()):
         sentence += f", and what shuffling costs from {split_text(costs[0])} to {split_text(costs[1])} points"
     return [sentence + "."]
 
 
-def _tested(source: Source, groups: Sequence[Group]) -> list[str]:
+def _tested(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
     """What the paired tests found in accuracy, then in the other main measures."""
-    tests = source.comparisons
+    tests = results.comparisons
     of_accuracy = [test for test in tests if test["measure"] == "accuracy"]
     if not of_accuracy:
-        if any(group.regularized for group in groups):
+        if any(setting.regularized for setting in settings):
             return ["No paired test compares AMR with none here, so no difference is called one."]
         return []
     found = [test for test in of_accuracy if _significant(test)]
-    told = [f"{_label(test, groups)} by {points(test['difference'])} points (corrected p {_p(test)})" for test in found]
+    told = [
+        f"{_label(test, settings)} by {points(test['difference'])} points (corrected p {_p(test)})" for test in found
+    ]
     if told:
         sentences = [
             f"Accuracy differs from no AMR in {len(found)} of {_count(len(of_accuracy), 'setting')} by the paired "
@@ -149,7 +152,7 @@ def _tested(source: Source, groups: Sequence[Group]) -> list[str]:
     if others:
         num_measures = len({test["measure"] for test in tests if test["measure"].startswith(TOLD)})
         told = [
-            f"{_label(test, groups)}, {measure_words(test['measure'])} {signed(test['difference'])} "
+            f"{_label(test, settings)}, {measure_words(test['measure'])} {signed(test['difference'])} "
             f"(corrected p {_p(test)})"
             for test in others[:MAX_TOLD]
         ]
@@ -171,5 +174,5 @@ def _p(test: Mapping[str, Any]) -> str:
     return p_text(test["p_corrected"])
 
 
-def _label(test: Mapping[str, Any], groups: Sequence[Group]) -> str:
-    return next((group.label for group in groups if group.matches(test)), f"AMR {test['amr_ratio']}")
+def _label(test: Mapping[str, Any], settings: Sequence[Setting]) -> str:
+    return next((setting.label for setting in settings if setting.matches(test)), f"AMR {test['amr_ratio']}")

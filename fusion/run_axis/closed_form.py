@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from amr.fusion.run_axis.layers import of_runs
+from amr.fusion.run_axis.axes import of_runs
 
 MAX_CLASSES = 10  # with more, g itself is cheaper (docs/benchmarks.md)
 

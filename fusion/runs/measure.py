@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.attributor import Attributor
-from amr.fusion.attribution.gradients import mean_share
-from amr.fusion.data.clips import Clips, predict_logits, predict_shares
-from amr.fusion.model import FusionModel
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.attribution.share import mean_share
+from amr.fusion.data.clips import Clips
+from amr.fusion.model import FusionModel, predict_logits, predict_shares
+from amr.fusion.run_axis.seeds import generator
 from amr.fusion.runs.metrics import accuracy, macro_f1, mean_average_precision
 
 NUM_PERMUTATIONS = 10
@@ -29,8 +29,8 @@ def measure(model: FusionModel, clips: Clips, attributor: Attributor) -> list[Me
     if len(clips) == 0:
         return None
     views = {
-        "share": Attributor(by_autograd=attributor.by_autograd),
-        "share_logit": Attributor(output="logit", by_autograd=attributor.by_autograd),
+        "share": Attributor(),
+        "share_logit": Attributor(output="logit"),
         "share_regularized": attributor,
     }
     predicted = {a: predict_shares(model, clips, a) for a in dict.fromkeys(views.values())}  # two are often one
@@ -68,13 +68,18 @@ def perceptual_scores(model: FusionModel, clips: Clips, right: Tensor) -> Tensor
         clips: the part it is measured on.
         right: `(run,)`: its accuracy on them.
     """
-    draws = generator(0, "permutations")
-    orders = [torch.randperm(len(clips), generator=draws).to(clips.target.device) for _ in range(NUM_PERMUTATIONS)]
+    orders = permutation_orders(clips)
     costs = []
     for modality in model.modalities:
         permuted = [accuracy(predict_logits(model, clips.with_permuted(modality, o)), clips.target) for o in orders]
         costs.append(right - torch.stack(permuted).mean(0))
     return torch.stack(costs, dim=-1)
+
+
+def permutation_orders(clips: Clips, count: int = NUM_PERMUTATIONS, seed: int = 0) -> list[Tensor]:
+    """Seeded orders of the clips, `(clips,)` each: the same for every run and modality."""
+    draws = generator(seed, "permutations")
+    return [torch.randperm(len(clips), generator=draws).to(clips.target.device) for _ in range(count)]
 
 
 def mean_measures(measures: list[Measures]) -> Measures:

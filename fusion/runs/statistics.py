@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.stats import binomtest
 
 CONFIDENCE = 0.95
 STILL = 1e-9  # differences that spread less than this differ by rounding only
@@ -93,3 +96,34 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         largest = max(largest, min(1.0, p * (len(there) - rank)))
         corrected[i] = largest
     return corrected
+
+
+Result = dict[str, Any]
+
+
+def wilson_interval(hits: np.ndarray) -> list[float] | None:
+    """95 % interval of a rate (Wilson 1927), None where there are no clips."""
+    if len(hits) == 0:
+        return None
+    low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
+    return [float(low), float(high)]
+
+
+def rate(hits: np.ndarray) -> float | None:
+    return float(hits.mean()) if len(hits) else None
+
+
+def mean(values: np.ndarray) -> float | None:
+    mean = float(values.mean()) if len(values) else math.nan
+    return None if math.isnan(mean) else mean
+
+
+def p_text(value: float | None) -> str:
+    """A p value as papers print it; a dash for none.
+
+    >>> p_text(0.0004), p_text(0.0412), p_text(None)
+    ('<.001', '.041', '-')
+    """
+    if value is None:
+        return "-"
+    return "<.001" if value < 0.001 else f"{value:.3f}".replace("0.", ".", 1)

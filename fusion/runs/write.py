@@ -11,12 +11,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from amr.fusion.data.clips import Clips, predict_shares
+from amr.common.files import write_csv, write_json
+from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.folds import Fold
+from amr.fusion.model import Fitted, predict_shares
 from amr.fusion.runs.measure import Measures, measure
-from amr.fusion.runs.record import RunRecord, save_weights, write_csv, write_json
-from amr.fusion.train.recipe import Fitted
+from amr.fusion.runs.record import RunRecord
+from amr.fusion.runs.weights import attributor_of, save_weights
 
 FoldMeasures = dict[str, Measures | None]
 
@@ -40,8 +42,8 @@ def write_group(
         fitted: the group, in the same order.
         with_predictions: write predictions.csv, too.
     """
-    parts = {"val": (fold.parts.val, fold.val), "test": (fold.parts.test, fold.test)}
-    measured = {part: measure(fitted.model, clips, records[0].attributor) for part, (_, clips) in parts.items()}
+    parts = {"val": (fold.rows.val, fold.val), "test": (fold.rows.test, fold.test)}
+    measured = {part: measure(fitted.model, clips, attributor_of(records[0])) for part, (_, clips) in parts.items()}
     results = []
     for run, (record, place) in enumerate(zip(records, places, strict=True)):
         place.mkdir(parents=True, exist_ok=True)
@@ -80,7 +82,9 @@ def predictions_table(
     record: RunRecord, dataset: Dataset, fitted: Fitted, part: str, rows: np.ndarray, clips: Clips, run: int
 ) -> pd.DataFrame:
     """One row a clip: id, part, target, pred, its probability, and the shares of the decision."""
-    logits, share, counted = (values[run].cpu() for values in predict_shares(fitted.model, clips, record.attributor))
+    logits, share, counted = (
+        values[run].cpu() for values in predict_shares(fitted.model, clips, attributor_of(record))
+    )
     probability, pred = logits.softmax(-1).max(-1)
     names = np.array(record.classes)
     shares: Tensor = torch.where(counted[:, None], share, torch.nan)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from amr.fusion.data.folds import Source
+from amr.fusion.data.folds import TrainingData
 from amr.fusion.heads import heads
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.closed_form import MAX_CLASSES
@@ -19,7 +19,7 @@ CPU_CACHE_BYTES = 2**28  # what the steps of all groups may touch: more is not f
 CPU_LOGITS_BYTES = 2**31  # what a group's logits of val or test may take
 
 
-def group_size(recipe: Recipe, source: Source, num_workers: int = 1, *, shares: bool = False) -> int:
+def group_size(recipe: Recipe, data: TrainingData, num_workers: int = 1, *, shares: bool = False) -> int:
     """How many runs are trained at once: weights that fit a CPU's cache or a GPU's memory, logits that fit memory.
 
     Args:
@@ -28,7 +28,7 @@ def group_size(recipe: Recipe, source: Source, num_workers: int = 1, *, shares: 
         num_workers: groups at once, which share the cache and the memory.
         shares: some runs have the same seed, and so the same batches.
     """
-    fold = source.folds[0]
+    fold = data.folds[0]
     device = fold.train.target.device
     shape = recipe.shape.head_shape
     parameters = FusionModel(recipe.shape, [0]).num_parameters()

@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe-Ito colours: told apart with colour-blind eyes and in grey
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+from amr.common.colors import COLORS
+from amr.common.files import replacing
 
 
 def plot_ratios(
@@ -49,7 +49,7 @@ def plot_ratios(
     top.set_ylim(0, 1)
     top.set_title(title, loc="left", fontsize=10)
     for i, (modality, values) in enumerate(shares.items()):
-        colour = COLOURS[i % len(COLOURS)]
+        colour = COLORS[i % len(COLORS)]
         _line(bottom, places, values, targets, color=colour, label=f"{modality}, on test")
         asked = [(x, y) for x, y in zip(places, targets[modality], strict=True) if y is not None]
         bottom.plot(*zip(*asked, strict=True), "_", color=colour, markersize=16, label=f"{modality}, asked for")
@@ -61,7 +61,8 @@ def plot_ratios(
     for axes in (top, bottom):
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=150)
+    with replacing(file) as partial:
+        figure.savefig(partial, dpi=150)
 
 
 def _line(
@@ -80,7 +81,7 @@ def _line(
         axes.plot(*zip(*alone, strict=True), "o", markerfacecolor="white", markeredgecolor=style["color"])
 
 
-def plot_dominance(file: Path, table: pd.DataFrame, modality: str, *, metric: str = "accuracy") -> None:
+def plot_shares(file: Path, table: pd.DataFrame, modality: str, *, metric: str = "accuracy") -> None:
     """A metric on test against a modality's share: a line a method and head over the ratios, mean over seeds, with the
     weight and learning rate that are best on val.
 
@@ -99,7 +100,7 @@ def plot_dominance(file: Path, table: pd.DataFrame, modality: str, *, metric: st
             continue  # one modality alone has no dominance
         runs = _best_setting(runs, table)
         means = runs.groupby("amr_ratio", sort=False)[[share, metric]].mean().sort_values(share)
-        colour = COLOURS[i % len(COLOURS)]
+        colour = COLORS[i % len(COLORS)]
         asked = means[means.index != "none"]
         axes.plot(asked[share], asked[metric], marker="o", color=colour, label=f"{method}, {head}")
         axes.plot(
@@ -118,7 +119,8 @@ def plot_dominance(file: Path, table: pd.DataFrame, modality: str, *, metric: st
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)
-    figure.savefig(file, dpi=150)
+    with replacing(file) as partial:
+        figure.savefig(partial, dpi=150)
 
 
 def _best_setting(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from amr.fusion.sweep.plots import plot_dominance
+from amr.fusion.sweep.plots import plot_shares
 from amr.fusion.sweep.sweep import SweepResult
 
 SETTINGS = ["method", "head", "modalities", "amr_ratio", "amr_weight", "lr"]
@@ -41,5 +41,5 @@ def draw(result: SweepResult) -> Path:
     file = result.folder / "dominance.png"
     joint = table[table["modalities"].str.contains(",")]
     modality = (joint if len(joint) else table)["modalities"].iloc[0].split(",")[0]
-    plot_dominance(file, table, modality)
+    plot_shares(file, table, modality)
     return file

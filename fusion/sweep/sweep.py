@@ -19,34 +19,21 @@ from typing import Any
 import pandas as pd
 import torch
 
-from amr.common.devices import choose_device
+from amr.common.devices import choose_device, one_thread
+from amr.common.files import write_json
+from amr.common.options import saved_settings
+from amr.common.progress import Progress
 from amr.common.workspace import find_cache, runs_dir
 from amr.extract.cache.reader import Cache
 from amr.fusion.config import FitConfig, SweepConfig
-from amr.fusion.data.folds import Source, open_source
-from amr.fusion.fit import fit_group, member_of, recipe_of, record_of, resolve, takes_steps
+from amr.fusion.data.folds import TrainingData, read_training_data
+from amr.fusion.fit import fit_group
 from amr.fusion.methods import methods
-from amr.fusion.runs.measure import Measures
-from amr.fusion.runs.record import RunRecord, write_csv, write_json
+from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
+from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.grouping import cut, group_size
-from amr.fusion.threads import one_thread
+from amr.fusion.sweep.results import is_finished, run_folder, write_results
 from amr.fusion.train.recipe import Recipe
-
-
-class Progress:
-    """Hears how far a sweep is and says nothing; the others say it."""
-
-    def start(self, num_runs: int, num_done: int) -> None:
-        """A sweep of so many runs begins, some of them done before."""
-
-    def advance(self, num_runs: float) -> None:
-        """So many runs' worth of epochs more are trained; from any thread."""
-
-    def finished(self, num_runs: int, what: str) -> None:
-        """So many more runs are written."""
-
-    def note(self, text: str) -> None:
-        """Something that people should know."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +59,12 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
-class _Group:
+class RunGroup:
     """Runs of one recipe, of one source."""
 
     recipe: Recipe
     records: tuple[RunRecord, ...]
-    source: Source
+    data: TrainingData
 
 
 def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
@@ -94,34 +81,32 @@ def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
     """
     progress = progress or Progress()
     folder, asked_for = _folder(config)
-    sources: dict[tuple[str | None, bool], Source] = {}
+    opened: dict[tuple[str | None, bool], TrainingData] = {}
 
-    def source_of(member: FitConfig) -> Source:
+    def data_of(member: FitConfig) -> TrainingData:
         key = member.modalities, takes_steps(member)
-        if key not in sources:
-            source = open_source(member, keep_steps=key[1])
-            sources[key] = sources[",".join(source.dataset.modalities), key[1]] = source
-        return sources[key]
+        if key not in opened:
+            data = read_training_data(member, keep_steps=key[1])
+            opened[key] = opened[",".join(data.dataset.modalities), key[1]] = data
+        return opened[key]
 
     records = []
     for asked in config.members():
-        for member in _expanded(asked, source_of(asked)):
-            source = source_of(member)
-            resolved = resolve(member, source.dataset)
-            records.append(record_of(replace(resolved, out=str(folder / "runs" / _name(resolved, config))), source))
+        for member in _expanded(asked, data_of(asked)):
+            data = data_of(member)
+            resolved = resolve(member, data.dataset)
+            records.append(record_of(replace(resolved, out=str(folder / "runs" / _name(resolved, config))), data))
     records = list({record.config.out: record for record in records}.values())
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "sweep.json", asked_for)
-    todo = [record for record in records if not _metrics_file(record).is_file()]
-    progress.start(len(records), len(records) - len(todo))
+    todo = [record for record in records if not is_finished(record)]
+    progress.start(len(records), len(records) - len(todo), "runs")
     num_workers = torch.get_num_threads() if choose_device(config.base.device).type == "cpu" else 1
-    for group in _fit_all(_groups(todo, source_of, config.group_size, num_workers), num_workers, progress):
-        first = group.records[0].config
+    for group in _fit_all(_groups(todo, data_of, config.group_size, num_workers), num_workers, progress):
         write_results(folder, records)
-        progress.finished(len(group.records), f"{first.method}, {first.head}")
     rows = write_results(folder, records)
-    notes = dict.fromkeys(note for source in sources.values() for note in source.notes)
-    failed = [Path(str(record.config.out)).name for record in records if not _metrics_file(record).is_file()]
+    notes = dict.fromkeys(note for data in opened.values() for note in data.notes)
+    failed = [run_folder(record).name for record in records if not is_finished(record)]
     return SweepResult(folder, tuple(rows), tuple(notes), tuple(failed))
 
 
@@ -129,27 +114,22 @@ class _Stopped(Exception):
     """Another group failed, or Ctrl-C."""
 
 
-def _fit_all(groups: Sequence[_Group], num_workers: int, progress: Progress) -> Iterator[_Group]:
+def _fit_all(groups: Sequence[RunGroup], num_workers: int, progress: Progress) -> Iterator[RunGroup]:
     """Fit the groups, each in one of the workers' threads, and give each as it is written.
 
     On a CPU, groups side by side with a thread each beat one group with all threads: steps are too short to be split.
     """
     stop = threading.Event()
 
-    def fit(group: _Group) -> _Group:
-        done = 0.0
-
-        def tick(epoch: int, epochs: int) -> None:
-            nonlocal done
+    def fit(group: RunGroup) -> RunGroup:
+        def advance(part: float) -> None:
             if stop.is_set():
                 raise _Stopped
-            now = len(group.records) * epoch / epochs
-            progress.advance(now - done)
-            done = now
+            progress.advance(len(group.records) * part)
 
-        folders = [Path(str(record.config.out)) for record in group.records]
+        folders = [run_folder(record) for record in group.records]
         torch.set_num_threads(1 if num_workers > 1 else torch.get_num_threads())  # a setting of each thread
-        fit_group(group.records, folders, group.source, tick, with_predictions=False)
+        fit_group(group.records, folders, group.data, advance, with_predictions=False)
         return group
 
     with one_thread() if num_workers > 1 else nullcontext(), ThreadPoolExecutor(num_workers) as pool:
@@ -162,52 +142,22 @@ def _fit_all(groups: Sequence[_Group], num_workers: int, progress: Progress) -> 
             pool.shutdown(cancel_futures=True)
 
 
-def _expanded(member: FitConfig, source: Source) -> list[FitConfig]:
+def _expanded(member: FitConfig, data: TrainingData) -> list[FitConfig]:
     """A member without a ratio that its method cannot take, and once a modality where the method takes one alone."""
     method = methods[member.method]
-    if not method.takes_ratio:
+    if not method.fuses:
         member = replace(member, amr_ratio=None)
-    if not method.alone:
+    if not method.single_modality:
         return [member]
-    return [replace(member, modalities=modality) for modality in source.dataset.modalities]
-
-
-def write_results(folder: Path, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Gather the finished runs into results.csv, one row a run and part, in the order asked for."""
-    rows = []
-    for record in records:
-        if _metrics_file(record).is_file():
-            metrics = json.loads(_metrics_file(record).read_text())
-            rows += [_row(record, part, metrics[part]) for part in ("val", "test") if metrics[part] is not None]
-    write_csv(folder / "results.csv", pd.DataFrame(rows))
-    return rows
-
-
-def _row(record: RunRecord, part: str, measures: Measures) -> dict[str, Any]:
-    config = record.config
-    takes_head = methods[config.method].head is None
-    row: dict[str, Any] = {
-        "run": Path(str(config.out)).name,
-        "head": config.head if takes_head else "-",
-        "method": config.method,
-        "modalities": config.modalities,
-        "amr_ratio": config.amr_ratio or "none",
-        "amr_weight": config.amr_weight if config.amr_ratio else None,
-        "lr": config.lr,
-        "seed": config.seed,
-        "part": part,
-    }
-    for name, value in measures.items():
-        row |= {f"{name}_{m}": v for m, v in value.items()} if isinstance(value, dict) else {name: value}
-    return row
+    return [replace(member, modalities=modality) for modality in data.dataset.modalities]
 
 
 def _groups(
-    records: Sequence[RunRecord], source_of: Callable[[FitConfig], Source], size: int | None, num_workers: int
-) -> list[_Group]:
+    records: Sequence[RunRecord], data_of: Callable[[FitConfig], TrainingData], size: int | None, num_workers: int
+) -> list[RunGroup]:
     """Runs of one recipe together, no more than `size` at once, or as many as the device has room for."""
     groups: list[tuple[Recipe, float | None, list[RunRecord]]] = []
-    result: list[_Group] = []
+    result: list[RunGroup] = []
     for record in records:
         recipe = recipe_of(record)
         # a separate optimizer has the weight in its learning rate, which a group shares
@@ -219,22 +169,18 @@ def _groups(
         else:
             groups.append((recipe, weight, [record]))
     for recipe, _, members in groups:
-        source = source_of(members[0].config)
+        data = data_of(members[0].config)
         seeds = [record.config.seed for record in members]
-        most = size or group_size(recipe, source, num_workers, shares=len(set(seeds)) < len(seeds))
+        most = size or group_size(recipe, data, num_workers, shares=len(set(seeds)) < len(seeds))
         for places in cut(seeds, most, 1 if size else num_workers):
-            result.append(_Group(recipe, tuple(members[place] for place in places), source))
+            result.append(RunGroup(recipe, tuple(members[place] for place in places), data))
     return result
-
-
-def _metrics_file(record: RunRecord) -> Path:
-    return Path(str(record.config.out)) / "metrics.json"
 
 
 def _name(config: FitConfig, sweep_config: SweepConfig) -> str:
     """A run's folder, named after what the sweep varies."""
     method = methods[config.method]
-    parts = [config.method, str(config.modalities) if method.alone else config.head]
+    parts = [config.method, str(config.modalities) if method.single_modality else config.head]
     parts.append(f"amr-{config.amr_ratio}" if config.amr_ratio else "plain")
     if len(sweep_config.amr_weight) > 1 and config.amr_ratio:
         parts.append(f"weight-{config.amr_weight:g}")
@@ -252,7 +198,7 @@ def _folder(config: SweepConfig) -> tuple[Path, dict[str, Any]]:
         clips = opened.manifest_sha256  # labels, splits and groups are not in the fingerprints
     # what has no say in the numbers may differ when a sweep goes on
     base = replace(config.base, out=None, device="auto")
-    asked = asdict(replace(config, base=base, group_size=None))
+    asked = asdict(replace(config, group_size=None)) | {"base": saved_settings(base)}
     asked = json.loads(json.dumps(asked | {"cache_fingerprints": fingerprints, "manifest_sha256": clips}))
     if config.base.out is not None:
         folder = Path(config.base.out)

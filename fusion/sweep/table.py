@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from amr.common.files import write_csv, write_json, write_text
+from amr.common.progress import Progress
 from amr.common.workspace import find_cache
 from amr.extract.cache.reader import Cache
 from amr.fusion.config import FitConfig, SweepConfig
-from amr.fusion.data.folds import open_source
-from amr.fusion.fit import takes_steps
+from amr.fusion.data.folds import read_training_data
 from amr.fusion.methods import methods
-from amr.fusion.runs.record import write_json
-from amr.fusion.runs.statistics import holm, mean_interval, paired_test
-from amr.fusion.sweep.sweep import Progress, sweep
+from amr.fusion.resolve import takes_steps
+from amr.fusion.runs.statistics import holm, mean_interval, p_text, paired_test
+from amr.fusion.sweep.sweep import sweep
 
 METRICS = {"map": "mAP", "accuracy": "accuracy"}
 
@@ -55,7 +56,7 @@ class Table:
         return columns, [self._cells(row) for row in self.rows]
 
     def _cells(self, row: dict[str, Any]) -> list[str]:
-        alone = methods[row["method"]].alone
+        alone = methods[row["method"]].single_modality
         cells = [f"{row['modalities']} only" if alone else row["method"]]
         for half in ("plain", "amr"):
             values = row[half]
@@ -106,8 +107,8 @@ def make_table(
 
 def _check_test_part(config: FitConfig) -> None:
     """Before anything is trained."""
-    source = open_source(replace(config, device="cpu"), keep_steps=takes_steps(config))
-    if len(source.folds[0].test) == 0:
+    data = read_training_data(replace(config, device="cpu"), keep_steps=takes_steps(config))
+    if len(data.folds[0].test) == 0:
         raise ValueError("--split-policy must name a split with a test part, got none. Pass another, or --folds 5.")
 
 
@@ -161,19 +162,12 @@ def _dominance(share: dict[str, float | None]) -> str:
     return "/".join("-" if value is None else f"{100 * value:.0f}" for value in share.values())
 
 
-def p_text(value: float | None) -> str:
-    """A p-value in a table; - for none."""
-    if value is None:
-        return "-"
-    return "<.001" if value < 0.001 else f"{value:.3f}"
-
-
 def _write(table: Table) -> None:
     columns, rows = table.cells()
     frame = pd.DataFrame(rows, columns=columns)
-    frame.to_csv(table.folder / "table.csv", index=False)
-    (table.folder / "table.md").write_text(markdown(columns, rows), encoding="utf-8")
-    (table.folder / "table.tex").write_text(_latex(columns, rows), encoding="utf-8")
+    write_csv(table.folder / "table.csv", frame)
+    write_text(table.folder / "table.md", markdown(columns, rows))
+    write_text(table.folder / "table.tex", _latex(columns, rows))
     write_json(table.folder / "table.json", list(table.rows))
 
 

@@ -30,10 +30,10 @@ class Best:
         """`(run,)`: the best so far, counted from 1; 0 before the first."""
         return self._epoch
 
-    def update(self, epoch: int, record: dict[str, Tensor], finite: Tensor) -> None:
+    def update(self, epoch: int, epoch_values: dict[str, Tensor], finite: Tensor) -> None:
         """Keep the weights of the runs that are better now; a run that is not finite never is."""
-        loss = record["val_loss"]
-        score = (-loss if self.select == "loss" else record["val_accuracy"]) - self.weight * record[
+        loss = epoch_values["val_loss"]
+        score = (-loss if self.select == "loss" else epoch_values["val_accuracy"]) - self.weight * epoch_values[
             "val_regularization"
         ]
         if self.select == "last":

@@ -1,7 +1,7 @@
 """Steps recorded once and replayed: on a GPU, launching the kernels of a step costs more than running them.
 
 A recording works on tensors that stay where they are, and does again what was done when it was made. So only steps
-whose method says that they always do the same (`Method.capturable`) are recorded, each batch's indices are copied into
+whose method says that they always do the same (`Method.graph_safe`) are recorded, each batch's indices are copied into
 the recording's own, and a smaller last batch takes the ordinary way. Before a recording is used it must do to the
 weights what the ordinary step does; where it does not, or cannot be made, steps stay as they are and a warning says so.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.data.clips import Clips
-from amr.fusion.train.step import Step
+from amr.fusion.train.step import OptimizerStep
 
 NUM_WARM_UPS = 3  # as PyTorch's notes on CUDA graphs do: libraries allocate and choose kernels in the first calls
 TOLERANCE = 0.01  # of the length of the step: a recording may choose other kernels, which round otherwise
@@ -52,20 +52,20 @@ class CudaGraphs:
         return graph.replay
 
 
-def trainer_of(step: Step, train: Clips) -> Callable[[Tensor], Tensor]:
+def step_function(step: OptimizerStep, train: Clips) -> Callable[[Tensor], Tensor]:
     """What takes the indices of a batch and trains on it: a recording where that pays and is safe."""
-    if can_capture(step, train) and train.target.device.type == "cuda":
-        return CapturedStep(step, train, CudaGraphs())
+    if can_graph(step, train) and train.target.device.type == "cuda":
+        return GraphedStep(step, train, CudaGraphs())
     return lambda index: step(train.gather(index, len(step.weight)))
 
 
-def can_capture(step: Step, train: Clips) -> bool:
+def can_graph(step: OptimizerStep, train: Clips) -> bool:
     """Whether the method allows it, and batches are nothing but rows of embeddings that lie on the device."""
     on_device = all(e.device == train.target.device for e in train.embeddings.values())
-    return type(train) is Clips and on_device and step.method is not None and step.method.capturable
+    return type(train) is Clips and on_device and step.method is not None and step.method.graph_safe
 
 
-class CapturedStep:
+class GraphedStep:
     """A step on clips, recorded when the first whole batch comes, and again when a learning rate has changed.
 
     Args:
@@ -74,7 +74,7 @@ class CapturedStep:
         recorder: of the device.
     """
 
-    def __init__(self, step: Step, train: Clips, recorder: Recorder) -> None:
+    def __init__(self, step: OptimizerStep, train: Clips, recorder: Recorder) -> None:
         self.step, self.train, self.recorder = step, train, recorder
         self._index = torch.empty(0, dtype=torch.long)
         self._losses = torch.zeros(2, len(step.weight), device=train.target.device)
@@ -132,11 +132,11 @@ class CapturedStep:
 class _Snapshot:
     """All that a step changes: weights, and what the optimizers remember."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: OptimizerStep) -> None:
         self._values = {key: tensor.detach().clone() for key, tensor in _changed_by(step)}
 
     @torch.no_grad()
-    def restore(self, step: Step) -> None:
+    def restore(self, step: OptimizerStep) -> None:
         """In place. What was not there yet is 0: optimizers start so."""
         for key, tensor in _changed_by(step):
             if key in self._values:
@@ -144,7 +144,7 @@ class _Snapshot:
             else:
                 tensor.zero_()
 
-    def is_near(self, step: Step, before: _Snapshot) -> bool:
+    def is_near(self, step: OptimizerStep, before: _Snapshot) -> bool:
         """Whether the step stands here now, within a small part of the way from `before`."""
         return all(
             _near(tensor.detach(), self._values[key], before._values.get(key, torch.zeros_like(tensor)))
@@ -152,7 +152,7 @@ class _Snapshot:
         )
 
 
-def _changed_by(step: Step) -> Iterator[tuple[tuple[object, ...], Tensor]]:
+def _changed_by(step: OptimizerStep) -> Iterator[tuple[tuple[object, ...], Tensor]]:
     for place, parameter in enumerate(step.parameters):
         yield ("parameter", place), parameter
     for number, optimizer in enumerate(step.optimizers):

@@ -63,27 +63,6 @@ class Member:
         return 0.0 if self.ratio is None else self.amr_weight
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A trained group.
-
-    Args:
-        model: each run's weights of its chosen epoch.
-        best_epoch: `(run,)`, counted from 1.
-        history: name to `(epochs, run)`, or `(epochs, run, modalities)` for shares.
-        diverged: bool `(run,)`: training did not stay finite; the weights are of no use.
-    """
-
-    model: FusionModel
-    best_epoch: Tensor
-    history: dict[str, Tensor]
-    diverged: Tensor
-
-    def of_best(self, name: str) -> Tensor:
-        """`(run,)`: what the history says of each run's chosen epoch."""
-        return self.history[name][self.best_epoch - 1, torch.arange(len(self.best_epoch))]
-
-
 def ratios(members: Sequence[Member], model: FusionModel) -> Tensor:
     """`(run, modalities)`: even shares stand in for runs without a ratio."""
     even = (1 / len(model.modalities),) * len(model.modalities)

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.regularizer import regularization
+from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import LossFunction, Method
-from amr.fusion.model import Batch, FusionModel
-from amr.fusion.run_axis.layers import of_runs
+from amr.fusion.model import FusionModel
+from amr.fusion.run_axis.axes import of_runs
 from amr.fusion.train.recipe import Member, Recipe, ratios
 
 
-class Step:
+class OptimizerStep:
     """One optimizer step of every run: task + amr_weight * R, or R by an optimizer of its own."""
 
     def __init__(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from amr.extract.arrays import parse_source, read_array
+from amr.extract.arrays import parse_array_spec, read_array
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.verify import verify
 from amr.extract.config import ImportConfig
@@ -46,7 +46,7 @@ def write(path: Path, array: np.ndarray) -> None:
 def test_every_kind_of_file_gives_the_same(tmp_path, suffix):
     write(tmp_path / f"x{suffix}", ROWS)
     with run(tmp_path, embeddings=(f"x={tmp_path}/x{suffix}",)) as cache:
-        np.testing.assert_array_equal(cache.read("x"), ROWS.astype(np.float32))
+        np.testing.assert_array_equal(cache.embedding("x"), ROWS.astype(np.float32))
 
 
 def test_matlab_7_3(tmp_path):
@@ -55,27 +55,27 @@ def test_matlab_7_3(tmp_path):
     header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
     with (tmp_path / "x.mat").open("r+b") as file:
         file.write(header)
-    np.testing.assert_array_equal(read_array(parse_source(f"{tmp_path}/x.mat:x", "--x")), ROWS)
+    np.testing.assert_array_equal(read_array(parse_array_spec(f"{tmp_path}/x.mat:x", "--x")), ROWS)
 
 
 def test_headers_of_csv(tmp_path):
     path = tmp_path / "x.csv"
     for header in ("0,1\n", "a,b\n", ""):  # pandas' numbers for names, names, none
         path.write_text(header + "7,8\n9,10\n")
-        assert read_array(parse_source(str(path), "--x")).tolist() == [["7", "8"], ["9", "10"]]
+        assert read_array(parse_array_spec(str(path), "--x")).tolist() == [["7", "8"], ["9", "10"]]
     path.write_text(",a\n0,8\n1,10\n")
     with pytest.raises(ValueError, match="a column without a name"):
-        read_array(parse_source(str(path), "--x"))
+        read_array(parse_array_spec(str(path), "--x"))
 
 
 def test_keys_and_first_rows(tmp_path):
     path = tmp_path / "views.npz"
     np.savez(path, train=ROWS[:4], test=ROWS[4:], other=np.zeros((2, 3)))
     for text, expected in (("train+test", ROWS), ("test", ROWS[4:]), ("train:3", ROWS[:3])):
-        np.testing.assert_array_equal(read_array(parse_source(f"{path}:{text}", "--x")), expected)
+        np.testing.assert_array_equal(read_array(parse_array_spec(f"{path}:{text}", "--x")), expected)
     np.save(tmp_path / "with:colon.npy", ROWS)
-    assert len(read_array(parse_source(f"{tmp_path}/with:colon.npy", "--x"))) == 6
-    assert len(read_array(parse_source(f"{tmp_path}/with:colon.npy:2", "--x"))) == 2
+    assert len(read_array(parse_array_spec(f"{tmp_path}/with:colon.npy", "--x"))) == 6
+    assert len(read_array(parse_array_spec(f"{tmp_path}/with:colon.npy:2", "--x"))) == 2
     for text, said in (
         (f"{path}", "must be given with a key, since it holds train, test, other"),
         (f"{path}:tset", r"got 'tset'\. Did you mean test\?"),
@@ -83,9 +83,9 @@ def test_keys_and_first_rows(tmp_path):
         (f"{path}:train:9", "must have that many rows, got 4"),
     ):
         with pytest.raises(ValueError, match=said):
-            read_array(parse_source(text, "--x"))
+            read_array(parse_array_spec(text, "--x"))
     with pytest.raises(FileNotFoundError, match="--x must name a file that is there"):
-        parse_source("absent.npy:x", "--x")
+        parse_array_spec("absent.npy:x", "--x")
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".mat", ".csv", ".parquet", ".pt"])
@@ -93,7 +93,7 @@ def test_damaged_files_are_refused(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"\x80\x04no such thing\x00\xff")
     with pytest.raises(ValueError, match="must be a readable"):
-        read_array(parse_source(str(path), "--x"))
+        read_array(parse_array_spec(str(path), "--x"))
 
 
 def test_pickles_are_not_run(tmp_path):
@@ -101,7 +101,7 @@ def test_pickles_are_not_run(tmp_path):
     torch.save({"x": Path("/")}, tmp_path / "x.pt")
     for name in ("x.npy", "x.pt"):
         with pytest.raises(ValueError, match="must be a readable"):
-            read_array(parse_source(str(tmp_path / name), "--x"))
+            read_array(parse_array_spec(str(tmp_path / name), "--x"))
 
 
 @pytest.mark.parametrize(
@@ -116,20 +116,20 @@ def test_pickles_are_not_run(tmp_path):
 def test_labels_are_written_as_people_write_them(tmp_path, labels, expected):
     np.save(tmp_path / "labels.npy", labels)
     with run(tmp_path, labels=f"{tmp_path}/labels.npy") as cache:
-        assert list(cache.clips["label"]) == expected
+        assert list(cache.table()["label"]) == expected
 
 
 def test_labels_of_savetxt_are_numbers(tmp_path):
     np.savetxt(tmp_path / "labels.txt", np.arange(6))
     with run(tmp_path) as cache:
-        assert list(cache.clips["label"]) == ["0", "1", "2", "3", "4", "5"]
+        assert list(cache.table()["label"]) == ["0", "1", "2", "3", "4", "5"]
 
 
 def test_ids_groups_and_splits(tmp_path):
     ids = ["1_a", "1_b", "2_a", "NA", "007_", "1e5"]
     (tmp_path / "ids.txt").write_text("\n".join([*ids, "one too many"]))
     with run(tmp_path, ids=f"{tmp_path}/ids.txt:6", groups="ids:^(.)", splits="train=4,test=2") as cache:
-        clips = cache.clips
+        clips = cache.table()
     assert list(clips["id"]) == ids
     assert list(clips["group"]) == ["1", "1", "2", "N", "0", "1"]
     assert list(clips["split"]) == ["train"] * 4 + ["test"] * 2
@@ -161,7 +161,7 @@ def test_rows_of_nan_are_absent_and_other_nan_refused(tmp_path):
     np.save(tmp_path / "b.npy", absent)
     with run(tmp_path, embeddings=(f"b={tmp_path}/b.npy",)) as cache:
         assert list(cache.present("b")) == [True, True, False, True, True, True]
-        assert not cache.read("b")[2].any()
+        assert not cache.embedding("b")[2].any()
     absent[2, 0] = 1
     np.save(tmp_path / "b.npy", absent)
     with pytest.raises(ValueError, match="must be finite in float32, got 1 rows that are not, first row 2"):

@@ -14,7 +14,8 @@ import pytest
 import torch
 from matplotlib.image import imsave
 
-from amr.console.progress import LineProgress, Progress
+from amr.common.progress import Progress
+from amr.console.progress import LineProgress
 from amr.extract import run
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.verify import verify
@@ -22,7 +23,7 @@ from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Encoder, Prepare
 from amr.extract.pipeline import workers as loading
 from amr.extract.pipeline.background import BackgroundWriter
-from amr.extract.run import embed_clips, extract
+from amr.extract.run import embed_clips, extract_embeddings
 
 NUM_CLIPS = 10
 
@@ -85,7 +86,7 @@ def sounds(tmp_path):
 def read(config: ExtractConfig, name: str = "a") -> np.ndarray:
     assert verify(Path(str(config.out)))["problems"] == []
     with Cache.open(Path(str(config.out))) as cache:
-        return cache.read(name)
+        return cache.embedding(name)
 
 
 def expected_rows() -> np.ndarray:
@@ -93,7 +94,7 @@ def expected_rows() -> np.ndarray:
 
 
 def test_rows_are_in_the_order_of_the_manifest(sounds, fakes):
-    result = extract(sounds)
+    result = extract_embeddings(sounds)
     np.testing.assert_allclose(read(sounds), expected_rows())
     assert result.to_json() | {"seconds": 0, "clips_per_second": 0} == {
         "cache": str(sounds.out),
@@ -109,23 +110,23 @@ def test_rows_are_in_the_order_of_the_manifest(sounds, fakes):
     assert result.ok
     with Cache.open(Path(str(sounds.out))) as cache:
         assert (cache.dataset, cache.root) == ("clips", str(Path(str(sounds.manifest)).parent))
-        assert list(cache.clips["split"]) == ["train"] * 8 + ["test"] * 2
+        assert list(cache.table()["split"]) == ["train"] * 8 + ["test"] * 2
 
 
 def test_workers_give_what_one_process_gives(sounds):
     config = replace(sounds, encoder=("a=logmel", "steps=logmel,keep=steps"))
-    extract(config)
+    extract_embeddings(config)
     beside = replace(config, workers=2, out=f"{config.out}2.h5")
-    extract(beside)
+    extract_embeddings(beside)
     for name in ("a", "steps"):
         np.testing.assert_array_equal(read(config, name), read(beside, name))
 
 
 def test_large_inputs_come_through_shared_memory(sounds, fakes, monkeypatch):
-    extract(sounds)
+    extract_embeddings(sounds)
     beside = replace(sounds, workers=2, out=f"{sounds.out}2.h5")
     monkeypatch.setattr(loading, "SMALL_BYTES", 0)
-    extract(beside)
+    extract_embeddings(beside)
     np.testing.assert_array_equal(read(sounds), read(beside))
 
 
@@ -139,7 +140,7 @@ def test_each_file_is_decoded_once(sounds, monkeypatch):
     real = loading.decode
     monkeypatch.setattr(loading, "decode", counting)
     names = ("a=logmel", "b=logmel,sample_rate=8000", "c=logmel,bands=20", "d=frames", "e=frames,frames=3")
-    extract(replace(sounds, encoder=names))
+    extract_embeddings(replace(sounds, encoder=names))
     assert decoded == [(f"{i}.wav", 2, 2) for i in range(NUM_CLIPS)]
 
 
@@ -151,11 +152,11 @@ def test_an_extraction_that_broke_off_goes_on(sounds, fakes):
 
     fakes["first"] = Fake("first", spoil=break_off)
     with pytest.raises(KeyboardInterrupt):
-        extract(sounds)
+        extract_embeddings(sounds)
     with Cache.open(Path(str(sounds.out))) as cache:
         assert list(cache.done("a")) == [True] * 4 + [False] * 6
     fakes["first"] = Fake("first")
-    result = extract(replace(sounds, resume=True))
+    result = extract_embeddings(replace(sounds, resume=True))
     assert result.extracted == 6
     assert fakes["first"].num_embedded == 6
     assert result.embedded == {"a": 10}
@@ -163,24 +164,24 @@ def test_an_extraction_that_broke_off_goes_on(sounds, fakes):
 
 
 def test_encoders_are_added_and_labels_refreshed(sounds, fakes):
-    extract(sounds)
+    extract_embeddings(sounds)
     manifest = Path(str(sounds.manifest))
     manifest.write_text(manifest.read_text().replace(",0,", ",zero,"))
-    result = extract(replace(sounds, encoder=("a=first", "b=second")))
+    result = extract_embeddings(replace(sounds, encoder=("a=first", "b=second")))
     assert (fakes["first"].num_embedded, fakes["second"].num_embedded) == (10, 10)
     assert result.embedded == {"a": 10, "b": 10}
     with Cache.open(Path(str(sounds.out))) as cache:
-        assert set(cache.clips["label"]) == {"zero", "1"}
-    assert extract(sounds).extracted == 0
+        assert set(cache.table()["label"]) == {"zero", "1"}
+    assert extract_embeddings(sounds).extracted == 0
     with pytest.raises(ValueError, match=r"--encoder a must be the one the cache was made with \(encoder first"):
-        extract(replace(sounds, encoder=("a=second",)))
-    assert extract(replace(sounds, encoder=("a=second",), overwrite=True)).extracted == 10
+        extract_embeddings(replace(sounds, encoder=("a=second",)))
+    assert extract_embeddings(replace(sounds, encoder=("a=second",), overwrite=True)).extracted == 10
 
 
 def test_absent_failed_and_missing_are_told_apart(sounds, tmp_path):
     (tmp_path / "0.wav").write_bytes(b"not a sound")
     (tmp_path / "1.wav").unlink()
-    result = extract(replace(sounds, encoder=("audio=logmel", "video=frames")))
+    result = extract_embeddings(replace(sounds, encoder=("audio=logmel", "video=frames")))
     reasons = {(failure["id"], failure["modality"]): failure["reason"] for failure in result.failures}
     assert set(reasons) == {(id_, modality) for id_ in "01" for modality in ("audio", "video")}
     assert reasons["1", "audio"].startswith("file not found: ")
@@ -193,7 +194,7 @@ def test_absent_failed_and_missing_are_told_apart(sounds, tmp_path):
 def test_nothing_embedded_is_not_ok(sounds, fakes, tmp_path):
     for i in range(NUM_CLIPS):
         (tmp_path / f"{i}.wav").unlink()
-    assert not extract(sounds).ok
+    assert not extract_embeddings(sounds).ok
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_values_that_cannot_be_kept_are_failures(sounds, fakes, value, dtype, re
         return [torch.full_like(x, value) if x[0] == 3 / 128 else x for x in inputs]
 
     fakes["first"] = Fake("first", spoil=spoil)
-    result = extract(replace(sounds, dtype=dtype))
+    result = extract_embeddings(replace(sounds, dtype=dtype))
     assert result.failures == [{"id": "3", "modality": "audio", "reason": reason}]
     assert not read(sounds)[3].any()
 
@@ -221,7 +222,7 @@ def test_a_clip_that_the_encoder_cannot_take_spoils_no_other(sounds, fakes):
         return inputs
 
     fakes["first"] = Fake("first", spoil=refuse)
-    result = extract(sounds)
+    result = extract_embeddings(sounds)
     assert result.failures == [{"id": "3", "modality": "audio", "reason": "a: RuntimeError: too short"}]
     assert result.embedded == {"a": 9}
 
@@ -230,7 +231,7 @@ def test_a_clip_that_the_encoder_cannot_take_spoils_no_other(sounds, fakes):
 
     fakes["first"] = Fake("first", spoil=broken)
     with pytest.raises(RuntimeError, match=r"encoder first must embed some clip of a batch.*no kernel"):
-        extract(replace(sounds, overwrite=True))
+        extract_embeddings(replace(sounds, overwrite=True))
 
 
 class Deadly(FirstSamples):
@@ -242,7 +243,7 @@ class Deadly(FirstSamples):
 
 def test_a_clip_that_kills_its_worker_is_named_and_the_rest_kept(sounds, fakes):
     fakes["first"] = Fake("first", prepare=Deadly())
-    result = extract(replace(sounds, workers=2))
+    result = extract_embeddings(replace(sounds, workers=2))
     assert result.failures == [{"id": "5", "modality": "audio", "reason": "decoding it kills the process"}]
     rows = read(sounds)
     np.testing.assert_allclose(np.delete(rows, 5, axis=0), np.delete(expected_rows(), 5, axis=0))
@@ -252,7 +253,7 @@ def test_workers_that_keep_dying_end_the_extraction(sounds, fakes, monkeypatch):
     fakes["first"] = Fake("first", prepare=Deadly())
     monkeypatch.setattr(loading, "_survives", lambda dataset, row: True)
     with pytest.raises(RuntimeError, match=r"workers must stay alive, got 3 killed.*Pass fewer --workers"):
-        extract(replace(sounds, workers=1))
+        extract_embeddings(replace(sounds, workers=1))
     with Cache.open(Path(str(sounds.out))) as cache:
         assert list(cache.done("a")) == [True] * 4 + [False] * 6
 
@@ -273,7 +274,7 @@ def test_errors_of_writing_come_up(tmp_path):
 
 def test_embedding_in_memory_is_what_a_cache_holds(sounds):
     config = replace(sounds, encoder=("a=logmel", "v=frames"))
-    extract(config)
+    extract_embeddings(config)
     paths = [Path(str(sounds.manifest)).parent / f"{i}.wav" for i in range(NUM_CLIPS)]
     rows = embed_clips(paths, {"a": "logmel", "v": "frames"}, batch_size=4, device="cpu", workers=0)
     info, sound = rows["a"]
@@ -289,22 +290,21 @@ def test_presets(sounds, tmp_path):
     notes = []
     progress = Progress()
     progress.note = notes.append
-    result = extract(replace(sounds, encoder=()), progress)
+    result = extract_embeddings(replace(sounds, encoder=()), progress)
     assert result.embedded == {"audio": 10, "video": 0}
     assert "--preset pretrained is better" in notes[0]
     only = tmp_path / "only.csv"
     only.write_text("id,audio_path,label\na,1.wav,x\n")
-    result = extract(replace(sounds, encoder=(), manifest=str(only), out=str(tmp_path / "o.h5")), progress)
+    result = extract_embeddings(replace(sounds, encoder=(), manifest=str(only), out=str(tmp_path / "o.h5")), progress)
     assert result.embedded == {"audio": 1}
 
 
 def test_progress_in_lines(sounds, fakes):
     stream = io.StringIO()
-    extract(sounds, LineProgress(stream, seconds_between=0))
+    extract_embeddings(sounds, LineProgress(stream, seconds_between=0))
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "extracting 10 clips"
-    assert [line.split(" clips")[0] for line in lines[1:]] == ["4/10", "8/10", "10/10"]
-    assert lines[-1].endswith("0:00 left, 0 failures")
+    assert [line.split(" clips")[0] for line in lines] == ["4/10", "8/10", "10/10"]
+    assert lines[-1].endswith("0:00 left")
 
 
 @pytest.mark.parametrize(
@@ -348,14 +348,14 @@ def test_vggsound_as_it_is(test_data, tmp_path):
         encoder=("audio=logmel", "video=frames"),
         out=str(tmp_path / "vggsound.h5"),
     )
-    assert extract(config).embedded == {"audio": 14, "video": 14}
+    assert extract_embeddings(config).embedded == {"audio": 14, "video": 14}
 
 
 def test_crema_d_as_it_is(test_data, tmp_path):
     config = ExtractConfig(
         dataset="crema-d", root=str(test_data / "cremad"), out=str(tmp_path / "crema-d.h5"), batch_size=512
     )
-    result = extract(config)
+    result = extract_embeddings(config)
     assert result.clips == 7442
     assert result.embedded == {"audio": 18, "video": 6}
     assert result.failed == 0
@@ -377,7 +377,7 @@ def test_messy_folder(test_data, tmp_path):
     quoted = ['"' + name.replace('"', '""') + '",x' for name in names]
     (tmp_path / "clips.csv").write_text("\n".join(["path,label", *quoted]))
     out = tmp_path / "messy.h5"
-    result = extract(ExtractConfig(manifest=str(tmp_path / "clips.csv"), out=str(out)))
+    result = extract_embeddings(ExtractConfig(manifest=str(tmp_path / "clips.csv"), out=str(out)))
     assert result.embedded == {"audio": 2, "video": 2}
     assert result.absent == {"audio": ["picture"], "video": ["sound"]}
     bad = ("cut", "empty", "text", "absent")

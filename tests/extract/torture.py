@@ -86,10 +86,10 @@ def content(path: Path) -> dict[str, object]:
     """Everything that must not depend on kills."""
     with Cache.open(path) as cache:
         return {
-            "clips": cache.clips.to_numpy().tolist(),
+            "clips": cache.table().to_numpy().tolist(),
             "failures": cache.failures.to_numpy().tolist(),
             "complete": cache.complete,
-        } | {name: (cache.read(name).tobytes(), cache.present(name).tobytes()) for name in cache.names}
+        } | {name: (cache.embedding(name).tobytes(), cache.present(name).tobytes()) for name in cache.names}
 
 
 def torture(num_kills: int, seed: int, folder: Path) -> tuple[int, int]:

@@ -32,7 +32,7 @@ def make_clips(num_clips: int = 90, dims: dict[str, int] | None = None, num_clas
 def make_recipe(clips: Clips, num_classes: int = 3, **changes: object) -> Recipe:
     """A recipe for the clips; changes are fields of Recipe, or head, hidden, adapter, method, output, pooling."""
     given = {"head": "concat", "hidden": 0, "adapter": "none", "method": "naive", "output": "probability"}
-    given |= {"pooling": "l2", "by_autograd": False}
+    given |= {"pooling": "l2"}
     names = {key: changes.pop(key, value) for key, value in given.items()}
     shape = ModelShape.of(
         {m: e.shape[-1] for m, e in clips.embeddings.items()},
@@ -46,7 +46,7 @@ def make_recipe(clips: Clips, num_classes: int = 3, **changes: object) -> Recipe
         "shape": shape,
         "method": methods[names["method"]],
         "options": methods[names["method"]].Options(),
-        "attributor": Attributor(names["output"], names["pooling"], by_autograd=names["by_autograd"]),
+        "attributor": Attributor(names["output"], names["pooling"]),
         "epochs": 4,
         "batch_size": 32,
         "optimizer": "adamw",

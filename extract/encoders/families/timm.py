@@ -21,7 +21,7 @@ from amr.extract.encoders.networks import MeanOverRows, fastest_layout
 from amr.extract.encoders.pictures import PICTURES, Picture
 from amr.extract.encoders.registry import EncoderInfo
 from amr.extract.encoders.spec import Spec, height_and_width, told
-from amr.extract.encoders.weights import Source, check_seed, find_weights, misfit, seeded, state_sha256
+from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, misfit, seeded, state_sha256
 from amr.extract.media.sampling import FrameSampling
 
 DEFAULT_FRAMES = {"video": 8, "audio": 1}
@@ -224,7 +224,7 @@ def _random(name: str, options: TimmOptions, seed: int | None = None) -> nn.Modu
 
 def _loaded(name: str, options: TimmOptions) -> nn.Module:
     """The model with its weights from a file; timm itself would accept a file that lacks some of them."""
-    path = find_weights(options.weights, _source(name), f"timm:{name}")
+    path = find_weights(options.weights, _weights_file(name), f"timm:{name}")
     start = _random(name, options, CHECK_SEED)
     overlay = {"file": str(path), "custom_load": path.suffix == ".npz"}
     try:
@@ -285,7 +285,7 @@ def _num_features(model: Any) -> int:
     return int(getattr(model, "head_hidden_size", None) or model.num_features)
 
 
-def _source(name: str) -> Source | None:
+def _weights_file(name: str) -> WeightsFile | None:
     config = timm.get_pretrained_cfg(name)
     if config is None:
         return None
@@ -294,8 +294,8 @@ def _source(name: str) -> Source | None:
 
         repo = config.hf_hub_id if not config.hf_hub_id.endswith("/") else f"{config.hf_hub_id}{name}"
         filename = config.hf_hub_filename or "model.safetensors"
-        return Source(hf_hub_url(repo, filename), repo, filename)
-    return Source(config.url) if config.url else None
+        return WeightsFile(hf_hub_url(repo, filename), repo, filename)
+    return WeightsFile(config.url) if config.url else None
 
 
 def _jsonable(config: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.registry import TORCHAUDIO_BUNDLES
 from amr.extract.encoders.spec import Spec, told
 from amr.extract.encoders.speech import MeanOverTime
-from amr.extract.encoders.weights import Source, check_seed, find_weights, load_all, seeded, state_sha256
+from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, load_all, seeded, state_sha256
 
 BASE_URL = "https://download.pytorch.org/torchaudio/models/"
 FEWEST_SAMPLES = 400  # what the convolutions need for one step
@@ -86,8 +86,8 @@ class Torchaudio(ModelEncoder):
             self.model = (wavlm_model if bundle._model_type == "WavLM" else wav2vec2_model)(**parameters)
         self.random_weights = options.weights == "random"
         if not self.random_weights:
-            source = Source(BASE_URL + bundle._path)
-            load_all(self.model, find_weights(options.weights, source, f"torchaudio:{name}"), unused=("aux.",))
+            file = WeightsFile(BASE_URL + bundle._path)
+            load_all(self.model, find_weights(options.weights, file, f"torchaudio:{name}"), unused=("aux.",))
         self.weights_sha256 = state_sha256(self.model)
         self.embed_dim = parameters["encoder_embed_dim"]
         self.keep = options.keep

@@ -16,7 +16,7 @@ from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.networks import MeanOverRows
 from amr.extract.encoders.registry import TORCHVISION_MODELS
 from amr.extract.encoders.spec import Spec, told
-from amr.extract.encoders.weights import Source, check_seed, find_weights, load_all, seeded, state_sha256
+from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, load_all, seeded, state_sha256
 from amr.extract.media.sampling import FrameSampling
 
 CLASSIFIERS = ("fc", "classifier", "head")  # what it is called in one model or the other
@@ -96,7 +96,7 @@ class Torchvision(ModelEncoder):
         self.embed_dim = _cut_classifier(self.model)
         self.random_weights = options.weights == "random"
         if not self.random_weights:
-            file = find_weights(options.weights, Source(published.url), f"torchvision:{name}")
+            file = find_weights(options.weights, WeightsFile(published.url), f"torchvision:{name}")
             load_all(self.model, file, unused=tuple(f"{each}." for each in CLASSIFIERS))
         self.weights_sha256 = state_sha256(self.model)
         transform = published.transforms()

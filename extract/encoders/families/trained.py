@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from amr.common.files import replacing, write_json
 from amr.common.workspace import encoders_dir
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.registry import build_encoder
@@ -86,11 +86,9 @@ def save_trained(folder: Path, encoder: ModelEncoder, base_spec: str) -> None:
     # copies, as tensors that share their memory cannot be saved
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in encoder.model.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    weights, description = (folder / f".{name}.partial" for name in (WEIGHTS, ENCODER))
-    save_file(state, weights)
-    description.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
-    os.replace(weights, folder / WEIGHTS)
-    os.replace(description, folder / ENCODER)
+    with replacing(folder / WEIGHTS) as partial:
+        save_file(state, partial)
+    write_json(folder / ENCODER, asdict(info))
 
 
 def build(spec: Spec, name: str) -> ModelEncoder:

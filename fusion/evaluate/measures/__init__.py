@@ -1,1 +1,12 @@
-"""The measures of `amr evaluate`: one file per measure."""
+"""The measures of `amr evaluate`: one file per measure. Add one as a file that registers a `Measure`, imported here."""
+
+# ruff: noqa: I001  (the order of the table that `amr measures` prints)
+
+from amr.fusion.evaluate.measures import accuracy
+from amr.fusion.evaluate.measures import missing
+from amr.fusion.evaluate.measures import conflict
+from amr.fusion.evaluate.measures import calibration
+from amr.fusion.evaluate.measures import noise
+from amr.fusion.evaluate.measures.base import Measure, measures, measures_for
+
+__all__ = ["Measure", "accuracy", "calibration", "conflict", "measures", "measures_for", "missing", "noise"]

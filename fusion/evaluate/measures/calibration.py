@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import torch
 from torch import Tensor
 
+from amr.fusion.evaluate.measures.base import Measure, Reliability, measures
+from amr.fusion.evaluate.measures.perturb import Name, Subject
+from amr.fusion.evaluate.measures.scores import Scores
+
 NUM_BINS = 15  # of confidence, equally wide (Guo et al. 2017)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How each clip was answered; all `(run, clips)`, on the CPU.
-
-    Args:
-        right: 1 where the answer is the clip's class.
-        confidence: probability of the answer.
-        nll: minus log probability of the clip's class.
-        brier: sum over the classes of (probability - [is the clip's class])^2.
-    """
-
-    right: Tensor
-    confidence: Tensor
-    nll: Tensor
-    brier: Tensor
-
-
-def score(logits: Tensor, target: Tensor) -> Scores:
-    """`(run, clips, classes)` and `(clips,)` to the scores of each clip."""
-    log_p = logits.log_softmax(-1)
-    p = log_p.exp()
-    confidence, answer = p.max(-1)
-    of_target = log_p.gather(-1, target.expand(len(p), -1).unsqueeze(-1)).squeeze(-1)
-    brier = p.square().sum(-1) - 2 * of_target.exp() + 1
-    return Scores(*(x.float().cpu() for x in (answer == target, confidence, -of_target, brier)))
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -52,11 +26,29 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, weights: np.nda
     return np.abs(gaps.reshape(num_runs, NUM_BINS)).sum(-1) / weights.sum()
 
 
-def join(scores: list[Scores]) -> Scores:
-    """Over draws: the mean of each clip's NLL and Brier score; confidence and right as `(run, clips, draws)`."""
-    return Scores(
-        torch.stack([s.right for s in scores], -1),
-        torch.stack([s.confidence for s in scores], -1),
-        torch.stack([s.nll for s in scores]).mean(0),
-        torch.stack([s.brier for s in scores]).mean(0),
-    )
+@measures.register("calibration")
+class Calibration(Measure):
+    """ECE, NLL and Brier score, on the clips as they are and with one modality under the strongest noise."""
+
+    summary = "ECE, NLL and Brier score, clean and with noise of one standard deviation in one modality"
+    citation = "Guo et al. 2017; Brier 1950"
+    words = {"calibration": "calibration,"}
+
+    def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
+        """`calibration, condition, nll` and `calibration, condition, brier`."""
+        result: dict[Name, Tensor] = {}
+        for name, scores in self._conditions(subject).items():
+            result |= {("calibration", name, "nll"): scores.nll, ("calibration", name, "brier"): scores.brier}
+        return result
+
+    def reliability(self, subject: Subject) -> dict[Name, Reliability]:
+        """`calibration, condition, ece`."""
+        result: dict[Name, Reliability] = {}
+        for name, scores in self._conditions(subject).items():
+            confidence, right = scores.confidence.numpy(), scores.right.numpy()
+            draws = (confidence, right) if confidence.ndim == 3 else (confidence[..., None], right[..., None])
+            result["calibration", name, "ece"] = draws
+        return result
+
+    def _conditions(self, subject: Subject) -> dict[str, Scores]:
+        return {"clean": subject.clean} | {f"{m} noise": subject.scores_under_noise(m) for m in subject.modalities}

@@ -9,43 +9,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amr.fusion.data.clips import Clips, predict_logits
-from amr.fusion.evaluate.measures.perturb import Name, Probe, without
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.data.clips import Clips
+from amr.fusion.evaluate.measures.base import Measure, measures
+from amr.fusion.evaluate.measures.perturb import Name, Subject, without
+from amr.fusion.model import predict_logits
+from amr.fusion.run_axis.seeds import generator
 
 NUM_DRAWS = 10
 
 
-def per_clip(probe: Probe) -> dict[Name, Tensor]:
+def per_clip(subject: Subject) -> dict[Name, Tensor]:
     """`conflict, modality` and `conflict, neither` to how often each clip was answered so, `(run, clips)`.
 
     Every clip that has both modalities of a pair keeps its first, and gets the second of a clip of another class,
     `NUM_DRAWS` times; NaN for the others. The modalities beside the pair are taken away.
     """
     result = {}
-    for pair in combinations(probe.modalities, 2):
-        columns = [probe.modalities.index(m) for m in pair]
-        clips = probe.clips.take(probe.clips.present[:, columns].all(-1))
-        clips = without(clips, [m for m in probe.modalities if m not in pair])
-        counts = _counts(probe, clips, pair[1])
-        rows = probe.clips.present[:, columns].all(-1).cpu()
+    for pair in combinations(subject.modalities, 2):
+        columns = [subject.modalities.index(m) for m in pair]
+        clips = subject.clips.take(subject.clips.present[:, columns].all(-1))
+        clips = without(clips, [m for m in subject.modalities if m not in pair])
+        counts = _counts(subject, clips, pair[1])
+        rows = subject.clips.present[:, columns].all(-1).cpu()
         for name, count in zip((*pair, "neither"), counts, strict=True):
             every = torch.full((count.shape[0], len(rows)), torch.nan)
             every[:, rows] = count
-            result[(*prefix(pair, probe.modalities), name)] = every
+            result[(*prefix(pair, subject.modalities), name)] = every
     return result
 
 
-def _counts(probe: Probe, clips: Clips, second: str) -> Tensor:
+def _counts(subject: Subject, clips: Clips, second: str) -> Tensor:
     """`(3, run, clips)`: how often the answer was the clip's class, the other clip's, or neither."""
-    num_runs = next(probe.model.parameters()).shape[0]
+    num_runs = next(subject.model.parameters()).shape[0]
     if len(clips) == 0 or len(clips.target.unique()) < 2:
         return torch.full((3, num_runs, len(clips)), torch.nan)
-    draws = generator(probe.seed, "conflict")
+    draws = generator(subject.seed, "conflict")
     totals = torch.zeros(3, num_runs, len(clips))
     for _ in range(NUM_DRAWS):
         partner = of_another_class(clips.target.cpu(), draws).to(clips.target.device)
-        answer = predict_logits(probe.model, clips.with_permuted(second, partner)).argmax(-1)
+        answer = predict_logits(subject.model, clips.with_permuted(second, partner)).argmax(-1)
         first, other = answer == clips.target, answer == clips.target[partner]
         totals += torch.stack([first, other, ~(first | other)]).cpu()
     return totals / NUM_DRAWS
@@ -78,3 +80,22 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
 def prefix(pair: Sequence[str], modalities: Sequence[str]) -> Name:
     """`conflict`, and the pair where there are several."""
     return ("conflict",) if len(modalities) == 2 else ("conflict", "/".join(pair))
+
+
+@measures.register("conflict")
+class Conflict(Measure):
+    """Which modality the answer follows if modalities of two classes are put together, and how balanced that is."""
+
+    summary = (
+        "which modality the answer follows if modalities of two classes are put together, and how balanced that is"
+    )
+    least_modalities = 2
+    words = {"conflict.balance": "balance under conflict", "conflict": "under conflict, follows"}
+
+    def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
+        """`conflict, modality` and `conflict, neither`."""
+        return per_clip(subject)
+
+    def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
+        """`conflict, balance`."""
+        return derived(means, modalities)

@@ -17,31 +17,32 @@ from torch import Tensor
 
 from amr.fusion.attribution.shapley import shapley_split, subsets
 from amr.fusion.data.clips import Clips
-from amr.fusion.evaluate.measures.perturb import Name, Probe, averaged, permuted, without
+from amr.fusion.evaluate.measures.base import Measure, measures
+from amr.fusion.evaluate.measures.perturb import Name, Subject, permuted, replace_by_mean, without
 from amr.fusion.runs.measure import NUM_PERMUTATIONS
 
 BASELINES = ("zero", "mean", "permutation")
 
 
-def per_clip(probe: Probe) -> dict[Name, Tensor]:
+def per_clip(subject: Subject) -> dict[Name, Tensor]:
     """`missing, baseline, subset` to how often each clip is answered right, `(run, clips)`, for all proper subsets."""
-    orders = probe.permutations(NUM_PERMUTATIONS)
+    orders = subject.permutations(NUM_PERMUTATIONS)
     result = {}
-    for subset in subsets(len(probe.modalities))[:-1]:
-        replaced = [m for m, held in zip(probe.modalities, subset, strict=True) if not held]
+    for subset in subsets(len(subject.modalities))[:-1]:
+        replaced = [m for m, held in zip(subject.modalities, subset, strict=True) if not held]
         for baseline in BASELINES:
-            right = [probe.right(clips).float() for clips in _inputs(probe, baseline, replaced, orders)]
-            result[_name(baseline, probe.modalities, subset)] = torch.stack(right).mean(0)
+            right = [subject.right(clips).float() for clips in _inputs(subject, baseline, replaced, orders)]
+            result[_name(baseline, subject.modalities, subset)] = torch.stack(right).mean(0)
     return result
 
 
-def _inputs(probe: Probe, baseline: str, replaced: Sequence[str], orders: Sequence[Tensor]) -> Iterator[Clips]:
+def _inputs(subject: Subject, baseline: str, replaced: Sequence[str], orders: Sequence[Tensor]) -> Iterator[Clips]:
     if baseline == "zero":
-        yield without(probe.clips, replaced)
+        yield without(subject.clips, replaced)
     elif baseline == "mean":
-        yield averaged(probe.clips, replaced, probe.mean)
+        yield replace_by_mean(subject.clips, replaced, subject.mean)
     else:
-        yield from (permuted(probe.clips, replaced, order) for order in orders)
+        yield from (permuted(subject.clips, replaced, order) for order in orders)
 
 
 def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
@@ -68,3 +69,28 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
 def _name(baseline: str, modalities: Sequence[str], subset: Sequence[bool]) -> Name:
     kept = "+".join(m for m, held in zip(modalities, subset, strict=True) if held)
     return ("missing", baseline, kept) if kept else ("nothing", baseline)
+
+
+@measures.register("missing")
+class Missing(Measure):
+    """Accuracy on every subset of the modalities, with zero, the train mean or a permutation for the rest; perceptual scores and Shapley values."""
+
+    summary = "accuracy on every subset of the modalities, with zero, the train mean or a permutation for the rest; perceptual scores and Shapley values"
+    citation = "Gat et al. 2021; Shapley 1953"
+    least_modalities = 2
+    words = {
+        "full_minus_worst": "accuracy lost with the worst subset",
+        "shapley_share": "Shapley share of",
+        "shapley": "Shapley value of",
+        "missing": "accuracy with only",
+        "nothing": "accuracy with nothing left",
+        "perceptual": "perceptual score of",
+    }
+
+    def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
+        """`missing, baseline, subset`."""
+        return per_clip(subject)
+
+    def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
+        """Full minus worst, Shapley values and shares, and perceptual scores."""
+        return derived(means, modalities)

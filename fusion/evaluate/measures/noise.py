@@ -8,29 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amr.fusion.data.clips import predict_logits
-from amr.fusion.evaluate.measures.calibration import Scores, join, score
-from amr.fusion.evaluate.measures.perturb import Name, Probe, noisy
+from amr.fusion.evaluate.measures.base import Measure, measures
+from amr.fusion.evaluate.measures.perturb import FULL_NOISE, Name, Subject, noisy
 
-LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # standard deviations of each dimension over the train clips
+LEVELS = (0.0, 0.25, 0.5, 0.75, FULL_NOISE)
 
 
-def per_clip(probe: Probe) -> tuple[dict[Name, Tensor], dict[str, Scores]]:
-    """How often each clip is answered right under noise, and how it is answered at the highest level.
-
-    Returns:
-        `noise, modality, level` to `(run, clips)`, without level 0, which is the accuracy; modality to the scores.
-    """
-    result, loudest = {}, {}
-    for m in probe.modalities:
-        draws = probe.noise(m)
+def per_clip(subject: Subject) -> dict[Name, Tensor]:
+    """`noise, modality, level` to how often each clip is answered right, `(run, clips)`; level 0 is the accuracy."""
+    result = {}
+    for m in subject.modalities:
+        draws = subject.noise(m)
         for level in LEVELS[1:-1]:
-            right = [probe.right(noisy(probe.clips, m, level * noise)).float() for noise in draws]
+            right = [subject.right(noisy(subject.clips, m, level * noise)).float() for noise in draws]
             result[level_name(m, level)] = torch.stack(right).mean(0)
-        logits = (predict_logits(probe.model, noisy(probe.clips, m, LEVELS[-1] * noise)) for noise in draws)
-        loudest[m] = join([score(each, probe.clips.target) for each in logits])
-        result[level_name(m, LEVELS[-1])] = loudest[m].right.mean(-1)
-    return result, loudest
+        result[level_name(m, LEVELS[-1])] = subject.scores_under_noise(m).right.mean(-1)
+    return result
 
 
 def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
@@ -48,3 +41,20 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
 def level_name(modality: str, level: float) -> Name:
     """The name of a point of the curve."""
     return ("noise", modality, f"{level:g}")
+
+
+@measures.register("noise")
+class Noise(Measure):
+    """Accuracy at noise of 0 to 1 standard deviations per modality, and the area under that curve."""
+
+    summary = "accuracy at noise of 0 to 1 standard deviations in one modality; relative robustness is the area below"
+    citation = "MultiBench, Liang et al. 2021"
+    words = {"robustness": "robustness to noise in", "noise": "accuracy under noise in"}
+
+    def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
+        """`noise, modality, level`."""
+        return per_clip(subject)
+
+    def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
+        """`robustness, modality`."""
+        return derived(means, modalities)

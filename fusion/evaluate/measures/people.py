@@ -10,26 +10,22 @@ Columns of the clips, which any manifest or `amr import --columns` may bring:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import binomtest, entropy, spearmanr
+from scipy.stats import entropy, spearmanr
+
+from amr.fusion.evaluate.measures.tags import TAG, Tags, against_tags
+from amr.fusion.runs.statistics import Result, mean, rate, wilson_interval
 
 VOTES = "votes_"
 TOGETHER = "both"
-SOURCES = {"voice": "audio", "face": "video"}
-TAG, TAGS = "vggsounder_modality", "vggsounder"
-KINDS = ("A", "V", "AV")
-FLAGS = ("background_music", "static_image", "voice_over")
+CHANNELS = {"voice": "audio", "face": "video"}
 LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)  # of a class that people voted for: its log stays finite
-
-Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class Votes:
     modalities: Mapping[str, str]
 
     @property
-    def alone(self) -> list[str]:
+    def unimodal(self) -> list[str]:
         """The sources that are a single modality."""
         return list(self.modalities)
 
@@ -58,7 +54,7 @@ def against_people(
     shares: np.ndarray,
     *,
     label: str = "label",
-    sources: Mapping[str, str] | None = None,
+    channels: Mapping[str, str] | None = None,
 ) -> list[Result]:
     """Heads beside people, one dictionary of JSON values a run.
 
@@ -77,13 +73,13 @@ def against_people(
     Raises:
         ValueError: the clips have neither, or the votes are for other classes than the head's.
     """
-    votes = read_votes(table, classes, modalities, sources)
+    votes = read_votes(table, classes, modalities, channels)
     if votes is None and TAG not in table:
         raise ValueError(
             f"--against people must find columns {VOTES}<SOURCE>_<CLASS> or {TAG} in the cache, got "
             f"{', '.join(map(str, table))}. Bring them: amr import --columns CSV."
         )
-    tags = _Tags.read(table) if TAG in table else None
+    tags = Tags.read(table) if TAG in table else None
     codes = {name: code for code, name in enumerate(classes)}
     target = np.array([codes.get(value, -1) for value in table[label].astype(str)])
     shares = np.asarray(shares, dtype=np.float64)
@@ -94,13 +90,13 @@ def against_people(
         results.append(
             {
                 "votes": None if votes is None else _against_votes(votes, of_run, by_modality, target),
-                "tags": None if tags is None else _against_tags(tags, classes, of_run.argmax(-1), by_modality, target),
+                "tags": None if tags is None else against_tags(tags, classes, of_run.argmax(-1), by_modality, target),
             }
         )
     return results
 
 
-def parse_sources(text: str) -> dict[str, str]:
+def parse_channels(text: str) -> dict[str, str]:
     """`voice=audio,face=video` as a dictionary.
 
     >>> parse_sources("voice=audio,face=video")
@@ -108,17 +104,17 @@ def parse_sources(text: str) -> dict[str, str]:
     """
     named: dict[str, str] = {}
     for part in text.split(","):
-        source, _, modality = (piece.strip() for piece in part.partition("="))
-        if not source or not modality or source in named:
+        channel, _, modality = (piece.strip() for piece in part.partition("="))
+        if not channel or not modality or channel in named:
             raise ValueError(
                 f"--people must be SOURCE=MODALITY with commas between, got {text!r}. Pass voice=audio,face=video."
             )
-        named[source] = modality
+        named[channel] = modality
     return named
 
 
 def read_votes(
-    table: pd.DataFrame, classes: Sequence[str], modalities: Sequence[str], sources: Mapping[str, str] | None = None
+    table: pd.DataFrame, classes: Sequence[str], modalities: Sequence[str], channels: Mapping[str, str] | None = None
 ) -> Votes | None:
     """The votes in the columns of some clips; None where there are none.
 
@@ -134,34 +130,34 @@ def read_votes(
     """
     found: dict[str, dict[str, str]] = {}
     for column in (str(column) for column in table if str(column).startswith(VOTES)):
-        source, _, name = column.removeprefix(VOTES).partition("_")
-        found.setdefault(source, {})[name] = column
+        channel, _, name = column.removeprefix(VOTES).partition("_")
+        found.setdefault(channel, {})[name] = column
     if not found:
         return None
-    for source in sources or {}:
-        if source not in found:
+    for channel in channels or {}:
+        if channel not in found:
             raise ValueError(
-                f"--people must name sources of votes ({', '.join(found)}), got {source!r}. "
+                f"--people must name sources of votes ({', '.join(found)}), got {channel!r}. "
                 "Pass for example voice=audio,face=video."
             )
-    named = {**SOURCES, **{m: m for m in modalities}} if sources is None else dict(sources)
-    alone = {source: named[source] for source in found if source != TOGETHER and named.get(source) in modalities}
+    named = {**CHANNELS, **{m: m for m in modalities}} if channels is None else dict(channels)
+    alone = {channel: named[channel] for channel in found if channel != TOGETHER and named.get(channel) in modalities}
     if not alone and set(found) != {TOGETHER}:
         raise ValueError(
             f"--people must say which of the modalities {', '.join(modalities)} the votes {', '.join(found)} are of, "
             f"got {', '.join(f'{s}={m}' for s, m in named.items())}. Pass --people voice={modalities[0]}."
         )
-    used = {source: found[source] for source in (*alone, TOGETHER) if source in found}
-    for source, of_source in used.items():
-        if set(of_source) != set(classes):
+    used = {channel: found[channel] for channel in (*alone, TOGETHER) if channel in found}
+    for channel, of_channel in used.items():
+        if set(of_channel) != set(classes):
             raise ValueError(
-                f"{VOTES}{source}_<CLASS> must be there for each class of the label ({', '.join(classes)}), got "
-                f"{', '.join(sorted(of_source))}. Fit on a label that names them: amr fit --label COLUMN, or import "
+                f"{VOTES}{channel}_<CLASS> must be there for each class of the label ({', '.join(classes)}), got "
+                f"{', '.join(sorted(of_channel))}. Fit on a label that names them: amr fit --label COLUMN, or import "
                 "again, with --columns and without --labels."
             )
     counts = {
-        source: np.stack([_numbers(table[of_source[name]]) for name in classes], axis=-1)
-        for source, of_source in used.items()
+        channel: np.stack([_numbers(table[of_channel[name]]) for name in classes], axis=-1)
+        for channel, of_channel in used.items()
     }
     return Votes(counts, alone)
 
@@ -197,7 +193,7 @@ def _against_votes(
     votes: Votes, probabilities: np.ndarray, shares: Mapping[str, np.ndarray], target: np.ndarray
 ) -> Result:
     preds = probabilities.argmax(-1)
-    pairs = {f"{a}/{b}": conflict(votes, a, b, preds) for a, b in combinations(votes.alone, 2)}
+    pairs = {f"{a}/{b}": conflict(votes, a, b, preds) for a, b in combinations(votes.unimodal, 2)}
     return {
         "num_clips": len(preds),
         "sources": dict(votes.modalities),
@@ -219,36 +215,36 @@ def conflict(votes: Votes, first: str, second: str, preds: np.ndarray) -> Result
         second: another one.
         preds: `(clips,)`.
     """
-    a, b = (majority(votes.counts[source]) for source in (first, second))
+    a, b = (majority(votes.counts[channel]) for channel in (first, second))
     untied = (a >= 0) & (b >= 0)
     rows = untied & (a != b)
     together = majority(votes.counts[TOGETHER]) if TOGETHER in votes.counts else None
 
     def followed(answer: np.ndarray) -> Result:
         counted = {first: answer == a, second: answer == b, "neither": (answer != a) & (answer != b) & (answer >= 0)}
-        return {name: _rate(hits[rows]) for name, hits in counted.items()}
+        return {name: rate(hits[rows]) for name, hits in counted.items()}
 
     people = None
     if together is not None:
-        people = followed(together) | {"tie": _rate((together < 0)[rows])}
+        people = followed(together) | {"tie": rate((together < 0)[rows])}
     return {
         "num_clips": int(rows.sum()),
         "num_tied": int((~untied).sum()),
         "head": followed(preds),
         "people": people,
-        "interval": {name: _interval(preds[rows] == answer[rows]) for name, answer in ((first, a), (second, b))},
+        "interval": {name: wilson_interval(preds[rows] == answer[rows]) for name, answer in ((first, a), (second, b))},
     }
 
 
 def _agreement(votes: Votes, preds: np.ndarray, target: np.ndarray) -> Result:
     """How often the head, and the clip's label, are what most people chose; ties are left out."""
     agreed: Result = {}
-    for source, counts in votes.counts.items():
+    for channel, counts in votes.counts.items():
         chosen = majority(counts)
-        agreed[source] = {
+        agreed[channel] = {
             "num_clips": int((chosen >= 0).sum()),
-            "head": _rate((preds == chosen)[chosen >= 0]),
-            "label": _rate((target == chosen)[(chosen >= 0) & (target >= 0)]),
+            "head": rate((preds == chosen)[chosen >= 0]),
+            "label": rate((target == chosen)[(chosen >= 0) & (target >= 0)]),
         }
     return agreed
 
@@ -265,17 +261,17 @@ def distance(votes: Votes, probabilities: np.ndarray) -> Result:
     """
     people = distributions(votes.counts[TOGETHER])
     voted = np.isfinite(people).all(-1)
-    alone = {source: distributions(votes.counts[source]) for source in votes.alone}
+    alone = {channel: distributions(votes.counts[channel]) for channel in votes.unimodal}
     logs = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
     return {
         "num_clips": int(voted.sum()),
         "jensen_shannon": {
-            name: _mean(jensenshannon(q[rows], people[rows], base=2, axis=-1))
+            name: mean(jensenshannon(q[rows], people[rows], base=2, axis=-1))
             for name, q in {"head": probabilities, **alone}.items()
             for rows in (voted & np.isfinite(q).all(-1),)
         },
-        "cross_entropy": _mean(-(people * logs).sum(-1)[voted]),
-        "entropy": _mean(entropy(people[voted], axis=-1)),
+        "cross_entropy": mean(-(people * logs).sum(-1)[voted]),
+        "entropy": mean(entropy(people[voted], axis=-1)),
     }
 
 
@@ -287,9 +283,9 @@ def _correlation(votes: Votes, modality: str, share: np.ndarray, target: np.ndar
     """
     hits: dict[str, list[np.ndarray]] = {}
     there = target >= 0
-    for source, of_source in votes.modalities.items():
-        right = distributions(votes.counts[source])[np.arange(len(target)), np.maximum(target, 0)]
-        hits.setdefault(of_source, []).append(np.where(there, right, np.nan))
+    for channel, of_channel in votes.modalities.items():
+        right = distributions(votes.counts[channel])[np.arange(len(target)), np.maximum(target, 0)]
+        hits.setdefault(of_channel, []).append(np.where(there, right, np.nan))
     if modality not in hits or len(hits) < 2:
         return None
     own = np.mean(hits.pop(modality), axis=0)
@@ -303,85 +299,3 @@ def _correlation(votes: Votes, modality: str, share: np.ndarray, target: np.ndar
         "rho": None if found is None else float(found.statistic),
         "p": None if found is None else float(found.pvalue),
     }
-
-
-@dataclass(frozen=True)
-class _Tags:
-    """What VGGSounder says of some clips.
-
-    Args:
-        own: `(clips,)`: what the clip's label is; "" where it has no tag.
-        flags: flag to `(clips,)` of "1", "0" or "".
-        all: each clip's tags, class to A, V or AV; None where no column has them.
-    """
-
-    own: np.ndarray
-    flags: Mapping[str, np.ndarray]
-    all: Sequence[Mapping[str, str]] | None
-
-    @classmethod
-    def read(cls, table: pd.DataFrame) -> _Tags:
-        flags = {flag: table[flag].astype(str).to_numpy() for flag in FLAGS if flag in table}
-        every = [parse_tags(text) for text in table[TAGS].astype(str)] if TAGS in table else None
-        return cls(table[TAG].astype(str).to_numpy(), flags, every)
-
-
-def _against_tags(
-    tags: _Tags, classes: Sequence[str], preds: np.ndarray, shares: Mapping[str, np.ndarray], target: np.ndarray
-) -> Result:
-    result: Result = {
-        "num_untagged": int((tags.own == "").sum()),
-        "label": {kind: _of_rows(tags.own == kind, preds, shares, target) for kind in KINDS},
-        "flags": {
-            flag: {name: _of_rows(given == value, preds, shares, target) for name, value in (("yes", "1"), ("no", "0"))}
-            for flag, given in tags.flags.items()
-        },
-        "any_tag": None,
-    }
-    if tags.all is not None:
-        tagged = np.array([bool(of_clip) for of_clip in tags.all])
-        found = np.array([of_clip.get(classes[pred], "") for of_clip, pred in zip(tags.all, preds, strict=True)])
-        result["any_tag"] = {
-            "num_clips": int(tagged.sum()),
-            "accuracy": _rate(found[tagged] != ""),
-            **{kind: _rate(found[tagged] == kind) for kind in KINDS},
-        }
-    return result
-
-
-def parse_tags(text: str) -> dict[str, str]:
-    """A clip's tags, class to A, V or AV.
-
-    >>> parse_tags("male speech, man speaking:A;playing hammond organ:AV")
-    {'male speech, man speaking': 'A', 'playing hammond organ': 'AV'}
-    """
-    return {name: kind for name, _, kind in (part.rpartition(":") for part in text.split(";") if part)}
-
-
-def _of_rows(rows: np.ndarray, preds: np.ndarray, shares: Mapping[str, np.ndarray], target: np.ndarray) -> Result:
-    """Accuracy with its interval, and mean shares, of some labelled clips."""
-    rows = rows & (target >= 0)
-    right = preds[rows] == target[rows]
-    return {
-        "num_clips": int(rows.sum()),
-        "accuracy": _rate(right),
-        "interval": _interval(right),
-        "share": {m: _mean(share[rows][np.isfinite(share[rows])]) for m, share in shares.items()},
-    }
-
-
-def _interval(hits: np.ndarray) -> list[float] | None:
-    """95 % interval of a rate (Wilson 1927), None where there are no clips."""
-    if len(hits) == 0:
-        return None
-    low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
-    return [float(low), float(high)]
-
-
-def _rate(hits: np.ndarray) -> float | None:
-    return float(hits.mean()) if len(hits) else None
-
-
-def _mean(values: np.ndarray) -> float | None:
-    mean = float(values.mean()) if len(values) else math.nan
-    return None if math.isnan(mean) else mean

@@ -6,21 +6,28 @@ Every draw comes from the evaluation's seed and a purpose, never from a run: run
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from amr.fusion.data.clips import Clips, predict_logits
-from amr.fusion.heads import step_mask
-from amr.fusion.model import FusionModel
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.data.clips import Clips
+from amr.fusion.evaluate.measures.scores import Scores, join, score
+from amr.fusion.model import FusionModel, predict_logits, predict_shares
+from amr.fusion.run_axis.axes import step_mask
+from amr.fusion.run_axis.seeds import generator
+from amr.fusion.runs.measure import permutation_orders
 
 Name = tuple[str, ...]  # of a measure: `missing, zero, audio`; joined by dots where names must be flat
 
 
+FULL_NOISE = 1.0  # the highest level, in standard deviations of each dimension over the train clips
+
+
 @dataclass(frozen=True)
-class Probe:
+class Subject:
     """What the measures act on.
 
     Args:
@@ -37,11 +44,32 @@ class Probe:
     std: Mapping[str, Tensor]
     seed: int = 0
     noise_draws: int = 5
+    _under_noise: dict[str, Scores] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """The group's, in order."""
         return self.model.modalities
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """`(run, clips, classes)`: logits for the clips as they are."""
+        return self._decisions[0]
+
+    @cached_property
+    def share(self) -> Tensor:
+        """`(run, clips, modalities)` on the CPU; NaN if a clip has no shares."""
+        _, share, counted = self._decisions
+        return torch.where(counted.unsqueeze(-1), share, torch.nan).cpu()
+
+    @cached_property
+    def clean(self) -> Scores:
+        """Scores of each clip as it is."""
+        return score(self.logits, self.clips.target)
+
+    @cached_property
+    def _decisions(self) -> tuple[Tensor, Tensor, Tensor]:
+        return predict_shares(self.model, self.clips, Attributor())
 
     def right(self, clips: Clips) -> Tensor:
         """Bool `(run, clips)` on the CPU: the answer is the clip's class."""
@@ -49,9 +77,7 @@ class Probe:
 
     def permutations(self, count: int) -> list[Tensor]:
         """Orders of the clips; for seed 0, those of `amr.fusion.runs.measure`."""
-        draws = generator(self.seed, "permutations")
-        device = self.clips.target.device
-        return [torch.randperm(len(self.clips), generator=draws).to(device) for _ in range(count)]
+        return permutation_orders(self.clips, count, self.seed)
 
     def noise(self, modality: str) -> list[Tensor]:
         """`noise_draws` times noise of one standard deviation, shaped as the modality's embedding."""
@@ -59,6 +85,14 @@ class Probe:
         embedding, std = self.clips.embeddings[modality], self.std[modality]
         unit = (torch.randn(embedding.shape, generator=draws) for _ in range(self.noise_draws))
         return [(noise * std.cpu()).to(embedding.device) for noise in unit]
+
+    def scores_under_noise(self, modality: str) -> Scores:
+        """Scores of each clip at `FULL_NOISE` in a modality, over all draws; computed once."""
+        if modality not in self._under_noise:
+            noise = (FULL_NOISE * draw for draw in self.noise(modality))
+            logits = (predict_logits(self.model, noisy(self.clips, modality, each)) for each in noise)
+            self._under_noise[modality] = join([score(each, self.clips.target) for each in logits])
+        return self._under_noise[modality]
 
 
 def train_statistics(train: Clips) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -82,7 +116,7 @@ def without(clips: Clips, modalities: Sequence[str]) -> Clips:
     return Clips({**clips.embeddings, **zeros}, present, clips.target)
 
 
-def averaged(clips: Clips, modalities: Sequence[str], mean: Mapping[str, Tensor]) -> Clips:
+def replace_by_mean(clips: Clips, modalities: Sequence[str], mean: Mapping[str, Tensor]) -> Clips:
     """Modalities replaced by the mean of the train clips, at every step; what is absent stays absent."""
     means = {m: torch.where(_there(clips, m), mean[m].to(clips.embeddings[m].device), 0.0) for m in modalities}
     return Clips({**clips.embeddings, **means}, clips.present, clips.target)

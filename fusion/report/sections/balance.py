@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from amr.fusion.report.read import Source
+from amr.common.colors import COLORS
+from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.figure import (
     INK,
     MUTED,
@@ -18,39 +19,40 @@ from amr.fusion.report.sections.figure import (
     symbol,
     wide_enough,
 )
-from amr.fusion.report.settings import Group, shown
+from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import DASH, SHAPLEY_SHARES, make_table, percent
-from amr.fusion.sweep.plots import COLOURS
 
 MAX_ROWS = 14
 HOVER = "%{customdata}<br>share %{x:.1%}<br>accuracy %{y:.1%}<extra></extra>"
 
 
-def dominance(source: Source, groups: Sequence[Group]) -> Figure | None:
+def dominance(results: ResultFolder, settings: Sequence[Setting]) -> Figure | None:
     """Accuracy over the share of the first of two modalities, or over the largest share of more."""
     placed = [
-        (group, x, y) for group in groups if (x := _x(group, source)) is not None and (y := _y(group)) is not None
+        (setting, x, y)
+        for setting in settings
+        if (x := _x(setting, results)) is not None and (y := _y(setting)) is not None
     ]
     if len(placed) < 2:  # a single point says no more than the table
         return None
-    first, two = source.modalities[0], len(source.modalities) == 2
+    first, two = results.modalities[0], len(results.modalities) == 2
     front = pareto([(abs(x - 0.5) if two else x, y) for _, x, y in placed])
     figure = go.Figure()
     lines: dict[tuple[str, ...], list[int]] = {}
-    for i, (group, _, _) in enumerate(placed):
-        lines.setdefault(tuple(group.settings[k] for k in ("method", "head", "modalities", "lr")), []).append(i)
-    if len(lines) <= len(COLOURS):
-        for place, (settings, members) in enumerate(lines.items()):
-            name = ", ".join(settings[:2]) if len(lines) > 1 else "joint heads"
+    for i, (setting, _, _) in enumerate(placed):
+        lines.setdefault(tuple(setting.texts[k] for k in ("method", "head", "modalities", "lr")), []).append(i)
+    if len(lines) <= len(COLORS):
+        for place, (texts, members) in enumerate(lines.items()):
+            name = ", ".join(texts[:2]) if len(lines) > 1 else "joint heads"
             _line(figure, [placed[i] for i in members], place, name)
     else:
         _cloud(figure, placed)
     _front(figure, [placed[i][1:] for i in front])
-    alone = [(group, y) for group in groups if _x(group, source) is None and (y := _y(group)) is not None]
+    alone = [(setting, y) for setting in settings if _x(setting, results) is None and (y := _y(setting)) is not None]
     xs = [x for _, x, _ in placed]
     x_range, y_range = wide_enough(xs, 0.5), wide_enough([y for _, _, y in placed])
     _levels(figure, alone, x_range, y_range)
-    outside = [f"{group.label} {percent(y)}" for group, y in alone if not y_range[0] <= y <= y_range[1]]
+    outside = [f"{setting.label} {percent(y)}" for setting, y in alone if not y_range[0] <= y <= y_range[1]]
     if two:
         figure.add_vline(x=0.5, line={"color": MUTED, "dash": "dot", "width": 1})
     what = f"share of {first} in the decision" if two else "largest share of a modality in the decision"
@@ -93,26 +95,26 @@ def _front(figure: go.Figure, points: Sequence[tuple[float, float]]) -> None:
 
 
 def _levels(
-    figure: go.Figure, alone: Sequence[tuple[Group, float]], x_range: Sequence[float], y_range: Sequence[float]
+    figure: go.Figure, alone: Sequence[tuple[Setting, float]], x_range: Sequence[float], y_range: Sequence[float]
 ) -> None:
     """What has no dominance as lines across, where they fall into the picture."""
     dashes = iter(("dash", "dashdot", "longdash", "longdashdot") * len(alone))
-    for group, y in alone:
+    for setting, y in alone:
         if y_range[0] <= y <= y_range[1]:  # a weak one would squeeze the points into a line
             figure.add_scatter(
                 x=x_range,
                 y=[y, y],
                 mode="lines",
-                name=f"{group.label} {percent(y)}",
+                name=f"{setting.label} {percent(y)}",
                 line={"color": MUTED, "dash": next(dashes), "width": 1.5},
                 hoverinfo="skip",
             )
 
 
-def _line(figure: go.Figure, points: Sequence[tuple[Group, float, float]], place: int, name: str) -> None:
+def _line(figure: go.Figure, points: Sequence[tuple[Setting, float, float]], place: int, name: str) -> None:
     points = sorted(points, key=lambda point: point[1])
     asked = [point for point in points if point[0].regularized]
-    if len(asked) > 1 and len({group.settings["amr_weight"] for group, _, _ in asked}) == 1:
+    if len(asked) > 1 and len({setting.texts["amr_weight"] for setting, _, _ in asked}) == 1:
         figure.add_scatter(
             x=[x for _, x, _ in asked],
             y=[y for _, _, y in asked],
@@ -125,7 +127,7 @@ def _line(figure: go.Figure, points: Sequence[tuple[Group, float, float]], place
         x=[x for _, x, _ in points],
         y=[y for _, _, y in points],
         error_y={
-            "array": [group.half_width("accuracy") or 0 for group, _, _ in points],
+            "array": [setting.half_width("accuracy") or 0 for setting, _, _ in points],
             "thickness": 1,
             "width": 3,
             "color": MUTED,
@@ -135,25 +137,25 @@ def _line(figure: go.Figure, points: Sequence[tuple[Group, float, float]], place
         marker={
             "color": colour(place),
             "size": 9,
-            "symbol": [symbol(place) + ("" if group.regularized else "-open") for group, _, _ in points],
+            "symbol": [symbol(place) + ("" if setting.regularized else "-open") for setting, _, _ in points],
             "line": {"width": 2, "color": colour(place)},
         },
-        text=[group.settings["amr_ratio"] for group, _, _ in points],
+        text=[setting.texts["amr_ratio"] for setting, _, _ in points],
         textposition=[  # beside the whiskers, and away from the right edge
-            f"{'top' if group.regularized else 'bottom'} {'left' if i == len(points) - 1 else 'right'}"
-            for i, (group, _, _) in enumerate(points)
+            f"{'top' if setting.regularized else 'bottom'} {'left' if i == len(points) - 1 else 'right'}"
+            for i, (setting, _, _) in enumerate(points)
         ],
         textfont={"size": 11, "color": MUTED},
-        customdata=[group.label for group, _, _ in points],
+        customdata=[setting.label for setting, _, _ in points],
         hovertemplate=HOVER,
     )
 
 
-def _cloud(figure: go.Figure, points: Sequence[tuple[Group, float, float]]) -> None:
+def _cloud(figure: go.Figure, points: Sequence[tuple[Setting, float, float]]) -> None:
     """More lines than colours: a colour for each head, or method, whichever are fewer; names on hover."""
-    by = min(("head", "method"), key=lambda name: len({group.settings[name] for group, _, _ in points}))
-    for place, value in enumerate(dict.fromkeys(group.settings[by] for group, _, _ in points)):
-        members = [point for point in points if point[0].settings[by] == value]
+    by = min(("head", "method"), key=lambda name: len({setting.texts[name] for setting, _, _ in points}))
+    for place, value in enumerate(dict.fromkeys(setting.texts[by] for setting, _, _ in points)):
+        members = [point for point in points if point[0].texts[by] == value]
         figure.add_scatter(
             x=[x for _, x, _ in members],
             y=[y for _, _, y in members],
@@ -162,25 +164,25 @@ def _cloud(figure: go.Figure, points: Sequence[tuple[Group, float, float]]) -> N
             marker={
                 "color": colour(place),
                 "size": 9,
-                "symbol": [symbol(place) + ("" if group.regularized else "-open") for group, _, _ in members],
+                "symbol": [symbol(place) + ("" if setting.regularized else "-open") for setting, _, _ in members],
                 "line": {"width": 2, "color": colour(place)},
             },
-            customdata=[group.label for group, _, _ in members],
+            customdata=[setting.label for setting, _, _ in members],
             hovertemplate=HOVER,
         )
 
 
-def _x(group: Group, source: Source) -> float | None:
-    if not group.joint:
+def _x(setting: Setting, results: ResultFolder) -> float | None:
+    if not setting.fuses:
         return None
-    shares = [value for value in group.by_modality("share").values() if value is not None]
+    shares = [value for value in setting.by_modality("share").values() if value is not None]
     if not shares:
         return None
-    return group.mean(f"share.{source.modalities[0]}") if len(source.modalities) == 2 else max(shares)
+    return setting.mean(f"share.{results.modalities[0]}") if len(results.modalities) == 2 else max(shares)
 
 
-def _y(group: Group) -> float | None:
-    return group.mean("accuracy")
+def _y(setting: Setting) -> float | None:
+    return setting.mean("accuracy")
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -196,9 +198,9 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     ]
 
 
-def use_share(group: Group) -> dict[str, float] | None:
+def use_share(setting: Setting) -> dict[str, float] | None:
     """Each modality's part of what shuffling costs, costs below zero taken as none; None where nothing costs."""
-    costs = group.by_modality("perceptual")
+    costs = setting.by_modality("perceptual")
     if any(value is None for value in costs.values()):
         return None
     kept = {m: max(0.0, float(value or 0.0)) for m, value in costs.items()}
@@ -206,9 +208,11 @@ def use_share(group: Group) -> dict[str, float] | None:
     return {m: value / total for m, value in kept.items()} if total > 0 else None
 
 
-def share_against_use(source: Source, groups: Sequence[Group]) -> Figure | None:
+def share_against_use(results: ResultFolder, settings: Sequence[Setting]) -> Figure | None:
     """For each setting, a modality's share by attribution, of what shuffling costs, and by Shapley values."""
-    joint = [group for group in groups if group.joint and group.mean(f"share.{group.modalities[0]}") is not None]
+    joint = [
+        setting for setting in settings if setting.fuses and setting.mean(f"share.{setting.modalities[0]}") is not None
+    ]
     joint = joint if len(joint) <= MAX_ROWS else shown(joint, MAX_ROWS)
     if not joint:
         return None
@@ -217,9 +221,9 @@ def share_against_use(source: Source, groups: Sequence[Group]) -> Figure | None:
         "shuffling (perceptual)": lambda g, m: (use_share(g) or {}).get(m),
         "Shapley share of accuracy": lambda g, m: g.by_modality(*SHAPLEY_SHARES).get(m),
     }
-    modalities = source.modalities[:1] if len(source.modalities) == 2 else source.modalities
+    modalities = results.modalities[:1] if len(results.modalities) == 2 else results.modalities
     values = {m: {kind: [of(g, m) for g in joint] for kind, of in kinds.items()} for m in modalities}
-    labels = [group.label for group in joint]
+    labels = [setting.label for setting in joint]
     rows = [[label, m, *(values[m][kind][i] for kind in kinds)] for m in modalities for i, label in enumerate(labels)]
     if all(row[3] is None and row[4] is None for row in rows):
         return None

@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -14,14 +13,14 @@ from PIL import Image
 from scipy import signal
 
 from amr.extract.cache.reader import Cache
-from amr.extract.media.decode import FrameSampling, decode
-from amr.fusion.report.read import Run, Source
-from amr.fusion.report.settings import Group, best_run
+from amr.extract.pipeline.preview import SAMPLE_RATE_HZ, Media, cached_media, decode_media
+from amr.fusion.report.read import ResultFolder
+from amr.fusion.report.settings import Setting, best_run
+from amr.fusion.runs.read import Run
 
-FRAMES = FrameSampling(num_frames=3)
+NUM_FRAMES = 3
 FRAME_HEIGHT = 96
 SPECTROGRAM_SIZE = (320, 96)
-SAMPLE_RATE_HZ = 16000
 FLOOR_DB = -80.0
 JPEG_QUALITY = 72
 
@@ -60,29 +59,29 @@ class OneSided:
     clips: tuple[ClipView, ...]
 
 
-def one_sided(source: Source, groups: Sequence[Group], most: int, *, media: bool) -> OneSided | None:
+def one_sided(results: ResultFolder, settings: Sequence[Setting], most: int, *, media: bool) -> OneSided | None:
     """For the run that is best on val, the clips with the largest share of each modality, as many of each.
 
     Args:
-        source: where the decisions are.
-        groups: of the source.
+        results: where the decisions are.
+        settings: of the results.
         most: clips in all.
         media: show frames and sound.
     """
-    run = best_run(groups)
-    modalities = run.settings["modalities"].split(",")
-    mine = source.decisions.of([run.name]) if source.decisions is not None else None
+    run = best_run(settings)
+    modalities = run.modalities
+    mine = results.decisions.of([run.name]) if results.decisions is not None else None
     if most == 0 or mine is None or not mine.runs or mine.shares.shape[-1] != len(modalities) or len(modalities) < 2:
         return None
     chosen = most_one_sided(mine.shares[0], most)
-    files = _media(source, [str(mine.ids[i]) for i in chosen]) if media else {}
+    media_of = _media(results, [str(mine.ids[i]) for i in chosen]) if media else {}
     views = []
     for i in chosen:
-        frames, spectrogram = _pictures(*files[mine.ids[i]]) if mine.ids[i] in files else ((), None)
+        frames, spectrogram = _pictures(media_of.get(str(mine.ids[i])))
         shares = dict(zip(modalities, map(float, mine.shares[0, i]), strict=True))
-        target, pred = source.classes[mine.target[i]], source.classes[mine.preds[0, i]]
+        target, pred = results.classes[mine.target[i]], results.classes[mine.preds[0, i]]
         views.append(ClipView(str(mine.ids[i]), target, pred, shares, frames, spectrogram))
-    label = next(group.label for group in groups if any(member is run for member in group.runs))
+    label = next(setting.label for setting in settings if any(member is run for member in setting.runs))
     return OneSided(run, f"{label}, seed {run.seed}", tuple(views)) if views else None
 
 
@@ -107,42 +106,22 @@ def most_one_sided(shares: np.ndarray, most: int) -> list[int]:
     return kept
 
 
-_File = tuple[Path | None, Path | None, float | None, float | None]
-
-
-def _media(source: Source, ids: Sequence[str]) -> dict[str, _File]:
-    """Picture file, sound file, start and end of the clips whose media are there."""
-    if not source.cache.is_file():
+def _media(results: ResultFolder, ids: Sequence[str]) -> dict[str, Media]:
+    """Id to what could be decoded of the clip; only clips whose media are at hand."""
+    if not results.cache.is_file():
         return {}
-    with Cache.open(source.cache) as cache:
-        table, root = cache.clips.set_index("id"), Path(cache.root)
-    found: dict[str, _File] = {}
-    for id_ in ids:
-        if id_ not in table.index:
-            continue
-        row = table.loc[id_]
-        names = [str(row.get(f"{m}_path", "") or row.get("path", "")) for m in ("video", "audio")]
-        video, audio = (path if name and (path := root / name).is_file() else None for name in names)
-        start, end = (float(text) if (text := row.get(f"{k}_seconds", "")) else None for k in ("start", "end"))
-        if video is not None or audio is not None:
-            found[id_] = video, audio, start, end
-    return found
+    with Cache.open(results.cache) as cache:
+        rows = {id_: row for row, id_ in enumerate(cache.table()["id"])}
+        files = {id_: cached_media(cache, rows[id_]) for id_ in ids if id_ in rows}
+    return {id_: decode_media(clip, NUM_FRAMES) for id_, clip in files.items()}
 
 
-def _pictures(
-    video: Path | None, audio: Path | None, start: float | None, end: float | None
-) -> tuple[tuple[str, ...], str | None]:
-    """Frames and spectrogram as data URIs; nothing for what cannot be decoded."""
-    frames: tuple[str, ...] = ()
-    if video is not None:
-        pictures = decode(video, samplings=[FRAMES], start_seconds=start, end_seconds=end).frames.get(FRAMES)
-        frames = () if pictures is None else tuple(_jpeg(_thumbnail(picture)) for picture in pictures)
-    if audio is None:
-        return frames, None
-    sound = decode(audio, sample_rates_hz=[SAMPLE_RATE_HZ], start_seconds=start, end_seconds=end).sound.get(
-        SAMPLE_RATE_HZ
-    )
-    return frames, None if sound is None or len(sound) < SAMPLE_RATE_HZ // 50 else _jpeg(spectrogram(sound))
+def _pictures(media: Media | None) -> tuple[tuple[str, ...], str | None]:
+    """Frames and spectrogram as data URIs; nothing for what is not at hand."""
+    if media is None:
+        return (), None
+    frames = tuple(_jpeg(_thumbnail(frame)) for frame in media.frames)
+    return frames, None if len(media.sound) < SAMPLE_RATE_HZ // 50 else _jpeg(spectrogram(media.sound))
 
 
 def _thumbnail(picture: np.ndarray) -> Image.Image:

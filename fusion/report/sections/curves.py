@@ -10,23 +10,23 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from amr.fusion.report.read import Source
+from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.figure import INK, Figure, colour, fraction_axis, plot, symbol, translucent, wide_enough
-from amr.fusion.report.settings import Group, shown
+from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import make_table, percent
 
 BASELINES = {"mean": "its mean over train", "zero": "zero", "permutation": "that of another clip"}
 MAX_CURVES = 4
 
 
-def training(source: Source, groups: Sequence[Group]) -> Figure | None:
+def training(results: ResultFolder, settings: Sequence[Setting]) -> Figure | None:
     """Loss, accuracy and shares over the epochs: the mean over seeds, and the band from lowest to highest."""
     histories: dict[str, list[pd.DataFrame]] = {}
-    for group in shown(groups, MAX_CURVES):
-        tables = [history.set_index("epoch") for run in group.runs if (history := run.history()) is not None]
+    for setting in shown(settings, MAX_CURVES):
+        tables = [history.set_index("epoch") for run in setting.runs if (history := run.history()) is not None]
         if tables:
-            histories[group.label] = tables
-    first = source.modalities[0]
+            histories[setting.label] = tables
+    first = results.modalities[0]
     panels = {"loss": "val_loss", "accuracy on val": "val_accuracy", f"share of {first} on val": f"val_share_{first}"}
     panels = {title: name for title, name in panels.items() if any(_there(name, of) for of in histories.values())}
     if not panels:
@@ -104,9 +104,9 @@ def _curve(
     )
 
 
-def missing(source: Source, groups: Sequence[Group]) -> Figure | None:
+def missing(results: ResultFolder, settings: Sequence[Setting]) -> Figure | None:
     """Accuracy where only some of the modalities are kept, for every kind of replacement."""
-    kept = [group for group in shown(groups) if any(name.startswith("missing.") for name in group.names)]
+    kept = [setting for setting in shown(settings) if any(name.startswith("missing.") for name in setting.names)]
     if not kept:
         return None
     plots: dict[str, dict[str, Any]] = {}
@@ -121,18 +121,18 @@ def missing(source: Source, groups: Sequence[Group]) -> Figure | None:
             continue
         figure = go.Figure()
         texts = [subset.replace("+", " + ") + (" only" if "+" not in subset else "") for subset in subsets]
-        for place, group in enumerate(kept):
-            means = [group.mean(before + subset) for subset in subsets]
-            halves = [group.half_width(before + subset) for subset in subsets]
+        for place, setting in enumerate(kept):
+            means = [setting.mean(before + subset) for subset in subsets]
+            halves = [setting.half_width(before + subset) for subset in subsets]
             figure.add_bar(
                 x=texts,
                 y=means,
-                name=group.label,
+                name=setting.label,
                 error_y={"array": [half or 0 for half in halves], "thickness": 1, "width": 3, "color": INK},
                 marker={"color": colour(place)},
-                hovertemplate=f"{group.label}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
+                hovertemplate=f"{setting.label}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
             )
-            rows += [(group.label, baseline, *of) for of in zip(subsets, means, halves, strict=True)]
+            rows += [(setting.label, baseline, *of) for of in zip(subsets, means, halves, strict=True)]
         figure.update_yaxes(**fraction_axis("accuracy", rangemode="tozero"))
         plots[words] = plot(figure, 400, barmode="group", bargap=0.25)
     first_baseline = rows[0][1]
@@ -154,34 +154,34 @@ def missing(source: Source, groups: Sequence[Group]) -> Figure | None:
     )
 
 
-def noise(source: Source, groups: Sequence[Group]) -> Figure | None:
+def noise(results: ResultFolder, settings: Sequence[Setting]) -> Figure | None:
     """Accuracy over noise in one modality, a panel each."""
-    kept = [group for group in shown(groups) if any("noise" in run.nested for run in group.runs)]
-    if source.evaluation is None or not kept:
+    kept = [setting for setting in shown(settings) if any("noise" in run.nested for run in setting.runs)]
+    if results.evaluation is None or not kept:
         return None
-    levels = [float(level) for level in source.evaluation["settings"]["noise_levels"]]
-    modalities = [m for m in source.modalities if any(_noise_curves(group, m) for group in kept)]
+    levels = [float(level) for level in results.evaluation["settings"]["noise_levels"]]
+    modalities = [m for m in results.modalities if any(_noise_curves(setting, m) for setting in kept)]
     if not modalities:
         return None
     figure = make_subplots(rows=len(modalities), cols=1, shared_xaxes=True, shared_yaxes="all", vertical_spacing=0.08)
     rows: list[tuple[str, str, float, float]] = []
     for row, m in enumerate(modalities, start=1):
-        for place, group in enumerate(kept):
-            curves = _noise_curves(group, m)
+        for place, setting in enumerate(kept):
+            curves = _noise_curves(setting, m)
             if not curves:
                 continue
             mean = [float(value) for value in np.mean(curves, axis=0)]
-            rows += [(group.label, m, level, value) for level, value in zip(levels, mean, strict=True)]
+            rows += [(setting.label, m, level, value) for level, value in zip(levels, mean, strict=True)]
             figure.add_scatter(
                 x=levels,
                 y=mean,
                 mode="lines+markers",
-                name=group.label,
-                legendgroup=group.label,
+                name=setting.label,
+                legendgroup=setting.label,
                 showlegend=row == 1,
                 line={"color": colour(place), "width": 2},
                 marker={"symbol": symbol(place), "size": 8},
-                hovertemplate=f"{group.label}<br>noise %{{x}} in {m}: %{{y:.1%}}<extra></extra>",
+                hovertemplate=f"{setting.label}<br>noise %{{x}} in {m}: %{{y:.1%}}<extra></extra>",
                 row=row,
                 col=1,
             )
@@ -205,11 +205,11 @@ def noise(source: Source, groups: Sequence[Group]) -> Figure | None:
     )
 
 
-def _noise_curves(group: Group, modality: str) -> list[Sequence[float]]:
-    of_runs: list[Mapping[str, Sequence[float]]] = [run.nested.get("noise") or {} for run in group.runs]
+def _noise_curves(setting: Setting, modality: str) -> list[Sequence[float]]:
+    of_runs: list[Mapping[str, Sequence[float]]] = [run.nested.get("noise") or {} for run in setting.runs]
     return [curves[modality] for curves in of_runs if curves.get(modality)]
 
 
-def _first_and_last(group: Group, modality: str, place: int) -> float | None:
-    curves = _noise_curves(group, modality)
+def _first_and_last(setting: Setting, modality: str, place: int) -> float | None:
+    curves = _noise_curves(setting, modality)
     return float(np.mean(curves, axis=0)[place]) if curves else None

@@ -8,56 +8,58 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from amr.fusion.report.read import Source
+from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.figure import INK, ROW_PIXELS, SURFACE, Figure, colour, fraction_axis, label, plot
-from amr.fusion.report.settings import Group, best_run, shown
+from amr.fusion.report.settings import Setting, best_run, shown
 from amr.fusion.report.tables import make_table, percent
 
 MAX_CLASSES = 30
 MAX_WRITTEN = 16  # classes up to which every count fits into its cell
 
 
-def per_class(source: Source, groups: Sequence[Group]) -> Figure | None:
-    """Mean share of each modality, class by class, for each of the groups shown."""
-    decisions = source.decisions
+def per_class(results: ResultFolder, settings: Sequence[Setting]) -> Figure | None:
+    """Mean share of each modality, class by class, for each of the settings shown."""
+    decisions = results.decisions
     if decisions is None:
         return None
     plots: dict[str, dict[str, Any]] = {}
     rows: list[list[object]] = []
     first_alt = ""
-    for group in shown(groups):
-        mine = decisions.of([run.name for run in group.runs])
-        if not group.joint or not mine.runs or len(group.modalities) != mine.shares.shape[-1]:
+    for setting in shown(settings):
+        mine = decisions.of([run.name for run in setting.runs])
+        if not setting.fuses or not mine.runs or len(setting.modalities) != mine.shares.shape[-1]:
             continue
-        classes = [c for c in range(len(source.classes)) if (decisions.target == c).any()]
+        classes = [c for c in range(len(results.classes)) if (decisions.target == c).any()]
         share = np.array(
             [_mean(mine.shares[:, decisions.target == c].reshape(-1, mine.shares.shape[-1])) for c in classes]
         )
         right = [float((mine.preds[:, decisions.target == c] == c).mean()) for c in classes]
-        names = [source.classes[c] for c in classes]
+        names = [results.classes[c] for c in classes]
         for name, of_class, accuracy in zip(names, share, right, strict=True):
-            rows.append([group.label, name, *(float(s) if np.isfinite(s) else None for s in of_class), accuracy])
+            rows.append([setting.label, name, *(float(s) if np.isfinite(s) else None for s in of_class), accuracy])
         kept = np.argsort(-np.nan_to_num(np.abs(share - 1 / share.shape[1]).max(1)), kind="stable")[:MAX_CLASSES]
         kept = np.sort(kept)
-        plots[group.label] = _bars([names[i] for i in kept], share[kept], [right[i] for i in kept], group.modalities)
+        plots[setting.label] = _bars(
+            [names[i] for i in kept], share[kept], [right[i] for i in kept], setting.modalities
+        )
         if not first_alt:
             told = [f"{names[i]} {percent(float(share[i, 0]), 0)}" for i in kept[:12]]
-            first_alt = f"Share of {group.modalities[0]} in {group.label}, class by class: {', '.join(told)}."
+            first_alt = f"Share of {setting.modalities[0]} in {setting.label}, class by class: {', '.join(told)}."
     if not plots:
         return None
-    few = f" Of {len(source.classes)} classes, the {MAX_CLASSES} furthest from balance are drawn."
+    few = f" Of {len(results.classes)} classes, the {MAX_CLASSES} furthest from balance are drawn."
     return Figure(
         "classes",
         "Dominance, class by class",
         "Mean share of each modality over the test clips of a class, all seeds together. Classes that can be told by "
-        "ear or by eye show here." + few * (len(source.classes) > MAX_CLASSES),
+        "ear or by eye show here." + few * (len(results.classes) > MAX_CLASSES),
         first_alt,
         plots,
         make_table(
             "classes-data",
             "Shares and accuracy, class by class.",
-            ["setting", "class", *(f"share {m}" for m in source.modalities), "accuracy"],
-            [row for row in rows if len(row) == 3 + len(source.modalities)],
+            ["setting", "class", *(f"share {m}" for m in results.modalities), "accuracy"],
+            [row for row in rows if len(row) == 3 + len(results.modalities)],
         ),
         "Setting" if len(plots) > 1 else "",
     )
@@ -87,36 +89,36 @@ def _bars(names: Sequence[str], share: np.ndarray, right: Sequence[float], modal
     return plot(figure, 120 + ROW_PIXELS * len(names), barmode="stack", bargap=0.25)
 
 
-def confusion(source: Source, groups: Sequence[Group]) -> Figure | None:
+def confusion(results: ResultFolder, settings: Sequence[Setting]) -> Figure | None:
     """What the run that is best on val takes for what."""
-    decisions = source.decisions
+    decisions = results.decisions
     if decisions is None:
         return None
-    run = best_run(groups)
+    run = best_run(settings)
     mine = decisions.of([run.name])
     if not mine.runs:
         return None
-    group = next(group for group in groups if any(member is run for member in group.runs))
-    num_classes = len(source.classes)
+    setting = next(setting for setting in settings if any(member is run for member in setting.runs))
+    num_classes = len(results.classes)
     counts = np.zeros((num_classes, num_classes), int)
     known = (mine.target >= 0) & (mine.preds[0] >= 0)
     np.add.at(counts, (mine.target[known], mine.preds[0][known]), 1)
     wrong = counts - np.diag(np.diag(counts))
     kept = np.sort(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MAX_CLASSES])
     few = "" if num_classes <= MAX_CLASSES else f" Of {num_classes} classes, the {MAX_CLASSES} most confused are drawn."
-    names = [source.classes[c] for c in kept]
+    names = [results.classes[c] for c in kept]
     worst = [(wrong[i, j], i, j) for i, j in zip(*np.nonzero(wrong), strict=True)]
     worst.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
-    told = [f"{source.classes[i]} taken for {source.classes[j]} {n} times" for n, i, j in worst[:3]]
+    told = [f"{results.classes[i]} taken for {results.classes[j]} {n} times" for n, i, j in worst[:3]]
     rows = [
-        [source.classes[i], source.classes[j], int(n)]
+        [results.classes[i], results.classes[j], int(n)]
         for i, j in zip(*np.nonzero(counts), strict=True)
         for n in [counts[i, j]]
     ]
     return Figure(
         "confusion",
         "What is taken for what",
-        f"Test clips of the run that is best on val ({group.label}, seed {run.seed}), in rows by their class and in "
+        f"Test clips of the run that is best on val ({setting.label}, seed {run.seed}), in rows by their class and in "
         "columns by the answer. Colour is the fraction of the row, the numbers are clips." + few,
         f"Confusion matrix of {num_classes} classes, {int(np.diag(counts).sum())} of {int(counts.sum())} clips on the "
         f"diagonal. Most frequent: {'; '.join(told) or 'no confusions'}.",

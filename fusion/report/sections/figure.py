@@ -12,9 +12,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from amr.common.colors import COLORS
 from amr.fusion.report.settings import SYMBOLS
 from amr.fusion.report.tables import Table
-from amr.fusion.sweep.plots import COLOURS
 
 INK, MUTED, GRID, SURFACE = "var(--ink)", "var(--muted)", "var(--grid)", "var(--surface)"
 ROW_PIXELS = 26
@@ -54,7 +54,7 @@ def label(text: str) -> str:
 
 def colour(place: int) -> str:
     """The colour of the `place`-th thing."""
-    return f"var(--c{place % len(COLOURS)})"
+    return f"var(--c{place % len(COLORS)})"
 
 
 def symbol(place: int) -> str:
@@ -64,7 +64,7 @@ def symbol(place: int) -> str:
 
 def translucent(place: int) -> str:
     """The colour of an area behind lines."""
-    return f"var(--c{place % len(COLOURS)}-soft)"
+    return f"var(--c{place % len(COLORS)}-soft)"
 
 
 def plot(figure: go.Figure, height: int = 380, **layout: Any) -> dict[str, Any]:

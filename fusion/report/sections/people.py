@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from amr.fusion.report.read import Source
+from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.figure import ROW_PIXELS, Figure, colour, fraction_axis, plot
-from amr.fusion.report.settings import Group, shown
+from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import Table, make_table, percent
 
 
-def followed(source: Source, groups: Sequence[Group]) -> Figure | None:
+def followed(results: ResultFolder, settings: Sequence[Setting]) -> Figure | None:
     """Where the majorities of two sources differ: how often each is followed, by people and by heads."""
     bars: dict[str, dict[str, float]] = {}
     num_clips = 0
-    for group in shown(groups):
-        found = [conflict for run in group.runs if (conflict := _conflict(run.nested)) is not None]
+    for setting in shown(settings):
+        found = [conflict for run in setting.runs if (conflict := _conflict(run.nested)) is not None]
         if not found:
             continue
         num_clips = found[0]["num_clips"]
         if found[0].get("people") and "people" not in bars:
             bars["people, with both"] = {k: v for k, v in found[0]["people"].items() if v is not None}
         names = found[0]["head"]
-        bars[group.label] = {k: float(np.mean([f["head"][k] for f in found])) for k in names if names[k] is not None}
+        bars[setting.label] = {k: float(np.mean([f["head"][k] for f in found])) for k in names if names[k] is not None}
     if not bars:
         return None
     kinds = list(dict.fromkeys(kind for values in bars.values() for kind in values))
@@ -46,13 +46,13 @@ def followed(source: Source, groups: Sequence[Group]) -> Figure | None:
     return Figure(
         "people",
         "Whom the head follows, and whom people did",
-        f"On the {num_clips} clips where most people chose one class from one source alone and another from the other: "
+        f"On the {num_clips} clips where most people chose one class from one results alone and another from the other: "
         "whose answer is given with both.",
         f"Stacked bars. {told}.",
         {"": plot(figure, 130 + ROW_PIXELS * len(bars), barmode="stack", bargap=0.25)},
         make_table(
             "people-data",
-            "How often each source is followed.",
+            "How often each results is followed.",
             ["who", *kinds],
             [[who, *(values.get(kind) for kind in kinds)] for who, values in bars.items()],
         ),
@@ -65,13 +65,13 @@ def _conflict(nested: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return conflict if conflict and "head" in conflict and conflict["num_clips"] > 0 else None
 
 
-def people_table(groups: Sequence[Group]) -> Table | None:
+def people_table(settings: Sequence[Setting]) -> Table | None:
     """Every measure against people, a row a setting and measure, mean over seeds."""
-    names = dict.fromkeys(name for group in groups for name in group.names if name.startswith("people."))
+    names = dict.fromkeys(name for setting in settings for name in setting.names if name.startswith("people."))
     rows = [
         [
             name.removeprefix("people.").replace(".", ", ").replace("num_", "").replace("_", " "),
-            *(group.mean(name) for group in shown(groups)),
+            *(setting.mean(name) for setting in shown(settings)),
         ]
         for name in names
     ]
@@ -79,4 +79,4 @@ def people_table(groups: Sequence[Group]) -> Table | None:
     if not rows:
         return None
     caption = "Heads measured against people's votes or tags, mean over seeds."
-    return make_table("against-people", caption, ["measure", *(group.label for group in shown(groups))], rows)
+    return make_table("against-people", caption, ["measure", *(setting.label for setting in shown(settings))], rows)

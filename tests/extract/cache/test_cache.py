@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from amr.extract.cache.journal import Failure, Journal
 from amr.extract.cache.reader import Cache, EmbeddingInfo, escape
-from amr.extract.cache.writer import ClipTable, Embedded, fingerprinted, open_writer, save
+from amr.extract.cache.structure import ClipTable
+from amr.extract.cache.writer import Embedded, fingerprinted, open_writer, save
 
 AUDIO = EmbeddingInfo("audio", "audio", "logmel", "", {"bands": 40, "pool": {"steps": 4}}, "float32", 3)
 VIDEO = EmbeddingInfo("video", "video", "frames", "ab" * 32, {}, "float16", 2, max_steps=5, random_weights=True)
@@ -46,15 +47,15 @@ def test_what_is_written_is_read(tmp_path):
     with Cache.open(path) as cache:
         assert cache.complete
         assert cache.names == ["audio", "video"]
-        assert cache.info("video") == fingerprinted(VIDEO, cache.clips)
-        assert list(cache.clips) == ["id", "path", "split", "group", "label"]
-        assert list(cache.clips["group"]) == ["g"] * 6
+        assert cache.info("video") == fingerprinted(VIDEO, cache.table())
+        assert list(cache.table()) == ["id", "path", "split", "group", "label"]
+        assert list(cache.table()["group"]) == ["g"] * 6
         assert (cache.dataset, cache.root, cache.manifest_sha256) == ("toy", "/media", "00")
         expected = np.concatenate([rows(AUDIO, start, start + 2).values for start in (0, 2, 4)])
-        np.testing.assert_array_equal(cache.read("audio"), expected.astype(np.float32))
-        np.testing.assert_array_equal(cache.read("audio", np.array([5, 0])), expected[[5, 0]].astype(np.float32))
-        assert cache.read("video").shape == (6, 5, 2)
-        assert cache.read("video").dtype == np.float32
+        np.testing.assert_array_equal(cache.embedding("audio"), expected.astype(np.float32))
+        np.testing.assert_array_equal(cache.embedding("audio", np.array([5, 0])), expected[[5, 0]].astype(np.float32))
+        assert cache.embedding("video").shape == (6, 5, 2)
+        assert cache.embedding("video").dtype == np.float32
         assert cache.num_steps("audio") is None
         assert cache.num_steps("video").min() >= 1
 
@@ -70,7 +71,7 @@ def test_any_text_survives(tmp_path_factory, values, column):
     written = ClipTable("toy", "", "", table)
     save(path, written, [])
     with Cache.open(path) as cache:
-        pd.testing.assert_frame_equal(cache.clips, written.table)
+        pd.testing.assert_frame_equal(cache.table(), written.table)
 
 
 def test_escaped_names_are_what_hdf5_can_hold():
@@ -110,7 +111,7 @@ def test_an_unfinished_cache_is_readable_and_says_so(tmp_path):
     fill(tmp_path / "whole.h5", clip_table(), AUDIO)
     with Cache.open(path) as resumed, Cache.open(tmp_path / "whole.h5") as whole:
         assert resumed.complete
-        np.testing.assert_array_equal(resumed.read("audio"), whole.read("audio"))
+        np.testing.assert_array_equal(resumed.embedding("audio"), whole.embedding("audio"))
 
 
 def test_failures_of_batches_cut_short_are_dropped(tmp_path):
@@ -143,14 +144,14 @@ def test_labels_splits_and_groups_change_without_extracting(tmp_path):
         writer.finalise()
     with Cache.open(path) as cache:
         assert cache.complete
-        pd.testing.assert_frame_equal(cache.clips, relabelled.table)
+        pd.testing.assert_frame_equal(cache.table(), relabelled.table)
 
 
 def test_an_encoder_is_added_to_a_complete_cache(tmp_path):
     path = tmp_path / "toy.h5"
     fill(path, clip_table(), AUDIO)
     with Cache.open(path) as cache:
-        before = cache.read("audio")
+        before = cache.embedding("audio")
     with open_writer(path, clip_table(), [AUDIO, VIDEO]) as writer:
         assert writer.done("audio").all()
         assert not writer.done("video").any()
@@ -160,7 +161,7 @@ def test_an_encoder_is_added_to_a_complete_cache(tmp_path):
     with Cache.open(path) as cache:
         assert cache.complete
         assert cache.names == ["audio", "video"]
-        np.testing.assert_array_equal(cache.read("audio"), before)
+        np.testing.assert_array_equal(cache.embedding("audio"), before)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_what_is_no_cache_is_refused(tmp_path):
         Cache.open(tmp_path / "toy.h5") as cache,
         pytest.raises(ValueError, match="embedding must be one of audio"),
     ):
-        cache.read("video")
+        cache.embedding("video")
 
 
 def test_rows_of_another_shape_are_refused(tmp_path):

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from amr.extract.cache.journal import Failure
 from amr.extract.cache.reader import EmbeddingInfo
+from amr.extract.cache.structure import ClipTable
 from amr.extract.cache.verify import inspect, verify
-from amr.extract.cache.writer import ClipTable, Embedded, open_writer
+from amr.extract.cache.writer import Embedded, open_writer
 
 AUDIO = EmbeddingInfo("audio", "audio", "logmel", "", {"bands": 4}, "float32", 3)
 VIDEO = EmbeddingInfo("video", "video", "timm:x,weights=random", "ab", {}, "float16", 2, 5, random_weights=True)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from amr.extract.encoders.weights import (
-    Source,
+    WeightsFile,
     find_weights,
     load_all,
     load_state,
@@ -18,8 +18,8 @@ from amr.extract.encoders.weights import (
     state_sha256,
 )
 
-SOURCE = Source("https://example.org/models/small-0123.pth")
-IN_REPO = Source("https://example.org/timm/small/resolve/main/model.safetensors", "timm/small")
+SOURCE = WeightsFile("https://example.org/models/small-0123.pth")
+IN_REPO = WeightsFile("https://example.org/timm/small/resolve/main/model.safetensors", "timm/small")
 
 
 @pytest.fixture
@@ -49,17 +49,17 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
 
 
-@pytest.mark.parametrize("source", [SOURCE, IN_REPO])
-def test_without_file_and_network_the_error_names_both(hub, no_network, source):
+@pytest.mark.parametrize("file", [SOURCE, IN_REPO])
+def test_without_file_and_network_the_error_names_both(hub, no_network, file):
     with pytest.raises(FileNotFoundError) as error:
-        find_weights("pretrained", source, "timm:small")
-    assert no_network == [source.url]  # asked once
-    assert source.url in str(error.value)
-    assert str(source.place) in str(error.value)
-    assert source.place.parent == hub
+        find_weights("pretrained", file, "timm:small")
+    assert no_network == [file.url]  # asked once
+    assert file.url in str(error.value)
+    assert str(file.place) in str(error.value)
+    assert file.place.parent == hub
     assert list(hub.iterdir()) == []
-    source.place.touch()  # what the error says to do
-    assert find_weights("pretrained", source, "timm:small") == source.place
+    file.place.touch()  # what the error says to do
+    assert find_weights("pretrained", file, "timm:small") == file.place
 
 
 def test_what_hugging_face_has_fetched_is_found(hub, no_network, tmp_path):
@@ -76,10 +76,10 @@ def test_what_hugging_face_has_fetched_is_found(hub, no_network, tmp_path):
 def test_what_can_be_fetched_is_fetched_once(hub, monkeypatch, tmp_path):
     remote = tmp_path / "small-0123.pth"
     remote.write_bytes(b"weights")
-    source = Source(remote.as_uri())
-    assert find_weights("pretrained", source, "small").read_bytes() == b"weights"
+    file = WeightsFile(remote.as_uri())
+    assert find_weights("pretrained", file, "small").read_bytes() == b"weights"
     remote.unlink()
-    assert find_weights("pretrained", source, "small") == hub / "small-0123.pth"
+    assert find_weights("pretrained", file, "small") == hub / "small-0123.pth"
     assert [path.name for path in hub.iterdir()] == ["small-0123.pth"]
 
 

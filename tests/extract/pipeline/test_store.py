@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from amr.console.progress import Progress
+from amr.common.progress import Progress
 from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.extract.encoders import Encoder, Prepare, build_encoder
 from amr.extract.media.decode import decode
@@ -312,9 +312,9 @@ def test_killed_at_random_moments(sounds, tmp_path):
 
 def test_a_record_that_is_none(tmp_path):
     (tmp_path / "store.json").write_text('{"fingerprint": "x"}')
-    assert store_files.Record.read(tmp_path) is None
-    record = store_files.Record("x", 2, {"a": (3,)}, [], done=False)
+    assert store_files.StoreInfo.read(tmp_path) is None
+    record = store_files.StoreInfo("x", 2, {"a": (3,)}, [], done=False)
     record.create(tmp_path)
-    assert store_files.Record.read(tmp_path) == record
+    assert store_files.StoreInfo.read(tmp_path) == record
     assert record.is_whole(tmp_path)
     assert not replace(record, num_clips=3).is_whole(tmp_path)

@@ -3,11 +3,13 @@ import torch
 from captum.attr import IntegratedGradients, ShapleyValues
 from torch import nn
 
-from amr.fusion.attribution.attributor import AttributionRegularizer, Attributor
-from amr.fusion.attribution.gradients import integrated_gradients, output_value, shapley_values
-from amr.fusion.config import ATTRIBUTIONS, OUTPUTS
+from amr.fusion.attribution.attributor import Attributor, attributions
+from amr.fusion.attribution.gradients import integrated_gradients, output_value
+from amr.fusion.attribution.regularizer import AttributionRegularizer
+from amr.fusion.attribution.shapley import shapley_values
+from amr.fusion.choices import OUTPUTS
 from amr.fusion.heads import HeadShape, heads
-from amr.fusion.run_axis.layers import Draws
+from amr.fusion.run_axis.seeds import Draws
 
 DIMS = {"audio": 5, "video": 3}
 
@@ -38,7 +40,7 @@ def scalar(head, present, predicted, output):
 @pytest.mark.parametrize("name", ["concat", "gated"])
 def test_integrated_gradients_agree_with_captum_and_are_complete(output, name):
     head, z, present = make(name)
-    logits, ours = integrated_gradients(lambda x: head(x, present), z, output, num_steps=50)
+    logits, ours = integrated_gradients(lambda x: head(x, present), z, output, num_points=50)
     predicted = logits[0].argmax(-1, keepdim=True)
     theirs = IntegratedGradients(scalar(head, present, predicted, output)).attribute(
         tuple(v[0] for v in z.values()), n_steps=50
@@ -47,7 +49,7 @@ def test_integrated_gradients_agree_with_captum_and_are_complete(output, name):
         torch.testing.assert_close(our[0], their, rtol=1e-5, atol=1e-5)
     at_zero = head({m: torch.zeros_like(v) for m, v in z.items()}, present)
     gain = output_value(logits, predicted[None], output) - output_value(at_zero, predicted[None], output)
-    _, fine = integrated_gradients(lambda x: head(x, present), z, output, num_steps=1000)  # ReLU has kinks on the line
+    _, fine = integrated_gradients(lambda x: head(x, present), z, output, num_points=1000)  # ReLU has kinks on the line
     torch.testing.assert_close(sum(a.sum(-1) for a in fine.values()), gain, rtol=1e-3, atol=1e-3)
 
 
@@ -69,12 +71,12 @@ def test_shapley_values_agree_with_captum_and_are_complete(output, dims):
     torch.testing.assert_close(ours.sum(-1), gain)
 
 
-@pytest.mark.parametrize("attribution", ATTRIBUTIONS)
+@pytest.mark.parametrize("attribution", list(attributions))
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("pooling", ["l1", "l2"])
 def test_every_attribution_measures_and_trains(attribution, output, pooling):
     head, z, present = make("gated", runs=2)
-    attributor = Attributor(output, pooling, attribution, num_steps=4)
+    attributor = Attributor(output, pooling, attribution, num_points=4)
     _, share, counted = attributor.shares(head, z, present)
     assert not share.requires_grad
     assert counted.all()
@@ -91,13 +93,13 @@ def test_the_mean_baseline_is_that_of_the_clips_that_have_the_modality(attributi
     present[0, :3, 1] = False
     z["video"][0, :3] = 0
     mean = {"audio": z["audio"].mean(1, keepdim=True), "video": z["video"][:, 3:].mean(1, keepdim=True)}
-    _, share, counted = Attributor(attribution=attribution, baseline="mean", num_steps=16).shares(head, z, present)
+    _, share, counted = Attributor(attribution=attribution, baseline="mean", num_points=16).shares(head, z, present)
     assert counted[0].tolist() == [False] * 3 + [True] * 4
     if attribution == "shapley":
         _, phi = shapley_values(head, z, present, "probability", mean)
         expected = phi.abs() / phi.abs().sum(-1, keepdim=True)
     else:
-        _, alpha = integrated_gradients(lambda x: head(x, present), z, "probability", mean, num_steps=16)
+        _, alpha = integrated_gradients(lambda x: head(x, present), z, "probability", mean, num_points=16)
         norms = torch.stack([a.norm(dim=-1) for a in alpha.values()], -1)
         expected = norms / norms.sum(-1, keepdim=True)
     torch.testing.assert_close(share[0, 3:], expected[0, 3:])
@@ -107,8 +109,8 @@ def test_runs_that_share_clips_get_the_shares_they_would_get_alone():
     head, z, present = make("gated", runs=4)
     shared = {m: v[:2] for m, v in z.items()}
     repeated = {m: v[:2].repeat_interleave(2, 0) for m, v in z.items()}
-    for attribution in ATTRIBUTIONS:
-        attributor = Attributor(attribution=attribution, num_steps=3)
+    for attribution in list(attributions):
+        attributor = Attributor(attribution=attribution, num_points=3)
         torch.testing.assert_close(
             attributor.shares(head, shared, present)[1], attributor.shares(head, repeated, present)[1]
         )
@@ -139,6 +141,29 @@ def test_the_regularizer_s_ratio_must_fit():
         Attributor(attribution="shaply")
 
 
-def test_the_regularizer_takes_no_names_since_it_knows_no_order_but_z_s():
-    with pytest.raises(ValueError, match="in the order of z, without names"):
-        AttributionRegularizer("video=1:audio=3")
+def test_names_in_a_ratio_find_their_modality():
+    draws = torch.Generator().manual_seed(0)
+    z = {"audio": torch.randn(6, 3, generator=draws), "video": torch.randn(6, 2, generator=draws)}
+    layer = torch.nn.Linear(5, 4)
+
+    def head(z):
+        return layer(torch.cat([z["audio"], z["video"]], -1))
+
+    by_place = AttributionRegularizer("3:1")(head, z)
+    for named in ("video=1:audio=3", {"video": 1, "audio": 3}):
+        assert torch.equal(AttributionRegularizer(named)(head, z), by_place)
+    for wrong in ("audio=3:text=1", {"audio": 1, "video": 1, "text": 1}):
+        with pytest.raises(ValueError, match=r"ratio must name the modalities of z \(audio, video\)"):
+            AttributionRegularizer(wrong)(head, z)
+
+
+def test_z_may_be_a_tuple_whose_head_takes_its_members():
+    draws = torch.Generator().manual_seed(0)
+    z = torch.randn(6, 3, generator=draws), torch.randn(6, 2, generator=draws)
+    layer = torch.nn.Linear(5, 4)
+    regularizer = AttributionRegularizer("3:1")
+    ours = regularizer(lambda a, v: layer(torch.cat([a, v], -1)), z)
+    theirs = regularizer(lambda z: layer(torch.cat([z["a"], z["v"]], -1)), {"a": z[0], "v": z[1]})
+    assert torch.equal(ours, theirs)
+    with pytest.raises(ValueError, match="ratio must have one part for each of"):
+        regularizer(lambda a, b, c: layer(torch.cat([a, b], -1)), (*z, z[0]))

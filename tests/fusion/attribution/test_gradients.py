@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amr.fusion.attribution.attributor import Attributor
-from amr.fusion.attribution.gradients import grad_x_input, magnitudes, mean_share, output_cotangent, shares
-from amr.fusion.config import OUTPUTS
+from amr.fusion.attribution.gradients import grad_x_input, output_cotangent
+from amr.fusion.attribution.share import magnitudes, mean_share, shares
+from amr.fusion.choices import OUTPUTS
 from amr.fusion.heads import HeadShape, heads
-from amr.fusion.run_axis.layers import Draws
+from amr.fusion.run_axis.seeds import Draws
 
 EVERYONE = torch.ones(2, 7, 2, dtype=torch.bool)
 
@@ -64,12 +65,12 @@ def test_attributions_agree_with_captum(output):
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("hidden", [0, 6])
-def test_pullback_equals_autograd_and_so_do_the_gradients_of_a_loss_on_it(output, hidden):
+def test_the_closed_form_equals_autograd_and_so_do_the_gradients_of_a_loss_on_it(output, hidden):
     head, z = make_head(hidden)
     present = torch.ones(2, 7, 2, dtype=torch.bool)
     results = []
-    for by_autograd in (False, True):
-        logits, share, _ = Attributor(output, by_autograd=by_autograd).shares(head, z, present, create_graph=True)
+    for function in (head, lambda z, present: head(z, present)):  # a plain function has no closed form
+        logits, share, _ = Attributor(output).shares(function, z, present, create_graph=True)
         loss = (share[..., 0] - 0.3).abs().mean() + 0 * logits.sum()
         gradients = torch.autograd.grad(loss, list(head.parameters()), materialize_grads=True)
         results.append((logits, share, *gradients))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from amr.fusion.attribution.shapley import shapley_split, subset_logits, subsets, unimodal_logits
 from amr.fusion.heads import HeadShape, heads
-from amr.fusion.run_axis.layers import Draws
+from amr.fusion.run_axis.seeds import Draws
 
 
 @given(st.integers(1, 5), st.integers(0, 100))

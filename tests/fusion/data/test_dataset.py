@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from amr.extract.cache.reader import Cache
-from amr.fusion.data.dataset import pool_steps, read_dataset, sort_classes
+from amr.fusion.data.dataset import read_dataset, sort_classes
+from amr.fusion.run_axis.axes import pool_steps
 
 
 def test_reading_gives_embeddings_target_and_classes(small_cache):
@@ -77,7 +78,7 @@ def test_chunks_change_nothing(small_cache, monkeypatch, num_steps):
         torch.testing.assert_close(whole.std[m].double(), there.std(0, correction=0), atol=1e-6, rtol=1e-6)
         kept = dataset.present[rows, i].view(-1, *[1] * (e.ndim - 1)) & ~e[rows].isnan()
         torch.testing.assert_close(wanted[m], torch.where(kept, (e[rows] - whole.mean[m]) / whole.std[m], 0))
-    monkeypatch.setattr("amr.fusion.data.dataset.CHUNK_NUMBERS", 25)
+    monkeypatch.setattr("amr.fusion.data.normalization.CHUNK_NUMBERS", 25)
     chunked = dataset.normalization("standard", train)
     for m in dataset.modalities:
         torch.testing.assert_close(chunked.mean[m], whole.mean[m])

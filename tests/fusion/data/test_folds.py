@@ -4,16 +4,16 @@ from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
-from amr.fusion.data.dataset import Normalization
-from amr.fusion.data.folds import open_source
+from amr.fusion.data.folds import read_training_data
+from amr.fusion.data.normalization import Normalization
 from amr.fusion.fit import fit
 
 from ..conftest import make_clips
 
 
 def test_parts_are_normalised_by_their_own_train_part(small_cache):
-    source = open_source(FitConfig(cache=str(small_cache), folds=3, device="cpu"), keep_steps=False)
-    for fold in source.folds:
+    data = read_training_data(FitConfig(cache=str(small_cache), folds=3, device="cpu"), keep_steps=False)
+    for fold in data.folds:
         torch.testing.assert_close(fold.train.embeddings["audio"].mean(0), torch.zeros(10), atol=1e-5, rtol=0)
         assert len(fold.train) + len(fold.val) + len(fold.test) == 120
 
@@ -41,12 +41,12 @@ def test_a_modality_that_training_never_saw_is_absent_everywhere(small_cache):
     from amr.extract.cache.reader import Cache
     from amr.fusion.data.dataset import read_dataset
     from amr.fusion.data.folds import _fold
-    from amr.fusion.data.splits import split_parts
+    from amr.fusion.data.splits import split_rows
 
     with Cache.open(small_cache) as cache:
         dataset = read_dataset(cache)
     dataset.present[:100, 1] = False  # train and val; test has it
-    (parts,) = split_parts(dataset.clips, dataset.target.numpy(), dataset.usable)
+    (parts,) = split_rows(dataset.clips, dataset.target.numpy(), dataset.usable)
     fold = _fold(dataset, parts, "standard", torch.device("cpu"), streams=False)
     assert not fold.test.present[:, 1].any()
     assert (fold.test.embeddings["video"] == 0).all()
@@ -67,8 +67,8 @@ def test_a_half_precision_cache_stays_so_on_the_device_and_answers_the_same(smal
             )
         )
     configs = {d: FitConfig(cache=str(c), epochs=5, device="cpu", amr_ratio="1:1") for d, c in caches.items()}
-    source = open_source(configs["float16"], keep_steps=False)
-    clips = source.folds[0].train
+    data = read_training_data(configs["float16"], keep_steps=False)
+    clips = data.folds[0].train
     assert {e.dtype for e in clips.embeddings.values()} == {torch.float16}
     for batch in (clips.gather(torch.arange(6).view(2, 3), 2), clips.slice(0, 4, 2)):
         assert {e.dtype for e in batch.embeddings.values()} == {torch.float32}
@@ -80,7 +80,7 @@ def test_a_half_precision_cache_stays_so_on_the_device_and_answers_the_same(smal
 
 
 def test_halves_are_never_infinite():
-    normalization = Normalization.identity({"audio": 1})
+    normalization = Normalization.identity({"audio": 1}, {"audio": True})
     embeddings = {"audio": torch.tensor([[1e9], [-1e9], [0.5], [1.0]])}
     present = torch.tensor([[True], [True], [True], [False]])
     values = normalization.apply(embeddings, present, torch.tensor([2, 1, 0, 3]), {"audio": torch.float16})["audio"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amr.fusion.data.splits import split_parts
+from amr.fusion.data.splits import split_rows
 
 
 def table(num_clips, split=None, groups=None, **columns):
@@ -19,7 +19,7 @@ def table(num_clips, split=None, groups=None, **columns):
 
 
 def parts_of(clips, target, usable=None, **options):
-    return split_parts(clips, target, np.ones(len(clips), bool) if usable is None else usable, **options)
+    return split_rows(clips, target, np.ones(len(clips), bool) if usable is None else usable, **options)
 
 
 @given(st.integers(3, 6), st.integers(8, 20), st.integers(0, 50))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from amr.console.progress import Progress
+from amr.common.progress import Progress
 from amr.fusion.end_to_end.augment import Augment, AugmentConfig
 from amr.fusion.end_to_end.checkpoint import Checkpoint
 from amr.fusion.end_to_end.reporter import Reporter
@@ -15,14 +15,14 @@ def make(folder, seconds_between=0.0) -> tuple[Checkpoint, Augment]:
     return Checkpoint(folder, 7, ("audio", "video"), augment, Reporter("x", 9, Progress()), seconds_between), augment
 
 
-def record(epoch: int) -> dict[str, torch.Tensor]:
+def epoch_values(epoch: int) -> dict[str, torch.Tensor]:
     value = torch.tensor([float(epoch)])
     return {"train_loss": value, "val_accuracy": value / 10, "val_share": torch.tensor([[0.25, 0.75]])}
 
 
 def run(checkpoint: Checkpoint, epochs: range, history: list, last: int = 0) -> None:
     for epoch in epochs:
-        history.append(record(epoch))
+        history.append(epoch_values(epoch))
         checkpoint.epoch(history[-1], lambda: {"history": list(history)}, last=epoch == last)
 
 

@@ -3,37 +3,37 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from amr.console.progress import Progress
+from amr.common.progress import Progress
 from amr.fusion.end_to_end import data as module
-from amr.fusion.end_to_end.data import open_source
+from amr.fusion.end_to_end.data import read_media_data
 
 from .conftest import ENCODERS
 
 
 def test_the_seed_is_that_of_the_random_weights(request_for):
-    zero, one = (open_source(request_for("x", seed=seed), Progress()) for seed in (0, 1))
+    zero, one = (read_media_data(request_for("x", seed=seed), Progress()) for seed in (0, 1))
     for m in ENCODERS:
         assert zero.encoders[m].weights_sha256 != one.encoders[m].weights_sha256
         assert zero.encoders[m].preprocessing == one.encoders[m].preprocessing
     assert zero.store.tensors["audio"].shape == one.store.tensors["audio"].shape
     given = request_for("x", encoder=(f"audio={ENCODERS['audio']},seed=1",), seed=5)
-    assert open_source(given, Progress()).encoders["audio"].weights_sha256 == one.encoders["audio"].weights_sha256
+    assert read_media_data(given, Progress()).encoders["audio"].weights_sha256 == one.encoders["audio"].weights_sha256
 
 
 def test_parts_and_what_stands_for_them(request_for, media, tmp_path):
-    plain = open_source(request_for("x"), Progress())
-    assert [len(part) for part in (plain.parts.train, plain.parts.val, plain.parts.test)] == [18, 6, 12]
-    clips = plain.part(plain.parts.test)
-    assert clips.rows.tolist() == plain.parts.test.tolist()
-    assert clips.target.tolist() == plain.target[plain.parts.test].tolist()
-    assert plain.clips_sha256() == open_source(request_for("x", seed=4), Progress()).clips_sha256()
+    plain = read_media_data(request_for("x"), Progress())
+    assert [len(part) for part in (plain.rows.train, plain.rows.val, plain.rows.test)] == [18, 6, 12]
+    clips = plain.part(plain.rows.test)
+    assert clips.rows.tolist() == plain.rows.test.tolist()
+    assert clips.target.tolist() == plain.target[plain.rows.test].tolist()
+    assert plain.clips_sha256() == read_media_data(request_for("x", seed=4), Progress()).clips_sha256()
     table = pd.read_csv(media / "data/synthetic/manifest.csv", dtype=str, keep_default_na=False)
     sums = {plain.clips_sha256()}
     for i, (column, value) in enumerate((("label", ""), ("split", "test"))):
-        table.loc[plain.parts.train[i], column] = value
+        table.loc[plain.rows.train[i], column] = value
         table.to_csv(tmp_path / f"{i}.csv", index=False)
         given = {"dataset": None, "manifest": str(tmp_path / f"{i}.csv"), "root": str(media / "data/synthetic")}
-        sums.add(open_source(request_for("x", **given), Progress()).clips_sha256())
+        sums.add(read_media_data(request_for("x", **given), Progress()).clips_sha256())
     assert len(sums) == 3
 
 
@@ -51,4 +51,4 @@ def test_a_wrong_request_is_refused_before_anything_is_decoded(request_for, monk
 
     monkeypatch.setattr(module, "open_store", decode)
     with pytest.raises(ValueError, match=told):
-        open_source(request_for("x", **changes), Progress())
+        read_media_data(request_for("x", **changes), Progress())

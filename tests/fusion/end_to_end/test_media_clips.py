@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from amr.fusion.data.clips import Clips
+from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.end_to_end.media_clips import CLIPS_AT_ONCE, MediaClips
-from amr.fusion.model import Batch
 
 ROWS = torch.tensor([7, 2, 9, 4, 0, 5])
 NEXT = torch.tensor([1, 2, 3, 4, 5, 0])
@@ -49,14 +48,14 @@ CHANGES = {
     "none": lambda clips: clips,
     "take": lambda clips: clips.take(torch.tensor([4, 1, 1])),
     "mask": lambda clips: clips.take(clips.target == 0),
-    "alone": lambda clips: clips.alone("video"),
+    "alone": lambda clips: clips.only("video"),
     "permuted": lambda clips: clips.with_permuted("video", NEXT),
     "permuted, taken": lambda clips: clips.with_permuted("audio", NEXT).take(torch.tensor([3, 0])),
     "permuted twice": lambda clips: clips.with_permuted("audio", NEXT).with_permuted(
         "audio", torch.tensor([0, 2, 1, 4, 3, 5])
     ),
-    "permuted, alone": lambda clips: clips.with_permuted("video", NEXT).alone("video"),
-    "taken, alone, taken": lambda clips: clips.take(torch.arange(5)).alone("audio").take(torch.tensor([0])),
+    "permuted, alone": lambda clips: clips.with_permuted("video", NEXT).only("video"),
+    "taken, alone, taken": lambda clips: clips.take(torch.arange(5)).only("audio").take(torch.tensor([0])),
 }
 
 
@@ -68,7 +67,7 @@ def test_clips_of_a_store_are_plain_clips_of_its_rows(change):
 
 def test_nothing_of_the_store_is_copied():
     clips, _ = make()
-    for changed in (clips.take(torch.tensor([1])), clips.alone("audio"), clips.averaged(), CHANGES["permuted"](clips)):
+    for changed in (clips.take(torch.tensor([1])), clips.only("audio"), clips.pool_steps(), CHANGES["permuted"](clips)):
         assert isinstance(changed, MediaClips)
         for modality, tensor in changed.embeddings.items():
             assert tensor.data_ptr() == clips.embeddings[modality].data_ptr()

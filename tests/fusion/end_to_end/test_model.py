@@ -10,15 +10,17 @@ from amr.extract.encoders import build_encoder
 from amr.extract.encoders.model import ModelEncoder
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.regularizer import regularization
+from amr.fusion.data.clips import Batch
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel, OneRun
 from amr.fusion.methods import methods
 from amr.fusion.methods.naive import Naive
-from amr.fusion.model import Batch, ModelShape
+from amr.fusion.model import ModelShape
 from amr.fusion.train.best import Best
+from amr.fusion.train.hooks import EndToEndHooks
 from amr.fusion.train.recipe import Member, Recipe
-from amr.fusion.train.step import Step
-from amr.fusion.train.trainer import Ends, train_group
+from amr.fusion.train.step import OptimizerStep
+from amr.fusion.train.trainer import train_group
 
 SPEC = "timm:test_efficientnet,size=32,weights=random"
 
@@ -142,7 +144,9 @@ class NoTask(Naive):
 
 def test_without_a_task_the_regularizer_moves_the_head_alone():
     model, batch = two_encoders()
-    step = Step(recipe_for(model.shape), [Member(0, (0.9, 0.1), 1.0)], model, lambda *_: None, NoTask(None, None))
+    step = OptimizerStep(
+        recipe_for(model.shape), [Member(0, (0.9, 0.1), 1.0)], model, lambda *_: None, NoTask(None, None)
+    )
     owned = [p for group in step.amr_optimizer.param_groups for p in group["params"]]
     assert [id(p) for p in owned] == [id(p) for p in model.head.parameters()]
     encoders, head = encoder_state(model), [p.clone() for p in model.head.parameters()]
@@ -179,8 +183,8 @@ def test_pieces_of_video_are_trained():
     tensors = {"video": torch.randn(4, 1, 3, 4, 16, 16).half()}
     clips = MediaClips(tensors, torch.ones(4, 1, dtype=torch.bool), torch.arange(4) % 2, torch.arange(4))
     recipe = recipe_for(shape, method=methods["unimodal"], lr=1e-3)
-    ends = Ends(build=lambda s, seeds: EncoderModel(s, seeds, {"video": network(spec)}))
-    fitted = train_group(recipe, [Member(0)], clips, clips, ends=ends)
+    hooks = EndToEndHooks(build=lambda s, seeds: EncoderModel(s, seeds, {"video": network(spec)}))
+    fitted = train_group(recipe, [Member(0)], clips, clips, hooks=hooks)
     before = OneRun(network(spec)).state_dict()
     moved = {n: not torch.equal(v, before[n]) for n, v in fitted.model.adapters["video"].state_dict().items()}
     assert all(moved.values()), [name for name, value in moved.items() if not value]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from amr.console.progress import Progress
+from amr.common.progress import Progress
 from amr.fusion.end_to_end import reporter
 from amr.fusion.end_to_end.reporter import Reporter
 

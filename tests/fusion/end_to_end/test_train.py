@@ -19,19 +19,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio import pipelines
 
-from amr.console.progress import Progress
+from amr.common.progress import Progress
 from amr.extract.cache.reader import Cache
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import build_encoder
 from amr.extract.encoders.model import ModelEncoder
-from amr.extract.run import extract
-from amr.fusion.end_to_end.config import METHODS, TrainConfig
-from amr.fusion.end_to_end.data import open_source
+from amr.extract.run import extract_embeddings
+from amr.fusion.end_to_end.config import TrainConfig
+from amr.fusion.end_to_end.data import read_media_data
+from amr.fusion.end_to_end.folder import TrainResult
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel
-from amr.fusion.end_to_end.train import TrainResult, encoded, train_encoders
+from amr.fusion.end_to_end.train import encoded, train_encoders
+from amr.fusion.methods import methods
 from amr.fusion.model import FusionModel, ModelShape
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.run_axis.seeds import generator
 
 from .conftest import ENCODERS
 
@@ -47,7 +49,7 @@ class Killed(Exception):
     """Raised in the middle of a training."""
 
 
-class KillBehind(Progress):
+class KillAfter(Progress):
     """Breaks off when it hears of an epoch."""
 
     def __init__(self, line: str) -> None:
@@ -83,33 +85,33 @@ def history(folder: Path) -> pd.DataFrame:
 
 def model_of(config: TrainConfig, result: TrainResult) -> tuple[EncoderModel, MediaClips, MediaClips]:
     """The joint model as its files describe it, and the val and test clips."""
-    source = open_source(config, Progress())
+    data = read_media_data(config, Progress())
     encoders = {m: build_encoder(spec, m) for m, spec in result.encoders.items()}
     dims = {m: each.embed_dim for m, each in encoders.items()}
-    shape = ModelShape.of(dims, len(source.classes), head="concat", hidden=0, adapter="none", adapter_dim=1)
+    shape = ModelShape.of(dims, len(data.classes), head="concat", hidden=0, adapter="none", adapter_dim=1)
     model = EncoderModel(shape, [0], {m: each.network() for m, each in encoders.items()}).eval()
     head = load_file(result.folder / "head.safetensors")
     model.head.load_state_dict({name.removeprefix("head."): value[None] for name, value in head.items()})
-    return model, source.part(source.parts.val), source.part(source.parts.test)
+    return model, data.part(data.rows.val), data.part(data.rows.test)
 
 
 def test_an_encoder_alone_is_trained_by_the_loop_that_anyone_would_write(request_for: Asked):
     config = request_for("alone", "audio", select="last", seed=3)
     result = train_encoders(config)
-    source = open_source(config, Progress())
-    network = source.encoders["audio"].network().requires_grad_(True).train()
+    data = read_media_data(config, Progress())
+    network = data.encoders["audio"].network().requires_grad_(True).train()
     shape = ModelShape.of({"audio": 256}, 2, head="concat", hidden=0, adapter="none", adapter_dim=1)
     first = FusionModel(shape, [3]).run_state(0)
     layer = nn.Linear(256, 2)
     layer.load_state_dict({"weight": first["head.classifier.weight"], "bias": first["head.classifier.bias"]})
     parameters = [*network.parameters(), *layer.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
-    rows, shuffles = torch.from_numpy(source.parts.train), generator(3, "batches")
+    rows, shuffles = torch.from_numpy(data.rows.train), generator(3, "batches")
     for _ in range(config.epochs):
         for index in rows[torch.randperm(len(rows), generator=shuffles)].split(config.batch_size):
-            logits = layer(network(source.store.tensors["audio"][index].float()))
+            logits = layer(network(data.store.tensors["audio"][index].float()))
             optimizer.zero_grad()
-            functional.cross_entropy(logits, torch.from_numpy(source.target)[index]).backward()
+            functional.cross_entropy(logits, torch.from_numpy(data.target)[index]).backward()
             optimizer.step()
     ours = build_encoder(result.encoders["audio"], "audio")
     assert isinstance(ours, ModelEncoder)
@@ -119,10 +121,10 @@ def test_an_encoder_alone_is_trained_by_the_loop_that_anyone_would_write(request
     torch.testing.assert_close(head["head.classifier.weight"], layer.weight.detach(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name, method in methods.items() if method.end_to_end])
 def test_every_method_trains_encoders_with_the_regularizer(request_for: Asked, method):
     config = request_for("pulled", objective="joint", method=method, amr_ratio="video=3:audio=1", lr=1e-3)
-    first = {m: each.weights_sha256 for m, each in open_source(config, Progress()).encoders.items()}
+    first = {m: each.weights_sha256 for m, each in read_media_data(config, Progress()).encoders.items()}
     result = train_encoders(config)
     assert result.test is not None
     assert set(result.test["share"]) == {"audio", "video"}
@@ -164,8 +166,8 @@ def test_ogm_scales_the_steps_of_the_encoder_that_leads(request_for: Asked):
     k = {m: float(history(ogm.folder)[f"coefficient_{m}"].iloc[0]) for m in ENCODERS}
     assert min(k.values()) < 0.6
     assert max(k.values()) == 1
-    source = open_source(request_for("x"), Progress())
-    for m, encoder in source.encoders.items():
+    data = read_media_data(request_for("x"), Progress())
+    for m, encoder in data.encoders.items():
         plain, scaled = (weights_of(result)[f"{m}/weights.safetensors"] for result in (naive, ogm))
         for name, before in encoder.model.named_parameters():
             torch.testing.assert_close(scaled[name] - before, k[m] * (plain[name] - before), rtol=1e-2, atol=1e-6)
@@ -215,11 +217,11 @@ def test_a_training_that_was_killed_goes_on_as_if_nothing_had_happened(request_f
     changes |= {"time_mask": 0.2, "shift": 0.1, "flip": True, "lr_step": 2}
     whole = train_encoders(request_for("whole", **changes), seconds_between=1e9)
     for line in KILLED_AT[kind]:
-        progress = KillBehind(line)
+        progress = KillAfter(line)
         with pytest.raises(Killed):
             train_encoders(request_for("killed", **changes), progress, seconds_between=0)
         assert "loss" in progress.said[-1]
-    heard = KillBehind("nothing")
+    heard = KillAfter("nothing")
     resumed = train_encoders(request_for("killed", **changes), heard, seconds_between=0)
     if kind == "joint":
         assert not [line for line in heard.said if "loss" in line]  # it was over but for its measures
@@ -231,7 +233,7 @@ def test_a_training_survives_kill_9(request_for: Asked, media):
     config = request_for("killed", objective="joint", epochs=3, amr_ratio="1:1")
     code = f"""
 import os, signal
-from amr.console.progress import Progress
+from amr.common.progress import Progress
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.train import train_encoders
 class Kill(Progress):
@@ -242,7 +244,7 @@ train_encoders(TrainConfig(**{asdict(config)!r}), Kill(), seconds_between=0)
 """
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"AMR_HOME": str(media)}, check=False)
     assert done.returncode == -signal.SIGKILL
-    heard = KillBehind("nothing")
+    heard = KillAfter("nothing")
     resumed = train_encoders(config, heard)
     assert [line.split(",")[0] for line in heard.said] == ["naive: goes on behind epoch 2/3", "naive: epoch 3/3"]
     assert_same_training(train_encoders(replace(config, out=f"{config.out}-whole")), resumed)
@@ -250,7 +252,7 @@ train_encoders(TrainConfig(**{asdict(config)!r}), Kill(), seconds_between=0)
 
 def test_test_clips_are_read_once_when_training_is_over(request_for: Asked, monkeypatch):
     config = request_for("once", "audio")
-    source = open_source(config, Progress())
+    data = read_media_data(config, Progress())
     read: list[int] = []
     original = MediaClips._read
 
@@ -260,9 +262,9 @@ def test_test_clips_are_read_once_when_training_is_over(request_for: Asked, monk
 
     monkeypatch.setattr(MediaClips, "_read", listen)
     train_encoders(config)
-    assert sorted(read[-len(source.parts.test) :]) == source.parts.test.tolist()
-    assert not set(read[: -len(source.parts.test)]) & set(source.parts.test.tolist())
-    assert {read.count(row) for row in source.parts.train} == {config.epochs}
+    assert sorted(read[-len(data.rows.test) :]) == data.rows.test.tolist()
+    assert not set(read[: -len(data.rows.test)]) & set(data.rows.test.tolist())
+    assert {read.count(row) for row in data.rows.train} == {config.epochs}
 
 
 def test_what_is_extracted_is_what_was_trained(request_for: Asked, tmp_path):
@@ -283,11 +285,11 @@ def test_what_is_extracted_is_what_was_trained(request_for: Asked, tmp_path):
             assert float(functional.cross_entropy(logits, clips.target)) == pytest.approx(chosen["val_loss"], rel=1e-4)
     given = tuple(f"{m}={spec}" for m, spec in result.encoders.items())
     out = tmp_path / "cache.h5"
-    extract(ExtractConfig(dataset="synthetic", encoder=given, workers=0, device="cpu", out=str(out)))
+    extract_embeddings(ExtractConfig(dataset="synthetic", encoder=given, workers=0, device="cpu", out=str(out)))
     expected = encoded(model, test).embeddings
     with Cache.open(out) as cache:
         for m in ENCODERS:
-            got = torch.from_numpy(cache.read(m, test.rows.numpy()))
+            got = torch.from_numpy(cache.embedding(m, test.rows.numpy()))
             apart, shuffled = ((got - each).norm() / got.norm() for each in (expected[m], expected[m].flip(0)))
             assert apart < 0.01  # the store has half precision
             assert shuffled > 0.1
@@ -318,7 +320,7 @@ def test_a_folder_belongs_to_one_training(request_for: Asked, tmp_path):
     first = train_encoders(config)
     file = first.folder / "audio" / "weights.safetensors"
     written = file.stat().st_mtime_ns
-    heard = KillBehind("nothing")
+    heard = KillAfter("nothing")
     again = train_encoders(replace(config, workers=1, device="auto"), heard)
     assert (again, file.stat().st_mtime_ns) == (first, written)
     assert "is finished; pass --overwrite" in heard.said[0]
@@ -347,7 +349,7 @@ def test_a_training_does_not_go_on_with_other_clips(request_for: Asked, media, t
     table.to_csv(manifest, index=False)
     config = request_for("killed", "audio", dataset=None, manifest=str(manifest), root=str(root))
     with pytest.raises(Killed):
-        train_encoders(config, KillBehind("epoch 1/2"), seconds_between=0)
+        train_encoders(config, KillAfter("epoch 1/2"), seconds_between=0)
     table["label"] = table["label"].to_numpy()[::-1]
     table.to_csv(manifest, index=False)
     with pytest.raises(ValueError, match="begun with other clips, labels or splits"):

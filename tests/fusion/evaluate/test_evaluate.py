@@ -177,7 +177,7 @@ def test_folders_that_are_no_runs_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="RUN must be the folder of a run or of a sweep"):
         evaluated(tmp_path / "nothing")
     (tmp_path / "sweep.json").write_text("{}")
-    with pytest.raises(ValueError, match="RUN must be a sweep with finished runs"):
+    with pytest.raises(ValueError, match="RUN must hold a finished run"):
         evaluated(tmp_path)
 
 

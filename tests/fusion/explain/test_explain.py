@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
-from amr.extract.run import extract
+from amr.extract.run import extract_embeddings
 from amr.fusion.attribution.gradients import grad_x_input
 from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
@@ -18,8 +18,9 @@ from amr.fusion.explain.explain import explain
 from amr.fusion.explain.fold import explain_fold, step_weights
 from amr.fusion.fit import fit
 from amr.fusion.model import FusionModel, ModelShape
-from amr.fusion.predict import predict, read_clips
-from amr.fusion.runs.record import load_run
+from amr.fusion.predict import predict
+from amr.fusion.runs.new_clips import read_clips
+from amr.fusion.runs.weights import read_fitted
 
 from ..conftest import make_clips
 from ..heads.test_steps import write_cache
@@ -128,7 +129,7 @@ def test_averaged_steps_have_their_part_of_the_mean_s_attribution():
 
 def test_a_head_that_reads_steps_reads_those_with_the_class(workspace):
     """The class is in the first two of the steps; the others are all alike."""
-    run = load_run(fitted(write_cache(workspace / "caches/steps.h5"), head="attention", epochs=25))
+    run = read_fitted(fitted(write_cache(workspace / "caches/steps.h5"), head="attention", epochs=25))
     ratios = []
     for number in range(120, 150):
         read = read_clips(run, [f"c{number}"], "cpu", keep_steps=True)
@@ -150,7 +151,7 @@ def media_run(tmp_path_factory):
         patch.setenv("AMR_HOME", str(home))
         render(SyntheticConfig(num_classes=2, num_clips=24), home / "data/synthetic")
         encoders = ("audio=logmel,keep=steps,steps=5", "video=frames")
-        extract(ExtractConfig(dataset="synthetic", encoder=encoders, workers=0, device="cpu"))
+        extract_embeddings(ExtractConfig(dataset="synthetic", encoder=encoders, workers=0, device="cpu"))
         yield fitted(home / "caches/synthetic.h5")
 
 

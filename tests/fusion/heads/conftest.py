@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.heads import Head, HeadShape, heads
-from amr.fusion.run_axis.layers import Draws
+from amr.fusion.run_axis.seeds import Draws
 
 NAMES = ("concat", "sum", "gated", "film", "bilinear", "attention")
 DIMS = {

@@ -4,7 +4,7 @@ from torch import nn
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.heads import heads
-from amr.fusion.heads.attention import sinusoids
+from amr.fusion.heads.attention import AttentionOptions, sinusoids
 
 from .conftest import DIMS, all_present, build, linear, make_z
 
@@ -137,5 +137,5 @@ def test_a_loss_on_shares_of_steps_trains(output):
 
 def test_a_width_that_its_heads_cannot_share_is_refused():
     with pytest.raises(ValueError, match=r"--hidden must be a multiple of 4 .*, got 30. Pass 32."):
-        heads["attention"].check(30, list(DIMS[2]))
-    heads["attention"].check(0, list(DIMS[2]))
+        heads["attention"].check(30, list(DIMS[2]), AttentionOptions())
+    heads["attention"].check(0, list(DIMS[2]), AttentionOptions())

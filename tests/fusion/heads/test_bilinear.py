@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from amr.fusion.heads import HeadShape, heads
-from amr.fusion.heads.bilinear import RANK
-from amr.fusion.run_axis.layers import Draws
+from amr.fusion.heads.bilinear import BilinearOptions
+from amr.fusion.run_axis.seeds import Draws
 
 from .conftest import DIMS, all_present, build, linear, make_z
 
@@ -20,7 +20,9 @@ def test_it_is_a_linear_map_of_the_whole_outer_product(num_modalities):
         factors = []
         for layer in head.factors:
             alone = linear(layer, run)
-            factors.append(torch.cat([alone.weight, alone.bias[:, None]], dim=-1).unflatten(0, (RANK, 8)))
+            factors.append(
+                torch.cat([alone.weight, alone.bias[:, None]], dim=-1).unflatten(0, (BilinearOptions.rank, 8))
+            )
         weight = torch.einsum(",".join(f"yz{axis}" for axis in axes) + f"->z{axes}", *factors)
         for clip in range(2):
             ones = torch.ones(1, dtype=torch.float64)
@@ -35,4 +37,6 @@ def test_it_is_a_linear_map_of_the_whole_outer_product(num_modalities):
 def test_products_start_around_one():
     head = heads["bilinear"](HeadShape(DIMS[6], 4, 8), Draws([0]))
     z = {m: torch.zeros(1, 2, dim) for m, dim in DIMS[6].items()}
-    torch.testing.assert_close(head.fuse(z, torch.ones(1, 2, 6, dtype=torch.bool)), torch.full((1, 2, 8), float(RANK)))
+    torch.testing.assert_close(
+        head.fuse(z, torch.ones(1, 2, 6, dtype=torch.bool)), torch.full((1, 2, 8), float(BilinearOptions.rank))
+    )

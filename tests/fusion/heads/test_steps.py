@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from amr.extract.cache.reader import Cache, EmbeddingInfo
-from amr.extract.cache.writer import ClipTable, Embedded, save
+from amr.extract.cache.structure import ClipTable
+from amr.extract.cache.writer import Embedded, save
 from amr.fusion.config import FitConfig
-from amr.fusion.data.clips import Clips, predict_logits
-from amr.fusion.data.dataset import pool_steps, read_dataset, read_embedding
+from amr.fusion.data.clips import Clips
+from amr.fusion.data.dataset import read_dataset, read_embedding
 from amr.fusion.fit import fit
-from amr.fusion.model import FusionModel, ModelShape
+from amr.fusion.model import FusionModel, ModelShape, predict_logits
 from amr.fusion.predict import predict
-from amr.fusion.runs.record import load_run
+from amr.fusion.run_axis.axes import pool_steps
+from amr.fusion.runs.weights import read_fitted
 
 NUM_CLIPS, STEPS, DIM = 150, 6, 5
 
@@ -133,7 +135,7 @@ def test_a_fit_does_not_depend_on_what_the_cache_holds_behind_the_steps(cache_pa
     garbage = write_cache(cache_path.parent / "garbage.h5", behind=1e3)
     results = [fit(config(path, amr_ratio=ratio, epochs=12)) for path in (cache_path, garbage)]
     assert results[0].test == results[1].test
-    left, right = (load_run(result.run).models[0].run_state(0) for result in results)
+    left, right = (read_fitted(result.run).models[0].run_state(0) for result in results)
     assert all(torch.equal(left[name], right[name]) for name in left)
     if ratio is not None:
         assert results[0].val["share"]["audio"] == pytest.approx(0.5, abs=0.1)

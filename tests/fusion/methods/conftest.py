@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amr.fusion.data.clips import Clips
+from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.methods import Method, methods
 from amr.fusion.methods.base import Method as Base
-from amr.fusion.model import Batch, FusionModel
-from amr.fusion.train.recipe import Fitted, Member
+from amr.fusion.model import Fitted, FusionModel
+from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import _setting, train_group
 
 from ..conftest import make_clips, make_recipe
@@ -107,3 +107,8 @@ def assert_same(left: Mapping[str, Tensor], right: Mapping[str, Tensor], **toler
             torch.testing.assert_close(left[name], right[name], **tolerance)
         else:
             assert torch.equal(left[name], right[name]), name
+
+
+def val_accuracy(fitted: Fitted, run: int = 0) -> float:
+    """The val accuracy of a run's chosen epoch."""
+    return float(fitted.history["val_accuracy"][fitted.best_epoch[run] - 1, run])

@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from amr.fusion.methods.dropout import DropoutOptions
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.run_axis.seeds import generator
 from amr.fusion.train.recipe import Member
 
 from ..conftest import make_clips

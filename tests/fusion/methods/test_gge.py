@@ -9,7 +9,7 @@ from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import train_group
 
 from ..conftest import make_clips, make_recipe
-from .conftest import DIMS, SEEDS, batch_of, build, fit_group, layers, with_gaps
+from .conftest import DIMS, SEEDS, batch_of, build, fit_group, layers, val_accuracy, with_gaps
 
 
 def uneven(num_clips: int) -> Clips:
@@ -95,9 +95,9 @@ def test_the_dominant_modality_is_the_best_alone_on_val_for_each_run():
     method, _ = build("gge", train, val, lr=1e-2)
     right = {}
     for m in DIMS:
-        recipe = make_recipe(train.alone(m), method="unimodal", adapter="linear", epochs=2)
-        alone = [train_group(recipe, [Member(s)], train.alone(m), val.alone(m)) for s in SEEDS]
-        right[m] = [float(fitted.of_best("val_accuracy")[0]) for fitted in alone]
+        recipe = make_recipe(train.only(m), method="unimodal", adapter="linear", epochs=2)
+        alone = [train_group(recipe, [Member(s)], train.only(m), val.only(m)) for s in SEEDS]
+        right[m] = [val_accuracy(fitted) for fitted in alone]
     for run in range(len(SEEDS)):
         assert int(method.dominant[run]) == int(right["video"][run] > right["audio"][run])
 

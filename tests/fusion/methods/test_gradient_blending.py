@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from amr.fusion.data.clips import predict_logits
 from amr.fusion.methods.gradient_blending import BlendingOptions, GradientBlending, blend, hold_out
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.model import predict_logits
+from amr.fusion.run_axis.seeds import generator
 from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import train_group
 

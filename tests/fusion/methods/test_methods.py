@@ -10,7 +10,7 @@ from amr.fusion.methods import methods
 from amr.fusion.train.recipe import Member
 
 from ..conftest import make_clips
-from .conftest import HALF, JOINT, assert_same, fit_group, with_gaps
+from .conftest import HALF, JOINT, assert_same, fit_group, val_accuracy, with_gaps
 
 TABLE = ["unimodal", "naive", "dropout", "modality-dropout", "umt", "ume", "ogm-ge", "ogm", "gradient-blending", "gge"]
 SHORT = {"gradient-blending": {"super_epoch": 2}}
@@ -30,7 +30,7 @@ def test_they_are_listed_in_the_order_of_the_table_and_say_what_they_are():
     assert list(methods) == TABLE
     for _, method in methods.items():
         assert method.summary
-        assert method.source
+        assert method.citation
 
 
 @pytest.mark.parametrize(("name", "ratio"), WITH_RATIO)
@@ -38,7 +38,7 @@ def test_each_learns_the_classes(name, ratio):
     train, val = make_clips(180), make_clips(60, seed=1)
     member = Member(0, ratio, 0.3)
     fitted = fit_group(name, [member], train, val, SHORT.get(name), epochs=15, lr=PACE.get(name, 1e-2))
-    assert float(fitted.of_best("val_accuracy")[0]) > 0.8
+    assert val_accuracy(fitted) > 0.8
     assert all(torch.isfinite(values).all() for values in fitted.history.values())
 
 
@@ -150,7 +150,7 @@ def test_embeddings_with_steps():
 
 @pytest.mark.parametrize("name", [*JOINT, "ume"])
 def test_each_runs_through_fit(small_cache, name):
-    ratio = "1:1" if methods[name].takes_ratio else None
+    ratio = "1:1" if methods[name].fuses else None
     options = ("super_epoch=2",) if name in SHORT else ()
     config = FitConfig(
         cache=str(small_cache),

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from amr.data_manifests.synthetic import MODALITIES, SyntheticConfig, best_accuracy, draw_clips
-from amr.fusion.data.clips import Clips, predict_logits
+from amr.fusion.data.clips import Clips
+from amr.fusion.model import predict_logits
 from amr.fusion.runs.metrics import accuracy
 from amr.fusion.train.recipe import Member
 
@@ -41,4 +42,4 @@ def test_naive_and_unimodal_training_pass_95_percent_of_the_best_reachable_accur
 
     assert reached("naive", *parts.values()) > 0.95 * best["both"]
     for m in MODALITIES:
-        assert reached("unimodal", *(part.alone(m) for part in parts.values())) > 0.95 * best[m]
+        assert reached("unimodal", *(part.only(m) for part in parts.values())) > 0.95 * best[m]

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from amr.fusion.config import FitConfig
+from amr.fusion.data.clips import Batch
 from amr.fusion.fit import fit
 from amr.fusion.heads import heads
-from amr.fusion.model import Batch
 from amr.fusion.predict import predict
-from amr.fusion.runs.record import load_run
+from amr.fusion.runs.weights import read_fitted
 from amr.fusion.train.recipe import Member
 
 from ..conftest import make_clips
@@ -40,7 +40,7 @@ def test_its_history_is_one_row_and_its_run_is_read_back(small_cache):
     assert history["chosen"].tolist() == [1]
     assert history["val_accuracy"][0] == pytest.approx(result.val["accuracy"], abs=1e-5)
     assert history.notna().all().all()
-    assert load_run(result.run).models[0].shape.head == "ume"
+    assert read_fitted(result.run).models[0].shape.head == "ume"
     assert sum(result.test["share"].values()) == pytest.approx(1)
 
 

@@ -46,9 +46,9 @@ def test_teachers_are_what_unimodal_training_makes_and_stay_so():
     for m, teacher in method.teachers.items():
         assert not teacher.training
         assert not any(p.requires_grad for p in teacher.parameters())
-        recipe = make_recipe(train.alone(m), method="unimodal", adapter="linear", epochs=2)
+        recipe = make_recipe(train.only(m), method="unimodal", adapter="linear", epochs=2)
         for run, seed in enumerate(SEEDS):
-            alone = train_group(recipe, [Member(seed)], train.alone(m), val.alone(m))
+            alone = train_group(recipe, [Member(seed)], train.only(m), val.only(m))
             assert_same(teacher.run_state(run), alone.model.run_state(0), rtol=1e-4, atol=1e-5)
 
 

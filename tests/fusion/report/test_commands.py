@@ -12,7 +12,7 @@ import pytest
 from amr import cli
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.report.commands import commands
-from amr.fusion.report.read import read_source
+from amr.fusion.report.read import read_results
 
 
 def arguments(command: str) -> list[str]:
@@ -42,18 +42,18 @@ def test_a_sweep_comes_back_from_its_command(made, monkeypatch, swept):
     seen: list[Any] = []
     monkeypatch.setattr("amr.fusion.sweep.sweep.sweep", lambda config, progress: seen.append(config) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        cli.run(arguments(commands(read_source(folder))[0]))
+        cli.run(arguments(commands(read_results(folder))[0]))
     assert replace(seen[0], base=replace(seen[0].base, out=None)) == swept
     assert seen[0].base.out == str(folder)
 
 
 def test_a_fit_comes_back_from_its_command(made, monkeypatch):
-    run = read_source(made()).runs[2]
+    run = read_results(made()).runs[2]
     seen: list[Any] = []
     monkeypatch.setattr("amr.fusion.fit.fit", lambda config, progress: seen.append(config) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        cli.run(arguments(commands(read_source(run.folder))[0]))
-    assert asdict(replace(seen[0], out=None)) == {**run.config, "method_option": ()}
+        cli.run(arguments(commands(read_results(run.folder))[0]))
+    assert asdict(replace(seen[0], out=None)) == asdict(run.config)
 
 
 def test_a_table_comes_back_from_its_command(made, monkeypatch):
@@ -65,7 +65,7 @@ def test_a_table_comes_back_from_its_command(made, monkeypatch):
     sweep["amr_ratio"], sweep["base"]["adapter"] = [None, "2:1"], "linear"
     (folder / "sweep.json").write_text(json.dumps(sweep))
     with pytest.raises(ZeroDivisionError):
-        cli.run(arguments(commands(read_source(folder))[0]))
+        cli.run(arguments(commands(read_results(folder))[0]))
     config, num_seeds, *_ = seen[0]
     assert (config.amr_ratio, config.adapter, config.cache, num_seeds) == ("2:1", "linear", "gone", 2)
 
@@ -78,7 +78,7 @@ def test_an_evaluation_comes_back_from_its_command(made, monkeypatch):
     seen: list[Any] = []
     monkeypatch.setattr("amr.fusion.evaluate.evaluate.evaluate", lambda config, *rest: seen.append(config) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        cli.run(arguments(commands(read_source(folder))[1]))
+        cli.run(arguments(commands(read_results(folder))[1]))
     config = seen[0]
     assert (str(config.run), config.bootstrap, config.noise_draws, config.seed) == (str(folder), 50, 5, 3)
     assert config.against == "people"

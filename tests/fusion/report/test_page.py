@@ -15,11 +15,14 @@ import pytest
 from PIL import Image
 
 from amr.fusion.report.config import ReportConfig
-from amr.fusion.report.page import write_report
+from amr.fusion.report.page import report as make_report
 
+from ...conftest import without
 from .conftest import evaluated, make_sweep
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Containers let root have no sandbox, and little shared memory.
+FLAGS = ("--no-sandbox", "--disable-dev-shm-usage")
 WIDTHS = (1280, 390)
 THEMES = ("light", "dark")
 
@@ -30,7 +33,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("report")
     folders = [evaluated(make_sweep(place / "one"), p_corrected=0.5, people=True)]
     folders.append(sorted((folders[0] / "runs").iterdir())[0])
-    write_report(ReportConfig(tuple(map(str, folders)), out=str(place / "out" / "report.html")))
+    make_report(ReportConfig(tuple(map(str, folders)), out=str(place / "out" / "report.html")))
     return place / "out" / "report.html"
 
 
@@ -79,27 +82,35 @@ def test_names_of_classes_and_folders_are_text_and_nothing_else(report):
 def test_the_page_is_small_and_names_no_place_to_load_from(report, elements):
     assert report.stat().st_size < 6_000_000
     for tag, attrs in elements:
-        source = attrs.get("src") or (attrs.get("href") if tag == "link" else None)
-        assert source is None or source.startswith("data:")
+        address = attrs.get("src") or (attrs.get("href") if tag == "link" else None)
+        assert address is None or address.startswith("data:")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium; skipped where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with playwright.sync_playwright() as running:
-        try:
-            started = running.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        except playwright.Error as error:
-            pytest.skip(f"no browser: {str(error).splitlines()[0]}")
-        yield started
-        started.close()
+    """Headless Chromium: the one on PATH, else playwright's own build."""
+    try:
+        from playwright import sync_api
+    except ImportError:
+        without("playwright", "pip install playwright")
+    advice = "apt install chromium"
+    with sync_api.sync_playwright() as running:
+        for path in (*filter(None, map(shutil.which, BROWSERS)), None):
+            try:
+                started = running.chromium.launch(executable_path=path, args=FLAGS)
+            except sync_api.Error as error:
+                if path is not None:
+                    advice += f" ({path} does not start: {error.message.splitlines()[0]})"
+            else:
+                yield started
+                started.close()
+                return
+    without("browser", advice)
 
 
-@pytest.fixture(scope="module")
-def page_and_complaints(browser: Any, report: Path) -> Iterator[tuple[Any, list[str]]]:
-    """The page, opened once, with what it says on the console and asks of the network."""
+@pytest.fixture
+def opened(browser: Any, report: Path) -> Iterator[Callable[..., Any]]:
+    """A page of the test's own, given a width and a theme; it has no complaint and asks nothing of the network."""
     complaints: list[str] = []
 
     def listen(url: str) -> None:
@@ -111,14 +122,7 @@ def page_and_complaints(browser: Any, report: Path) -> Iterator[tuple[Any, list[
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: listen(request.url))
     page.goto(report.as_uri())
-    yield page, complaints
-    page.close()
-
-
-@pytest.fixture
-def opened(page_and_complaints: tuple[Any, list[str]]) -> Iterator[Callable[..., Any]]:
-    """Gives the page a width and a theme; it never has a complaint."""
-    page, complaints = page_and_complaints
+    wait_for_theme(page, "light")  # drawn once before anything changes
 
     def show(width: int = 1280, theme: str = "light") -> Any:
         page.set_viewport_size({"width": width, "height": 900})
@@ -127,6 +131,7 @@ def opened(page_and_complaints: tuple[Any, list[str]]) -> Iterator[Callable[...,
         return page
 
     yield show
+    page.close()
     assert complaints == []
 
 
@@ -191,7 +196,6 @@ def test_the_theme_follows_the_system_until_the_button_is_pressed(opened):
     page.click("#theme")
     wait_for_theme(page, "light")
     assert colour() == light
-    page.evaluate("delete document.documentElement.dataset.theme")
 
 
 @pytest.mark.parametrize("theme", THEMES)

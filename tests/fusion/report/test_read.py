@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from amr.fusion.config import SweepConfig
-from amr.fusion.report.read import read_source
-from amr.fusion.report.settings import groups_of
+from amr.fusion.report.read import read_results
+from amr.fusion.report.settings import settings_of
 
 
 def test_a_sweep_is_read_run_by_run_and_an_evaluation_adds_to_it(made):
-    plain, with_evaluation = read_source(made("a")), read_source(made("b", p_corrected=0.5))
+    plain, with_evaluation = read_results(made("a")), read_results(made("b", p_corrected=0.5))
     assert len(plain.runs) == 10
     assert plain.modalities == ("audio", "video")
     assert plain.evaluation is None
     assert plain.decisions is None
-    assert "missing.zero.audio" not in plain.runs[0].test
-    assert with_evaluation.runs[0].test["missing.zero.audio"] == 0.7
-    assert with_evaluation.runs[0].test["accuracy"] == plain.runs[0].test["accuracy"]
+    assert "missing.zero.audio" not in plain.runs[0].measures
+    assert with_evaluation.runs[0].measures["missing.zero.audio"] == 0.7
+    assert with_evaluation.runs[0].measures["accuracy"] == plain.runs[0].measures["accuracy"]
     mine = with_evaluation.decisions.of([with_evaluation.runs[3].name])
     assert mine.preds.shape == (1, 30)
     with np.load(with_evaluation.folder / "evaluation.npz") as arrays:
@@ -32,22 +32,22 @@ def test_a_real_sweep_reads_as_its_results_say_and_a_member_as_a_source_of_its_o
 
     swept = {"amr_ratio": "none,1:1", "method": "naive,unimodal"}
     result = sweep(SweepConfig.parse(seeds=2, swept=swept, epochs=2, cache=str(small_cache)))
-    source = read_source(result.folder)
+    results = read_results(result.folder)
     test = result.table[result.table["part"] == "test"].set_index("run")
-    assert [run.name for run in source.runs] == list(test.index)
-    for run in source.runs:
-        assert run.test["accuracy"] == pytest.approx(test.loc[run.name, "accuracy"])
+    assert [run.name for run in results.runs] == list(test.index)
+    for run in results.runs:
+        assert run.measures["accuracy"] == pytest.approx(test.loc[run.name, "accuracy"])
         assert len(run.history()) == 2
     means = test.groupby(["method", "modalities", "amr_ratio"], sort=False)["accuracy"].mean()
-    assert [group.mean("accuracy") for group in groups_of(source)] == pytest.approx(list(means))
-    member = read_source(source.runs[0].folder)
+    assert [setting.mean("accuracy") for setting in settings_of(results)] == pytest.approx(list(means))
+    member = read_results(results.runs[0].folder)
     assert member.sweep is None
-    assert member.runs[0].test == source.runs[0].test
+    assert member.runs[0].measures == results.runs[0].measures
 
 
 def test_folds_are_averaged_in_history_and_joined_in_predictions(made):
-    source = read_source(made())
-    run = source.runs[0]
+    results = read_results(made())
+    run = results.runs[0]
     whole = run.history()
     for k in (0, 1):
         (run.folder / f"fold-{k}").mkdir()
@@ -62,22 +62,22 @@ def test_folds_are_averaged_in_history_and_joined_in_predictions(made):
 
 def test_what_is_no_folder_of_results_is_refused(tmp_path, made):
     with pytest.raises(FileNotFoundError, match="DIR must be a folder, got"):
-        read_source(tmp_path / "nowhere")
+        read_results(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"DIR must hold config\.json"):
-        read_source(tmp_path)
+        read_results(tmp_path)
     folder = made()
     for file in folder.glob("runs/*/metrics.json"):
         file.unlink()
     with pytest.raises(ValueError, match="DIR must hold a finished run"):
-        read_source(folder)
+        read_results(folder)
     (folder / "sweep.json").write_text("{")
     with pytest.raises(ValueError, match="DIR must hold whole files"):
-        read_source(folder)
+        read_results(folder)
 
 
 def test_runs_that_did_not_stay_finite_are_left_out(made):
     folder = made()
     file = next(folder.glob("runs/*/metrics.json"))
     file.unlink()
-    assert file.parent.name not in {run.name for run in read_source(folder).runs}
+    assert file.parent.name not in {run.name for run in read_results(folder).runs}
     assert json.loads((file.parent / "config.json").read_text())["classes"]

@@ -4,14 +4,14 @@ import math
 
 import pytest
 
-from amr.fusion.report.read import read_source
-from amr.fusion.report.settings import groups_of
+from amr.fusion.report.read import read_results
+from amr.fusion.report.settings import settings_of
 from amr.fusion.report.tables import comparison_tables, headline, make_table
 
 
 def test_the_headline_has_a_row_a_group_and_a_dash_for_what_there_is_none_of(made):
-    source = read_source(made())
-    table = headline(source, groups_of(source))
+    results = read_results(made())
+    table = headline(results, settings_of(results))
     assert "gain over UME" not in table.columns
     rows = {row[0].text: dict(zip(table.columns, row, strict=True)) for row in table.rows}
     assert rows["no AMR"]["share audio/video"].text == "70/30"
@@ -21,10 +21,10 @@ def test_the_headline_has_a_row_a_group_and_a_dash_for_what_there_is_none_of(mad
 
 
 def test_an_evaluation_adds_columns_and_tests(made):
-    source = read_source(made(p_corrected=0.03))
-    table = headline(source, groups_of(source))
+    results = read_results(made(p_corrected=0.03))
+    table = headline(results, settings_of(results))
     assert {"Shapley share audio/video", "gain over UME"} <= set(table.columns)
-    main, every = comparison_tables(source)
+    main, every = comparison_tables(results)
     assert (len(main.rows), len(every.rows)) == (4, 6)
     assert {row[-1].text for row in main.rows} == {".030"}
 
@@ -33,7 +33,7 @@ def test_the_tests_of_a_table_stand_in_where_nothing_was_evaluated(made):
     folder = made()
     test = '{"difference": 0.01, "d": 0.5, "p": 0.2, "p_holm": 0.4}'
     (folder / "table.json").write_text(f'[{{"method": "naive", "tests": {{"map": {test}, "accuracy": {test}}}}}]')
-    (table,) = comparison_tables(read_source(folder))
+    (table,) = comparison_tables(read_results(folder))
     assert [row[1].text for row in table.rows] == ["mAP", "accuracy"]
 
 

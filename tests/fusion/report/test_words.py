@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from amr.fusion.report.read import read_source
-from amr.fusion.report.settings import groups_of
+from amr.fusion.report.read import read_results
+from amr.fusion.report.settings import settings_of
 from amr.fusion.report.words import summary
 
 
 def told(folder):
-    source = read_source(folder)
-    return " ".join(summary(source, groups_of(source))).replace("\N{NO-BREAK SPACE}", " ")
+    results = read_results(folder)
+    return " ".join(summary(results, settings_of(results))).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_what_the_head_relies_on_and_that_the_shares_say_otherwise(made):

@@ -3,8 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amr.fusion.run_axis.axes import of_runs
 from amr.fusion.run_axis.closed_form import MAX_CLASSES, dense_magnitude, linear_magnitudes, quadratic_magnitudes
-from amr.fusion.run_axis.layers import Draws, StackedLinear, of_runs, shared_bmm
+from amr.fusion.run_axis.layers import StackedLinear, shared_bmm
+from amr.fusion.run_axis.seeds import Draws
 
 
 def quadratic(z, weight, u):

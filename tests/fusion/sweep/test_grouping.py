@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amr.fusion.data.folds import Fold, Source
+from amr.fusion.data.folds import Fold, TrainingData
 from amr.fusion.sweep.grouping import cut, group_size
 
 from ..conftest import make_clips, make_recipe
@@ -39,8 +39,8 @@ def test_sixty_five_runs_are_cut_where_seeds_end():
 
 def test_a_group_fits_the_workers_caches_and_grows_where_batches_are_shared():
     clips = make_clips(30)
-    source = Source(None, None, (Fold(None, None, clips, clips, clips),), ())
+    data = TrainingData(None, None, (Fold(None, None, clips, clips, clips),), ())
     recipe = make_recipe(clips)
-    alone, shared = (group_size(recipe, source, shares=shares) for shares in (False, True))
-    assert shared > alone > group_size(recipe, source, 4) >= 1
-    assert group_size(recipe, source, 10**9) == 1
+    alone, shared = (group_size(recipe, data, shares=shares) for shares in (False, True))
+    assert shared > alone > group_size(recipe, data, 4) >= 1
+    assert group_size(recipe, data, 10**9) == 1

@@ -54,14 +54,14 @@ def test_a_member_is_what_amr_fit_gives(swept, tmp_path, head, method):
         **fixed,
         head=head,
         method=method,
-        modalities="audio" if kind.alone else None,
-        amr_ratio="3:1" if kind.takes_ratio else None,
+        modalities="audio" if kind.single_modality else None,
+        amr_ratio="3:1" if kind.fuses else None,
         seed=1,
         out=str(tmp_path / "alone"),
     )
     ours = fit(alone).run
-    ratio = "amr-3-1" if kind.takes_ratio else "plain"
-    theirs = runs / f"{method}_{'audio' if kind.alone else kind.head or head}_{ratio}_seed1"
+    ratio = "amr-3-1" if kind.fuses else "plain"
+    theirs = runs / f"{method}_{'audio' if kind.single_modality else kind.head or head}_{ratio}_seed1"
     mine, member = (json.loads((run / "metrics.json").read_text()) for run in (ours, theirs))
     for part in ("val", "test"):
         assert list(member[part]) == list(mine[part])
@@ -75,5 +75,5 @@ def test_a_member_is_what_amr_fit_gives(swept, tmp_path, head, method):
 
 def test_every_run_of_the_sweep_has_its_folder(swept):
     """Two ratios and two seeds of each pair; without a ratio, two seeds; one modality, two seeds of each."""
-    num_runs = sum(2 * (2 if methods[method].takes_ratio or methods[method].alone else 1) for _, method in COMBINED)
+    num_runs = sum(2 * (2 if methods[method].fuses or methods[method].single_modality else 1) for _, method in COMBINED)
     assert len([run for run in swept[1].iterdir() if (run / "metrics.json").is_file()]) == num_runs

@@ -8,7 +8,7 @@ import torch
 from amr.fusion.data.clips import Clips
 from amr.fusion.methods import methods
 from amr.fusion.train import trainer
-from amr.fusion.train.graphs import CapturedStep, CudaGraphs, can_capture
+from amr.fusion.train.graphs import CudaGraphs, GraphedStep, can_graph
 from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import train_group
 
@@ -64,7 +64,7 @@ class Blind(StandIn):
 
 def trained(monkeypatch, recorder, train, recipe, members=MEMBERS):
     if recorder is not None:
-        monkeypatch.setattr(trainer, "trainer_of", lambda step, clips: CapturedStep(step, clips, recorder))
+        monkeypatch.setattr(trainer, "step_function", lambda step, clips: GraphedStep(step, clips, recorder))
     fitted = train_group(recipe, members, train, train)
     monkeypatch.undo()
     return fitted
@@ -92,10 +92,10 @@ def test_replayed_steps_train_as_ordinary_ones(monkeypatch, optimizer, changes):
     assert recorder.num_replays == 4 * 2 + 2  # two whole batches an epoch, and the checks
 
 
-@pytest.mark.parametrize("method", [name for name in methods if methods[name].capturable])
+@pytest.mark.parametrize("method", [name for name in methods if methods[name].graph_safe])
 def test_every_method_that_says_so_does_the_same_each_time(monkeypatch, method):
     train = make_clips() if method != "unimodal" else make_clips(dims={"audio": 8})
-    members = MEMBERS if methods[method].takes_ratio else [Member(0), Member(1)]
+    members = MEMBERS if methods[method].fuses else [Member(0), Member(1)]
     recipe = make_recipe(train, method=method, adapter="linear")
     with pytest.MonkeyPatch.context() as none:
         plain = trained(none, None, train, recipe, members)
@@ -129,25 +129,27 @@ def test_a_run_that_diverges_keeps_no_other_from_being_replayed(monkeypatch):
 def test_only_what_always_does_the_same_from_the_device_is_recorded(monkeypatch):
     train = make_clips()
     seen = []
-    monkeypatch.setattr(trainer, "trainer_of", lambda step, clips: seen.append(step) or (lambda _: torch.zeros(2, 4)))
+    monkeypatch.setattr(
+        trainer, "step_function", lambda step, clips: seen.append(step) or (lambda _: torch.zeros(2, 4))
+    )
     for method in ("naive", "dropout", "ogm-ge"):
         train_group(make_recipe(train, method=method, adapter="linear", epochs=1), MEMBERS, train, train)
-    assert [can_capture(step, train) for step in seen] == [True, False, False]
+    assert [can_graph(step, train) for step in seen] == [True, False, False]
     host = Clips(train.embeddings, train.present.to("meta"), train.target.to("meta"))
-    assert not can_capture(seen[0], host)
+    assert not can_graph(seen[0], host)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adamax"])
-@pytest.mark.parametrize("method", [name for name in methods if methods[name].capturable])
+@pytest.mark.parametrize("method", [name for name in methods if methods[name].graph_safe])
 def test_cuda_graphs_train_as_ordinary_steps(monkeypatch, method, optimizer, recwarn):
     clips = make_clips() if method != "unimodal" else make_clips(dims={"audio": 8})
     train = Clips(
         {m: e.cuda() for m, e in clips.embeddings.items()}, clips.present.cuda(), clips.target.cuda()
     )  # fmt: skip
-    members = MEMBERS if methods[method].takes_ratio else [Member(0), Member(1)]
+    members = MEMBERS if methods[method].fuses else [Member(0), Member(1)]
     recipe = make_recipe(train, method=method, adapter="linear", optimizer=optimizer)
-    monkeypatch.setattr(trainer, "trainer_of", lambda step, clips: lambda i: step(clips.gather(i, len(step.weight))))
+    monkeypatch.setattr(trainer, "step_function", lambda step, clips: lambda i: step(clips.gather(i, len(step.weight))))
     theirs = train_group(recipe, members, train, train)
     monkeypatch.undo()
     ours = trained(monkeypatch, CudaGraphs(), train, recipe, members)

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from amr.fusion.attribution.attributor import Attributor
-from amr.fusion.attribution.gradients import mean_share
 from amr.fusion.attribution.regularizer import regularization
-from amr.fusion.data.clips import Clips, predict_logits, predict_shares
-from amr.fusion.model import FusionModel
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.attribution.share import mean_share
+from amr.fusion.data.clips import Clips
+from amr.fusion.model import FusionModel, predict_logits, predict_shares
+from amr.fusion.run_axis.seeds import generator
+from amr.fusion.train.hooks import EndToEndHooks
 from amr.fusion.train.recipe import Member
-from amr.fusion.train.trainer import Ends, train_group
+from amr.fusion.train.trainer import train_group
 
 from ..conftest import make_clips, make_recipe
 
@@ -191,7 +192,7 @@ class KeepAt:
     def resume(self):
         return self.state
 
-    def epoch(self, record, state, *, last):
+    def epoch(self, epoch_values, state, *, last):
         self.lasts.append(last)
         if len(self.lasts) == self.at:
             file = io.BytesIO()
@@ -213,9 +214,11 @@ def test_a_training_that_is_taken_up_again_ends_where_the_whole_one_does(method,
     train, val = make_clips(), make_clips(40, seed=1)
     recipe = make_recipe(train, method=method, epochs=5, **changes)
     members = [Member(0, HALF, 1.0), Member(3, HALF, 1.0)]
-    whole = train_group(recipe, members, train, val, ends=Ends(watcher=(watcher := KeepAt(at))))
-    again = train_group(recipe, members, train, val, ends=Ends(watcher=(rest := KeepAt(state=watcher.kept))))
-    assert (watcher.lasts, rest.lasts) == ([False] * 4 + [True], watcher.lasts[at:])
+    whole = train_group(recipe, members, train, val, hooks=EndToEndHooks(callback=(callback := KeepAt(at))))
+    again = train_group(
+        recipe, members, train, val, hooks=EndToEndHooks(callback=(rest := KeepAt(state=callback.kept)))
+    )
+    assert (callback.lasts, rest.lasts) == ([False] * 4 + [True], callback.lasts[at:])
     for run in range(2):
         assert_same(weights(whole, run), weights(again, run))
     assert torch.equal(whole.best_epoch, again.best_epoch)
@@ -229,11 +232,11 @@ def test_patience_ends_a_training_when_no_run_gets_better(select):
     recipe = make_recipe(train, epochs=60, lr=0.1, select=select)
     members = [Member(0), Member(1)]
     whole = train_group(recipe, members, train, val)
-    watcher = KeepAt()
-    short = train_group(replace(recipe, patience=4), members, train, val, ends=Ends(watcher=watcher))
+    callback = KeepAt()
+    short = train_group(replace(recipe, patience=4), members, train, val, hooks=EndToEndHooks(callback=callback))
     num_epochs = len(short.history["val_loss"])
     assert num_epochs == int(short.best_epoch.max()) + 4 < 60
-    assert watcher.lasts == [False] * (num_epochs - 1) + [True]
+    assert callback.lasts == [False] * (num_epochs - 1) + [True]
     for name, values in short.history.items():
         assert torch.equal(values, whole.history[name][:num_epochs]), name
     unchosen = train_group(replace(recipe, patience=4, select="last", epochs=7), members, train, val)

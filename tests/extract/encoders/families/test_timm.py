@@ -223,8 +223,8 @@ def test_a_file_that_lacks_weights_is_refused(file):
 def test_where_published_weights_are_is_known(monkeypatch):
     asked = {}
 
-    def remember(option, source, model):
-        asked[model] = source
+    def remember(option, file, model):
+        asked[model] = file
         raise FileNotFoundError
 
     monkeypatch.setattr("amr.extract.encoders.families.timm.find_weights", remember)
@@ -233,7 +233,7 @@ def test_where_published_weights_are_is_known(monkeypatch):
             build_encoder(f"timm:{name}", "video")
     assert asked["timm:resnet18"].url.endswith("/timm/resnet18.a1_in1k/resolve/main/model.safetensors")
     assert asked["timm:resnet18"].place.name == "timm--resnet18.a1_in1k.safetensors"
-    assert all(source.repo for source in asked.values())
+    assert all(file.repo for file in asked.values())
     assert find_weights is not remember
 
 

@@ -16,7 +16,7 @@ from amr.extract.config import ExtractConfig
 from amr.extract.encoders import build_encoder
 from amr.extract.encoders.families.trained import ENCODER, WEIGHTS, save_trained
 from amr.extract.encoders.model import ModelEncoder
-from amr.extract.run import extract
+from amr.extract.run import extract_embeddings
 
 BASE = "timm:test_resnet,size=32,weights=random"
 CLIP = np.random.default_rng(0).integers(0, 256, (8, 40, 50, 3), dtype=np.uint8)
@@ -148,15 +148,15 @@ def test_a_cache_made_with_it(run, tmp_path):
     (tmp_path / "clips.csv").write_text("path,label,split\n" + "".join(f"{i}.wav,{i % 2},train\n" for i in range(3)))
     out = tmp_path / "cache.h5"
     told = {"manifest": str(tmp_path / "clips.csv"), "out": str(out), "workers": 0, "device": "cpu"}
-    assert extract(ExtractConfig(encoder=("audio=trained:adverb",), **told)).embedded == {"audio": 3}
+    assert extract_embeddings(ExtractConfig(encoder=("audio=trained:adverb",), **told)).embedded == {"audio": 3}
     before = trained("audio")
     with Cache.open(out) as cache:
         info = cache.info("audio")
-        rows = cache.read("audio")
+        rows = cache.embedding("audio")
     assert (info.encoder, info.random_weights) == ("trained:adverb", False)
     assert verify(out)["problems"] == []
     expected = before.embed([before.prepare(sound.astype(np.float32) / 32768) for sound in sounds])
     np.testing.assert_allclose(rows, torch.stack(expected), rtol=2e-3, atol=2e-3)
     save_trained(run / "audio", trained("audio", seed=5), BASE)
     with pytest.raises(ValueError, match="weights_sha256"):
-        extract(ExtractConfig(encoder=("audio=trained:adverb",), **told))
+        extract_embeddings(ExtractConfig(encoder=("audio=trained:adverb",), **told))

@@ -3,7 +3,8 @@ import pytest
 import torch
 from sklearn.metrics import log_loss
 
-from amr.fusion.evaluate.measures.calibration import calibration_error, join, score
+from amr.fusion.evaluate.measures.calibration import calibration_error
+from amr.fusion.evaluate.measures.scores import join, score
 
 
 @pytest.fixture

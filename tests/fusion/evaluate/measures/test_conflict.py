@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from amr.fusion.data.clips import Clips
 from amr.fusion.evaluate.measures.conflict import NUM_DRAWS, derived, of_another_class, per_clip, prefix
-from amr.fusion.evaluate.measures.perturb import Probe
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.evaluate.measures.perturb import Subject
+from amr.fusion.run_axis.seeds import generator
 
-from ..conftest import answer, clip, make_probe
+from ..conftest import answer, clip, make_subject
 
 
 @settings(deadline=None)
@@ -32,24 +32,24 @@ def test_every_clip_of_another_class_is_as_likely():
     torch.testing.assert_close(counts / 3000, expected, atol=0.04, rtol=0)
 
 
-def test_whom_the_answer_follows_is_that_of_a_literal_loop(probe):
-    result = per_clip(probe)
-    for pair in combinations(probe.modalities, 2):
-        columns = [probe.modalities.index(m) for m in pair]
-        rows = probe.clips.present[:, columns].all(-1).nonzero().flatten().tolist()
-        target = probe.clips.target[rows]
+def test_whom_the_answer_follows_is_that_of_a_literal_loop(subject):
+    result = per_clip(subject)
+    for pair in combinations(subject.modalities, 2):
+        columns = [subject.modalities.index(m) for m in pair]
+        rows = subject.clips.present[:, columns].all(-1).nonzero().flatten().tolist()
+        target = subject.clips.target[rows]
         draws = generator(0, "conflict")
         partners = [of_another_class(target, draws).tolist() for _ in range(NUM_DRAWS)]
-        name = prefix(pair, probe.modalities)
+        name = prefix(pair, subject.modalities)
         for run in range(3):
             counts = dict.fromkeys((*pair, "neither"), 0)
             for place, i in enumerate(rows):
                 for partner in partners:
                     j = rows[partner[place]]
-                    parts = {m: np.zeros_like(e) for m, e in clip(probe, i).items()}
-                    parts |= {pair[0]: clip(probe, i)[pair[0]], pair[1]: clip(probe, j)[pair[1]]}
-                    given_answer = answer(probe, run, parts)
-                    followed = {int(probe.clips.target[i]): pair[0], int(probe.clips.target[j]): pair[1]}
+                    parts = {m: np.zeros_like(e) for m, e in clip(subject, i).items()}
+                    parts |= {pair[0]: clip(subject, i)[pair[0]], pair[1]: clip(subject, j)[pair[1]]}
+                    given_answer = answer(subject, run, parts)
+                    followed = {int(subject.clips.target[i]): pair[0], int(subject.clips.target[j]): pair[1]}
                     counts[followed.get(given_answer, "neither")] += 1
             for who, count in counts.items():
                 values = result[(*name, who)][run].numpy()
@@ -58,9 +58,9 @@ def test_whom_the_answer_follows_is_that_of_a_literal_loop(probe):
 
 
 def test_one_class_is_no_conflict():
-    probe = make_probe({"audio": 5, "video": 4})
-    clips = Clips(probe.clips.embeddings, probe.clips.present, torch.zeros_like(probe.clips.target))
-    result = per_clip(Probe(probe.model, clips, probe.mean, probe.std))
+    subject = make_subject({"audio": 5, "video": 4})
+    clips = Clips(subject.clips.embeddings, subject.clips.present, torch.zeros_like(subject.clips.target))
+    result = per_clip(Subject(subject.model, clips, subject.mean, subject.std))
     assert all(values.isnan().all() for values in result.values())
 
 

@@ -7,36 +7,36 @@ import torch
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.evaluate.measures.missing import BASELINES, derived, per_clip
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.run_axis.seeds import generator
 from amr.fusion.runs.measure import measure
 
-from ..conftest import answer, clip, make_probe, swapped
+from ..conftest import answer, clip, make_subject, swapped
 
 
-def means_of(probe):
+def means_of(subject):
     """Name to `(run,)`, the accuracies and what follows from them."""
-    per = per_clip(probe) | {("accuracy",): probe.right(probe.clips).float()}
+    per = per_clip(subject) | {("accuracy",): subject.right(subject.clips).float()}
     means = {name: value.double().mean(-1).numpy() for name, value in per.items()}
-    return means | derived(means, probe.modalities)
+    return means | derived(means, subject.modalities)
 
 
-def accuracy_by_hand(probe, run, kept, baseline):
+def accuracy_by_hand(subject, run, kept, baseline):
     draws = generator(0, "permutations")
-    orders = [torch.randperm(len(probe.clips), generator=draws).tolist() for _ in range(10)]
+    orders = [torch.randperm(len(subject.clips), generator=draws).tolist() for _ in range(10)]
     right = []
-    for i in range(len(probe.clips)):
+    for i in range(len(subject.clips)):
         for order in orders if baseline == "permutation" else [None]:
-            parts = clip(probe, i)
-            for column, m in enumerate(probe.modalities):
+            parts = clip(subject, i)
+            for column, m in enumerate(subject.modalities):
                 if m in kept:
                     continue
                 if baseline == "permutation":
-                    parts[m] = clip(probe, order[i])[m]
-                elif baseline == "mean" and probe.clips.present[i, column]:
-                    parts[m] = probe.mean[m].double().numpy()
+                    parts[m] = clip(subject, order[i])[m]
+                elif baseline == "mean" and subject.clips.present[i, column]:
+                    parts[m] = subject.mean[m].double().numpy()
                 else:
                     parts[m] = np.zeros_like(parts[m])
-            right.append(answer(probe, run, parts) == int(probe.clips.target[i]))
+            right.append(answer(subject, run, parts) == int(subject.clips.target[i]))
     return np.mean(right)
 
 
@@ -45,18 +45,18 @@ def proper_subsets(names):
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
-def test_every_subset_is_that_of_a_literal_loop(probe, baseline):
-    means = means_of(probe)
-    for kept in proper_subsets(probe.modalities):
+def test_every_subset_is_that_of_a_literal_loop(subject, baseline):
+    means = means_of(subject)
+    for kept in proper_subsets(subject.modalities):
         name = ("missing", baseline, "+".join(kept)) if kept else ("nothing", baseline)
         for run in range(3):
-            assert means[name][run] == pytest.approx(accuracy_by_hand(probe, run, kept, baseline), abs=1e-6), name
+            assert means[name][run] == pytest.approx(accuracy_by_hand(subject, run, kept, baseline), abs=1e-6), name
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
-def test_shapley_values_are_their_definition_and_sum_to_what_all_gain(probe, baseline):
-    means = means_of(probe)
-    names, count = probe.modalities, len(probe.modalities)
+def test_shapley_values_are_their_definition_and_sum_to_what_all_gain(subject, baseline):
+    means = means_of(subject)
+    names, count = subject.modalities, len(subject.modalities)
 
     def v(held):
         ordered = [m for m in names if m in held]
@@ -79,16 +79,16 @@ def test_shapley_values_are_their_definition_and_sum_to_what_all_gain(probe, bas
     assert means[("full_minus_worst", baseline)][0] == pytest.approx(max(v(names)[0] - worst, 0))
 
 
-def test_perceptual_scores_are_those_of_every_result(probe):
-    means = means_of(probe)
-    for run, measures in enumerate(measure(probe.model, probe.clips, Attributor())):
-        for m in probe.modalities:
+def test_perceptual_scores_are_those_of_every_result(subject):
+    means = means_of(subject)
+    for run, measures in enumerate(measure(subject.model, subject.clips, Attributor())):
+        for m in subject.modalities:
             assert means[("perceptual", m)][run] == pytest.approx(measures["perceptual"][m], abs=1e-6)
 
 
 def test_the_order_of_the_modalities_says_nothing():
-    probe = make_probe({"audio": 5, "video": 4})
-    means, other = means_of(probe), means_of(swapped(probe))
+    subject = make_subject({"audio": 5, "video": 4})
+    means, other = means_of(subject), means_of(swapped(subject))
     for name, values in means.items():
         if name[-1] == "audio+video":
             name_there = (*name[:-1], "video+audio")

@@ -4,40 +4,41 @@ import torch
 
 from amr.fusion.data.clips import Clips
 from amr.fusion.evaluate.measures.noise import LEVELS, derived, level_name, per_clip
-from amr.fusion.evaluate.measures.perturb import Probe
-from amr.fusion.run_axis.layers import generator
+from amr.fusion.evaluate.measures.perturb import Subject
+from amr.fusion.run_axis.seeds import generator
 
 from ..conftest import answer, clip
 
 
-def test_the_curve_is_that_of_a_literal_loop(probe):
-    per, loudest = per_clip(probe)
-    for column, m in enumerate(probe.modalities):
+def test_the_curve_is_that_of_a_literal_loop(subject):
+    per = per_clip(subject)
+    for column, m in enumerate(subject.modalities):
         draws = generator(0, f"noise {m}")
-        unit = [torch.randn(probe.clips.embeddings[m].shape, generator=draws) for _ in range(3)]
+        unit = [torch.randn(subject.clips.embeddings[m].shape, generator=draws) for _ in range(3)]
         for level in LEVELS[1:]:
             for run in range(3):
                 right = []
-                for i in range(len(probe.clips)):
-                    parts = clip(probe, i)
+                for i in range(len(subject.clips)):
+                    parts = clip(subject, i)
                     for noise in unit:
-                        added = level * (noise[i] * probe.std[m]).double().numpy()
-                        moved = parts | {m: parts[m] + added * bool(probe.clips.present[i, column])}
-                        right.append(answer(probe, run, moved) == int(probe.clips.target[i]))
+                        added = level * (noise[i] * subject.std[m]).double().numpy()
+                        moved = parts | {m: parts[m] + added * bool(subject.clips.present[i, column])}
+                        right.append(answer(subject, run, moved) == int(subject.clips.target[i]))
                 assert float(per[level_name(m, level)][run].mean()) == pytest.approx(np.mean(right), abs=1e-6)
-        np.testing.assert_allclose(loudest[m].right.mean(-1), per[level_name(m, 1.0)])
+        loudest = subject.scores_under_noise(m)
+        np.testing.assert_allclose(loudest.right.mean(-1), per[level_name(m, 1.0)])
 
 
-def test_noise_scales_with_the_train_deviation(probe):
+def test_noise_scales_with_the_train_deviation(subject):
     """Embeddings as cached, ten times as wide, under a head that divides by ten: the same answers."""
-    wide = Clips({m: 10 * e for m, e in probe.clips.embeddings.items()}, probe.clips.present, probe.clips.target)
-    model = probe.model
-    scaled = Probe(model, wide, probe.mean, {m: 10 * std for m, std in probe.std.items()}, 0, probe.noise_draws)
-    before, _ = per_clip(probe)
+    wide = Clips({m: 10 * e for m, e in subject.clips.embeddings.items()}, subject.clips.present, subject.clips.target)
+    model = subject.model
+    scaled = Subject(model, wide, subject.mean, {m: 10 * std for m, std in subject.std.items()}, 0, subject.noise_draws)
+    before = per_clip(subject)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     try:
         model.load_state_dict(state | {"head.classifier.weight": state["head.classifier.weight"] / 10})
-        after, _ = per_clip(scaled)
+        after = per_clip(scaled)
     finally:
         model.load_state_dict(state)
     for name, values in before.items():

@@ -10,14 +10,8 @@ from scipy.stats import spearmanr
 
 from amr.data_manifests.crema_d import read_list
 from amr.data_manifests.vggsound import read_test_list
-from amr.fusion.evaluate.measures.people import (
-    against_people,
-    distributions,
-    majority,
-    parse_sources,
-    parse_tags,
-    read_votes,
-)
+from amr.fusion.evaluate.measures.people import against_people, distributions, majority, parse_channels, read_votes
+from amr.fusion.evaluate.measures.tags import parse_tags
 
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 BOTH = ("audio", "video")
@@ -32,9 +26,9 @@ def one_hot(codes, num_classes):
     return np.eye(num_classes)[codes]
 
 
-def follow(table, source):
+def follow(table, channel):
     """Probabilities that are the votes of one source, and shares that are even."""
-    q = distributions(read_votes(table, EMOTIONS, BOTH).counts[source])
+    q = distributions(read_votes(table, EMOTIONS, BOTH).counts[channel])
     return q[None], np.full((1, len(q), 2), 0.5)
 
 
@@ -49,17 +43,17 @@ def test_people_who_hear_and_see_follow_the_face(crema_d):
 
 
 def test_a_head_that_answers_what_a_source_says_follows_it(crema_d):
-    for source, other in (("voice", "face"), ("face", "voice")):
-        (result,) = against_people(crema_d, EMOTIONS, BOTH, *follow(crema_d, source))
+    for channel, other in (("voice", "face"), ("face", "voice")):
+        (result,) = against_people(crema_d, EMOTIONS, BOTH, *follow(crema_d, channel))
         head = result["votes"]["conflict"]["head"]
-        assert (head[source], head[other], head["neither"]) == (1, 0, 0)
-        low, high = result["votes"]["conflict"]["interval"][source]
+        assert (head[channel], head[other], head["neither"]) == (1, 0, 0)
+        low, high = result["votes"]["conflict"]["interval"][channel]
         assert low > 0.99
         assert high == 1
         distance = result["votes"]["distance"]["jensen_shannon"]
-        assert distance["head"] == pytest.approx(distance[source])
+        assert distance["head"] == pytest.approx(distance[channel])
         assert distance["voice"] > distance["face"]
-        assert result["votes"]["agreement"][source]["head"] == 1
+        assert result["votes"]["agreement"][channel]["head"] == 1
 
 
 def test_the_votes_themselves_are_at_no_distance_and_reach_their_entropy(crema_d):
@@ -127,10 +121,10 @@ def test_one_modality_alone_has_no_conflict():
 
 def test_three_sources_conflict_by_pairs():
     table = small_votes(votes_hand_x=list("1111"), votes_hand_y=list("0000"))
-    sources = {"voice": "audio", "face": "video", "hand": "touch"}
+    channels = {"voice": "audio", "face": "video", "hand": "touch"}
     modalities = ("audio", "video", "touch")
     (result,) = against_people(
-        table, ("x", "y"), modalities, np.full((1, 4, 2), 0.5), np.full((1, 4, 3), 1 / 3), sources=sources
+        table, ("x", "y"), modalities, np.full((1, 4, 2), 0.5), np.full((1, 4, 3), 1 / 3), channels=channels
     )
     assert list(result["votes"]["conflict"]) == ["voice/face", "voice/hand", "face/hand"]
     assert result["votes"]["correlation"]["touch"]["num_clips"] == 3
@@ -144,7 +138,7 @@ def test_sources_may_be_named_otherwise():
 
 
 @pytest.mark.parametrize(
-    ("table", "classes", "modalities", "sources", "message"),
+    ("table", "classes", "modalities", "channels", "message"),
     [
         (
             small(),
@@ -172,16 +166,16 @@ def test_sources_may_be_named_otherwise():
         (small_votes(votes_both_x=["1", "2", "-1", "0"]), ("x", "y"), BOTH, None, r"must be a count .* got '-1'"),
     ],
 )
-def test_what_does_not_match_is_refused(table, classes, modalities, sources, message):
+def test_what_does_not_match_is_refused(table, classes, modalities, channels, message):
     probabilities, shares = np.full((1, 4, 2), 0.5), np.full((1, 4, 2), 0.5)
     with pytest.raises(ValueError, match=message):
-        against_people(table, classes, modalities, probabilities, shares, sources=sources)
+        against_people(table, classes, modalities, probabilities, shares, channels=channels)
 
 
 @pytest.mark.parametrize("text", ["voice", "voice=", "=audio", "voice=audio,voice=video", ""])
 def test_sources_must_be_pairs(text):
     with pytest.raises(ValueError, match="--people must be SOURCE=MODALITY"):
-        parse_sources(text)
+        parse_channels(text)
 
 
 @given(arrays(np.int64, st.tuples(st.integers(1, 20), st.integers(2, 6)), elements=st.integers(0, 4)))

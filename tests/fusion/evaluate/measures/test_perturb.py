@@ -1,7 +1,7 @@
 import torch
 
 from amr.fusion.data.clips import Clips
-from amr.fusion.evaluate.measures.perturb import averaged, noisy, permuted, train_statistics, without
+from amr.fusion.evaluate.measures.perturb import noisy, permuted, replace_by_mean, train_statistics, without
 
 from ...conftest import make_clips
 
@@ -33,11 +33,11 @@ def test_every_change_leaves_what_is_absent_absent_and_the_rest_alone():
     clips = with_steps()
     mean, _ = train_statistics(clips)
     noise = torch.ones(5, 4, 3)
-    for changed in (averaged(clips, ["audio"], mean), noisy(clips, "audio", noise)):
+    for changed in (replace_by_mean(clips, ["audio"], mean), noisy(clips, "audio", noise)):
         assert torch.equal((changed.embeddings["audio"] != 0), (clips.embeddings["audio"] != 0))
         assert torch.equal(changed.present, clips.present)
         assert torch.equal(changed.embeddings["video"], clips.embeddings["video"])
-    assert torch.equal(averaged(clips, ["audio"], mean).embeddings["audio"][1, 1], mean["audio"])
+    assert torch.equal(replace_by_mean(clips, ["audio"], mean).embeddings["audio"][1, 1], mean["audio"])
     torch.testing.assert_close(noisy(clips, "audio", noise).embeddings["audio"][0], clips.embeddings["audio"][0] + 1)
 
 

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from amr.fusion.report.read import read_source
+from amr.extract.pipeline.preview import decode_media
+from amr.extract.pipeline.workers import ClipFiles
+from amr.fusion.report.read import read_results
 from amr.fusion.report.sections import clips
 from amr.fusion.report.sections.clips import most_one_sided, one_sided, spectrogram
-from amr.fusion.report.settings import groups_of
+from amr.fusion.report.settings import settings_of
 
 
 @given(arrays(float, st.tuples(st.integers(1, 9), st.integers(2, 3)), elements=st.floats(0, 1)), st.integers(1, 9))
@@ -29,17 +31,17 @@ def test_clips_without_shares_are_left_out():
 
 
 def test_the_clips_are_those_of_the_best_run_and_need_no_media(made):
-    source = read_source(made(p_corrected=0.5))
-    found = one_sided(source, groups_of(source), 4, media=True)
-    mine = source.decisions.of([found.run.name])
+    results = read_results(made(p_corrected=0.5))
+    found = one_sided(results, settings_of(results), 4, media=True)
+    mine = results.decisions.of([found.run.name])
     assert found.label == "no AMR, seed 1"
     for view in found.clips:
         place = list(mine.ids).index(view.id)
         assert view.shares["audio"] == pytest.approx(float(mine.shares[0, place, 0]))
-        assert view.pred == source.classes[mine.preds[0, place]]
+        assert view.pred == results.classes[mine.preds[0, place]]
         assert view.frames == ()
         assert view.spectrogram is None
-    assert one_sided(source, groups_of(source), 0, media=True) is None
+    assert one_sided(results, settings_of(results), 0, media=True) is None
 
 
 def test_a_tone_is_a_line_at_its_height():
@@ -51,7 +53,7 @@ def test_a_tone_is_a_line_at_its_height():
 
 def test_real_media_become_small_pictures(test_data):
     file = test_data / "grid" / "clips" / "bbaf5a.mp4"
-    frames, sound = clips._pictures(file, file, None, None)
+    frames, sound = clips._pictures(decode_media(ClipFiles({"audio": file, "video": file}), clips.NUM_FRAMES))
     assert len(frames) == 3
     for uri in (*frames, sound):
         assert len(uri) < 30_000
@@ -61,4 +63,4 @@ def test_real_media_become_small_pictures(test_data):
 def test_what_cannot_be_decoded_is_left_out(tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"nothing")
-    assert clips._pictures(broken, broken, None, None) == ((), None)
+    assert clips._pictures(decode_media(ClipFiles({"audio": broken, "video": broken}), 3)) == ((), None)

@@ -8,23 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amr.fusion.report.page import FIGURES
-from amr.fusion.report.read import read_source
+from amr.fusion.report.read import read_results
 from amr.fusion.report.sections.balance import dominance, pareto, share_against_use, use_share
 from amr.fusion.report.sections.curves import missing, noise, training
 from amr.fusion.report.sections.decisions import confusion, per_class
 from amr.fusion.report.sections.figure import wide_enough
 from amr.fusion.report.sections.people import followed, people_table
-from amr.fusion.report.settings import groups_of
+from amr.fusion.report.settings import settings_of
 
 
 def source_and_groups(folder):
-    source = read_source(folder)
-    return source, groups_of(source)
+    results = read_results(folder)
+    return results, settings_of(results)
 
 
 def test_every_picture_has_words_and_its_numbers(made):
-    source, groups = source_and_groups(made(people=True))
-    figures = [figure for make in FIGURES if (figure := make(source, groups)) is not None]
+    results, settings = source_and_groups(made(people=True))
+    figures = [figure for make in FIGURES if (figure := make(results, settings)) is not None]
     assert len(figures) == len(FIGURES)
     assert len({figure.name for figure in figures}) == len(figures)
     for figure in figures:
@@ -38,15 +38,15 @@ def test_every_picture_has_words_and_its_numbers(made):
 
 
 def test_pictures_of_what_was_not_evaluated_are_left_out(made):
-    source, groups = source_and_groups(made())
-    assert [make(source, groups) for make in (missing, noise, per_class, confusion, followed)] == [None] * 5
-    assert people_table(groups) is None
-    assert all(make(source, groups) is not None for make in (dominance, share_against_use, training))
+    results, settings = source_and_groups(made())
+    assert [make(results, settings) for make in (missing, noise, per_class, confusion, followed)] == [None] * 5
+    assert people_table(settings) is None
+    assert all(make(results, settings) is not None for make in (dominance, share_against_use, training))
 
 
 def test_the_points_of_dominance_are_the_numbers_of_its_table(made):
-    source, groups = source_and_groups(made())
-    figure = dominance(source, groups)
+    results, settings = source_and_groups(made())
+    figure = dominance(results, settings)
     points = next(trace for trace in figure.plots[""]["data"] if trace["mode"] == "markers+text")
     rows = {row[0].text: (row[1].value, row[2].value) for row in figure.table.rows}
     for label, x, y in zip(points["customdata"], points["x"], points["y"], strict=True):
@@ -55,17 +55,17 @@ def test_the_points_of_dominance_are_the_numbers_of_its_table(made):
 
 
 def test_a_confusion_matrix_counts_every_clip_once(made):
-    source, groups = source_and_groups(made(p_corrected=1.0))
-    figure = confusion(source, groups)
+    results, settings = source_and_groups(made(p_corrected=1.0))
+    figure = confusion(results, settings)
     assert sum(row[2].value for row in figure.table.rows) == 30
     assert np.sum(figure.plots[""]["data"][0]["text"]) == 30
 
 
 def test_what_shuffling_costs_adds_to_one(made):
-    _, groups = source_and_groups(made())
-    for group in groups[:4]:
-        assert sum(use_share(group).values()) == pytest.approx(1)
-    assert use_share(groups[4]) is None
+    _, settings = source_and_groups(made())
+    for setting in settings[:4]:
+        assert sum(use_share(setting).values()) == pytest.approx(1)
+    assert use_share(settings[4]) is None
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12))

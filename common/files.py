@@ -1,0 +1,65 @@
+"""Write files so that a kill leaves the old file or the new one, never a part."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def replacing(file: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield a path beside `file` to write to, which then takes the place of `file` in one step.
+
+    The path keeps the suffix, by which some libraries choose a format. If the block raises, nothing is left.
+
+    Args:
+        file: File to write.
+        durable: Wait until the bytes are on the disk, so that a power cut cannot lose them.
+    """
+    partial = file.with_name(f".{file.stem}.{os.getpid()}.partial{file.suffix}")
+    try:
+        yield partial
+        partial.chmod(0o666 & ~_umask())  # safetensors would leave a file that only its owner may read
+        if durable:
+            sync(partial)
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON that people read, too."""
+    write_text(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(file: Path, table: pd.DataFrame) -> None:
+    """Write a table with numbers to 6 digits."""
+    write_text(file, table.to_csv(index=False, float_format="%.6g"))
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write UTF-8 text."""
+    with replacing(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

@@ -1,0 +1,171 @@
+"""Options of commands: one frozen dataclass holds a command's defaults, help and saved record."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import Field, asdict, field, fields
+from typing import Any, TypeVar
+
+from amr.common.registry import unknown
+
+T = TypeVar("T")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+# Names that HDF5, ratios (audio=3:video=1), comma lists and file names can all hold.
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+# Panels of a command's help, in the order in which they are shown.
+MODEL, REGULARIZER, TRAINING, DATA, OUTPUT = (
+    "Model",
+    "Attribution regularization (AMR)",
+    "Training",
+    "Data",
+    "Output",
+)
+PANELS = (MODEL, REGULARIZER, TRAINING, DATA, OUTPUT)
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    choices: Sequence[str] | None = None,
+    panel: str | None = None,
+    since: str | None = None,
+) -> Any:
+    """Define a field of a config: its default, its help on the command line, and its rule for `check_options`.
+
+    Args:
+        default: Default value; None if the option may be left out.
+        help: Help text.
+        least: Smallest number allowed.
+        above: Number that the value must exceed.
+        most: Largest number allowed.
+        choices: Allowed texts.
+        panel: Panel of the help, one of `PANELS`.
+        since: Version that added the field, if later than 0.1; see `saved_settings`.
+    """
+    rule = {"least": least, "above": above, "most": most, "choices": choices}
+    return field(default=default, metadata={"help": help, "panel": panel, "since": since, **rule})
+
+
+def saved_settings(config: Any) -> dict[str, Any]:
+    """A config as a dictionary, without later fields at their defaults: an older version wrote the same."""
+    late = {each.name for each in fields(config) if each.metadata.get("since") is not None}
+    unchanged = {
+        each.name for each in fields(config) if each.name in late and getattr(config, each.name) == each.default
+    }
+    return {name: value for name, value in asdict(config).items() if name not in unchanged}
+
+
+def flag(name: str) -> str:
+    """The option of a field: `amr_ratio` to `--amr-ratio`."""
+    return f"--{name.replace('_', '-')}"
+
+
+def check_options(config: Any) -> None:
+    """Check every field of a config against the rule in its `option`.
+
+    Raises:
+        ValueError: A value breaks its rule.
+    """
+    for each in fields(config):
+        value, rule = getattr(config, each.name), each.metadata
+        if value is None and each.default is None:
+            continue
+        if rule.get("choices") is not None and value not in rule["choices"]:
+            raise unknown(flag(each.name), value, rule["choices"])
+        _check_number(each, value)
+
+
+def _check_number(each: Field[Any], value: Any) -> None:
+    least, above, most = (each.metadata.get(name) for name in ("least", "above", "most"))
+    if least is None and above is None and most is None:
+        return
+    fits = math.isfinite(value)
+    fits = fits and (least is None or value >= least) and (above is None or value > above)
+    if fits and (most is None or value <= most):
+        return
+    if above is not None:
+        rule = f"above {above}"
+    else:
+        rule = f"{least} or more" if most is None else f"from {least} to {most}"
+    default = "Leave it out for the default" if each.default is None else f"The default is {each.default}"
+    raise ValueError(f"{flag(each.name)} must be {rule}, got {value}. {default}.")
+
+
+def parse_options(options: type[T], texts: Sequence[str], option_name: str) -> T:
+    """Parse KEY=VALUE texts into a frozen dataclass, each value as the type of its default.
+
+    Args:
+        options: Dataclass of a method's or a head's own options.
+        texts: KEY=VALUE each.
+        option_name: Option of the command line, for errors.
+
+    Raises:
+        ValueError: A key is unknown, or a value has another type.
+    """
+    known = {each.name: each for each in fields(options)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals:
+            raise ValueError(f"{option_name} must be KEY=VALUE, got {text!r}. Pass for example p=0.5.")
+        if key not in known:
+            raise unknown(option_name, key, known)
+        default = known[key].default
+        kind: Any = str if default is None else type(default)
+        try:
+            values[key] = _parse(kind, value)
+        except ValueError:
+            raise ValueError(
+                f"{option_name} {key} must be {kind.__name__}, got {value!r}. Pass for example {key}={default}."
+            ) from None
+    return options(**values)
+
+
+def _parse(kind: Any, value: str) -> Any:
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise ValueError(value)
+        return value.lower() == "true"
+    return kind(value)
+
+
+def available_cores() -> int:
+    """CPU cores this process may use, at least 1."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def parse_named(values: Iterable[str], option_name: str, what: str, example: str) -> dict[str, str]:
+    """NAME=WHAT texts as a dict, in their order.
+
+    >>> parse_named(["audio=logmel,bands=40"], "--encoder", "SPEC", "audio=logmel")
+    {'audio': 'logmel,bands=40'}
+    """
+    named: dict[str, str] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not (equals and value):
+            raise ValueError(f"{option_name} must be NAME={what}, got {text!r}. Pass {option_name} {example}.")
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{option_name} NAME must be letters, digits, '_', '-' and '.', got {name!r}. "
+                f"Pass {option_name} {example}."
+            )
+        if name in named:
+            raise ValueError(
+                f"{option_name} must name each embedding once, got {name} for {named[name]} and for {value}. "
+                f"Rename one, such as {name}2={value}."
+            )
+        named[name] = value
+    return named

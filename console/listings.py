@@ -1,0 +1,100 @@
+"""Commands that list what there is: datasets, encoders, heads, methods, attributions, measures."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+import typer
+
+from amr.console.commands import Json
+from amr.console.output import show, table
+
+
+def add_listings(app: typer.Typer) -> None:
+    """Add the listing commands to an app."""
+    for command in (list_datasets, list_encoders, list_heads, list_methods, list_attributions, list_measures):
+        app.command(command.__name__.removeprefix("list_"))(command)
+
+
+def list_datasets(json: Json = False) -> None:
+    """List the datasets that are known by name."""
+    from amr.data_manifests.datasets import datasets
+
+    names = ("name", "modalities", "summary", "licence", "homepage")
+    rows = [{name: getattr(d, name) for name in names} | {"modalities": [*d.modalities]} for _, d in datasets.items()]
+    cells = [[r["name"], ", ".join(r["modalities"]), r["summary"], r["homepage"] or "-"] for r in rows]
+    show(rows, json, lambda: table("", ["dataset", "modalities", "what", "media from"], cells))
+
+
+def list_encoders(
+    pattern: Annotated[str | None, typer.Argument(help="Part of a name, such as resnet.")] = None, json: Json = False
+) -> None:
+    """List the encoders that --encoder NAME=SPEC may name."""
+    from amr.extract.encoders import list_encoders
+
+    rows = [dataclasses.asdict(info) for info in list_encoders(pattern)]
+    if not rows:
+        raise ValueError(
+            f"PATTERN must be part of an encoder's name, got {pattern!r}. amr encoders lists the families."
+        )
+    cells = [[r["spec"], r["modality"], r["embed_dim"], r["summary"]] for r in rows]
+    show(rows, json, lambda: table("", ["spec", "modality", "embed_dim", "what"], cells))
+
+
+def _default_options(options: type) -> dict[str, Any]:
+    return {each.name: each.default for each in dataclasses.fields(options)}
+
+
+def _as_text(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={'' if value is None else value}" for key, value in options.items()) or " "
+
+
+def list_heads(json: Json = False) -> None:
+    """List the fusion heads, with their parameters for two modalities of 512 and six classes."""
+    from amr.fusion.heads import HeadShape, heads
+    from amr.fusion.run_axis.seeds import Draws
+
+    rows: list[dict[str, Any]] = []
+    for name, head in heads.items():
+        if head.listed:
+            built = head(HeadShape({"audio": 512, "video": 512}, 6, 0), Draws([0]))
+            num_parameters = sum(p.numel() for p in built.parameters())
+            options = _default_options(head.Options)
+            rows.append({"name": name, "parameters": num_parameters, "summary": head.summary, "options": options})
+    cells = [[r["name"], r["parameters"], r["summary"], _as_text(r["options"])] for r in rows]
+    show(rows, json, lambda: table("", ["head", "parameters", "what", "options"], cells))
+
+
+def list_methods(json: Json = False) -> None:
+    """List the ways in which training can treat the modalities, with each method's own options."""
+    from amr.fusion.methods import methods
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "summary": method.summary,
+            "source": method.citation,
+            "options": _default_options(method.Options),
+            "end_to_end": method.end_to_end,
+        }
+        for name, method in methods.items()
+    ]
+    cells = [[r["name"], r["summary"], _as_text(r["options"]), r["source"]] for r in rows]
+    show(rows, json, lambda: table("", ["method", "what", "options", "source"], cells))
+
+
+def list_attributions(json: Json = False) -> None:
+    """List the ways to attribute a decision to modalities."""
+    from amr.fusion.attribution.attributor import attributions
+
+    rows = [{"name": name, "summary": a.summary, "source": a.citation} for name, a in attributions.items()]
+    show(rows, json, lambda: table("", ["attribution", "what", "source"], [[*row.values()] for row in rows]))
+
+
+def list_measures(json: Json = False) -> None:
+    """List what amr evaluate measures."""
+    from amr.fusion.evaluate.measures import measures
+
+    rows = [{"name": name, "summary": m.summary, "source": m.citation} for name, m in measures.items()]
+    show(rows, json, lambda: table("", ["measure", "what", "source"], [[*row.values()] for row in rows]))

@@ -1,0 +1,155 @@
+"""The structure of a cache file: created, extended and finished on a copy that replaces the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from amr.common.version import __version__
+from amr.extract.cache.journal import Failure, Journal
+from amr.extract.cache.reader import (
+    FAILURE_COLUMNS,
+    FIXED_COLUMNS,
+    FORMAT,
+    VERSION,
+    EmbeddingInfo,
+    data_sha256,
+    escape,
+    write_text,
+)
+
+
+@dataclass(frozen=True)
+class ClipTable:
+    """The clips of a cache.
+
+    Attributes:
+        dataset: its name.
+        root: the folder that paths start from, "" where there are none.
+        manifest_sha256: of the manifest.
+        table: one row a clip, every column text; id must be there, path, split and group are "" where absent.
+    """
+
+    dataset: str
+    root: str
+    manifest_sha256: str
+    table: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        if "id" not in self.table or len(self.table) == 0:
+            raise ValueError(f"clips must have an id column and a row, got {list(self.table)}. Name some clips.")
+        rest = [name for name in self.table if name not in FIXED_COLUMNS]
+        table = self.table.reindex(columns=[*FIXED_COLUMNS, *rest], fill_value="").astype(str)
+        object.__setattr__(self, "table", table.reset_index(drop=True))
+
+
+def create(file: h5py.File, clips: ClipTable, infos: Sequence[EmbeddingInfo]) -> None:
+    file.attrs.update(format=FORMAT, version=VERSION, complete=False, created_by=f"amr {__version__}")
+    for group in ("embeddings", "present", "done", "num_steps"):
+        file.create_group(group, track_order=True)
+    write_clips(file, clips)
+    write_failures(file, [])
+    for info in infos:
+        add_embedding(file, info, len(clips.table))
+
+
+def write_clips(file: h5py.File, clips: ClipTable) -> None:
+    if "clips" in file:
+        del file["clips"]
+    file.attrs.update(dataset=clips.dataset, root=clips.root, manifest_sha256=clips.manifest_sha256)
+    group = file.create_group("clips")
+    columns = group.create_group("columns", track_order=True)
+    for name in map(str, clips.table):
+        fixed = name in FIXED_COLUMNS
+        write_text(group if fixed else columns, name if fixed else escape(name), clips.table[name])
+
+
+def add_embedding(file: h5py.File, info: EmbeddingInfo, num_clips: int) -> None:
+    file.attrs["complete"] = False
+    _allocate(file["embeddings"], info.name, (num_clips, *info.row_shape), np.dtype(info.dtype))
+    _allocate(file["present"], info.name, (num_clips,), np.dtype(bool))
+    _allocate(file["done"], info.name, (num_clips,), np.dtype(bool))
+    if info.max_steps is not None:
+        _allocate(file["num_steps"], info.name, (num_clips,), np.dtype(np.int32))
+    file["embeddings"][info.name].attrs.update(
+        modality=info.modality,
+        encoder=info.encoder,
+        weights_sha256=info.weights_sha256,
+        preprocessing=json.dumps(info.preprocessing, sort_keys=True),
+        dtype=info.dtype,
+        random_weights=info.random_weights,
+        fingerprint=info.fingerprint,
+        code_version=info.code_version,
+    )
+
+
+def _allocate(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """A dataset whose zeros are on disk from the start: no full disk and no change of metadata later."""
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    group.create_dataset(name, shape=shape, dtype=dtype, dcpl=plan, fill_time="alloc")
+
+
+def write_failures(file: h5py.File, rows: Sequence[tuple[str, ...]]) -> None:
+    if "failures" in file:
+        del file["failures"]
+    group = file.create_group("failures")
+    for i, name in enumerate(FAILURE_COLUMNS):
+        write_text(group, name, [row[i] for row in rows])
+
+
+def finish(file: h5py.File, failures: Sequence[Failure]) -> None:
+    order = {id_: row for row, id_ in enumerate(file["clips/id"].asstr()[:])}
+    old = zip(*(file["failures"][name].asstr()[:] for name in FAILURE_COLUMNS), strict=True)
+    rows = dict.fromkeys([*old, *((failure.id, failure.modality, failure.reason) for failure in failures)])
+    write_failures(file, sorted(rows, key=lambda row: (order[row[0]], row[1:])))
+    finished = {name: bool(file["done"][name][:].all()) for name in file["done"]}
+    for name, is_finished in finished.items():
+        if is_finished:
+            for group in ("embeddings", "present", "num_steps"):
+                if name in file[group]:
+                    file[group][name].attrs["sha256"] = data_sha256(file[group][name])
+    file.attrs["complete"] = all(finished.values())
+
+
+@contextmanager
+def replacing_cache(path: Path, *, copy: bool) -> Iterator[h5py.File]:
+    """A new or copied file to change, which then takes the place of `path` in one step."""
+    temporary = temporary_path(path)
+    try:
+        if copy:
+            shutil.copyfile(path, temporary)
+        with h5py.File(temporary, "r+" if copy else "w") as file:
+            yield file
+        sync_if_allowed(temporary)
+        os.replace(temporary, path)
+        sync_if_allowed(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.tmp")
+
+
+def remove_leftovers(path: Path) -> None:
+    temporary_path(path).unlink(missing_ok=True)
+    Path(f"{Journal(path).path}.tmp").unlink(missing_ok=True)
+
+
+def sync_if_allowed(path: Path) -> None:
+    with suppress(PermissionError):  # some network folders do not let themselves be opened
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,34 @@
+"""Accuracy on the clips as they are, and the shares of the decisions."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from amr.fusion.evaluate.measures.base import Measure, measures
+from amr.fusion.evaluate.measures.perturb import Name, Subject
+
+
+@measures.register("accuracy")
+class Accuracy(Measure):
+    """Fraction of clips whose predicted class is right."""
+
+    summary = "accuracy; also mAP and F1, as the fit measured them"
+    words = {"accuracy": "accuracy", "map": "mAP", "f1": "F1", "gain_over_ume": "gain over UME"}
+
+    def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
+        """`accuracy`."""
+        return {("accuracy",): subject.clean.right}
+
+
+@measures.register("share")
+class Share(Measure):
+    """Share of each modality in the decision: gradient x input of the probability."""
+
+    summary = "share of each modality in the decision, by gradient x input"
+    citation = "AMR paper, section 3"
+    least_modalities = 2
+    words = {"share": "share of", "share_logit": "share, under the logit, of"}
+
+    def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
+        """`share, modality`."""
+        return {("share", m): subject.share[..., i] for i, m in enumerate(subject.modalities)}

@@ -1,0 +1,50 @@
+"""What a measure is: one value per clip, and what follows from the means of such values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from amr.common.registry import Registry
+from amr.fusion.evaluate.measures.perturb import Name, Subject
+
+Reliability = tuple[np.ndarray, np.ndarray]
+
+
+class Measure:
+    """Base of all measures. One file per measure, registered by name.
+
+    Attributes:
+        summary: One line for `amr measures` and docs/evaluation.md.
+        citation: Paper, section or equation.
+        least_modalities: Fewest modalities of a run that has the measure.
+        words: First part of a flat name (`conflict`), or a whole one (`conflict.balance`), to words for pages.
+    """
+
+    summary: ClassVar[str] = ""
+    citation: ClassVar[str] = ""
+    least_modalities: ClassVar[int] = 1
+    words: ClassVar[Mapping[str, str]] = {}
+
+    def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
+        """Name to `(run, clips)`: values whose mean over clips is the measure; NaN if a clip has none."""
+        return {}
+
+    def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
+        """Name to values that follow from the means of `per_clip`, all of one shape."""
+        return {}
+
+    def reliability(self, subject: Subject) -> dict[Name, Reliability]:
+        """Name of a calibration error to confidence and correctness, each `(run, clips, draws)`."""
+        return {}
+
+
+measures: Registry[type[Measure]] = Registry("measure")
+
+
+def measures_for(num_modalities: int) -> list[Measure]:
+    """An instance of every measure that runs of so many modalities have."""
+    return [measure() for _, measure in measures.items() if num_modalities >= measure.least_modalities]

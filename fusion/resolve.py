@@ -1,0 +1,111 @@
+"""From what a user requested to what is trained: fill in the method's defaults, check names against the cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from amr.common.options import parse_options
+from amr.common.registry import unknown
+from amr.fusion.attribution import attributions
+from amr.fusion.attribution.ratio import parse_ratio
+from amr.fusion.config import FitConfig
+from amr.fusion.data.dataset import Dataset
+from amr.fusion.data.folds import TrainingData
+from amr.fusion.heads import head_options, heads
+from amr.fusion.methods import methods
+from amr.fusion.runs.record import RunRecord
+from amr.fusion.runs.weights import attributor_of, model_shape
+from amr.fusion.train.recipe import Member, Recipe
+
+
+def takes_steps(config: FitConfig) -> bool:
+    """Whether the config's head takes embeddings with their steps.
+
+    Raises:
+        ValueError: there is no such method or head.
+    """
+    if config.attribution not in attributions:
+        raise unknown("--attribution", config.attribution, attributions)
+    return heads[methods[config.method].head or config.head].takes_steps
+
+
+def record_of(config: FitConfig, data: TrainingData) -> RunRecord:
+    """What a run of a resolved config says of itself."""
+    notes = (*data.notes, *methods[config.method].notes(str(config.optimizer)))
+    return RunRecord(
+        config,
+        data.dataset.classes,
+        data.describe(),
+        str(data.cache.resolve()),
+        notes,
+        methods[config.method].fuses,
+    )
+
+
+def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
+    """The config with the method's own settings filled in, checked against the cache.
+
+    Raises:
+        ValueError: a name or a combination that cannot be.
+    """
+    method = methods[config.method]
+    if method.head is None:
+        if not heads[config.head].listed:
+            listed = ", ".join(name for name, head in heads.items() if head.listed)
+            raise ValueError(
+                f"--head must be one of {listed}, got {config.head!r}. Pass --method {config.head} for it."
+            )
+        options = head_options(config.head, config.head_option, config.condition)
+        heads[config.head].check(config.hidden, dataset.modalities, options)
+    method.check(dataset.modalities)
+    if method.needs_adapter and config.adapter == "none":
+        raise ValueError(
+            f"--adapter must be linear or mlp for --method {config.method}, which acts on what stands in for the "
+            "encoders, got none. Pass --adapter linear."
+        )
+    if config.amr_ratio is not None:
+        if not method.fuses:
+            raise ValueError(
+                f"--amr-ratio must be left out for --method {config.method}, got {config.amr_ratio!r}: "
+                "there is no fusion to balance."
+            )
+        parse_ratio(config.amr_ratio, dataset.modalities, name="--amr-ratio")
+    parse_options(method.Options, config.method_option, "--method-option")
+    return replace(
+        config,
+        head=method.head or config.head,
+        hidden=config.hidden if method.head is None else 0,
+        condition=config.condition if method.head is None else None,
+        head_option=config.head_option if method.head is None else (),
+        modalities=",".join(dataset.modalities),
+        optimizer=config.optimizer or method.optimizer,
+        lr=method.lr if config.lr is None else config.lr,
+        weight_decay=method.weight_decay if config.weight_decay is None else config.weight_decay,
+    )
+
+
+def recipe_of(record: RunRecord) -> Recipe:
+    """How the trainer is to train the run."""
+    config = record.config
+    method = methods[config.method]
+    return Recipe(
+        shape=model_shape(record),
+        method=method,
+        options=parse_options(method.Options, config.method_option, "--method-option"),
+        attributor=attributor_of(record),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        optimizer=str(config.optimizer),
+        lr=float(config.lr or 0),
+        weight_decay=float(config.weight_decay or 0),
+        amr_optimizer=config.amr_optimizer,
+        select=config.select,
+        lr_step=method.lr_step,
+    )
+
+
+def member_of(record: RunRecord) -> Member:
+    """What the run has of its own in a group."""
+    config = record.config
+    ratio = None if config.amr_ratio is None else parse_ratio(config.amr_ratio, list(record.modalities))
+    return Member(config.seed, ratio, config.amr_weight)

@@ -1,0 +1,165 @@
+"""A fitted run as a plain `torch.nn.Module`, for code that knows nothing of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from amr.fusion.data.clips import Batch
+from amr.fusion.data.normalization import Normalization
+from amr.fusion.model import FusionModel
+from amr.fusion.run_axis.axes import pad_steps, pool_steps
+from amr.fusion.runs.record import RunRecord
+from amr.fusion.runs.weights import FittedRun, read_fitted
+
+
+class FittedHead(nn.Module):
+    """Normalization, adapters and head of one run: embeddings as cached to logits.
+
+    Args:
+        record: The run's config.json.
+        model: Its model.
+        normalization: Its normalization.
+
+    Attributes:
+        modalities: Names of the embeddings, in order.
+        classes: Names of the classes, in the order of the logits.
+    """
+
+    def __init__(self, record: RunRecord, model: FusionModel, normalization: Normalization) -> None:
+        super().__init__()
+        self.modalities = tuple(record.modalities)
+        self.classes = record.classes
+        self.embed_dims = dict(model.shape.embed_dims)
+        self.model = model
+        self.register_buffer("seen", torch.tensor([normalization.seen[m] for m in self.modalities]))
+        for name, values in (("mean", normalization.mean), ("std", normalization.std)):
+            for i, m in enumerate(self.modalities):
+                self.register_buffer(f"{name}_{i}", values[m].clone())
+
+    def forward(
+        self,
+        embeddings: Mapping[str, Tensor],
+        present: Tensor | None = None,
+        num_steps: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Logits `(batch, classes)`.
+
+        Args:
+            embeddings: Modality to `(batch, dim)` or `(batch, steps, dim)`, as cached. Modalities may be left out.
+            present: Bool `(batch, modalities)`, in the order of `modalities`; None if every clip has every modality
+                that is given.
+            num_steps: Modality to the number of valid steps, `(batch,)`; None if all steps are valid. Steps of NaN
+                are never valid.
+
+        Raises:
+            ValueError: A name is unknown, nothing is given, or a shape does not fit.
+        """
+        self._check(embeddings, present)
+        batch = len(next(iter(embeddings.values())))
+        reference = cast(Tensor, self.mean_0)
+        known = torch.tensor([m in embeddings for m in self.modalities], device=reference.device)
+        valid = (known & cast(Tensor, self.seen)).expand(batch, -1)
+        valid = valid if present is None else valid & present
+        z = {}
+        for i, m in enumerate(self.modalities):
+            if m not in embeddings:
+                z[m] = reference.new_zeros(1, batch, self.embed_dims[m])
+                continue
+            steps = None if num_steps is None else num_steps.get(m)
+            z[m] = self._normalized(i, embeddings[m].to(reference.dtype), steps, valid[:, i])[None]
+        target = torch.zeros(1, batch, dtype=torch.long, device=reference.device)
+        return self.model(Batch(z, valid[None], target))[0]
+
+    def _normalized(self, i: int, x: Tensor, num_steps: Tensor | None, valid: Tensor) -> Tensor:
+        if x.ndim == 3:
+            missing = x.isnan().any(-1)
+            counted = (~missing).sum(1) if num_steps is None else num_steps.to(x.device)
+            x = pad_steps(x, counted) if self.model.head.takes_steps else pool_steps(x, counted)
+        x = (x - getattr(self, f"mean_{i}")) / getattr(self, f"std_{i}")
+        unused = x.isnan() | ~valid.view(-1, *[1] * (x.ndim - 1))
+        return x.masked_fill(unused, 0)
+
+    def _check(self, embeddings: Mapping[str, Tensor], present: Tensor | None) -> None:
+        names = ", ".join(self.modalities)
+        if not embeddings or not set(embeddings) <= set(self.modalities):
+            raise ValueError(f"embeddings must be named {names}, got {', '.join(embeddings) or 'none'}. Rename them.")
+        sizes = {len(x) for x in embeddings.values()}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"embeddings must have one batch size, got {sorted(sizes)}. Pass equally many clips of each."
+            )
+        for m, x in embeddings.items():
+            if x.ndim not in (2, 3) or x.shape[-1] != self.embed_dims[m]:
+                raise ValueError(
+                    f"{m} must be (batch, {self.embed_dims[m]}) or (batch, steps, {self.embed_dims[m]}), "
+                    f"got {tuple(x.shape)}. Pass it as cached."
+                )
+        wanted = (*sizes, len(self.modalities))
+        if present is not None and (present.dtype != torch.bool or tuple(present.shape) != wanted):
+            raise ValueError(
+                f"present must be bool {wanted}, got {present.dtype} {tuple(present.shape)}. Its columns are {names}."
+            )
+
+
+class MeanOverFolds(nn.Module):
+    """The heads of all folds: the mean of their log-probabilities.
+
+    Args:
+        heads: One per fold.
+    """
+
+    def __init__(self, heads: list[FittedHead]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        self.modalities, self.classes = heads[0].modalities, heads[0].classes
+
+    def forward(
+        self,
+        embeddings: Mapping[str, Tensor],
+        present: Tensor | None = None,
+        num_steps: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Mean log-probabilities `(batch, classes)`; arguments as for `FittedHead`."""
+        return torch.stack([head(embeddings, present, num_steps).log_softmax(-1) for head in self.heads]).mean(0)
+
+
+def load_head(
+    run: str | Path, fold: int | None = None, device: torch.device | str = "cpu"
+) -> FittedHead | MeanOverFolds:
+    """Load a fitted run as a module, in evaluation mode.
+
+    Args:
+        run: Folder of a run.
+        fold: Fold of a run of folds; None for the mean of the log-probabilities of all folds.
+        device: Device of the weights.
+
+    Raises:
+        FileNotFoundError: The folder is not a run.
+        ValueError: The run has no such fold.
+
+    Example:
+        >>> head = load_head("runs/even")  # doctest: +SKIP
+        >>> logits = head({"audio": audio, "video": video})  # doctest: +SKIP
+    """
+    fitted = read_fitted(Path(run), device)
+    heads = [
+        FittedHead(fitted.record, model, normalization)
+        for model, normalization in zip(fitted.models, fitted.normalizations, strict=True)
+    ]
+    if fold is None:
+        return heads[0].eval() if len(heads) == 1 else MeanOverFolds(heads).eval()
+    if not 0 <= fold < len(heads) or fitted.record.config.folds == 0:
+        raise ValueError(_no_such_fold(fitted, fold))
+    return heads[fold].eval()
+
+
+def _no_such_fold(fitted: FittedRun, fold: int) -> str:
+    folds = fitted.record.config.folds
+    if folds == 0:
+        return f"fold must be left out for a run without folds, got {fold}. Leave it out."
+    return f"fold must be from 0 to {folds - 1}, got {fold}. Leave it out for the mean over folds."

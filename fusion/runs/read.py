@@ -1,0 +1,228 @@
+"""Read runs back: one class for evaluate, report, tables and plots. Nothing here imports torch.
+
+A run folder holds what `amr.fusion.runs.record` lists. The folder of a sweep holds sweep.json, results.csv and one run
+folder per run in runs/.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amr.fusion.config import FitConfig
+from amr.fusion.runs.record import RunRecord
+
+# Settings in which the runs of a folder may differ, but for the seed: columns of results.csv and evaluation.csv.
+SETTINGS = ("head", "method", "modalities", "amr_ratio", "amr_weight", "lr")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        folder: Folder of the run.
+        record: Its config.json.
+        val, test: Measures of its metrics.json, the mean over folds; None if the split has no clips.
+        folds: `val` and `test` of each fold; one entry without folds.
+        evaluated: Its entry in evaluation.json; empty if there is none.
+    """
+
+    folder: Path
+    record: RunRecord
+    val: Mapping[str, Any] | None
+    test: Mapping[str, Any] | None
+    folds: tuple[Mapping[str, Any], ...]
+    evaluated: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    @property
+    def config(self) -> FitConfig:
+        """Settings of the fit."""
+        return self.record.config
+
+    @property
+    def seed(self) -> int:
+        """Seed of the fit."""
+        return self.config.seed
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities of the run, in order."""
+        return tuple(self.record.modalities)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether several modalities meet in one head, so that there is something to balance."""
+        return self.record.fuses and len(self.modalities) > 1
+
+    @property
+    def regularized(self) -> bool:
+        """Whether AMR took part in training."""
+        return self.config.amr_ratio is not None and self.config.amr_weight > 0
+
+    @cached_property
+    def setting(self) -> dict[str, Any]:
+        """The run's `SETTINGS` as in evaluation.json: "-" for no head, "none" for no ratio, None for not set."""
+        c = self.config
+        return {
+            "head": c.head if self.record.fuses else "-",
+            "method": c.method,
+            "modalities": list(self.modalities),
+            "amr_ratio": c.amr_ratio or "none",
+            "amr_weight": c.amr_weight if c.amr_ratio else None,
+            "lr": c.lr,
+        }
+
+    @cached_property
+    def measures(self) -> dict[str, float]:
+        """Flat name (`share.audio`) to value on test, those of the evaluation included; val if there is no test."""
+        return flat(self.test or self.val or {}) | flat(self.nested)
+
+    @cached_property
+    def val_measures(self) -> dict[str, float]:
+        """The same on val, as the fit measured them."""
+        return flat(self.val or {})
+
+    @property
+    def nested(self) -> Mapping[str, Any]:
+        """Measures of evaluation.json as they nest; empty if there is no evaluation."""
+        return self.evaluated.get("measures", {})
+
+    @property
+    def intervals(self) -> dict[str, tuple[float | None, float | None]]:
+        """Flat name to low and high over bootstrapped clips."""
+        return {name: tuple(bounds) for name, bounds in self.evaluated.get("intervals", {}).items() if bounds}
+
+    def history(self) -> pd.DataFrame | None:
+        """One row per epoch, the mean over folds; None if there is none."""
+        tables = [pd.read_csv(file) for place in self._places() if (file := place / "history.csv").is_file()]
+        return pd.concat(tables).groupby("epoch", as_index=False).mean(numeric_only=True) if tables else None
+
+    def predictions(self) -> pd.DataFrame | None:
+        """The test rows of predictions.csv over all folds; None if the run has none."""
+        text = {"id": str, "target": str, "pred": str}
+        files = [file for place in self._places() if (file := place / "predictions.csv").is_file()]
+        tables = [pd.read_csv(file, dtype=text, keep_default_na=False, na_values=[""]) for file in files]
+        if not tables:
+            return None
+        table = pd.concat(tables, ignore_index=True)
+        return table[table["part"] == "test"].reset_index(drop=True)
+
+    def _places(self) -> list[Path]:
+        return [self.folder, *sorted(self.folder.glob("fold-*"))]
+
+
+def read_run(folder: Path, option: str = "RUN") -> Run:
+    """Read a finished run.
+
+    Args:
+        folder: Folder of the run.
+        option: Name of the argument, for errors.
+
+    Raises:
+        FileNotFoundError: The folder is not a run, or the run is not finished.
+        ValueError: Its files are damaged.
+    """
+    record = RunRecord.read(folder, option)
+    metrics = read_json(folder / "metrics.json", option)
+    if metrics is None:
+        raise FileNotFoundError(
+            f"{option} must be a finished run, got {str(folder)!r}. Give the same amr fit or amr sweep again."
+        )
+    return Run(folder, record, metrics["val"], metrics["test"], tuple(metrics.get("folds", [metrics])))
+
+
+def read_runs(folder: Path, option: str = "RUN") -> list[Run]:
+    """Read the run of a folder of `amr fit`, or the finished runs of one of `amr sweep` or `amr table`.
+
+    Raises:
+        FileNotFoundError: The folder is none of those.
+        ValueError: A sweep has no finished run, or files are damaged.
+    """
+    if (folder / "config.json").is_file():
+        return [read_run(folder, option)]
+    if not (folder / "sweep.json").is_file():
+        raise FileNotFoundError(
+            f"{option} must be the folder of a run or of a sweep, got {str(folder)!r}. "
+            "Make one with amr fit or amr sweep."
+        )
+    finished = sorted(file.parent for file in folder.glob("runs/*/metrics.json"))
+    results = folder / "results.csv"
+    if results.is_file() and results.stat().st_size > 1:  # in the order requested
+        order = {name: i for i, name in enumerate(pd.read_csv(results, dtype=str)["run"].unique())}
+        finished.sort(key=lambda run: order.get(run.name, len(order)))
+    if not finished:
+        raise ValueError(
+            f"{option} must hold a finished run, got none in {str(folder)!r}. Give the same amr sweep again."
+        )
+    return [read_run(run, option) for run in finished]
+
+
+def with_evaluation(runs: Sequence[Run], evaluation: Mapping[str, Any] | None) -> list[Run]:
+    """Runs with their entries of evaluation.json; a single run takes the only entry."""
+    if evaluation is None:
+        return list(runs)
+    entries = {entry["run"]: entry for entry in evaluation["runs"]}
+    only = evaluation["runs"][0] if len(runs) == 1 and len(evaluation["runs"]) == 1 else None
+    return [replace(run, evaluated=entries.get(run.folder.name, only or {})) for run in runs]
+
+
+def read_json(file: Path, option: str = "RUN") -> Any:
+    """A JSON file; None if it is not there.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{option} must hold whole files, got a damaged {str(file)!r} ({error}). Make it again."
+        ) from error
+
+
+def flat(measures: Mapping[str, Any], before: str = "") -> dict[str, float]:
+    """Nested measures under names joined by dots; what is not a number, or absent, is left out.
+
+    >>> flat({"accuracy": 0.5, "share": {"audio": 0.7, "video": None}})
+    {'accuracy': 0.5, 'share.audio': 0.7}
+    """
+    result: dict[str, float] = {}
+    for name, value in measures.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{before}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            result[f"{before}{name}"] = float(value)
+    return result
+
+
+def setting_text(name: str, value: object) -> str:
+    """One setting as pages show it; "-" if it is not set.
+
+    >>> setting_text("modalities", ["audio", "video"]), setting_text("lr", 0.001), setting_text("amr_weight", None)
+    ('audio,video', '0.001', '-')
+    """
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    if name in ("amr_weight", "lr"):
+        try:
+            return f"{float(str(value)):g}"
+        except ValueError:
+            return "-"
+    return str(value)

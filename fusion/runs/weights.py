@@ -1,0 +1,91 @@
+"""The weights of a run, and the normalization that goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from amr.common.files import replacing
+from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.data.normalization import Normalization
+from amr.fusion.heads import head_options
+from amr.fusion.model import FusionModel, ModelShape
+from amr.fusion.runs.record import RunRecord
+
+
+@dataclass(frozen=True)
+class FittedRun:
+    """A run read back: one model a fold, or the only one."""
+
+    record: RunRecord
+    models: tuple[FusionModel, ...]
+    normalizations: tuple[Normalization, ...]
+
+
+def read_fitted(folder: Path, device: torch.device | str = "cpu") -> FittedRun:
+    """Read a run folder.
+
+    Raises:
+        FileNotFoundError: the folder is no run.
+    """
+    record = RunRecord.read(folder)
+    folds = [folder / f"fold-{k}" for k in range(record.config.folds)] or [folder]
+    loaded = [_load_weights(record, fold / "weights.safetensors", device) for fold in folds]
+    models, normalizations = zip(*loaded, strict=True)
+    return FittedRun(record, models, normalizations)
+
+
+def model_shape(record: RunRecord) -> ModelShape:
+    """The shape of a run's model."""
+    c = record.config
+    return ModelShape.of(
+        {m: info["embed_dim"] for m, info in record.modalities.items()},
+        len(record.classes),
+        head=c.head,
+        hidden=c.hidden,
+        adapter=c.adapter,
+        adapter_dim=c.adapter_dim,
+        options=head_options(c.head, c.head_option, c.condition),
+    )
+
+
+def attributor_of(record: RunRecord) -> Attributor:
+    """The attribution that a run was fitted with."""
+    c = record.config
+    return Attributor(
+        c.attribution_output, c.attribution_pooling, c.attribution, c.attribution_baseline, c.attribution_steps
+    )
+
+
+def save_weights(folder: Path, state: Mapping[str, Tensor], normalization: Normalization) -> None:
+    """Write one run's weights, without the run axis, and the normalization that goes with them."""
+    tensors = dict(state)
+    for m in normalization.mean:
+        tensors[f"normalization.{m}.mean"] = normalization.mean[m].cpu().contiguous()
+        tensors[f"normalization.{m}.std"] = normalization.std[m].cpu().contiguous()
+        tensors[f"normalization.{m}.seen"] = torch.tensor(normalization.seen[m])
+    with replacing(folder / "weights.safetensors") as partial:
+        save_file(tensors, partial)
+
+
+def read_weights(file: Path, modalities: Iterable[str]) -> tuple[dict[str, Tensor], Normalization]:
+    """One run's weights, without the run axis, and its normalization, as `save_weights` wrote them."""
+    tensors, names = load_file(file), list(modalities)
+    normalization = Normalization(
+        {m: tensors.pop(f"normalization.{m}.mean") for m in names},
+        {m: tensors.pop(f"normalization.{m}.std") for m in names},
+        {m: bool(tensors.pop(f"normalization.{m}.seen", True)) for m in names},  # version 0.1 did not save it
+    )
+    return tensors, normalization
+
+
+def _load_weights(record: RunRecord, file: Path, device: torch.device | str) -> tuple[FusionModel, Normalization]:
+    tensors, normalization = read_weights(file, record.modalities)
+    model = FusionModel(model_shape(record), [record.config.seed]).to(device)
+    model.load_state_dict({name: value.unsqueeze(0) for name, value in tensors.items()})
+    return model, normalization.to(device)

@@ -1,0 +1,82 @@
+"""The state of a training after an epoch: all that the next epoch depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amr.fusion.methods.base import Method
+from amr.fusion.model import FusionModel
+from amr.fusion.run_axis.seeds import Noise
+from amr.fusion.train.best import Best
+from amr.fusion.train.recipe import Member, Recipe
+from amr.fusion.train.step import OptimizerStep
+
+
+class TrainingState:
+    """Where a training stands after an epoch: all that the next one depends on."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        members: Sequence[Member],
+        model: FusionModel,
+        method: Method,
+        has_val: bool,
+        device: torch.device,
+    ) -> None:
+        self.model, self.method = model, method
+        self.step = OptimizerStep(recipe, members, model, method.loss, method)
+        self.best = Best(model, recipe.select if has_val else "last", self.step.weight)
+        self.order = Noise([member.seed for member in members], device, "batches")
+        self.diverged = torch.zeros(len(members), dtype=torch.bool, device=device)
+        self.history: list[dict[str, Tensor]] = []
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are over."""
+        return len(self.history)
+
+    def over(self, recipe: Recipe) -> bool:
+        """Nothing is left to train."""
+        patience = recipe.patience
+        waited = patience is not None and self.epoch - int(self.best.epoch.max()) >= patience
+        return self.epoch >= recipe.epochs or bool(self.diverged.all()) or (self.epoch > 0 and waited)
+
+    def add(self, epoch_values: dict[str, Tensor], finite: Tensor) -> None:
+        """Take note of an epoch."""
+        self.diverged |= ~finite
+        self.history.append(epoch_values)
+        self.best.update(self.epoch, epoch_values, ~self.diverged)
+
+    def dump(self) -> dict[str, Any]:
+        """Everything, for `load`; what the method trains beside the model must come back with its making."""
+        return {
+            "model": self.model.state_dict(),
+            "method": [parameter.detach() for parameter in self.method.parameters()],
+            "optimizers": [optimizer.state_dict() for optimizer in self.step.optimizers],
+            "best": self.best.state(),
+            "order": self.order.state(),
+            "noise": self.method.setting.noise.state(),
+            "diverged": self.diverged,
+            "history": self.history,
+        }
+
+    def load(self, state: dict[str, Any] | None) -> None:
+        """Stand where `dump` was called; None: at the start."""
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        with torch.no_grad():
+            for parameter, value in zip(self.method.parameters(), state["method"], strict=True):
+                parameter.copy_(value)
+        for optimizer, value in zip(self.step.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(value)
+        self.best.load(state["best"])
+        self.order.load(state["order"])
+        self.method.setting.noise.load(state["noise"])
+        self.diverged = state["diverged"].to(self.diverged.device)
+        self.history = [{k: v.to(self.diverged.device) for k, v in h.items()} for h in state["history"]]
