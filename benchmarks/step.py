@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import torch
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.table import Table
 from amr.common.devices import one_thread
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.data.clips import Clips
+from amr.fusion.heads import heads
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
 from amr.fusion.train.recipe import Member, Recipe
@@ -69,12 +71,13 @@ def rows(runs: int, rounds: int, num_classes: int, device: torch.device) -> Iter
     plain.sort(key=lambda member: member.seed)
     pulled.sort(key=lambda member: member.seed)
     for head, hidden in HEADS:
-        closed, double = (recipe(head, hidden, num_classes, by_autograd) for by_autograd in (False, True))
-        work = {"plain": (closed, plain), "closed": (closed, pulled), "double": (double, pulled)}
+        plan, own = recipe(head, hidden, num_classes), heads[head].closed_form
+        work = {"plain": (plain, own), "closed": (pulled, own), "double": (pulled, False)}
         times: dict[str, list[float]] = {name: [] for name in work}
         for _ in range(rounds + 1):
-            for name, (plan, members) in work.items():
-                times[name].append(seconds(plan, members, clips, none))
+            for name, (members, closed_form) in work.items():
+                with patch.object(heads[head], "closed_form", closed_form):
+                    times[name].append(seconds(plan, members, clips, none))
         each = {name: statistics.median(values[1:]) / STEPS / runs * 1e3 for name, values in times.items()}
         name = f"{head}, hidden {hidden}" if hidden else head
         ratios = (f"{each[way] / each['plain']:.2f}" for way in ("closed", "double"))

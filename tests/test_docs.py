@@ -13,6 +13,7 @@ import typer
 
 from amr.cli import app
 from amr.data_manifests.synthetic import SyntheticConfig, render
+from amr.fusion.evaluate.measures import measures
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = typer.main.get_command(app).commands
@@ -67,6 +68,12 @@ def test_links_inside_the_project_lead_somewhere(path):
 def test_decisions_have_numbers_of_their_own():
     numbers = [path.name[:4] for path in (ROOT / "docs/decisions").glob("[0-9]*.md")]
     assert sorted(numbers) == [f"{i:04d}" for i in range(1, len(numbers) + 1)]
+
+
+def test_the_table_of_measures_is_the_registry():
+    text = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
+    _, _, *rows = text.partition("`amr measures` lists them:\n\n")[2].partition("\n\n")[0].splitlines()
+    assert rows == [f"| `{name}` | {m.summary} | {m.citation or '-'} |" for name, m in measures.items()]
 
 
 def test_the_examples_for_contributors_run(tmp_path):

@@ -22,7 +22,7 @@ QUERIES = {"1": "voice", "2": "face", "3": "both"}  # first digit of a row id in
 TEST_ACTORS, VAL_ACTORS = 9, 9
 NUM_DRAWS = 500
 
-# From the official README: what raters were shown under these names is not the clip.
+# From the official README: under these names, raters were shown something other than the clip.
 BAD = {
     "1064_IEO_DIS_MD": "bad: flv and mp3 a minute long, with every emotion",
     "1064_TIE_SAD_XX": "bad: flv and mp3 without duration",
@@ -32,7 +32,7 @@ BAD = {
 
 
 def compile_list(tables: Path) -> pd.DataFrame:
-    """The list: (7442, columns), every value str."""
+    """The list: `(7442, columns)`, every value str."""
     ids = _read(tables / "SentenceFilenames.csv")["Filename"]
     parts = ids.str.split("_", expand=True)
     clips = pd.DataFrame({"id": ids, "label": parts[2], "actor": parts[0], "sentence": parts[1], "level": parts[3]})
@@ -58,14 +58,14 @@ def _read(csv: Path, **options: object) -> pd.DataFrame:
 
 
 def media_hashes(tables: Path) -> pd.DataFrame:
-    """(media, 3): clip id, folder of the official release, SHA-256."""
+    """`(media, 3)`: clip id, folder of the official release, SHA-256."""
     media = _read(tables / "official_media_sha256.csv")
     parts = media["path"].str.extract(r"^(?P<folder>\w+)/(?P<id>\w+)\.\w+$")
     return parts.assign(sha256=media["sha256"])
 
 
 def _identical_recordings(tables: Path) -> dict[str, str]:
-    """Id -> flag, of clips whose wav is byte for byte that of a clip with another label."""
+    """Map id to flag for clips whose wav is byte for byte that of a clip with another label."""
     media = media_hashes(tables)
     flags = {}
     for _, group in media[media["folder"] == "AudioWAV"].groupby("sha256"):
@@ -76,7 +76,7 @@ def _identical_recordings(tables: Path) -> dict[str, str]:
 
 
 def _blank_mp3s(tables: Path) -> list[str]:
-    """Clips whose mp3 holds no voice.
+    """Ids of clips whose mp3 has no voice.
 
     Their flv lacked sound until 2020-12-16 (official README) and got it back from the wav; the mp3 did not (issue 13
     of the official repository). 20 of the 28 mp3s are byte for byte that of another actor's clip, though all 28
@@ -87,7 +87,7 @@ def _blank_mp3s(tables: Path) -> list[str]:
 
 
 def _field_split(tables: Path, ids: pd.Series, lists: dict[str, str]) -> pd.Series:
-    """(clips,): the split whose list names the clip; no two may."""
+    """`(clips,)`: the split whose list names the clip; lists must not overlap."""
     named = pd.concat(
         _read(tables / f"{name}.csv", header=None, names=["id", "label"]).assign(split=split)
         for name, split in lists.items()
@@ -98,16 +98,16 @@ def _field_split(tables: Path, ids: pd.Series, lists: dict[str, str]) -> pd.Seri
 
 
 def _actor_split(tables: Path, clips: pd.DataFrame) -> dict[str, str]:
-    """Actor -> split, 73 / 9 / 9 actors: of many draws the one whose splits are most alike in label and sex.
+    """Map actor to split, 73 / 9 / 9 actors: of many draws, the one whose splits are most alike in label and sex.
 
-    A draw orders the actors by a hash, which no library's random stream can change.
+    A draw orders the actors by a hash, so no change of a random generator can change it.
     """
     sex = _read(tables / "VideoDemographics.csv").set_index("ActorID")["Sex"].loc[clips["actor"]]
     is_male = (sex == "Male").set_axis(clips.index)
-    # (actors, labels + 1): clips of each label, and of men.
+    # (actors, labels + 1): clips of each label, then clips of men
     profile = pd.crosstab(clips["actor"], clips["label"]).assign(male=is_male.groupby(clips["actor"]).sum())
     counts = profile.to_numpy(float)
-    shares = counts.sum(axis=0) / len(clips)
+    fractions = counts.sum(axis=0) / len(clips)
     row = {actor: index for index, actor in enumerate(profile.index)}
 
     def draw(seed: int) -> list[str]:
@@ -115,10 +115,10 @@ def _actor_split(tables: Path, clips: pd.DataFrame) -> dict[str, str]:
 
     def unlikeness(seed: int) -> float:
         order = [row[actor] for actor in draw(seed)]
-        parts = (order[:TEST_ACTORS], order[TEST_ACTORS : TEST_ACTORS + VAL_ACTORS])
-        sums = [counts[part].sum(axis=0) for part in parts]
-        # The last column counts men, not another label.
-        return sum(abs(part / part[:-1].sum() - shares).sum() for part in sums)
+        held_out = (order[:TEST_ACTORS], order[TEST_ACTORS : TEST_ACTORS + VAL_ACTORS])
+        sums = [counts[split].sum(axis=0) for split in held_out]
+        # the last column counts men, not another label
+        return sum(abs(each / each[:-1].sum() - fractions).sum() for each in sums)
 
     order = draw(min(range(NUM_DRAWS), key=unlikeness))
     splits = ["test"] * TEST_ACTORS + ["val"] * VAL_ACTORS + ["train"] * (len(order) - TEST_ACTORS - VAL_ACTORS)

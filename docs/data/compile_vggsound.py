@@ -18,11 +18,11 @@ FLAGS = ("background_music", "static_image", "voice_over")
 
 
 def compile_test(tables: Path) -> pd.DataFrame:
-    """The test list: (15446, columns), every value str.
+    """The test list: `(15446, columns)`, every value str.
 
-    `vggsounder` holds all of a clip's tags as `label:modality` joined by `;` (no label has either sign), modality A
-    (heard), V (seen) or AV; `vggsounder_modality` the one of the clip's own label, "" where VGGSounder does not
-    confirm it. The flags are 1 or 0. All are "" for clips that VGGSounder left out.
+    `vggsounder` holds all of a clip's tags as `label:modality` joined by `;` (no label contains either character).
+    The modality is A (heard), V (seen) or AV. `vggsounder_modality` is that of the clip's own label, "" if VGGSounder
+    does not confirm the label. The flags are 1 or 0. All are "" for clips that VGGSounder left out.
     """
     clips = _read(tables / "test.csv", header=None, names=["file", "label"])
     clips.insert(0, "id", clips.pop("file").str.removesuffix(".mp4"))
@@ -34,14 +34,14 @@ def compile_test(tables: Path) -> pd.DataFrame:
     clips["vggsounder_modality"] = own.reindex(pd.MultiIndex.from_frame(clips[["id", "label"]])).fillna("").to_numpy()
     flags = tags.groupby("video_id")[list(FLAGS)]
     if (flags.nunique() > 1).any(axis=None):
-        raise ValueError("flags must be the same on every row of a clip, got several. Keep them a tag.")
+        raise ValueError("flags must be the same on every row of a clip, got several. Keep them per tag.")
     for name, values in flags.first().items():
         clips[str(name)] = clips["id"].map(values.map({"True": "1", "False": "0"})).fillna("")
     return clips
 
 
 def compile_classes(tables: Path) -> pd.DataFrame:
-    """The classes: (309, 3), by name."""
+    """The classes: `(309, 3)`, sorted by name."""
     classes = _read(tables / "stat.csv", header=None, names=["class", "count", "group"])
     return classes[["class", "group", "count"]].sort_values("class", ignore_index=True)
 
