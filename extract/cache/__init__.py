@@ -1,4 +1,4 @@
-"""The cache, one HDF5 file: the only folder that reads and writes HDF5."""
+"""The cache: one HDF5 file. Only this folder reads and writes HDF5."""
 
 from amr.common.moved import moved_names
 

@@ -1,4 +1,4 @@
-"""What an embedding depends on, as one checksum, and in words what differs between two."""
+"""Fingerprint of an embedding: one checksum of all that it depends on. Also how two embeddings differ, in words."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from amr.extract.cache.reader import EmbeddingInfo
 
 
 def clip_files(clips: pd.DataFrame, modality: str) -> pd.DataFrame:
-    """What is decoded for each clip: id, path, start_seconds, end_seconds, all text, "" for none.
+    """File and interval of each clip: id, path, start_seconds, end_seconds, all text, "" if absent.
 
     Args:
-        clips: a manifest's or a cache's table. `<modality>_path` goes before `path`.
-        modality: whose path.
+        clips: Table of a manifest or a cache. `<modality>_path` takes precedence over `path`.
+        modality: Modality whose path is used.
     """
     path = f"{modality}_path" if f"{modality}_path" in clips else "path"
     columns = {"id": "id", "path": path, "start_seconds": "start_seconds", "end_seconds": "end_seconds"}
@@ -30,20 +30,20 @@ def clip_files(clips: pd.DataFrame, modality: str) -> pd.DataFrame:
 def fingerprint(info: EmbeddingInfo, clips: pd.DataFrame) -> str:
     """sha256 over clip ids, paths, start and end, encoder, weights, preprocessing and dtype.
 
-    Labels, splits and groups are left out, so that they can change without extracting again.
+    Labels, splits and groups are left out, so they can change without a new extraction.
     """
-    sources = clip_files(clips, info.modality)
-    payload = _made_with(info) | {"clips": sources.to_numpy().tolist()}
+    files = clip_files(clips, info.modality)
+    payload = _made_with(info) | {"clips": files.to_numpy().tolist()}
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
 
 def differences(old: EmbeddingInfo, new: EmbeddingInfo) -> list[tuple[str, str, str]]:
-    """What two embeddings were not made with alike: (what, old, new) each."""
+    """Settings in which two embeddings differ, each as (name, old, new)."""
     return _compare(_made_with(old), _made_with(new))
 
 
 def clip_difference(old: pd.DataFrame, new: pd.DataFrame, modality: str) -> str | None:
-    """What the clips that were embedded and those asked for do not have alike, in words; None if nothing."""
+    """Describe how the embedded clips differ from the requested ones; None if they do not."""
     before, after = clip_files(old, modality), clip_files(new, modality)
     if len(before) != len(after):
         return f"has {len(before)} clips, the manifest {len(after)}"

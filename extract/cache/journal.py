@@ -1,4 +1,4 @@
-"""Failures of an extraction that is still running, one JSON line each, beside what it writes."""
+"""Failures of an extraction that is still running: a file of JSON lines next to its output."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from amr.common.files import write_text
 
 @dataclass(frozen=True)
 class Failure:
-    """A clip whose modality is there and could not be embedded.
+    """A clip that has a modality which could not be embedded.
 
     Attributes:
-        row: of the clip.
-        id: of the clip.
-        modality: that failed.
-        reason: in words.
+        row: Row of the clip.
+        id: Id of the clip.
+        modality: Modality that failed.
+        reason: Reason, in words.
     """
 
     row: int
@@ -31,17 +31,17 @@ class Failure:
 
 
 class Journal:
-    """An append-only file of failures; only those of clips that are done count.
+    """An append-only file of failures, of which only those of finished clips count.
 
-    A line is on disk before its batch is marked done: a line without the mark belongs to a batch that a kill
-    cut short and that is extracted again, and a torn last line is one of those.
+    A line is on disk before its batch is marked done. A line without the mark belongs to a batch that a kill
+    interrupted and that is extracted again. A torn last line is one of these.
 
     Args:
-        beside: the file that it belongs to.
+        output: File that is being extracted.
     """
 
-    def __init__(self, beside: Path) -> None:
-        self.path = beside.with_name(f"{beside.name}.failures.jsonl")
+    def __init__(self, output: Path) -> None:
+        self.path = output.with_name(f"{output.name}.failures.jsonl")
 
     def append(self, fingerprint: str, failures: Iterable[Failure]) -> None:
         """Add failures of the embedding with this fingerprint."""
@@ -54,41 +54,41 @@ class Journal:
             os.fsync(file.fileno())
 
     def compact(self, done: Mapping[str, np.ndarray]) -> None:
-        """Drop the lines of clips that are not done, or that belong to another file.
+        """Drop lines of clips that are not done or that belong to another file.
 
         Args:
-            done: fingerprint -> bool `(clips,)`.
+            done: Fingerprint -> `(clips,)` bool.
         """
         if not self.path.exists():
             return
-        kept = self._lines(done)
-        if not kept:
+        lines = self._lines(done)
+        if not lines:
             self.remove()
             return
-        write_text(self.path, "".join(f"{line}\n" for line in kept))
+        write_text(self.path, "".join(f"{line}\n" for line in lines))
 
     def read(self, done: Mapping[str, np.ndarray]) -> list[Failure]:
-        """The failures so far of clips that are done.
+        """Failures so far, of clips that are done.
 
         Args:
-            done: fingerprint -> bool `(clips,)`.
+            done: Fingerprint -> `(clips,)` bool.
         """
         entries = [json.loads(line) for line in self._lines(done)]
         return [Failure(entry["row"], entry["id"], entry["modality"], entry["reason"]) for entry in entries]
 
     def remove(self) -> None:
-        """Delete the file, once its failures are in the cache."""
+        """Delete the file. Its failures must be in the cache by now."""
         self.path.unlink(missing_ok=True)
 
     def _lines(self, done: Mapping[str, np.ndarray]) -> list[str]:
         if not self.path.exists():
             return []
-        kept = []
+        selected = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
             if entry["fingerprint"] in done and done[entry["fingerprint"]][entry["row"]]:
-                kept.append(line)
-        return kept
+                selected.append(line)
+        return selected

@@ -1,4 +1,4 @@
-"""One writer a cache at a time."""
+"""One writer per cache at a time."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_held: set[Path] = set()  # POSIX locks do not keep out the process that holds them
+_held: set[Path] = set()  # POSIX locks do not exclude the process that holds them
 
 
 @contextmanager
 def lock(path: Path, option: str = "--out", work: str = "extraction") -> Iterator[None]:
-    """Hold the lock of a cache, a store or a folder, the file `<path>.lock`; it goes with the process.
+    """Hold the lock of a cache, a store or a folder: the file `<path>.lock`. It ends with the process.
 
-    A POSIX record lock on purpose: unlike flock, workers that outlive a killed parent do not inherit it.
+    A POSIX record lock on purpose: unlike flock, it is not inherited by workers that outlive a killed parent.
 
     Args:
-        path: of what is written.
-        option: that names it, for the error.
-        work: what writes it, likewise.
+        path: Path that is written.
+        option: Option that sets the path, for the error.
+        work: Noun for the job that writes it, for the error.
 
     Raises:
-        RuntimeError: another process holds it.
+        RuntimeError: Another process holds the lock.
     """
     path = path.absolute()
-    beside = path.with_name(f"{path.name}.lock")
-    descriptor = None if path in _held else _take(beside)
+    lock_file = path.with_name(f"{path.name}.lock")
+    descriptor = None if path in _held else _acquire(lock_file)
     if descriptor is None:
         raise RuntimeError(
             f"{str(path)!r} must be written by one {work} at a time, and another one is writing it. "
@@ -38,21 +38,21 @@ def lock(path: Path, option: str = "--out", work: str = "extraction") -> Iterato
         yield
     finally:
         _held.discard(path)
-        beside.unlink(missing_ok=True)
+        lock_file.unlink(missing_ok=True)
         os.close(descriptor)
 
 
-def _take(beside: Path) -> int | None:
-    """The locked file's descriptor, None if another process has it."""
+def _acquire(lock_file: Path) -> int | None:
+    """Descriptor of the locked file; None if another process holds the lock."""
     while True:
-        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(descriptor)
             return None
-        # Its last holder may have removed the file between our open and our lock: then nobody else sees ours.
+        # The last holder may have removed the file between our open and our lock. Then no process would see ours.
         with suppress(FileNotFoundError):
-            if os.fstat(descriptor).st_ino == beside.stat().st_ino:
+            if os.fstat(descriptor).st_ino == lock_file.stat().st_ino:
                 return descriptor
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The cache: one HDF5 file of embeddings and clips. Its layout, and how it is read (docs/cache-format.md)."""
+"""Layout and reader of the cache, one HDF5 file of clips and embeddings (docs/cache-format.md)."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ DTYPES = ("float32", "float16")
 
 @dataclass(frozen=True)
 class EmbeddingInfo:
-    """What one embedding of a cache is and where it came from.
+    """Description of one embedding of a cache, and of how it was made.
 
     Attributes:
-        name: its name in the cache.
-        modality: what it was made from: "audio", "video", or any name for an imported one.
-        encoder: the encoder's canonical spec.
-        weights_sha256: of the weights; "" where the encoder has none.
-        preprocessing: everything else that shapes it.
-        dtype: how it is stored, "float32" or "float16".
-        embed_dim: length of one vector.
-        max_steps: room for vectors in time, None where a clip is one vector.
-        random_weights: the weights were never trained.
-        fingerprint: sha256 over clips and encoder (`amr.extract.cache.fingerprint`).
-        code_version: of amr, when it was made.
+        name: Name in the cache.
+        modality: Modality of the media: "audio", "video", or any name for an imported embedding.
+        encoder: Canonical spec of the encoder.
+        weights_sha256: Checksum of the weights; "" if the encoder has none.
+        preprocessing: All other settings that shape the embedding.
+        dtype: Type on disk, "float32" or "float16".
+        embed_dim: Length of one vector.
+        max_steps: Maximum number of steps (vectors in time) of a clip; None if a clip is one vector.
+        random_weights: True if the weights were never trained.
+        fingerprint: Checksum over clips and encoder (`amr.extract.cache.fingerprint`).
+        code_version: Version of amr that made it.
     """
 
     name: str
@@ -56,12 +56,12 @@ class EmbeddingInfo:
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Shape of one clip's row: (embed_dim,) or (steps, embed_dim)."""
+        """Shape of one clip's row: `(embed_dim,)` or `(steps, embed_dim)`."""
         return (self.embed_dim,) if self.max_steps is None else (self.max_steps, self.embed_dim)
 
 
 class Cache:
-    """A read-only view of a cache; a context manager.
+    """Read-only view of a cache, to be used as a context manager.
 
     Example:
         with Cache.open(Path("caches/crema-d.h5")) as cache:
@@ -77,9 +77,9 @@ class Cache:
         """Open a cache.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: it is no cache.
-            RuntimeError: it is damaged so badly that it does not open.
+            FileNotFoundError: The file does not exist.
+            ValueError: The file is not a cache.
+            RuntimeError: The file is too damaged to open.
         """
         path = Path(path)
         if not path.is_file():
@@ -93,7 +93,7 @@ class Cache:
                 is_hdf5 = content.read(8) == b"\x89HDF\r\n\x1a\n"
             if is_hdf5:
                 raise RuntimeError(
-                    f"cache {str(path)!r} must be whole, got a damaged file ({error}). Extract again with --overwrite."
+                    f"cache {str(path)!r} must be intact, got a damaged file ({error}). Extract again with --overwrite."
                 ) from error
             raise ValueError(
                 f"cache must be an HDF5 file, got {str(path)!r}. Make one with amr extract or amr import."
@@ -108,7 +108,7 @@ class Cache:
         return cls(path, file)
 
     def close(self) -> None:
-        """Close the file; reading afterwards fails."""
+        """Close the file. Reading after that fails."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -126,26 +126,26 @@ class Cache:
 
     @property
     def manifest_sha256(self) -> str:
-        """Of the manifest that the clips table was written from."""
+        """Checksum of the manifest that the clip table was written from."""
         return str(self._file.attrs["manifest_sha256"])
 
     @property
     def root(self) -> str:
-        """The folder that clip paths start from; "" for imported embeddings."""
+        """Folder that clip paths are relative to; "" for imported embeddings."""
         return str(self._file.attrs["root"])
 
     @property
     def complete(self) -> bool:
-        """Whether every embedding was extracted to the end."""
+        """Whether every embedding is done for every clip."""
         return bool(self._file.attrs["complete"])
 
     @property
     def created_by(self) -> str:
-        """The program that made it, with its version."""
+        """Program that made the cache, with its version."""
         return str(self._file.attrs["created_by"])
 
     def table(self) -> pd.DataFrame:
-        """One row a clip, every column text: id, path, split, group, then the manifest's other columns."""
+        """Table with one row per clip, all text: id, path, split, group, then the manifest's other columns."""
         clips = self._file["clips"]
         columns = clips["columns"]
         data = {name: read_text(clips[name]) for name in FIXED_COLUMNS}
@@ -154,7 +154,7 @@ class Cache:
 
     @property
     def num_clips(self) -> int:
-        """Rows of every table in the cache."""
+        """Number of clips."""
         return int(self._file["clips/id"].shape[0])
 
     @property
@@ -163,7 +163,7 @@ class Cache:
         return list(self._file["embeddings"])
 
     def info(self, name: str) -> EmbeddingInfo:
-        """What the embedding is and where it came from."""
+        """Description of an embedding, and of how it was made."""
         data = self._embedding(name)
         attrs = data.attrs
         return EmbeddingInfo(
@@ -181,40 +181,40 @@ class Cache:
         )
 
     def embedding(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
-        """(clips, embed_dim) or (clips, steps, embed_dim) float32, 0 where the clip has none.
+        """Embeddings, `(clips, embed_dim)` or `(clips, steps, embed_dim)` float32, 0 if the clip has none.
 
         Args:
-            name: of the embedding.
-            rows: which clips, all by default.
+            name: Name of the embedding.
+            rows: Rows of the clips to read, all by default.
         """
         data = self._embedding(name)
         if rows is None or isinstance(rows, slice):
             return np.asarray(data[slice(None) if rows is None else rows], dtype=np.float32)
-        # h5py wants increasing rows and reads them slowly: reading all and choosing is faster.
+        # h5py needs increasing rows and reads them slowly: reading all and indexing is faster.
         return np.asarray(data[:][rows], dtype=np.float32)
 
     def present(self, name: str) -> np.ndarray:
-        """(clips,) bool: the clip has this modality and it was embedded."""
+        """Mask of the clips that have this modality and were embedded, `(clips,)`."""
         self._embedding(name)
         return np.asarray(self._file["present"][name][:], dtype=bool)
 
     def done(self, name: str) -> np.ndarray:
-        """(clips,) bool: the clip was tried, whether or not it was embedded; all true in a complete cache."""
+        """Mask of the clips that were tried, with or without success, `(clips,)`. All true in a complete cache."""
         self._embedding(name)
         return np.asarray(self._file["done"][name][:], dtype=bool)
 
     def done_flags(self) -> dict[str, np.ndarray]:
-        """Fingerprint -> `done`, of every embedding."""
+        """Map from the fingerprint of each embedding to its `done`."""
         return {self.info(name).fingerprint: self.done(name) for name in self.names}
 
     def num_steps(self, name: str) -> np.ndarray | None:
-        """(clips,) int: how many of the steps are filled, None for an embedding without steps."""
+        """Number of filled steps of each clip, `(clips,)` int; None for an embedding without steps."""
         self._embedding(name)
         return np.asarray(self._file["num_steps"][name][:]) if name in self._file["num_steps"] else None
 
     @property
     def failures(self) -> pd.DataFrame:
-        """What could not be decoded or embedded: id, modality, reason. Written when an extraction ends."""
+        """Table of what could not be decoded or embedded: id, modality, reason. Written when an extraction ends."""
         group = self._file["failures"]
         return pd.DataFrame({name: read_text(group[name]) for name in FAILURE_COLUMNS}, dtype=str)
 
@@ -238,24 +238,24 @@ def open_cache(cache: str | Path) -> Cache:
 
 
 def read_text(dataset: h5py.Dataset) -> np.ndarray:
-    """A column of text, (rows,) of str."""
+    """Read a text column, `(rows,)` of str."""
     return np.asarray(dataset.asstr()[:], dtype=object)
 
 
 def write_text(group: h5py.Group, name: str, values: Iterable[str]) -> None:
-    """Write a column of text with its checksum."""
+    """Write a text column with its checksum."""
     column = np.array([str(value) for value in values], dtype=object)
     dataset = group.create_dataset(name, data=column, dtype=h5py.string_dtype(), shape=column.shape)
     dataset.attrs["sha256"] = text_sha256(column)
 
 
 def escape(column: str) -> str:
-    """The name of a column as HDF5 can hold it: "/" would open a folder, "." is the folder itself."""
+    """Escape a column name for HDF5, where "/" separates groups and "." is the group itself."""
     return "%2E" if column == "." else "".join(quote(c, safe="") if c in "/%" else c for c in column)
 
 
 def text_sha256(values: Iterable[str]) -> str:
-    """Checksum of a column of text: its values in UTF-8, a zero byte after each."""
+    """Checksum of a text column: its values in UTF-8, a zero byte after each."""
     digest = hashlib.sha256()
     for value in values:
         digest.update(str(value).encode("utf-8", "surrogateescape") + b"\0")
@@ -271,8 +271,8 @@ def data_sha256(dataset: h5py.Dataset) -> str:
 
 
 def row_blocks(dataset: h5py.Dataset, bytes_at_once: int = 2**24) -> Iterator[slice]:
-    """All rows of a dataset in blocks that fit into memory whatever its size."""
+    """Slices over all rows of a dataset, in blocks that fit into memory."""
     row_bytes = max(1, dataset.nbytes // max(1, dataset.shape[0]))
-    step = max(1, bytes_at_once // row_bytes)
-    for start in range(0, dataset.shape[0], step):
-        yield slice(start, min(start + step, dataset.shape[0]))
+    num_rows = max(1, bytes_at_once // row_bytes)
+    for start in range(0, dataset.shape[0], num_rows):
+        yield slice(start, min(start + num_rows, dataset.shape[0]))

@@ -1,4 +1,4 @@
-"""The structure of a cache file: created, extended and finished on a copy that replaces the file."""
+"""Structure of a cache file. It changes only in a copy, which then replaces the file."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from amr.extract.cache.reader import (
 
 @dataclass(frozen=True)
 class ClipTable:
-    """The clips of a cache.
+    """Clips of a cache.
 
     Attributes:
-        dataset: its name.
-        root: the folder that paths start from, "" where there are none.
-        manifest_sha256: of the manifest.
-        table: one row a clip, every column text; id must be there, path, split and group are "" where absent.
+        dataset: Name of the dataset.
+        root: Folder that paths are relative to; "" if there are no paths.
+        manifest_sha256: Checksum of the manifest.
+        table: One row per clip, all columns text. `id` is required; path, split and group are "" if absent.
     """
 
     dataset: str
@@ -46,13 +46,17 @@ class ClipTable:
 
     def __post_init__(self) -> None:
         if "id" not in self.table or len(self.table) == 0:
-            raise ValueError(f"clips must have an id column and a row, got {list(self.table)}. Name some clips.")
+            raise ValueError(
+                f"clips must have an id column and at least one row, got {len(self.table)} rows of {list(self.table)}. "
+                "Name at least one clip."
+            )
         rest = [name for name in self.table if name not in FIXED_COLUMNS]
         table = self.table.reindex(columns=[*FIXED_COLUMNS, *rest], fill_value="").astype(str)
         object.__setattr__(self, "table", table.reset_index(drop=True))
 
 
 def create(file: h5py.File, clips: ClipTable, infos: Sequence[EmbeddingInfo]) -> None:
+    """Write a new cache in which no clip is done."""
     file.attrs.update(format=FORMAT, version=VERSION, complete=False, created_by=f"amr {__version__}")
     for group in ("embeddings", "present", "done", "num_steps"):
         file.create_group(group, track_order=True)
@@ -63,6 +67,7 @@ def create(file: h5py.File, clips: ClipTable, infos: Sequence[EmbeddingInfo]) ->
 
 
 def write_clips(file: h5py.File, clips: ClipTable) -> None:
+    """Write the clip table, replacing an older one."""
     if "clips" in file:
         del file["clips"]
     file.attrs.update(dataset=clips.dataset, root=clips.root, manifest_sha256=clips.manifest_sha256)
@@ -74,6 +79,7 @@ def write_clips(file: h5py.File, clips: ClipTable) -> None:
 
 
 def add_embedding(file: h5py.File, info: EmbeddingInfo, num_clips: int) -> None:
+    """Add an embedding in which no clip is done."""
     file.attrs["complete"] = False
     _allocate(file["embeddings"], info.name, (num_clips, *info.row_shape), np.dtype(info.dtype))
     _allocate(file["present"], info.name, (num_clips,), np.dtype(bool))
@@ -93,13 +99,14 @@ def add_embedding(file: h5py.File, info: EmbeddingInfo, num_clips: int) -> None:
 
 
 def _allocate(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """A dataset whose zeros are on disk from the start: no full disk and no change of metadata later."""
+    """Create a dataset whose zeros are on disk at once, so that later writes need no space and change no metadata."""
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     group.create_dataset(name, shape=shape, dtype=dtype, dcpl=plan, fill_time="alloc")
 
 
 def write_failures(file: h5py.File, rows: Sequence[tuple[str, ...]]) -> None:
+    """Write rows of (id, modality, reason), replacing older ones."""
     if "failures" in file:
         del file["failures"]
     group = file.create_group("failures")
@@ -108,6 +115,7 @@ def write_failures(file: h5py.File, rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def finish(file: h5py.File, failures: Sequence[Failure]) -> None:
+    """Add failures, and checksums of finished embeddings. Mark the cache complete if all are finished."""
     order = {id_: row for row, id_ in enumerate(file["clips/id"].asstr()[:])}
     old = zip(*(file["failures"][name].asstr()[:] for name in FAILURE_COLUMNS), strict=True)
     rows = dict.fromkeys([*old, *((failure.id, failure.modality, failure.reason) for failure in failures)])
@@ -123,7 +131,7 @@ def finish(file: h5py.File, failures: Sequence[Failure]) -> None:
 
 @contextmanager
 def replacing_cache(path: Path, *, copy: bool) -> Iterator[h5py.File]:
-    """A new or copied file to change, which then takes the place of `path` in one step."""
+    """Open a new file, or a copy of `path`, for changes. It then replaces `path` atomically."""
     temporary = temporary_path(path)
     try:
         if copy:
@@ -138,16 +146,19 @@ def replacing_cache(path: Path, *, copy: bool) -> Iterator[h5py.File]:
 
 
 def temporary_path(path: Path) -> Path:
+    """Path of the file that will replace `path`."""
     return path.with_name(f"{path.name}.tmp")
 
 
 def remove_leftovers(path: Path) -> None:
+    """Remove unfinished files that a kill left."""
     temporary_path(path).unlink(missing_ok=True)
     Path(f"{Journal(path).path}.tmp").unlink(missing_ok=True)
 
 
 def sync_if_allowed(path: Path) -> None:
-    with suppress(PermissionError):  # some network folders do not let themselves be opened
+    """Flush a file or a folder to disk."""
+    with suppress(PermissionError):  # some network folders cannot be opened
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What is in a cache, and whether it is what was written."""
+"""Describe a cache, and check that it still is what was written."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from amr.extract.cache.reader import (
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """What is in a cache: clips, splits, classes, columns, embeddings and failures.
+    """Describe a cache: clips, splits, classes, columns, embeddings and failures.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is no cache.
-        RuntimeError: it is too damaged to be read.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a cache.
+        RuntimeError: The file is too damaged to be read.
     """
     with Cache.open(path) as cache:
         try:
@@ -59,7 +59,7 @@ def inspect(path: Path) -> dict[str, Any]:
             }
         except (KeyError, OSError, RuntimeError, TypeError) as error:
             raise RuntimeError(
-                f"cache {str(path)!r} must be whole, got a damaged file ({_brief(error)}). "
+                f"cache {str(path)!r} must be intact, got a damaged file ({_brief(error)}). "
                 "See amr verify, or extract again with --overwrite."
             ) from error
 
@@ -68,11 +68,11 @@ def verify(path: Path) -> dict[str, Any]:
     """Check a cache: shapes, checksums, finite values, counts, fingerprints.
 
     Returns:
-        {"cache", "ok", "complete", "clips", "embedded": {name: clips}, "problems": [text]}; a damaged file gives
-        problems and no exception.
+        `{"cache", "ok", "complete", "clips", "embedded": {name: clips}, "problems": [text]}`. A damaged file gives
+        problems, not an exception.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: The file does not exist.
     """
     path = Path(path)
     if not path.is_file():
@@ -91,17 +91,17 @@ def verify(path: Path) -> dict[str, Any]:
                     _collect(problems, name, _check_embedding(file, name))
                     result["embedded"][name] = int(np.count_nonzero(file["present"][name][:]))
                 _collect(problems, "fingerprints", _check_fingerprints(path))
-    except Exception as error:  # whatever a damaged file makes h5py raise is what was asked for
+    except Exception as error:  # h5py raises many kinds of errors for a damaged file, and each is a finding
         problems.append(f"cannot be read: {_brief(error)}")
     return {"cache": str(path), "ok": not problems, **result, "problems": problems}
 
 
-def _collect(problems: list[str], part: str, found: Iterator[str]) -> None:
-    """Gather problems; a part that cannot be read is one, and the others are still checked."""
+def _collect(problems: list[str], section: str, found: Iterator[str]) -> None:
+    """Collect the problems of a section. If it cannot be read, that is one, and the next section is still checked."""
     try:
         problems.extend(found)
     except Exception as error:
-        problems.append(f"{part}: cannot be read: {_brief(error)}")
+        problems.append(f"{section}: cannot be read: {_brief(error)}")
 
 
 def _check_tables(file: h5py.File) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _check_tables(file: h5py.File) -> Iterator[str]:
             yield f"failures/{name}: checksum differs, the text was changed or damaged"
     unknown = set(read_text(file["failures/id"])) - set(ids)
     if unknown:
-        yield f"failures: {len(unknown)} ids that are no clips, such as {sorted(unknown)[0]!r}"
+        yield f"failures: {len(unknown)} ids that are not clips, such as {sorted(unknown)[0]!r}"
 
 
 def _check_embedding(file: h5py.File, name: str) -> Iterator[str]:
@@ -132,7 +132,7 @@ def _check_embedding(file: h5py.File, name: str) -> Iterator[str]:
             yield f"{name}: {group} has {file[group][name].shape[0]} rows for {num_clips} clips"
             return
     if str(data.dtype) != data.attrs["dtype"]:
-        yield f"{name}: stored as {data.dtype}, said to be {data.attrs['dtype']}"
+        yield f"{name}: stored as {data.dtype}, described as {data.attrs['dtype']}"
     present, done = file["present"][name][:].astype(bool), file["done"][name][:].astype(bool)
     if bool(file.attrs["complete"]) and not done.all():
         yield f"{name}: {int((~done).sum())} clips are not done in a cache that says it is complete"
@@ -149,27 +149,27 @@ def _check_embedding(file: h5py.File, name: str) -> Iterator[str]:
                 if stored is None and bool(file.attrs["complete"]):
                     yield f"{name}: {group} has no checksum in a cache that says it is complete"
                 elif stored is not None and stored != data_sha256(file[group][name]):
-                    yield f"{name}: {group} has another checksum than when it was written"
+                    yield f"{name}: checksum of {group} differs, the data was changed or damaged"
 
 
 def _check_values(
     data: h5py.Dataset, name: str, present: np.ndarray, absent: np.ndarray, num_steps: np.ndarray | None
 ) -> Iterator[str]:
-    """Finite where present, 0 where absent and beyond the last step."""
+    """Check that values are finite if present, and 0 if absent or past the last step."""
     not_finite = not_zero = 0
     for rows in row_blocks(data):
         values = data[rows]
         flat = values.reshape(len(values), -1)
         not_finite += int((~np.isfinite(flat).all(axis=1) & present[rows]).sum())
-        spoilt = flat.any(axis=1) & absent[rows]
+        nonzero = flat.any(axis=1) & absent[rows]
         if num_steps is not None:
             beyond = np.arange(data.shape[1]) >= num_steps[rows, None]
-            spoilt |= (values.any(axis=-1) & beyond).any(axis=1) & present[rows]
-        not_zero += int(spoilt.sum())
+            nonzero |= (values.any(axis=-1) & beyond).any(axis=1) & present[rows]
+        not_zero += int(nonzero.sum())
     if not_finite:
         yield f"{name}: {not_finite} clips have values that are not finite"
     if not_zero:
-        yield f"{name}: {not_zero} clips have values where they should have none"
+        yield f"{name}: {not_zero} clips have values that should be 0"
 
 
 def _check_fingerprints(path: Path) -> Iterator[str]:
@@ -178,7 +178,7 @@ def _check_fingerprints(path: Path) -> Iterator[str]:
         for name in cache.names:
             info = cache.info(name)
             if fingerprint(info, clips) != info.fingerprint:
-                yield f"{name}: its fingerprint is not that of its clips and encoder"
+                yield f"{name}: fingerprint does not match its clips and encoder"
 
 
 def _summary(cache: Cache, name: str) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _summary(cache: Cache, name: str) -> dict[str, Any]:
 
 
 def value_counts(column: pd.Series) -> dict[str, int]:
-    """How often each value is there, numbers as numbers first, absent ones left out."""
+    """Count of each value, absent ones left out. Numbers come first, in numerical order."""
     counts = Counter(value for value in column if value)
     return {value: counts[value] for value in sorted(counts, key=_number_first)}
 

@@ -1,7 +1,7 @@
-"""Writing a cache so that a kill at any moment leaves it readable (docs/decisions/0006-killed-writers.md).
+"""Write a cache so that a kill at any moment leaves it readable (docs/decisions/0006-killed-writers.md).
 
-Every change of structure is made on a copy that replaces the file; in between, batches overwrite bytes of
-preallocated rows without HDF5, so that its metadata never changes while extracting.
+The structure changes only in a copy that replaces the file. In between, batches overwrite the bytes of
+preallocated rows without HDF5, so its metadata never changes during an extraction.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from amr.extract.cache.structure import (
 
 @dataclass(frozen=True)
 class Embedded:
-    """The rows of one embedding, of a batch or of all clips.
+    """Rows of one embedding, for a batch or for all clips.
 
     Attributes:
-        values: (clips, embed_dim) or (clips, steps, embed_dim), 0 where not present.
-        present: (clips,) bool.
-        num_steps: (clips,) filled steps, None for an embedding without steps.
-        failures: of these clips.
+        values: Embeddings, `(clips, embed_dim)` or `(clips, steps, embed_dim)`, 0 if not present.
+        present: Mask of the clips that were embedded, `(clips,)` bool.
+        num_steps: Number of filled steps, `(clips,)`; None for an embedding without steps.
+        failures: Failures of these clips.
     """
 
     values: np.ndarray
@@ -53,7 +53,7 @@ class Embedded:
 
 
 def joined(parts: Sequence[Embedded]) -> Embedded:
-    """The rows of several batches, in their order."""
+    """Rows of several batches, in their order."""
     steps = [part.num_steps for part in parts if part.num_steps is not None]
     return Embedded(
         np.concatenate([part.values for part in parts]),
@@ -64,7 +64,7 @@ def joined(parts: Sequence[Embedded]) -> Embedded:
 
 
 class CacheWriter:
-    """Writes batches of embeddings; made by `open_writer`."""
+    """Writer of batches of embeddings, made by `open_writer`."""
 
     def __init__(self, path: Path, infos: dict[str, EmbeddingInfo]) -> None:
         self.path = path
@@ -77,7 +77,7 @@ class CacheWriter:
         self._descriptor = os.open(path, os.O_WRONLY)
 
     def done(self, name: str) -> np.ndarray:
-        """(clips,) bool: what needs no extracting any more."""
+        """Mask of the clips that need no more extraction, `(clips,)`."""
         return self._done[name].copy()
 
     def write(self, name: str, start: int, batch: Embedded) -> None:
@@ -86,7 +86,7 @@ class CacheWriter:
         if batch.values.shape != (rows, *info.row_shape) or start + rows > len(self._done[name]):
             raise ValueError(
                 f"rows of {name} must be shaped {info.row_shape} and end by clip {len(self._done[name])}, "
-                f"got {batch.values.shape} from clip {start}. Give as many rows as the batch has clips."
+                f"got {batch.values.shape} from clip {start}. Pass as many rows as the batch has clips."
             )
         self._put(f"embeddings/{name}", start, batch.values)
         self._put(f"present/{name}", start, batch.present)
@@ -94,12 +94,12 @@ class CacheWriter:
             self._put(f"num_steps/{name}", start, batch.num_steps)
         self._journal.append(info.fingerprint, batch.failures)
         os.fsync(self._descriptor)
-        # Last, and only now that all it vouches for is on disk.
+        # Last: the mark may be on disk only after everything that it vouches for.
         self._put(f"done/{name}", start, np.ones(rows, dtype=bool))
         self._done[name][start : start + rows] = True
 
     def finalise(self) -> None:
-        """Fold the failures in, add checksums, and call the cache complete if every embedding is done."""
+        """Add failures and checksums, and mark the cache complete if every embedding is done."""
         os.fsync(self._descriptor)
         with Cache.open(self.path) as cache:
             finished = cache.complete
@@ -110,7 +110,7 @@ class CacheWriter:
         self._journal.remove()
 
     def close(self) -> None:
-        """Stop writing; what was written stays."""
+        """Close the file. What was written stays."""
         os.close(self._descriptor)
 
     def _put(self, dataset: str, start: int, values: np.ndarray) -> None:
@@ -131,26 +131,26 @@ def open_writer(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Iterator[CacheWriter]:
-    """Create a cache, or go on with the one there: resume embeddings, add new ones, refresh the clips.
+    """Create a cache or continue one: resume embeddings, add new ones, refresh the clips.
 
     Args:
-        path: of the cache.
-        clips: of the manifest.
-        infos: the embeddings asked for; fingerprints are set here. Others in the cache stay as they are.
-        resume: insist that the cache is there.
-        overwrite: start anew.
+        path: Path of the cache.
+        clips: Clips of the manifest.
+        infos: Requested embeddings; fingerprints are set here. Others in the cache stay as they are.
+        resume: True to require an existing cache.
+        overwrite: True to start over.
 
     Raises:
-        ValueError: the cache was made from other clips or with other encoders; the message says what differs.
-        FileNotFoundError: `resume` and nothing to resume.
-        RuntimeError: another extraction is writing it.
+        ValueError: The cache was made from other clips or with other encoders. The message says what differs.
+        FileNotFoundError: `resume` is set and there is no cache.
+        RuntimeError: Another extraction is writing the cache.
     """
     path = Path(path).resolve()
     if resume and not path.is_file():
         raise FileNotFoundError(
-            f"--resume must be given for a cache that is there, got {str(path)!r}. Leave --resume out to begin it."
+            f"--resume must be used with an existing cache, got {str(path)!r}. Leave out --resume to start a new one."
         )
-    asked = {info.name: fingerprinted(info, clips.table) for info in infos}
+    requested = {info.name: fingerprinted(info, clips.table) for info in infos}
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path):
         remove_leftovers(path)
@@ -158,10 +158,10 @@ def open_writer(
             check_replaceable(path)
         if overwrite or not path.exists():
             with replacing_cache(path, copy=False) as file:
-                create(file, clips, list(asked.values()))
+                create(file, clips, list(requested.values()))
         else:
-            _go_on(path, clips, asked)
-        writer = CacheWriter(path, asked)
+            _extend(path, clips, requested)
+        writer = CacheWriter(path, requested)
         try:
             yield writer
         finally:
@@ -169,10 +169,10 @@ def open_writer(
 
 
 def check_replaceable(path: Path) -> None:
-    """Let a cache be replaced, also a damaged one, and nothing else.
+    """Check that `path` may be overwritten: it is a cache, perhaps damaged, or does not exist.
 
     Raises:
-        ValueError: there is another kind of file.
+        ValueError: It is another kind of file.
     """
     if path.exists() and not h5py.is_hdf5(path):
         raise ValueError(
@@ -181,7 +181,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def save(path: Path, clips: ClipTable, embeddings: Sequence[tuple[EmbeddingInfo, Embedded]]) -> None:
-    """Write a complete cache at once from embeddings in memory; it replaces what is there."""
+    """Write a complete cache at once from embeddings in memory, replacing an existing one."""
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     check_replaceable(path)
@@ -200,22 +200,22 @@ def save(path: Path, clips: ClipTable, embeddings: Sequence[tuple[EmbeddingInfo,
 
 
 def fingerprinted(info: EmbeddingInfo, clips: pd.DataFrame) -> EmbeddingInfo:
-    """The same with its fingerprint over these clips and the version of this code."""
+    """Copy of `info` with its fingerprint over these clips and the version of this code."""
     return replace(info, fingerprint=fingerprint(info, clips), code_version=__version__)
 
 
-def _go_on(path: Path, clips: ClipTable, asked: dict[str, EmbeddingInfo]) -> None:
+def _extend(path: Path, clips: ClipTable, requested: dict[str, EmbeddingInfo]) -> None:
     with Cache.open(path) as cache:
-        there = {name: cache.info(name) for name in cache.names}
+        existing = {name: cache.info(name) for name in cache.names}
         table = cache.table()
         same_clips = (cache.dataset, cache.root, cache.manifest_sha256) == _identity(clips) and table.equals(
             clips.table
         )
-    _refuse_other_clips(path, there, table, clips.table)
-    for name, info in asked.items():
-        if name in there:
-            _refuse_other_encoder(there[name], info)
-    new = [info for name, info in asked.items() if name not in there]
+    _refuse_other_clips(path, existing, table, clips.table)
+    for name, info in requested.items():
+        if name in existing:
+            _refuse_other_encoder(existing[name], info)
+    new = [info for name, info in requested.items() if name not in existing]
     if new or not same_clips:
         with replacing_cache(path, copy=True) as file:
             if not same_clips:
@@ -224,13 +224,13 @@ def _go_on(path: Path, clips: ClipTable, asked: dict[str, EmbeddingInfo]) -> Non
                 add_embedding(file, info, len(clips.table))
 
 
-def _refuse_other_clips(path: Path, there: dict[str, EmbeddingInfo], old: pd.DataFrame, new: pd.DataFrame) -> None:
-    for info in there.values():
+def _refuse_other_clips(path: Path, existing: dict[str, EmbeddingInfo], old: pd.DataFrame, new: pd.DataFrame) -> None:
+    for info in existing.values():
         difference = clip_difference(old, new, info.modality)
         if difference is not None:
             raise ValueError(
                 f"--out must be a cache of the same clips, got {str(path)!r}, which {difference}. "
-                "Pass --overwrite to start anew, or another --out."
+                "Pass --overwrite to start over, or another --out."
             )
 
 
@@ -241,7 +241,7 @@ def _refuse_other_encoder(old: EmbeddingInfo, new: EmbeddingInfo) -> None:
         got = ", ".join(f"{what} {after}" for what, _, after in found) if len(found) > 1 else found[0][2]
         raise ValueError(
             f"--encoder {new.name} must be the one the cache was made with ({was}), got {got}. "
-            "Pass --overwrite to start anew, another name to add it, or another --out."
+            "Pass --overwrite to start over, another name to add it, or another --out."
         )
 
 
@@ -251,7 +251,7 @@ def _identity(clips: ClipTable) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class _Slot:
-    """Where the rows of a dataset are in the file."""
+    """Position of a dataset's rows in the file."""
 
     offset: int
     row_bytes: int

@@ -1,4 +1,4 @@
-"""Encoders by name: `family:name,option=value`."""
+"""Encoders by name: `family:model,option=value`."""
 
 from amr.extract.encoders.base import Encoder, Prepare
 from amr.extract.encoders.registry import EncoderInfo, Family, build_encoder, families, list_encoders

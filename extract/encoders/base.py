@@ -1,4 +1,4 @@
-"""What an encoder is. Nothing here imports torch."""
+"""Interface of encoders. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 
 class Prepare(ABC):
-    """Turns one clip's media into an encoder's input; small, picklable, without the model: it runs in a worker.
+    """Function from one clip's media to an encoder's input.
+
+    It runs in a worker, so it is small, picklable, and does not hold the model.
 
     Attributes:
-        sampling: which frames it wants; None where it wants sound.
-        sample_rate_hz: at which rate it wants the sound; None where it wants frames.
-        waveform: it gives (samples,) at that rate, as many as the clip has.
+        sampling: Frames that it needs; None if it needs sound.
+        sample_rate_hz: Sample rate of the sound that it needs; None if it needs frames.
+        waveform: True if it returns `(samples,)` at that rate, as many as the clip has.
     """
 
     sampling: FrameSampling | None = None
@@ -32,26 +34,26 @@ class Prepare(ABC):
 
     @abstractmethod
     def __call__(self, media: np.ndarray) -> Tensor:
-        """The input of one clip.
+        """Prepare one clip.
 
         Args:
-            media: (frames, height, width, 3) uint8 RGB, or (samples,) float32 mono.
+            media: Frames, `(frames, height, width, 3)` uint8 RGB, or sound, `(samples,)` float32 mono.
         """
 
 
 class Encoder(ABC):
-    """Turns prepared clips into embeddings.
+    """Function from prepared clips to embeddings.
 
     Attributes:
-        modality: "audio" or "video".
-        spec: the shortest spec that builds it again.
-        embed_dim: length of an embedding.
-        max_steps: None where a clip has one vector, (embed_dim,); else it has up to so many, (steps, embed_dim).
-        preprocessing: everything that shapes the embedding besides the weights; can be written as JSON.
-        weights_sha256: of the weights; empty where there are none.
-        random_weights: the weights are random, because that was asked for.
-        trainable: it has weights that `amr train-encoders` can train; it is a ModelEncoder then.
-        prepare: what to do to a clip's media before `embed`.
+        modality: Modality, "audio" or "video".
+        spec: Shortest spec that builds it again.
+        embed_dim: Length of an embedding.
+        max_steps: Maximum number of steps of a clip, `(steps, embed_dim)`; None if it is one vector, `(embed_dim,)`.
+        preprocessing: All settings besides the weights that shape the embedding, ready for JSON.
+        weights_sha256: Checksum of the weights; "" if there are none.
+        random_weights: True if the weights are random, as requested.
+        trainable: True if it has weights that `amr train-encoders` can train. Then it is a ModelEncoder.
+        prepare: Function to apply to a clip's media before `embed`.
     """
 
     modality: str
@@ -65,21 +67,21 @@ class Encoder(ABC):
     prepare: Prepare
 
     def to(self, device: torch.device | str) -> Self:
-        """Move it to a device; nothing to move without a model."""
+        """Move the model, if there is one, to a device."""
         return self
 
     @abstractmethod
     def embed(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """An embedding for each input, float32 on the CPU; no clip's depends on the others of the batch.
+        """Embed each input, float32 on the CPU. A clip's embedding does not depend on the rest of the batch.
 
         Args:
-            inputs: what `prepare` made of each clip.
+            inputs: Result of `prepare` for each clip.
         """
 
 
 class WeightFreeEncoder(Encoder):
-    """An encoder whose `prepare` does all the work, so that it is done in the workers."""
+    """Encoder whose `prepare` does all the work, so that it is done in the workers."""
 
     def embed(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """The inputs as they are: they are the embeddings."""
+        """Return the inputs: they already are the embeddings."""
         return list(inputs)

@@ -1,4 +1,4 @@
-"""Which part of a picture is looked at: option `crop=left:top:right:bottom`."""
+"""Crop of the frames that an encoder sees: option `crop=left:top:right:bottom`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NONE = "none"  # what an option says where nothing is cut
+NONE = "none"  # value of the option if nothing is cut
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a picture, as fractions of its width and height from 0 to 1.
+    """Part of a frame, as fractions of its width and height from 0 to 1.
 
     >>> Crop.parse("0.25:0.5:0.75:1")
     Crop(left=0.25, top=0.5, right=0.75, bottom=1.0)
@@ -24,10 +24,10 @@ class Crop:
 
     @classmethod
     def parse(cls, text: str) -> Crop:
-        """The part that an option means; all of the picture for "none".
+        """Read the option; "none" is the whole frame.
 
         Raises:
-            ValueError: it is not of the form left:top:right:bottom, or nothing would be left.
+            ValueError: The text is not of the form left:top:right:bottom, or nothing would be left.
         """
         if text == NONE:
             return cls()
@@ -37,13 +37,13 @@ class Crop:
             left = top = right = bottom = -1.0
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise ValueError(
-                "crop must be left:top:right:bottom, fractions of the picture from 0 to 1, "
+                "crop must be left:top:right:bottom, fractions of the frame from 0 to 1, "
                 f"got {text!r}. Type crop=0.25:0.5:0.75:1."
             )
         return cls(left, top, right, bottom)
 
     def cut(self, frames: np.ndarray) -> np.ndarray:
-        """(frames, height, width, 3) to a view of the part, at least one pixel high and wide."""
+        """Cut `(frames, height, width, 3)` to a view of the part, at least one pixel high and wide."""
         _, height, width, _ = frames.shape
         top, left = int(self.top * height), int(self.left * width)
         bottom, right = round(self.bottom * height), round(self.right * width)

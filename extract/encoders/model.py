@@ -1,4 +1,4 @@
-"""What encoders with a model have in common: devices, precision, batches, pooling over time."""
+"""Base class of encoders with a model: devices, precision, batches, pooling over time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class ModelEncoder(Encoder):
-    """An encoder with a model; on a GPU it computes in half precision where that overflows nothing.
+    """Encoder with a model. On a GPU it computes in half precision unless that overflows.
 
     Attributes:
-        model: maps (rows, ...) to (rows, embed_dim).
-        rows_at_once: the most rows that go through the model together, which bounds memory.
-        keep: "mean" or "steps": what becomes of the rows of a clip.
-        base_spec: of a `trained:` encoder, what it was built from; None of any other.
+        model: Module from `(rows, ...)` to `(rows, embed_dim)`.
+        rows_at_once: Maximum number of rows in one forward pass, which bounds memory.
+        keep: Pooling of a clip's rows, "mean" or "steps".
+        base_spec: Spec that a `trained:` encoder was built from; None for any other encoder.
     """
 
     trainable = True
@@ -34,24 +34,24 @@ class ModelEncoder(Encoder):
     device = torch.device("cpu")
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the model to a device, ready to embed: in evaluation mode, without gradients."""
+        """Move the model to a device, in evaluation mode and without gradients."""
         self.device = torch.device(device)
         self.model.eval().requires_grad_(False).to(self.device)
         return self
 
     def embed(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Every clip's rows go through the model side by side, then each clip's are pooled over time.
+        """Pass the rows of all clips through the model together, then pool each clip's over time.
 
         Args:
-            inputs: for each clip (rows, ...), such as (frames, channels, height, width).
+            inputs: Rows of each clip, `(rows, ...)`, such as `(frames, channels, height, width)`.
         """
         rows = torch.cat(list(inputs)).split(self.rows_at_once)
-        features = torch.cat([self.run(each) for each in rows])  # (rows of all clips, embed_dim)
+        features = torch.cat([self.features(each) for each in rows])  # (rows of all clips, embed_dim)
         return [self.pool(each) for each in features.split([len(each) for each in inputs])]
 
     @torch.inference_mode()
-    def run(self, rows: Tensor) -> Tensor:
-        """(rows, ...) to (rows, embed_dim) float32 on the CPU."""
+    def features(self, rows: Tensor) -> Tensor:
+        """Features `(rows, embed_dim)` float32 on the CPU, from `(rows, ...)`."""
         rows = rows.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
             features = self.forward(rows)
@@ -61,25 +61,25 @@ class ModelEncoder(Encoder):
 
     @abstractmethod
     def forward(self, rows: Tensor) -> Tensor:
-        """(rows, ...) to (rows, embed_dim) on the device."""
+        """Features `(rows, embed_dim)` on the device, from `(rows, ...)`."""
 
     @abstractmethod
     def network(self) -> nn.Module:
-        """What is trained: (batch, *shape of an input) to (batch, embed_dim), the mean over time.
+        """Trainable module from `(batch, *input)` to `(batch, embed_dim)`, the mean over time.
 
-        Its weights are those of `model`, named `model.<name>`. Clips shorter than others end in zeros. In
+        Its weights are those of `model`, named `model.<name>`. Shorter clips are padded with zeros at the end. In
         evaluation mode it agrees with `embed` for keep=mean.
         """
 
     def pool(self, steps: Tensor) -> Tensor:
-        """(steps, embed_dim) of a clip to its embedding."""
+        """Pool a clip's `(steps, embed_dim)` to its embedding."""
         if self.keep == "mean":
             return steps.mean(0)
         return at_most(steps, self.max_steps or len(steps))
 
 
 def at_most(steps: Tensor, max_steps: int) -> Tensor:
-    """(steps, dim) to (max_steps, dim) by averaging over equal parts of the time, where there are more.
+    """Shorten `(steps, dim)` to at most `max_steps` steps, by averaging over equal parts of the time.
 
     >>> at_most(torch.tensor([[1.0], [3.0], [5.0], [7.0]]), 2)
     tensor([[2.],

@@ -1,4 +1,4 @@
-"""Sound as a picture, for models that look at images: time from left to right, high pitches at the top."""
+"""Sound as a picture, for image models: time from left to right, high pitches at the top."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LEAST = {"sample_rate": 1000, "window": 16, "hop": 1}
 
 @dataclass(frozen=True)
 class Picture(ABC):
-    """How sound becomes a picture.
+    """Conversion of sound to a picture.
 
     Args:
-        sample_rate: of the sound, in Hz.
-        window: samples that are looked at together.
-        hop: samples from one window to the next.
+        sample_rate: Sample rate of the sound, in Hz.
+        window: Number of samples in one window.
+        hop: Number of samples from one window to the next.
     """
 
     sample_rate: int
@@ -40,14 +40,14 @@ class Picture(ABC):
     @property
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Everything that shapes the picture; can be written as JSON."""
+        """All settings that shape the picture, ready for JSON."""
 
     @abstractmethod
     def frequencies(self, sound: Tensor) -> Tensor:
-        """(samples,) to (frequencies, windows), low frequencies first; 0 is silence, 1 is loud."""
+        """Levels `(frequencies, windows)` of a sound `(samples,)`, low frequencies first; 0 is silence, 1 is loud."""
 
     def draw(self, sound: Tensor, height: int, width: int) -> Tensor:
-        """(samples,) to (height, width), whatever the sound's length."""
+        """Picture `(height, width)` of a sound `(samples,)` of any length."""
         picture = self.frequencies(sound).flip(0)[None, None]
         return functional.interpolate(picture, (height, width), mode="bilinear", antialias=True)[0, 0]
 
@@ -64,12 +64,12 @@ class MelPicture(Picture):
 
     @property
     def fft_samples(self) -> int:
-        """Of the transform, a power of two: its lines are close enough for the lowest bands to have one."""
+        """Length of the transform, a power of two, so long that the lowest bands contain one of its frequencies."""
         return 2 ** math.ceil(math.log2(max(self.window, 2048 * self.sample_rate / 16000)))
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that shapes the picture."""
+        """All settings that shape the picture."""
         return {
             "sample_rate": self.sample_rate,
             "bands": self.bands,
@@ -80,7 +80,7 @@ class MelPicture(Picture):
         }
 
     def frequencies(self, sound: Tensor) -> Tensor:
-        """(samples,) to (bands, windows)."""
+        """Log-mel power `(bands, windows)` of a sound `(samples,)`."""
         decibels = 10 * _mel(self)(sound).clamp(min=1e-10).log10()
         picture = (decibels - decibels.max()) / self.range_db + 1
         if not sound.any():
@@ -90,9 +90,9 @@ class MelPicture(Picture):
 
 @dataclass(frozen=True)
 class SpectrogramPicture(Picture):
-    """log(|STFT| + 1e-7), as encoders of sound are trained from scratch (Peng et al. 2022, for CREMA-D).
+    """log(|STFT| + 1e-7), as used to train audio encoders from scratch (Peng et al. 2022, for CREMA-D).
 
-    Scaled by constants, so that loudness is kept: digital silence is 0, a tone of full scale is 1.
+    Scaled by constants, so that loudness is preserved: digital silence is 0, a full-scale tone is 1.
     """
 
     sample_rate: int = 22050
@@ -102,7 +102,7 @@ class SpectrogramPicture(Picture):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that shapes the picture."""
+        """All settings that shape the picture."""
         return {
             "kind": "spectrogram",
             "sample_rate": self.sample_rate,
@@ -112,7 +112,7 @@ class SpectrogramPicture(Picture):
         }
 
     def frequencies(self, sound: Tensor) -> Tensor:
-        """(samples,) to (window / 2 + 1, windows)."""
+        """Scaled log magnitudes `(window / 2 + 1, windows)` of a sound `(samples,)`."""
         window = torch.hann_window(self.window)
         magnitudes = torch.stft(
             sound, self.window, self.hop, window=window, pad_mode="constant", return_complex=True

@@ -1,7 +1,7 @@
-"""Which encoders there are, and how one is built from its spec. Nothing here imports torch.
+"""Registry of the encoder families, which builds an encoder from its spec. Nothing here imports torch.
 
-A family's module is imported when one of its encoders is built. Its models are listed here as far as they are few;
-tests/extract/encoders/test_families.py compares the lists with the libraries.
+A family's module is imported when one of its encoders is built. Short lists of models are kept here;
+tests/extract/encoders/test_registry.py compares them with the libraries.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ TORCHAUDIO_BUNDLES = {
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """A line of `amr encoders`.
+    """One line of `amr encoders`.
 
     Args:
-        spec: what to type; `<model>` stands for any model of the family.
-        modality: "audio", "video", or "audio|video".
-        embed_dim: None where it is known only once the model is built.
-        summary: what it is.
+        spec: Spec to type; `<model>` means any model of the family.
+        modality: Modality, "audio", "video", or "audio|video".
+        embed_dim: Length of an embedding; None if it is known only after the model is built.
+        summary: Short description.
     """
 
     spec: str
@@ -79,13 +79,13 @@ class EncoderInfo:
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of encoder.
+    """Family of encoders.
 
     Args:
-        module: holds `build(spec: Spec, name: str) -> Encoder`.
-        models: what to list.
-        has_more: the module's `list_models() -> Iterable[EncoderInfo]` knows the models themselves; they are too
-            many to be listed unless a pattern is given.
+        module: Module with `build(spec: Spec, name: str) -> Encoder`.
+        models: Models to list.
+        has_more: True if the models are too many to list without a pattern. Then the module has
+            `list_models() -> Iterable[EncoderInfo]`.
     """
 
     module: str
@@ -94,11 +94,11 @@ class Family:
 
     @property
     def build(self) -> Callable[[Spec, str], Encoder]:
-        """Builds one of its encoders for an embedding of a certain name."""
+        """Function that builds one of its encoders for an embedding of the given name."""
         return import_module(self.module).build
 
     def every_model(self) -> Iterable[EncoderInfo]:
-        """All that there are, also where that takes an import."""
+        """All models; imports the module if they are not listed here."""
         return import_module(self.module).list_models() if self.has_more else self.models
 
 
@@ -156,28 +156,28 @@ families.register("trained")(
 
 
 def build_encoder(spec: str, name: str) -> Encoder:
-    """The encoder that a spec describes.
+    """Build the encoder that a spec describes.
 
     Args:
-        spec: `family[:model][,option=value]...`.
-        name: of the embedding; "audio" or "video" decides for families that serve both.
+        spec: Spec, `family[:model][,option=value]...`.
+        name: Name of the embedding. "audio" or "video" sets the modality of families that have both.
 
     Raises:
-        ValueError: an unknown family, model or option, a wrong value, or weights that do not fit the model.
-        FileNotFoundError: its weights are not there and cannot be fetched.
+        ValueError: The family, model or option is unknown, a value is wrong, or the weights do not fit the model.
+        FileNotFoundError: The weights do not exist and cannot be downloaded.
     """
     parsed = Spec.parse(spec)
     return families[parsed.family].build(parsed, name)
 
 
 def list_encoders(pattern: str | None = None) -> list[EncoderInfo]:
-    """What there is to encode with.
+    """List the encoders.
 
     Args:
-        pattern: part of a name, or a pattern with `*`, in upper or lower case; None: all but single timm models.
+        pattern: Part of a name, or a pattern with `*`, in upper or lower case; None lists all but single timm models.
     """
     if pattern is None:
         return [info for _, family in families.items() for info in family.models]
-    wanted = (pattern if any(each in pattern for each in "*?[") else f"*{pattern}*").lower()
+    glob = (pattern if any(each in pattern for each in "*?[") else f"*{pattern}*").lower()
     every = [info for _, family in families.items() for info in family.every_model()]
-    return [info for info in every if fnmatch.fnmatchcase(info.spec.lower(), wanted)]
+    return [info for info in every if fnmatch.fnmatchcase(info.spec.lower(), glob)]

@@ -1,4 +1,4 @@
-"""An encoder in one line of text, `family[:model][,option=value]...`, and its options with their types."""
+"""Encoders as one line of text, `family[:model][,option=value]...`, with typed options."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True)
 class Spec:
-    """What to encode with.
+    """Family, model and options of an encoder.
 
     Args:
-        family: the kind of encoder, such as "timm".
-        model: which of the family, where it has several.
-        options: everything else, as written.
+        family: Family of encoders, such as "timm".
+        model: Model of the family, if it has several.
+        options: Options, as written.
 
     >>> spec = Spec.parse("timm:resnet18,frames=4")
     >>> spec.family, spec.model, spec.options
@@ -38,7 +38,7 @@ class Spec:
         """Read a spec from text.
 
         Raises:
-            ValueError: it is not of the form `family[:model][,option=value]...`.
+            ValueError: The text is not of the form `family[:model][,option=value]...`.
         """
         head, *rest = text.split(",")
         family, colon, model = (part.strip() for part in head.partition(":"))
@@ -59,10 +59,10 @@ class Spec:
         return ",".join([head, *(f"{name}={value}" for name, value in self.options.items())])
 
     def model_among(self, models: Iterable[str]) -> str:
-        """The model, checked to be one of those.
+        """The model, checked to be one of `models`.
 
         Raises:
-            ValueError: there is none, or it is not one of them; their names are too many to be told.
+            ValueError: The model is missing or unknown. The message does not list all names, as there may be many.
         """
         names = list(models)
         if self.model in names:
@@ -70,15 +70,15 @@ class Spec:
         close = difflib.get_close_matches(self.model or "", names, n=1)
         hint = f"Did you mean {self.family}:{close[0]}? " if close else ""
         raise ValueError(
-            f"{self.family} must be given a model it has, got {self.model!r}. {hint}"
+            f"{self.family} must name one of its models, got {self.model!r}. {hint}"
             f"amr encoders {self.family} lists them."
         )
 
     def read(self, kind: type[Options]) -> Options:
-        """The options as a dataclass of that kind; its fields are their names, types and defaults.
+        """Read the options into a dataclass, whose fields give their names, types and defaults.
 
         Raises:
-            ValueError: an option that the kind does not have, or a value that is not of its type.
+            ValueError: An option is unknown, or a value is not of its type.
         """
         types = get_type_hints(kind)
         for name in self.options:
@@ -87,25 +87,25 @@ class Spec:
         return kind(**{name: _value(name, text, types[name]) for name, text in self.options.items()})
 
     def canonical(self, options: Any) -> str:
-        """The shortest spec of the same meaning: options in one order, those at their defaults left out."""
-        told = {
+        """Shortest spec with the same meaning: options in a fixed order, without those at their defaults."""
+        changed = {
             each.name: value
             for each in fields(options)
             if (value := getattr(options, each.name)) != each.default and value is not None
         }
-        return str(Spec(self.family, self.model, {name: _text(value) for name, value in told.items()}))
+        return str(Spec(self.family, self.model, {name: _text(value) for name, value in changed.items()}))
 
 
 def height_and_width(name: str, text: str, example: str) -> tuple[int, int]:
-    """What an option `<name>=HxW` means, or `<name>=N` for a square.
+    """Height and width from an option `<name>=HxW`, or `<name>=N` for a square.
 
     Args:
-        name: of the option, for errors.
-        text: its value.
-        example: a right one, for errors.
+        name: Name of the option, for errors.
+        text: Value of the option.
+        example: Valid value, for errors.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: The value has neither form.
 
     >>> height_and_width("size", "128x96", "224"), height_and_width("size", "64", "224")
     ((128, 96), (64, 64))
@@ -116,12 +116,13 @@ def height_and_width(name: str, text: str, example: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
-def told(options: Any, unless_default: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Options as `preprocessing` tells them: all but those of the weights, which have a checksum of their own.
+def as_preprocessing(options: Any, unless_default: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Options as saved in `preprocessing`: all but those of the weights, which have their own checksum.
 
     Args:
-        options: a dataclass of them.
-        unless_default: left out at their defaults: options added later, so that older caches keep their fingerprints.
+        options: Dataclass of options.
+        unless_default: Options added later. They are left out at their defaults, so older caches keep their
+            fingerprints.
     """
     return {
         each.name: getattr(options, each.name)
@@ -132,7 +133,7 @@ def told(options: Any, unless_default: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _value(name: str, text: str, kind: Any) -> Any:
-    """`text` as a value of a field's type: int, float, str, a Literal of strings, or one of these or None."""
+    """Convert `text` to a field's type: int, float, str, a Literal of strings, or one of these or None."""
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise unknown(name, text, get_args(kind))

@@ -1,4 +1,4 @@
-"""Where weights come from: a file, the caches that the libraries share, one download, or chance if asked for."""
+"""Find and read weights: from a file, from the libraries' shared caches, or by one download. Seed random weights."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SAFETENSORS = ".safetensors"
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Where a model's pretrained weights are published.
+    """Location of a model's published weights.
 
     Args:
-        url: of the file.
-        repo: the Hugging Face repository that holds it; None where it is not there.
-        filename: the file's name in that repository.
+        url: URL of the file.
+        repo: Hugging Face repository that holds it; None if there is none.
+        filename: Name of the file in that repository.
     """
 
     url: str
@@ -37,45 +37,46 @@ class WeightsFile:
 
     @property
     def place(self) -> Path:
-        """Where the file is looked for, and where it goes when it is fetched."""
+        """Path at which the file is looked for, and to which it is downloaded."""
         name = self.url.rsplit("/", 1)[-1]
-        if self.repo is not None:  # there, every file has the same name
+        if self.repo is not None:  # the same file name in every repository
             name = self.repo.replace("/", "--") + Path(self.filename).suffix
         return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
 def find_weights(option: str, file: WeightsFile | None, model: str) -> Path:
-    """The file of weights that an option `weights=pretrained` or `weights=FILE` means.
+    """Find the file of an option `weights=pretrained` or `weights=FILE`, and download it if necessary.
 
     Args:
-        option: "pretrained", or a path.
-        source: where the pretrained ones are; None where there are none.
-        model: the model's name, for errors.
+        option: Value of the option: "pretrained", or a path.
+        file: Published weights; None if there are none.
+        model: Name of the model, for errors.
 
     Raises:
-        FileNotFoundError: no such file, or it is nowhere on this machine and could not be fetched.
-        ValueError: the model has no pretrained weights, or the file is of a kind that is not read.
+        FileNotFoundError: The file does not exist, or pretrained weights cannot be downloaded.
+        ValueError: The model has no pretrained weights.
     """
     if option != "pretrained":
         path = Path(option).expanduser()
         if not path.is_file():
             raise FileNotFoundError(
-                f"weights must be pretrained, random or a file, got {option!r}, which is not there. "
+                f"weights must be pretrained, random or a file, got {option!r}, which does not exist. "
                 "Give the path of a .safetensors or .pt file."
             )
         return path
     if file is None:
         raise ValueError(
-            f"weights must be given for {model}, of which no pretrained ones are published. Pass weights=FILE."
+            f"weights must be random or a file for {model}, which has no published ones, got pretrained. "
+            "Pass weights=FILE."
         )
-    return _in_hugging_face_cache(file) or (file.place if file.place.is_file() else _fetch(file, model))
+    return _in_hugging_face_cache(file) or (file.place if file.place.is_file() else _download(file, model))
 
 
-def load_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or a weights-only .pt file, by name.
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a .safetensors file or a weights-only .pt file, by name.
 
     Raises:
-        ValueError: it is damaged, or holds anything but tensors (which would be run as code to be read).
+        ValueError: The file is damaged, or holds anything but tensors, which could run code on being read.
     """
     try:
         if path.suffix == SAFETENSORS:
@@ -86,7 +87,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # each format has its own errors for the same thing
         reason = str(error).strip().split("\n")[0]
         raise ValueError(
-            f"weights must be a .safetensors file or a .pt file of tensors alone, got {str(path)!r}: {reason} "
+            f"weights must be a .safetensors file or a .pt file of tensors only, got {str(path)!r}: {reason} "
             "Save model.state_dict()."
         ) from error
     for key in ("state_dict", "model"):
@@ -97,18 +98,18 @@ def load_state(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
-def load_all(model: nn.Module, path: Path, unused: tuple[str, ...]) -> None:
-    """Load a file into a model; every tensor of the model must be in it.
+def set_weights(model: nn.Module, path: Path, unused: tuple[str, ...]) -> None:
+    """Set a model's weights from a file, which must hold every tensor of the model.
 
     Args:
-        model: whose weights to set.
-        path: the file.
-        unused: names that tensors of the file may begin with which the model does not have (its classifier).
+        model: Model to change.
+        path: File of the weights.
+        unused: Prefixes of tensors in the file that the model does not have, such as its classifier's.
 
     Raises:
-        ValueError: the file and the model do not fit.
+        ValueError: The file does not fit the model.
     """
-    state = {name: tensor for name, tensor in load_state(path).items() if not name.startswith(unused)}
+    state = {name: tensor for name, tensor in read_state(path).items() if not name.startswith(unused)}
     own = model.state_dict()
     wrong = [name for name in own if name not in state or state[name].shape != own[name].shape]
     wrong += [name for name in state if name not in own]
@@ -118,15 +119,15 @@ def load_all(model: nn.Module, path: Path, unused: tuple[str, ...]) -> None:
 
 
 def misfit(path: Path, names: list[str]) -> ValueError:
-    """The error for a file whose tensors are not the model's."""
+    """Error for a file whose tensors are not the model's."""
     return ValueError(
         f"weights must hold the model's tensors, got {str(path)!r}, where {len(names)} are missing or of another "
-        f"shape, such as {names[0]}. Give the file of this very model."
+        f"shape, such as {names[0]}. Pass a file of this model."
     )
 
 
 def state_sha256(model: nn.Module) -> str:
-    """Checksum of a model's weights: of names, types, shapes and values, whatever file they came in."""
+    """Checksum of a model's weights: names, types, shapes and values, whatever file they came from."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
@@ -135,18 +136,20 @@ def state_sha256(model: nn.Module) -> str:
 
 
 def check_seed(seed: int, weights: str) -> None:
-    """Check the option `seed`, which is that of random weights.
+    """Check the option `seed` of random weights.
 
     Raises:
-        ValueError: it is negative, or the weights are not random.
+        ValueError: The seed is negative, or the weights are not random.
     """
     if seed < 0 or (seed != RANDOM_SEED and weights != "random"):
-        raise ValueError(f"seed must be 0 or more, and with weights=random, got {seed} with {weights}. Leave it out.")
+        raise ValueError(
+            f"seed must be at least 0 and used with weights=random, got {seed} with weights={weights}. Leave it out."
+        )
 
 
 @contextmanager
 def seeded(seed: int = RANDOM_SEED) -> Iterator[None]:
-    """Chance that is the same every time, and that leaves the program's own as it was."""
+    """Seed torch's random numbers inside the block, and restore their state after it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -161,8 +164,8 @@ def _in_hugging_face_cache(file: WeightsFile) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
-def _fetch(file: WeightsFile, model: str) -> Path:
-    """One try: libraries that ask again and again keep a machine without a network waiting for a minute."""
+def _download(file: WeightsFile, model: str) -> Path:
+    """Download once: libraries that retry block a machine without a network for a minute."""
     place = file.place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -172,10 +175,10 @@ def _fetch(file: WeightsFile, model: str) -> Path:
             partial.open("wb") as content,
         ):
             shutil.copyfileobj(response, content, 1 << 20)
-    except OSError as error:  # urllib's errors are of this kind too
+    except OSError as error:  # includes urllib's errors
         reason = getattr(error, "reason", None) or error
         raise FileNotFoundError(
-            f"weights of {model} must be at {str(place)!r} where they cannot be fetched, got no file there and "
-            f"no answer ({reason}). Bring {file.url} and put it there, or pass weights=FILE."
+            f"weights of {model} must be at {str(place)!r} if they cannot be downloaded, got no file there and "
+            f"no answer ({reason}). Put {file.url} there, or pass weights=FILE."
         ) from error
     return place

@@ -1,8 +1,8 @@
 """Kill extractions with SIGKILL at random moments and check what they leave: `python tests/extract/torture.py 100`.
 
-Each round forks a process that extracts: audio first, then video and other labels into the same cache, so that kills
-hit its creation, its batches, the adding of an embedding, the refreshing of labels and both ends. After each kill the
-file must open; whenever an extraction comes to its end, it must hold what an uninterrupted one holds.
+Each round forks a process that extracts twice into one cache: first one embedding, then another one with other labels.
+So kills hit the creation of the cache, its batches, the new embedding, the refreshed labels, and both ends. After each
+kill the file must open. Whenever an extraction finishes, the cache must equal an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Spectrum(Prepare):
 
 
 class Slow(Encoder):
-    """A fake encoder that takes its time, so that kills find it at work."""
+    """Slow fake encoder, so that kills hit it while it works."""
 
     modality, embed_dim, max_steps = "audio", 129, None
     preprocessing: dict[str, object] = {}  # noqa: RUF012
@@ -52,7 +52,7 @@ class Slow(Encoder):
 
 
 def write_clips(folder: Path) -> list[ExtractConfig]:
-    """Small sounds, some broken, and the two extractions of a round."""
+    """Write small sounds, one of them broken. Returns the configs of the two extractions of a round."""
     rng = np.random.default_rng(0)
     for i in range(NUM_CLIPS):
         with wave.open(str(folder / f"{i}.wav"), "wb") as file:
@@ -77,13 +77,13 @@ def write_clips(folder: Path) -> list[ExtractConfig]:
 
 
 def extract_all(configs: list[ExtractConfig]) -> None:
-    """Both extractions, one after the other."""
+    """Run both extractions."""
     for config in configs:
-        run.extract(config)
+        run.extract_embeddings(config)
 
 
 def content(path: Path) -> dict[str, object]:
-    """Everything that must not depend on kills."""
+    """Content of the cache that must not depend on kills."""
     with Cache.open(path) as cache:
         return {
             "clips": cache.table().to_numpy().tolist(),
@@ -93,7 +93,7 @@ def content(path: Path) -> dict[str, object]:
 
 
 def torture(num_kills: int, seed: int, folder: Path) -> tuple[int, int]:
-    """Kill so many times; returns how many extractions came to their end, and how many kills left a cache."""
+    """Kill `num_kills` times. Returns how many extractions finished, and how many kills left a cache."""
     run.build_encoder = lambda spec, name: Slow(spec)
     configs = write_clips(folder)
     whole = folder / "whole.h5"
@@ -102,7 +102,7 @@ def torture(num_kills: int, seed: int, folder: Path) -> tuple[int, int]:
     full_seconds = time.monotonic() - began
     expected, cache = content(whole), folder / "cache.h5"
     rng = random.Random(seed)
-    num_ended = num_left = num_killed = 0
+    num_finished = num_left = num_killed = 0
     while num_killed < num_kills:
         if _killed(configs, rng.uniform(0, 0.7 * full_seconds), workers=rng.random() < 0.1):
             num_killed += 1
@@ -111,18 +111,18 @@ def torture(num_kills: int, seed: int, folder: Path) -> tuple[int, int]:
                 assert verify(cache)["problems"] == [], verify(cache)["problems"]
                 content(cache)
         else:
-            num_ended += 1
+            num_finished += 1
             assert content(cache) == expected
             leftovers = {path.name for path in folder.glob("cache.h5*")}
             assert leftovers == {"cache.h5"}, leftovers
             cache.unlink()
     extract_all(configs)
     assert content(cache) == expected
-    return num_ended, num_left
+    return num_finished, num_left
 
 
 def _killed(configs: list[ExtractConfig], seconds: float, *, workers: bool) -> bool:
-    """Extract in a process of its own and kill it after so long; False if it came to its end before."""
+    """Extract in a new process and kill it after `seconds`. Returns False if it finished before that."""
     child = os.fork()
     if child == 0:
         try:
@@ -143,5 +143,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     with tempfile.TemporaryDirectory() as name:
-        ended, left = torture(kills, seed=int(sys.argv[2]) if len(sys.argv) > 2 else 0, folder=Path(name))
-    sys.stdout.write(f"{kills} kills, {left} left a cache, all readable; {ended + 1} ended, all as uninterrupted\n")
+        finished, left = torture(kills, seed=int(sys.argv[2]) if len(sys.argv) > 2 else 0, folder=Path(name))
+    sys.stdout.write(
+        f"{kills} kills, {left} left a cache, all readable; {finished + 1} finished, all as uninterrupted\n"
+    )

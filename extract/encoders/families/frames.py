@@ -23,11 +23,11 @@ class FramesOptions:
     """Options of `frames`.
 
     Args:
-        frames: how many, spread evenly over the clip.
-        grid: cells of a frame, HxW, or one number for a square; each is the mean of its pixels.
-        colour: one grey value a cell, or red, green and blue.
-        crop: the part of the picture that is used, as fractions left:top:right:bottom; none: all of it.
-        keep: all frames as one vector, or a vector each.
+        frames: Number of frames, spread evenly over the clip.
+        grid: Cells of a frame, HxW, or one number for a square; each is the mean of its pixels.
+        colour: Color of a cell: one gray value, or red, green and blue.
+        crop: Part of the frame that is used, as fractions left:top:right:bottom; none for all of it.
+        keep: Output: all frames as one vector (flat), or one vector per frame (steps).
     """
 
     frames: int = 10
@@ -50,7 +50,7 @@ class FramesOptions:
 
 
 class PrepareFrames(Prepare):
-    """(frames, height, width, 3) to (frames * dim,) or (frames, dim)."""
+    """Function from `(frames, height, width, 3)` to `(frames * dim,)` or `(frames, dim)`."""
 
     def __init__(self, options: FramesOptions) -> None:
         self.options = options
@@ -61,7 +61,7 @@ class PrepareFrames(Prepare):
         """Cell means of one clip's frames, from 0 (black) to 1."""
         pixels = torch.from_numpy(np.ascontiguousarray(self.crop.cut(media))).permute(0, 3, 1, 2)
         cells = functional.adaptive_avg_pool2d(pixels.float() / 255, self.options.cells)
-        if self.options.colour == "grey":  # after pooling: the mean of a weighted sum is that of the means
+        if self.options.colour == "grey":  # after pooling, which gives the same values
             cells = (cells * torch.tensor(LUMA)[:, None, None]).sum(1)
         steps = cells.flatten(1)  # (frames, dim)
         return steps if self.options.keep == "steps" else steps.flatten()
@@ -85,7 +85,7 @@ class Frames(WeightFreeEncoder):
 
 
 def build(spec: Spec, name: str) -> Frames:
-    """The encoder of that spec."""
+    """Build the encoder of a spec."""
     if spec.model is not None:
         raise ValueError(f"frames must be given without a model, got {str(spec)!r}. Type frames,grid=16x16.")
     return Frames(spec)

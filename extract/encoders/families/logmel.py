@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WINDOW_SECONDS = 0.025
 HOP_SECONDS = 0.010
-FFT_WINDOWS = 2.56  # the transform is this much longer than the window: low bands must not fall between its lines
+FFT_WINDOWS = 2.56  # the transform is this much longer than the window, or low bands would fall between its frequencies
 FLOOR = 1e-6  # power below this is silence: about -60 dB of a full-scale tone
 
 
@@ -28,11 +28,11 @@ class LogMelOptions:
     """Options of `logmel`.
 
     Args:
-        sample_rate: of the sound, in Hz.
-        bands: of the mel scale, from 0 Hz to half the sample rate.
-        steps: equal parts of the clip over which bands are averaged.
-        stat: the mean of each band in each part, or the mean and then the standard deviation.
-        keep: all parts as one vector, or a vector each.
+        sample_rate: Sample rate of the sound, in Hz.
+        bands: Number of mel bands, from 0 Hz to half the sample rate.
+        steps: Number of equal parts of the clip over which bands are averaged.
+        stat: Statistic of each band in each part: the mean, or the mean and then the standard deviation.
+        keep: Output: all parts as one vector (flat), or one vector per part (steps).
     """
 
     sample_rate: int = 16000
@@ -48,14 +48,14 @@ class LogMelOptions:
 
 
 class PrepareLogMel(Prepare):
-    """(samples,) to (steps * dim,) or (steps, dim)."""
+    """Function from `(samples,)` to `(steps * dim,)` or `(steps, dim)`."""
 
     def __init__(self, options: LogMelOptions) -> None:
         self.options = options
         self.sample_rate_hz = options.sample_rate
 
     def __call__(self, media: np.ndarray) -> Tensor:
-        """Log-mel bands of one clip's sound, which is padded with silence at both ends."""
+        """Log-mel bands of one clip's sound, padded with silence at both ends."""
         bands = (self._mel(torch.from_numpy(media)) + FLOOR).log()  # (bands, time)
         steps = functional.adaptive_avg_pool1d(bands, self.options.steps)  # (bands, steps)
         if self.options.stat == "mean+std":
@@ -101,7 +101,7 @@ class LogMel(WeightFreeEncoder):
 
 
 def build(spec: Spec, name: str) -> LogMel:
-    """The encoder of that spec."""
+    """Build the encoder of a spec."""
     if spec.model is not None:
         raise ValueError(f"logmel must be given without a model, got {str(spec)!r}. Type logmel,bands=64.")
     return LogMel(spec)

@@ -20,14 +20,14 @@ from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.networks import MeanOverRows, fastest_layout
 from amr.extract.encoders.pictures import PICTURES, Picture
 from amr.extract.encoders.registry import EncoderInfo
-from amr.extract.encoders.spec import Spec, height_and_width, told
+from amr.extract.encoders.spec import Spec, as_preprocessing, height_and_width
 from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, misfit, seeded, state_sha256
 from amr.extract.media.sampling import FrameSampling
 
 DEFAULT_FRAMES = {"video": 8, "audio": 1}
-OF_FRAMES = ("crop", "stack")
-OF_SOUND = ("picture", "sample_rate", "window", "hop")
-CHECK_SEED = 1  # not the one of weights=random, whose weights may have been saved to a file
+FRAME_OPTIONS = ("crop", "stack")
+SOUND_OPTIONS = ("picture", "sample_rate", "window", "hop")
+CHECK_SEED = 1  # not the seed of weights=random, whose weights may be in the file
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,22 @@ class TimmOptions:
     """Options of `timm`.
 
     Args:
-        modality: look at frames, or at pictures of the sound; by default what the embedding is named.
-        frames: how many pictures of a clip: frames spread evenly (default 8), or equal parts of the sound (1).
-        rate: pictures a second, instead of `frames`.
-        size: of the model's input in pixels, N or HxW, where it is not to be the model's own.
-        channels: of the model's input, 1 (grey) or 3, where they are not to be the model's own.
-        crop: the part of the frames that is used, as fractions left:top:right:bottom, resized to the input without
-            timm's cutting the middle out of it; none: all of them, by timm's own transform.
-        picture: of the sound: mel, log-mel power, or spectrogram, log magnitudes as encoders are trained from scratch.
-        sample_rate: of the sound, in Hz; by default the picture's (mel 16000, spectrogram 22050).
-        window: samples that a column of the picture looks at (mel 400, spectrogram 512).
-        hop: samples from one column to the next (mel 160, spectrogram 353).
-        keep: the mean over the pictures, or a vector each.
-        max_steps: with keep=steps and rate, at most so many.
-        stack: yes: all frames are the channels of one picture, so that the model sees their order.
-        weights: pretrained, a file, or random.
-        seed: of random weights.
+        modality: Modality, frames (video) or pictures of the sound (audio); by default the embedding's name.
+        frames: Number of pictures per clip: frames spread evenly (default 8), or equal parts of the sound (1).
+        rate: Number of pictures per second, instead of `frames`.
+        size: Size of the model's input in pixels, N or HxW; by default the model's own.
+        channels: Number of channels of the model's input, 1 (gray) or 3; by default the model's own.
+        crop: Part of the frames that is used, as fractions left:top:right:bottom, resized to the input without
+            timm's center crop; none for all of it, with timm's own transform.
+        picture: Picture of the sound: mel, log-mel power; spectrogram, log magnitudes as used in training from scratch.
+        sample_rate: Sample rate of the sound, in Hz; by default the picture's (mel 16000, spectrogram 22050).
+        window: Number of samples in one column of the picture (mel 400, spectrogram 512).
+        hop: Number of samples from one column to the next (mel 160, spectrogram 353).
+        keep: Output: the mean over the pictures, or one vector per picture (steps).
+        max_steps: Maximum number of steps, with keep=steps and rate.
+        stack: Stacking: yes makes all frames the channels of one picture, so that the model sees their order.
+        weights: Weights: pretrained, a file, or random.
+        seed: Seed of random weights.
     """
 
     modality: Literal["audio", "video"] = "video"
@@ -72,14 +72,14 @@ class TimmOptions:
     def __post_init__(self) -> None:
         check_seed(self.seed, self.weights)
         if self.frames is not None and self.rate is not None:
-            raise ValueError(f"frames must be left out with rate, got {self.frames}. Leave one out.")
+            raise ValueError(f"frames must be left out with rate, got {self.frames}. Leave out one of them.")
         for name in ("frames", "max_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 or 3, got {self.channels}. Type channels=1.")
-        for name in OF_SOUND if self.modality == "video" else OF_FRAMES:
+        for name in SOUND_OPTIONS if self.modality == "video" else FRAME_OPTIONS:
             value = getattr(self, name)
             if value != type(self).__dataclass_fields__[name].default:
                 raise ValueError(f"{name} must be left out for modality={self.modality}, got {value}. Leave it out.")
@@ -87,7 +87,7 @@ class TimmOptions:
             option = "rate" if self.rate is not None else "keep=steps"
             raise ValueError(f"stack must be no with {option}, got yes. Type frames=8 instead, or leave it out.")
         Crop.parse(self.crop)
-        _ = self.drawn
+        _ = self.sound_picture  # checks its options
         if self.pixels is not None:
             height, width = self.pixels
             object.__setattr__(self, "size", str(height) if height == width else f"{height}x{width}")
@@ -99,27 +99,27 @@ class TimmOptions:
 
     @property
     def num_stacked(self) -> int:
-        """Frames in one picture."""
+        """Number of frames in one picture."""
         return int(self.sampling.num_frames or 1) if self.stack == "yes" else 1
 
     @property
-    def drawn(self) -> Picture:
-        """How sound becomes a picture."""
+    def sound_picture(self) -> Picture:
+        """Conversion of the sound to a picture."""
         given = {"sample_rate": self.sample_rate, "window": self.window, "hop": self.hop}
         return PICTURES[self.picture](**{name: value for name, value in given.items() if value is not None})
 
     @property
     def sampling(self) -> FrameSampling:
-        """Which pictures of a clip are looked at."""
+        """Sampling of the clip's pictures."""
         if self.rate is not None:
             return FrameSampling(rate_hz=self.rate)
         return FrameSampling(num_frames=self.frames or DEFAULT_FRAMES[self.modality])
 
 
 class PrepareFrames(Prepare):
-    """(frames, height, width, 3) to (frames, channels, rows, columns), by timm's own transform.
+    """Function from `(frames, height, width, 3)` to `(frames, channels, rows, columns)`, by timm's own transform.
 
-    With `stack`, to (1, frames * channels, rows, columns).
+    With `stack`, to `(1, frames * channels, rows, columns)`.
     """
 
     def __init__(
@@ -137,14 +137,14 @@ class PrepareFrames(Prepare):
         self.mode = "L" if num_channels == 1 else "RGB"
 
     def __call__(self, media: np.ndarray) -> Tensor:
-        """One clip's frames as the model wants them."""
+        """Transform one clip's frames for the model."""
         pictures = [Image.fromarray(frame).convert(self.mode) for frame in self.crop.cut(media)]
         frames = torch.stack([self.transform(picture) for picture in pictures])
         return frames.flatten(0, 1)[None] if self.stack else frames
 
 
 class PrepareSound(Prepare):
-    """(samples,) to (parts, channels, rows, columns): a picture of each equal part of the sound."""
+    """Function from `(samples,)` to `(parts, channels, rows, columns)`: one picture per equal part of the sound."""
 
     def __init__(self, parts: FrameSampling, picture: Picture, config: dict[str, Any]) -> None:
         self.sample_rate_hz = picture.sample_rate
@@ -155,7 +155,7 @@ class PrepareSound(Prepare):
         self.std = torch.tensor(config["std"])[:, None, None]
 
     def __call__(self, media: np.ndarray) -> Tensor:
-        """One clip's pictures, repeated to the model's channels and normalised as its images are."""
+        """Draw one clip's pictures, repeated to the model's channels and normalized like its images."""
         assert self.sample_rate_hz is not None
         num_parts = min(len(self.parts.times(0, len(media) / self.sample_rate_hz)), len(media))
         size = math.ceil(len(media) / num_parts)
@@ -166,7 +166,7 @@ class PrepareSound(Prepare):
 
 
 class Timm(ModelEncoder):
-    """A `timm` encoder."""
+    """The `timm` encoder."""
 
     def __init__(self, spec: Spec, modality: str) -> None:
         name = spec.model_among(_names())
@@ -175,7 +175,7 @@ class Timm(ModelEncoder):
         options = spec.read(TimmOptions)
         self.modality = options.modality
         self.random_weights = options.weights == "random"
-        self.model = _random(name, options) if self.random_weights else _loaded(name, options)
+        self.model = _random(name, options) if self.random_weights else _read(name, options)
         self.weights_sha256 = state_sha256(self.model)
         self.embed_dim = _num_features(self.model)
         self.keep = options.keep
@@ -190,25 +190,25 @@ class Timm(ModelEncoder):
                 options.sampling, crop, transform, num_channels, options.stack == "yes"
             )
         else:
-            self.prepare = PrepareSound(options.sampling, options.drawn, config)
+            self.prepare = PrepareSound(options.sampling, options.sound_picture, config)
         self.to("cpu")
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(pictures, channels, rows, columns) to (pictures, embed_dim)."""
+        """Features `(pictures, embed_dim)`, from `(pictures, channels, rows, columns)`."""
         return self.model(fastest_layout(rows))
 
     def network(self) -> MeanOverRows:
-        """(batch, pictures, channels, rows, columns) to (batch, embed_dim)."""
+        """Trainable module from `(batch, pictures, channels, rows, columns)` to `(batch, embed_dim)`."""
         return MeanOverRows(self.model)
 
 
 def build(spec: Spec, name: str) -> Timm:
-    """The encoder of that spec; the embedding's name chooses the modality where the spec does not."""
+    """Build the encoder of a spec. The embedding's name sets the modality if the spec does not."""
     return Timm(spec, name if name in DEFAULT_FRAMES else "video")
 
 
 def list_models() -> Iterable[EncoderInfo]:
-    """Every model with pretrained weights."""
+    """List every model with pretrained weights."""
     for name in timm.list_pretrained():
         yield EncoderInfo(f"timm:{name}", "audio|video", None, "an image model")
 
@@ -222,8 +222,8 @@ def _random(name: str, options: TimmOptions, seed: int | None = None) -> nn.Modu
         return _create(name, options)
 
 
-def _loaded(name: str, options: TimmOptions) -> nn.Module:
-    """The model with its weights from a file; timm itself would accept a file that lacks some of them."""
+def _read(name: str, options: TimmOptions) -> nn.Module:
+    """Model with weights from a file, which must hold all of them; timm itself would accept a file that does not."""
     path = find_weights(options.weights, _weights_file(name), f"timm:{name}")
     start = _random(name, options, CHECK_SEED)
     overlay = {"file": str(path), "custom_load": path.suffix == ".npz"}
@@ -252,18 +252,18 @@ def _create(name: str, options: TimmOptions, **arguments: Any) -> nn.Module:
         try:
             return timm.create_model(name, img_size=height if height == width else (height, width), **arguments)
         except TypeError:
-            pass  # a convolutional model, which takes any size as it is
+            pass  # convolutional models take any size
     return timm.create_model(name, **arguments)
 
 
 def _config(model: nn.Module, options: TimmOptions) -> dict[str, Any]:
-    """How a model's pictures are made: as those it was trained with, but for what the options say."""
+    """Settings of a model's pictures: those it was trained with, changed by the options."""
     config = resolve_model_data_config(model)
     num_channels, *pixels = config["input_size"]
     if options.channels is not None:
         num_channels = options.channels
         for key in ("mean", "std"):
-            if len(config[key]) != num_channels:  # grey is normalised by the mean over the colours
+            if len(config[key]) != num_channels:  # gray is normalized by the mean over the colors
                 config[key] = (sum(config[key]) / len(config[key]),) * num_channels
     config["input_size"] = (num_channels, *(options.pixels or pixels))
     if options.crop != NONE:
@@ -272,13 +272,15 @@ def _config(model: nn.Module, options: TimmOptions) -> dict[str, Any]:
 
 
 def _preprocessing(options: TimmOptions, config: dict[str, Any]) -> dict[str, Any]:
-    described = told(options, unless_default=("channels", *OF_FRAMES, *OF_SOUND))
+    described = as_preprocessing(options, unless_default=("channels", *FRAME_OPTIONS, *SOUND_OPTIONS))
     if options.size is not None and options.size.isdecimal():
         described["size"] = int(options.size)
     described |= {"frames": options.sampling.num_frames, "images": _jsonable(config)}
     if options.modality == "video":
         return described
-    return {key: value for key, value in described.items() if key not in OF_SOUND} | {"picture": options.drawn.settings}
+    return {key: value for key, value in described.items() if key not in SOUND_OPTIONS} | {
+        "picture": options.sound_picture.settings
+    }
 
 
 def _num_features(model: Any) -> int:

@@ -17,12 +17,12 @@ from torchaudio.models import wav2vec2_model, wavlm_model
 from amr.extract.encoders.base import Prepare
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.registry import TORCHAUDIO_BUNDLES
-from amr.extract.encoders.spec import Spec, told
+from amr.extract.encoders.spec import Spec, as_preprocessing
 from amr.extract.encoders.speech import MeanOverTime
-from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, load_all, seeded, state_sha256
+from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, seeded, set_weights, state_sha256
 
 BASE_URL = "https://download.pytorch.org/torchaudio/models/"
-FEWEST_SAMPLES = 400  # what the convolutions need for one step
+FEWEST_SAMPLES = 400  # number that the convolutions need for one step
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,12 @@ class TorchaudioOptions:
     """Options of `torchaudio`.
 
     Args:
-        layer: of the transformer, counted from 1; the last by default.
-        keep: the mean over time, or a vector for each step.
-        max_steps: with keep=steps: longer clips are averaged over this many equal parts (50 steps are a second).
-        weights: pretrained, a file, or random.
-        seed: of random weights.
+        layer: Layer of the transformer, counted from 1; the last by default.
+        keep: Output: the mean over time, or one vector per step (steps).
+        max_steps: Maximum number of steps, with keep=steps (50 are a second). Longer clips are averaged over
+            this many equal parts.
+        weights: Weights: pretrained, a file, or random.
+        seed: Seed of random weights.
     """
 
     layer: int | None = None
@@ -50,24 +51,24 @@ class TorchaudioOptions:
 
 
 class PrepareWaveform(Prepare):
-    """(samples,) to (samples,), normalised where the bundle was trained so."""
+    """Function from `(samples,)` to `(samples,)`, normalized if the bundle was trained so."""
 
     waveform = True
 
-    def __init__(self, sample_rate_hz: int, normalise: bool) -> None:
+    def __init__(self, sample_rate_hz: int, normalize: bool) -> None:
         self.sample_rate_hz = sample_rate_hz
-        self.normalise = normalise
+        self.normalize = normalize
 
     def __call__(self, media: np.ndarray) -> Tensor:
-        """One clip's sound; a clip shorter than a step is padded with silence."""
+        """Prepare one clip's sound, padded with silence if it is shorter than a step."""
         sound = torch.from_numpy(media)
-        if self.normalise:
+        if self.normalize:
             sound = functional.layer_norm(sound, sound.shape)
         return functional.pad(sound, (0, max(0, FEWEST_SAMPLES - len(sound))))
 
 
 class Torchaudio(ModelEncoder):
-    """A `torchaudio` encoder."""
+    """The `torchaudio` encoder."""
 
     modality = "audio"
     rows_at_once = 16
@@ -76,7 +77,7 @@ class Torchaudio(ModelEncoder):
         name = spec.model_among(TORCHAUDIO_BUNDLES)
         options = spec.read(TorchaudioOptions)
         bundle = getattr(pipelines, name)
-        # The bundle's own get_model() cannot be given a file, and this is torchaudio's last release.
+        # The bundle's own get_model() accepts no file, and this is torchaudio's last release.
         parameters = {**bundle._params, "aux_num_out": None}
         num_layers = parameters["encoder_num_layers"]
         self.layer = num_layers if options.layer is None else options.layer
@@ -87,22 +88,27 @@ class Torchaudio(ModelEncoder):
         self.random_weights = options.weights == "random"
         if not self.random_weights:
             file = WeightsFile(BASE_URL + bundle._path)
-            load_all(self.model, find_weights(options.weights, file, f"torchaudio:{name}"), unused=("aux.",))
+            set_weights(self.model, find_weights(options.weights, file, f"torchaudio:{name}"), unused=("aux.",))
         self.weights_sha256 = state_sha256(self.model)
         self.embed_dim = parameters["encoder_embed_dim"]
         self.keep = options.keep
         self.max_steps = None if self.keep == "mean" else options.max_steps
         self.spec = spec.canonical(options)
-        rate, normalise = int(bundle.sample_rate), bool(bundle._normalize_waveform)
-        self.preprocessing = {**told(options), "layer": self.layer, "sample_rate": rate, "normalise": normalise}
-        self.prepare = PrepareWaveform(rate, normalise)
+        rate, normalize = int(bundle.sample_rate), bool(bundle._normalize_waveform)
+        self.preprocessing = {
+            **as_preprocessing(options),
+            "layer": self.layer,
+            "sample_rate": rate,
+            "normalise": normalize,  # spelled as in older caches
+        }
+        self.prepare = PrepareWaveform(rate, normalize)
         self.to("cpu")
 
     def embed(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Clips of equal length go through the model together: padding would change the shorter ones.
+        """Pass clips of equal length through the model together. Padding would change the shorter ones.
 
         Args:
-            inputs: for each clip (samples,).
+            inputs: Sound of each clip, `(samples,)`.
         """
         by_length: dict[int, list[int]] = defaultdict(list)
         for at, sound in enumerate(inputs):
@@ -111,20 +117,20 @@ class Torchaudio(ModelEncoder):
         for at_this_length in by_length.values():
             for first in range(0, len(at_this_length), self.rows_at_once):
                 places = at_this_length[first : first + self.rows_at_once]
-                steps = self.run(torch.stack([inputs[at] for at in places]))
+                steps = self.features(torch.stack([inputs[at] for at in places]))
                 embeddings.update(zip(places, map(self.pool, steps), strict=True))
         return [embeddings[at] for at in range(len(inputs))]
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(clips, samples) to (clips, steps, embed_dim), the output of the chosen layer."""
+        """Output of the chosen layer, `(clips, steps, embed_dim)`, from `(clips, samples)`."""
         features, _ = self.model.extract_features(rows, num_layers=self.layer)  # type: ignore[operator]
         return features[-1]
 
     def network(self) -> MeanOverTime:
-        """(batch, samples) to (batch, embed_dim)."""
+        """Trainable module from `(batch, samples)` to `(batch, embed_dim)`."""
         return MeanOverTime(self.model, self.layer, FEWEST_SAMPLES)
 
 
 def build(spec: Spec, name: str) -> Torchaudio:
-    """The encoder of that spec."""
+    """Build the encoder of a spec."""
     return Torchaudio(spec)

@@ -15,12 +15,12 @@ from amr.extract.encoders.crop import NONE, Crop
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.networks import MeanOverRows
 from amr.extract.encoders.registry import TORCHVISION_MODELS
-from amr.extract.encoders.spec import Spec, told
-from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, load_all, seeded, state_sha256
+from amr.extract.encoders.spec import Spec, as_preprocessing
+from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, seeded, set_weights, state_sha256
 from amr.extract.media.sampling import FrameSampling
 
-CLASSIFIERS = ("fc", "classifier", "head")  # what it is called in one model or the other
-WITH_POSITIONS = ("mvit_v1_b", "mvit_v2_s")  # these take exactly as many frames as they were trained with
+CLASSIFIERS = ("fc", "classifier", "head")  # name of the classifier in the various models
+WITH_POSITIONS = ("mvit_v1_b", "mvit_v2_s")  # these need exactly as many frames as they were trained with
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class TorchvisionOptions:
     """Options of `torchvision`.
 
     Args:
-        frames: that go through the model together.
-        rate: frames a second; the clip is then cut into pieces of `frames`, the last filled up with its last
+        frames: Number of frames that go through the model together.
+        rate: Number of frames per second. The clip is then cut into pieces of `frames`, the last padded with its last
             frame. Without it, one piece of `frames` spread evenly over the clip.
-        crop: the part of the frames that the weights' own transform is given, as fractions left:top:right:bottom;
-            none: all of it.
-        keep: the mean over the pieces, or a vector each.
-        max_steps: with keep=steps and rate, at most so many.
-        weights: pretrained, a file, or random.
-        seed: of random weights.
+        crop: Part of the frames that is passed to the weights' own transform, as fractions left:top:right:bottom;
+            none for all of it.
+        keep: Output: the mean over the pieces, or one vector per piece (steps).
+        max_steps: Maximum number of steps, with keep=steps and rate.
+        weights: Weights: pretrained, a file, or random.
+        seed: Seed of random weights.
     """
 
     frames: int = 16
@@ -56,14 +56,14 @@ class TorchvisionOptions:
 
     @property
     def sampling(self) -> FrameSampling:
-        """Which frames of a clip are looked at."""
+        """Sampling of the clip's frames."""
         if self.rate is None:
             return FrameSampling(num_frames=self.frames)
         return FrameSampling(rate_hz=self.rate)
 
 
 class PreparePieces(Prepare):
-    """(frames, height, width, 3) to (pieces, 3, frames of a piece, rows, columns)."""
+    """Function from `(frames, height, width, 3)` to `(pieces, 3, frames per piece, rows, columns)`."""
 
     def __init__(self, options: TorchvisionOptions, transform: nn.Module) -> None:
         self.sampling = options.sampling
@@ -72,7 +72,7 @@ class PreparePieces(Prepare):
         self.transform = transform
 
     def __call__(self, media: np.ndarray) -> Tensor:
-        """One clip's frames, or the part of them that is used, resized and normalised as the weights want it."""
+        """Crop one clip's frames, then resize and normalize them as the weights require."""
         missing = -len(media) % self.num_frames
         media = self.crop.cut(media)
         media = np.concatenate([media, np.repeat(media[-1:], missing, axis=0)])
@@ -81,7 +81,7 @@ class PreparePieces(Prepare):
 
 
 class Torchvision(ModelEncoder):
-    """A `torchvision` encoder."""
+    """The `torchvision` encoder."""
 
     modality = "video"
     rows_at_once = 16
@@ -97,30 +97,30 @@ class Torchvision(ModelEncoder):
         self.random_weights = options.weights == "random"
         if not self.random_weights:
             file = find_weights(options.weights, WeightsFile(published.url), f"torchvision:{name}")
-            load_all(self.model, file, unused=tuple(f"{each}." for each in CLASSIFIERS))
+            set_weights(self.model, file, unused=tuple(f"{each}." for each in CLASSIFIERS))
         self.weights_sha256 = state_sha256(self.model)
         transform = published.transforms()
         self.keep = options.keep
         self.max_steps = None if self.keep == "mean" else 1 if options.rate is None else options.max_steps
         self.spec = spec.canonical(options)
         self.preprocessing = {
-            **told(options, unless_default=("crop",)),
+            **as_preprocessing(options, unless_default=("crop",)),
             "transform": " ".join(repr(transform).split()),
         }
         self.prepare = PreparePieces(options, transform)
         self.to("cpu")
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(pieces, 3, frames, rows, columns) to (pieces, embed_dim)."""
+        """Features `(pieces, embed_dim)`, from `(pieces, 3, frames, rows, columns)`."""
         return self.model(rows)
 
     def network(self) -> MeanOverRows:
-        """(batch, pieces, 3, frames, rows, columns) to (batch, embed_dim)."""
+        """Trainable module from `(batch, pieces, 3, frames, rows, columns)` to `(batch, embed_dim)`."""
         return MeanOverRows(self.model)
 
 
 def build(spec: Spec, name: str) -> Torchvision:
-    """The encoder of that spec."""
+    """Build the encoder of a spec."""
     return Torchvision(spec)
 
 
@@ -132,7 +132,7 @@ def _check_frames(name: str, frames: int, least: int) -> None:
 
 
 def _cut_classifier(model: nn.Module) -> int:
-    """Take the classifier off; the length of what it was given."""
+    """Remove the classifier, and return the length of its input."""
     (name,) = [each for each in CLASSIFIERS if hasattr(model, each)]
     layers = list(getattr(model, name).modules())
     (last,) = [layer for layer in layers if isinstance(layer, (nn.Linear, nn.Conv3d))]

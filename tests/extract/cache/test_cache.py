@@ -32,8 +32,8 @@ def rows(info: EmbeddingInfo, start: int, stop: int) -> Embedded:
     return Embedded(rng.normal(size=(stop - start, *info.row_shape)), np.ones(stop - start, dtype=bool), steps)
 
 
-def fill(path: Path, clips: ClipTable, *infos: EmbeddingInfo, **choice: bool) -> None:
-    with open_writer(path, clips, infos, **choice) as writer:
+def fill(path: Path, clips: ClipTable, *infos: EmbeddingInfo, **options: bool) -> None:
+    with open_writer(path, clips, infos, **options) as writer:
         for info in infos:
             for start in range(0, len(clips.table), 2):
                 if not writer.done(info.name)[start : start + 2].all():
@@ -41,7 +41,7 @@ def fill(path: Path, clips: ClipTable, *infos: EmbeddingInfo, **choice: bool) ->
         writer.finalise()
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_reading_returns_what_was_written(tmp_path):
     path = tmp_path / "toy.h5"
     fill(path, clip_table(group=["g"] * 6), AUDIO, VIDEO)
     with Cache.open(path) as cache:
@@ -79,7 +79,7 @@ def test_escaped_names_are_what_hdf5_can_hold():
 
 
 def test_batches_change_nothing_but_their_own_rows(tmp_path):
-    """Why a kill cannot hurt: outside the rows of the preallocated datasets, no byte of the file moves."""
+    """A kill cannot hurt, because no byte changes outside the rows of the preallocated datasets."""
     path = tmp_path / "toy.h5"
     with open_writer(path, clip_table(), [AUDIO, VIDEO]) as writer:
         before = np.frombuffer(path.read_bytes(), dtype=np.uint8)
@@ -114,7 +114,7 @@ def test_an_unfinished_cache_is_readable_and_says_so(tmp_path):
         np.testing.assert_array_equal(resumed.embedding("audio"), whole.embedding("audio"))
 
 
-def test_failures_of_batches_cut_short_are_dropped(tmp_path):
+def test_failures_of_interrupted_batches_are_dropped(tmp_path):
     path = tmp_path / "toy.h5"
     with open_writer(path, clip_table(), [AUDIO]) as writer:
         writer.write("audio", 0, replace(rows(AUDIO, 0, 2), failures=(Failure(1, "clip1", "audio", "broken"),)))
@@ -138,13 +138,13 @@ def test_leftovers_of_a_kill_are_removed(tmp_path):
 def test_labels_splits_and_groups_change_without_extracting(tmp_path):
     path = tmp_path / "toy.h5"
     fill(path, clip_table(), AUDIO)
-    relabelled = clip_table(label=list("abcabc"), split=["train", "test"] * 3, group=list("uvwxyz"), votes=["7"] * 6)
-    with open_writer(path, relabelled, [AUDIO]) as writer:
+    relabeled = clip_table(label=list("abcabc"), split=["train", "test"] * 3, group=list("uvwxyz"), votes=["7"] * 6)
+    with open_writer(path, relabeled, [AUDIO]) as writer:
         assert writer.done("audio").all()
         writer.finalise()
     with Cache.open(path) as cache:
         assert cache.complete
-        pd.testing.assert_frame_equal(cache.table(), relabelled.table)
+        pd.testing.assert_frame_equal(cache.table(), relabeled.table)
 
 
 def test_an_encoder_is_added_to_a_complete_cache(tmp_path):
@@ -165,7 +165,7 @@ def test_an_encoder_is_added_to_a_complete_cache(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             {"preprocessing": {"bands": 64, "pool": {"steps": 4}}},
@@ -178,18 +178,18 @@ def test_an_encoder_is_added_to_a_complete_cache(tmp_path):
         ({"weights_sha256": "ff"}, r"\(weights_sha256 none\), got ff"),
     ],
 )
-def test_another_encoder_under_the_same_name_is_refused(tmp_path, change, said):
+def test_another_encoder_under_the_same_name_is_refused(tmp_path, change, message):
     path = tmp_path / "toy.h5"
     fill(path, clip_table(), AUDIO)
     content = path.read_bytes()
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         fill(path, clip_table(), replace(AUDIO, **change))
     assert path.read_bytes() == content
     fill(path, clip_table(), replace(AUDIO, **change), overwrite=True)
 
 
 @pytest.mark.parametrize(
-    ("clips", "said"),
+    ("clips", "message"),
     [
         (clip_table(4), "has 6 clips, the manifest 4"),
         (clip_table(path=["other.mp4"] * 6), "has another path in 6 of 6 clips, first 'clip0.mp4'"),
@@ -200,10 +200,10 @@ def test_another_encoder_under_the_same_name_is_refused(tmp_path, change, said):
         (clip_table(audio_path=["a.wav"] * 6), "another path in 6 of 6"),
     ],
 )
-def test_other_clips_are_refused(tmp_path, clips, said):
+def test_other_clips_are_refused(tmp_path, clips, message):
     path = tmp_path / "toy.h5"
     fill(path, clip_table(), AUDIO)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         fill(path, clips, VIDEO)
 
 
@@ -218,19 +218,19 @@ def test_two_writers_are_refused(tmp_path):
     fill(path, clip_table(), AUDIO)
 
 
-def test_resume_insists_on_a_cache(tmp_path):
-    with pytest.raises(FileNotFoundError, match="--resume must be given for a cache that is there"):
+def test_resume_requires_a_cache(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--resume must be used with an existing cache"):
         fill(tmp_path / "toy.h5", clip_table(), AUDIO, resume=True)
 
 
-def test_what_is_no_cache_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="amr extract"):
         Cache.open(tmp_path / "absent.h5")
     (tmp_path / "text.h5").write_text("id,label")
     with pytest.raises(ValueError, match="cache must be an HDF5 file"):
         Cache.open(tmp_path / "text.h5")
     (tmp_path / "cut.h5").write_bytes(b"\x89HDF\r\n\x1a\n and no more")
-    with pytest.raises(RuntimeError, match="must be whole, got a damaged file"):
+    with pytest.raises(RuntimeError, match="must be intact, got a damaged file"):
         Cache.open(tmp_path / "cut.h5")
     h5py.File(tmp_path / "other.h5", "w").close()
     with pytest.raises(ValueError, match="must have the format amr-cache 1"):

@@ -31,7 +31,7 @@ def cache(tmp_path):
     return path
 
 
-def test_inspect_says_what_is_in_it(cache):
+def test_inspect_describes_a_cache(cache):
     found = inspect(cache)
     assert found["clips"] == 4
     assert found["classes"] == {"2": 2, "10": 1}
@@ -42,7 +42,7 @@ def test_inspect_says_what_is_in_it(cache):
     assert found["failures"] == [{"id": "c", "modality": "video", "reason": "broken"}]
 
 
-def test_an_unfinished_cache_is_sound(tmp_path):
+def test_an_unfinished_cache_has_no_problems(tmp_path):
     path = tmp_path / "toy.h5"
     table = pd.DataFrame({"id": ["a", "b"]})
     with open_writer(path, ClipTable("toy", "", "", table), [AUDIO]) as writer:
@@ -53,7 +53,7 @@ def test_an_unfinished_cache_is_sound(tmp_path):
     assert inspect(path)["failures"] == [{"id": "a", "modality": "audio", "reason": "broken"}]
 
 
-def test_what_was_written_is_sound(cache):
+def test_a_cache_as_written_has_no_problems(cache):
     assert verify(cache) == {
         "cache": str(cache),
         "ok": True,
@@ -65,13 +65,13 @@ def test_what_was_written_is_sound(cache):
 
 
 @pytest.mark.parametrize(
-    ("group", "row", "value", "said"),
+    ("group", "row", "value", "problem"),
     [
-        ("embeddings/audio", 1, 5.5, "audio: embeddings has another checksum"),
+        ("embeddings/audio", 1, 5.5, "audio: checksum of embeddings differs"),
         ("embeddings/audio", 1, np.nan, "audio: 1 clips have values that are not finite"),
-        ("embeddings/video", 2, 1.0, "video: 1 clips have values where they should have none"),
-        ("embeddings/video", 3, 1.0, "video: 1 clips have values where they should have none"),
-        ("present/video", 1, False, "video: present has another checksum"),
+        ("embeddings/video", 2, 1.0, "video: 1 clips have values that should be 0"),
+        ("embeddings/video", 3, 1.0, "video: 1 clips have values that should be 0"),
+        ("present/video", 1, False, "video: checksum of present differs"),
         ("num_steps/video", 0, 9, "video: number of steps out of range in 1 clips"),
         ("done/audio", 0, False, "audio: 1 clips are not done in a cache that says it is complete"),
         ("clips/id", 0, "b", "clips/id: not unique"),
@@ -79,23 +79,23 @@ def test_what_was_written_is_sound(cache):
         ("failures/reason", 0, "fine", "failures/reason: checksum differs"),
     ],
 )
-def test_changed_values_are_found(cache, group, row, value, said):
+def test_changed_values_are_found(cache, group, row, value, problem):
     with h5py.File(cache, "r+") as file:
         file[group][row] = value
-    assert any(said in problem for problem in verify(cache)["problems"])
+    assert any(problem in found for found in verify(cache)["problems"])
 
 
 def test_changed_attributes_are_found(cache):
     with h5py.File(cache, "r+") as file:
         file["embeddings/audio"].attrs["encoder"] = "logmel,bands=64"
-    assert verify(cache)["problems"] == ["audio: its fingerprint is not that of its clips and encoder"]
+    assert verify(cache)["problems"] == ["audio: fingerprint does not match its clips and encoder"]
 
 
 def test_missing_parts_are_found(cache):
     with h5py.File(cache, "r+") as file:
         del file["present/audio"]
     assert any("audio" in problem for problem in verify(cache)["problems"])
-    with pytest.raises(RuntimeError, match="must be whole, got a damaged file"):
+    with pytest.raises(RuntimeError, match="must be intact, got a damaged file"):
         inspect(cache)
 
 
@@ -112,7 +112,7 @@ def test_cut_off_and_overwritten_files_give_problems(cache, tmp_path, data):
     verify(damaged)  # may have hit unused bytes; must not raise
 
 
-def test_what_is_not_there(tmp_path):
+def test_missing_files_and_other_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="amr extract"):
         verify(tmp_path / "absent.h5")
     h5py.File(tmp_path / "other.h5", "w").close()

@@ -18,18 +18,18 @@ def test_every_part_has_a_pixel(height, width, across, down):
     part = crop.cut(frames)
     assert part.base is frames
     assert (len(part), part.shape[3]) == (2, 3)
-    for rest, side, (low, high) in zip(part.shape[1:3], (height, width), (down, across), strict=True):
-        assert 1 <= rest <= side
-        assert abs(rest - (high - low) * side) <= 1.5
+    for length, side, (low, high) in zip(part.shape[1:3], (height, width), (down, across), strict=True):
+        assert 1 <= length <= side
+        assert abs(length - (high - low) * side) <= 1.5
 
 
-def test_none_is_all():
+def test_none_is_the_whole_frame():
     frames = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
     np.testing.assert_array_equal(Crop.parse("none").cut(frames), frames)
     np.testing.assert_array_equal(Crop.parse("0.5:0:1:0.5").cut(frames), frames[:, :1, 2:])
 
 
 @pytest.mark.parametrize("text", ["", "1:0:0:1", "0:0:1", "0:0:1:1:1", "a:b:c:d", "0:0:nan:1", "-1:0:1:1", "0:0:1:2"])
-def test_what_is_no_part(text):
+def test_wrong_crops(text):
     with pytest.raises(ValueError, match="crop must be left:top:right:bottom"):
         Crop.parse(text)

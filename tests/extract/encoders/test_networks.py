@@ -25,24 +25,24 @@ TINY |= {
 
 @pytest.fixture(autouse=True)
 def tiny_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bundles as they are, but for their size."""
+    """The bundles, except for their size."""
     for name in SPEECH:
         monkeypatch.setattr(getattr(pipelines, name), "_params", {**getattr(pipelines, name)._params, **TINY})
 
 
-def built(spec: str, name: str) -> ModelEncoder:
+def build(spec: str, name: str) -> ModelEncoder:
     encoder = build_encoder(spec, name)
     assert isinstance(encoder, ModelEncoder)
     return encoder
 
 
-def filled_up(inputs: list[torch.Tensor]) -> torch.Tensor:
+def padded(inputs: list[torch.Tensor]) -> torch.Tensor:
     return nn.utils.rnn.pad_sequence(inputs, batch_first=True)
 
 
-def agrees(encoder: ModelEncoder, inputs: list[torch.Tensor]) -> None:
+def check_agreement(encoder: ModelEncoder, inputs: list[torch.Tensor]) -> None:
     with torch.no_grad():
-        out = encoder.network()(filled_up(inputs))
+        out = encoder.network()(padded(inputs))
     torch.testing.assert_close(out, torch.stack(encoder.embed(inputs)), rtol=1e-3, atol=1e-4)
 
 
@@ -56,22 +56,22 @@ def agrees(encoder: ModelEncoder, inputs: list[torch.Tensor]) -> None:
     ],
 )
 def test_pictures_and_pieces_agree_with_embed(spec, name, media):
-    encoder = built(spec, name)
-    agrees(encoder, [encoder.prepare(each) for each in media])
+    encoder = build(spec, name)
+    check_agreement(encoder, [encoder.prepare(each) for each in media])
 
 
 @pytest.mark.parametrize("name", SPEECH)
 @pytest.mark.parametrize("layer", [1, 3])
 def test_sounds_of_several_lengths_agree_with_embed(name, layer):
-    encoder = built(f"torchaudio:{name},layer={layer},weights=random", "audio")
-    agrees(encoder, [encoder.prepare(SOUND[:n]) for n in (9000, 3001, 400, 9000)])
-    agrees(encoder, [encoder.prepare(SOUND[:3001])])
+    encoder = build(f"torchaudio:{name},layer={layer},weights=random", "audio")
+    check_agreement(encoder, [encoder.prepare(SOUND[:n]) for n in (9000, 3001, 400, 9000)])
+    check_agreement(encoder, [encoder.prepare(SOUND[:3001])])
 
 
 def test_a_silent_sound_and_an_absent_clip_are_finite():
-    speech = built("torchaudio:WAV2VEC2_BASE,weights=random", "audio")
+    speech = build("torchaudio:WAV2VEC2_BASE,weights=random", "audio")
     assert torch.isfinite(speech.network()(torch.zeros(2, 5000))).all()
-    pictures = built(PICTURES, "video")
+    pictures = build(PICTURES, "video")
     assert torch.isfinite(pictures.network()(torch.zeros(1, 2, 3, 32, 32))).all()
 
 
@@ -85,7 +85,7 @@ def test_a_silent_sound_and_an_absent_clip_are_finite():
     ],
 )
 def test_weights_are_the_models_and_all_are_trained(spec, name, shape):
-    encoder = built(spec, name)
+    encoder = build(spec, name)
     assert encoder.trainable
     network = encoder.network().requires_grad_(True)
     weights = dict(network.named_parameters())
@@ -99,13 +99,13 @@ def test_weights_are_the_models_and_all_are_trained(spec, name, shape):
     torch.testing.assert_close(out, network(clips))
     grads = torch.autograd.grad(out.square().sum(), list(copies.values()), allow_unused=True)
     unused = {key for key, grad in zip(copies, grads, strict=True) if grad is None}
-    assert all("transformer.layer_norm" in key for key in unused)  # is behind the last layer
+    assert all("transformer.layer_norm" in key for key in unused)  # comes after the last layer
 
 
-def test_rows_that_fill_up_do_not_enter_batch_statistics():
+def test_padding_does_not_enter_batch_statistics():
     clips = [torch.randn(n, 3, 8, 8) for n in (1, 4)]
     networks = [MeanOverRows(nn.Sequential(nn.BatchNorm2d(3), nn.Flatten())) for _ in range(2)]
-    networks[0](filled_up(clips))
+    networks[0](padded(clips))
     networks[1].model(torch.cat(clips))
     for one, other in zip(*(each.state_dict().values() for each in networks), strict=True):
         torch.testing.assert_close(one, other)
@@ -125,9 +125,11 @@ def test_random_weights_have_a_seed(spec):
     assert default.spec == zero.spec != one.spec
     assert default.preprocessing == one.preprocessing
     assert "seed" not in one.preprocessing
-    with pytest.raises(ValueError, match="seed must be 0 or more, and with weights=random, got 1 with pretrained"):
+    with pytest.raises(
+        ValueError, match="seed must be at least 0 and used with weights=random, got 1 with weights=pretrained"
+    ):
         build_encoder(f"{spec},seed=1", "x")
-    with pytest.raises(ValueError, match="got -1 with random"):
+    with pytest.raises(ValueError, match="got -1 with weights=random"):
         build_encoder(f"{spec},seed=-1,weights=random", "x")
 
 

@@ -28,7 +28,7 @@ def test_silence_is_black(picture, samples):
     assert picture.draw(torch.zeros(samples), 32, 32).abs().max() < 1e-6
 
 
-def test_a_mel_picture_does_not_know_how_loud_a_sound_is():
+def test_a_mel_picture_does_not_depend_on_loudness():
     low = tone(200, 16000)
     drawn = MelPicture().draw(low, 64, 64)
     assert (drawn >= 0).all()
@@ -36,9 +36,9 @@ def test_a_mel_picture_does_not_know_how_loud_a_sound_is():
     torch.testing.assert_close(drawn, MelPicture().draw(low / 8, 64, 64), atol=1e-4, rtol=0)
 
 
-def test_a_spectrogram_does():
+def test_a_spectrogram_depends_on_loudness():
     picture = SpectrogramPicture()
-    line = 32 * picture.sample_rate / picture.window  # a frequency at the centre of a line of the transform
+    line = 32 * picture.sample_rate / picture.window  # one of the transform's frequencies
     loud, soft = (picture.frequencies(tone(line, picture.sample_rate) * gain)[32, 5:-5] for gain in (1, 0.1))
     torch.testing.assert_close(loud, torch.ones_like(loud), atol=1e-4, rtol=0)
     a_tenth = math.log(10) / (math.log(picture.window / 4) - math.log(picture.floor))
@@ -60,7 +60,7 @@ def test_a_spectrogram_is_the_fields_log_of_magnitudes():
 
 
 @pytest.mark.parametrize(("name", "value"), [("sample_rate", 10), ("window", 2), ("hop", 0)])
-def test_what_makes_no_picture(name, value):
+def test_wrong_options(name, value):
     for kind in (MelPicture, SpectrogramPicture):
         with pytest.raises(ValueError, match=f"{name} must be at least"):
             kind(**{name: value})

@@ -9,7 +9,7 @@ from amr.extract.encoders import build_encoder, list_encoders
 from amr.extract.encoders.registry import TORCHAUDIO_BUNDLES, TORCHVISION_MODELS
 
 
-def test_the_lists_are_those_of_the_libraries():
+def test_the_lists_equal_those_of_the_libraries():
     import torchvision
     from torchaudio import pipelines
 
@@ -44,7 +44,7 @@ def test_overview_and_patterns():
     assert list_encoders("no such thing") == []
 
 
-def test_weight_free_dims_are_those_of_the_list():
+def test_weight_free_dims_equal_the_list():
     for info in list_encoders():
         if info.spec in ("logmel", "frames"):
             encoder = build_encoder(info.spec, "x")

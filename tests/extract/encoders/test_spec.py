@@ -31,13 +31,13 @@ def test_a_value_may_hold_colons_and_equals():
 
 
 @pytest.mark.parametrize("text", ["", ":model", "timm:", ",frames=2"])
-def test_what_is_no_spec(text):
+def test_wrong_specs(text):
     with pytest.raises(ValueError, match=r"encoder must be family\[:model\]"):
         Spec.parse(text)
 
 
 @pytest.mark.parametrize("text", ["timm:x,frames", "timm:x,=2", "timm:x,frames=", "timm:x,"])
-def test_what_is_no_option(text):
+def test_options_without_name_or_value(text):
     with pytest.raises(ValueError, match="encoder option must be option=value"):
         Spec.parse(text)
 
@@ -75,8 +75,8 @@ def test_the_canonical_spec_leaves_out_defaults_and_has_one_order():
     assert Spec.parse("timm:x,frames=8").canonical(Options()) == "timm:x"
 
 
-def test_a_model_that_is_not_there():
+def test_unknown_models():
     with pytest.raises(ValueError, match=r"got 'resnt18'. Did you mean timm:resnet18\? amr encoders timm lists"):
         Spec.parse("timm:resnt18").model_among(["resnet18", "vit"])
-    with pytest.raises(ValueError, match="must be given a model it has, got None"):
+    with pytest.raises(ValueError, match="timm must name one of its models, got None"):
         Spec.parse("timm").model_among(["resnet18"])

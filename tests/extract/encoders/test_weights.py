@@ -12,19 +12,19 @@ from torch import nn
 from amr.extract.encoders.weights import (
     WeightsFile,
     find_weights,
-    load_all,
-    load_state,
+    read_state,
     seeded,
+    set_weights,
     state_sha256,
 )
 
-SOURCE = WeightsFile("https://example.org/models/small-0123.pth")
+PLAIN = WeightsFile("https://example.org/models/small-0123.pth")
 IN_REPO = WeightsFile("https://example.org/timm/small/resolve/main/model.safetensors", "timm/small")
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which torch keeps what it has fetched; empty, as is that of Hugging Face."""
+    """The folder for torch's downloads; it is empty, as is that of Hugging Face."""
     from huggingface_hub import constants
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -34,26 +34,26 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Whatever is asked of the network, there is no answer."""
-    asked = []
+    """Requested URLs, none of which gets an answer."""
+    requested = []
 
     def urlopen(url, timeout):
-        asked.append(url)
+        requested.append(url)
         raise urllib.error.URLError("no route")
 
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-    return asked
+    return requested
 
 
 def model() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
 
 
-@pytest.mark.parametrize("file", [SOURCE, IN_REPO])
+@pytest.mark.parametrize("file", [PLAIN, IN_REPO])
 def test_without_file_and_network_the_error_names_both(hub, no_network, file):
     with pytest.raises(FileNotFoundError) as error:
         find_weights("pretrained", file, "timm:small")
-    assert no_network == [file.url]  # asked once
+    assert no_network == [file.url]  # requested once
     assert file.url in str(error.value)
     assert str(file.place) in str(error.value)
     assert file.place.parent == hub
@@ -62,7 +62,7 @@ def test_without_file_and_network_the_error_names_both(hub, no_network, file):
     assert find_weights("pretrained", file, "timm:small") == file.place
 
 
-def test_what_hugging_face_has_fetched_is_found(hub, no_network, tmp_path):
+def test_downloads_of_hugging_face_are_found(hub, no_network, tmp_path):
     repo = tmp_path / "hugging" / "models--timm--small"
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text("abc")
@@ -73,7 +73,7 @@ def test_what_hugging_face_has_fetched_is_found(hub, no_network, tmp_path):
     assert no_network == []
 
 
-def test_what_can_be_fetched_is_fetched_once(hub, monkeypatch, tmp_path):
+def test_weights_are_downloaded_once(hub, monkeypatch, tmp_path):
     remote = tmp_path / "small-0123.pth"
     remote.write_bytes(b"weights")
     file = WeightsFile(remote.as_uri())
@@ -87,8 +87,8 @@ def test_files_that_are_named(tmp_path):
     (tmp_path / "mine.pt").touch()
     assert find_weights(str(tmp_path / "mine.pt"), None, "small") == tmp_path / "mine.pt"
     with pytest.raises(FileNotFoundError, match="weights must be pretrained, random or a file"):
-        find_weights(str(tmp_path / "other.pt"), SOURCE, "small")
-    with pytest.raises(ValueError, match="no pretrained ones are published"):
+        find_weights(str(tmp_path / "other.pt"), PLAIN, "small")
+    with pytest.raises(ValueError, match="small, which has no published ones, got pretrained"):
         find_weights("pretrained", None, "small")
 
 
@@ -104,7 +104,7 @@ def test_every_kind_of_file_gives_the_same_weights(tmp_path, kind):
     else:
         torch.save({kind: state} if kind in ("state_dict", "model") else state, path)
     assert state_sha256(loaded) != state_sha256(saved)
-    load_all(loaded, path, unused=("head.",))
+    set_weights(loaded, path, unused=("head.",))
     assert state_sha256(loaded) == state_sha256(saved)
 
 
@@ -112,7 +112,7 @@ def test_files_that_do_not_fit(tmp_path):
     path = tmp_path / "weights.safetensors"
     state = model().state_dict()
     save_file({**state, "head.weight": torch.zeros(2)}, path)
-    load_all(model(), path, unused=("head.",))
+    set_weights(model(), path, unused=("head.",))
     for wrong in (
         {name: tensor for name, tensor in state.items() if name != "0.bias"},
         {**state, "0.weight": torch.zeros(3, 3)},
@@ -120,23 +120,23 @@ def test_files_that_do_not_fit(tmp_path):
     ):
         save_file(wrong, path)
         with pytest.raises(ValueError, match="weights must hold the model's tensors"):
-            load_all(model(), path, unused=("head.",))
+            set_weights(model(), path, unused=("head.",))
 
 
-def test_files_that_are_no_weights(tmp_path):
+def test_files_without_weights(tmp_path):
     for name, content in (("a.pt", b"rubbish"), ("a.safetensors", b"rubbish")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=r"weights must be a \.safetensors file or a \.pt file"):
-            load_state(tmp_path / name)
+            read_state(tmp_path / name)
     torch.save(model(), tmp_path / "whole.pt")  # would run code on being read
-    with pytest.raises(ValueError, match="of tensors alone"):
-        load_state(tmp_path / "whole.pt")
+    with pytest.raises(ValueError, match="of tensors only"):
+        read_state(tmp_path / "whole.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(ValueError, match="state dict of tensors"):
-        load_state(tmp_path / "list.pt")
+        read_state(tmp_path / "list.pt")
 
 
-def test_chance_repeats_itself_and_disturbs_nobody():
+def test_seeded_numbers_repeat_and_do_not_change_the_global_state():
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)

@@ -20,7 +20,7 @@ def embed(spec: str, clip: np.ndarray = CLIP) -> torch.Tensor:
     return embedding
 
 
-def test_what_an_encoder_says_of_itself():
+def test_attributes():
     encoder = build_encoder("frames,grid=8,frames=3,keep=steps", "anything")
     assert (encoder.modality, encoder.embed_dim, encoder.max_steps) == ("video", 64, 3)
     assert encoder.spec == "frames,frames=3,grid=8x8,keep=steps"
@@ -37,11 +37,11 @@ def test_cells_are_means_of_pixels():
     np.testing.assert_allclose(grey.numpy(), luma, atol=1e-5)
 
 
-def test_flat_is_frames_one_after_the_other():
+def test_flat_concatenates_frames():
     torch.testing.assert_close(embed("frames,frames=3"), embed("frames,frames=3,keep=steps").flatten())
 
 
-def test_a_crop_is_the_clip_cut_before():
+def test_a_crop_equals_a_clip_cut_before():
     cropped = embed("frames,frames=3,grid=4x4,crop=0.25:0.5:0.75:1")
     torch.testing.assert_close(cropped, embed("frames,frames=3,grid=4x4", CLIP[:, 24:, 16:48]))
 

@@ -25,7 +25,7 @@ def embed(spec: str, sound: np.ndarray) -> torch.Tensor:
     return embedding
 
 
-def test_what_an_encoder_says_of_itself():
+def test_attributes():
     encoder = build_encoder("logmel,bands=40,steps=5", "anything")
     assert (encoder.modality, encoder.spec, encoder.embed_dim) == ("audio", "logmel,steps=5", 400)
     assert (encoder.max_steps, encoder.weights_sha256, encoder.random_weights) == (None, "", False)
@@ -33,7 +33,7 @@ def test_what_an_encoder_says_of_itself():
     assert encoder.preprocessing["bands"] == 40
 
 
-def test_flat_is_steps_one_after_the_other():
+def test_flat_concatenates_steps():
     sound = np.concatenate([tone(300), tone(2000)])
     steps = embed("logmel,keep=steps", sound)
     assert steps.shape == (10, 80)
@@ -55,9 +55,9 @@ def test_the_mean_over_parts_is_the_mean_over_the_clip():
     torch.testing.assert_close(ten.mean(0), one[0], rtol=1e-4, atol=1e-4)
 
 
-def test_mean_and_deviation_of_what_the_steps_are_made_of():
+def test_mean_and_deviation_over_the_windows_of_a_step():
     sound = np.random.default_rng(1).normal(size=RATE).astype(np.float32) * 0.1
-    windows = embed("logmel,stat=mean,keep=steps,steps=101", sound)  # a step a window
+    windows = embed("logmel,stat=mean,keep=steps,steps=101", sound)  # one step per window
     both = embed("logmel,stat=mean+std,keep=steps,steps=1", sound)[0]
     torch.testing.assert_close(both[:40], windows.mean(0), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(both[40:], windows.std(0, correction=0), rtol=1e-2, atol=1e-3)

@@ -22,7 +22,7 @@ SOUND = np.random.default_rng(0).normal(size=20000).astype(np.float32) * 0.1
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Weights of a small model with its classifier, as timm publishes them."""
+    """Weights of a small model and its classifier, as timm publishes them."""
     torch.manual_seed(5)
     path = tmp_path / "model.safetensors"
     save_file(timm.create_model("test_vit").state_dict(), path)
@@ -44,13 +44,13 @@ def test_embeddings_are_the_model_on_each_frame_averaged(name):
         torch.testing.assert_close(embedding, encoder.model(pictures).mean(0), rtol=1e-4, atol=1e-5)
 
 
-def test_clips_do_not_depend_on_their_neighbours():
+def test_clips_do_not_depend_on_the_rest_of_the_batch():
     encoder = build_encoder("timm:test_vit,weights=random,rate=2,keep=steps,max_steps=5", "video")
     inputs = [encoder.prepare(CLIP[:n]) for n in (1, 8, 3)]
     together = encoder.embed(inputs)
     assert [tuple(each.shape) for each in together] == [(1, 64), (5, 64), (3, 64)]
-    for each, alone in zip(together, inputs, strict=True):
-        torch.testing.assert_close(encoder.embed([alone])[0], each, rtol=1e-4, atol=1e-5)
+    for each, single in zip(together, inputs, strict=True):
+        torch.testing.assert_close(encoder.embed([single])[0], each, rtol=1e-4, atol=1e-5)
 
 
 def test_sound_as_pictures():
@@ -92,7 +92,7 @@ def test_another_input_size():
     )
 
 
-def test_a_crop_is_all_of_the_part_resized():
+def test_a_crop_is_resized_as_a_whole():
     encoder = build_encoder("timm:test_resnet,weights=random,size=30x20,frames=8,crop=0.25:0.5:0.75:1", "video")
     mean, std = (torch.tensor(encoder.preprocessing["images"][key])[:, None, None] for key in ("mean", "std"))
     filter_of_timm = Image.Resampling[encoder.preprocessing["images"]["interpolation"].upper()]
@@ -114,17 +114,17 @@ def test_one_channel():
         assert inputs.shape[1:] == (1, 32, 32)
         assert encoder.embed([inputs])[0].shape == (encoder.embed_dim,)
         assert len(encoder.preprocessing["images"]["mean"]) == 1
-    colour = build_encoder("timm:test_resnet,weights=random,channels=3", "audio")
+    color = build_encoder("timm:test_resnet,weights=random,channels=3", "audio")
     plain = build_encoder("timm:test_resnet,weights=random", "audio")
-    torch.testing.assert_close(colour.prepare(SOUND), plain.prepare(SOUND))
+    torch.testing.assert_close(color.prepare(SOUND), plain.prepare(SOUND))
 
 
 def test_stacked_frames_are_the_channels_of_one_picture():
     for option, channels in (("", 3), (",channels=1", 1)):
         spec = f"timm:test_resnet,weights=random,size=32,frames=4{option}"
-        stacked, apart = build_encoder(f"{spec},stack=yes", "video"), build_encoder(spec, "video")
+        stacked, single = build_encoder(f"{spec},stack=yes", "video"), build_encoder(spec, "video")
         inputs = stacked.prepare(CLIP[:4])
-        torch.testing.assert_close(inputs, apart.prepare(CLIP[:4]).reshape(1, 4 * channels, 32, 32), rtol=0, atol=0)
+        torch.testing.assert_close(inputs, single.prepare(CLIP[:4]).reshape(1, 4 * channels, 32, 32), rtol=0, atol=0)
         assert stacked.model.conv1[0].in_channels == 4 * channels
         backwards = stacked.prepare(CLIP[3::-1].copy())
         assert not torch.allclose(*stacked.embed([inputs, backwards]))
@@ -157,19 +157,19 @@ def test_other_windows_and_rates():
     assert "window" not in encoder.preprocessing
 
 
-def test_what_caches_were_made_with_is_told_as_ever():
-    """Fingerprints of caches depend on these: a key more would make extraction start again."""
+def test_preprocessing_of_existing_caches_is_unchanged():
+    """Fingerprints of caches depend on these keys: one more would force a new extraction."""
     images = {"input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode"}
     keys = {"modality", "frames", "rate", "size", "keep", "max_steps", "images"}
     for size in (None, 96):
         option = "" if size is None else f",size={size}"
         for name, more in (("video", set()), ("audio", {"picture"})):
-            told = build_encoder(f"timm:test_vit,weights=random{option}", name).preprocessing
-            assert set(told) == keys | more
-            assert set(told["images"]) == images
-            assert told["size"] == size
-            assert told["images"]["input_size"] == [3, size or 160, size or 160]
-    assert told["picture"] == {
+            preprocessing = build_encoder(f"timm:test_vit,weights=random{option}", name).preprocessing
+            assert set(preprocessing) == keys | more
+            assert set(preprocessing["images"]) == images
+            assert preprocessing["size"] == size
+            assert preprocessing["images"]["input_size"] == [3, size or 160, size or 160]
+    assert preprocessing["picture"] == {
         "sample_rate": 16000,
         "bands": 128,
         "window_samples": 400,
@@ -197,7 +197,7 @@ def test_weights_from_a_file(file):
     assert again.weights_sha256 == encoder.weights_sha256
 
 
-def test_pretrained_weights_where_they_are_put(file, tmp_path, monkeypatch):
+def test_pretrained_weights_are_found_on_disk(file, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     place = tmp_path / "torch" / "hub" / "checkpoints" / "timm--test_vit.r160_in1k.safetensors"
     place.parent.mkdir(parents=True)
@@ -220,20 +220,20 @@ def test_a_file_that_lacks_weights_is_refused(file):
         build_encoder(f"timm:test_resnet,weights={file}", "video")
 
 
-def test_where_published_weights_are_is_known(monkeypatch):
-    asked = {}
+def test_the_location_of_published_weights_is_known(monkeypatch):
+    requested = {}
 
     def remember(option, file, model):
-        asked[model] = file
+        requested[model] = file
         raise FileNotFoundError
 
     monkeypatch.setattr("amr.extract.encoders.families.timm.find_weights", remember)
     for name in ("resnet18", "vit_small_patch14_dinov2.lvd142m", "vit_base_patch16_clip_224.openai"):
         with pytest.raises(FileNotFoundError):
             build_encoder(f"timm:{name}", "video")
-    assert asked["timm:resnet18"].url.endswith("/timm/resnet18.a1_in1k/resolve/main/model.safetensors")
-    assert asked["timm:resnet18"].place.name == "timm--resnet18.a1_in1k.safetensors"
-    assert all(file.repo for file in asked.values())
+    assert requested["timm:resnet18"].url.endswith("/timm/resnet18.a1_in1k/resolve/main/model.safetensors")
+    assert requested["timm:resnet18"].place.name == "timm--resnet18.a1_in1k.safetensors"
+    assert all(file.repo for file in requested.values())
     assert find_weights is not remember
 
 
@@ -247,7 +247,7 @@ def test_prepare_can_be_sent_to_a_worker():
     ("spec", "message"),
     [
         ("timm:resnt18", r"Did you mean timm:resnet18\?"),
-        ("timm", "timm must be given a model it has, got None"),
+        ("timm", "timm must name one of its models, got None"),
         ("timm:test_vit,frames=2,rate=3", "frames must be left out with rate"),
         ("timm:test_vit,frames=0", "frames must be at least 1, got 0"),
         ("timm:test_vit,weigths=random", "Did you mean weights"),
@@ -268,6 +268,6 @@ def test_wrong_specs(spec, message):
 
 
 def _state(path: Path) -> dict[str, torch.Tensor]:
-    from amr.extract.encoders.weights import load_state
+    from amr.extract.encoders.weights import read_state
 
-    return load_state(path)
+    return read_state(path)

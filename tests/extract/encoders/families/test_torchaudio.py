@@ -28,7 +28,7 @@ NAMES = ("WAV2VEC2_BASE", "WAVLM_BASE_PLUS", "HUBERT_LARGE")
 
 @pytest.fixture(autouse=True)
 def tiny_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bundles as they are, but for their size."""
+    """The bundles, except for their size."""
     for name in (*NAMES, "WAV2VEC2_ASR_BASE_960H"):
         bundle = getattr(pipelines, name)
         monkeypatch.setattr(bundle, "_params", {**bundle._params, **TINY})
@@ -49,13 +49,13 @@ def test_embeddings_are_the_layer_averaged_over_time(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_clips_do_not_depend_on_their_neighbours(name):
+def test_clips_do_not_depend_on_the_rest_of_the_batch(name):
     encoder = build_encoder(f"torchaudio:{name},weights=random,keep=steps,max_steps=20", "audio")
     inputs = [encoder.prepare(SOUND[:n]) for n in (9000, 3000, 9000, 5000, 100)]
     together = encoder.embed(inputs)
     assert [len(each) for each in together] == [20, 9, 20, 15, 1]
-    for each, alone in zip(together, inputs, strict=True):
-        torch.testing.assert_close(encoder.embed([alone])[0], each, rtol=1e-4, atol=1e-5)
+    for each, single in zip(together, inputs, strict=True):
+        torch.testing.assert_close(encoder.embed([single])[0], each, rtol=1e-4, atol=1e-5)
 
 
 def test_layers():
@@ -65,14 +65,14 @@ def test_layers():
     inputs = [last.prepare(SOUND)]
     torch.testing.assert_close(last.embed(inputs)[0], third.embed(inputs)[0])
     assert not torch.allclose(last.embed(inputs)[0], first.embed(inputs)[0])
-    assert set(last.preprocessing) == {"layer", "keep", "max_steps", "sample_rate", "normalise"}  # of older caches, too
+    assert set(last.preprocessing) == {"layer", "keep", "max_steps", "sample_rate", "normalise"}  # as in older caches
     assert last.preprocessing["layer"] == 3
     with pytest.raises(ValueError, match="layer must be 1 to 3 for WAV2VEC2_BASE, got 4"):
         build_encoder("torchaudio:WAV2VEC2_BASE,weights=random,layer=4", "audio")
 
 
-def test_pretrained_weights_where_the_library_keeps_them(tmp_path, monkeypatch):
-    """The library's own loader and ours, from one file."""
+def test_pretrained_weights_in_the_folder_of_the_library(tmp_path, monkeypatch):
+    """The library's own loader and ours give the same result from one file."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     bundle = pipelines.WAV2VEC2_ASR_BASE_960H  # with a head, which is left out
     torch.manual_seed(3)
@@ -103,6 +103,6 @@ def test_prepare_can_be_sent_to_a_worker():
     torch.testing.assert_close(pickle.loads(pickle.dumps(prepare))(SOUND), prepare(SOUND))
 
 
-def test_a_name_that_is_nearly_right():
+def test_a_misspelled_model():
     with pytest.raises(ValueError, match=r"Did you mean torchaudio:WAV2VEC2_BASE\?"):
         build_encoder("torchaudio:WAV2VEC2_BAES", "audio")

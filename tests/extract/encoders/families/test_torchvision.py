@@ -17,12 +17,12 @@ SMALL = "torchvision:mc3_18,weights=random,frames=4"
 
 
 @pytest.mark.parametrize("name", TORCHVISION_MODELS)
-def test_dims_are_those_of_the_list(name):
+def test_dims_equal_the_list(name):
     with torch.device("meta"):
         assert _cut_classifier(get_model(name, weights=None)) == TORCHVISION_MODELS[name]
 
 
-def test_the_embedding_is_what_the_classifier_is_given():
+def test_the_embedding_is_the_input_of_the_classifier():
     encoder = build_encoder(SMALL, "video")
     assert encoder.prepare.sampling == FrameSampling(num_frames=4)
     transform = get_model_weights("mc3_18").DEFAULT.transforms()
@@ -44,20 +44,20 @@ def test_clips_cut_into_pieces():
     torch.testing.assert_close(inputs[0], full)
     together = encoder.embed(inputs)
     assert [tuple(each.shape) for each in together] == [(2, 512), (1, 512), (2, 512)]
-    for each, alone in zip(together, inputs, strict=True):
-        torch.testing.assert_close(encoder.embed([alone])[0], each, rtol=1e-3, atol=1e-4)
+    for each, single in zip(together, inputs, strict=True):
+        torch.testing.assert_close(encoder.embed([single])[0], each, rtol=1e-3, atol=1e-4)
 
 
-def test_a_crop_is_the_clip_cut_before():
+def test_a_crop_equals_a_clip_cut_before():
     whole, part = (build_encoder(f"{SMALL}{crop}", "video") for crop in ("", ",crop=0.25:0.5:0.75:1"))
     torch.testing.assert_close(part.prepare(CLIP[:4]), whole.prepare(CLIP[:4, 30:, 20:60]))
     assert set(part.preprocessing) == {*whole.preprocessing, "crop"}
     assert part.spec == "torchvision:mc3_18,frames=4,crop=0.25:0.5:0.75:1,weights=random"
 
 
-def test_what_caches_were_made_with_is_told_as_ever():
-    told = build_encoder(SMALL, "video").preprocessing
-    assert set(told) == {"frames", "rate", "keep", "max_steps", "transform"}
+def test_preprocessing_of_existing_caches_is_unchanged():
+    preprocessing = build_encoder(SMALL, "video").preprocessing
+    assert set(preprocessing) == {"frames", "rate", "keep", "max_steps", "transform"}
 
 
 def test_weights_from_a_file(tmp_path):

@@ -25,13 +25,13 @@ MEDIA = {"audio": SOUND, "video": CLIP}
 
 
 def trained(modality: str, seed: int = 0, base: str = BASE) -> ModelEncoder:
-    """An encoder with other weights and statistics than it was built with."""
+    """An encoder whose weights and statistics were changed after it was built."""
     encoder = build_encoder(base, modality)
     assert isinstance(encoder, ModelEncoder)
-    chance = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     for tensor in encoder.model.state_dict().values():
         if tensor.is_floating_point():
-            tensor.add_(torch.rand(tensor.shape, generator=chance) * 0.1)
+            tensor.add_(torch.rand(tensor.shape, generator=generator) * 0.1)
     return encoder
 
 
@@ -45,7 +45,7 @@ def run(workspace: Path) -> Path:
 
 
 @pytest.mark.parametrize("modality", MEDIA)
-def test_what_was_kept_comes_back(run, modality):
+def test_a_saved_encoder_is_built_again(run, modality):
     before = trained(modality)
     path = run / modality
     for spec, name in (
@@ -64,7 +64,7 @@ def test_what_was_kept_comes_back(run, modality):
     assert sorted(each.name for each in path.iterdir()) == [ENCODER, WEIGHTS]
 
 
-def test_it_replaces_what_was_there_and_goes_on_from_a_trained_one(run):
+def test_saving_replaces_an_encoder_and_may_start_from_a_trained_one(run):
     first = build_encoder("trained:adverb", "audio")
     save_trained(run / "audio", trained("audio", seed=1), BASE)
     second = build_encoder("trained:adverb", "audio")
@@ -73,19 +73,19 @@ def test_it_replaces_what_was_there_and_goes_on_from_a_trained_one(run):
     third = trained("audio", seed=2, base="trained:gone/audio")
     shutil.rmtree(encoders_dir() / "gone")
     save_trained(run / "again", third, "trained:gone/audio")
-    told = json.loads((run / "again" / ENCODER).read_text())
-    assert told["encoder"] == BASE
+    info = json.loads((run / "again" / ENCODER).read_text())
+    assert info["encoder"] == BASE
     torch.testing.assert_close(
         build_encoder("trained:adverb/again", "x").embed([third.prepare(SOUND)]), third.embed([third.prepare(SOUND)])
     )
 
 
-def test_the_base_is_kept_without_its_weights(workspace):
+def test_the_base_is_saved_without_its_weights(workspace):
     save_trained(workspace / "mine", trained("video"), "timm:test_resnet,size=32,weights=some/file.pt")
     assert json.loads((workspace / "mine" / ENCODER).read_text())["encoder"] == BASE
 
 
-def test_which_encoder_of_a_run_is_meant(run):
+def test_the_name_selects_an_encoder_of_a_run(run):
     (run / "audio").rename(run / "voice")
     assert build_encoder("trained:adverb", "audio").modality == "audio"
     assert build_encoder("trained:adverb", "voice").modality == "audio"
@@ -97,17 +97,17 @@ def test_which_encoder_of_a_run_is_meant(run):
         build_encoder("trained:adverb", "audio")
 
 
-def test_folders_that_are_not_there(run):
+def test_missing_folders(run):
     with pytest.raises(FileNotFoundError, match=r"\(adverb\), got 'advreb'. Did you mean trained:adverb\?"):
         build_encoder("trained:advreb", "audio")
     with pytest.raises(FileNotFoundError, match=r"got None\. Make one with amr train-encoders"):
         build_encoder("trained", "audio")
     (run / "audio" / ENCODER).unlink()
-    with pytest.raises(FileNotFoundError, match="trained must be given a folder with an encoder"):
+    with pytest.raises(FileNotFoundError, match="trained must name a folder with an encoder"):
         build_encoder("trained:adverb/audio", "audio")
 
 
-def test_options_are_those_it_was_trained_with(run):
+def test_options_are_refused(run):
     with pytest.raises(ValueError, match="trained must be given without options"):
         build_encoder("trained:adverb,keep=steps", "audio")
 
@@ -115,16 +115,16 @@ def test_options_are_those_it_was_trained_with(run):
 def test_damaged_and_swapped_files(run):
     audio, video = run / "audio", run / "video"
     whole = json.loads((audio / ENCODER).read_text())
-    for key, value, told in (
+    for key, value, message in (
         ("weights_sha256", "ab", "weights_sha256 is"),
         ("embed_dim", 7, "embed_dim is"),
         ("preprocessing", {**whole["preprocessing"], "frames": 5}, "frames is 1, not 5"),
         ("modality", 3, "damaged"),
         ("encoder", "logmel", "logmel,weights=random|has no weights"),
-        ("encoder", "timm:test_vit,weights=random", "cannot be read, or is another model's"),
+        ("encoder", "timm:test_vit,weights=random", "cannot be read, or belongs to another model"),
     ):
         (audio / ENCODER).write_text(json.dumps({**whole, key: value}))
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             build_encoder("trained:adverb", "audio")
     (audio / ENCODER).write_text("{")
     with pytest.raises(ValueError, match="must be as amr train-encoders wrote it"):
@@ -147,8 +147,8 @@ def test_a_cache_made_with_it(run, tmp_path):
             file.writeframes(sound.tobytes())
     (tmp_path / "clips.csv").write_text("path,label,split\n" + "".join(f"{i}.wav,{i % 2},train\n" for i in range(3)))
     out = tmp_path / "cache.h5"
-    told = {"manifest": str(tmp_path / "clips.csv"), "out": str(out), "workers": 0, "device": "cpu"}
-    assert extract_embeddings(ExtractConfig(encoder=("audio=trained:adverb",), **told)).embedded == {"audio": 3}
+    options = {"manifest": str(tmp_path / "clips.csv"), "out": str(out), "workers": 0, "device": "cpu"}
+    assert extract_embeddings(ExtractConfig(encoder=("audio=trained:adverb",), **options)).embedded == {"audio": 3}
     before = trained("audio")
     with Cache.open(out) as cache:
         info = cache.info("audio")
@@ -159,4 +159,4 @@ def test_a_cache_made_with_it(run, tmp_path):
     np.testing.assert_allclose(rows, torch.stack(expected), rtol=2e-3, atol=2e-3)
     save_trained(run / "audio", trained("audio", seed=5), BASE)
     with pytest.raises(ValueError, match="weights_sha256"):
-        extract_embeddings(ExtractConfig(encoder=("audio=trained:adverb",), **told))
+        extract_embeddings(ExtractConfig(encoder=("audio=trained:adverb",), **options))
