@@ -1,1 +1,1 @@
-"""What every other folder may use: names, places, options, files. No torch outside `devices.py`."""
+"""Shared ground of every other folder: names, paths, options, files. No torch outside `devices.py`."""

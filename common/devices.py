@@ -1,4 +1,4 @@
-"""Which device computes."""
+"""Device and number of CPU threads that compute."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import torch
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one.
+    """Device of a `--device` value; `auto` is the GPU if there is one.
 
     Raises:
-        ValueError: cuda was asked for where there is none.
+        ValueError: `cuda` is requested without a GPU.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device must be one that is there, got cuda. Pass --device cpu.")
+        raise ValueError("--device must be available, got cuda without a GPU. Pass --device cpu.")
     return torch.device(name)
 
 
-ONE_THREAD_PRODUCTS = 2**26  # below this many products a step, threads wait for each other longer than they work
+ONE_THREAD_PRODUCTS = 2**26  # below this many multiplications per step, threads wait longer than they work
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One CPU thread for what this thread computes; the number of threads is put back afterwards."""
+    """Compute with one CPU thread in the calling thread; restore the number of threads afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -36,9 +36,9 @@ def one_thread() -> Iterator[None]:
 
 
 def threads_for(products: int) -> AbstractContextManager[None]:
-    """One CPU thread while steps are small, else as many as there are.
+    """Context with one CPU thread if steps are small, else with all threads.
 
     Args:
-        products: multiplications in one step.
+        products: Number of multiplications in one step.
     """
     return one_thread() if products < ONE_THREAD_PRODUCTS else nullcontext()

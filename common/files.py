@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(file: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yield a path beside `file` to write to, which then takes the place of `file` in one step.
+    """Yield a path in the folder of `file` to write to, which then replaces `file` in one step.
 
-    The path keeps the suffix, by which some libraries choose a format. If the block raises, nothing is left.
+    The path keeps the suffix, because some libraries choose the format by it. If the block raises, nothing is left. A
+    file left by a kill is replaced by the next write.
 
     Args:
         file: File to write.
-        durable: Wait until the bytes are on the disk, so that a power cut cannot lose them.
+        durable: Whether to wait until the bytes are on the disk, so that a power cut cannot lose them.
     """
-    partial = file.with_name(f".{file.stem}.{os.getpid()}.partial{file.suffix}")
+    partial = partial_path(file)
     try:
         yield partial
         partial.chmod(0o666 & ~_umask())  # safetensors would leave a file that only its owner may read
@@ -32,6 +33,11 @@ def replacing(file: Path, *, durable: bool = False) -> Iterator[Path]:
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_path(file: Path) -> Path:
+    """The unfinished file that a killed `replacing` leaves."""
+    return file.with_name(f".{file.stem}.partial{file.suffix}")
 
 
 def sync(path: Path) -> None:
@@ -44,12 +50,12 @@ def sync(path: Path) -> None:
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write JSON that people read, too."""
+    """Write indented JSON."""
     write_text(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_csv(file: Path, table: pd.DataFrame) -> None:
-    """Write a table with numbers to 6 digits."""
+    """Write a table with numbers to 6 significant digits."""
     write_text(file, table.to_csv(index=False, float_format="%.6g"))
 
 

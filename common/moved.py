@@ -1,4 +1,4 @@
-"""Old import paths, for one release: they work, and warn."""
+"""Old import paths, which work for one more release and warn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNTIL = "0.3"
 
 
 class _MovedModule(ModuleType):
-    """A module that is gone; its names are looked up where they are now."""
+    """A removed module, whose names are looked up in the modules that have them now."""
 
     def __init__(self, name: str, new: Sequence[str]) -> None:
         super().__init__(name, f"Moved to {', '.join(new)}.")
@@ -26,7 +26,7 @@ class _MovedModule(ModuleType):
 
 
 def moved_modules(modules: Mapping[str, Sequence[str]]) -> None:
-    """Make modules that are gone importable.
+    """Make removed modules importable.
 
     Args:
         modules: Old dotted name to the modules that have its names now.
@@ -39,7 +39,7 @@ def moved_modules(modules: Mapping[str, Sequence[str]]) -> None:
 
 
 def moved_names(module: str, new: Sequence[str], renamed: Mapping[str, str] | None = None) -> Callable[[str], Any]:
-    """The `__getattr__` of a module whose former names are elsewhere, or are called otherwise.
+    """The `__getattr__` of a module whose names were moved or renamed.
 
     Args:
         module: Dotted name of the module.

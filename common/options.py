@@ -19,7 +19,7 @@ DEVICES = ("auto", "cpu", "cuda")
 _NAME = re.compile(r"\w[\w.-]*")
 
 
-# Panels of a command's help, in the order in which they are shown.
+# Panels of a command's help, in the order of display.
 MODEL, REGULARIZER, TRAINING, DATA, OUTPUT = (
     "Model",
     "Attribution regularization (AMR)",
@@ -49,7 +49,7 @@ def option(
         least: Smallest number allowed.
         above: Number that the value must exceed.
         most: Largest number allowed.
-        choices: Allowed texts.
+        choices: Allowed values.
         panel: Panel of the help, one of `PANELS`.
         since: Version that added the field, if later than 0.1; see `saved_settings`.
     """
@@ -58,7 +58,7 @@ def option(
 
 
 def saved_settings(config: Any) -> dict[str, Any]:
-    """A config as a dictionary, without later fields at their defaults: an older version wrote the same."""
+    """Config as a dictionary, without later fields at their defaults: the same as an older version wrote."""
     late = {each.name for each in fields(config) if each.metadata.get("since") is not None}
     unchanged = {
         each.name for each in fields(config) if each.name in late and getattr(config, each.name) == each.default
@@ -67,7 +67,7 @@ def saved_settings(config: Any) -> dict[str, Any]:
 
 
 def flag(name: str) -> str:
-    """The option of a field: `amr_ratio` to `--amr-ratio`."""
+    """Option name of a field: `amr_ratio` to `--amr-ratio`."""
     return f"--{name.replace('_', '-')}"
 
 
@@ -103,11 +103,11 @@ def _check_number(each: Field[Any], value: Any) -> None:
 
 
 def parse_options(options: type[T], texts: Sequence[str], option_name: str) -> T:
-    """Parse KEY=VALUE texts into a frozen dataclass, each value as the type of its default.
+    """Parse KEY=VALUE texts into a frozen dataclass, each value with the type of its default.
 
     Args:
         options: Dataclass of a method's or a head's own options.
-        texts: KEY=VALUE each.
+        texts: Texts of the form KEY=VALUE.
         option_name: Option of the command line, for errors.
 
     Raises:
@@ -142,12 +142,12 @@ def _parse(kind: Any, value: str) -> Any:
 
 
 def available_cores() -> int:
-    """CPU cores this process may use, at least 1."""
+    """Number of CPU cores that this process may use, at least 1."""
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def parse_named(values: Iterable[str], option_name: str, what: str, example: str) -> dict[str, str]:
-    """NAME=WHAT texts as a dict, in their order.
+    """Parse NAME=VALUE texts into a dict, in their order.
 
     >>> parse_named(["audio=logmel,bands=40"], "--encoder", "SPEC", "audio=logmel")
     {'audio': 'logmel,bands=40'}

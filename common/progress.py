@@ -1,28 +1,28 @@
-"""How a long job says how far it is, without knowing who listens."""
+"""Progress of a long job, reported to any listener."""
 
 from __future__ import annotations
 
 
 class Progress:
-    """A listener that shows nothing; `amr.console.progress` has the ones that do.
+    """A progress listener that shows nothing; subclasses in `amr.console.progress` do.
 
-    A job calls `start`, then `advance` from any thread, then `stop`, also when it breaks off.
+    A job calls `start`, then `advance` from any thread, then `stop`, even if it fails.
     """
 
     def start(self, total: float, done: float = 0, unit: str = "clips") -> None:
         """Begin a job.
 
         Args:
-            total: Amount of work, in units.
-            done: Part of it that an earlier call of the same job finished.
+            total: Amount of work.
+            done: Amount that an earlier call of the same job finished.
             unit: Plural noun for what is counted.
         """
 
     def advance(self, amount: float, failures: int = 0) -> None:
-        """Count work that is done, and failures in it."""
+        """Count finished work, and the failures in it."""
 
     def note(self, text: str) -> None:
-        """Say something that people should know."""
+        """Show a message for the user."""
 
     def stop(self) -> None:
         """End the job, finished or not."""

@@ -1,4 +1,4 @@
-"""Things found by name: datasets, encoder families, heads, methods."""
+"""Registry of things found by name: datasets, encoder families, heads, methods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def unknown(what: str, name: str, available: Iterable[str]) -> ValueError:
-    """The error for a name that nothing has: what is close to it, and what there is.
+    """Error for an unknown name, with the closest name and all available ones.
 
     >>> raise unknown("head", "concta", ["concat", "sum"])
     Traceback (most recent call last):
@@ -23,10 +23,10 @@ def unknown(what: str, name: str, available: Iterable[str]) -> ValueError:
 
 
 class Registry(Generic[T]):
-    """A dict that refuses a name twice and helps with names it does not have.
+    """A dict that refuses a second entry of the same name and suggests the closest name for an unknown one.
 
     Args:
-        what: the noun its errors use, such as "head".
+        what: Noun for an entry in errors, such as "head".
     """
 
     def __init__(self, what: str) -> None:
@@ -34,7 +34,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """A decorator that adds what it decorates under `name`."""
+        """Decorator that adds a class or object under `name`."""
 
         def add(entry: T) -> T:
             if name in self._entries:
@@ -56,5 +56,5 @@ class Registry(Generic[T]):
         return iter(self._entries)
 
     def items(self) -> Iterable[tuple[str, T]]:
-        """Name and entry of each, in the order of registration."""
+        """Names and entries, in the order of registration."""
         return self._entries.items()

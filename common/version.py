@@ -11,5 +11,5 @@ __version__ = version(DISTRIBUTION)
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The version of `amr`, then of other packages, by name."""
+    """Versions by package name: `amr` first, then the other packages."""
     return {"amr": __version__, **{name: version(name) for name in packages}}

@@ -1,4 +1,4 @@
-"""Where things are: data/, caches/, encoders/ and runs/ (results), below $AMR_HOME or the current folder."""
+"""Folders of the workspace: data/, caches/, encoders/ and runs/ (results), in $AMR_HOME or the current folder."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ def home() -> Path:
 
 
 def media_dir(dataset: str) -> Path:
-    """Where the media of a dataset are looked for when no root is given."""
+    """Default folder of the media of a dataset."""
     return home() / "data" / dataset
 
 
 def caches_dir() -> Path:
-    """Where caches are written and looked for by name."""
+    """Folder in which caches are written and found by name."""
     return home() / "caches"
 
 
 def encoders_dir() -> Path:
-    """Where encoders of one's own are written and looked for by name."""
+    """Folder in which your own encoders are written and found by name."""
     return home() / "encoders"
 
 
 def runs_dir() -> Path:
-    """Where results are written."""
+    """Folder in which results are written."""
     return home() / "runs"
 
 
 def find_cache(name: str | None, option: str = "--cache") -> Path:
-    """The cache that is meant: a path, a name in caches/, or the only one there.
+    """Find a cache: by path, by name in caches/, or the only one in caches/.
 
     Args:
-        name: a path to an .h5 file, the name of one in caches/, or None.
-        option: what the user calls it, for errors.
+        name: Path of an .h5 file, name of one in caches/, or None.
+        option: Name of the option, for errors.
 
     Raises:
-        FileNotFoundError: there is none, or no file at that path or under that name.
-        ValueError: several are there and none was named.
+        FileNotFoundError: No cache has that path or name, or caches/ is empty.
+        ValueError: No name is given and caches/ holds several.
     """
-    there = sorted(caches_dir().glob("*.h5"))
-    names = ", ".join(path.stem for path in there) or "none"
+    caches = sorted(caches_dir().glob("*.h5"))
+    names = ", ".join(path.stem for path in caches) or "none"
     if name is not None:
         for path in (Path(name), caches_dir() / name, caches_dir() / f"{name}.h5"):
             if path.is_file():
@@ -52,10 +52,10 @@ def find_cache(name: str | None, option: str = "--cache") -> Path:
             f"{option} must be a cache file or the name of one in {caches_dir()} ({names}), got {name!r}. "
             "Make one with amr extract or amr import."
         )
-    if not there:
+    if not caches:
         raise FileNotFoundError(
-            f"--cache must be given where {caches_dir()} holds no cache. Make one with amr extract or amr import."
+            f"--cache must be given, since {caches_dir()} holds no cache. Make one with amr extract or amr import."
         )
-    if len(there) > 1:
-        raise ValueError(f"--cache must be given where {caches_dir()} holds several: {names}. Pass --cache NAME.")
-    return there[0]
+    if len(caches) > 1:
+        raise ValueError(f"--cache must be given, since {caches_dir()} holds several: {names}. Pass --cache NAME.")
+    return caches[0]

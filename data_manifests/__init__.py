@@ -1,4 +1,4 @@
-"""Which clips there are, in which split, and where their media are."""
+"""Manifests of datasets: their clips, splits and media files."""
 
 from amr.common.moved import moved_modules
 

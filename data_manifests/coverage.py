@@ -1,4 +1,4 @@
-"""What was found of a manifest's clips: counts a modality, a split and a class, and what people should know."""
+"""Counts of the clips of a manifest whose media were found, per modality, split and class."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy as np
 from amr.data_manifests.manifest import Manifest
 from amr.data_manifests.schema import split_columns
 
-# Names of clips and files in a note; the rest are counted.
+# Most names of clips or files in a note; the rest are counted.
 MAX_NAMED = 20
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many clips a split or a class has.
+    """Numbers of clips of a split or a class.
 
     Args:
-        clips: in the list.
-        unflagged: of these, not marked in the column `flag`.
-        found: in the list, with a file of at least one modality.
-        usable: found and not flagged.
+        clips: Clips in the list.
+        unflagged: Clips without an entry in the column `flag`.
+        found: Clips with a file of at least one modality.
+        usable: Clips that are found and not flagged.
     """
 
     clips: int
@@ -35,19 +35,19 @@ class Counts:
 
 @dataclass(frozen=True)
 class ManifestReport:
-    """What there is of a dataset.
+    """The clips of a dataset and which of their media were found.
 
     Args:
-        dataset: its name.
-        root: where the media were looked for.
-        clips: clips in the list.
-        found: modality -> clips with a file for it. A file that both modalities share counts for both; whether it
-            holds both streams shows when it is decoded.
-        missing: modality -> ids of the clips without one, in the manifest's order.
-        flagged: id -> flag, of the clips left out of training by default.
-        splits: column (`split`, `split_<policy>`) -> split ("" = in none) -> counts.
-        classes: label -> counts, classes by name; a class that the dataset has but no clip shows is there with zeros.
-        notes: sentences for people.
+        dataset: Name of the dataset.
+        root: Folder in which the media were searched.
+        clips: Number of clips in the list.
+        found: Modality -> number of clips with a file for it. A file that both modalities use counts for both;
+            whether it holds both streams shows when it is decoded.
+        missing: Modality -> ids of the clips without a file, in the manifest's order.
+        flagged: Id -> flag, for the clips left out of training by default.
+        splits: Column (`split`, `split_<policy>`) -> split ("" for none) -> counts.
+        classes: Label -> counts, sorted by label; classes of the dataset without clips have zeros.
+        notes: Messages for the user.
     """
 
     dataset: str
@@ -61,11 +61,11 @@ class ManifestReport:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON types, the field names as keys."""
+        """Report as JSON types, with the field names as keys."""
         return {**asdict(self), "root": str(self.root), "notes": list(self.notes)}
 
     def to_text(self) -> str:
-        """The report for people: a few lines and two small tables."""
+        """Report as text: a few lines and two small tables."""
         lines = [f"{self.dataset}: {self.clips} clips listed, media in {self.root}"]
         nowhere = set.intersection(*(set(ids) for ids in self.missing.values()))
         for modality, num_found in self.found.items():
@@ -98,10 +98,10 @@ def report_on(
     """Look for the files of a manifest and count them.
 
     Args:
-        manifest: any; flags are taken from its column `flag` where it has one.
-        modalities: what to look for; by default those with a column of their own, else audio and video.
-        classes: classes to count even where no clip shows them.
-        notes: sentences to hand on.
+        manifest: Manifest; flags are read from its column `flag`, if any.
+        modalities: Modalities to look for; by default those with their own column, else audio and video.
+        classes: Classes to count even if they have no clip.
+        notes: Messages to pass on.
     """
     table = manifest.table
     modalities = list(modalities) or manifest.modalities or ["audio", "video"]
@@ -118,8 +118,8 @@ def report_on(
     ids = np.array(manifest.ids)
 
     def counts(mask: np.ndarray) -> Counts:
-        kept = mask & (flags == "")
-        return Counts(*(int(rows.sum()) for rows in (mask, kept, mask & found, kept & found)))
+        unflagged = mask & (flags == "")
+        return Counts(*(int(rows.sum()) for rows in (mask, unflagged, mask & found, unflagged & found)))
 
     def counts_by(column: str, names: Sequence[str]) -> dict[str, Counts]:
         values = table[column].to_numpy(str)
@@ -143,13 +143,13 @@ def report_on(
 
 
 def named(names: Sequence[str]) -> str:
-    """The first names of a list and how many more there are: "a, b and 3 more"."""
+    """First names of a list and the number of the others: "a, b and 3 more"."""
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return ", ".join(names[:MAX_NAMED]) + more
 
 
 def _table(head: str, rows: Sequence[tuple[str, Counts]]) -> list[str]:
-    """Lines of a table, a row a name."""
+    """Lines of a table, one row per name."""
     width = max([len(head), *(len(name) for name, _ in rows)])
     lines = [f"  {head:<{width}}  {'clips':>7} {'unflagged':>9} {'found':>7} {'usable':>7}"]
     for name, counts in rows:

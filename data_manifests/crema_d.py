@@ -1,8 +1,8 @@
 """CREMA-D: 7,442 clips of 91 actors speaking 12 sentences in six emotions (Cao et al. 2014).
 
-The list ships as `crema_d.csv`; `SOURCES.md` says where it comes from. Splits: `split` and `split_field-val` are the
-field's random split with a validation part (5,954 / 744 / 744), `split_field` the same test without one
-(6,698 / 744), `split_actor` keeps each actor on one side (5,972 / 732 / 738).
+The list ships as `crema_d.csv`; `SOURCES.md` names its sources. Splits: `split` and `split_field-val` are the field's
+random split with a validation set (5,954 / 744 / 744). `split_field` has the same test set and no validation set
+(6,698 / 744). `split_actor` keeps each actor in one split (5,972 / 732 / 738).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from amr.data_manifests.coverage import ManifestReport, named, report_on
+from amr.data_manifests.dataset import WEIGHTLESS, Dataset, datasets
 from amr.data_manifests.manifest import Manifest
 from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, choose, index_media
 
@@ -21,18 +22,18 @@ LIST = Path(__file__).with_name("crema_d.csv")
 
 
 def read_list() -> pd.DataFrame:
-    """The shipped list: (7442, columns), every value str."""
+    """Read the shipped list: `(7442, columns)`, every value str."""
     return pd.read_csv(LIST, dtype=str, keep_default_na=False)
 
 
 def build(root: Path) -> tuple[Manifest, ManifestReport]:
-    """All clips, with the files that are below a folder, in whatever arrangement.
+    """Make the manifest of all clips, with the files below a folder in any arrangement.
 
-    Audio is taken from the wav, else the flv's own sound track, else the mp3, else any other file of the clip; video
+    Audio comes from the wav, else the flv's own sound track, else the mp3, else any other file of the clip. Video comes
     from the flv, else any other video file. Column `group` is the actor.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: The folder does not exist.
     """
     index = index_media(root, HOMEPAGE)
     clips = read_list()
@@ -52,8 +53,28 @@ def build(root: Path) -> tuple[Manifest, ManifestReport]:
     if blank:
         notes.append(f"{len(blank)} official mp3 files hold no voice and are not used: {named(blank)}.")
     known = set(clips["id"])
-    strangers = [path for stem, paths in index.files.items() if stem not in known for path in paths]
-    if strangers:
-        notes.append(f"{len(strangers)} files are no clip of CREMA-D and are left out: {named(strangers)}.")
+    unlisted = [path for stem, paths in index.files.items() if stem not in known for path in paths]
+    if unlisted:
+        notes.append(f"{len(unlisted)} files are not clips of CREMA-D and are left out: {named(unlisted)}.")
     manifest = Manifest("crema-d", Path(os.path.abspath(root)), clips)
     return manifest, report_on(manifest, modalities=("audio", "video"), notes=notes)
+
+
+datasets.register("crema-d")(
+    Dataset(
+        name="crema-d",
+        summary="7,442 clips of 91 actors, six emotions, with people's votes on voice, face and both",
+        licence="ODbL 1.0 / DbCL 1.0",
+        homepage=HOMEPAGE,
+        modalities=("audio", "video"),
+        build=build,
+        presets={
+            "weightless": WEIGHTLESS,
+            # for speech and faces
+            "pretrained": {
+                "audio": "torchaudio:WAVLM_BASE_PLUS",
+                "video": "timm:vit_small_patch14_dinov2.lvd142m",
+            },
+        },
+    )
+)

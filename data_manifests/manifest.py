@@ -1,18 +1,31 @@
-"""A manifest: clips with labels, splits, groups and the files they are in; read from CSV and written to it."""
+"""Manifests: clips with labels, splits, groups and files, read from CSV and written to CSV."""
 
 from __future__ import annotations
 
-import csv as csv_format
 import difflib
 import hashlib
 import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from amr.common.csv_rows import read_csv_rows
 from amr.common.files import replacing
-from amr.data_manifests.schema import REQUIRED, SPLITS, Origin, check_table, path_columns, split_columns
+from amr.data_manifests.schema import (
+    REQUIRED,
+    SPLITS,
+    Origin,
+    check_table,
+    divided_groups,
+    path_columns,
+    split_columns,
+    strip_values,
+)
 
 __all__ = ["SPLITS", "Manifest", "read_manifest", "write_manifest"]
 
@@ -22,19 +35,21 @@ class Manifest:
     """The clips of a dataset, in a fixed order.
 
     Args:
-        dataset: the dataset's name, or the stem of the CSV.
-        root: the folder that paths are relative to; absolute.
-        table: (clips, columns), every value str, "" for absent. Always has `id`, `label`, `split`, `group`, and
-            `path` (one file for all modalities) or `<modality>_path` columns. `split_<policy>` columns are other
-            splits; `start_seconds` and `end_seconds` cut the clip out of its file; any other column is kept.
+        dataset: Name of the dataset, or stem of the CSV.
+        root: Absolute folder that relative paths start from.
+        table: Table `(clips, columns)`, every value str, "" if absent. It always has `id`, `label`, `split`, `group`,
+            and `path` (one file for all modalities) or `<modality>_path` columns. `split_<policy>` columns are other
+            splits; `start_seconds` and `end_seconds` cut the clip out of its file; any other column is retained.
+        notes: Messages for the user about the list.
 
     Raises:
-        ValueError: the table breaks the schema; the message names the row.
+        ValueError: The table breaks the schema; the message names the row.
     """
 
     dataset: str
     root: Path
     table: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.root.is_absolute():
@@ -46,35 +61,35 @@ class Manifest:
 
     @property
     def ids(self) -> list[str]:
-        """The clips' ids, in order."""
+        """Ids of the clips, in order."""
         return list(self.table["id"])
 
     @property
     def modalities(self) -> list[str]:
-        """The modalities with a path column of their own; empty where one `path` serves them all."""
+        """Modalities with their own path column; empty if one `path` serves all."""
         return [name.removesuffix("_path") for name in path_columns(list(self.table.columns)) if name != "path"]
 
     @property
     def split_policies(self) -> list[str]:
-        """The names of the splits beside `split`: `<policy>` for each column `split_<policy>`."""
+        """Names of the splits other than `split`: `<policy>` for each column `split_<policy>`."""
         return [name.removeprefix("split_") for name in split_columns(list(self.table.columns)) if name != "split"]
 
     def value(self, row: int, column: str) -> str:
-        """What a column says of a clip; "" where it says nothing or there is no such column."""
+        """Value of a column for a clip; "" if it is empty or the column does not exist."""
         return str(self.table[column].iat[row]) if column in self.table.columns else ""
 
     def path(self, row: int, modality: str) -> Path | None:
-        """The file that holds a modality of a clip, or None where the list has none.
+        """File that holds a modality of a clip, or None if the list has none.
 
         Args:
-            row: the clip's row, from 0.
-            modality: `<modality>_path` is read where there is such a column, else `path`.
+            row: Row of the clip, from 0.
+            modality: Modality, read from `<modality>_path` if that column exists, else from `path`.
         """
         value = self.value(row, self._path_column(modality))
         return self.root / value if value else None
 
     def paths(self, modality: str) -> list[Path | None]:
-        """`path` of every clip."""
+        """File of a modality of every clip, as `path` gives it."""
         column = self._path_column(modality)
         values = self.table[column] if column in self.table.columns else [""] * len(self)
         return [self.root / str(value) if value else None for value in values]
@@ -84,17 +99,17 @@ class Manifest:
         return own if own in self.table.columns else "path"
 
     def interval(self, row: int) -> tuple[float | None, float | None]:
-        """Where a clip starts and ends in its file, in seconds; None for the file's own start or end."""
+        """Start and end of a clip in its file, in seconds; None for the file's own start or end."""
         start, end = self.value(row, "start_seconds"), self.value(row, "end_seconds")
         return (float(start) if start else None, float(end) if end else None)
 
     def to_csv(self) -> str:
-        r"""The canonical CSV: comma, \n, quotes where they are needed, the table's order of rows and columns."""
+        r"""Canonical CSV: comma, \n, quotes only if needed, the table's order of rows and columns."""
         rows = [list(self.table.columns), *self.table.itertuples(index=False, name=None)]
         return "".join(",".join(_quoted(value) for value in row) + "\n" for row in rows)
 
     def sha256(self) -> str:
-        """The SHA-256 of the canonical CSV, UTF-8, in hexadecimal."""
+        """SHA-256 of the canonical CSV in UTF-8, in hexadecimal."""
         return hashlib.sha256(self.to_csv().encode()).hexdigest()
 
 
@@ -104,16 +119,16 @@ def read_manifest(
     """Read a user's CSV of clips.
 
     Args:
-        csv: UTF-8, with a header, a row a clip. Needs `path` or `<modality>_path` columns and a label. `id` defaults
-            to the stem of the path, `split` and `group` to "". Values are read as text: `NA`, `1e5`, `007` stay.
-        root: the folder that paths are relative to; the CSV's own folder by default.
-        label_column: the column that is copied to `label`. A column `label` of another meaning is kept as
-            `original_label`.
-        allow_unlabelled: keep clips without a label, with label "".
+        csv: UTF-8 file with a header and one row per clip. It needs `path` or `<modality>_path` columns and a label.
+            `id` defaults to the stem of the path, `split` and `group` to "". Values are read as text: `NA`, `1e5` and
+            `007` stay as they are.
+        root: Folder that relative paths start from; the CSV's own folder by default.
+        label_column: Column that is copied to `label`. A column `label` of another meaning becomes `original_label`.
+        allow_unlabelled: Whether to include clips without a label, with label "".
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file breaks the schema; the message names the line and the id.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file breaks the schema; the message names the line and the id.
     """
     csv = Path(csv)
     header, rows, lines = _read_rows(csv)
@@ -121,8 +136,9 @@ def read_manifest(
     origin = Origin(csv.name, lines)
     folder = Path(os.path.abspath(csv.parent if root is None else root))
     table = _with_label(table, label_column, allow_unlabelled, origin)
+    table, notes = strip_values(table, ("label", "split", "group"))
     for column in path_columns(header):
-        table[column] = [_inside(folder, value) for value in table[column]]
+        table[column] = [_normalized(folder, value, column, origin, row) for row, value in enumerate(table[column])]
     if "id" not in table.columns:
         table["id"] = _stems(table)
     for column in ("split", "group"):
@@ -132,13 +148,13 @@ def read_manifest(
     check_table(table, origin)
     if not allow_unlabelled:
         _check_labels(table, label_column, origin)
-    return Manifest(csv.stem, folder, table)
+    return Manifest(csv.stem, folder, table, (*notes, *divided_groups(table)))
 
 
 def write_manifest(manifest: Manifest, csv: Path) -> None:
-    """Write the canonical CSV of a manifest; whole or not at all.
+    """Write the canonical CSV of a manifest, completely or not at all.
 
-    Paths in it are relative to `manifest.root`: where the CSV lies elsewhere, read it back with that root.
+    Its paths are relative to `manifest.root`: if the CSV is in another folder, read it with that root.
     """
     csv = Path(csv)
     csv.parent.mkdir(parents=True, exist_ok=True)
@@ -146,32 +162,40 @@ def write_manifest(manifest: Manifest, csv: Path) -> None:
         partial.write_bytes(manifest.to_csv().encode())
 
 
+def existing_files(paths: Iterable[Path | None]) -> set[Path]:
+    """Those of the paths that exist. Each folder is listed once, which is fast on network drives, too."""
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for path in {path for path in paths if path is not None}:
+        by_folder[path.parent].append(path)
+    found: set[Path] = set()
+    for folder, members in by_folder.items():
+        try:
+            names = set(os.listdir(folder))
+        except OSError:  # no such folder, or one that may be entered but not listed
+            found |= {path for path in members if path.exists()}
+            continue
+        # Some disks ignore case and the form of accents: there, only the disk knows.
+        folded = {_folded(name) for name in names}
+        found |= {path for path in members if (path.name in names or _folded(path.name) in folded) and path.exists()}
+    return found
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _quoted(value: str) -> str:
-    """A CSV value. Written here, because both csv and pandas leave a lone carriage return bare."""
-    return '"' + value.replace('"', '""') + '"' if any(mark in value for mark in ',"\r\n') else value
+    """Value as CSV text. Both csv and pandas would leave a single carriage return without quotes."""
+    needs_quotes = any(mark in value for mark in ',"\r\n') or value != value.strip(" \t")
+    return '"' + value.replace('"', '""') + '"' if needs_quotes else value
 
 
 def _read_rows(csv: Path) -> tuple[list[str], list[list[str]], list[int]]:
-    """The header, the rows, and the line on which each row starts, of a CSV file."""
+    """Header, rows, and the line on which each row starts, of a CSV file."""
     if not csv.is_file():
         raise FileNotFoundError(f"manifest must be an existing CSV file, got {str(csv)!r}. Check the path.")
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    line = 1
-    try:
-        with csv.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv_format.reader(file, strict=True)
-            for row in reader:
-                if row:
-                    rows.append(row)
-                    lines.append(line)
-                line = reader.line_num + 1
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{csv.name} must be UTF-8 text, got {error}. Save it as UTF-8.") from error
-    except csv_format.Error as error:
-        raise ValueError(
-            f"{csv.name} must be a CSV file, got {error} on the row from line {line}. Close its quotes."
-        ) from error
+    found = [(row, line) for row, line in zip(*read_csv_rows(csv), strict=True) if row]
+    rows, lines = [row for row, _ in found], [line for _, line in found]
     if not rows:
         raise ValueError(f"{csv.name} must begin with a header, got an empty file. Write path,label on its first line.")
     header = rows.pop(0)
@@ -180,14 +204,14 @@ def _read_rows(csv: Path) -> tuple[list[str], list[list[str]], list[int]]:
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             raise ValueError(
-                f"line {line} of {csv.name} must have {len(header)} values as the header has, got {len(row)}. "
+                f"line {line} of {csv.name} must have {len(header)} values like the header, got {len(row)}. "
                 "Put values with a comma in quotes."
             )
     return header, rows, lines
 
 
 def _check_header(header: list[str], name: str) -> None:
-    """Refuse a header with nameless or repeated columns."""
+    """Refuse a header with unnamed or repeated columns."""
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise ValueError(f"{name} must be separated by commas, got the header {header[0]!r}. Save it with commas.")
     if "" in header:
@@ -201,19 +225,19 @@ def _check_header(header: list[str], name: str) -> None:
 
 
 def _with_label(table: pd.DataFrame, label_column: str, allow_unlabelled: bool, origin: Origin) -> pd.DataFrame:
-    """The table with its column `label`."""
+    """Table with the label column copied to `label`."""
     if label_column in table.columns:
         if label_column != "label" and "label" in table.columns:
-            kept = "original_label"
-            while kept in table.columns:
-                kept = f"original_{kept}"
-            table = table.rename(columns={"label": kept})
-        # Blanks alone are no label.
+            new_name = "original_label"
+            while new_name in table.columns:
+                new_name = f"original_{new_name}"
+            table = table.rename(columns={"label": new_name})
+        # Only blanks are no label.
         return table.assign(label=table[label_column].where(table[label_column].str.strip() != "", ""))
     if allow_unlabelled and label_column == "label":
         return table.assign(label="")
     close = difflib.get_close_matches(label_column, list(table.columns), n=1)
-    hint = f"Did you mean {close[0]}?" if close else "Pass --label-column with the one that holds the label."
+    hint = f"Did you mean {close[0]}?" if close else "Pass --label-column with the column of labels."
     raise ValueError(
         f"label column must be a column of {origin.name} ({', '.join(table.columns)}), got {label_column!r}. {hint}"
     )
@@ -230,17 +254,32 @@ def _check_labels(table: pd.DataFrame, label_column: str, origin: Origin) -> Non
         )
 
 
-def _inside(root: Path, value: str) -> str:
-    """A path relative to the root, posix, without `.` and `..`; as it was where it leaves the root."""
+_WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+def _normalized(root: Path, value: str, column: str, origin: Origin, row: int) -> str:
+    r"""Path as the table holds it: posix, without `.` and `..`, relative if it is inside the root, else absolute.
+
+    Backslashes separate folders, as on Windows, unless a file of that very name exists. A relative path that leaves the
+    root is returned unchanged, to be refused.
+    """
     if not value:
         return ""
+    if "\\" in value and not os.path.lexists(os.path.join(root, value)):
+        if _WINDOWS_ROOT.match(value):
+            raise ValueError(
+                f"{column} must be a path of this computer, got {value!r} on {origin.row(row)}. Write it relative to "
+                "the CSV or to --root, with / between folders."
+            )
+        value = value.replace("\\", "/")
     relative = os.path.relpath(os.path.join(root, value), root)
-    leaves = relative == os.pardir or relative.startswith(os.pardir + os.sep)
-    return value if leaves else Path(relative).as_posix()
+    if relative != os.pardir and not relative.startswith(os.pardir + os.sep):
+        return Path(relative).as_posix()
+    return os.path.normpath(value) if os.path.isabs(value) else value
 
 
 def _stems(table: pd.DataFrame) -> list[str]:
-    """For each clip the stem of its first path; "" where it has none."""
+    """Stem of the first path of each clip; "" if it has none."""
     columns = path_columns(list(table.columns))
     if not columns:
         return [""] * len(table)

@@ -1,4 +1,4 @@
-"""What media files a folder holds, by the stem of their names."""
+"""Index of the media files in a folder, by the stem of their names."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from amr.data_manifests.coverage import named
 
-# In the order of preference. A wav is what its makers processed; an flv is an original with sound; a lossy audio file
-# is surer to hold the sound than a video file that someone re-encoded.
+# In order of preference. A wav is what its makers processed; an flv is an original with sound; a lossy audio file is
+# more likely to hold the sound than a re-encoded video file.
 LOSSLESS = (".wav", ".flac")
 LOSSY = (".mp3", ".m4a", ".aac", ".ogg", ".opus")
 VIDEO = (".flv", ".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg")
@@ -25,15 +25,15 @@ class MediaIndex:
     """The media files below a root.
 
     Args:
-        files: stem -> paths relative to the root, posix, sorted.
-        pointers: paths of git-lfs pointer files: text that stands for media not fetched yet.
+        files: Stem -> paths relative to the root, posix, sorted.
+        pointers: Paths of git-lfs pointer files: text in place of media that are not fetched yet.
     """
 
     files: dict[str, list[str]]
     pointers: list[str]
 
     def notes(self) -> list[str]:
-        """What people should know of the pointers."""
+        """Messages for the user about the pointers."""
         if not self.pointers:
             return []
         return [
@@ -43,14 +43,14 @@ class MediaIndex:
 
 
 def index_media(root: Path, homepage: str) -> MediaIndex:
-    """Look through a folder and all below it, hidden files left out, links to folders followed.
+    """Index a folder and all its subfolders. Hidden files are left out, links to folders are followed.
 
     Args:
-        root: the folder.
-        homepage: where its media come from, for the error.
+        root: Folder of the media.
+        homepage: Address of the media, for the error.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: The folder does not exist.
     """
     if not root.is_dir():
         raise FileNotFoundError(
@@ -61,7 +61,7 @@ def index_media(root: Path, homepage: str) -> MediaIndex:
     seen: set[tuple[int, int]] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:  # a link back to where we were
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder seen before
             subfolders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -78,7 +78,7 @@ def index_media(root: Path, homepage: str) -> MediaIndex:
 
 
 def choose(paths: Collection[str], order: tuple[str, ...]) -> str:
-    """The path whose extension comes first in an order, "" where none is in it; the first of several alike."""
+    """Path whose extension comes first in an order: the first of equals, "" if no extension is in it."""
     suitable = [path for path in paths if Path(path).suffix.lower() in order]
     return min(suitable, key=lambda path: order.index(Path(path).suffix.lower()), default="")
 

@@ -1,4 +1,4 @@
-"""What a table of clips must satisfy, and errors that name the row which does not."""
+"""Schema of a table of clips; its errors name the row that breaks it."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ import pandas as pd
 SPLITS = ("train", "val", "test")
 REQUIRED = ("id", "label", "split", "group")
 
-# Other words for a split, which difflib alone would not lead to ours.
+# Other words for a split, which difflib does not match.
 _SYNONYMS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "eval": "val", "testing": "test"}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a table came from, for errors.
+    """The file or dataset that a table came from, for errors.
 
     Args:
-        name: the file or dataset.
-        lines: the line of each row in that file, counted from 1; None for a table that was not read from one.
+        name: Name of the file or dataset.
+        lines: Line of each row in that file, counted from 1; None if the table was not read from a file.
     """
 
     name: str
     lines: Sequence[int] | None = None
 
     def row(self, row: int, clip_id: str | None = None) -> str:
-        """Words for a row, such as "line 3 of clips.csv (id '007')"."""
+        """Description of a row, such as "line 3 of clips.csv (id '007')"."""
         place = f"line {self.lines[row]} of" if self.lines is not None else f"row {row} of"
         return f"{place} {self.name}" + (f" (id {clip_id!r})" if clip_id else "")
 
 
 def split_columns(columns: Sequence[str]) -> list[str]:
-    """The columns that hold a split: `split`, and `split_<policy>` of each other policy."""
+    """Columns that hold a split: `split`, and `split_<policy>` of each other policy."""
     return [name for name in columns if name == "split" or name.startswith("split_")]
 
 
 def path_columns(columns: Sequence[str]) -> list[str]:
-    """The columns that hold a path: `path`, and `<modality>_path` of each modality."""
+    """Columns that hold a path: `path`, and `<modality>_path` of each modality."""
     return [name for name in columns if name == "path" or (name.endswith("_path") and name != "_path")]
 
 
@@ -48,25 +48,25 @@ def check_table(table: pd.DataFrame, origin: Origin) -> None:
     """Refuse a table of clips that breaks the schema.
 
     Args:
-        table: (clips, columns), every value str, "" for absent.
-        origin: what its errors call the table.
+        table: Table `(clips, columns)`, every value str, "" if absent.
+        origin: Origin of the table, for errors.
 
     Raises:
-        ValueError: a column is missing, no clip is listed, an id is empty or there twice, a split is unknown,
-            a path leaves the root, an interval makes no sense. The message names the row.
+        ValueError: A column is missing, no clip is listed, an id is empty or repeated, a split is unknown, a relative
+            path leaves the root, or an interval is empty or not a number. The message names the row.
     """
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
-        raise ValueError(f"{origin.name} must have the columns {', '.join(REQUIRED)}, lacks {', '.join(missing)}.")
+        raise ValueError(f"{origin.name} must have columns {', '.join(REQUIRED)}, got no {', '.join(missing)}. Add it.")
     if not path_columns(list(table.columns)):
         raise ValueError(
             f"{origin.name} must have a column path, or <modality>_path such as audio_path, "
             f"got {', '.join(table.columns)}. Add one with each clip's file."
         )
     if table.isna().any(axis=None):
-        raise ValueError(f'{origin.name} must hold text alone, got NaN. Write "" for what is absent.')
+        raise ValueError(f'{origin.name} must hold only text, got NaN. Write "" for absent values.')
     if table.empty:
-        raise ValueError(f"{origin.name} must list at least one clip, got none. Add a row a clip.")
+        raise ValueError(f"{origin.name} must list at least one clip, got none. Add one row per clip.")
     _check_ids(table, origin)
     for name in split_columns(list(table.columns)):
         _check_splits(table, name, origin)
@@ -76,7 +76,7 @@ def check_table(table: pd.DataFrame, origin: Origin) -> None:
 
 
 def _first(wrong: pd.Series) -> int | None:
-    """The first row that is wrong."""
+    """First wrong row, None if there is none."""
     return int(wrong.to_numpy().argmax()) if wrong.any() else None
 
 
@@ -99,7 +99,7 @@ def _check_splits(table: pd.DataFrame, column: str, origin: Origin) -> None:
     value = table[column].iloc[row]
     word = value.strip().lower()
     close = _SYNONYMS.get(word) or next(iter(difflib.get_close_matches(word, SPLITS, n=1)), None)
-    hint = f"Did you mean {close}?" if close else "Leave it empty where a clip is in none."
+    hint = f"Did you mean {close}?" if close else "Leave it empty for a clip in no split."
     raise ValueError(
         f"{column} must be one of {', '.join(SPLITS)}, got {value!r} on "
         f"{origin.row(row, table['id'].iloc[row])}. {hint}"
@@ -107,16 +107,17 @@ def _check_splits(table: pd.DataFrame, column: str, origin: Origin) -> None:
 
 
 def _check_paths(table: pd.DataFrame, column: str, origin: Origin) -> None:
-    leaves = table[column].str.contains(r"^/|^\.$|(?:^|/)\.\.(?:/|$)|\x00", regex=True)
+    leaves = table[column].str.contains(r"^/?\.?$|(?:^|/)\.\.(?:/|$)|\x00", regex=True) & (table[column] != "")
     if (row := _first(leaves)) is not None:
         raise ValueError(
             f"{column} must stay inside the root, got {table[column].iloc[row]!r} on "
-            f"{origin.row(row, table['id'].iloc[row])}. Pass --root with a folder that holds every clip."
+            f"{origin.row(row, table['id'].iloc[row])}. Pass --root with a folder that holds every clip, or write an "
+            "absolute path."
         )
 
 
 def _seconds(value: str) -> float:
-    """A time of the table; NaN where it is not a finite number of at least 0."""
+    """Time in seconds; NaN if the text is not a finite number of at least 0."""
     try:
         number = float(value)
     except ValueError:
@@ -142,6 +143,6 @@ def _check_intervals(table: pd.DataFrame, origin: Origin) -> None:
     if (row := _first(times["end_seconds"] <= start)) is not None:
         began = table["start_seconds"].iloc[row] if "start_seconds" in times else ""
         raise ValueError(
-            f"end_seconds must be after start_seconds, got {table['end_seconds'].iloc[row]!r} after "
+            f"end_seconds must be after start_seconds, got {table['end_seconds'].iloc[row]!r} with start "
             f"{began or '0'!r} on {origin.row(row, table['id'].iloc[row])}. Swap or correct them."
         )

@@ -1,8 +1,8 @@
-"""Clips that render themselves: real mp4 files, with a known amount of information in each modality.
+"""Synthetic clips, rendered on demand: real mp4 files with a known amount of information in each modality.
 
-A clip of class c shows a bright shape that moves about c's own place in the picture, and sounds a tone of c's own
-pitch. Each modality's cue is right with a set probability; where it fails, it is absent (an empty picture, noise
-alone) or shows another class. So the best reachable accuracy of each modality and of both is known exactly.
+A clip of class c shows a bright shape that moves around c's own place in the picture, and plays a tone of c's own
+pitch. Each modality's cue is right with a set probability; if it fails, it is absent (an empty picture, only noise) or
+shows another class. So the best reachable accuracy of each modality and of both is known exactly.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pandas as pd
 
 from amr.common.files import write_json
 from amr.data_manifests.coverage import ManifestReport, report_on
+from amr.data_manifests.dataset import WEIGHTLESS, Dataset, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest, write_manifest
 from amr.data_manifests.synthetic_media import render_frames, render_waveform, write_clip
 
@@ -28,20 +29,20 @@ MODALITIES = ("audio", "video")
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """What to render.
+    """Settings of the synthetic clips.
 
     Args:
-        num_classes: 2 to 16.
-        num_clips: at least one a class and split.
-        p_audio, p_video: the probability that the modality's cue shows the clip's class.
-        misleading: of the cues that do not, the share that shows a uniformly random other class; the rest show none.
-            At 0 the modalities complement each other; at 1 nothing is gained from the weaker one.
-        train_share, val_share: of the clips; the rest is test.
-        duration_seconds, frame_rate_hz, sample_rate_hz, size: of the files; pictures are size x size.
-        seed: of everything that is drawn.
+        num_classes: Number of classes, 2 to 16.
+        num_clips: Number of clips, at least one per class and split.
+        p_audio, p_video: Probability that the modality's cue shows the clip's class.
+        misleading: Fraction of the wrong cues that show another class, uniformly at random; the other wrong cues are
+            absent. At 0 the modalities complement each other; at 1 the weaker one adds nothing.
+        train_share, val_share: Fractions of the clips; the rest is test.
+        duration_seconds, frame_rate_hz, sample_rate_hz, size: Format of the files; frames are size x size pixels.
+        seed: Seed of everything random.
 
     Raises:
-        ValueError: a value is out of its range.
+        ValueError: A value is out of its range.
     """
 
     num_classes: int = 6
@@ -78,18 +79,18 @@ class SyntheticConfig:
             raise ValueError(f"size must be even for H.264, got {self.size}. Pass {self.size + 1}.")
         if min(self.split_sizes().values()) < self.num_classes:
             raise ValueError(
-                f"num_clips must give every split a clip a class, got {self.num_clips} clips as {self.split_sizes()} "
+                f"num_clips must give every split a clip per class, got {self.num_clips} clips as {self.split_sizes()} "
                 f"for {self.num_classes} classes. Pass more clips."
             )
 
     def split_sizes(self) -> dict[str, int]:
-        """Clips of each split."""
+        """Number of clips of each split."""
         train = round(self.num_clips * self.train_share)
         val = round(self.num_clips * self.val_share)
         return {"train": train, "val": val, "test": self.num_clips - train - val}
 
     def cue_probabilities(self, modality: str) -> np.ndarray:
-        """(class, cue): the probability of each cue given the class; the last cue is "none"."""
+        """Probability of each cue given the class, `(class, cue)`; the last cue is "none"."""
         right = self.p_audio if modality == "audio" else self.p_video
         wrong = (1 - right) * self.misleading / (self.num_classes - 1)
         table = np.full((self.num_classes, self.num_classes + 1), wrong)
@@ -99,13 +100,13 @@ class SyntheticConfig:
 
 
 def best_accuracy(config: SyntheticConfig) -> dict[str, float]:
-    """The accuracy of the Bayes-optimal classifier, by enumeration of every pair of cues.
+    """Accuracy of the Bayes-optimal classifier, by enumeration of every pair of cues.
 
     Classes are equally likely and cues independent given the class, so the best decision for cues (a, v) has
     probability max_c P(a | c) P(v | c) / num_classes.
 
     Returns:
-        {"audio", "video", "both"}: fractions of 1.
+        Accuracies of "audio", "video" and "both", as fractions of 1.
     """
     audio, video = (config.cue_probabilities(modality) for modality in MODALITIES)
     both = sum((audio[:, a] * video[:, v]).max() for a, v in itertools.product(range(config.num_classes + 1), repeat=2))
@@ -117,7 +118,10 @@ def best_accuracy(config: SyntheticConfig) -> dict[str, float]:
 
 
 def build(root: Path) -> tuple[Manifest, ManifestReport]:
-    """The clips in a folder; rendered there first where it has none (with the default config unless begun with one)."""
+    """Read the clips in a folder; render them first if it has none.
+
+    They are rendered with the config that the folder was begun with, if any, else with the default config.
+    """
     if not (root / "manifest.csv").is_file():
         render(read_config(root) or SyntheticConfig(), root)
     listed = read_manifest(root / "manifest.csv")
@@ -135,7 +139,7 @@ def build(root: Path) -> tuple[Manifest, ManifestReport]:
 
 
 def read_config(root: Path) -> SyntheticConfig | None:
-    """The config that a folder was rendered with, or None where it was not."""
+    """Config that a folder was rendered with, or None."""
     path = root / "synthetic.json"
     return SyntheticConfig(**json.loads(path.read_text())) if path.is_file() else None
 
@@ -143,23 +147,23 @@ def read_config(root: Path) -> SyntheticConfig | None:
 def render(config: SyntheticConfig, root: Path) -> Manifest:
     """Write `clips/*.mp4`, `synthetic.json` and, last, `manifest.csv` into a folder.
 
-    The same config gives the same bytes (on the same version of FFmpeg); a folder that was rendered with it already
-    is left as it is, one that was interrupted is rendered again.
+    The same config gives the same bytes (with the same version of FFmpeg). A folder that was already rendered with it
+    is left unchanged; an interrupted one is rendered again.
 
     Raises:
-        ValueError: the folder holds clips of another config.
+        ValueError: The folder holds clips of another config.
     """
-    there = read_config(root)
-    if there is not None and there != config:
+    saved = read_config(root)
+    if saved is not None and saved != config:
         raise ValueError(f"root must be rendered with one config, got {str(root)!r} with another. Pass a new folder.")
-    if there is None and (root / "manifest.csv").is_file():
+    if saved is None and (root / "manifest.csv").is_file():
         raise ValueError(f"root must be a new folder, got {str(root)!r} with a manifest. Pass another.")
     if (root / "manifest.csv").is_file():
         return read_manifest(root / "manifest.csv")
     clips = draw_clips(config)
     (root / "clips").mkdir(parents=True, exist_ok=True)
     write_json(root / "synthetic.json", asdict(config))
-    # FFmpeg works outside Python's lock, so threads are enough.
+    # FFmpeg releases the GIL, so threads are enough.
     manifest = Manifest("synthetic", Path(os.path.abspath(root)), clips)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda row: _render_clip(config, manifest, row), range(len(manifest))))
@@ -168,10 +172,10 @@ def render(config: SyntheticConfig, root: Path) -> Manifest:
 
 
 def draw_clips(config: SyntheticConfig) -> pd.DataFrame:
-    """The manifest's table: label, split, and the cue that each modality shows ("" = none).
+    """Table of the manifest: label, split, and the cue that each modality shows ("" for none).
 
-    Within each split classes are balanced, and how often each cue is right is as near to its probability as a whole
-    number allows: small splits then differ little from what `best_accuracy` says.
+    Within each split classes are balanced, and the number of right cues is as near to its probability as a whole number
+    allows. So even small splits agree well with `best_accuracy`.
     """
     rng = np.random.default_rng([config.seed, 0])
     rows: list[dict[str, str]] = []
@@ -188,12 +192,12 @@ def draw_clips(config: SyntheticConfig) -> pd.DataFrame:
 
 
 def _class_name(cue: int) -> str:
-    """The name of a class; "" for -1, no cue."""
+    """Name of a class; "" for -1, no cue."""
     return f"class-{cue:02d}" if cue >= 0 else ""
 
 
 def _draw_cues(rng: np.random.Generator, config: SyntheticConfig, modality: str, labels: np.ndarray) -> np.ndarray:
-    """(clips,): the class that each clip's cue shows, -1 for none; drawn by stratified sampling."""
+    """Class that each clip's cue shows, `(clips,)`, -1 for none; drawn by stratified sampling."""
     right = config.p_audio if modality == "audio" else config.p_video
     none = (1 - right) * (1 - config.misleading)
     num_clips = len(labels)
@@ -204,7 +208,7 @@ def _draw_cues(rng: np.random.Generator, config: SyntheticConfig, modality: str,
 
 
 def _render_clip(config: SyntheticConfig, manifest: Manifest, row: int) -> None:
-    """Render one clip; its own generator, so that the order of rendering does not matter."""
+    """Render one clip with its own generator, so that the order of rendering does not matter."""
     rng = np.random.default_rng([config.seed, 1, row])
     audio, video = (
         int(name.removeprefix("class-")) if (name := manifest.value(row, f"{modality}_cue")) else None
@@ -219,3 +223,22 @@ def _render_clip(config: SyntheticConfig, manifest: Manifest, row: int) -> None:
         waveform=render_waveform(rng, audio, config.num_classes, num_samples, config.sample_rate_hz),
         sample_rate_hz=config.sample_rate_hz,
     )
+
+
+datasets.register("synthetic")(
+    Dataset(
+        name="synthetic",
+        summary="clips rendered on the spot: shapes and tones with a known amount of information in each",
+        licence="MIT, as this package",
+        homepage="",
+        modalities=MODALITIES,
+        build=build,
+        presets={
+            "weightless": WEIGHTLESS,
+            "pretrained": {
+                "audio": "timm:convnext_tiny.in12k_ft_in1k,modality=audio",
+                "video": "timm:vit_small_patch14_dinov2.lvd142m",
+            },
+        },
+    )
+)

@@ -1,4 +1,4 @@
-"""Pictures, sounds and mp4 files of the synthetic clips."""
+"""Frames, sounds and mp4 files of the synthetic clips."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import av
 import numpy as np
 
 LOWEST_HZ, HIGHEST_HZ = 250.0, 4000.0
-AUDIO_FRAME_SAMPLES = 1024  # what AAC takes at once
+AUDIO_FRAME_SAMPLES = 1024  # the frame size of AAC
 
 
 def tone_hz(cue: int, num_classes: int) -> float:
-    """The pitch of a class: evenly spaced on a log scale."""
+    """Pitch of a class, evenly spaced on a log scale."""
     return LOWEST_HZ * (HIGHEST_HZ / LOWEST_HZ) ** (cue / (num_classes - 1))
 
 
 def home(cue: int, num_classes: int) -> tuple[float, float]:
-    """The centre (x, y) of a class's place, as fractions of the picture: cells of a near-square grid."""
+    """Center (x, y) of a class's cell in a near-square grid, as fractions of the frame."""
     columns = math.ceil(math.sqrt(num_classes))
     rows = math.ceil(num_classes / columns)
     return (cue % columns + 0.5) / columns, (cue // columns + 0.5) / rows
@@ -28,9 +28,9 @@ def home(cue: int, num_classes: int) -> tuple[float, float]:
 def render_waveform(
     rng: np.random.Generator, cue: int | None, num_classes: int, num_samples: int, sample_rate_hz: int
 ) -> np.ndarray:
-    """(samples,) float32 in [-1, 1]: a tone of the class's pitch in noise, or noise alone.
+    """Waveform `(samples,)`, float32 in [-1, 1]: a tone of the class's pitch in noise, or only noise.
 
-    Loudness, detune, phase, tremolo, overtone and the noise's level differ from clip to clip and say nothing.
+    Loudness, detune, phase, tremolo, overtone and noise level vary between clips, independent of the class.
     """
     seconds = np.arange(num_samples) / sample_rate_hz
     sound = 10 ** rng.uniform(-3.0, -2.3) * rng.standard_normal(num_samples)
@@ -47,13 +47,13 @@ def render_waveform(
 def render_frames(
     rng: np.random.Generator, cue: int | None, num_classes: int, num_frames: int, size: int
 ) -> np.ndarray:
-    """(frames, size, size, 3) uint8 RGB: a bright shape circling in its class's cell, or the dark ground alone.
+    """Frames `(frames, size, size, 3)`, uint8 RGB: a bright shape circling in its class's cell, or only background.
 
-    Ground, grain, and the shape's kind, colour, size, speed and start differ from clip to clip and say nothing.
+    Background, grain, and the shape's kind, color, size, speed and start vary between clips, independent of the class.
     """
     ground = rng.uniform(20, 70, 3)
     slope = rng.uniform(-15, 15, 2)
-    kind, colour = rng.integers(3), rng.uniform(130, 255, 3)
+    kind, color = rng.integers(3), rng.uniform(130, 255, 3)
     angle, speed = rng.uniform(0, 2 * math.pi), rng.uniform(0.5, 1.5) * rng.choice([-1, 1])
     grain = rng.normal(0, 6, (num_frames, size, size, 1))
     columns = math.ceil(math.sqrt(num_classes))
@@ -62,12 +62,12 @@ def render_frames(
     frames = np.broadcast_to(ground, (num_frames, size, size, 3)) + grain
     frames = frames + (slope[0] * (x - 0.5) + slope[1] * (y - 0.5))[..., None]
     if cue is not None:
-        centre_x, centre_y = home(cue, num_classes)
+        center_x, center_y = home(cue, num_classes)
         for frame in range(num_frames):
             turn = angle + 2 * math.pi * speed * frame / num_frames
-            dx, dy = x - centre_x - orbit * math.cos(turn), y - centre_y - orbit * math.sin(turn)
+            dx, dy = x - center_x - orbit * math.cos(turn), y - center_y - orbit * math.sin(turn)
             distance = (np.hypot(dx, dy), np.maximum(abs(dx), abs(dy)) * 1.1, (abs(dx) + abs(dy)) * 0.8)[kind]
-            frames[frame][distance < radius] = colour
+            frames[frame][distance < radius] = color
     return np.clip(frames, 0, 255).astype(np.uint8)
 
 
@@ -82,18 +82,18 @@ def write_clip(
     """Write an mp4 file, H.264 and AAC; the same input gives the same bytes.
 
     Args:
-        path: where to; an existing file is replaced.
-        frames: (frames, height, width, 3) uint8 RGB, even sides; None for a file without a picture.
-        frame_rate_hz: of the frames.
-        waveform: (samples,) float in [-1, 1]; None for a file without sound.
-        sample_rate_hz: of the waveform.
+        path: File to write; an existing one is replaced.
+        frames: Frames `(frames, height, width, 3)`, uint8 RGB, with even sides; None for a file without video.
+        frame_rate_hz: Rate of the frames.
+        waveform: Waveform `(samples,)`, float in [-1, 1]; None for a file without sound.
+        sample_rate_hz: Rate of the waveform.
 
     Raises:
-        ValueError: neither frames nor sound is given.
+        ValueError: Neither frames nor a waveform is given.
     """
     if frames is None and waveform is None:
         raise ValueError("frames or waveform must be given, got neither. Pass at least one.")
-    # An open file, not a name: FFmpeg takes names with a colon or a percent sign for something else.
+    # An open file, not a name: FFmpeg gives colons and percent signs in names a special meaning.
     with path.open("wb") as file, av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         video = audio = None
         if frames is not None:

@@ -1,8 +1,8 @@
 """VGGSound: YouTube clips of 10 s in 309 classes whose sound source is in the picture (Chen et al. 2020).
 
 The test list ships as `vggsound_test.csv`, with the re-annotation of VGGSounder, and the classes as
-`vggsound_classes.csv`; `SOURCES.md` says where they come from. The train list is the user's own: the official
-`vggsound.csv`, put into the root.
+`vggsound_classes.csv`; `SOURCES.md` names their sources. The train list does not ship: users put the official
+`vggsound.csv` into the root.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from amr.data_manifests.coverage import ManifestReport, named, report_on
+from amr.data_manifests.dataset import WEIGHTLESS, Dataset, datasets
 from amr.data_manifests.manifest import SPLITS, Manifest
 from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, MediaIndex, choose, index_media
 
@@ -23,31 +24,31 @@ HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound"
 TEST_LIST = Path(__file__).with_name("vggsound_test.csv")
 CLASS_LIST = Path(__file__).with_name("vggsound_classes.csv")
 
-# A video id is 11 characters, among them _ and -; so nothing may be split at an underscore.
+# A video id is 11 characters, possibly _ and -, so names must not be split at underscores.
 _VIDEO = re.compile(r"[A-Za-z0-9_-]{11}")
 _STEM = re.compile(rf"(?P<video>{_VIDEO.pattern})(?:_(?P<start>\d+(?:\.\d+)?)(?:_(?P<end>\d+(?:\.\d+)?))?)?")
 
 
 def read_test_list() -> pd.DataFrame:
-    """The shipped test list: (15446, columns), every value str."""
+    """Read the shipped test list: `(15446, columns)`, every value str."""
     return pd.read_csv(TEST_LIST, dtype=str, keep_default_na=False)
 
 
 def read_classes() -> pd.DataFrame:
-    """The 309 classes with their group and the number of clips they had: (309, 3), every value str."""
+    """Read the 309 classes with their group and original number of clips: `(309, 3)`, every value str."""
     return pd.read_csv(CLASS_LIST, dtype=str, keep_default_na=False)
 
 
 def build(root: Path) -> tuple[Manifest, ManifestReport]:
-    """The test clips, and those of a `vggsound.csv` in the root or a folder of it, with the files that are there.
+    """Make the manifest of the test clips and of a `vggsound.csv` in the root or a folder of it, with their files.
 
-    A file of a clip is named `<video>_<start, 6 digits>`, as in the official list, or `<video>_<start>`,
-    `<video>_<start>_<end>` (seconds or milliseconds), or `<video>` where only one clip of that video is listed; in
-    any sub-folder. Column `group` is the video: clips of one video stay on one side of a split that is carved.
+    A file is named `<video>_<start, 6 digits>`, as in the official list, or `<video>_<start>`,
+    `<video>_<start>_<end>` (seconds or milliseconds), or `<video>` if only one clip of that video is listed. It may be
+    in any subfolder. Column `group` is the video, so that a carved split keeps the clips of a video together.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: a row of vggsound.csv is not right; the message names its line.
+        FileNotFoundError: The folder does not exist.
+        ValueError: A row of vggsound.csv is wrong; the message names its line.
     """
     index = index_media(root, HOMEPAGE)
     clips = read_test_list()
@@ -70,10 +71,10 @@ def build(root: Path) -> tuple[Manifest, ManifestReport]:
 
 
 def read_user_list(csv: Path) -> pd.DataFrame:
-    """The rows of a `vggsound.csv` (video, start in seconds, label, split; no header): (rows, 3) id, label, split.
+    """Read a `vggsound.csv` (video, start in seconds, label, split; no header) into `(rows, 3)`: id, label, split.
 
     Raises:
-        ValueError: a row does not have a video, a start, a label and a split.
+        ValueError: A row does not have a video, a start, a label and a split.
     """
     rows: list[tuple[str, str, str]] = []
     with csv.open(encoding="utf-8-sig", newline="") as file:
@@ -92,10 +93,10 @@ def read_user_list(csv: Path) -> pd.DataFrame:
 
 
 def add_user_list(clips: pd.DataFrame, rows: pd.DataFrame, classes: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The test list with a user's train (and val) clips after it, and notes on the rows that are left out.
+    """Append a user's train (and val) clips to the test list; also return notes on the rows that are left out.
 
-    The test part is always the shipped one, so that results compare: a user's test rows only get checked. The
-    official vggsound.csv has 50 test and 241 train rows more than the official lists of either part.
+    The test split is always the shipped one, so that results are comparable; a user's test rows are only checked. The
+    official vggsound.csv has 50 test and 241 train rows more than the official lists of the two splits.
     """
     notes = []
 
@@ -113,26 +114,26 @@ def add_user_list(clips: pd.DataFrame, rows: pd.DataFrame, classes: list[str]) -
     expected = rows["id"].map(official)
     is_official = expected.notna()
     differs = is_official & ((rows["split"] != "test") | (rows["label"] != expected))
-    rows = leave_out(rows, differs, "contradict the official test list, which is kept")
-    is_stranger = ~rows["id"].isin(official.index) & (rows["split"] == "test")
-    rows = leave_out(rows, is_stranger, "say test and are not in the official test list; they are left out")
+    rows = leave_out(rows, differs, "contradict the official test list and are left out")
+    is_unlisted = ~rows["id"].isin(official.index) & (rows["split"] == "test")
+    rows = leave_out(rows, is_unlisted, "have split test but are not in the official test list and are left out")
     return pd.concat([clips, rows[rows["split"] != "test"]], ignore_index=True).fillna(""), notes
 
 
 def match_files(index: MediaIndex, ids: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """Audio path and video path of each clip ("" = none), and notes on files that are nobody's."""
+    """Audio path and video path of each clip ("" for none), and notes on files that match no clip."""
     starts: dict[str, dict[int, str]] = {}
     for clip in ids:
         starts.setdefault(clip[:11], {})[int(clip[12:])] = clip
-    # clip -> its files, by how sure their names are: the official name, one with a start, the video's id alone.
+    # clip -> its files, from the surest kind of name: the official name, one with a start, only the video id.
     files: dict[str, tuple[list[str], list[str], list[str]]] = {clip: ([], [], []) for clip in ids}
-    strangers: list[str] = []
+    unlisted: list[str] = []
     ambiguous: list[str] = []
     for stem, paths in index.files.items():
         match = _STEM.fullmatch(stem)
-        listed = starts.get(match["video"], {}) if match else {}
-        if match is None or (owner := _clip_of(match, listed)) is None:
-            (ambiguous if match and listed and not match["start"] else strangers).extend(paths)
+        siblings = starts.get(match["video"], {}) if match else {}
+        if match is None or (owner := _clip_of(match, siblings)) is None:
+            (ambiguous if match and siblings and not match["start"] else unlisted).extend(paths)
         else:
             files[owner][0 if stem == owner else 1 if match["start"] else 2].extend(paths)
     chosen = [
@@ -140,21 +141,21 @@ def match_files(index: MediaIndex, ids: list[str]) -> tuple[list[str], list[str]
         for order in (AUDIO_ORDER, VIDEO)
     ]
     notes = []
-    if strangers:
-        notes.append(f"{len(strangers)} files are of clips that no list knows and are left out: {named(strangers)}.")
+    if unlisted:
+        notes.append(f"{len(unlisted)} files belong to clips in no list and are left out: {named(unlisted)}.")
     if ambiguous:
         notes.append(
-            f"{len(ambiguous)} files are of videos with several clips and are left out: {named(ambiguous)}. "
+            f"{len(ambiguous)} files belong to videos with several clips and are left out: {named(ambiguous)}. "
             "Name them <video>_<start>."
         )
     num_bare = sum(path != "" and len(Path(path).stem) == 11 for path in chosen[1])
     if num_bare:
-        notes.append(f"{num_bare} files are named by their video alone and taken for the clip, not the whole video.")
+        notes.append(f"{num_bare} files are named by video id only; they are read as the clip, not the whole video.")
     return chosen[0], chosen[1], notes
 
 
 def _clip_of(match: re.Match[str], listed: dict[int, str]) -> str | None:
-    """The clip that a file's name means, among the listed clips of its video (start in seconds -> clip)."""
+    """Clip that a file's name stands for, among the listed clips of its video (start in seconds -> clip)."""
     if match["start"] is None:
         return next(iter(listed.values())) if len(listed) == 1 else None
     start = float(match["start"])
@@ -165,10 +166,30 @@ def _clip_of(match: re.Match[str], listed: dict[int, str]) -> str | None:
 
 
 def _with_coverage(report: ManifestReport) -> ManifestReport:
-    """The report with a sentence on how much of each split is there."""
-    parts = [
+    """Report with a note on how much of each split was found."""
+    coverage = [
         f"{split}: {counts.found} of {counts.clips} clips found ({counts.found / counts.clips:.1%})"
         for split, counts in report.splits["split"].items()
     ]
-    sentence = f"{'; '.join(parts)}. About a fifth of the videos are gone from YouTube for everyone."
+    sentence = f"{'; '.join(coverage)}. About a fifth of the videos are gone from YouTube for everyone."
     return replace(report, notes=(*report.notes, sentence))
+
+
+datasets.register("vggsound")(
+    Dataset(
+        name="vggsound",
+        summary="YouTube clips of 10 s, 309 classes of sound sources in the picture; test list with VGGSounder's tags",
+        licence="lists CC BY 4.0 and Apache-2.0; media belong to their uploaders",
+        homepage=HOMEPAGE,
+        modalities=("audio", "video"),
+        build=build,
+        presets={
+            "weightless": WEIGHTLESS,
+            # for any sound, not only speech, and for nameable things
+            "pretrained": {
+                "audio": "timm:convnext_tiny.in12k_ft_in1k,modality=audio",
+                "video": "timm:vit_base_patch16_clip_224.openai",
+            },
+        },
+    )
+)

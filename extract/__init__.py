@@ -1,1 +1,1 @@
-"""Media to embeddings: decode each clip once, run every encoder over it, keep the result in one HDF5 cache."""
+"""Media to embeddings: decode each clip once, run every encoder over it, write the results to one HDF5 cache."""

@@ -1,4 +1,4 @@
-"""Arrays from the files that people keep embeddings and labels in, as `FILE[:KEY[+KEY...]][:N]`."""
+"""Arrays from files of embeddings and labels, given as `FILE[:KEY[+KEY...]][:N]`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from amr.common.registry import unknown
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """Which rows of which arrays of a file.
+    """The arrays of a file to read, and the rows of them.
 
     Attributes:
-        path: of the file.
-        keys: arrays, variables or columns, one below the other; empty for the only one.
-        num_rows: take the first so many, None for all.
+        path: Path of the file.
+        keys: Arrays, variables or columns, whose rows are concatenated; empty for the only one.
+        num_rows: Number of first rows to read, None for all.
     """
 
     path: Path
@@ -34,32 +34,32 @@ class ArraySpec:
 
 
 def parse_array_spec(text: str, option: str) -> ArraySpec:
-    """Read `FILE[:KEY[+KEY...]][:N]`; a colon belongs to the file's name if such a file is there.
+    """Parse `FILE[:KEY[+KEY...]][:N]`. A colon belongs to the file's name if that file exists.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: The file does not exist.
     """
     if Path(text).is_file():
         return ArraySpec(Path(text))
-    for parts in (1, 2):
-        file, *rest = text.rsplit(":", parts)
-        if len(rest) == parts and Path(file).is_file():
+    for num_colons in (1, 2):
+        file, *rest = text.rsplit(":", num_colons)
+        if len(rest) == num_colons and Path(file).is_file():
             num_rows = int(rest[-1]) if re.fullmatch(r"[0-9]+", rest[-1]) else None
-            if parts == 2 and num_rows is None:
+            if num_colons == 2 and num_rows is None:
                 break
-            if parts == 1 and num_rows is None:
+            if num_colons == 1 and num_rows is None:
                 return ArraySpec(Path(file), tuple(rest[0].split("+")))
-            return ArraySpec(Path(file), tuple(rest[0].split("+")) if parts == 2 else (), num_rows)
+            return ArraySpec(Path(file), tuple(rest[0].split("+")) if num_colons == 2 else (), num_rows)
     raise FileNotFoundError(
-        f"{option} must name a file that is there, got {text!r}. Pass FILE, FILE:KEY or FILE:N (its first N rows)."
+        f"{option} must name an existing file, got {text!r}. Pass FILE, FILE:KEY or FILE:N (its first N rows)."
     )
 
 
 def read_array(spec: ArraySpec) -> np.ndarray:
-    """The rows of a source, numeric or text as the file has them; text files give text.
+    """Read the rows of a file, as numbers or text as stored; text files give text.
 
     Raises:
-        ValueError: the file is of no known kind or damaged, or has no such key.
+        ValueError: The file has an unknown type, is damaged, or lacks the key.
     """
     suffix = spec.path.suffix.lower()
     if suffix not in _READERS:
@@ -71,7 +71,7 @@ def read_array(spec: ArraySpec) -> np.ndarray:
             f"{spec.path.name} must be a readable {suffix} file, got {type(error).__name__}: {error}. Save it again."
         ) from error
     if array.ndim == 0:
-        raise ValueError(f"{spec.path.name} must hold one row a clip, got a single value. Name another key.")
+        raise ValueError(f"{spec.path.name} must hold one row per clip, got a single value. Name another key.")
     if spec.num_rows is not None and spec.num_rows > len(array):
         raise ValueError(
             f"{spec.path.name}:{spec.num_rows} must have that many rows, got {len(array)}. "
@@ -81,11 +81,11 @@ def read_array(spec: ArraySpec) -> np.ndarray:
 
 
 def _choose(spec: ArraySpec, arrays: Mapping[str, Any], read: Callable[[Any], np.ndarray]) -> np.ndarray:
-    """The keys' arrays one below the other, or the only array where no key was named."""
+    """Concatenate the rows of the keys' arrays; without keys, read the only array."""
     keys = spec.keys
     if not keys and spec.num_rows is not None and str(spec.num_rows) in arrays:
         raise ValueError(
-            f"{spec.path.name}:{spec.num_rows} must mean one thing, got a key and a number of rows. "
+            f"{spec.path.name}:{spec.num_rows} must be unambiguous, got a key and a number of rows. "
             f"Pass {spec.path.name}:{spec.num_rows}:N with N rows of that key."
         )
     if not keys:
@@ -95,17 +95,17 @@ def _choose(spec: ArraySpec, arrays: Mapping[str, Any], read: Callable[[Any], np
                 f"Pass {spec.path.name}:{next(iter(arrays), 'KEY')}."
             )
         keys = tuple(arrays)
-    parts = []
+    selected = []
     for key in keys:
         if key not in arrays:
             raise unknown(f"key of {spec.path.name}", key, arrays)
-        parts.append(read(arrays[key]))
-    if len({part.shape[1:] for part in parts}) > 1:
-        shapes = " and ".join(str(part.shape) for part in parts)
+        selected.append(read(arrays[key]))
+    if len({each.shape[1:] for each in selected}) > 1:
+        shapes = " and ".join(str(each.shape) for each in selected)
         raise ValueError(
             f"{'+'.join(keys)} of {spec.path.name} must have rows of one shape, got {shapes}. Name keys of one view."
         )
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return selected[0] if len(selected) == 1 else np.concatenate(selected)
 
 
 def _read_npy(spec: ArraySpec) -> np.ndarray:
@@ -125,7 +125,7 @@ def _load_numpy(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise OSError(f"no plain array in it: {error}") from error
+        raise OSError(f"it holds no plain array: {error}") from error
 
 
 def _read_mat(spec: ArraySpec) -> np.ndarray:
@@ -134,7 +134,7 @@ def _read_mat(spec: ArraySpec) -> np.ndarray:
 
     try:
         names = [name for name, _, _ in whosmat(spec.path)]
-    except NotImplementedError:  # version 7.3 is HDF5, which keeps MATLAB's axes in reverse
+    except NotImplementedError:  # version 7.3 is HDF5, with MATLAB's axes in reverse order
         with h5py.File(spec.path, "r") as file:
             variables = {name: file[name] for name in file if isinstance(file[name], h5py.Dataset)}
             return _choose(spec, variables, lambda variable: np.asarray(variable[()]).T)
@@ -146,7 +146,7 @@ def _read_mat(spec: ArraySpec) -> np.ndarray:
 
 
 def _unwrap_cells(array: np.ndarray) -> np.ndarray:
-    """A MATLAB cell array of text as text."""
+    """Unwrap a MATLAB cell array of text."""
     if array.dtype != object:
         return array
     return np.array([np.asarray(cell).ravel()[0] if np.size(cell) else "" for cell in array.ravel()])
@@ -179,7 +179,7 @@ def _read_parquet(spec: ArraySpec) -> np.ndarray:
 
 
 def _unwrap_lists(column: pd.Series) -> np.ndarray:
-    """A column of values, or of one vector a row."""
+    """Array of a column of values, or of one vector per row."""
     values = column.to_numpy()
     if values.dtype == object and len(values) and isinstance(values[0], np.ndarray | list):
         return np.stack([np.asarray(value) for value in values])
@@ -192,7 +192,7 @@ def _read_pt(spec: ArraySpec) -> np.ndarray:
     try:
         content = torch.load(spec.path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
-        raise OSError("more than tensors in it, or no file of torch.save") from error
+        raise OSError("it holds more than tensors, or torch.save did not write it") from error
     tensors = content if isinstance(content, Mapping) else {"tensor": content}
     return _choose(spec, {str(key): value for key, value in tensors.items()}, _from_tensor)
 
@@ -212,7 +212,7 @@ def _read_txt(spec: ArraySpec) -> np.ndarray:
 
 
 def _is_header(row: list[str]) -> bool:
-    """A first row is one unless it is all numbers; 0, 1, 2, ... are the names that pandas gives to columns."""
+    """Whether a first row is a header: not all numbers, or 0, 1, 2, ..., as pandas names columns."""
     numbered = [str(i) for i in range(len(row))]
     return (len(row) > 1 and row == numbered) or not all(_is_number(value) for value in row)
 

@@ -1,4 +1,4 @@
-"""What an extraction or an import is asked to do: the defaults and the help of `amr extract` and `amr import`."""
+"""Settings of an extraction or an import: defaults and help of `amr extract` and `amr import`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PRESETS = ("weightless", "pretrained")
 
 
 def check_clips(command: str, dataset: str | None, manifest: str | None) -> None:
-    """Refuse a request that names no clips, or a dataset and a CSV of one's own."""
+    """Refuse a request without clips, or with both a dataset and a CSV."""
     if (dataset is None) == (manifest is None):
         got = "neither" if dataset is None else f"--dataset {dataset} and --manifest {manifest}"
         raise ValueError(
@@ -22,15 +22,15 @@ def check_clips(command: str, dataset: str | None, manifest: str | None) -> None
 
 @dataclass(frozen=True)
 class ExtractConfig:
-    """One extraction: which clips, which encoders, where to.
+    """Settings of one extraction: clips, encoders and output.
 
-    Where the cache is there already, what is unfinished in it goes on, encoders that it lacks are added, and labels,
-    splits and groups are taken anew from the manifest: no option is needed for that. Under another encoder,
-    preprocessing, dtype or list of files it is refused. `overwrite` starts anew; `resume` only insists that there is
-    a cache to go on with.
+    If the cache exists, its unfinished clips are continued, encoders that it lacks are added, and labels, splits and
+    groups are read again from the manifest; no option is needed for that. The extraction is refused if an encoder,
+    its preprocessing, the dtype or the list of files differs. `overwrite` replaces the cache; `resume` only requires
+    that it exists.
 
     Raises:
-        ValueError: a value that no dataset could make right.
+        ValueError: A value is wrong for any dataset.
     """
 
     dataset: str | None = option(None, "Dataset to extract; amr datasets lists them.", panel=DATA)
@@ -43,81 +43,81 @@ class ExtractConfig:
     )
     preset: str | None = option(
         None,
-        "Ready choice of encoders: weightless (default, works at once) or pretrained (better).",
+        "Ready-made choice of encoders: weightless (default, no download) or pretrained (better).",
         choices=PRESETS,
         panel=MODEL,
     )
     out: str | None = option(None, "Cache to write; by default caches/DATASET.h5.", panel=OUTPUT)
     batch_size: int = option(32, "Clips encoded at once.", least=1, panel=MODEL)
     workers: int | None = option(
-        None, "Number of decoding processes; by default one per core, 0: decode in this process.", least=0, panel=DATA
+        None, "Number of decoding processes; by default one per core; 0 decodes in this process.", least=0, panel=DATA
     )
     dtype: str = option("float32", "Type of stored embeddings: float32 or float16.", choices=DTYPES, panel=OUTPUT)
     label_column: str = option("label", "Column of the CSV that holds the label.", panel=DATA)
-    allow_unlabelled: bool = option(False, "Keep clips of the CSV that have no label.", panel=DATA)
-    resume: bool = option(False, "Insist that there is a cache to go on with (going on is the default).", panel=OUTPUT)
-    overwrite: bool = option(False, "Start anew if the cache exists already.", panel=OUTPUT)
+    allow_unlabelled: bool = option(False, "Include clips of the CSV that have no label.", panel=DATA)
+    resume: bool = option(False, "Require a cache to continue (an existing one is continued anyway).", panel=OUTPUT)
+    overwrite: bool = option(False, "Replace the cache if it exists.", panel=OUTPUT)
     device: str = option("auto", "Device: auto, cpu or cuda.", choices=DEVICES, panel=MODEL)
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the clips."""
+        """Check the settings as far as possible without the clips."""
         check_clips("amr extract", self.dataset, self.manifest)
         if self.dataset is not None and (self.label_column != "label" or self.allow_unlabelled):
             option_name = "--allow-unlabelled" if self.allow_unlabelled else "--label-column"
             raise ValueError(
-                f"{option_name} must be with --manifest, got --dataset {self.dataset}. Leave it out: "
+                f"{option_name} must be used with --manifest, got --dataset {self.dataset}. Leave it out: "
                 "amr fit --label chooses the column that is predicted."
             )
         if self.encoder and self.preset is not None:
             raise ValueError(
-                f"--preset must be without --encoder, got --preset {self.preset} and --encoder {self.encoder[0]}. "
+                f"--preset must be used without --encoder, got --preset {self.preset} and --encoder {self.encoder[0]}. "
                 "Leave one of them out."
             )
         if self.resume and self.overwrite:
-            raise ValueError("--resume must be without --overwrite, got both. Leave one of them out.")
+            raise ValueError("--resume must be used without --overwrite, got both. Leave one of them out.")
         check_options(self)
         parse_named(self.encoder, "--encoder", "SPEC", "audio=logmel")
 
     @property
     def encoders(self) -> dict[str, str]:
-        """Embedding name to encoder spec, as asked for with `encoder`; empty where a preset is meant."""
+        """Embedding name to encoder spec, as given by `encoder`; empty if a preset is used."""
         return parse_named(self.encoder, "--encoder", "SPEC", "audio=logmel")
 
     @property
     def num_workers(self) -> int:
-        """Decoding processes."""
+        """Number of decoding processes."""
         return available_cores() if self.workers is None else self.workers
 
 
 @dataclass(frozen=True)
 class ImportConfig:
-    """Embeddings that exist already, to a cache. FILE is .npy, .npz, .mat, .csv, .parquet, .pt or .txt.
+    """Settings of an import of existing embeddings. FILE is .npy, .npz, .mat, .csv, .parquet, .pt or .txt.
 
-    `FILE:KEY` takes an array, variable or column of the file, `FILE:KEY+KEY` several one below the other, `FILE:N`
-    the first N rows, `FILE:KEY:N` those of a key.
+    `FILE:KEY` reads an array, variable or column of the file, `FILE:KEY+KEY` concatenates the rows of several, `FILE:N`
+    reads the first N rows, `FILE:KEY:N` those of a key.
 
     Raises:
-        ValueError: a value that no file could make right.
+        ValueError: A value is wrong for any file.
     """
 
-    embeddings: tuple[str, ...] = option((), "NAME=FILE[:KEY[+KEY...]]: one row a clip. Repeatable.")
-    labels: str | None = option(None, "FILE[:KEY[+KEY...]] with a label a clip; or from a column of --columns.")
-    ids: str | None = option(None, "FILE with an id a clip; by default 0, 1, 2, ...")
-    groups: str | None = option(None, "FILE with a group a clip, or ids:REGEX: what it (its first group) finds.")
-    splits: str | None = option(None, "FILE with train, val or test a clip, or such as train=1600,test=400.")
-    columns: str | None = option(None, "CSV of further columns, joined on id; a dataset's name means its own list.")
+    embeddings: tuple[str, ...] = option((), "NAME=FILE[:KEY[+KEY...]]: one row per clip. Repeatable.")
+    labels: str | None = option(None, "FILE[:KEY[+KEY...]] with one label per clip; by default a column of --columns.")
+    ids: str | None = option(None, "FILE with one id per clip; by default 0, 1, 2, ...")
+    groups: str | None = option(None, "FILE with one group per clip, or ids:REGEX for its match (or capture) in ids.")
+    splits: str | None = option(None, "FILE with train, val or test per clip, or counts such as train=1600,test=400.")
+    columns: str | None = option(None, "CSV of further columns, joined on id, or a dataset for its own list.")
     out: str | None = option(None, "Cache to write.")
     dtype: str = option("float32", "Type of stored embeddings: float32 or float16.", choices=DTYPES)
-    overwrite: bool = option(False, "Replace the cache where it is there already.")
+    overwrite: bool = option(False, "Replace the cache if it exists.")
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the files."""
+        """Check the settings as far as possible without the files."""
         if not self.embeddings:
             raise ValueError(
-                "--embeddings must be given, got none. Pass --embeddings audio=audio.npy, once a modality."
+                "--embeddings must be given, got none. Pass --embeddings audio=audio.npy, once per modality."
             )
         if self.labels is None and self.columns is None:
-            raise ValueError("--labels must be given where no --columns hold them, got neither. Pass --labels FILE.")
+            raise ValueError("--labels must be given unless --columns has them, got neither. Pass --labels FILE.")
         if self.out is None:
             raise ValueError("--out must be given, got none. Pass --out caches/NAME.h5.")
         check_options(self)

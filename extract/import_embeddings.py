@@ -1,4 +1,4 @@
-"""Embeddings that exist already, in whatever file, to a cache like any other."""
+"""Import of existing embeddings, from many kinds of files, to a cache."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from amr.extract.cache.verify import value_counts
 from amr.extract.cache.writer import Embedded, save
 from amr.extract.config import ImportConfig
 
-# What says where media are: an import has none, so these columns of a CSV would only mislead.
+# Columns about media files: an import has none, so they would only mislead.
 _ABOUT_MEDIA = ("path", "start_seconds", "end_seconds")
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import made.
+    """The cache that an import made.
 
     Attributes:
-        cache: the file.
-        table: one row a clip, as in the cache.
-        embedded: embedding name to the number of clips that have it.
-        dims: embedding name to the shape of one clip's row.
-        columns: the further columns.
-        notes: lines for people: what did not match, what was left out.
+        cache: Cache file.
+        table: Table with one row per clip, as in the cache.
+        embedded: Embedding name to the number of clips that have it.
+        dims: Embedding name to the shape of one clip's row.
+        columns: Names of the further columns.
+        notes: Messages for the user about what did not match or was left out.
     """
 
     cache: Path
@@ -48,7 +48,7 @@ class ImportResult:
     notes: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON document of `amr import`."""
+        """JSON document of `amr import`."""
         return {
             "cache": str(self.cache),
             "clips": len(self.table),
@@ -66,8 +66,8 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
     """Write a cache from files of embeddings, labels, ids, groups, splits and further columns.
 
     Raises:
-        FileNotFoundError: a file is not there.
-        ValueError: lengths differ, values are not numbers, or a file does not hold what it should.
+        FileNotFoundError: A file does not exist.
+        ValueError: Lengths differ, values are not numbers, or a file lacks what it should hold.
     """
     out = Path(str(config.out))
     if out.exists() and not config.overwrite:
@@ -91,7 +91,7 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
 
 
 def _embedding(name: str, spec: ArraySpec, dtype: str) -> Embedded:
-    """Rows as numbers; a row that is NaN throughout is an absent clip."""
+    """Read rows as numbers; a row of only NaN is an absent clip."""
     raw = read_array(spec)
     if raw.ndim == 1:
         raw = raw[:, None]
@@ -102,7 +102,7 @@ def _embedding(name: str, spec: ArraySpec, dtype: str) -> Embedded:
     if values is None or values.ndim > 3 or values.size == 0:
         raise ValueError(
             f"--embeddings {name} must be numbers, (clips, dim) or (clips, steps, dim), "
-            f"got {raw.dtype} {raw.shape} in {spec.path.name}. Name a KEY or column that is."
+            f"got {raw.dtype} {raw.shape} in {spec.path.name}. Name a KEY or column of numbers."
         )
     inner = tuple(range(1, values.ndim))
     present = np.logical_not(np.isnan(values).all(axis=inner))
@@ -112,7 +112,7 @@ def _embedding(name: str, spec: ArraySpec, dtype: str) -> Embedded:
     wrong = np.flatnonzero(~np.isfinite(stored).all(axis=inner))
     if len(wrong):
         overflow = np.isfinite(values[wrong[0]]).all()
-        instead = "Pass --dtype float32." if overflow and dtype == "float16" else "Make a row NaN where it is absent."
+        instead = "Pass --dtype float32." if overflow and dtype == "float16" else "Fill absent rows with NaN."
         raise ValueError(
             f"--embeddings {name} must be finite in {dtype}, got {len(wrong)} rows that are not, "
             f"first row {wrong[0]} of {spec.path.name}. {instead}"
@@ -139,7 +139,7 @@ def _info(name: str, spec: ArraySpec, rows: Embedded, dtype: str) -> EmbeddingIn
 
 
 def _absent_note(name: str, rows: Embedded) -> str:
-    return f"{name}: {int((~rows.present).sum())} rows are NaN throughout and count as absent"
+    return f"{name}: {int((~rows.present).sum())} rows hold only NaN and count as absent"
 
 
 def _same_length(lengths: dict[str, int]) -> int:
@@ -156,7 +156,7 @@ def _same_length(lengths: dict[str, int]) -> int:
 
 
 def _clip_table(config: ImportConfig, num_clips: int) -> tuple[pd.DataFrame, list[str]]:
-    """The clips, every column text, and notes on what of --columns did not match."""
+    """Table of the clips, every column text, and notes on what did not match in --columns."""
     ids = (
         [str(i) for i in range(num_clips)]
         if config.ids is None
@@ -179,26 +179,26 @@ def _clip_table(config: ImportConfig, num_clips: int) -> tuple[pd.DataFrame, lis
             table[name] = ""
     _check_splits(list(table["split"]), config)
     if not (table["label"] != "").any():
-        raise ValueError("label must be there for some clip, got none. Pass --labels FILE.")
+        raise ValueError("label must be given for at least one clip, got none. Pass --labels FILE.")
     first = ["id", "label", "split", "group"]
     return table[[*first, *(name for name in table if name not in first)]], notes
 
 
-def _check_ids(ids: list[str], where: str | None) -> None:
+def _check_ids(ids: list[str], file: str | None) -> None:
     seen: dict[str, int] = {}
     for row, id_ in enumerate(ids):
         if not id_ or id_ in seen:
-            said = f"{id_!r} in row {row}" + (f" and in row {seen[id_]}" if id_ else "")
-            raise ValueError(f"--ids must be one of its own a clip, got {said} of {where}. Mend the file.")
+            place = f"{id_!r} in row {row}" + (f" and in row {seen[id_]}" if id_ else "")
+            raise ValueError(f"--ids must be unique and not empty, got {place} of {file}. Correct the file.")
         seen[id_] = row
 
 
 def _texts(option: str, text: str, num_clips: int, *, verbatim: bool = False) -> list[str]:
-    """One text a clip; numbers as numbers are written, 3, not 3.0; `verbatim` leaves text that is text alone."""
+    """Read one text per clip. Whole numbers become 3, not 3.0; `verbatim` leaves values stored as text unchanged."""
     array = read_array(parse_array_spec(text, option))
-    if array.ndim > 2 or array.size != max(array.shape):  # a list may be one row: MATLAB keeps it so
+    if array.ndim > 2 or array.size != max(array.shape):  # MATLAB stores a list as one row
         raise ValueError(
-            f"{option} must be one value a clip, got {array.shape} in {text}. Name a column or key, FILE:KEY."
+            f"{option} must be one value per clip, got {array.shape} in {text}. Name a column or key, FILE:KEY."
         )
     values = [_text(value) for value in array.ravel().tolist()]
     _same_length({"the embeddings": num_clips, f"{option} {text}": len(values)})
@@ -238,7 +238,7 @@ def _groups(text: str, ids: list[str]) -> list[str]:
     found = [pattern.search(id_) for id_ in ids]
     for id_, match in zip(ids, found, strict=True):
         if match is None:
-            raise ValueError(f"--groups {text} must find something in every id, got {id_!r}. Widen the expression.")
+            raise ValueError(f"--groups {text} must match every id, got {id_!r}. Widen the expression.")
     return [(match[1] if pattern.groups else match[0]) or "" for match in found if match is not None]
 
 
@@ -246,8 +246,8 @@ def _splits(text: str, num_clips: int) -> list[str]:
     if "=" not in text or Path(text).is_file():
         return _texts("--splits", text, num_clips)
     values: list[str] = []
-    for part in text.split(","):
-        name, _, count = part.strip().partition("=")
+    for item in text.split(","):
+        name, _, count = item.strip().partition("=")
         if name not in SPLITS:
             raise unknown("--splits name", name, SPLITS)
         if not re.fullmatch(r"[0-9]+", count):
@@ -271,19 +271,19 @@ def _check_splits(values: list[str], config: ImportConfig) -> None:
 
 
 def _join(table: pd.DataFrame, text: str) -> tuple[pd.DataFrame, list[str]]:
-    """The table with the columns of a CSV whose id is the clip's; "" where the CSV lacks a clip."""
+    """Join the columns of a CSV on the id; "" if the CSV lacks the clip."""
     name, rows = _read_columns(text)
     index = {row["id"]: row for row in reversed(rows)}
     if len(index) != len(rows):
         repeated = next(id_ for id_, count in Counter(row["id"] for row in rows).items() if count > 1)
-        raise ValueError(f"--columns must have each id once, got {repeated!r} several times in {name}. Mend the file.")
+        raise ValueError(f"--columns must have each id once, got {repeated!r} more than once in {name}. Correct it.")
     header = [column for column in rows[0] if column != "id"]
-    taken = [column for column in header if column in table]
+    duplicate = [column for column in header if column in table]
     skipped = [column for column in header if column in _ABOUT_MEDIA or column.endswith("_path")]
     matched = [index.get(id_, {}) for id_ in table["id"]]
     joined = table.copy()
     for column in header:
-        if column not in taken and column not in skipped:
+        if column not in duplicate and column not in skipped:
             joined[column] = [row.get(column, "") for row in matched]
     num_matched = sum(bool(row) for row in matched)
     if num_matched == 0:
@@ -293,16 +293,16 @@ def _join(table: pd.DataFrame, text: str) -> tuple[pd.DataFrame, list[str]]:
         )
     notes = [
         f"--columns {name}: {num_matched} of {len(table)} clips have a row; "
-        f"{len(rows) - num_matched} of its ids are unknown here and left out"
+        f"{len(rows) - num_matched} of its ids match no clip and are left out"
     ]
-    if taken:
-        hint = "; leave --labels out to have its label" if "label" in taken else ""
-        notes.append(f"--columns {name}: {', '.join(taken)} left out, since options give them{hint}")
+    if duplicate:
+        hint = "; leave out --labels to use its label" if "label" in duplicate else ""
+        notes.append(f"--columns {name}: {', '.join(duplicate)} left out, since options give them{hint}")
     return joined, notes
 
 
 def _read_columns(text: str) -> tuple[str, list[dict[str, str]]]:
-    """The CSV's name and rows; a dataset's name means its own list."""
+    """Read the name and rows of a CSV, or of the list of a dataset."""
     path = Path(text) if Path(text).is_file() else _shipped_list(text)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, restval="")
@@ -310,13 +310,13 @@ def _read_columns(text: str) -> tuple[str, list[dict[str, str]]]:
     if "id" not in (reader.fieldnames or []) or not rows:
         raise ValueError(
             f"--columns must have a column id and a row, got {', '.join(reader.fieldnames or ['nothing'])} in {text}. "
-            "Name the column of ids id."
+            "Rename the column of ids to id."
         )
     return text, rows
 
 
 def _shipped_list(dataset: str) -> Path:
-    """The list of clips that comes with a dataset known by name."""
+    """List of clips that ships with a dataset."""
     folder = Path(data_manifests.__path__[0])
     lists = {path.stem.replace("_", "-"): path for path in sorted(folder.glob("*.csv"))}
     if dataset not in lists:

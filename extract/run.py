@@ -1,4 +1,4 @@
-"""A manifest times encoders to a cache: workers decode, the device encodes, a thread writes."""
+"""Extraction of a manifest's clips to a cache: workers decode, the device encodes, a thread writes."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from amr.extract.pipeline.workers import ClipFiles, ClipLoader, Loaded, Manifest
 
 @dataclass(frozen=True)
 class ExtractResult:
-    """What an extraction did.
+    """The outcome of an extraction.
 
     Attributes:
-        cache: the file.
-        clips: in the manifest.
-        embedded: embedding name -> clips that have it, those of earlier runs included.
-        absent: modality -> ids of the clips that lack it.
-        failures: {"id", "modality", "reason"} of each modality that is there and could not be embedded.
-        extracted: clips looked at by this run.
-        seconds: from the first clip to the complete cache; loading of models not included.
+        cache: Cache file.
+        clips: Number of clips in the manifest.
+        embedded: Embedding name -> number of clips that have it, including those of earlier extractions.
+        absent: Modality -> ids of the clips that lack it.
+        failures: {"id", "modality", "reason"} of each modality that exists but could not be embedded.
+        extracted: Number of clips processed by this extraction.
+        seconds: Time from the first clip to the complete cache, without the loading of models.
     """
 
     cache: Path
@@ -53,16 +53,11 @@ class ExtractResult:
 
     @property
     def failed(self) -> int:
-        """(clip, modality) pairs with a failure."""
+        """Number of (clip, modality) pairs with a failure."""
         return len({(failure["id"], failure["modality"]) for failure in self.failures})
 
-    @property
-    def ok(self) -> bool:
-        """Every clip is accounted for; whether any was embedded."""
-        return any(self.embedded.values())
-
     def to_json(self) -> dict[str, Any]:
-        """The JSON document of `amr extract`."""
+        """JSON document of `amr extract`."""
         return {
             "cache": str(self.cache),
             "clips": self.clips,
@@ -76,30 +71,30 @@ class ExtractResult:
         }
 
     def summary(self) -> dict[str, Any]:
-        """The same for people: clips that lack every modality are counted, the others that lack one are named."""
+        """Summary as a dict: clips without any modality are counted, others that lack one are named."""
         document = self.to_json()
-        bare = set.intersection(*(set(ids) for ids in self.absent.values())) if self.absent else set()
-        absent = {m: [clip for clip in ids if clip not in bare] for m, ids in self.absent.items()}
-        return document | {"without_any": len(bare), "absent": absent}
+        without_any = set.intersection(*(set(ids) for ids in self.absent.values())) if self.absent else set()
+        absent = {m: [clip for clip in ids if clip not in without_any] for m, ids in self.absent.items()}
+        return document | {"without_any": len(without_any), "absent": absent}
 
 
 def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) -> ExtractResult:
     """Embed every clip of a manifest with every encoder, into a cache.
 
-    What the cache holds already is not done again; see `ExtractConfig`.
+    Finished clips in an existing cache are not extracted again; see `ExtractConfig`.
 
     Args:
-        config: what to extract.
-        progress: hears how far it is.
+        config: Settings of the extraction.
+        progress: Listener of the progress.
 
     Raises:
-        ValueError: the request is wrong, or the cache was made from other clips or encoders.
-        FileNotFoundError: media, a manifest or weights are not there.
-        RuntimeError: the extraction broke off; what was done is kept, the same command goes on.
+        ValueError: The request is wrong, or the cache was made from other clips or encoders.
+        FileNotFoundError: Media, a manifest or weights do not exist.
+        RuntimeError: The extraction failed. Finished clips are saved, and the same call continues.
     """
     progress = progress or Progress()
     device = choose_device(config.device)
-    # encoders first: a wrong spec shows before media are looked for, or rendered
+    # encoders first: a wrong spec must fail before media are searched or rendered
     encoders = {name: build_encoder(spec, name).to(device) for name, spec in config.encoders.items()}
     manifest = read_clips_manifest(config)
     if not encoders:
@@ -111,13 +106,13 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
     with open_writer(out, clips, infos, resume=config.resume, overwrite=config.overwrite) as writer:
         began = time.perf_counter()
         extracted = _fill(writer, manifest, encoders, device, config, progress)
-        writer.finalise()
+        writer.finalize()
         seconds = time.perf_counter() - began
     return _result(out, list(encoders), extracted, seconds)
 
 
 def read_clips_manifest(config: ExtractConfig) -> Manifest:
-    """The clips that are meant."""
+    """Read the manifest that a config names."""
     root = Path(config.root) if config.root else None
     if config.dataset is not None:
         manifest, report = build_manifest(config.dataset, root)
@@ -136,8 +131,8 @@ def read_clips_manifest(config: ExtractConfig) -> Manifest:
 
 
 def preset_encoders(manifest: Manifest, config: ExtractConfig, progress: Progress) -> dict[str, str]:
-    """The encoders of the preset, for the modalities that the manifest has files for."""
-    # A user's own clips are anything, as VGGSound's are.
+    """Encoders of the preset, for the modalities that the manifest has files for."""
+    # A user's own clips can show anything, like VGGSound's.
     presets = datasets[config.dataset or "vggsound"].presets
     has = {m: f"{m}_path" in manifest.table or "path" in manifest.table for m in ("audio", "video")}
     chosen = {
@@ -161,24 +156,24 @@ def embed_clips(
     batch_size: int = 32,
     workers: int | None = None,
 ) -> dict[str, tuple[EmbeddingInfo, Embedded]]:
-    """Embed files in memory, as `extract` would.
+    """Embed files in memory, as `extract_embeddings` would.
 
     Args:
-        paths: a clip each.
-        encoders: embedding name -> spec.
-        device: "auto", "cpu" or "cuda".
-        batch_size: clips encoded at once.
-        workers: processes that decode; by default one a core and no more than clips.
+        paths: Files, one per clip.
+        encoders: Embedding name -> spec.
+        device: Device, "auto", "cpu" or "cuda".
+        batch_size: Number of clips encoded at once.
+        workers: Number of decoding processes; by default one per core, at most one per clip.
 
     Returns:
-        embedding name -> what it is, and its rows in float32, failures included.
+        Embedding name -> its description, and its rows in float32 with failures.
 
     Raises:
-        FileNotFoundError: a file is not there.
+        FileNotFoundError: A file does not exist.
     """
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
-        raise FileNotFoundError(f"clip must be a file that is there, got {missing[0]!r}. Check the path.")
+        raise FileNotFoundError(f"clip must be an existing file, got {missing[0]!r}. Check the path.")
     chosen = choose_device(device)
     built = {name: build_encoder(spec, name).to(chosen) for name, spec in encoders.items()}
     infos = {name: describe(name, encoder, "float32") for name, encoder in built.items()}
@@ -192,15 +187,15 @@ def embed_clips(
         batch_size=batch_size,
         pin_memory=chosen.type == "cuda",
     )
-    parts: dict[str, list[Embedded]] = {name: [] for name in infos}
+    batches: dict[str, list[Embedded]] = {name: [] for name in infos}
 
-    def keep(batch: Batch, loaded: list[Loaded]) -> None:
+    def add(batch: Batch, loaded: list[Loaded]) -> None:
         ids = [str(path) for path in paths[batch.start : batch.stop]]
         for name in batch.names:
-            parts[name].append(encode(built[name], infos[name], loaded, batch.start, ids))
+            batches[name].append(encode(built[name], infos[name], loaded, batch.start, ids))
 
-    run_batches(loader, unfinished_batches({name: np.zeros(len(clips), bool) for name in built}, batch_size), keep)
-    return {name: (infos[name], joined(parts[name])) for name in infos}
+    run_batches(loader, unfinished_batches({name: np.zeros(len(clips), bool) for name in built}, batch_size), add)
+    return {name: (infos[name], joined(batches[name])) for name in infos}
 
 
 def _fill(
@@ -211,7 +206,7 @@ def _fill(
     config: ExtractConfig,
     progress: Progress,
 ) -> int:
-    """Extract what is not done; how many clips that were."""
+    """Extract unfinished clips and return their number."""
     batches = unfinished_batches({name: writer.done(name) for name in encoders}, config.batch_size)
     num_clips = sum(batch.stop - batch.start for batch in batches)
     modalities = tuple(dict.fromkeys(encoder.modality for encoder in encoders.values()))
@@ -230,8 +225,8 @@ def _fill(
             def store(batch: Batch, loaded: list[Loaded]) -> None:
                 failed = set()
                 for name in batch.names:
-                    of_batch = ids[batch.start : batch.stop]
-                    embedded = encode(encoders[name], writer.infos[name], loaded, batch.start, of_batch)
+                    batch_ids = ids[batch.start : batch.stop]
+                    embedded = encode(encoders[name], writer.infos[name], loaded, batch.start, batch_ids)
                     background.put(name, batch.start, embedded)
                     failed |= {(failure.id, failure.modality) for failure in embedded.failures}
                 progress.advance(batch.stop - batch.start, len(failed))

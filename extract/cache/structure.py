@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from amr.common.files import partial_path
 from amr.common.version import __version__
 from amr.extract.cache.journal import Failure, Journal
 from amr.extract.cache.reader import (
@@ -153,7 +154,7 @@ def temporary_path(path: Path) -> Path:
 def remove_leftovers(path: Path) -> None:
     """Remove unfinished files that a kill left."""
     temporary_path(path).unlink(missing_ok=True)
-    Path(f"{Journal(path).path}.tmp").unlink(missing_ok=True)
+    partial_path(Journal(path).path).unlink(missing_ok=True)
 
 
 def sync_if_allowed(path: Path) -> None:

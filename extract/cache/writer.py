@@ -98,7 +98,7 @@ class CacheWriter:
         self._put(f"done/{name}", start, np.ones(rows, dtype=bool))
         self._done[name][start : start + rows] = True
 
-    def finalise(self) -> None:
+    def finalize(self) -> None:
         """Add failures and checksums, and mark the cache complete if every embedding is done."""
         os.fsync(self._descriptor)
         with Cache.open(self.path) as cache:

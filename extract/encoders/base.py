@@ -52,7 +52,6 @@ class Encoder(ABC):
         preprocessing: All settings besides the weights that shape the embedding, ready for JSON.
         weights_sha256: Checksum of the weights; "" if there are none.
         random_weights: True if the weights are random, as requested.
-        trainable: True if it has weights that `amr train-encoders` can train. Then it is a ModelEncoder.
         prepare: Function to apply to a clip's media before `embed`.
     """
 
@@ -63,7 +62,6 @@ class Encoder(ABC):
     preprocessing: dict[str, Any]
     weights_sha256: str = ""
     random_weights: bool = False
-    trainable: bool = False
     prepare: Prepare
 
     def to(self, device: torch.device | str) -> Self:

@@ -26,7 +26,6 @@ class ModelEncoder(Encoder):
         base_spec: Spec that a `trained:` encoder was built from; None for any other encoder.
     """
 
-    trainable = True
     model: nn.Module
     rows_at_once = 64
     keep = "mean"

@@ -1,14 +1,14 @@
 """Pictures and sound of a clip, in one decoding pass through PyAV.
 
-What comes back is what can be known about a clip, never an exception for bad media:
+Bad media never raise an exception. The result says what can be known about the clip:
 
-- a stream that is not there: `has_audio` or `has_video` is false, and no failure;
-- a stream that is there and gives nothing: a failure for that modality;
-- a file that cannot be opened (empty, not media, an mp4 cut off before its index): which streams it had
-  cannot be known, so it is a failure of each modality that was asked of it;
-- a stream that breaks off or is damaged half-way: what could be decoded is kept, if it is anything.
+- a stream that does not exist: `has_audio` or `has_video` is false, and there is no failure;
+- a stream that exists and gives nothing: a failure for that modality;
+- a file that cannot be opened (empty, not media, an mp4 cut off before its index): its streams cannot be
+  known, so it is a failure of each requested modality;
+- a stream that breaks off or is damaged half-way: whatever could be decoded is returned.
 
-Cover art in a sound file is no picture of the clip. An image file is a clip of one frame.
+Cover art in a sound file is not a picture of the clip. An image file is a clip of one frame.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ av.logging.set_level(None)  # FFmpeg's own lines would land in the middle of a p
 
 MediaStream: TypeAlias = VideoStream | AudioStream
 
-PREROLL_SECONDS = 1.0  # decoded ahead of an interval: sound codecs need a few packets until they are exact
+PREROLL_SECONDS = 1.0  # decoded before an interval: sound codecs need a few packets until they are exact
 MAX_FRAMES_AHEAD = 64  # more than any codec reorders by
 # Playlists and session descriptions name other files and hosts, which FFmpeg would open and wait for.
-NOTHING_ELSE = {"protocol_whitelist": "none"}
+NO_OTHER_FILES = {"protocol_whitelist": "none"}
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a clip holds. Times count from the beginning of the file, also when an interval was asked for.
+    """Content of a clip. Times count from the start of the file, even if an interval was requested.
 
     Args:
-        frames: for each sampling, (frames, height, width, 3) uint8 RGB; empty where there is no picture.
-        frame_seconds: for each sampling, (frames,) when each of them came on the screen.
-        sound: for each sample rate in Hz, (samples,) float32 mono in [-1, 1]; empty where there is no sound.
-        failures: modality ("audio", "video") -> why a stream that is there gave nothing.
-        has_audio: the file has a sound stream.
-        has_video: the file has a picture stream.
-        duration_seconds: length of what was decoded: the longer of pictures and sound.
+        frames: Sampling -> `(frames, height, width, 3)` uint8 RGB; empty if there are no pictures.
+        frame_seconds: Sampling -> time at which each frame appears on the screen, `(frames,)`.
+        sound: Sample rate in Hz -> `(samples,)` float32 mono in [-1, 1]; empty if there is no sound.
+        failures: Modality ("audio", "video") -> why an existing stream gave nothing.
+        has_audio: True if the file has a sound stream.
+        has_video: True if the file has a picture stream.
+        duration_seconds: Length of the decoded part: the longer of pictures and sound.
     """
 
     frames: dict[FrameSampling, np.ndarray] = field(default_factory=dict)
@@ -74,21 +74,21 @@ def decode(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> Decoded:
-    """Decode a clip once, for every sampling of its frames and every sample rate of its sound asked for.
+    """Decode a clip once, for every requested sampling of its frames and sample rate of its sound.
 
-    Pictures are decoded up to the last frame needed, frames on which no needed one depends are skipped, and
-    only frames that are kept are converted to RGB. Where a clip is cut out by `start_seconds` and
-    `end_seconds`, its frames are spread over the part of that interval in which the file has pictures.
+    Decoding stops after the last frame needed. Frames on which no needed frame depends are skipped, and only
+    selected frames are converted to RGB. If `start_seconds` and `end_seconds` cut out an interval, frames are
+    spread over the part of it in which the file has pictures.
 
     Args:
-        path: a media file of any kind FFmpeg knows, under any name.
-        samplings: which frames to keep.
-        sample_rates_hz: at which rates to give the sound.
-        start_seconds: where the clip begins in the file; its beginning by default.
-        end_seconds: where the clip ends; the file's end by default.
+        path: Media file of any kind that FFmpeg knows, under any name.
+        samplings: Samplings that select the frames.
+        sample_rates_hz: Sample rates of the sound.
+        start_seconds: Start of the clip in the file; the file's start by default.
+        end_seconds: End of the clip in the file; the file's end by default.
 
     Raises:
-        ValueError: an interval that ends before it begins, or a sample rate below 1. Never for bad media.
+        ValueError: The interval ends before it begins, or a sample rate is below 1. Never raised for bad media.
     """
     start = 0.0 if start_seconds is None else start_seconds
     end = math.inf if end_seconds is None else end_seconds
@@ -98,27 +98,27 @@ def decode(
             "Correct the interval of this clip."
         )
     if any(rate < 1 for rate in sample_rates_hz):
-        raise ValueError(f"sample_rates_hz must be at least 1, got {list(sample_rates_hz)}. Pass 16000.")
-    wanted = (path, tuple(dict.fromkeys(samplings)), tuple(dict.fromkeys(sample_rates_hz)), start, end)
+        raise ValueError(f"sample_rates_hz must be at least 1, got {list(sample_rates_hz)}. Pass [16000].")
+    request = (path, tuple(dict.fromkeys(samplings)), tuple(dict.fromkeys(sample_rates_hz)), start, end)
     try:
-        if not path.is_file():  # a folder, or a pipe that would be waited for
-            raise FileNotFoundError("there is no such file")
+        if not path.is_file():  # a folder, or a pipe, which would block
+            raise FileNotFoundError("the file does not exist")
         if path.stat().st_size == 0:
             raise ValueError("it is empty")
-        clip = _Clip(*wanted, seek=start > PREROLL_SECONDS)
+        clip = _Clip(*request, seek=start > PREROLL_SECONDS)
         clip.read()
-        if clip.began_late:  # seeking landed behind the beginning of the interval
-            clip = _Clip(*wanted, seek=False)
+        if clip.began_late:  # the seek landed after the start of the interval
+            clip = _Clip(*request, seek=False)
             clip.read()
         return clip.result()
     except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
         reason = f"the file cannot be opened: {_reason(error)}"
-        asked = {"video": samplings, "audio": sample_rates_hz}
-        return Decoded(failures={modality: reason for modality, wanted in asked.items() if wanted})
+        requested = {"video": samplings, "audio": sample_rates_hz}
+        return Decoded(failures={modality: reason for modality, outputs in requested.items() if outputs})
 
 
 class _Clip:
-    """One clip on its way from packets to arrays."""
+    """A clip that is being decoded, from packets to arrays."""
 
     def __init__(
         self,
@@ -141,29 +141,29 @@ class _Clip:
 
     @property
     def began_late(self) -> bool:
-        """The decoder was sent to a place behind the start, though the file may have something before it."""
-        return self._seek and any(taker is not None and taker.began_late for taker in (self._pictures, self._sound))
+        """Whether the seek went past the start of the interval, so that earlier media may be missing."""
+        return self._seek and any(each is not None and each.began_late for each in (self._pictures, self._sound))
 
     def read(self) -> None:
-        """Look what is there, then decode it."""
+        """Find the streams, then decode them."""
         with _open(self._path) as container:
-            self._look(container)
+            self._find_streams(container)
             if self._pictures is None and self._sound is not None:
                 self._decode(container)
         if self._pictures is not None:
-            # Opened again instead of rewound: not every format finds its way back to its first packet.
+            # Reopened instead of rewound: not every format can seek back to its first packet.
             with _open(self._path) as container:
                 self._decode(container)
 
     def result(self) -> Decoded:
-        """What was read, with a failure for each stream that gave nothing."""
+        """The decoded clip, with a failure for each stream that gave nothing."""
         pictures, sound = self._pictures, self._sound
-        for modality, what, taker in (("video", "frame", pictures), ("audio", "sound", sound)):
-            if taker is not None and not taker.finish():
+        for modality, content, collector in (("video", "frame", pictures), ("audio", "sound", sound)):
+            if collector is not None and not collector.finish():
                 where = "" if (self._start, self._end) == (0, math.inf) else " in the clip's interval"
                 error = self._failures.get(modality)
-                self._failures[modality] = f"no {what} could be decoded{where}" + (f": {error}" if error else "")
-            elif taker is not None:
+                self._failures[modality] = f"no {content} could be decoded{where}" + (f": {error}" if error else "")
+            elif collector is not None:
                 self._failures.pop(modality, None)
         shown = self._timeline.end - self._timeline.begin if self._timeline is not None else 0.0
         return Decoded(
@@ -176,12 +176,12 @@ class _Clip:
             duration_seconds=max(shown, sound.seconds if sound is not None else 0.0) or self._known_seconds,
         )
 
-    def _look(self, container: InputContainer) -> None:
+    def _find_streams(self, container: InputContainer) -> None:
         video, audio = _video_stream(container), _audio_stream(container)
         self._has_video, self._has_audio = video is not None, audio is not None
         self._known_seconds = (container.duration or 0) / av.time_base
-        for modality, stream, wanted in (("video", video, self._samplings), ("audio", audio, self._rates_hz)):
-            if stream is not None and wanted and stream.codec_context is None:
+        for modality, stream, requested in (("video", video, self._samplings), ("audio", audio, self._rates_hz)):
+            if stream is not None and requested and stream.codec_context is None:
                 self._failures[modality] = "there is no decoder for this stream"
         if audio is not None and self._rates_hz and "audio" not in self._failures:
             self._sound = Sound(self._rates_hz, self._start, self._end)
@@ -193,65 +193,65 @@ class _Clip:
                 self._pictures = Pictures(self._samplings, self._timeline)
 
     def _scan(self, container: InputContainer, video: VideoStream) -> Timeline | None:
-        """When pictures are shown, from the packets alone: what headers say of durations is often wrong."""
+        """Read from the packets when pictures are shown, because durations in headers are often wrong."""
         if self._seek:
             self._go_to_start(container)
         tick, zero = float(video.time_base or 0), _zero_seconds(container)
         frame_seconds = 1 / float(video.average_rate) if video.average_rate else UNKNOWN_FRAME_SECONDS
-        stamps, last_seconds, num_behind, num_without = [], -math.inf, 0, 0
+        stamps, last_seconds, num_past, num_unstamped = [], -math.inf, 0, 0
         for packet in _packets(container, [video]):
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is None or packet.is_discard:
-                num_without += packet.size > 0 and not packet.is_discard
+                num_unstamped += packet.size > 0 and not packet.is_discard
                 continue
             stamps.append(stamp)
             shown_seconds = (packet.duration or 0) * tick or frame_seconds
             last_seconds = max(last_seconds, stamp * tick - zero + shown_seconds)
-            num_behind = num_behind + 1 if stamp * tick - zero > self._end else 0
-            if num_behind > MAX_FRAMES_AHEAD:
+            num_past = num_past + 1 if stamp * tick - zero > self._end else 0
+            if num_past > MAX_FRAMES_AHEAD:
                 break
         in_order = np.unique(np.array(stamps, dtype=np.int64))
         seconds = in_order * tick - zero
         begin = max(self._start, float(seconds[0]) if len(seconds) else 0.0)
-        end = min(self._end, last_seconds if len(seconds) else num_without * frame_seconds)
+        end = min(self._end, last_seconds if len(seconds) else num_unstamped * frame_seconds)
         return Timeline(begin, end, in_order, seconds, frame_seconds) if begin <= end else None
 
     def _decode(self, container: InputContainer) -> None:
-        """Hand every decoded frame to its taker."""
-        takers: dict[int, Pictures | Sound] = {}
+        """Pass every decoded frame to the collector of its stream."""
+        collectors: dict[int, Pictures | Sound] = {}
         streams: list[MediaStream] = []
-        for stream, taker in (
+        for stream, collector in (
             (_video_stream(container), self._pictures),
             (_audio_stream(container), self._sound),
         ):
-            if stream is not None and taker is not None:
-                stream.codec_context.thread_count = 1  # clips are decoded side by side, a process a core
-                takers[stream.index] = taker
+            if stream is not None and collector is not None:
+                stream.codec_context.thread_count = 1  # clips are decoded in parallel, one process per core
+                collectors[stream.index] = collector
                 streams.append(stream)
         if self._seek:
             self._go_to_start(container)
         zero = _zero_seconds(container)
         for packet in _packets(container, streams):
-            taker = takers[packet.stream.index]
-            if not taker.done:
-                self._give(packet, taker, zero)
-            elif all(each.done for each in takers.values()):
+            collector = collectors[packet.stream.index]
+            if not collector.done:
+                self._feed(packet, collector, zero)
+            elif all(each.done for each in collectors.values()):
                 break
 
-    def _give(self, packet: Packet, taker: Pictures | Sound, zero: float) -> None:
-        if isinstance(taker, Pictures):
-            # Frames that no other frame is predicted from cost nothing where they are not kept.
-            packet.stream.codec_context.skip_frame = "DEFAULT" if taker.needs(packet.pts) else "NONREF"
+    def _feed(self, packet: Packet, collector: Pictures | Sound, zero: float) -> None:
+        if isinstance(collector, Pictures):
+            # Frames from which no other frame is predicted need no decoding unless they are selected.
+            packet.stream.codec_context.skip_frame = "DEFAULT" if collector.needs(packet.pts) else "NONREF"
         try:
             for frame in packet.decode():
-                taker.add(frame, zero)  # type: ignore[arg-type]
+                collector.add(frame, zero)  # type: ignore[arg-type]
         except (av.FFmpegError, ValueError, RuntimeError) as error:
-            # A damaged packet; the next may be whole.
-            self._failures["video" if isinstance(taker, Pictures) else "audio"] = _reason(error)
+            # The packet is damaged; the next may be intact.
+            self._failures["video" if isinstance(collector, Pictures) else "audio"] = _reason(error)
 
     def _go_to_start(self, container: InputContainer) -> None:
         target = _zero_seconds(container) + self._start - PREROLL_SECONDS
-        with suppress(av.FFmpegError):  # it stays at the front, which is only slower
+        with suppress(av.FFmpegError):  # decoding then starts at the front, which is only slower
             container.seek(int(target * av.time_base))
 
 
@@ -266,13 +266,13 @@ class _Nameless:
 def _open(path: Path) -> Iterator[InputContainer]:
     with (
         path.open("rb") as file,
-        av.open(_Nameless(file), mode="r", metadata_errors="ignore", options=NOTHING_ELSE) as container,
+        av.open(_Nameless(file), mode="r", metadata_errors="ignore", options=NO_OTHER_FILES) as container,
     ):
         yield container
 
 
 def _video_stream(container: InputContainer) -> VideoStream | None:
-    """The first stream of pictures that is not the cover of a record."""
+    """First stream of pictures that is not cover art."""
     return next((each for each in container.streams.video if not each.disposition & Disposition.attached_pic), None)
 
 
@@ -281,11 +281,11 @@ def _audio_stream(container: InputContainer) -> AudioStream | None:
 
 
 def _packets(container: InputContainer, streams: list[MediaStream]) -> Iterator[Packet]:
-    """Every packet; where the file breaks off, an empty one a stream: decoders give what they hold back."""
+    """Yield every packet. If the file breaks off, yield one empty packet per stream, which flushes its decoder."""
     try:
         yield from container.demux(streams)
     except IndexError:
-        return  # PyAV stumbles at the very end over a stream that turned up half-way
+        return  # PyAV fails at the very end on a stream that first appeared half-way
     except av.FFmpegError:
         for stream in streams:
             last = Packet()
@@ -294,11 +294,11 @@ def _packets(container: InputContainer, streams: list[MediaStream]) -> Iterator[
 
 
 def _zero_seconds(container: InputContainer) -> float:
-    """The timestamp at which the file begins: transport streams rarely begin at 0."""
+    """Timestamp of the file's start, which is rarely 0 in transport streams."""
     return (container.start_time or 0) / av.time_base
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in FFmpeg's words, without its numbers."""
+    """FFmpeg's description of an error, without its number."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.replace("\n", " ")

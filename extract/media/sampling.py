@@ -1,4 +1,4 @@
-"""Which frames of a clip an encoder looks at."""
+"""Selection of the frames of a clip that an encoder sees."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ROUNDING_SECONDS = 1e-6  # timestamps are rounded: a frame this much late still 
 
 @dataclass(frozen=True)
 class FrameSampling:
-    """Which frames of a clip to keep: a number of them, or so many a second; exactly one of the two.
+    """Rule that selects frames of a clip: a fixed number, or a rate; exactly one of the two.
 
-    The interval of the clip is cut into equal parts and the frame on the screen at the centre of each is
-    kept: what is kept depends on timestamps alone, not on the frame rate.
+    The interval of the clip is cut into equal parts, and the frame on the screen at the center of each is
+    selected. The selection depends only on timestamps, not on the frame rate.
 
     Args:
-        num_frames: this many frames, whatever the clip's length.
-        rate_hz: one frame every 1 / rate_hz seconds.
+        num_frames: Number of frames, whatever the clip's length.
+        rate_hz: Number of frames per second.
 
     >>> FrameSampling(num_frames=2).times(0.0, 4.0)
     array([1., 3.])
@@ -42,7 +42,7 @@ class FrameSampling:
             raise ValueError(f"rate_hz must be above 0 and finite, got {self.rate_hz}. Pass rate_hz=2.")
 
     def times(self, start_seconds: float, end_seconds: float) -> np.ndarray:
-        """When the frames are taken, (frames,) seconds, increasing; at least one even where nothing lasts."""
+        """Times of the frames in seconds, `(frames,)`, increasing; at least one, even for an empty interval."""
         length = end_seconds - start_seconds
         if self.num_frames is not None:
             return start_seconds + length * (np.arange(self.num_frames) + 0.5) / self.num_frames

@@ -1,4 +1,4 @@
-"""What becomes of decoded frames: pictures kept at the times wanted, sound joined at the rates wanted."""
+"""Collectors of decoded frames: pictures at the requested times, sound at the requested sample rates."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from av.video.frame import VideoFrame
 
 from amr.extract.media.sampling import ROUNDING_SECONDS, FrameSampling
 
-WARM_UP_SECONDS = 0.1  # resampled ahead of an interval: longer than the resampler's filter
-UNKNOWN_FRAME_SECONDS = 1 / 25  # how long a frame is shown where no file says so
+WARM_UP_SECONDS = 0.1  # resampled before an interval: longer than the resampler's filter
+UNKNOWN_FRAME_SECONDS = 1 / 25  # how long a frame is shown if the file does not say
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """When the pictures of a clip are on the screen, known before anything is decoded.
+    """Times at which the pictures of a clip are on the screen, known before anything is decoded.
 
     Args:
-        begin: when the first is shown, seconds.
-        end: when the last is gone, seconds.
-        stamps: (packets,) timestamps in the stream's own unit, increasing.
-        seconds: (packets,) the same in seconds.
-        frame_seconds: how long a frame is shown, where no timestamp says so.
+        begin: Time in seconds at which the first picture appears.
+        end: Time in seconds at which the last picture disappears.
+        stamps: Timestamps in the stream's own unit, `(packets,)`, increasing.
+        seconds: Timestamps in seconds, `(packets,)`.
+        frame_seconds: Time for which a frame is shown if timestamps do not say.
     """
 
     begin: float
@@ -36,15 +36,15 @@ class Timeline:
 
 
 class Pictures:
-    """Keeps, out of frames in the order they are shown, those on the screen at the times wanted.
+    """Collector of the frames that are on the screen at the requested times.
 
-    Only one frame that may not be needed is held at any time: the one shown last.
+    Frames come in display order. Only one frame that may not be needed is held at any time: the one shown last.
     """
 
     def __init__(self, samplings: tuple[FrameSampling, ...], timeline: Timeline) -> None:
         times = [sampling.times(timeline.begin, timeline.end) for sampling in samplings]
-        wanted = [(float(time), at) for at, each in enumerate(times) for time in each]
-        self._wanted = sorted(wanted, reverse=True)  # the next one is at the end of the list
+        requested = [(float(time), at) for at, each in enumerate(times) for time in each]
+        self._remaining = sorted(requested, reverse=True)  # the next one is at the end of the list
         self._needed = _needed_stamps(np.concatenate(times), timeline)
         self._images: list[list[np.ndarray]] = [[] for _ in samplings]
         self._seconds: list[list[float]] = [[] for _ in samplings]
@@ -60,38 +60,38 @@ class Pictures:
 
     @property
     def done(self) -> bool:
-        """No further frame is wanted."""
-        return not self._wanted
+        """Whether no further frame is needed."""
+        return not self._remaining
 
     def needs(self, stamp: int | None) -> bool:
-        """Whether the frame of that timestamp may be kept; true where it has none."""
+        """Whether the frame with this timestamp may be selected; true if it has none."""
         return stamp is None or stamp in self._needed
 
     def add(self, frame: VideoFrame, zero: float) -> None:
-        """Take the next frame in the order of display.
+        """Add the next frame in display order.
 
         Args:
-            frame: the frame.
-            zero: the timestamp in seconds at which the file begins.
+            frame: Decoded frame.
+            zero: Timestamp of the file's start, in seconds.
         """
         if frame.pts is not None and frame.time_base is not None:
             seconds = frame.pts * float(frame.time_base) - zero
         else:
             seconds = 0.0 if self._shown is None else self._shown_seconds + self._frame_seconds
-        seconds = max(seconds, self._shown_seconds)  # broken timestamps never turn time back
+        seconds = max(seconds, self._shown_seconds)  # broken timestamps never move time backwards
         if self._shown is None:
-            self.began_late = bool(self._wanted) and seconds > self._wanted[-1][0]
+            self.began_late = bool(self._remaining) and seconds > self._remaining[-1][0]
             self._show(frame, seconds)
-        while self._wanted and self._wanted[-1][0] < seconds - ROUNDING_SECONDS:
-            self._keep()
+        while self._remaining and self._remaining[-1][0] < seconds - ROUNDING_SECONDS:
+            self._select()
         self._show(frame, seconds)
 
     def finish(self) -> bool:
-        """The last frame stays on the screen for whatever is still wanted; false where there was no frame."""
+        """Select the last frame for all remaining times. Returns False if there was no frame."""
         if self._shown is None:
             return False
-        while self._wanted:
-            self._keep()
+        while self._remaining:
+            self._select()
         for at, sampling in enumerate(self._samplings):
             self.frames[sampling] = np.stack(self._images[at])
             self.frame_seconds[sampling] = np.array(self._seconds[at])
@@ -100,8 +100,8 @@ class Pictures:
     def _show(self, frame: VideoFrame, seconds: float) -> None:
         self._shown, self._shown_seconds, self._shown_image = frame, seconds, None
 
-    def _keep(self) -> None:
-        _, at = self._wanted.pop()
+    def _select(self) -> None:
+        _, at = self._remaining.pop()
         if self._shown_image is None:
             assert self._shown is not None
             self._shown_image = self._to_rgb(self._shown)
@@ -109,7 +109,7 @@ class Pictures:
         self._seconds[at].append(self._shown_seconds)
 
     def _to_rgb(self, frame: VideoFrame) -> np.ndarray:
-        """(height, width, 3) uint8, upright; as large as the first, where the stream changes its size too."""
+        """Upright image, `(height, width, 3)` uint8, in the size of the first one even if the stream changes size."""
         if self._size is None:
             self._size = (frame.width, frame.height)
         width, height = self._size
@@ -118,7 +118,7 @@ class Pictures:
 
 
 class Sound:
-    """Joins the sound of an interval at every rate wanted, mono."""
+    """Collector of the sound of an interval, mono, at every requested sample rate."""
 
     def __init__(self, rates_hz: tuple[int, ...], start: float, end: float) -> None:
         self._start, self._end = start, end
@@ -133,15 +133,15 @@ class Sound:
 
     @property
     def seconds(self) -> float:
-        """How long the sound is."""
+        """Length of the sound."""
         return max((len(sound) / rate for rate, sound in self.sound.items()), default=0.0)
 
     def add(self, frame: AudioFrame, zero: float) -> None:
-        """Take the next piece of sound.
+        """Add the next piece of sound.
 
         Args:
-            frame: the piece.
-            zero: the timestamp in seconds at which the file begins.
+            frame: Decoded piece.
+            zero: Timestamp of the file's start, in seconds.
         """
         if frame.pts is not None and frame.time_base is not None:
             self._now = frame.pts * float(frame.time_base) - zero
@@ -155,7 +155,7 @@ class Sound:
             self._begin = begin
             self.began_late = begin > self._start
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if kind != self._kind:  # streams may change from mono to stereo, or their rate, on the way
+        if kind != self._kind:  # the layout or the rate of a stream may change half-way
             self._flush()
             self._kind = kind
             # Channels are averaged afterwards: FFmpeg's own mono is up to 1.4 times louder and would be clipped.
@@ -165,14 +165,14 @@ class Sound:
             self._push(rate, frame)
 
     def finish(self) -> bool:
-        """Join the pieces and cut them to the interval; false where there was no sound."""
+        """Join the pieces and cut them to the interval. Returns False if there was no sound."""
         self._flush()
         begin = self._begin or 0.0
         for rate, pieces in self._pieces.items():
             joined = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
             first = max(0, round((self._start - begin) * rate))
             last = len(joined) if self._end == math.inf else max(0, round((self._end - begin) * rate))
-            cut = np.nan_to_num(joined[first:last]).clip(-1.0, 1.0)  # float sound may hold anything
+            cut = np.nan_to_num(joined[first:last]).clip(-1.0, 1.0)  # float sound may hold any value
             if len(cut):
                 self.sound[rate] = cut
         return bool(self.sound)
@@ -188,7 +188,7 @@ class Sound:
 
 
 def _needed_stamps(times: np.ndarray, timeline: Timeline) -> frozenset[int]:
-    """Timestamps of the packets shown at those times, and of those before: a packet may show nothing."""
+    """Timestamps of the packets shown at these times, and of those just before, as a packet may show nothing."""
     if not len(timeline.stamps):
         return frozenset()
     at = np.searchsorted(timeline.seconds, times + ROUNDING_SECONDS, side="right") - 1

@@ -1,4 +1,4 @@
-"""Writes batches in a thread of its own, so that the device does not wait for the disk."""
+"""Writing of batches in a background thread, so that the device does not wait for the disk."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from amr.extract.cache.writer import CacheWriter, Embedded
 
 
 class BackgroundWriter:
-    """A context manager around a writer; on leaving, everything handed in is written.
+    """A context manager that writes batches in a background thread; all are written on exit.
 
     Args:
-        writer: of the cache; touched by nobody else meanwhile.
-        max_waiting: batches that wait for the disk before `put` does.
+        writer: Writer of the cache, not to be used elsewhere meanwhile.
+        max_waiting: Number of batches that may wait for the disk before `put` blocks.
     """
 
     def __init__(self, writer: CacheWriter, max_waiting: int = 4) -> None:
@@ -25,10 +25,10 @@ class BackgroundWriter:
         self._thread = threading.Thread(target=self._work, name="cache-writer", daemon=True)
 
     def put(self, name: str, start: int, batch: Embedded) -> None:
-        """Hand in the rows of an embedding, as for `CacheWriter.write`.
+        """Queue rows of an embedding, as for `CacheWriter.write`.
 
         Raises:
-            Exception: what went wrong in writing, as soon as it is known.
+            Exception: An earlier batch could not be written.
         """
         if self._error is not None:
             raise self._error
@@ -48,7 +48,7 @@ class BackgroundWriter:
 
     def _work(self) -> None:
         while (item := self._waiting.get()) is not None:
-            if self._error is None:  # after an error, go on taking: `put` must not wait for ever
+            if self._error is None:  # empty the queue even after an error: `put` must not block forever
                 try:
                     self._writer.write(*item)
                 except BaseException as error:

@@ -1,4 +1,4 @@
-"""Clips loaded batch by batch, cut by row whatever was done before, so that a resumed run sees the same batches."""
+"""Batches of clips, cut by row whatever is done already, so that a resumed extraction sees the same batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from amr.extract.pipeline.workers import ClipLoader, Loaded, Task
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips `start` to `stop`, to be loaded for the embeddings `names`."""
+    """Clips `start` to `stop`, exclusive, to load for the embeddings `names`."""
 
     start: int
     stop: int
@@ -21,11 +21,11 @@ class Batch:
 
 
 def unfinished_batches(done: Mapping[str, np.ndarray], batch_size: int) -> list[Batch]:
-    """Every batch that has a clip not done, with the embeddings for which that is so.
+    """Batches with unfinished clips, each with its unfinished embeddings.
 
     Args:
-        done: embedding name -> bool `(clips,)`.
-        batch_size: clips of a batch; the last may have fewer.
+        done: Embedding name -> bool `(clips,)`, true if done.
+        batch_size: Number of clips per batch; the last may have fewer.
 
     >>> unfinished_batches({"a": np.array([True, True, False]), "b": np.array([True, True, True])}, 2)
     [Batch(start=2, stop=3, names=('a',))]
@@ -41,9 +41,9 @@ def unfinished_batches(done: Mapping[str, np.ndarray], batch_size: int) -> list[
 
 
 def run_batches(loader: ClipLoader, batches: list[Batch], handle: Callable[[Batch, list[Loaded]], None]) -> None:
-    """Load and handle every batch in turn; where a clip kills a worker, go on with the batch it was in.
+    """Load and handle every batch in turn. If a clip kills a worker, continue with the batch it was in.
 
-    `handle` may be called again with a batch in which it was interrupted: a worker's death is heard of anywhere.
+    `handle` may be called again with a batch in which it was interrupted: a worker's death can raise at any point.
     """
     position = 0
     while position < len(batches):

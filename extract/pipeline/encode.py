@@ -1,4 +1,4 @@
-"""Loaded clips through an encoder to the rows of an embedding."""
+"""Encoding of loaded clips into the rows of an embedding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from amr.extract.pipeline.workers import Loaded, first_line, tells_of_dead_worke
 
 
 def describe(name: str, encoder: Encoder, dtype: str) -> EmbeddingInfo:
-    """What a cache says of an encoder's embedding."""
+    """Description of an encoder's embedding, as a cache stores it."""
     return EmbeddingInfo(
         name=name,
         modality=encoder.modality,
@@ -31,22 +31,22 @@ def describe(name: str, encoder: Encoder, dtype: str) -> EmbeddingInfo:
 
 
 def encode(encoder: Encoder, info: EmbeddingInfo, clips: Sequence[Loaded], start: int, ids: Sequence[str]) -> Embedded:
-    """The rows of one embedding for a batch of clips.
+    """Rows of one embedding for a batch of clips.
 
     Args:
-        encoder: the encoder.
-        info: how its embedding is stored.
-        clips: the batch.
-        start: row of the first of them.
-        ids: of the clips of the batch.
+        encoder: Encoder of the embedding.
+        info: Description of the embedding.
+        clips: Clips of the batch.
+        start: Row of the first clip.
+        ids: Ids of the clips.
     """
     reasons = {i: clip.failures[info.name] for i, clip in enumerate(clips) if info.name in clip.failures}
-    there = [i for i, clip in enumerate(clips) if info.name in clip.inputs]
-    outputs, errors = _embed(encoder, [clips[i].inputs[info.name] for i in there])
+    selected = [i for i, clip in enumerate(clips) if info.name in clip.inputs]
+    outputs, errors = _embed(encoder, [clips[i].inputs[info.name] for i in selected])
     values = np.zeros((len(clips), *info.row_shape), dtype=info.dtype)
     present = np.zeros(len(clips), dtype=bool)
     num_steps = np.zeros(len(clips), dtype=np.int32)
-    for i, output, error in zip(there, outputs, errors, strict=True):
+    for i, output, error in zip(selected, outputs, errors, strict=True):
         row = None if output is None else output.numpy()
         problem = error if row is None else _problem(row, info)
         if row is None or problem:
@@ -60,24 +60,24 @@ def encode(encoder: Encoder, info: EmbeddingInfo, clips: Sequence[Loaded], start
 
 
 def _embed(encoder: Encoder, inputs: Sequence[Tensor]) -> tuple[list[Tensor | None], list[str]]:
-    """An embedding or a reason a clip; where a batch fails, each clip is tried alone, so that one spoils no other.
+    """Embedding or error of each clip. If a batch fails, clips are tried one by one, so that one spoils no other.
 
     Raises:
-        RuntimeError: every one of several clips fails: the fault is not the clips'.
+        RuntimeError: Every one of several clips fails, so the fault is not in the clips.
     """
     if not inputs:
         return [], []
-    outputs, whole = _try(encoder, inputs)
-    if whole is None:
+    outputs, batch_error = _try(encoder, inputs)
+    if batch_error is None:
         return list(outputs), [""] * len(inputs)
     tried = [_try(encoder, [each]) for each in inputs]
     if len(inputs) > 1 and not any(output for output, _ in tried):
-        memory = isinstance(whole, torch.OutOfMemoryError)
+        out_of_memory = isinstance(batch_error, torch.OutOfMemoryError)
         raise RuntimeError(
-            f"encoder {encoder.spec} must embed some clip of a batch, got {first_line(whole)}. "
-            + ("Pass --device cpu, or free memory of the device: " if memory else "Choose another encoder: ")
-            + "what is done is kept."
-        ) from whole
+            f"encoder {encoder.spec} must embed some clip of a batch, got {first_line(batch_error)}. "
+            + ("Pass --device cpu, or free memory of the device" if out_of_memory else "Choose another encoder")
+            + "; finished clips are saved."
+        ) from batch_error
     return [output[0] if output else None for output, _ in tried], [
         first_line(error) if error else "" for _, error in tried
     ]
@@ -93,9 +93,9 @@ def _try(encoder: Encoder, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Runt
 
 
 def _problem(row: np.ndarray, info: EmbeddingInfo) -> str | None:
-    """Why a row cannot be stored, None if it can."""
+    """Reason why a row cannot be stored, None if it can."""
     if row.shape[-1:] != (info.embed_dim,) or row.ndim != len(info.row_shape):
-        raise RuntimeError(f"encoder {info.encoder} must give {info.row_shape}, got {row.shape}. This is a bug of it.")
+        raise RuntimeError(f"encoder {info.encoder} must give {info.row_shape}, got {row.shape}. Correct the encoder.")
     if info.max_steps is not None and not 1 <= len(row) <= info.max_steps:
         return f"has {len(row)} steps, not 1 to {info.max_steps}"
     if not np.isfinite(row).all():

@@ -1,4 +1,4 @@
-"""The sound and the frames of one clip, to be looked at beside what a head made of them."""
+"""Sound and frames of one clip, for pictures next to a head's predictions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MODALITIES = ("audio", "video")
 
 @dataclass(frozen=True)
 class Media:
-    """What could be decoded of a clip. Times count from the clip's own beginning.
+    """Decoded media of a clip. Times count from the start of the clip.
 
     Args:
-        sound: (samples,) float32 at `SAMPLE_RATE_HZ`; empty where there is none.
-        frames: (frames, height, width, 3) uint8, each from the middle of an equal part of the clip.
-        duration_seconds: modality to how long it lasts.
-        notes: what is not at hand, in words.
+        sound: Waveform `(samples,)`, float32 at `SAMPLE_RATE_HZ`; empty if there is none.
+        frames: Frames `(frames, height, width, 3)`, uint8, each from the middle of an equal section of the clip.
+        duration_seconds: Modality to duration.
+        notes: Messages about media that could not be read.
     """
 
     sound: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -36,7 +36,7 @@ class Media:
 
 
 def cached_media(cache: Cache, row: int) -> ClipFiles:
-    """Where the media of a cached clip are; nowhere for imported embeddings."""
+    """Media files of a cached clip; none for imported embeddings."""
     root = Path(cache.root)
     if not root.is_absolute():
         return ClipFiles(dict.fromkeys(MODALITIES))
@@ -48,28 +48,28 @@ def decode_media(clip: ClipFiles, num_frames: int) -> Media:
     """Decode a clip's sound and some of its frames; each file once.
 
     Args:
-        clip: where its media are.
-        num_frames: how many frames, from the middles of equal parts of the clip.
+        clip: Media files of the clip.
+        num_frames: Number of frames, from the middles of equal sections of the clip.
     """
     paths = {m: path for m, path in clip.paths.items() if m in MODALITIES and path is not None}
-    notes = [f"{m} is not at hand: {path}" for m, path in paths.items() if not path.is_file()]
+    notes = [f"{m} file not found: {path}" for m, path in paths.items() if not path.is_file()]
     sampling = FrameSampling(num_frames=num_frames)
     media: dict[str, np.ndarray] = {}
     durations: dict[str, float] = {}
     for path in dict.fromkeys(path for path in paths.values() if path.is_file()):
-        asked = [m for m in MODALITIES if paths.get(m) == path]
+        requested = [m for m in MODALITIES if paths.get(m) == path]
         decoded = decode(
             path,
-            samplings=[sampling] if "video" in asked else [],
-            sample_rates_hz=[SAMPLE_RATE_HZ] if "audio" in asked else [],
+            samplings=[sampling] if "video" in requested else [],
+            sample_rates_hz=[SAMPLE_RATE_HZ] if "audio" in requested else [],
             start_seconds=clip.start_seconds,
             end_seconds=clip.end_seconds,
         )
         found = {"audio": decoded.sound.get(SAMPLE_RATE_HZ), "video": decoded.frames.get(sampling)}
-        for m in asked:
+        for m in requested:
             values = found[m]
             if values is not None and len(values):
                 media[m], durations[m] = values, decoded.duration_seconds
         notes += [f"{m}: {reason}" for m, reason in decoded.failures.items()]
-    nothing = Media()
-    return Media(media.get("audio", nothing.sound), media.get("video", nothing.frames), durations, tuple(notes))
+    empty = Media()
+    return Media(media.get("audio", empty.sound), media.get("video", empty.frames), durations, tuple(notes))

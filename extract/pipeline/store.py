@@ -1,4 +1,4 @@
-"""Media decoded once into a memory-mapped store of ready tensors, so that an epoch of training decodes nothing."""
+"""Memory-mapped store of prepared tensors: media are decoded once, and training epochs decode nothing."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from amr.extract.pipeline.batches import Batch, run_batches, unfinished_batches
 from amr.extract.pipeline.store_files import ABSENT, PRESENT, TODO, VERSION, StoreInfo
 from amr.extract.pipeline.workers import ClipLoader, Loaded, ManifestFiles
 
-MARGIN = 1.05  # of the room that must be free, over what the store takes
+MARGIN = 1.05  # free disk space that is required, relative to the size of the store
 
 
 @dataclass(frozen=True)
 class Store:
-    """Ready tensors of all clips of a manifest.
+    """Prepared tensors of all clips of a manifest.
 
     Attributes:
-        tensors: embedding name -> `(clips, *shape)` float16, memory-mapped: writing to them changes the store.
-        present: bool `(clips, names)`: the clip has it and it could be prepared.
-        failures: {"id", "modality", "reason"} of each modality that is there and could not be prepared.
+        tensors: Embedding name -> `(clips, *shape)` float16, memory-mapped: writing to them changes the store.
+        present: Bool `(clips, names)`, true if the clip has the modality and it could be prepared.
+        failures: {"id", "modality", "reason"} of each modality that exists but could not be prepared.
     """
 
     tensors: dict[str, Tensor]
@@ -53,29 +53,29 @@ def open_store(
     progress: Progress,
     max_seconds: float | None,
 ) -> Store:
-    """What every encoder's `prepare` makes of every clip; decoded where the folder does not hold it already.
+    """Open the store of every clip as prepared for every encoder, and first decode what it lacks.
 
-    A finished store of the same clips and inputs is opened as it is, an unfinished one goes on, another one is made
-    anew.
+    A finished store of the same clips and inputs is opened unchanged, an unfinished one is continued, any other one is
+    rebuilt.
 
     Args:
-        folder: of the store.
-        manifest: the clips.
-        encoders: embedding name -> encoder.
-        workers: processes that decode; 0: none beside this one.
-        batch_size: clips decoded between two marks of what is done.
-        progress: hears of the store's size before anything is written, and how far it is.
-        max_seconds: waveforms are cut or filled up with zeros to this length.
+        folder: Folder of the store.
+        manifest: Manifest of the clips.
+        encoders: Embedding name -> encoder.
+        workers: Number of decoding processes; 0 decodes in this process.
+        batch_size: Number of clips decoded between two marks of what is done.
+        progress: Listener that gets the size of the store before anything is written, and then the progress.
+        max_seconds: Length to which waveforms are cut or padded with zeros.
 
     Raises:
-        ValueError: clips have inputs of different shapes, the folder holds other files, or waveforms no length.
-        OSError: the disk has no room for it.
-        RuntimeError: an encoder cannot prepare any clip, or another process writes the store.
+        ValueError: Clips have inputs of different shapes, the folder holds other files, or `max_seconds` is needed.
+        OSError: The disk has too little space.
+        RuntimeError: An encoder cannot prepare any clip, or another process writes the store.
     """
     inputs = {name: _Input.of(name, encoder, max_seconds) for name, encoder in encoders.items()}
     wanted = _fingerprint(manifest, inputs)
-    record = StoreInfo.read(folder)
-    if record is None or not record.done or record.fingerprint != wanted or not record.is_whole(folder):
+    info = StoreInfo.read(folder)
+    if info is None or not info.done or info.fingerprint != wanted or not info.is_whole(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / "store.json", "--store"):
             loader = ClipLoader(
@@ -85,37 +85,37 @@ def open_store(
                 batch_size=batch_size,
                 pin_memory=False,
             )
-            record = _begin(folder, wanted, len(manifest), inputs, loader, progress)
-            if not record.done:
-                record = _fill(_Filling(folder, record, manifest.ids, inputs), loader, batch_size, progress)
-    return _mapped(folder, record, tuple(inputs))
+            info = _begin(folder, wanted, len(manifest), inputs, loader, progress)
+            if not info.done:
+                info = _fill(_StoreWriter(folder, info, manifest.ids, inputs), loader, batch_size, progress)
+    return _mapped(folder, info, tuple(inputs))
 
 
-def _fill(filling: _Filling, loader: ClipLoader, batch_size: int, progress: Progress) -> StoreInfo:
-    """Decode what is not done; the record of the finished store."""
-    done = filling.done()
-    batches = unfinished_batches(dict.fromkeys(filling.names, done), batch_size)
+def _fill(writer: _StoreWriter, loader: ClipLoader, batch_size: int, progress: Progress) -> StoreInfo:
+    """Decode what is not done and return the info of the finished store."""
+    done = writer.done()
+    batches = unfinished_batches(dict.fromkeys(writer.names, done), batch_size)
     progress.start(len(done), len(done) - sum(batch.stop - batch.start for batch in batches))
 
-    def keep(batch: Batch, loaded: list[Loaded]) -> None:
-        num_failures = filling.write(batch, loaded)
+    def write(batch: Batch, loaded: list[Loaded]) -> None:
+        num_failures = writer.write(batch, loaded)
         progress.advance(batch.stop - batch.start, num_failures)
 
     try:
-        run_batches(loader, batches, keep)
+        run_batches(loader, batches, write)
     finally:
         progress.stop()
-    return filling.finish()
+    return writer.finish()
 
 
 @dataclass(frozen=True)
 class _Input:
-    """What is stored of an encoder.
+    """Stored input of an encoder.
 
     Attributes:
-        name: of the embedding.
-        encoder: that prepares it.
-        num_samples: of every clip, where it is a waveform.
+        name: Name of the embedding.
+        encoder: Encoder that prepares it.
+        num_samples: Number of samples of every clip, if the input is a waveform.
     """
 
     name: str
@@ -135,13 +135,13 @@ class _Input:
         return cls(name, encoder, round(max_seconds * prepare.sample_rate_hz))
 
     def ready(self, x: Tensor) -> Tensor:
-        """What `prepare` made, as it is stored, but for its precision."""
+        """Prepared tensor, cut or padded as stored, in its own precision."""
         if self.num_samples is None:
             return x
         return functional.pad(x[: self.num_samples], (0, max(0, self.num_samples - len(x))))
 
     def identity(self) -> dict[str, Any]:
-        """Everything besides the clips that decides what is stored."""
+        """Everything except the clips that determines the stored tensors."""
         prepare = type(self.encoder.prepare)
         return {
             "modality": self.encoder.modality,
@@ -152,7 +152,7 @@ class _Input:
 
 
 def _fingerprint(manifest: Manifest, inputs: Mapping[str, _Input]) -> str:
-    """sha256 over clip ids, files, start and end, and each input; not over weights, labels and splits."""
+    """SHA-256 of clip ids, files, start and end, and each input; not of weights, labels and splits."""
     modalities = sorted({each.encoder.modality for each in inputs.values()})
     payload = {
         "version": VERSION,
@@ -172,26 +172,26 @@ def _begin(
     loader: ClipLoader,
     progress: Progress,
 ) -> StoreInfo:
-    """The record of the store to go on with, or of a new, empty one."""
+    """Info of the store to continue, or of a new, empty one."""
     old = StoreInfo.read(folder)
     if old is not None and old.fingerprint == fingerprint and old.is_whole(folder):
         return old
     if old is not None:
-        progress.note(f"the store in {folder} is of other clips or inputs, or damaged: it is made anew")
+        progress.note(f"the store in {folder} has other clips or inputs, or is damaged: it is rebuilt")
     own = [] if old is None else [path for path in old.tensor_files(folder).values() if path.exists()]
     _check_own(folder, own, inputs)
-    record = StoreInfo(fingerprint, num_clips, _learn_shapes(loader, num_clips, inputs), [], done=False)
-    _check_room(folder, record, sum(path.stat().st_size for path in own), progress)
+    info = StoreInfo(fingerprint, num_clips, _learn_shapes(loader, num_clips, inputs), [], done=False)
+    _check_room(folder, info, sum(path.stat().st_size for path in own), progress)
     for path in own:
         path.unlink()
     Journal(folder / "store").remove()
-    record.create(folder)
-    return record
+    info.create(folder)
+    return info
 
 
-def _check_room(folder: Path, record: StoreInfo, reusable_bytes: int, progress: Progress) -> None:
-    """Say how large the store will be, and refuse what the disk cannot hold."""
-    num_bytes, num_clips = record.num_bytes, record.num_clips
+def _check_room(folder: Path, info: StoreInfo, reusable_bytes: int, progress: Progress) -> None:
+    """Report the size of the store, and refuse one that the disk cannot hold."""
+    num_bytes, num_clips = info.num_bytes, info.num_clips
     progress.note(f"the store needs {_size(num_bytes)} in {folder} for {num_clips} clips")
     free_bytes = shutil.disk_usage(folder).free + reusable_bytes
     if num_bytes * MARGIN > free_bytes:
@@ -203,7 +203,7 @@ def _check_room(folder: Path, record: StoreInfo, reusable_bytes: int, progress: 
 
 
 def _check_own(folder: Path, own: list[Path], inputs: Mapping[str, _Input]) -> None:
-    """Overwrite nothing that this module did not write."""
+    """Refuse to overwrite files that this module did not write."""
     for name in inputs:
         path = folder / f"{name}.npy"
         if path.exists() and path not in own:
@@ -214,7 +214,7 @@ def _check_own(folder: Path, own: list[Path], inputs: Mapping[str, _Input]) -> N
 
 
 def _learn_shapes(loader: ClipLoader, num_clips: int, inputs: Mapping[str, _Input]) -> dict[str, tuple[int, ...]]:
-    """The shapes of the first clip that can be prepared, looked for in ever more clips."""
+    """Shapes of the first clips that can be prepared, searched in batches of growing size."""
     shapes: dict[str, tuple[int, ...]] = {}
     reasons: dict[str, str] = {}
 
@@ -239,23 +239,23 @@ def _learn_shapes(loader: ClipLoader, num_clips: int, inputs: Mapping[str, _Inpu
     return {name: shapes[name] for name in inputs}
 
 
-class _Filling:
-    """Writes what is decoded and knows what is done."""
+class _StoreWriter:
+    """A writer of decoded batches that tracks which clips are done."""
 
-    def __init__(self, folder: Path, record: StoreInfo, ids: list[str], inputs: Mapping[str, _Input]) -> None:
-        self.names = tuple(record.shapes)
-        self._folder, self._record, self._ids, self._inputs = folder, record, ids, inputs
-        self._tensors = {name: np.load(path, mmap_mode="r+") for name, path in record.tensor_files(folder).items()}
-        self._states = record.states(folder, "r+")
+    def __init__(self, folder: Path, info: StoreInfo, ids: list[str], inputs: Mapping[str, _Input]) -> None:
+        self.names = tuple(info.shapes)
+        self._folder, self._info, self._ids, self._inputs = folder, info, ids, inputs
+        self._tensors = {name: np.load(path, mmap_mode="r+") for name, path in info.tensor_files(folder).items()}
+        self._states = info.states(folder, "r+")
         self._journal = Journal(folder / "store")
-        self._journal.compact({record.fingerprint: self.done()})
+        self._journal.compact({info.fingerprint: self.done()})
 
     def done(self) -> np.ndarray:
-        """Bool `(clips,)`."""
+        """Clips that are done, bool `(clips,)`."""
         return np.asarray((self._states != TODO).all(axis=1))
 
     def write(self, batch: Batch, loaded: list[Loaded]) -> int:
-        """Write a batch and mark it done; the number of (clip, modality) pairs that failed."""
+        """Write a batch, mark it done, and return the number of (clip, modality) pairs that failed."""
         states = np.empty((len(loaded), len(self.names)), np.uint8)
         failures: list[Failure] = []
         for column, name in enumerate(self.names):
@@ -265,25 +265,25 @@ class _Filling:
             states[:, column] = np.where(present, PRESENT, ABSENT)
             modality = self._inputs[name].encoder.modality
             failures += [Failure(row, self._ids[row], modality, reason) for row, reason in reasons.items()]
-        self._journal.append(self._record.fingerprint, failures)
+        self._journal.append(self._info.fingerprint, failures)
         self._states[batch.start : batch.stop] = states
         self._states.flush()
         return len({(failure.row, failure.modality) for failure in failures})
 
     def finish(self) -> StoreInfo:
-        """Call the store done."""
-        failures = self._journal.read({self._record.fingerprint: self.done()})
-        # a batch that was cut short is in the journal twice
+        """Mark the store as done."""
+        failures = self._journal.read({self._info.fingerprint: self.done()})
+        # an interrupted batch is in the journal twice
         rows = sorted({(failure.row, failure.modality, failure.reason) for failure in failures})
         entries = [{"id": self._ids[row], "modality": modality, "reason": reason} for row, modality, reason in rows]
-        finished = replace(self._record, failures=entries, done=True)
+        finished = replace(self._info, failures=entries, done=True)
         finished.write(self._folder)
         self._journal.remove()
         return finished
 
     def _rows(self, name: str, start: int, loaded: list[Loaded]) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-        """Values and presence of each clip of a batch, and row -> why there is nothing though the modality is."""
-        shape, given = self._record.shapes[name], self._inputs[name]
+        """Values and presence of each clip of a batch, and row -> reason why an existing modality has no value."""
+        shape, given = self._info.shapes[name], self._inputs[name]
         values = np.zeros((len(loaded), *shape), np.float16)
         present = np.zeros(len(loaded), bool)
         reasons = {start + i: clip.failures[name] for i, clip in enumerate(loaded) if name in clip.failures}
@@ -302,22 +302,22 @@ class _Filling:
             elif torch.isfinite(x).all():
                 reasons[start + i] = f"{name}: a value of {float(x.abs().max()):g} does not fit into float16"
             else:
-                reasons[start + i] = f"{name}: what was prepared is not finite"
+                reasons[start + i] = f"{name}: the prepared tensor is not finite"
         return values, present, reasons
 
 
-def _mapped(folder: Path, record: StoreInfo, names: tuple[str, ...]) -> Store:
-    """A finished store, in the order of the names."""
-    files = record.tensor_files(folder)
-    # shared, not copied on write: the system would set as much memory aside as the store is large
+def _mapped(folder: Path, info: StoreInfo, names: tuple[str, ...]) -> Store:
+    """Open a finished store, with tensors in the order of the names."""
+    files = info.tensor_files(folder)
+    # not copy-on-write: the system would reserve as much memory as the store is large
     tensors = {name: torch.from_numpy(np.load(files[name], mmap_mode="r+")) for name in names}
-    columns = [list(record.shapes).index(name) for name in names]
-    present = torch.from_numpy(np.asarray(record.states(folder, "r") == PRESENT)[:, columns])
-    return Store(tensors, present, record.failures)
+    columns = [list(info.shapes).index(name) for name in names]
+    present = torch.from_numpy(np.asarray(info.states(folder, "r") == PRESENT)[:, columns])
+    return Store(tensors, present, info.failures)
 
 
 def _size(num_bytes: int) -> str:
-    """In binary units.
+    """Size in binary units.
 
     >>> _size(3 * 2**29)
     '1.5 GiB'

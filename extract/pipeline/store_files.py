@@ -1,12 +1,11 @@
 """The files of a store.
 
-    store.json               what it was made from, shapes; failures, once it is done
+    store.json               origin and shapes; failures, once it is done
     store.states             uint8 (clips, names): TODO, ABSENT or PRESENT
     store.failures.jsonl     failures, until it is done
-    <name>.npy               (clips, *shape) float16: what the encoder's `prepare` made; 0 where there is nothing
+    <name>.npy               (clips, *shape) float16: output of the encoder's `prepare`; 0 if absent
 
-States are written after the tensors that they vouch for: a kill costs the batch it falls into, which is then decoded
-again.
+States are written after their tensors. So a kill costs one batch, which is then decoded again.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ TODO, ABSENT, PRESENT = range(3)
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """`store.json`.
+    """Content of `store.json`.
 
     Attributes:
-        fingerprint: of clips and inputs.
-        num_clips: rows of each tensor.
-        shapes: embedding name -> shape of a clip, in the order of the columns of the states.
-        failures: as in `Store`; complete once `done`.
-        done: every clip was tried.
+        fingerprint: Fingerprint of clips and inputs.
+        num_clips: Number of rows of each tensor.
+        shapes: Embedding name -> shape of one clip, in the order of the columns of the states.
+        failures: Failures as in `Store`; complete once `done`.
+        done: Whether every clip was tried.
     """
 
     fingerprint: str
@@ -47,7 +46,7 @@ class StoreInfo:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """What the folder holds; None where that is no store."""
+        """Read a folder's `store.json`; None if the folder holds no store."""
         with suppress(OSError, ValueError, TypeError, KeyError):
             content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
             content["shapes"] = {name: tuple(shape) for name, shape in content["shapes"].items()}
@@ -60,33 +59,33 @@ class StoreInfo:
             partial.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     def create(self, folder: Path) -> None:
-        """An empty store in place of what is there.
+        """Create an empty store that replaces an existing one.
 
         Raises:
-            OSError: the disk has no room.
+            OSError: The disk has too little space.
         """
         states = folder / "store.states"
         states.unlink(missing_ok=True)
         self.write(folder)
         for name, path in self.tensor_files(folder).items():
             _allocate(path, (self.num_clips, *self.shapes[name]))
-        self.states(folder, "w+").flush()  # last: without states there is no store to go on with
+        self.states(folder, "w+").flush()  # last: a store without states is not continued
 
     @property
     def num_bytes(self) -> int:
-        """Of all tensors."""
+        """Size of all tensors in bytes."""
         return sum(2 * self.num_clips * math.prod(shape) for shape in self.shapes.values())
 
     def tensor_files(self, folder: Path) -> dict[str, Path]:
-        """Embedding name -> file."""
+        """Files of the tensors: embedding name -> file."""
         return {name: folder / f"{name}.npy" for name in self.shapes}
 
     def states(self, folder: Path, mode: Literal["r", "r+", "w+"]) -> np.memmap:
-        """uint8 `(clips, names)`."""
+        """Memory-mapped states, uint8 `(clips, names)`."""
         return np.memmap(folder / "store.states", np.uint8, mode, shape=(self.num_clips, len(self.shapes)))
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether every file is there and as long as it must be."""
+        """Whether every file exists with the right size."""
         try:
             arrays = {name: np.load(path, mmap_mode="r") for name, path in self.tensor_files(folder).items()}
             num_states = (folder / "store.states").stat().st_size
@@ -99,7 +98,7 @@ class StoreInfo:
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> None:
-    """A file of zeros whose room is taken from the start: a disk that fills up later would end the process."""
+    """Create a file of zeros with its space reserved: a disk that fills up later would kill the process."""
     np.lib.format.open_memmap(path, "w+", np.float16, shape).flush()
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:

@@ -1,11 +1,10 @@
-"""Clips decoded and prepared for their encoders, in worker processes, in order; a clip that kills one is named."""
+"""Ordered decoding and preparing of clips in worker processes; a clip that kills a worker is reported."""
 
 from __future__ import annotations
 
 import math
 import multiprocessing
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,19 +21,16 @@ from amr.extract.encoders import Encoder, Prepare
 from amr.extract.media.decode import decode
 
 MAX_UNEXPLAINED_CRASHES = 3
-SMALL_BYTES = 1 << 18
-# Large inputs wait in shared memory, one open file each: 1024 is a common limit of a process.
-MAX_TENSORS_IN_FLIGHT = 512
 
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """Where one clip's media are.
+    """Media files of one clip.
 
     Attributes:
-        paths: modality -> file; none where the clip lacks it.
-        start_seconds: of the clip in its files, None for their beginning.
-        end_seconds: None for their end.
+        paths: Modality -> file; None if the clip lacks it.
+        start_seconds: Start of the clip in its files, None for their start.
+        end_seconds: End of the clip in its files, None for their end.
     """
 
     paths: Mapping[str, Path | None]
@@ -50,76 +46,52 @@ class ClipList(Protocol):
 
 @dataclass(frozen=True)
 class ManifestFiles:
-    """The clips of a manifest, built when they are asked for.
+    """The clips of a manifest, built on access.
 
     Attributes:
-        manifest: their list.
-        modalities: of the encoders.
+        manifest: Manifest of the clips.
+        modalities: Modalities of the encoders.
     """
 
     manifest: Manifest
     modalities: tuple[str, ...]
 
     def __getitem__(self, row: int, /) -> ClipFiles:
-        """The clip in that row."""
+        """Media files of the clip in a row."""
         paths = {modality: self.manifest.path(row, modality) for modality in self.modalities}
         return ClipFiles(paths, *self.manifest.interval(row))
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A clip ready to be encoded; embeddings in neither dict are those whose modality the clip lacks.
+    """A clip ready to be encoded. An embedding is in neither dict if the clip lacks its modality.
+
+    Between processes it travels as bytes: a tensor would be put into shared memory, which costs more than copying
+    (benchmarks/speed_paths.py), takes one open file each, and is scarce.
 
     Attributes:
-        inputs: embedding name -> what its encoder's `prepare` made.
-        failures: embedding name -> why there is nothing, though the modality is there.
+        inputs: Embedding name -> output of its encoder's `prepare`.
+        failures: Embedding name -> reason why an existing modality has no input.
     """
 
     inputs: dict[str, Tensor] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_arrays, ({name: value.numpy() for name, value in self.inputs.items()}, self.failures)
 
-@dataclass(frozen=True)
-class _Parcel:
-    """A loaded clip on its way from a worker: large tensors in shared memory, small ones as they are.
+    def pin_memory(self) -> Loaded:
+        """Copy to pinned memory; the DataLoader calls this in a separate thread."""
+        return Loaded({name: value.pin_memory() for name, value in self.inputs.items()}, self.failures)
 
-    A tensor in shared memory costs a connection and an open file, which is more than a small one is worth.
-    """
 
-    inputs: dict[str, Tensor | np.ndarray]
-    failures: dict[str, str]
-
-    @classmethod
-    def pack(cls, loaded: Loaded) -> _Parcel:
-        """In the worker."""
-        plain = (torch.float32, torch.uint8)
-        return cls(
-            {
-                name: value.numpy() if value.nbytes <= SMALL_BYTES and value.dtype in plain else value
-                for name, value in loaded.inputs.items()
-            },
-            loaded.failures,
-        )
-
-    def pin_memory(self) -> _Parcel:
-        """The same in pinned memory: called by the DataLoader, in a thread of its own."""
-        pinned = {name: torch.as_tensor(value).pin_memory() for name, value in self.inputs.items()}
-        return _Parcel({**pinned}, self.failures)
-
-    def unpack(self) -> Loaded:
-        """In memory that is not shared with workers, which is scarce."""
-        return Loaded(
-            {
-                name: value.clone() if isinstance(value, Tensor) and value.is_shared() else torch.as_tensor(value)
-                for name, value in self.inputs.items()
-            },
-            self.failures,
-        )
+def _from_arrays(arrays: Mapping[str, np.ndarray], failures: dict[str, str]) -> Loaded:
+    return Loaded({name: torch.from_numpy(values) for name, values in arrays.items()}, failures)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to load: the clip in `row`, for the embeddings `names`."""
+    """A request to load the clip in `row` for the embeddings `names`."""
 
     row: int
     names: tuple[str, ...]
@@ -129,9 +101,9 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
     """Decode each file of a clip once and prepare it for every encoder that reads it.
 
     Args:
-        clip: where the media are.
-        modalities: embedding name -> modality.
-        prepares: embedding name -> what its encoder wants.
+        clip: Media files of the clip.
+        modalities: Embedding name -> modality.
+        prepares: Embedding name -> `prepare` of its encoder.
     """
     loaded = Loaded()
     readers: dict[Path, list[str]] = {}
@@ -166,14 +138,14 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
 
 
 class ClipLoader:
-    """Loads clips in order, in worker processes, a bounded number ahead.
+    """A loader of clips, in order, in worker processes, with a bounded number loaded ahead.
 
     Args:
-        clips: all clips.
-        encoders: embedding name -> encoder.
-        num_workers: processes; 0 loads in this one.
-        batch_size: clips encoded at once: about so many are loaded ahead.
-        pin_memory: hand out tensors in pinned memory.
+        clips: All clips.
+        encoders: Embedding name -> encoder.
+        num_workers: Number of processes; 0 loads in this one.
+        batch_size: Number of clips encoded at once, which is about the number loaded ahead.
+        pin_memory: Whether to return tensors in pinned memory.
     """
 
     def __init__(
@@ -187,33 +159,31 @@ class ClipLoader:
     ) -> None:
         self._dataset = _TaskDataset(clips, encoders, num_workers)
         self._num_workers = num_workers
-        ahead = min(math.ceil(batch_size / max(1, num_workers)), MAX_TENSORS_IN_FLIGHT // len(encoders))
-        self._prefetch = max(2, min(ahead, MAX_TENSORS_IN_FLIGHT // (len(encoders) * max(1, num_workers))))
+        self._prefetch = max(2, math.ceil(batch_size / max(1, num_workers)))
         self._pin_memory = pin_memory
         self._unexplained = 0
 
     def load(self, tasks: Sequence[Task]) -> Iterator[Loaded]:
-        """The clips of the tasks, in their order."""
+        """Load the clips of the tasks, in their order."""
         loader = DataLoader(
             self._dataset,
             sampler=tasks,
             batch_size=None,
             num_workers=min(self._num_workers, len(tasks)),
             prefetch_factor=self._prefetch if self._num_workers else None,
-            collate_fn=_as_it_is,
+            collate_fn=_identity,
             pin_memory=self._pin_memory,
             worker_init_fn=partial(_leave_if_orphaned, os.getpid()),
         )
-        for parcel in loader:
-            yield parcel.unpack()
+        yield from loader
 
     def recover(self, error: RuntimeError) -> list[int]:
-        """After an error while loading: the rows whose clips kill the process that decodes them.
+        """Return the rows whose clips kill the process that decodes them, after an error while loading.
 
-        They fail from now on without being decoded, so that loading can go on.
+        From now on they fail without being decoded, so that loading can continue.
 
         Raises:
-            RuntimeError: `error`, if it does not tell of a dead worker, or if workers die without any clip's fault.
+            RuntimeError: The error is not that of a dead worker, or workers keep dying and no clip causes it.
         """
         if not tells_of_dead_worker(error):
             raise error
@@ -222,78 +192,77 @@ class ClipLoader:
         if not deadly:
             self._unexplained += 1
         if self._unexplained >= MAX_UNEXPLAINED_CRASHES:
-            shared = Path("/dev/shm")
-            free = f"{shutil.disk_usage(shared).free >> 20} MiB are free in {shared}; " if shared.is_dir() else ""
             raise RuntimeError(
-                f"workers must stay alive, got {self._unexplained} killed, not by any one clip ({first_line(error)}; "
-                f"{free}memory may be short). Pass fewer --workers, or a smaller --batch-size: what is done is kept."
+                f"workers must stay alive, got {self._unexplained} killed, not by one clip ({first_line(error)}; "
+                "memory may be short). Pass fewer --workers, or a smaller --batch-size; "
+                "finished clips are saved."
             ) from error
         return deadly
 
 
-class _TaskDataset(Dataset[_Parcel]):
-    """What a worker does; also notes, in shared memory, which clip it is at."""
+class _TaskDataset(Dataset[Loaded]):
+    """The dataset that workers read from; each worker notes in shared memory which clip it decodes."""
 
     def __init__(self, clips: ClipList, encoders: Mapping[str, Encoder], num_workers: int) -> None:
         self.deadly: set[int] = set()
         self._clips = clips
         self._modalities = {name: encoder.modality for name, encoder in encoders.items()}
         self._prepares = {name: encoder.prepare for name, encoder in encoders.items()}
-        self._at_work = torch.full((num_workers,), -1, dtype=torch.int64).share_memory_()
+        self._rows_in_work = torch.full((num_workers,), -1, dtype=torch.int64).share_memory_()
 
     def in_work(self) -> list[int]:
-        """Rows that workers were at when they were stopped; forgotten afterwards."""
-        rows = sorted({int(row) for row in self._at_work if row >= 0})
-        self._at_work.fill_(-1)
+        """Return and forget the rows that workers decoded when they were stopped."""
+        rows = sorted({int(row) for row in self._rows_in_work if row >= 0})
+        self._rows_in_work.fill_(-1)
         return rows
 
-    def __getitem__(self, task: Task) -> _Parcel:
+    def __getitem__(self, task: Task) -> Loaded:
         if task.row in self.deadly:
-            return _Parcel({}, dict.fromkeys(task.names, "decoding it kills the process"))
+            return Loaded({}, dict.fromkeys(task.names, "decoding it kills the process"))
         worker = get_worker_info()
         if worker is not None:
-            self._at_work[worker.id] = task.row
+            self._rows_in_work[worker.id] = task.row
         prepares = {name: self._prepares[name] for name in task.names}
         loaded = load(self._clips[task.row], self._modalities, prepares)
         if worker is not None:
-            self._at_work[worker.id] = -1
-        return _Parcel.pack(loaded)
+            self._rows_in_work[worker.id] = -1
+        return loaded
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every embedding."""
+        """Names of all embeddings."""
         return tuple(self._prepares)
 
 
 def _leave_if_orphaned(parent: int, worker: int) -> None:
-    """End a worker whose parent was killed while it started: PyTorch's own watch begins after this, and too late."""
+    """End a worker whose parent was killed while it started: PyTorch's own watchdog starts too late for that."""
     if os.getppid() != parent:
         os._exit(1)
 
 
 def tells_of_dead_worker(error: RuntimeError) -> bool:
-    """Whether it is what torch raises when a worker process dies: from a signal, at any point of the main thread."""
+    """Whether torch raised an error because a worker died. A signal raises it at any point of the main thread."""
     return str(error).startswith("DataLoader worker (pid")
 
 
 def _survives(dataset: _TaskDataset, row: int) -> bool:
-    """Whether a process of its own lives through loading a clip."""
-    process = multiprocessing.Process(target=_load_alone, args=(dataset, row), daemon=True)
+    """Whether a separate process survives loading a clip."""
+    process = multiprocessing.Process(target=_load_one, args=(dataset, row), daemon=True)
     process.start()
     process.join()
     return process.exitcode is not None and process.exitcode >= 0
 
 
-def _load_alone(dataset: _TaskDataset, row: int) -> None:
-    torch.set_num_threads(1)  # as in the DataLoader's workers; a forked thread pool does not answer
+def _load_one(dataset: _TaskDataset, row: int) -> None:
+    torch.set_num_threads(1)  # as in the DataLoader's workers; a forked thread pool would hang
     dataset[Task(row, dataset.names)]
 
 
-def _as_it_is(parcel: Any) -> Any:
-    return parcel
+def _identity(loaded: Any) -> Any:
+    return loaded
 
 
 def first_line(error: BaseException) -> str:
-    """An error's kind and the first line of what it says."""
+    """Type of an error and the first line of its message."""
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

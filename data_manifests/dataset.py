@@ -1,0 +1,39 @@
+"""A dataset known by name, and the registry of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from amr.common.registry import Registry
+from amr.data_manifests.coverage import ManifestReport
+from amr.data_manifests.manifest import Manifest
+
+WEIGHTLESS = {"audio": "logmel", "video": "frames"}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset known by name.
+
+    Args:
+        name: Name, as in --dataset.
+        summary: One line for listings.
+        licence: License of its media and lists.
+        homepage: Address of its media; "" if they are rendered here.
+        modalities: Modalities of its clips, in alphabetical order.
+        build: Function from the root to the manifest and the report of what was found there.
+        presets: Name of a preset -> {name of the embedding: encoder SPEC}.
+    """
+
+    name: str
+    summary: str
+    licence: str
+    homepage: str
+    modalities: tuple[str, ...]
+    build: Callable[[Path], tuple[Manifest, ManifestReport]]
+    presets: dict[str, dict[str, str]]
+
+
+datasets: Registry[Dataset] = Registry("dataset")
