@@ -1,1 +1,1 @@
-"""What a fitted head relies on: the functional measures, with intervals, for one run or all runs of a sweep."""
+"""Functional measures of what fitted heads rely on, with intervals, for one run or a whole sweep."""

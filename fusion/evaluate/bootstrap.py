@@ -1,4 +1,4 @@
-"""Means over clips under any weights of the clips: the point, each fold, and resamples, by one matrix product."""
+"""Means over clips under many clip weights (all clips, each fold, resamples) by one matrix product."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from amr.fusion.runs.statistics import CONFIDENCE
 
 
 def resamples(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """`(count, clips)`: how often each clip is in a bootstrap sample; whole groups are drawn, with replacement.
+    """Draw groups of clips with replacement: `(count, clips)`, how often each clip is in a bootstrap sample.
 
     Args:
-        groups: `(clips,)`: a code of each clip's group. Clips of one group (an actor) are no independent witnesses;
-            where each clip is its own group, clips are drawn.
-        count: samples.
-        seed: of the draws.
+        groups: Group code of each clip, `(clips,)`. Clips of one group (an actor) are not independent, so groups are
+            drawn whole. If each clip is its own group, clips are drawn.
+        count: Number of samples.
+        seed: Seed of the draws.
     """
     names, codes = np.unique(groups, return_inverse=True)
     draws = np.random.default_rng(np.random.SeedSequence([seed, *b"bootstrap"]))
@@ -27,40 +27,40 @@ def resamples(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def fold_means(values: Mapping[Name, np.ndarray], folds: np.ndarray, weights: np.ndarray) -> dict[Name, np.ndarray]:
-    """Each fold's weighted mean of the clips that have a value, then the plain mean of the folds: `(rows, run)` each.
+    """Weighted mean of each fold's clips that have a value, then the plain mean over folds: name to `(rows, run)`.
 
     Args:
-        values: name to `(run, clips)`; NaN where a clip has none.
-        folds: `(clips,)`: each clip's fold, in ascending order.
-        weights: `(rows, clips)`; a fold without weight is left out.
+        values: Name to `(run, clips)`; NaN if a clip has no value.
+        folds: Fold of each clip, `(clips,)`, ascending.
+        weights: Clip weights, `(rows, clips)`; a fold without weight is left out.
     """
     names = list(values)
     stacked = np.stack([values[name] for name in names])  # (name, run, clips)
     shape = stacked.shape[:2]
     stacked = stacked.reshape(-1, stacked.shape[-1]).T.astype(weights.dtype)  # (clips, name * run)
-    total, there = np.zeros((2, len(weights), stacked.shape[1]), weights.dtype)
+    total, num_folds = np.zeros((2, len(weights), stacked.shape[1]), weights.dtype)
     bounds = [*np.flatnonzero(np.diff(folds, prepend=-1)), len(folds)]
     for start, stop in pairwise(bounds):
-        part, weight = stacked[start:stop], weights[:, start:stop]
-        absent = np.isnan(part)
+        fold, weight = stacked[start:stop], weights[:, start:stop]
+        absent = np.isnan(fold)
         counted = weight.sum(1, keepdims=True) if not absent.any() else weight @ (~absent).astype(weights.dtype)
-        summed = weight @ (np.where(absent, 0, part) if absent.any() else part)
+        summed = weight @ (np.where(absent, 0, fold) if absent.any() else fold)
         known = counted > 0
         total += np.where(known, summed / np.where(known, counted, 1), 0)
-        there += known
-    means = np.where(there > 0, total / np.where(there > 0, there, 1), np.nan)
+        num_folds += known
+    means = np.where(num_folds > 0, total / np.where(num_folds > 0, num_folds, 1), np.nan)
     return dict(zip(names, np.moveaxis(means.reshape(len(weights), *shape), 1, 0), strict=True))
 
 
 def percentiles(samples: np.ndarray) -> np.ndarray:
-    """`(2, run)`: the interval of `(samples, run)`, NaN left out; NaN where more than half of the samples have none."""
+    """Interval of `(samples, run)`, NaN left out: `(2, run)`; NaN unless more than half of the samples have a value."""
     ordered = np.sort(samples, axis=0)  # NaN come last
     known = (~np.isnan(ordered)).sum(0)
     bounds = []
     for q in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2):
-        place = q * np.maximum(known - 1, 0)
-        below = np.floor(place).astype(int)
+        position = q * np.maximum(known - 1, 0)
+        below = np.floor(position).astype(int)
         above = np.minimum(below + 1, np.maximum(known - 1, 0))
         low, high = (np.take_along_axis(ordered, at[None], 0)[0] for at in (below, above))
-        bounds.append(np.where(2 * known > len(ordered), low + (place - below) * (high - low), np.nan))
+        bounds.append(np.where(2 * known > len(ordered), low + (position - below) * (high - low), np.nan))
     return np.stack(bounds)

@@ -1,4 +1,4 @@
-"""Settings over their seeds, and AMR against none: paired by seed and fold, corrected for many comparisons."""
+"""Means of settings over seeds; AMR against none, paired by seed and fold, corrected for multiple comparisons."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from amr.fusion.runs.statistics import holm, mean_interval, paired_test, wilcoxo
 
 @dataclass(frozen=True)
 class Measured:
-    """A run's measures; NaN where a run has none.
+    """Measures of one run; NaN if undefined.
 
     Args:
-        run: what they are of.
-        value: name to value.
-        interval: name to low and high, by resampled clips.
-        by_fold: name to `(folds,)`.
-        counts: name to the clips that a measure is of, where they are not all.
-        overlap: test clips over training clips, where there are folds; else 0.
+        run: Run that was measured.
+        value: Name to value.
+        interval: Name to low and high bound, by resampled clips.
+        by_fold: Name to `(folds,)`.
+        counts: Name to the number of clips in a measure, if they are not all.
+        overlap: Ratio of test to training clips if there are folds; else 0.
     """
 
     run: Run
@@ -36,7 +36,7 @@ class Measured:
 
 
 def over_seeds(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """One dictionary a setting: the mean of its runs, and its 95 % t-interval over their seeds."""
+    """Mean of each setting's runs, and the 95 % t-interval over their seeds; one dictionary per setting."""
     result = []
     for members in _settings(measured):
         means, intervals = {}, {}
@@ -53,10 +53,11 @@ def over_seeds(measured: Sequence[Measured]) -> list[dict[str, Any]]:
 
 
 def against_none(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """One dictionary a setting with AMR and measure; p by the t-test, and by Wilcoxon's where there are 6 pairs.
+    """Compare each setting with AMR to the same setting without; one dictionary per setting and measure.
 
-    Holm's correction is over all settings of one measure. Wilcoxon's test knows no correction for folds that share
-    their training clips: with folds it takes each fold's mean over seeds.
+    p is by the t-test and, from 6 pairs on, by Wilcoxon's test. Holm's correction is over all settings of one measure.
+    Wilcoxon's test has no correction for folds with common training clips: with folds, it takes each fold's mean over
+    seeds.
     """
     settings = _settings(measured)
     plain = {_without_ratio(members[0].run): members for members in settings if _ratio(members[0].run) == "none"}
@@ -80,15 +81,16 @@ def against_none(measured: Sequence[Measured]) -> list[dict[str, Any]]:
 
 
 def _compared(pairs: Sequence[tuple[Measured, Measured]], name: Name) -> dict[str, Any] | None:
-    there = [(with_amr, plain) for with_amr, plain in pairs if name in plain.by_fold]
-    if not there:
+    pairs = [(with_amr, plain) for with_amr, plain in pairs if name in plain.by_fold]
+    if not pairs:
         return None
-    differences = np.stack([with_amr.by_fold[name] - plain.by_fold[name] for with_amr, plain in there])  # (seed, fold)
+    differences = np.stack([with_amr.by_fold[name] - plain.by_fold[name] for with_amr, plain in pairs])  # (seed, fold)
     differences = differences[:, ~np.isnan(differences).any(0)]
     if differences.size == 0:
         return None
-    test = paired_test(differences.ravel(), there[0][0].overlap)
-    cross_validated = there[0][0].overlap > 0
+    overlap = pairs[0][0].overlap
+    test = paired_test(differences.ravel(), overlap)
+    cross_validated = overlap > 0
     return {
         "num_pairs": test.num_pairs,
         "difference": test.difference,
@@ -101,7 +103,7 @@ def _compared(pairs: Sequence[tuple[Measured, Measured]], name: Name) -> dict[st
 
 
 def _settings(measured: Sequence[Measured]) -> list[list[Measured]]:
-    """The runs of each setting, in the order of their first."""
+    """Runs of each setting, in the order of their first run."""
     settings: dict[str, list[Measured]] = {}
     for m in measured:
         settings.setdefault(str(m.run.setting), []).append(m)

@@ -1,4 +1,4 @@
-"""What an evaluation is asked to do: defaults and help of `amr evaluate`."""
+"""Options of `amr evaluate`: defaults, help and checks."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ REFERENCES = ("people",)
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """One evaluation: of which runs, against what, with how many draws.
+    """One evaluation: its runs, its reference and its numbers of draws.
 
     Raises:
-        ValueError: A value that no run could make right.
+        ValueError: An option is wrong, whatever the run.
     """
 
     run: Path = field(metadata={"help": "Folder of a run, of amr sweep or of amr table."})
     against: str | None = option(
-        None, "people: compare with what people saw and heard, if the cache has votes or tags.", choices=REFERENCES
+        None, "Reference to compare with; people: votes or tags of people, if the cache has them.", choices=REFERENCES
     )
     people: str | None = option(None, "Channels of votes and their modalities, such as voice=audio,face=video.")
-    bootstrap: int = option(1000, "Number of resamples of the test clips for intervals; 0: no intervals.", least=0)
-    noise_draws: int = option(5, "Number of draws of noise at each level.", least=1)
+    bootstrap: int = option(1000, "Number of bootstrap samples of the test clips; 0: no intervals.", least=0)
+    noise_draws: int = option(5, "Number of noise draws per level.", least=1)
     seed: int = option(0, "Seed of permutations, noise, conflicts and resamples, the same for every run.", least=0)
     device: str = option("auto", "Device: auto, cpu or cuda.", choices=DEVICES)
 
@@ -33,5 +33,5 @@ class EvaluateConfig:
         check_options(self)
         if self.people is not None and self.against is None:
             raise ValueError(
-                f"--people must be with --against people, got {self.people!r} alone. Add --against people."
+                f"--people must be used with --against people, got {self.people!r} without it. Add --against people."
             )

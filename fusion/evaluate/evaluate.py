@@ -1,4 +1,4 @@
-"""Everything that the runs of a folder can be asked about what they rely on: `amr evaluate`."""
+"""Measure what the runs of a folder rely on: `amr evaluate`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ GAIN: Name = ("gain_over_ume",)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation comes to.
+    """Result of an evaluation.
 
     Args:
-        folder: of the run or the sweep, with evaluation.json, evaluation.csv and evaluation.npz.
-        document: what evaluation.json says.
+        folder: Folder of the run or sweep, with evaluation.json, evaluation.csv and evaluation.npz.
+        document: Content of evaluation.json.
     """
 
     folder: Path
@@ -44,68 +44,68 @@ class Evaluation:
 
 
 def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evaluation:
-    """Measure what the fitted heads of a folder rely on, all runs of one shape together, and write it there.
+    """Measure what the fitted heads of a folder rely on, and write the results into it.
 
     Args:
-        config: what to do.
+        config: Options of the evaluation.
         progress: Listener.
 
     Raises:
-        FileNotFoundError: the folder is no run and no sweep, or its cache is gone.
-        ValueError: the cache is not what the runs were fitted on, or has nothing of people.
+        FileNotFoundError: The folder is neither a run nor a sweep, or its cache is gone.
+        ValueError: The runs were fitted on another cache, or it has no votes or tags of people.
     """
     progress = progress or Progress()
     runs = read_tested_runs(config.run)
     progress.start(len(runs), unit="runs")
-    opened = OpenedCaches(config.device)
-    ensembles = Ensembles(runs, opened)
-    whole = opened.of(max(runs, key=lambda run: len(run.modalities)))
+    caches = OpenedCaches(config.device)
+    ensembles = Ensembles(runs, caches)
+    all_data = caches.data(max(runs, key=lambda run: len(run.modalities)))
     measured: dict[Path, Measured] = {}
     people: dict[Path, dict[str, Any]] = {}
-    arrays = Arrays(whole, [run.folder.name for run in runs])
-    for group in run_groups(runs, opened.of):
-        answers = measure_group(group, seed=config.seed, noise_draws=config.noise_draws)
-        over_ume = ensembles.right(group)
-        if over_ume is not None:
-            answers.per_clip[GAIN] = answers.per_clip[("accuracy",)] - over_ume
-        measured |= {m.run.folder: m for m in _measured(group, answers, config)}
+    arrays = Arrays(all_data, [run.folder.name for run in runs])
+    for group in run_groups(runs, caches.data):
+        per_clip = measure_group(group, seed=config.seed, noise_draws=config.noise_draws)
+        ume_right = ensembles.right(group)
+        if ume_right is not None:
+            per_clip.values[GAIN] = per_clip.values[("accuracy",)] - ume_right
+        measured |= {m.run.folder: m for m in _measured(group, per_clip, config)}
         if config.against == "people":
-            people |= _against_people(group, answers, config)
-        arrays.add(group, answers)
+            people |= _against_people(group, per_clip, config)
+        arrays.add(group, per_clip)
         progress.advance(len(group.runs))
     ordered = [measured[run.folder] for run in runs]
-    document = rounded(_document(config, whole, ordered, people))
+    document = rounded(_document(config, all_data, ordered, people))
     write(config.run, document, ordered)
     arrays.save(config.run)
     return Evaluation(config.run, document)
 
 
-def _measured(group: RunGroup, answers: PerClip, config: EvaluateConfig) -> list[Measured]:
-    folds = answers.folds
-    by_fold = np.eye(folds.max() + 1)[:, folds]  # (folds, clips)
-    each = answers.measures(by_fold) | answers.calibration_errors(by_fold) | _as_fitted(group.runs)
-    every = np.ones((1, len(folds)))
-    value = answers.measures(every) | answers.calibration_errors(every)
+def _measured(group: RunGroup, per_clip: PerClip, config: EvaluateConfig) -> list[Measured]:
+    folds = per_clip.folds
+    one_fold = np.eye(folds.max() + 1)[:, folds]  # (folds, clips)
+    by_fold = per_clip.measures(one_fold) | per_clip.calibration_errors(one_fold) | _as_fitted(group.runs)
+    all_clips = np.ones((1, len(folds)))
+    value = per_clip.measures(all_clips) | per_clip.calibration_errors(all_clips)
     _check_accuracy(group, value[("accuracy",)][0], len(folds))
     value |= {name: values.mean(0, keepdims=True) for name, values in _as_fitted(group.runs).items()}
     intervals: dict[Name, np.ndarray] = {}
     if config.bootstrap:
-        codes = group_codes(group.data.dataset.clips)[answers.rows]
-        samples = answers.measures(resamples(codes, config.bootstrap, config.seed))
+        codes = group_codes(group.data.dataset.clips)[per_clip.rows]
+        samples = per_clip.measures(resamples(codes, config.bootstrap, config.seed))
         intervals = {name: percentiles(values) for name, values in samples.items()}
     counts = {
         (*name[:-1], "num_clips"): int((~np.isnan(values)).any(0).sum())
-        for name, values in answers.per_clip.items()
+        for name, values in per_clip.values.items()
         if name[0] == "conflict" and name[-1] == "neither"
     }
-    sizes = [len(fold.test) / len(fold.train) for fold in group.folds]
-    overlap = float(np.mean(sizes)) if len(sizes) > 1 else 0.0
+    ratios = [len(fold.test) / len(fold.train) for fold in group.folds]
+    overlap = float(np.mean(ratios)) if len(ratios) > 1 else 0.0
     return [
         Measured(
             run,
             {name: float(values[0, r]) for name, values in value.items()},
             {name: (float(low), float(high)) for name, bounds in intervals.items() for low, high in [bounds[:, r]]},
-            {name: values[:, r] for name, values in each.items()},
+            {name: values[:, r] for name, values in by_fold.items()},
             counts,
             overlap,
         )
@@ -114,36 +114,39 @@ def _measured(group: RunGroup, answers: PerClip, config: EvaluateConfig) -> list
 
 
 def _check_accuracy(group: RunGroup, accuracy: np.ndarray, num_clips: int) -> None:
-    """Labels have no fingerprint: other labels show in the accuracy. Devices round, so a few clips may differ."""
-    for run, now in zip(group.runs, accuracy, strict=True):
-        if abs(now - run.measures["accuracy"]) * num_clips > max(2, 0.01 * num_clips):
+    """Refuse caches with other labels: labels have no fingerprint, but they show in the accuracy.
+
+    Devices round differently, so a few clips may differ.
+    """
+    for run, measured in zip(group.runs, accuracy, strict=True):
+        if abs(measured - run.measures["accuracy"]) * num_clips > max(2, 0.01 * num_clips):
             raise ValueError(other_cache(run, group.data))
 
 
 def _as_fitted(runs: Sequence[Run]) -> dict[Name, np.ndarray]:
-    """What is no mean over clips and was measured by the fit on the same clips: name to `(folds, run)`."""
+    """Measures of the fit that are not means over clips, on the same clips: name to `(folds, run)`."""
     names: list[Name] = [("map",), ("f1",)]
     if len(runs[0].modalities) > 1:
         names += [("share_logit", m) for m in runs[0].modalities]
     result = {}
     for name in names:
-        of_runs = []
+        by_run = []
         for run in runs:
             tests = [fold["test"] for fold in run.folds]
             values = [test[name[0]] if len(name) == 1 else test[name[0]][name[1]] for test in tests]
-            of_runs.append([np.nan if value is None else value for value in values])
-        result[name] = np.array(of_runs).T
+            by_run.append([np.nan if value is None else value for value in values])
+        result[name] = np.array(by_run).T
     return result
 
 
-def _against_people(group: RunGroup, answers: PerClip, config: EvaluateConfig) -> dict[Path, dict[str, Any]]:
+def _against_people(group: RunGroup, per_clip: PerClip, config: EvaluateConfig) -> dict[Path, dict[str, Any]]:
     dataset = group.data.dataset
     results = against_people(
-        dataset.clips.iloc[answers.rows],
+        dataset.clips.iloc[per_clip.rows],
         dataset.classes,
-        answers.modalities,
-        answers.probability,
-        answers.share,
+        per_clip.modalities,
+        per_clip.probability,
+        per_clip.share,
         label=group.runs[0].config.label,
         channels=None if config.people is None else parse_channels(config.people),
     )

@@ -1,4 +1,4 @@
-"""Gain over UME, the average of the uni-modal heads' softmaxes: what joint training must beat (Du et al. 2023)."""
+"""Gain over UME, the mean of the uni-modal heads' softmaxes, which joint training must beat (Du et al. 2023)."""
 
 from __future__ import annotations
 
@@ -15,51 +15,52 @@ from amr.fusion.methods import methods
 from amr.fusion.model import FusionModel, predict_logits
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve
 from amr.fusion.runs.read import Run
+from amr.fusion.train.graphs import graphed_step
 from amr.fusion.train.trainer import train_group
 
-# what a fit and its UME have in common
+# settings that a fit and its UME have in common
 _CLIPS = ("cache", "modalities", "normalize", "label", "split_policy", "keep_flagged", "folds", "split_seed")
-_SHARED = (*_CLIPS, "adapter", "adapter_dim", "epochs", "batch_size", "select", "seed")
+_COMMON = (*_CLIPS, "adapter", "adapter_dim", "epochs", "batch_size", "select", "seed")
 
 
 class Ensembles:
-    """The UME of every run: the sweep's own of that seed and those settings where there is one, else trained here.
+    """UME of every run: the sweep's own of the same seed and settings if it has one, else trained here.
 
     Args:
-        runs: all runs of the folder.
-        sources: their caches.
+        runs: All runs of the folder.
+        caches: Their caches.
     """
 
-    def __init__(self, runs: Sequence[Run], opened: OpenedCaches) -> None:
+    def __init__(self, runs: Sequence[Run], caches: OpenedCaches) -> None:
         self._runs = {ume_config(run.config): run for run in runs if run.config.method == "ume"}
-        self._sources = opened
+        self._caches = caches
         self._right: dict[FitConfig, np.ndarray] = {}
 
     def right(self, group: RunGroup) -> np.ndarray | None:
-        """`(run, clips)`: 1 where each run's UME answers right; None for the methods that it would be compared with."""
+        """`(run, clips)`, 1 if the run's UME is right; None if the runs are baselines themselves (unimodal, UME)."""
         method = methods[group.runs[0].config.method]
         if method.single_modality or group.runs[0].config.method == "ume" or len(group.runs[0].modalities) < 2:
             return None
-        asked = [ume_config(run.config) for run in group.runs]
-        data = self._sources.pooled(group.runs[0])
-        wanted = [config for config in dict.fromkeys(asked) if config not in self._right]
-        there = [config for config in wanted if config in self._runs]
-        if there:
-            self._keep(there, _fitted([self._runs[config] for config in there], data))
-        absent = [config for config in wanted if config not in self._runs]
-        for base in dict.fromkeys(replace(config, seed=0) for config in absent):
-            alike = [config for config in absent if replace(config, seed=0) == base]
-            self._keep(alike, _trained(alike, data))
-        return np.stack([self._right[config] for config in asked])
+        configs = [ume_config(run.config) for run in group.runs]
+        data = self._caches.pooled(group.runs[0])
+        new = [config for config in dict.fromkeys(configs) if config not in self._right]
+        in_sweep = [config for config in new if config in self._runs]
+        if in_sweep:
+            self._store(in_sweep, _fitted([self._runs[config] for config in in_sweep], data))
+        to_train = [config for config in new if config not in self._runs]
+        for setting in dict.fromkeys(replace(config, seed=0) for config in to_train):
+            members = [config for config in to_train if replace(config, seed=0) == setting]
+            self._store(members, _trained(members, data))
+        return np.stack([self._right[config] for config in configs])
 
-    def _keep(self, configs: Sequence[FitConfig], right: np.ndarray) -> None:
+    def _store(self, configs: Sequence[FitConfig], right: np.ndarray) -> None:
         self._right.update(zip(configs, right, strict=True))
 
 
 def ume_config(config: FitConfig) -> FitConfig:
-    """The UME that a fit is compared with: the same clips, adapter, passes and seed.
+    """Config of the UME that a fit is compared with: the same clips, adapter, epochs and seed.
 
-    What the fit's optimizer has of its method's own defaults is UME's own here, as in a sweep over both.
+    Optimizer options at the defaults of the fit's method become UME's defaults, as in a sweep over both.
     """
     method = methods[config.method]
     return replace(
@@ -68,7 +69,7 @@ def ume_config(config: FitConfig) -> FitConfig:
         lr=None if config.lr == method.lr else config.lr,
         optimizer=None if config.optimizer == method.optimizer else config.optimizer,
         weight_decay=None if config.weight_decay == method.weight_decay else config.weight_decay,
-        **{name: getattr(config, name) for name in _SHARED},
+        **{name: getattr(config, name) for name in _COMMON},
     )
 
 
@@ -81,13 +82,15 @@ def _trained(configs: Sequence[FitConfig], data: TrainingData) -> np.ndarray:
     records = [record_of(resolve(config, data.dataset), data) for config in configs]
     members = [member_of(record) for record in records]
     recipe = recipe_of(records[0])
-    return _right([train_group(recipe, members, fold.train, fold.val).model for fold in data.folds], data)
+    return _right(
+        [train_group(recipe, members, fold.train, fold.val, make_step=graphed_step).model for fold in data.folds], data
+    )
 
 
 def _right(models: Sequence[FusionModel], data: TrainingData) -> np.ndarray:
-    """`(run, clips)` of each fold's models on its test clips, one fold behind the other."""
-    parts = []
+    """Correctness of each fold's models on its test clips, folds concatenated: `(run, clips)`."""
+    by_fold = []
     for model, fold in zip(models, data.folds, strict=True):
         answer = predict_logits(model, fold.test).argmax(-1)
-        parts.append((answer == fold.test.target).float().cpu())
-    return torch.cat(parts, dim=1).numpy()
+        by_fold.append((answer == fold.test.target).float().cpu())
+    return torch.cat(by_fold, dim=1).numpy()

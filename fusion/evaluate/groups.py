@@ -1,4 +1,4 @@
-"""The runs of a folder, read back into groups that are questioned together."""
+"""Runs of a folder, read back into groups that are measured together."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from amr.fusion.resolve import takes_steps
 from amr.fusion.runs.read import Run, read_runs
 from amr.fusion.runs.weights import model_shape, read_weights
 
-GROUP_NUMBERS = 2**25  # of weights, or of per-clip results, that a group may hold at once
+GROUP_NUMBERS = 2**25  # weights, or per-clip results, that a group may hold at once
 
 
 def read_tested_runs(folder: Path) -> list[Run]:
-    """The runs of a folder, each with test clips.
+    """Read the runs of a folder; each must have test clips.
 
     Raises:
         FileNotFoundError: The folder is neither a run nor a sweep.
-        ValueError: A run has no test clips, or a sweep no finished run.
+        ValueError: A run has no test clips, or the sweep has no finished run.
     """
     runs = read_runs(folder)
     for run in runs:
@@ -36,29 +36,29 @@ def read_tested_runs(folder: Path) -> list[Run]:
 
 
 class OpenedCaches:
-    """The caches of runs, each opened once.
+    """Caches of runs, each opened once.
 
     Args:
-        device: where the clips go.
+        device: Device of the clips.
     """
 
     def __init__(self, device: str) -> None:
         self._device = device
         self._opened: dict[Any, TrainingData] = {}
 
-    def of(self, run: Run) -> TrainingData:
-        """The run's clips, divided as it was fitted, steps kept where its head takes them.
+    def data(self, run: Run) -> TrainingData:
+        """Clips of a run, split as in its fit; with steps if its head takes them.
 
         Raises:
-            FileNotFoundError: the cache is gone.
-            ValueError: the cache holds other embeddings, classes or parts than the run was fitted on.
+            FileNotFoundError: The cache is gone.
+            ValueError: The cache has other embeddings, classes or splits than in the fit.
         """
         data = self._open(run, takes_steps(run.config))
         _check(run, data)
         return data
 
     def pooled(self, run: Run) -> TrainingData:
-        """The same clips with their steps averaged."""
+        """Clips of a run, averaged over steps."""
         return self._open(run, False)
 
     def _open(self, run: Run, keep_steps: bool) -> TrainingData:
@@ -66,7 +66,7 @@ class OpenedCaches:
         key = (cache, run.modalities, keep_steps, c.label, c.split_policy, c.folds, c.split_seed, c.normalize)
         if key not in self._opened:
             if not cache.is_file():
-                raise FileNotFoundError(f"RUN must have its cache where it was, at {cache}, got none. Bring it back.")
+                raise FileNotFoundError(f"RUN must have its cache at {cache}, got no file there. Move the cache back.")
             config = replace(c, cache=str(cache), modalities=",".join(run.modalities), device=self._device)
             self._opened[key] = read_training_data(config, keep_steps=keep_steps)
         return self._opened[key]
@@ -86,30 +86,30 @@ def _check(run: Run, data: TrainingData) -> None:
 
 
 def other_cache(run: Run, data: TrainingData) -> str:
-    """Why a run is refused whose cache has changed since it was fitted."""
+    """Message for a run whose cache has changed since it was fitted."""
     return (
-        f"{data.cache} must hold the embeddings, labels and parts that {run.folder.name} was fitted on, got others. "
-        "Fit again, or bring the cache back."
+        f"{data.cache} must hold the embeddings, labels and splits that {run.folder.name} was fitted on, got others. "
+        "Fit again, or move the old cache back."
     )
 
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs of one shape, of one source.
+    """Runs of one shape and one cache.
 
     Args:
-        runs: in the order of the models.
-        source: their clips.
+        runs: Runs, in the order of the run axis.
+        data: Their clips.
     """
 
     runs: tuple[Run, ...]
     data: TrainingData
 
     def model(self, fold: int) -> FusionModel:
-        """The fold's models of all runs, one beside the other.
+        """Models of all runs for one fold, stacked along the run axis.
 
         Raises:
-            ValueError: the cache's parts are not those of the fit.
+            ValueError: The cache's splits are not those of the fit.
         """
         states = []
         for run in self.runs:
@@ -125,23 +125,23 @@ class RunGroup:
 
     @property
     def folds(self) -> tuple[Fold, ...]:
-        """The source's."""
+        """Folds of the clips."""
         return self.data.folds
 
 
 def run_groups(runs: Sequence[Run], data_of: Callable[[Run], TrainingData]) -> list[RunGroup]:
-    """Runs of one shape and source together, no more than memory has room for."""
-    alike: list[tuple[Any, TrainingData, list[Run]]] = []
+    """Group runs of one shape and cache, so that each group fits into memory."""
+    same_shape: list[tuple[Any, TrainingData, list[Run]]] = []
     for run in runs:
         shape, data = model_shape(run.record), data_of(run)
-        for other, other_source, members in alike:
-            if other == shape and other_source is data:
+        for other_shape, other_data, members in same_shape:
+            if other_shape == shape and other_data is data:
                 members.append(run)
                 break
         else:
-            alike.append((shape, data, [run]))
+            same_shape.append((shape, data, [run]))
     result = []
-    for shape, data, members in alike:
+    for shape, data, members in same_shape:
         num_clips = sum(len(fold.test) for fold in data.folds)
         per_clip = 8 * 2 ** len(shape.embed_dims) + 4 * shape.head_shape.num_classes  # results of each run
         parameters = FusionModel(shape, [0]).num_parameters()

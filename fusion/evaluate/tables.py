@@ -1,4 +1,4 @@
-"""An evaluation as tables for people: what each setting relies on, and what AMR changed for certain."""
+"""Tables of an evaluation: the measures of each setting, and the changes by AMR."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ Rows = tuple[list[str], list[list[object]]]
 SIGNIFICANT = 0.05
 READING = """\
 {order}fractions of 1, test clips
-share     of the decision, by gradient x input: what AMR pulls on
-use       accuracy lost when the modality comes from another clip (perceptual score): what the answer needs
+share     part of the decision, by gradient x input; this is what AMR changes
+use       accuracy lost if the modality comes from another clip (perceptual score)
 alone     accuracy with that modality only, the rest from another clip
-noisy     accuracy that is left, on average, while noise in it grows to one standard deviation
-follows   whose class is answered where modalities of two classes are put together; the rest: neither
-over UME  accuracy above the mean of uni-modal heads, which fuse nothing"""
+noisy     part of the accuracy that is left, mean over noise of 0 to 1 standard deviation in the modality
+follows   how often the modality's class is predicted if the modalities come from clips of two classes
+over UME  accuracy minus that of UME, the mean of the uni-modal heads"""
 
 
 def reading(document: Mapping[str, Any]) -> str:
-    """What the columns of `settings_table` say."""
+    """Explain the columns of `settings_table`."""
     modalities = document["modalities"]
     return READING.format(order=f"{' / '.join(modalities)}, " if len(modalities) == 2 else "")
 
 
 def settings_table(document: Mapping[str, Any]) -> Rows:
-    """Columns and one row a setting, the mean over seeds; `±` is half the 95 % interval over seeds.
+    """Columns, and one row per setting: means over seeds; `±` is half the 95 % interval over seeds.
 
-    Two modalities stand side by side; where there are more, each has a row.
+    Two modalities are in one cell; of more, each has its own row.
     """
     modalities, groups = document["modalities"], document["groups"]
     varied = _varied(groups)
     several = max(len(group["seeds"]) for group in groups) > 1
     pair = len(modalities) == 2
-    whats = _EACH | {"follows": "conflict.{}"} if pair else _EACH
+    templates = _EACH | {"follows": "conflict.{}"} if pair else _EACH
     columns = [*varied, *(["seeds"] if several else []), "accuracy", "ECE", "over UME"]
-    columns += [*([] if pair else ["modality"]), *whats]
+    columns += [*([] if pair else ["modality"]), *templates]
     rows: list[list[object]] = []
     for group in groups:
         mean, own = group["mean"], group["modalities"]
@@ -46,16 +46,16 @@ def settings_table(document: Mapping[str, Any]) -> Rows:
         )
         first += [_with_interval(group), mean.get("calibration.clean.ece"), mean.get("gain_over_ume")]
         if pair:
-            rows.append([*first, *(_pair(mean, template, modalities, own) for template in whats.values())])
+            rows.append([*first, *(_pair(mean, template, modalities, own) for template in templates.values())])
             continue
         for i, m in enumerate(own):
-            values = [mean.get(template.format(m)) for template in whats.values()]
+            values = [mean.get(template.format(m)) for template in templates.values()]
             rows.append([*(first if i == 0 else [""] * len(first)), m, *values])
     return columns, rows
 
 
 def differences_table(document: Mapping[str, Any]) -> Rows:
-    """What AMR changed against none in the same setting; * where p < .05 after Holm's correction, of the t-test."""
+    """Columns, and rows of the changes by AMR against none; * if p < .05 by the t-test after Holm's correction."""
     compared: dict[str, dict[str, dict[str, Any]]] = {}
     settings: dict[str, Mapping[str, Any]] = {}
     for entry in document["comparisons"]:
@@ -63,7 +63,7 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
         settings[key] = entry
         compared.setdefault(key, {})[entry["measure"]] = entry
     varied = _varied(list(settings.values()))
-    columns = [*varied, "pairs", "accuracy", *(f"{what} {m}" for what in _COMPARED for m in document["modalities"])]
+    columns = [*varied, "pairs", "accuracy", *(f"{name} {m}" for name in _COMPARED for m in document["modalities"])]
     rows: list[list[object]] = []
     for key, by_measure in compared.items():
         names = ["accuracy", *(t.format(m) for t in _COMPARED.values() for m in document["modalities"])]
@@ -83,7 +83,7 @@ _COMPARED = {"share": "share.{}", "use": "perceptual.{}", "noisy": "robustness.{
 
 
 def _varied(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The settings in which the groups differ; the method and the ratio always."""
+    """Options in which the settings differ, and always the method and the ratio."""
     always = ("method", "amr_ratio")
     return [n for n in SETTINGS if n in always or len({setting_text(n, g[n]) for g in groups if g[n] is not None}) > 1]
 

@@ -1,4 +1,4 @@
-"""evaluation.json, evaluation.csv and evaluation.npz of a folder."""
+"""Write evaluation.json, evaluation.csv and evaluation.npz."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIGITS = 6
 
 
 def write(folder: Path, document: Mapping[str, Any], measured: Sequence[Measured]) -> None:
-    """Write the document, and its runs as a tidy table: a row a run and measure."""
+    """Write evaluation.json, and evaluation.csv with one row per run and measure."""
     write_json(folder / "evaluation.json", document)
     rows = []
     for m in measured:
@@ -37,7 +37,7 @@ def write(folder: Path, document: Mapping[str, Any], measured: Sequence[Measured
 
 
 def run_entry(measured: Measured) -> dict[str, Any]:
-    """A run's part of the document."""
+    """Entry of one run in evaluation.json."""
     return {
         "run": measured.run.folder.name,
         **measured.run.setting,
@@ -48,12 +48,12 @@ def run_entry(measured: Measured) -> dict[str, Any]:
 
 
 def nested(values: Mapping[Name, float]) -> dict[str, Any]:
-    """Names as nested dictionaries; a noise curve is a list over its levels."""
+    """Nest values by name; a noise curve becomes a list over its levels."""
     result: dict[str, Any] = {}
     for name, value in values.items():
         inner = result
-        for part in name[:-1]:
-            inner = inner.setdefault(part, {})
+        for key in name[:-1]:
+            inner = inner.setdefault(key, {})
         inner[name[-1]] = value
     for modality, curve in result.get("noise", {}).items():
         result["noise"][modality] = [curve[f"{level:g}"] for level in LEVELS]
@@ -61,7 +61,7 @@ def nested(values: Mapping[Name, float]) -> dict[str, Any]:
 
 
 def rounded(value: Any) -> Any:
-    """JSON values: numbers to 6 digits behind the point, but for small p; NaN as None."""
+    """Round the numbers of a JSON value to 6 decimals, tiny ones to 3 digits; NaN becomes None."""
     if isinstance(value, Mapping):
         return {name: rounded(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -74,45 +74,45 @@ def rounded(value: Any) -> Any:
 
 
 class Arrays:
-    """What each run answers to each clip: preds -1 and shares NaN for a clip that a run was not tested on.
+    """Each run's answer to each clip; preds are -1 and shares NaN for clips that a run was not tested on.
 
     Args:
-        source: whose test clips are the columns, in their order.
-        order: of the document's runs, by name.
+        data: Clips; the test clips are the columns, in their order.
+        order: Names of the runs, in the order of evaluation.json.
     """
 
     def __init__(self, data: TrainingData, order: Sequence[str]) -> None:
         self._dataset = dataset = data.dataset
         self._order = {name: i for i, name in enumerate(order)}
         rows = np.concatenate([fold.rows.test for fold in data.folds])
-        self._place = {row: i for i, row in enumerate(rows)}
+        self._column = {row: i for i, row in enumerate(rows)}
         shape = len(order), len(rows)
-        self._of_runs = {
+        self._by_run = {
             "preds": np.full(shape, -1, np.int16),
             "shares": np.full((*shape, len(dataset.modalities)), np.nan, np.float16),
         }
         if math.prod(shape) * len(dataset.classes) <= MAX_PROBABILITIES:
-            self._of_runs["probability"] = np.full((*shape, len(dataset.classes)), np.nan, np.float16)
-        self._of_clips = {
+            self._by_run["probability"] = np.full((*shape, len(dataset.classes)), np.nan, np.float16)
+        self._by_clip = {
             "target": dataset.target.numpy()[rows],
             "ids": dataset.clips["id"].to_numpy().astype(str)[rows],
             "fold": np.concatenate([np.full(len(fold.test), k) for k, fold in enumerate(data.folds)]),
         }
 
-    def add(self, group: RunGroup, answers: PerClip) -> None:
-        """Take note of a group's answers."""
-        known = np.array([row in self._place for row in answers.rows])
-        columns = np.array([self._place[row] for row in answers.rows[known]], dtype=int)
+    def add(self, group: RunGroup, per_clip: PerClip) -> None:
+        """Add the results of a run group."""
+        selected = np.array([row in self._column for row in per_clip.rows])
+        columns = np.array([self._column[row] for row in per_clip.rows[selected]], dtype=int)
         rows = np.array([self._order[run.folder.name] for run in group.runs])
-        of_modality = np.array([self._dataset.modalities.index(m) for m in answers.modalities])
-        probability = answers.probability[:, known]
-        self._of_runs["preds"][np.ix_(rows, columns)] = probability.argmax(-1)
-        self._of_runs["shares"][np.ix_(rows, columns, of_modality)] = answers.share[:, known]
-        if "probability" in self._of_runs:
-            self._of_runs["probability"][np.ix_(rows, columns)] = probability
+        modalities = np.array([self._dataset.modalities.index(m) for m in per_clip.modalities])
+        probability = per_clip.probability[:, selected]
+        self._by_run["preds"][np.ix_(rows, columns)] = probability.argmax(-1)
+        self._by_run["shares"][np.ix_(rows, columns, modalities)] = per_clip.share[:, selected]
+        if "probability" in self._by_run:
+            self._by_run["probability"][np.ix_(rows, columns)] = probability
 
     def save(self, folder: Path) -> None:
         """Write evaluation.npz."""
-        arrays: dict[str, Any] = self._of_runs | self._of_clips
+        arrays: dict[str, Any] = self._by_run | self._by_clip
         with replacing(folder / "evaluation.npz") as partial:
             np.savez_compressed(partial, **arrays)

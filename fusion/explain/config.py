@@ -1,4 +1,4 @@
-"""What `amr explain` is asked to do. Nothing here imports torch."""
+"""Options of `amr explain`. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from amr.common.options import DEVICES
 from amr.common.registry import unknown
 
 PICTURES = (".png", ".svg", ".pdf")
-MAX_NAME = 100  # characters of a clip's name in a file's
+MAX_NAME = 100  # characters of the clip's name in the picture's file name
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class ExplainConfig:
     """One clip to explain.
 
     Args:
-        run: folder of a run.
-        clip: a media file, or the id of a clip in the run's cache.
-        out: picture to write; None: explain_<clip>.png in the run's folder.
-        device: auto, cpu or cuda.
+        run: Folder of a run.
+        clip: Media file, or id of a clip in the run's cache.
+        out: Picture to write; None: explain_<clip>.png in the run's folder.
+        device: Device: auto, cpu or cuda.
 
     Raises:
-        ValueError: no clip, an unknown device, or a picture of another kind.
+        ValueError: The clip is missing, the device unknown, or the picture's format not supported.
     """
 
     run: Path
@@ -44,7 +44,7 @@ class ExplainConfig:
 
     @property
     def picture(self) -> Path:
-        """Where the picture goes.
+        """Path of the picture.
 
         >>> ExplainConfig(Path("runs/a"), "clips/a b.mp4").picture.as_posix()
         'runs/a/explain_a-b.mp4.png'

@@ -1,8 +1,8 @@
-"""One clip, one picture: what a head made of it, by every attribution, without each modality, and when: `amr explain`.
+"""Explain one clip in one picture: `amr explain`.
 
 shares         by gradient x input of the probability and of the logit, integrated gradients, Shapley
-removed        probabilities with a modality replaced: by zero and marked absent, or by its mean over the train clips
-steps          how much of a modality's gradient x input lies in each of its steps in time
+removed        probabilities with one modality replaced: by zero and marked absent, or by its mean over the train clips
+steps          fraction of a modality's gradient x input in each of its time steps
 """
 
 from __future__ import annotations
@@ -33,47 +33,47 @@ MAX_FRAMES = 10
 
 
 def explain(config: ExplainConfig) -> Explanation:
-    """Explain one clip and draw it.
+    """Explain one clip and write the picture.
 
     Raises:
-        ValueError: the clip is neither a file nor an id of the run's cache.
-        FileNotFoundError: there is no such run, or its cache is gone and an id was asked for.
-        RuntimeError: the clip has none of the run's modalities.
+        ValueError: The clip is neither a file nor an id in the run's cache.
+        FileNotFoundError: The run does not exist, or its cache is gone and the clip is an id.
+        RuntimeError: The clip has none of the run's modalities.
     """
     fitted = read_fitted(config.run, choose_device(config.device))
     read = read_clips(fitted, [config.clip], config.device, keep_steps=True)
     if not read.present.any():
         reason = read.reasons.get(config.clip, f"it has none of {', '.join(fitted.record.modalities)}")
         raise RuntimeError(f"CLIP must have one of the run's modalities, got {config.clip!r}: {reason}. Name another.")
-    data, note = _source(fitted.record, config.device)
-    found = [
+    data, note = _training_data(fitted.record, config.device)
+    folds = [
         explain_fold(model, clips, fitted.record.modalities, None if data is None else data.folds[fold].train)
         for fold, (model, clips) in enumerate(read.of_folds(fitted))
     ]
-    here = _Here.of(config.clip, fitted, data)
-    steps = _mean([fold.weights for fold in found])
+    origin = _Origin.find(config.clip, fitted, data)
+    steps = _mean([fold.weights for fold in folds])
     video = [len(weight) for m, weight in steps.items() if fitted.record.modalities[m]["modality"] == "video"]
-    media = decode_media(here.media, video[0] if video and video[0] <= MAX_FRAMES else MAX_FRAMES)
-    notes = [
-        f"no {m}" for m, there in zip(fitted.record.modalities, read.present[0].tolist(), strict=True) if not there
-    ]
-    notes += [*read.reasons.values(), *here.notes, *([note] if note else []), *media.notes]
-    explanation = _joined(config, fitted.record, found, here.true, _timed(fitted.record, steps, media), notes)
+    media = decode_media(origin.media, video[0] if video and video[0] <= MAX_FRAMES else MAX_FRAMES)
+    presence = zip(fitted.record.modalities, read.present[0].tolist(), strict=True)
+    notes = [f"no {m}" for m, present in presence if not present]
+    notes += [*read.reasons.values(), *origin.notes, *([note] if note else []), *media.notes]
+    explanation = _explanation(config, fitted.record, folds, origin.true, _timed(fitted.record, steps, media), notes)
     config.picture.parent.mkdir(parents=True, exist_ok=True)
     draw(config.picture, explanation, media, {m: info["modality"] for m, info in fitted.record.modalities.items()})
     return explanation
 
 
 @dataclass(frozen=True)
-class _Here:
-    """Where the clip is: its media, its label, and the parts of the folds that it was in."""
+class _Origin:
+    """Origin of the clip: its media, its label, and notes on the folds and splits that it was in."""
 
     media: ClipFiles
     true: str | None
     notes: list[str]
 
     @classmethod
-    def of(cls, clip: str, fitted: FittedRun, data: TrainingData | None) -> _Here:
+    def find(cls, clip: str, fitted: FittedRun, data: TrainingData | None) -> _Origin:
+        """Look the clip up in the run's cache, unless it is a file."""
         folds = [f"mean over {len(fitted.models)} folds"] if len(fitted.models) > 1 else []
         if Path(clip).is_file():
             return cls(ClipFiles(dict.fromkeys(MODALITIES, Path(clip))), None, folds)
@@ -84,32 +84,32 @@ class _Here:
         label = fitted.record.config.label
         value = str(table[label].iat[row]) if label in table else ""
         true = value if value in fitted.record.classes else None
-        return cls(media, true, folds + ([] if data is None else [_part_note(data, row)]))
+        return cls(media, true, folds + ([] if data is None else [_split_note(data, row)]))
 
 
-def _part_note(data: TrainingData, row: int) -> str:
-    """In which part of which folds the clip is: an answer on a clip that was trained on says little."""
-    found = []
+def _split_note(data: TrainingData, row: int) -> str:
+    """Note on the split of the clip in each fold: an answer to a train clip says little."""
+    splits = []
     for fold in data.folds:
-        parts = {"train": fold.rows.train, "val": fold.rows.val, "test": fold.rows.test}
-        found.append(next((name for name, rows in parts.items() if row in rows), "no"))
-    if len(found) == 1:
-        return f"a clip of the {found[0]} part" if found[0] != "no" else "a clip of no part"
-    return f"the clip was trained on in {found.count('train')} of them"
+        rows_of = {"train": fold.rows.train, "val": fold.rows.val, "test": fold.rows.test}
+        splits.append(next((name for name, rows in rows_of.items() if row in rows), "no"))
+    if len(splits) == 1:
+        return f"a clip of the {splits[0]} split" if splits[0] != "no" else "a clip of no split"
+    return f"the clip was trained on in {splits.count('train')} of them"
 
 
-def _source(record: RunRecord, device: str) -> tuple[TrainingData | None, str]:
-    """The clips that the run was fitted on; None, and why, where they are not at hand."""
+def _training_data(record: RunRecord, device: str) -> tuple[TrainingData | None, str]:
+    """Clips that the run was fitted on; None, and the reason, if they are not available."""
     path = Path(record.cache)
     if not path.is_file():
-        return None, f"nothing is replaced by the train mean: the run's cache {path} is gone"
+        return None, f"no replacement by the train mean: the run's cache {path} is gone"
     try:
         with Cache.open(path) as cache:
             check_embeddings(record, cache)
         config = replace(record.config, cache=str(path), device=device)
         return read_training_data(config, keep_steps=_takes_steps(record)), ""
     except ValueError as error:
-        return None, f"nothing is replaced by the train mean: {error}"
+        return None, f"no replacement by the train mean: {error}"
 
 
 def _takes_steps(record: RunRecord) -> bool:
@@ -117,7 +117,7 @@ def _takes_steps(record: RunRecord) -> bool:
 
 
 def _timed(record: RunRecord, weights: Mapping[str, Tensor], media: Media) -> dict[str, Steps]:
-    """Steps are equal parts of the clip, in the order of time."""
+    """Add times to the weights of steps: steps are equal parts of the clip, in temporal order."""
     timed = {}
     for m, weight in weights.items():
         duration = media.duration_seconds.get(record.modalities[m]["modality"])
@@ -126,24 +126,24 @@ def _timed(record: RunRecord, weights: Mapping[str, Tensor], media: Media) -> di
     return timed
 
 
-def _joined(
+def _explanation(
     config: ExplainConfig,
     record: RunRecord,
-    found: Sequence[FoldNumbers],
+    folds: Sequence[FoldNumbers],
     true: str | None,
     steps: dict[str, Steps],
     notes: Sequence[str],
 ) -> Explanation:
-    """The mean over folds, with names."""
+    """Mean over folds, with names."""
     classes = record.classes
-    probabilities = _mean([{"all": fold.probabilities} for fold in found])["all"]
+    probabilities = _mean([{"all": fold.probabilities} for fold in folds])["all"]
     pred = int(probabilities.argmax())
-    shares = _mean([fold.shares for fold in found])
+    shares = _mean([fold.shares for fold in folds])
 
     def removed(p: Tensor) -> Removed:
         other = int(p.argmax())
-        of_true = None if true is None else float(p[classes.index(true)])
-        return Removed(classes[other], float(p[other]), float(p[pred]), of_true)
+        true_probability = None if true is None else float(p[classes.index(true)])
+        return Removed(classes[other], float(p[other]), float(p[pred]), true_probability)
 
     return Explanation(
         clip=config.clip,
@@ -159,8 +159,8 @@ def _joined(
             for name, share in shares.items()
         },
         removed={
-            baseline: {m: removed(p) for m, p in _mean([fold.removed[baseline] for fold in found]).items()}
-            for baseline in found[0].removed
+            baseline: {m: removed(p) for m, p in _mean([fold.removed[baseline] for fold in folds]).items()}
+            for baseline in folds[0].removed
         },
         steps=steps,
         notes=tuple(dict.fromkeys(notes)),
@@ -168,6 +168,6 @@ def _joined(
     )
 
 
-def _mean(values: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Name by name, over folds."""
-    return {name: torch.stack([each[name] for each in values]).mean(0) for name in values[0]}
+def _mean(folds: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean over folds for each name."""
+    return {name: torch.stack([fold[name] for fold in folds]).mean(0) for name in folds[0]}

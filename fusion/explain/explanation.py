@@ -1,4 +1,4 @@
-"""What is known of one decision: every number of the picture that `amr explain` draws."""
+"""Explanation of one decision: every number in the picture of `amr explain`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Removed:
-    """What the head answers without one modality.
+    """Answer of the head without one modality.
 
     Args:
-        pred: the class it would predict.
-        pred_probability: of that class.
-        probability: of the class predicted with everything.
-        true_probability: of the true class; None where it is not known.
+        pred: Predicted class without the modality.
+        pred_probability: Probability of that class.
+        probability: Probability of the class predicted with all modalities.
+        true_probability: Probability of the true class; None if it is unknown.
     """
 
     pred: str
@@ -25,13 +25,13 @@ class Removed:
 
 @dataclass(frozen=True)
 class Steps:
-    """When a modality mattered.
+    """Weights of a modality's time steps.
 
     Args:
-        start_seconds: (steps,) of each step, in seconds of the clip; in fractions of it where its length is not known.
-        end_seconds: (steps,).
-        weight: (steps,) of each step's magnitude of gradient x input; they sum to 1.
-        in_seconds: whether times are seconds.
+        start_seconds: Start of each step, `(steps,)`, in seconds; in fractions of the clip if its length is unknown.
+        end_seconds: End of each step, `(steps,)`.
+        weight: Magnitude of gradient x input in each step, `(steps,)`; sums to 1.
+        in_seconds: Flag: times are seconds.
     """
 
     start_seconds: list[float]
@@ -42,23 +42,22 @@ class Steps:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Every number of the picture.
+    """Explanation of one clip; every number is the mean over folds.
 
     Args:
-        clip: the path or the id that was asked for.
-        run: folder of the run.
-        head: its head.
-        method: its method.
-        amr_ratio: what it was pulled to; None: nothing.
-        pred: the predicted class.
-        true: the clip's label; None where it is not known.
-        probabilities: of every class; the mean over folds, as everything else.
-        shares: attribution (`explain_fold.VIEWS`) to modality to share; None where the clip has fewer than two of
-            the modalities.
-        removed: baseline (zero, mean) to modality to what becomes of the answer; no mean where the cache is gone.
-        steps: modality to when it mattered, where its embedding has steps.
-        notes: what people should know.
-        picture: the file that shows it.
+        clip: Requested path or id.
+        run: Folder of the run.
+        head: Head of the run.
+        method: Method of the run.
+        amr_ratio: Ratio that AMR was given; None: without AMR.
+        pred: Predicted class.
+        true: Label of the clip; None if it is unknown.
+        probabilities: Class to probability.
+        shares: Attribution (`VIEWS` in fold.py) to modality to share; None if the clip has fewer than two modalities.
+        removed: Baseline (zero, mean) to modality to the answer without it; without mean if the cache is gone.
+        steps: Modality to the weights of its steps, if its embedding has steps.
+        notes: Remarks for the reader.
+        picture: File of the picture.
     """
 
     clip: str
@@ -77,9 +76,9 @@ class Explanation:
 
     @property
     def modalities(self) -> list[str]:
-        """In the run's order."""
+        """Modalities in the run's order."""
         return list(next(iter(self.shares.values())))
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `amr explain --json`."""
+        """Output of `amr explain --json`."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""The picture of `amr explain`, laid out in inches, so that frames, sound and steps share one axis of time."""
+"""Picture of `amr explain`, laid out in inches, so that frames, sound and steps have a common time axis."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from amr.common.files import replacing
 from amr.extract.pipeline.preview import SAMPLE_RATE_HZ, Media
 from amr.fusion.explain.explanation import Explanation, Removed, Steps
 
-WIDTH, MARGIN, LEFT, RIGHT, GAP = 10.0, 0.25, 1.75, 0.35, 0.16  # inches, as all that follow
+WIDTH, MARGIN, LEFT, RIGHT, GAP = 10.0, 0.25, 1.75, 0.35, 0.16  # all sizes in inches
 ROW, HEAD, FOOT_LINE = 0.27, 0.95, 0.17
 SHARES, SOUND, STRIP, FRAMES = 2.0, 1.25, 0.55, 0.85
 MAX_HZ = 8000
-QUIET_DB = 70  # below the loudest: white
+QUIET_DB = 70  # this far below the loudest is white
 PREDICTED, TRUE = "#333333", "#b0b0b0"
 NAMES = {
     "grad_x_input": "gradient x input",
-    "grad_x_input_logit": "the same, of the logit",
+    "grad_x_input_logit": "gradient x input, logit",
     "integrated_gradients": "integrated gradients",
     "shapley": "Shapley",
 }
 
 
 def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str, str]) -> None:
-    """Shares and removals side by side, and below them what was heard and seen, with when it mattered.
+    """Write the picture: shares and removals side by side; below them sound, frames and the weights of steps.
 
     Args:
-        file: picture to write, .png, .svg or .pdf.
-        explanation: the numbers.
-        media: the clip's sound and frames; empty where they are not at hand.
-        kinds: each of the run's modalities to audio, video or what else its embedding was made from.
+        file: Picture to write, .png, .svg or .pdf.
+        explanation: Numbers to show.
+        media: Sound and frames of the clip; empty if they are not available.
+        kinds: Modality to audio, video, or what else its embedding was made from.
     """
-    colours = {m: COLORS[i % len(COLORS)] for i, m in enumerate(explanation.modalities)}
+    colors = {m: COLORS[i % len(COLORS)] for i, m in enumerate(explanation.modalities)}
     rows = _removal_rows(explanation)
     top = ROW * max(len(rows) * (2 if _shows_true(explanation) else 1.3), len(NAMES) * 1.3)
     panels = _time_panels(explanation, media, kinds)
@@ -52,10 +52,10 @@ def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str,
     sheet = _Sheet(figure)
     _title(sheet, explanation)
     sheet.skip(HEAD + 0.3)
-    _draw_shares(sheet.axes(LEFT, 2.75, min(top, SHARES)), explanation, colours)
+    _draw_shares(sheet.axes(LEFT, 2.75, min(top, SHARES)), explanation, colors)
     _draw_removals(sheet.axes(LEFT + 2.75 + 1.9, WIDTH - LEFT - 2.75 - 1.9 - 0.95, top), explanation, rows)
     sheet.skip(top + 0.62)
-    _draw_times(sheet, panels, explanation, media, colours)
+    _draw_times(sheet, panels, explanation, media, colors)
     for i, line in enumerate(notes):
         y = 0.12 + FOOT_LINE * (len(notes) - 1 - i)
         figure.text(MARGIN / WIDTH, y / sheet.height, line, fontsize=7.5, color="#555555")
@@ -64,7 +64,7 @@ def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str,
 
 
 class _Sheet:
-    """Axes from the top of a figure downwards, in inches."""
+    """Axes placed from the top of a figure downwards, in inches."""
 
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
@@ -72,24 +72,24 @@ class _Sheet:
         self.y = 0.0
 
     def skip(self, inches: float) -> None:
-        """Go down."""
+        """Move down."""
         self.y += inches
 
     def axes(self, left: float, width: float, height: float) -> Axes:
-        """Axes that begin where we are."""
+        """Axes that start at the current height."""
         bottom = self.height - self.y - height
         return self.figure.add_axes((left / WIDTH, bottom / self.height, width / WIDTH, height / self.height))
 
 
 def _title(sheet: _Sheet, e: Explanation) -> None:
-    truth = "" if e.true is None else ", rightly" if e.true == e.pred else f"; the label is {e.true}"
+    truth = "" if e.true is None else ", correct" if e.true == e.pred else f"; the label is {e.true}"
     lines = (
         (0.3, 13, "bold", "#000000", textwrap.shorten(Path(e.clip).name, 80, placeholder="...")),
         (0.56, 10.5, "normal", "#000000", f"{e.pred} with probability {e.probabilities[e.pred]:.2f}{truth}"),
         (0.79, 8, "normal", "#555555", f"{_shortened(e.run, 60)}: head {e.head}, method {e.method}, {_ratio(e)}"),
     )
-    for y, size, weight, colour, text in lines:
-        sheet.figure.text(MARGIN / WIDTH, 1 - y / sheet.height, text, fontsize=size, weight=weight, color=colour)
+    for y, size, weight, color, text in lines:
+        sheet.figure.text(MARGIN / WIDTH, 1 - y / sheet.height, text, fontsize=size, weight=weight, color=color)
 
 
 def _ratio(e: Explanation) -> str:
@@ -100,8 +100,8 @@ def _shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"...{text[3 - most :]}"
 
 
-def _named(label: str | None) -> str:
-    """A class where there is little room."""
+def _short_class(label: str | None) -> str:
+    """Shorten the name of a class."""
     return textwrap.shorten(label or "", 20, placeholder="...")
 
 
@@ -109,16 +109,16 @@ def _shows_true(e: Explanation) -> bool:
     return e.true is not None and e.true != e.pred
 
 
-def _draw_shares(axes: Axes, e: Explanation, colours: Mapping[str, str]) -> None:
-    """A bar an attribution, divided among the modalities."""
+def _draw_shares(axes: Axes, e: Explanation, colors: Mapping[str, str]) -> None:
+    """One bar per attribution, divided among the modalities."""
     for row, shares in enumerate(e.shares.values()):
         left = 0.0
         for m, share in shares.items():
             if share is None:
                 continue
-            axes.barh(row, share, left=left, height=0.62, color=colours[m], edgecolor="white", linewidth=0.8)
+            axes.barh(row, share, left=left, height=0.62, color=colors[m], edgecolor="white", linewidth=0.8)
             if share >= 0.11:
-                ink, middle = _ink(colours[m]), left + share / 2
+                ink, middle = _ink(colors[m]), left + share / 2
                 axes.text(middle, row, f"{share:.2f}", ha="center", va="center", fontsize=8, color=ink)
             left += share
         if left == 0:
@@ -129,7 +129,7 @@ def _draw_shares(axes: Axes, e: Explanation, colours: Mapping[str, str]) -> None
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"], fontsize=8)
     _bare(axes)
     _heading(axes, "share of the decision, by")
-    handles = [Patch(color=colour, label=m) for m, colour in colours.items()]
+    handles = [Patch(color=color, label=m) for m, color in colors.items()]
     axes.legend(
         handles=handles,
         loc="upper left",
@@ -145,7 +145,7 @@ def _draw_shares(axes: Axes, e: Explanation, colours: Mapping[str, str]) -> None
 
 
 def _removal_rows(e: Explanation) -> list[tuple[str, Removed]]:
-    """The answer with everything, then without each modality, replaced in each way."""
+    """Answers with all modalities, then without each modality by each baseline."""
     p = e.probabilities
     rows = [("with everything", Removed(e.pred, p[e.pred], p[e.pred], None if e.true is None else p[e.true]))]
     for m in next(iter(e.removed.values())):
@@ -154,33 +154,35 @@ def _removal_rows(e: Explanation) -> list[tuple[str, Removed]]:
 
 
 def _draw_removals(axes: Axes, e: Explanation, rows: Sequence[tuple[str, Removed]]) -> None:
-    """The probability of the predicted class, and of the true one where it is another."""
+    """Probability of the predicted class, and of the true class if it is another."""
     both = _shows_true(e)
     height = 0.36 if both else 0.62
     for row, (_, removed) in enumerate(rows):
         bars = [(removed.probability, PREDICTED)]
         if both and removed.true_probability is not None:
             bars.append((removed.true_probability, TRUE))
-        for i, (value, colour) in enumerate(bars):
+        for i, (value, color) in enumerate(bars):
             y = row + (i - (len(bars) - 1) / 2) * height
-            axes.barh(y, value, height=height, color=colour)
+            axes.barh(y, value, height=height, color=color)
             other = ""
             if removed.pred != e.pred and i == 0:
-                other = f"   answer: {_named(removed.pred)} {removed.pred_probability:.2f}"
+                other = f"   answer: {_short_class(removed.pred)} {removed.pred_probability:.2f}"
             axes.text(value + 0.015, y, f"{value:.2f}{other}", va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"], fontsize=8)
     _bare(axes)
-    _heading(axes, f"probability of {_named(e.pred)}" + (f" (dark) and {_named(e.true)} (light)" if both else ""))
+    _heading(
+        axes, f"probability of {_short_class(e.pred)}" + (f" (dark) and {_short_class(e.true)} (light)" if both else "")
+    )
 
 
-Panel = tuple[str, float, str]  # what is drawn: sound, frames or steps; its height in inches; of which modality
+Panel = tuple[str, float, str]  # content (sound, frames or steps), height in inches, modality
 
 
 def _time_panels(e: Explanation, media: Media, kinds: Mapping[str, str]) -> list[Panel]:
-    """Sound with the steps of what was made from it, frames with theirs, then steps of what is neither."""
+    """Sound with the steps of audio embeddings, frames with those of video, then all other steps."""
     panels: list[Panel] = []
     if len(media.sound):
         panels.append(("sound", SOUND, "audio"))
@@ -192,34 +194,34 @@ def _time_panels(e: Explanation, media: Media, kinds: Mapping[str, str]) -> list
 
 
 def _slot(media: Media) -> float:
-    """Width of one frame's part of the time axis."""
+    """Width of one frame's part of the time axis, in inches."""
     return (WIDTH - LEFT - RIGHT) / len(media.frames)
 
 
 def _draw_times(
-    sheet: _Sheet, panels: Sequence[Panel], e: Explanation, media: Media, colours: Mapping[str, str]
+    sheet: _Sheet, panels: Sequence[Panel], e: Explanation, media: Media, colors: Mapping[str, str]
 ) -> None:
-    """One below the other over the clip's time: seconds where some media tell them, else fractions."""
+    """Panels below each other over the clip's time, in seconds if media give its duration, else in fractions."""
     duration = max(media.duration_seconds.values(), default=1.0)
-    for number, (what, height, m) in enumerate(panels):
+    for number, (content, height, m) in enumerate(panels):
         axes = sheet.axes(LEFT, WIDTH - LEFT - RIGHT, height)
-        if what == "sound":
+        if content == "sound":
             _draw_sound(axes, media)
-        elif what == "frames":
+        elif content == "frames":
             _draw_frames(axes, media, height)
         else:
             stretch = 1.0 if e.steps[m].in_seconds else duration
-            _draw_steps(axes, e.steps[m], m, colours[m], stretch)
+            _draw_steps(axes, e.steps[m], m, colors[m], stretch)
         axes.set_xlim(0, duration)
         last = number == len(panels) - 1
         axes.tick_params(axis="x", labelbottom=last, length=3 if last else 0, labelsize=8)
         if last:
-            axes.set_xlabel("seconds" if media.duration_seconds else "time, as a part of the clip", fontsize=8.5)
+            axes.set_xlabel("seconds" if media.duration_seconds else "time, as a fraction of the clip", fontsize=8.5)
         sheet.skip(height + GAP)
 
 
 def _draw_sound(axes: Axes, media: Media) -> None:
-    """Power over time and frequency, dark where it is loud."""
+    """Power over time and frequency; dark is loud."""
     window = min(512, len(media.sound))
     hz, seconds, power = spectrogram(media.sound, SAMPLE_RATE_HZ, nperseg=window, noverlap=window * 3 // 4)
     decibel = 10 * np.log10(power + 1e-12)
@@ -242,7 +244,7 @@ def _draw_sound(axes: Axes, media: Media) -> None:
 
 
 def _draw_frames(axes: Axes, media: Media, height: float) -> None:
-    """Frames in the parts of the clip that they are the middle of, undistorted."""
+    """Frames, undistorted, each in the middle of its part of the clip."""
     duration = media.duration_seconds["video"]
     num_frames, rows, columns = media.frames.shape[:3]
     part = duration / num_frames
@@ -256,10 +258,10 @@ def _draw_frames(axes: Axes, media: Media, height: float) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _draw_steps(axes: Axes, steps: Steps, modality: str, colour: str, stretch: float) -> None:
-    """A bar a step; the line is where all would be if no step mattered more than another."""
+def _draw_steps(axes: Axes, steps: Steps, modality: str, color: str, stretch: float) -> None:
+    """One bar per step; the dotted line is the weight if all steps were equal."""
     start, end = (np.array(times) * stretch for times in (steps.start_seconds, steps.end_seconds))
-    axes.bar(start, steps.weight, width=end - start, align="edge", color=colour, edgecolor="white", linewidth=0.8)
+    axes.bar(start, steps.weight, width=end - start, align="edge", color=color, edgecolor="white", linewidth=0.8)
     axes.axhline(1 / len(steps.weight), color="#000000", linewidth=0.8, linestyle=":")
     most = max(*steps.weight, 1 / len(steps.weight))
     axes.set_ylim(0, most * 1.15)
@@ -269,19 +271,19 @@ def _draw_steps(axes: Axes, steps: Steps, modality: str, colour: str, stretch: f
 
 
 def _footer(e: Explanation) -> list[str]:
-    """What must be known to read it."""
-    lines = ["zero: the modality is 0 and marked absent; mean: it is its mean over the train clips."]
+    """Notes below the picture."""
+    lines = ["zero: the modality is set to 0 and marked absent; mean: it is replaced by its mean over the train clips."]
     if "mean" not in e.removed:
-        lines = ["zero: the modality is 0 and marked absent."]
+        lines = ["zero: the modality is set to 0 and marked absent."]
     if e.steps:
-        lines.append("when: the part of a modality's gradient x input that is in each step; dotted: all steps alike.")
+        lines.append("when: the part of a modality's gradient x input in each step; dotted: all steps equal.")
     else:
-        lines.append("The embeddings have no steps in time: when it mattered is not known.")
+        lines.append("The embeddings have no time steps, so the picture does not show when a modality mattered.")
     return [line for text in (*lines, "; ".join(e.notes)) for line in textwrap.wrap(text, 150)]
 
 
 def _label(axes: Axes, text: str) -> None:
-    """At the same place beside every panel, whatever its ticks."""
+    """Label a panel at a fixed distance, whatever its ticks."""
     axes.text(-0.5 / _inches(axes)[0], 0.5, text, transform=axes.transAxes, fontsize=8.5, ha="right", va="center")
 
 
@@ -296,12 +298,12 @@ def _bare(axes: Axes) -> None:
 
 
 def _inches(axes: Axes) -> tuple[float, float]:
-    """Width and height."""
+    """Width and height in inches."""
     box = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
     return float(box.width), float(box.height)
 
 
-def _ink(colour: str) -> str:
-    """Black or white, whichever reads better on the colour."""
-    red, green, blue = to_rgb(colour)
+def _ink(color: str) -> str:
+    """Black or white, whichever is more readable on the color."""
+    red, green, blue = to_rgb(color)
     return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else "#ffffff"

@@ -1,4 +1,4 @@
-"""The commands that made a folder, as they can be pasted."""
+"""Commands that made a folder, ready to paste."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MAX_LINE = 60
 
 
 def commands(results: ResultFolder) -> list[str]:
-    """`amr fit`, `amr sweep` or `amr table`, then `amr evaluate` where it has been there."""
+    """`amr fit`, `amr sweep` or `amr table`, then `amr evaluate` if the folder was evaluated."""
     out = shlex.quote(str(results.folder))
-    made = [_fit(asdict(results.runs[0].config), out)] if results.sweep is None else [_sweep(results, out)]
+    lines = [_fit(asdict(results.runs[0].config), out)] if results.sweep is None else [_sweep(results, out)]
     if results.evaluation is not None:
-        made.append(f"amr evaluate {out}{_evaluate_options(results)}")
-    return [_wrapped(command) for command in made]
+        lines.append(f"amr evaluate {out}{_evaluate_options(results)}")
+    return [_wrapped(command) for command in lines]
 
 
 def _wrapped(command: str) -> str:
-    """A line an option, where one line would be long."""
+    """Break a long command into one line per option."""
     return command if len(command) <= MAX_LINE else command.replace(" --", " \\\n  --")
 
 
@@ -35,7 +35,7 @@ def _sweep(results: ResultFolder, out: str) -> str:
     sweep = results.sweep or {}
     is_table = results.table is not None
     skipped = {"out", *SWEPT} | ({"method"} if is_table else set())
-    # `amr table` has an adapter by default, and takes its methods and the ratio none by itself
+    # `amr table` has an adapter by default, and adds its methods and the ratio none itself
     parts = ["amr table" if is_table else "amr sweep", *_options(sweep["base"], skipped=tuple(skipped))]
     if is_table and sweep["base"]["adapter"] == "none":
         parts.append("--adapter none")
@@ -56,12 +56,14 @@ def _sweep(results: ResultFolder, out: str) -> str:
 def _evaluate_options(results: ResultFolder) -> str:
     settings = (results.evaluation or {}).get("settings", {})
     options = {"num_bootstrap": ("--bootstrap", 1000), "noise_draws": ("--noise-draws", 5), "seed": ("--seed", 0)}
-    given = [f" {name} {settings[key]}" for key, (name, usual) in options.items() if settings.get(key, usual) != usual]
-    return "".join(given) + " --against people" * any("people" in run.nested for run in results.runs)
+    changed = [
+        f" {name} {settings[key]}" for key, (name, default) in options.items() if settings.get(key, default) != default
+    ]
+    return "".join(changed) + " --against people" * any("people" in run.nested for run in results.runs)
 
 
 def _options(config: Mapping[str, Any], skipped: tuple[str, ...]) -> list[str]:
-    """The settings that are not the default, as options."""
+    """Settings other than the defaults, as options."""
     options = []
     for field in fields(FitConfig):
         value = config.get(field.name, field.default)

@@ -1,4 +1,4 @@
-"""What a report is asked to show: the defaults and the help of `amr report` are this one dataclass."""
+"""Options of `amr report`: defaults, help and checks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class ReportConfig:
     """One page about folders of runs and sweeps.
 
     Raises:
-        ValueError: a value that no folder could make right.
+        ValueError: An option is wrong, whatever the folders.
     """
 
-    dirs: tuple[str, ...] = option((), "Folders of amr fit, amr sweep or amr table; a section each.")
+    dirs: tuple[str, ...] = option((), "Folders of amr fit, amr sweep or amr table; one section each.")
     out: str = option("report.html", "Page to write.")
-    title: str | None = option(None, "Heading of the page; named after the folders by default.")
-    clips: int = option(8, "Number of clips with one-sided decisions to show in each section; 0: none.", least=0)
+    title: str | None = option(None, "Heading of the page; by default the folder's name.")
+    clips: int = option(8, "Number of clips with one-sided decisions per section; 0: none.", least=0)
     no_media: bool = option(False, "Leave out frames and spectrograms of those clips.")
 
     def __post_init__(self) -> None:

@@ -1,9 +1,9 @@
-"""Everything read and made, rendered as one page that needs nothing else."""
+"""Render everything as one self-contained page."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,39 +19,26 @@ from amr.common.version import versions
 from amr.fusion.report.commands import commands
 from amr.fusion.report.config import ReportConfig
 from amr.fusion.report.read import ResultFolder, read_results
-from amr.fusion.report.sections.balance import dominance, share_against_use
+from amr.fusion.report.sections import ORDER, sections
 from amr.fusion.report.sections.clips import OneSided, one_sided
-from amr.fusion.report.sections.curves import missing, noise, training
-from amr.fusion.report.sections.decisions import confusion, per_class
-from amr.fusion.report.sections.figure import Figure
-from amr.fusion.report.sections.people import followed, people_table
+from amr.fusion.report.sections.people import people_table
+from amr.fusion.report.sections.picture import Picture
 from amr.fusion.report.settings import Setting, settings_of
 from amr.fusion.report.tables import Table, comparison_tables, headline
 from amr.fusion.report.words import summary
 
 TEMPLATES = Path(__file__).parent / "templates"
-# in an order that answers: what does it rely on, and did balance help?
-FIGURES: tuple[Callable[[ResultFolder, Sequence[Setting]], Figure | None], ...] = (
-    dominance,
-    share_against_use,
-    missing,
-    noise,
-    per_class,
-    confusion,
-    training,
-    followed,
-)
 
 
 @dataclass(frozen=True)
-class Section:
-    """All that the page says of one folder."""
+class Chapter:
+    """Everything that the page says about one folder."""
 
     id: str
     title: str
     sentences: tuple[str, ...]
     headline: Table
-    figures: tuple[Figure, ...]
+    pictures: tuple[Picture, ...]
     clips: OneSided | None
     people: Table | None
     tests: tuple[Table, ...]
@@ -62,12 +49,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """Result of a report.
 
     Args:
-        out: the page.
-        sections: folder to the number of its pictures.
-        num_bytes: of the page.
+        out: Path of the page.
+        sections: Folder to the number of its pictures.
+        num_bytes: Size of the page.
     """
 
     out: Path
@@ -75,7 +62,7 @@ class Report:
     num_bytes: int
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `amr report --json`."""
+        """Output of `amr report --json`."""
         return {"out": str(self.out), "sections": dict(self.sections), "num_bytes": self.num_bytes}
 
 
@@ -83,37 +70,38 @@ def report(config: ReportConfig, progress: Progress | None = None) -> Report:
     """Read the folders and write the page.
 
     Args:
-        config: which folders, and where to.
+        config: Options of the report.
         progress: Listener.
 
     Raises:
-        FileNotFoundError: a folder is not there.
-        ValueError: a folder holds no fit and no sweep.
+        FileNotFoundError: A folder does not exist.
+        ValueError: A folder holds neither a fit nor a sweep.
     """
-    sources = [read_results(Path(name)) for name in dict.fromkeys(config.dirs)]
+    folders = [read_results(Path(name)) for name in dict.fromkeys(config.dirs)]
     progress = progress or Progress()
-    progress.start(len(sources), unit="folders")
-    sections = []
-    for number, results in enumerate(sources, start=1):
-        sections.append(section_of(results, f"s{number}", config))
+    progress.start(len(folders), unit="folders")
+    chapters = []
+    for number, results in enumerate(folders, start=1):
+        chapters.append(chapter_of(results, f"s{number}", config))
         progress.advance(1)
-    title = config.title or (sources[0].name if len(sources) == 1 else f"{len(sources)} results")
-    page = render(title, sections)
+    title = config.title or (folders[0].name if len(folders) == 1 else f"{len(folders)} results")
+    page = render(title, chapters)
     out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page)
-    return Report(out, {s.name: len(of.figures) for s, of in zip(sources, sections, strict=True)}, out.stat().st_size)
+    num_pictures = {f.name: len(chapter.pictures) for f, chapter in zip(folders, chapters, strict=True)}
+    return Report(out, num_pictures, out.stat().st_size)
 
 
-def section_of(results: ResultFolder, id_: str, config: ReportConfig) -> Section:
-    """What the page says of a folder."""
+def chapter_of(results: ResultFolder, id_: str, config: ReportConfig) -> Chapter:
+    """Make the chapter of one folder."""
     settings = settings_of(results)
-    return Section(
+    return Chapter(
         id=id_,
         title=results.name if len(config.dirs) > 1 else "In short",
         sentences=tuple(summary(results, settings)),
         headline=headline(results, settings),
-        figures=tuple(figure for make in FIGURES if (figure := make(results, settings)) is not None),
+        pictures=_pictures(results, settings),
         clips=one_sided(results, settings, config.clips, media=not config.no_media),
         people=people_table(settings),
         tests=tuple(comparison_tables(results)),
@@ -123,13 +111,19 @@ def section_of(results: ResultFolder, id_: str, config: ReportConfig) -> Section
     )
 
 
+def _pictures(results: ResultFolder, settings: Sequence[Setting]) -> tuple[Picture, ...]:
+    names = [*ORDER, *(name for name in sections if name not in ORDER)]
+    made = (sections[name](results, settings) for name in names)
+    return tuple(picture for picture in made if picture is not None)
+
+
 def _facts(results: ResultFolder) -> dict[str, str]:
     encoders = ", ".join(f"{m}: {info['encoder']} ({info['embed_dim']})" for m, info in results.modality_infos.items())
     config = results.runs[0].config
     facts = {
         "cache": str(results.cache),
         "embeddings": encoders,
-        "attribution": ", ".join(getattr(config, f"attribution{of}") for of in ("", "_output", "_pooling")),
+        "attribution": ", ".join(getattr(config, f"attribution{option}") for option in ("", "_output", "_pooling")),
         "fitted with": ", ".join(f"{name} {number}" for name, number in results.record.versions.items()),
         "page made with": ", ".join(f"{name} {number}" for name, number in versions("plotly", "jinja2").items()),
     }
@@ -139,8 +133,8 @@ def _facts(results: ResultFolder) -> dict[str, str]:
     return facts
 
 
-def render(title: str, sections: Sequence[Section]) -> str:
-    """The page as HTML."""
+def render(title: str, chapters: Sequence[Chapter]) -> str:
+    """Render the page as HTML."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -148,11 +142,11 @@ def render(title: str, sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    plots = {f"{s.id}-{f.name}": list(f.plots.values()) for s in sections for f in s.figures}
+    plots = {f"{s.id}-{p.name}": list(p.plots.values()) for s in chapters for p in s.pictures}
     return environment.get_template("report.html.j2").render(
         title=title,
-        sections=sections,
-        colours=COLORS,
+        sections=chapters,
+        colors=COLORS,
         css=_verbatim("report.css"),
         js=_verbatim("report.js"),
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),

@@ -1,4 +1,4 @@
-"""Folders of fits and sweeps, read back for the page: nothing is fitted or measured here, and torch is not needed."""
+"""Read folders of fits and sweeps for the page. Nothing is fitted or measured here, and torch is not needed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FILES = "config.json of amr fit or sweep.json of amr sweep"
 
 @dataclass(frozen=True)
 class Decisions:
-    """What runs decided, clip by clip.
+    """Decisions of runs on each clip.
 
     Args:
-        runs: names, the first axis.
-        ids: `(clips,)` text.
-        target: `(clips,)` index into the classes.
-        preds: `(run, clips)` index into the classes.
-        shares: `(run, clips, modalities)`, NaN where a clip has none.
+        runs: Names of the runs, the first axis.
+        ids: Ids of the clips, `(clips,)`, text.
+        target: Class indices, `(clips,)`.
+        preds: Predicted class indices, `(run, clips)`.
+        shares: Shares, `(run, clips, modalities)`; NaN if a clip has none.
     """
 
     runs: tuple[str, ...]
@@ -35,10 +35,10 @@ class Decisions:
     shares: np.ndarray
 
     def of(self, names: Sequence[str]) -> Decisions:
-        """Those of the runs that are there."""
-        places = [i for i, name in enumerate(self.runs) if name in set(names)]
-        kept = tuple(self.runs[i] for i in places)
-        return Decisions(kept, self.ids, self.target, self.preds[places], self.shares[places])
+        """Decisions of the named runs, as far as they are here."""
+        rows = [i for i, name in enumerate(self.runs) if name in set(names)]
+        selected = tuple(self.runs[i] for i in rows)
+        return Decisions(selected, self.ids, self.target, self.preds[rows], self.shares[rows])
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class ResultFolder:
     Args:
         folder: Folder of a sweep or a single run.
         runs: Its finished runs, in the order of the sweep.
-        modality_infos: Modality to what the cache says of its embedding, over all runs.
+        modality_infos: Modality to the cache's description of its embedding, over all runs.
         sweep: sweep.json; None for a single run.
         evaluation: evaluation.json; None without `amr evaluate`.
-        table: Rows of table.json; None but for `amr table`.
+        table: Rows of table.json; None without `amr table`.
     """
 
     folder: Path
@@ -73,23 +73,23 @@ class ResultFolder:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """In the order of the logits."""
+        """Class names in the order of the logits."""
         return self.record.classes
 
     @cached_property
     def modalities(self) -> tuple[str, ...]:
-        """All that any run takes."""
+        """Modalities of all runs."""
         names = [m for run in self.runs for m in run.modalities]
         return tuple(dict.fromkeys(names))
 
     @property
     def comparisons(self) -> list[Mapping[str, Any]]:
-        """The paired tests of evaluation.json."""
+        """Paired tests of evaluation.json."""
         return [] if self.evaluation is None else list(self.evaluation.get("comparisons", []))
 
     @cached_property
     def decisions(self) -> Decisions | None:
-        """Of evaluation.npz, else of the predictions.csv of a single run."""
+        """Decisions in evaluation.npz, else in the predictions.csv of a single run."""
         file = self.folder / "evaluation.npz"
         if self.evaluation is not None and file.is_file():
             names = tuple(run["run"] for run in self.evaluation["runs"])
@@ -104,19 +104,19 @@ class ResultFolder:
         table = self.runs[0].predictions() if len(self.runs) == 1 else None
         if table is None or table.empty:
             return None
-        places = {name: i for i, name in enumerate(self.classes)}
+        codes = {name: i for i, name in enumerate(self.classes)}
         modalities = self.runs[0].modalities
         return Decisions(
             (self.runs[0].name,),
             table["id"].to_numpy(str),
-            table["target"].map(places).to_numpy(int),
-            table["pred"].map(places).to_numpy(int)[None],
+            table["target"].map(codes).to_numpy(int),
+            table["pred"].map(codes).to_numpy(int)[None],
             table[[f"share_{m}" for m in modalities]].to_numpy(float)[None],
         )
 
     @property
     def cache(self) -> Path:
-        """Where the cache was when the runs were fitted; it may be gone."""
+        """Path of the cache when the runs were fitted; it may be gone."""
         return Path(self.record.cache)
 
 
@@ -125,7 +125,7 @@ def read_results(folder: Path) -> ResultFolder:
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It is none of those, its files are damaged, or no run in it is finished.
+        ValueError: The folder is none of those, its files are damaged, or it has no finished run.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"DIR must be a folder, got {str(folder)!r}. Make one with amr fit or amr sweep.")

@@ -1,4 +1,4 @@
-"""Tables of the page: every cell has the text that is read and the value that sorts and goes into the CSV."""
+"""Tables of the page: each cell has a text to read, and a value for sorting and for the CSV."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from amr.fusion.report.settings import Setting, settings_of
 from amr.fusion.runs.statistics import p_text
 
 SHAPLEY_SHARES = ("shapley_share.mean", "shapley_share.zero", "shapley_share.permutation")
-# the measures that answer whether balance helped; all others are in the table behind it
+# measures that show whether balance helped; the second table of tests has all
 MAIN_MEASURES = ("accuracy", "map", "full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
 SIGNIFICANT = 0.05
 MAX_NAMED = 3  # modalities in the heading of a column
-DASH = "\N{EN DASH}"  # what is not there
+DASH = "\N{EN DASH}"  # for missing values
 MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell.
+    """Cell of a table.
 
     Args:
-        text: what is read.
-        value: what sorts and is exported; None sorts last.
-        number: to the right.
+        text: Text to read.
+        value: Value for sorting and export; None sorts last.
+        number: Flag: the cell is a number, aligned to the right.
     """
 
     text: str
@@ -38,14 +38,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """One table.
+    """Table of the page.
 
     Args:
-        name: unique within its section.
-        caption: what it holds, in a sentence.
-        columns: headings.
-        rows: as many cells each.
-        notes: column to what it means.
+        name: Name, unique within its section.
+        caption: Content of the table, in a sentence or two.
+        columns: Headings of the columns.
+        rows: Rows of cells, one cell per column.
+        notes: Heading of a column to its explanation.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Table:
     notes: Mapping[str, str]
 
     def is_number(self, column: int) -> bool:
-        """Whether a column is set to the right."""
+        """Whether a column is aligned to the right."""
         return any(row[column].number for row in self.rows)
 
 
@@ -66,7 +66,7 @@ def make_table(
     rows: Sequence[Sequence[object]],
     notes: Mapping[str, str] | None = None,
 ) -> Table:
-    """A table of texts, numbers (to 4 digits), None and ready cells."""
+    """Make a table of texts, numbers (to 4 digits), None and finished cells."""
     cells = tuple(tuple(value if isinstance(value, Cell) else _cell(value) for value in row) for row in rows)
     return Table(name, caption, tuple(columns), cells, notes or {})
 
@@ -82,7 +82,7 @@ def _cell(value: object) -> Cell:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A fraction as people read it.
+    """Format a fraction as a percentage.
 
     >>> percent(0.7791), percent(None)
     ('77.9\\xa0%', '–')
@@ -91,7 +91,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def points(value: float | None, digits: int = 1) -> str:
-    """A signed difference of fractions, in points.
+    """Format a difference of fractions in signed points.
 
     >>> points(0.0123), points(-0.0123)
     ('+1.2', '−1.2')
@@ -100,7 +100,7 @@ def points(value: float | None, digits: int = 1) -> str:
 
 
 def split_text(shares: Mapping[str, float | None]) -> str:
-    """Shares as a dominance, whole percents with a stroke between.
+    """Format shares as whole percents with a slash between.
 
     >>> split_text({"audio": 0.741, "video": 0.259})
     '74/26'
@@ -111,7 +111,7 @@ def split_text(shares: Mapping[str, float | None]) -> str:
 
 
 def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
-    """A row a setting of seeds: what it reaches and what it relies on."""
+    """One row per setting: its accuracy and what it relies on."""
     few = len(results.modalities) <= MAX_NAMED
     order = "/".join(results.modalities) if few else "of each"
     columns = ["setting", "seeds", "val accuracy", "accuracy", "mAP", f"share {order}", f"perceptual {order}"]
@@ -129,17 +129,17 @@ def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
         if with_ume:
             row.append(_interval(setting, "gain_over_ume", signed=True))
         rows.append(row)
-    part = "test" if any(setting.values("accuracy").size for setting in settings) else "val"
+    split = "test" if any(setting.values("accuracy").size for setting in settings) else "val"
     caption = (
-        f"Each setting on {part}: mean over seeds ± half of the 95 % interval over seeds (of a single seed: over "
-        "bootstrapped clips). The heading of a column sorts by it."
+        f"Each setting on {split}: mean over seeds ± half of the 95 % interval over seeds (for a single seed: over "
+        "bootstrapped clips). Click on a heading to sort by it."
     )
     listed = "" if few else f" ({', '.join(results.modalities)})"
     notes = {
-        f"share {order}": "attribution: whose part of the decision, in percent; sorts by the first" + listed,
-        f"perceptual {order}": "points of accuracy lost where that modality is shuffled between clips",
+        f"share {order}": "attribution: each modality's part of the decision, in percent; sorts by the first" + listed,
+        f"perceptual {order}": "points of accuracy that permuting the modality between clips costs",
         f"Shapley share {order}": "each modality's part of the accuracy, in percent",
-        "gain over UME": "points above the average of heads on one modality each",
+        "gain over UME": "points above UME, the average of uni-modal heads",
     }
     return make_table("headline", caption, columns, rows, {k: v for k, v in notes.items() if k in columns})
 
@@ -158,25 +158,25 @@ def _interval(setting: Setting, name: str, signed: bool = False) -> Cell:
 
 def _split(setting: Setting, *names: str) -> Cell:
     if len(setting.modalities) == 1:
-        return Cell(DASH, None, True)  # one modality alone has no dominance
+        return Cell(DASH, None, True)  # a single modality has no shares
     shares = setting.by_modality(*names)
     return Cell(split_text(shares), next(iter(shares.values())), True)
 
 
 def comparison_tables(results: ResultFolder) -> list[Table]:
-    """The paired tests: the main measures, then all of them."""
+    """Paired tests: of the main measures, then of all."""
     settings = settings_of(results)
     tests = results.comparisons
     main = [test for test in tests if test["measure"].startswith(MAIN_MEASURES)]
     correction = (
-        "Each row pairs the runs with AMR and without it by seed, and fold where there are folds; p is corrected "
-        "over the settings of a measure (Holm)."
+        "Each row pairs runs with and without AMR by seed, and by fold if there are folds; p is corrected over the "
+        "settings of one measure (Holm)."
     )
     tables = []
     if main:
-        tables.append(_comparisons("tests", f"What AMR changes in the main measures. {correction}", main, settings))
+        tables.append(_comparisons("tests", f"Changes by AMR in the main measures. {correction}", main, settings))
     if len(tests) > len(main):
-        tables.append(_comparisons("all-tests", f"What AMR changes in every measure. {correction}", tests, settings))
+        tables.append(_comparisons("all-tests", f"Changes by AMR in all measures. {correction}", tests, settings))
     if not tests and results.table:
         tables += _of_table(results.table)
     return tables
@@ -207,12 +207,12 @@ def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], se
 
 
 def signed(value: float | None) -> str:
-    """A signed difference, three digits."""
+    """Format a signed difference with three digits."""
     return DASH if value is None else f"{value:+.3f}".replace("-", MINUS)
 
 
 def _of_table(table: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """The tests of `amr table`."""
+    """Tests of `amr table`."""
     rows = [
         [
             row["method"],
@@ -224,7 +224,7 @@ def _of_table(table: Sequence[Mapping[str, Any]]) -> list[Table]:
         for measure, test in row["tests"].items()
     ]
     columns = ["method", "measure", "difference", "effect size", "p", "corrected p"]
-    caption = "What AMR changes, paired by seed: t-tests, p corrected over the methods (Holm)."
+    caption = "Changes by AMR, paired by seed: t-tests, p corrected over the methods (Holm)."
     return [make_table("tests", caption, columns, rows)] if rows else []
 
 
@@ -233,7 +233,7 @@ _BASELINES = ("zero", "mean", "permutation")
 
 
 def measure_words(name: str) -> str:
-    """A measure's flat name in words; in brackets what stands in for what is absent.
+    """Words for a measure's flat name; in brackets the baseline that replaces the other modalities.
 
     >>> measure_words("robustness.audio"), measure_words("missing.zero.audio"), measure_words("noise.audio.0.25")
     ('robustness to noise in audio', 'accuracy with only audio (zero)', 'accuracy under noise in audio, 0.25')
@@ -244,6 +244,6 @@ def measure_words(name: str) -> str:
     words = _WORDS.get(first, first.replace("_", " "))
     baseline, _, after = rest.partition(".")
     if baseline in _BASELINES:
-        return " ".join(part for part in (words, after, f"({baseline})") if part)
-    what, _, detail = rest.partition(".")
-    return " ".join([words, what]).strip() + (f", {detail}" if detail else "")
+        return " ".join(text for text in (words, after, f"({baseline})") if text)
+    subject, _, detail = rest.partition(".")
+    return " ".join([words, subject]).strip() + (f", {detail}" if detail else "")

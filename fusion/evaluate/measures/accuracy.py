@@ -1,6 +1,9 @@
-"""Accuracy on the clips as they are, and the shares of the decisions."""
+"""Accuracy on unchanged clips, and shares of the decisions."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -10,10 +13,15 @@ from amr.fusion.evaluate.measures.perturb import Name, Subject
 
 @measures.register("accuracy")
 class Accuracy(Measure):
-    """Fraction of clips whose predicted class is right."""
+    """Fraction of clips whose predicted class is correct."""
 
     summary = "accuracy; also mAP and F1, as the fit measured them"
-    words = {"accuracy": "accuracy", "map": "mAP", "f1": "F1", "gain_over_ume": "gain over UME"}
+    words: ClassVar[Mapping[str, str]] = {
+        "accuracy": "accuracy",
+        "map": "mAP",
+        "f1": "F1",
+        "gain_over_ume": "gain over UME",
+    }
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
         """`accuracy`."""
@@ -27,7 +35,7 @@ class Share(Measure):
     summary = "share of each modality in the decision, by gradient x input"
     citation = "AMR paper, section 3"
     least_modalities = 2
-    words = {"share": "share of", "share_logit": "share, under the logit, of"}
+    words: ClassVar[Mapping[str, str]] = {"share": "share of", "share_logit": "share, under the logit, of"}
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
         """`share, modality`."""

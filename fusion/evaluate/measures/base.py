@@ -1,4 +1,4 @@
-"""What a measure is: one value per clip, and what follows from the means of such values."""
+"""Base of measures: values per clip, and values derived from their means."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Measure:
     Attributes:
         summary: One line for `amr measures` and docs/evaluation.md.
         citation: Paper, section or equation.
-        least_modalities: Fewest modalities of a run that has the measure.
+        least_modalities: Fewest modalities that a run must have.
         words: First part of a flat name (`conflict`), or a whole one (`conflict.balance`), to words for pages.
     """
 
@@ -30,11 +30,11 @@ class Measure:
     words: ClassVar[Mapping[str, str]] = {}
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
-        """Name to `(run, clips)`: values whose mean over clips is the measure; NaN if a clip has none."""
+        """Name to `(run, clips)`, whose mean over clips is the measure; NaN if a clip has no value."""
         return {}
 
     def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
-        """Name to values that follow from the means of `per_clip`, all of one shape."""
+        """Name to values derived from the means of `per_clip`, all of one shape."""
         return {}
 
     def reliability(self, subject: Subject) -> dict[Name, Reliability]:
@@ -46,5 +46,5 @@ measures: Registry[type[Measure]] = Registry("measure")
 
 
 def measures_for(num_modalities: int) -> list[Measure]:
-    """An instance of every measure that runs of so many modalities have."""
+    """One instance of every measure that applies to runs with that number of modalities."""
     return [measure() for _, measure in measures.items() if num_modalities >= measure.least_modalities]

@@ -1,6 +1,9 @@
-"""Whether a head's probabilities can be believed: NLL, Brier score and expected calibration error."""
+"""Calibration of a head's probabilities: NLL, Brier score and expected calibration error."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -9,16 +12,16 @@ from amr.fusion.evaluate.measures.base import Measure, Reliability, measures
 from amr.fusion.evaluate.measures.perturb import Name, Subject
 from amr.fusion.evaluate.measures.scores import Scores
 
-NUM_BINS = 15  # of confidence, equally wide (Guo et al. 2017)
+NUM_BINS = 15  # equally wide bins of confidence (Guo et al. 2017)
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Expected calibration error `(run,)`: sum over bins of |mean right - mean confidence| times the bin's weight.
+    """Expected calibration error, `(run,)`: sum over bins of |mean right - mean confidence| times the bin's weight.
 
     Args:
-        confidence: `(run, clips)`: probability of each answer.
-        right: `(run, clips)`: 1 where it is the clip's class.
-        weights: `(clips,)`, of any sum; 0 leaves a clip out.
+        confidence: Probability of the predicted class, `(run, clips)`.
+        right: Correctness, `(run, clips)`: 1 if the predicted class is the clip's class.
+        weights: Clip weights, `(clips,)`, of any sum; 0 leaves a clip out.
     """
     num_runs = len(confidence)
     bins = np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1) + NUM_BINS * np.arange(num_runs)[:, None]
@@ -28,11 +31,11 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, weights: np.nda
 
 @measures.register("calibration")
 class Calibration(Measure):
-    """ECE, NLL and Brier score, on the clips as they are and with one modality under the strongest noise."""
+    """ECE, NLL and Brier score on unchanged clips, and with one modality under the strongest noise."""
 
     summary = "ECE, NLL and Brier score, clean and with noise of one standard deviation in one modality"
     citation = "Guo et al. 2017; Brier 1950"
-    words = {"calibration": "calibration,"}
+    words: ClassVar[Mapping[str, str]] = {"calibration": "calibration,"}
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
         """`calibration, condition, nll` and `calibration, condition, brier`."""

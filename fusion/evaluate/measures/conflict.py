@@ -1,9 +1,10 @@
-"""Whom a head follows where its modalities disagree: one of clip i with another of a clip j of another class."""
+"""Conflict: which modality a head follows if one is from clip i and the other from clip j of another class."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,10 +20,10 @@ NUM_DRAWS = 10
 
 
 def per_clip(subject: Subject) -> dict[Name, Tensor]:
-    """`conflict, modality` and `conflict, neither` to how often each clip was answered so, `(run, clips)`.
+    """`conflict, modality` and `conflict, neither`: how often each clip got that answer, `(run, clips)`.
 
-    Every clip that has both modalities of a pair keeps its first, and gets the second of a clip of another class,
-    `NUM_DRAWS` times; NaN for the others. The modalities beside the pair are taken away.
+    A clip with both modalities of a pair keeps the first and gets the second from a clip of another class,
+    `NUM_DRAWS` times. Other clips are NaN. Modalities outside the pair are removed.
     """
     result = {}
     for pair in combinations(subject.modalities, 2):
@@ -32,14 +33,14 @@ def per_clip(subject: Subject) -> dict[Name, Tensor]:
         counts = _counts(subject, clips, pair[1])
         rows = subject.clips.present[:, columns].all(-1).cpu()
         for name, count in zip((*pair, "neither"), counts, strict=True):
-            every = torch.full((count.shape[0], len(rows)), torch.nan)
-            every[:, rows] = count
-            result[(*prefix(pair, subject.modalities), name)] = every
+            values = torch.full((count.shape[0], len(rows)), torch.nan)
+            values[:, rows] = count
+            result[(*prefix(pair, subject.modalities), name)] = values
     return result
 
 
 def _counts(subject: Subject, clips: Clips, second: str) -> Tensor:
-    """`(3, run, clips)`: how often the answer was the clip's class, the other clip's, or neither."""
+    """How often the answer was the clip's class, the other clip's, or neither: `(3, run, clips)`."""
     num_runs = next(subject.model.parameters()).shape[0]
     if len(clips) == 0 or len(clips.target.unique()) < 2:
         return torch.full((3, num_runs, len(clips)), torch.nan)
@@ -54,20 +55,20 @@ def _counts(subject: Subject, clips: Clips, second: str) -> Tensor:
 
 
 def of_another_class(target: Tensor, draws: torch.Generator) -> Tensor:
-    """`(clips,)`: for each clip one of another class, each as likely.
+    """Draw for each clip a clip of another class, each equally likely: `(clips,)`.
 
-    Not a permutation: there is none where a class has more than half of the clips.
+    This is not a permutation: none exists if a class has more than half of the clips.
     """
     order = target.argsort(stable=True)
     classes, counts = target.unique(return_counts=True)
-    place = torch.searchsorted(classes, target)
-    starts, own = (counts.cumsum(0) - counts)[place], counts[place]
+    code = torch.searchsorted(classes, target)
+    starts, own = (counts.cumsum(0) - counts)[code], counts[code]
     drawn = (torch.rand(len(target), generator=draws, dtype=torch.float64) * (len(target) - own)).long()
-    return order[drawn + (drawn >= starts) * own]  # the clip's own class is stepped over
+    return order[drawn + (drawn >= starts) * own]  # skips the clip's own class
 
 
 def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
-    """The balance of each pair: 1 - |p_a - p_b| / (p_a + p_b), 1 where both are followed alike."""
+    """Balance of each pair: 1 - |p_a - p_b| / (p_a + p_b); 1 if both are followed equally often."""
     result = {}
     for pair in combinations(modalities, 2):
         name = prefix(pair, modalities)
@@ -78,19 +79,22 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
 
 
 def prefix(pair: Sequence[str], modalities: Sequence[str]) -> Name:
-    """`conflict`, and the pair where there are several."""
+    """`conflict`, followed by the pair if there are several."""
     return ("conflict",) if len(modalities) == 2 else ("conflict", "/".join(pair))
 
 
 @measures.register("conflict")
 class Conflict(Measure):
-    """Which modality the answer follows if modalities of two classes are put together, and how balanced that is."""
+    """How often the answer follows each modality if modalities of two classes are put together."""
 
     summary = (
         "which modality the answer follows if modalities of two classes are put together, and how balanced that is"
     )
     least_modalities = 2
-    words = {"conflict.balance": "balance under conflict", "conflict": "under conflict, follows"}
+    words: ClassVar[Mapping[str, str]] = {
+        "conflict.balance": "balance under conflict",
+        "conflict": "under conflict, follows",
+    }
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
         """`conflict, modality` and `conflict, neither`."""

@@ -1,7 +1,7 @@
-"""How well a head answers on every subset of its modalities, and what each modality is worth to it.
+"""Accuracy on every subset of the modalities, and what each modality contributes to it.
 
-The rest is replaced by a baseline: zero (taken away, and marked as absent), the mean of the train clips, or the same
-modalities of another clip, over 10 permutations.
+The other modalities are replaced by a baseline: zero (removed, and marked as absent), the mean of the train clips, or
+the same modalities of another clip, over 10 permutations.
 
     perceptual score    P_m   = v(all) - v(all but m), by permutation (Gat et al. 2021)
     Shapley value       phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! [v(S + m) - v(S)],    v the accuracy
@@ -10,6 +10,7 @@ modalities of another clip, over 10 permutations.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,11 +26,11 @@ BASELINES = ("zero", "mean", "permutation")
 
 
 def per_clip(subject: Subject) -> dict[Name, Tensor]:
-    """`missing, baseline, subset` to how often each clip is answered right, `(run, clips)`, for all proper subsets."""
+    """`missing, baseline, subset`: how often each clip is right, `(run, clips)`, for all proper subsets."""
     orders = subject.permutations(NUM_PERMUTATIONS)
     result = {}
     for subset in subsets(len(subject.modalities))[:-1]:
-        replaced = [m for m, held in zip(subject.modalities, subset, strict=True) if not held]
+        replaced = [m for m, selected in zip(subject.modalities, subset, strict=True) if not selected]
         for baseline in BASELINES:
             right = [subject.right(clips).float() for clips in _inputs(subject, baseline, replaced, orders)]
             result[_name(baseline, subject.modalities, subset)] = torch.stack(right).mean(0)
@@ -46,17 +47,17 @@ def _inputs(subject: Subject, baseline: str, replaced: Sequence[str], orders: Se
 
 
 def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
-    """What follows from the accuracies, each of one shape: full minus worst, perceptual scores, Shapley values."""
+    """Full minus worst, perceptual scores and Shapley values from the accuracies, all of one shape."""
     result: dict[Name, np.ndarray] = {}
     full = means[("accuracy",)]
     for baseline in BASELINES:
         names = [_name(baseline, modalities, subset) for subset in subsets(len(modalities))[:-1]]
         result["missing", baseline, "+".join(modalities)] = full
-        worst = np.min([means[name] for name in names[1:]], axis=0)  # of the non-empty ones
+        worst = np.min([means[name] for name in names[1:]], axis=0)  # without the empty subset
         result["full_minus_worst", baseline] = full - np.minimum(worst, full)
         values = np.stack([*(means[name] for name in names), full])
         phi = shapley_split(torch.from_numpy(values)).numpy()
-        total = np.where(phi.sum(0) > 0, phi.sum(0), np.nan)  # nothing gained by all has no shares
+        total = np.where(phi.sum(0) > 0, phi.sum(0), np.nan)  # no gain, no shares
         for m, value in zip(modalities, phi, strict=True):
             result["shapley", baseline, m] = value
             result["shapley_share", baseline, m] = value / total
@@ -67,18 +68,21 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
 
 
 def _name(baseline: str, modalities: Sequence[str], subset: Sequence[bool]) -> Name:
-    kept = "+".join(m for m, held in zip(modalities, subset, strict=True) if held)
-    return ("missing", baseline, kept) if kept else ("nothing", baseline)
+    selected = "+".join(m for m, included in zip(modalities, subset, strict=True) if included)
+    return ("missing", baseline, selected) if selected else ("nothing", baseline)
 
 
 @measures.register("missing")
 class Missing(Measure):
-    """Accuracy on every subset of the modalities, with zero, the train mean or a permutation for the rest; perceptual scores and Shapley values."""
+    """Accuracy on every subset of the modalities, perceptual scores and Shapley values."""
 
-    summary = "accuracy on every subset of the modalities, with zero, the train mean or a permutation for the rest; perceptual scores and Shapley values"
+    summary = (
+        "accuracy on every subset of the modalities, with zero, the train mean or a permutation for the rest; "
+        "perceptual scores and Shapley values"
+    )
     citation = "Gat et al. 2021; Shapley 1953"
     least_modalities = 2
-    words = {
+    words: ClassVar[Mapping[str, str]] = {
         "full_minus_worst": "accuracy lost with the worst subset",
         "shapley_share": "Shapley share of",
         "shapley": "Shapley value of",

@@ -1,8 +1,9 @@
-"""Accuracy while one modality drowns in noise, and what is left of it on average (MultiBench, Liang et al. 2021)."""
+"""Accuracy under noise in one modality, and robustness (MultiBench, Liang et al. 2021)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ LEVELS = (0.0, 0.25, 0.5, 0.75, FULL_NOISE)
 
 
 def per_clip(subject: Subject) -> dict[Name, Tensor]:
-    """`noise, modality, level` to how often each clip is answered right, `(run, clips)`; level 0 is the accuracy."""
+    """`noise, modality, level`: how often each clip is right, `(run, clips)`; level 0 is in `derived`."""
     result = {}
     for m in subject.modalities:
         draws = subject.noise(m)
@@ -27,7 +28,7 @@ def per_clip(subject: Subject) -> dict[Name, Tensor]:
 
 
 def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
-    """The curve's first point, and robustness: the area under accuracy(noise) / accuracy(0), 1 if nothing is lost."""
+    """First point of the curve, and robustness: area under accuracy(noise) / accuracy(0), 1 if noise costs nothing."""
     result = {}
     clean = means[("accuracy",)]
     for m in modalities:
@@ -39,7 +40,7 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
 
 
 def level_name(modality: str, level: float) -> Name:
-    """The name of a point of the curve."""
+    """Name of one point of the curve."""
     return ("noise", modality, f"{level:g}")
 
 
@@ -49,7 +50,7 @@ class Noise(Measure):
 
     summary = "accuracy at noise of 0 to 1 standard deviations in one modality; relative robustness is the area below"
     citation = "MultiBench, Liang et al. 2021"
-    words = {"robustness": "robustness to noise in", "noise": "accuracy under noise in"}
+    words: ClassVar[Mapping[str, str]] = {"robustness": "robustness to noise in", "noise": "accuracy under noise in"}
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
         """`noise, modality, level`."""

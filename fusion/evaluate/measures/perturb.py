@@ -1,6 +1,6 @@
-"""A group of runs and the clips it is questioned on, and the ways to change what it is given of them.
+"""A run group with the clips that it is measured on, and ways to change the clips.
 
-Every draw comes from the evaluation's seed and a purpose, never from a run: runs answer the same questions.
+Draws depend on the evaluation's seed and their purpose, never on a run: all runs see the same inputs.
 """
 
 from __future__ import annotations
@@ -20,22 +20,20 @@ from amr.fusion.run_axis.axes import step_mask
 from amr.fusion.run_axis.seeds import generator
 from amr.fusion.runs.measure import permutation_orders
 
-Name = tuple[str, ...]  # of a measure: `missing, zero, audio`; joined by dots where names must be flat
-
-
-FULL_NOISE = 1.0  # the highest level, in standard deviations of each dimension over the train clips
+Name = tuple[str, ...]  # name of a measure: `missing, zero, audio`; joined by dots if names must be flat
+FULL_NOISE = 1.0  # highest level, in standard deviations of each dimension over the train clips
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What the measures act on.
+    """Models and clips that measures are computed on.
 
     Args:
-        model: the group, one model a run.
-        clips: the test clips of one fold, normalised.
-        mean, std: modality to `(dim,)`: of each dimension over the train clips, as normalised.
-        seed: of all that is drawn.
-        noise_draws: draws of noise at each level.
+        model: Models of the group, one per run.
+        clips: Test clips of one fold, normalized.
+        mean, std: Modality to `(dim,)`: statistics of each dimension over the normalized train clips.
+        seed: Seed of all random draws.
+        noise_draws: Number of noise draws per level.
     """
 
     model: FusionModel
@@ -48,23 +46,23 @@ class Subject:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The group's, in order."""
+        """Modalities of the group, in order."""
         return self.model.modalities
 
     @cached_property
     def logits(self) -> Tensor:
-        """`(run, clips, classes)`: logits for the clips as they are."""
+        """Logits of the unchanged clips, `(run, clips, classes)`."""
         return self._decisions[0]
 
     @cached_property
     def share(self) -> Tensor:
-        """`(run, clips, modalities)` on the CPU; NaN if a clip has no shares."""
+        """Shares of the unchanged clips, `(run, clips, modalities)` on the CPU; NaN if a clip has none."""
         _, share, counted = self._decisions
         return torch.where(counted.unsqueeze(-1), share, torch.nan).cpu()
 
     @cached_property
     def clean(self) -> Scores:
-        """Scores of each clip as it is."""
+        """Scores of the unchanged clips."""
         return score(self.logits, self.clips.target)
 
     @cached_property
@@ -72,22 +70,22 @@ class Subject:
         return predict_shares(self.model, self.clips, Attributor())
 
     def right(self, clips: Clips) -> Tensor:
-        """Bool `(run, clips)` on the CPU: the answer is the clip's class."""
+        """Whether the predicted class is the clip's class: bool `(run, clips)` on the CPU."""
         return (predict_logits(self.model, clips).argmax(-1) == clips.target).cpu()
 
     def permutations(self, count: int) -> list[Tensor]:
-        """Orders of the clips; for seed 0, those of `amr.fusion.runs.measure`."""
+        """Random orders of the clips; for seed 0, those of `amr.fusion.runs.measure`."""
         return permutation_orders(self.clips, count, self.seed)
 
     def noise(self, modality: str) -> list[Tensor]:
-        """`noise_draws` times noise of one standard deviation, shaped as the modality's embedding."""
+        """Draw noise of one standard deviation, `noise_draws` tensors in the shape of the modality's embedding."""
         draws = generator(self.seed, f"noise {modality}")
         embedding, std = self.clips.embeddings[modality], self.std[modality]
         unit = (torch.randn(embedding.shape, generator=draws) for _ in range(self.noise_draws))
         return [(noise * std.cpu()).to(embedding.device) for noise in unit]
 
     def scores_under_noise(self, modality: str) -> Scores:
-        """Scores of each clip at `FULL_NOISE` in a modality, over all draws; computed once."""
+        """Scores at `FULL_NOISE` in a modality, over all draws; computed once."""
         if modality not in self._under_noise:
             noise = (FULL_NOISE * draw for draw in self.noise(modality))
             logits = (predict_logits(self.model, noisy(self.clips, modality, each)) for each in noise)
@@ -96,19 +94,19 @@ class Subject:
 
 
 def train_statistics(train: Clips) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Mean and deviation of each dimension over the clips that have the modality, and their steps; 0 where none has."""
+    """Mean and standard deviation of each dimension over the present clips and their steps; 0 if there are none."""
     means, stds = {}, {}
     for i, (m, e) in enumerate(train.embeddings.items()):
-        there = e[train.present[:, i].to(e.device)]
-        there = there[step_mask(there)] if there.ndim == 3 else there
-        nothing = torch.zeros(e.shape[-1], device=e.device)
-        means[m] = there.double().mean(0).float() if len(there) else nothing
-        stds[m] = there.double().std(0, correction=0).float() if len(there) else nothing
+        values = e[train.present[:, i].to(e.device)]
+        values = values[step_mask(values)] if values.ndim == 3 else values
+        zeros = torch.zeros(e.shape[-1], device=e.device)
+        means[m] = values.double().mean(0).float() if len(values) else zeros
+        stds[m] = values.double().std(0, correction=0).float() if len(values) else zeros
     return means, stds
 
 
 def without(clips: Clips, modalities: Sequence[str]) -> Clips:
-    """Modalities taken away: zero and marked as absent."""
+    """Remove modalities: set them to zero and mark them as absent."""
     present = clips.present.clone()
     names = list(clips.embeddings)
     present[:, [names.index(m) for m in modalities]] = False
@@ -117,26 +115,26 @@ def without(clips: Clips, modalities: Sequence[str]) -> Clips:
 
 
 def replace_by_mean(clips: Clips, modalities: Sequence[str], mean: Mapping[str, Tensor]) -> Clips:
-    """Modalities replaced by the mean of the train clips, at every step; what is absent stays absent."""
-    means = {m: torch.where(_there(clips, m), mean[m].to(clips.embeddings[m].device), 0.0) for m in modalities}
+    """Replace modalities by the mean of the train clips, at every step; absent clips and steps stay absent."""
+    means = {m: torch.where(_present(clips, m), mean[m].to(clips.embeddings[m].device), 0.0) for m in modalities}
     return Clips({**clips.embeddings, **means}, clips.present, clips.target)
 
 
 def permuted(clips: Clips, modalities: Sequence[str], order: Tensor) -> Clips:
-    """Modalities taken from other clips, all from the same: clip i gets those of clip `order[i]`."""
+    """Permute modalities together: clip i gets those of clip `order[i]`."""
     for m in modalities:
         clips = clips.with_permuted(m, order)
     return clips
 
 
 def noisy(clips: Clips, modality: str, noise: Tensor) -> Clips:
-    """Noise added to one modality, where it is there."""
-    changed = clips.embeddings[modality].float() + torch.where(_there(clips, modality), noise, 0.0)
+    """Add noise to one modality; absent clips and steps stay absent."""
+    changed = clips.embeddings[modality].float() + torch.where(_present(clips, modality), noise, 0.0)
     return Clips({**clips.embeddings, modality: changed}, clips.present, clips.target)
 
 
-def _there(clips: Clips, modality: str) -> Tensor:
-    """Bool `(clips, 1)`, or `(clips, steps, 1)`: the clip, or the step, has the modality."""
+def _present(clips: Clips, modality: str) -> Tensor:
+    """Whether a clip, or a step, has the modality: bool `(clips, 1)` or `(clips, steps, 1)`."""
     embedding = clips.embeddings[modality]
     if embedding.ndim == 3:
         return step_mask(embedding).unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""How well each clip is answered: correctness, confidence, NLL and Brier score."""
+"""Scores of each clip: correctness, confidence, NLL and Brier score."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Scores:
-    """How each clip was answered; all `(run, clips)`, on the CPU.
+    """Scores of each clip, all `(run, clips)` on the CPU.
 
     Args:
-        right: 1 where the answer is the clip's class.
-        confidence: probability of the answer.
-        nll: minus log probability of the clip's class.
-        brier: sum over the classes of (probability - [is the clip's class])^2.
+        right: Correctness: 1 if the predicted class is the clip's class.
+        confidence: Probability of the predicted class.
+        nll: Negative log probability of the clip's class.
+        brier: Sum over the classes of (probability - [is the clip's class])^2.
     """
 
     right: Tensor
@@ -26,7 +26,7 @@ class Scores:
 
 
 def score(logits: Tensor, target: Tensor) -> Scores:
-    """`(run, clips, classes)` and `(clips,)` to the scores of each clip."""
+    """Scores of each clip from logits `(run, clips, classes)` and classes `(clips,)`."""
     log_p = logits.log_softmax(-1)
     p = log_p.exp()
     confidence, answer = p.max(-1)
@@ -36,7 +36,7 @@ def score(logits: Tensor, target: Tensor) -> Scores:
 
 
 def join(scores: list[Scores]) -> Scores:
-    """Over draws: the mean of each clip's NLL and Brier score; confidence and right as `(run, clips, draws)`."""
+    """Join scores over draws: mean NLL and Brier score; confidence and right as `(run, clips, draws)`."""
     return Scores(
         torch.stack([s.right for s in scores], -1),
         torch.stack([s.confidence for s in scores], -1),

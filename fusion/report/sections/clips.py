@@ -1,4 +1,4 @@
-"""The clips with the most one-sided decisions, with frames and a spectrogram where their media are at hand."""
+"""Clips with the most one-sided decisions, with frames and a spectrogram if their media are available."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ JPEG_QUALITY = 72
 
 @dataclass(frozen=True)
 class ClipView:
-    """One clip.
+    """One clip on the page.
 
     Args:
-        id: of the clip.
-        target, pred: names of classes.
-        shares: modality to its share of the decision.
-        frames: data URIs of JPEGs, in the order of time.
-        spectrogram: data URI; None where there is no sound.
+        id: Id of the clip.
+        target, pred: Names of the true and the predicted class.
+        shares: Modality to its share of the decision.
+        frames: Data URIs of JPEGs, in temporal order.
+        spectrogram: Data URI of a JPEG; None without sound.
     """
 
     id: str
@@ -44,15 +44,10 @@ class ClipView:
     frames: tuple[str, ...] = ()
     spectrogram: str | None = None
 
-    @property
-    def dominant(self) -> str:
-        """The modality with the largest share."""
-        return max(self.shares, key=lambda m: self.shares[m])
-
 
 @dataclass(frozen=True)
 class OneSided:
-    """The clips of a section and the run that decided on them."""
+    """Clips of a section, and the run that made the decisions."""
 
     run: Run
     label: str
@@ -60,24 +55,24 @@ class OneSided:
 
 
 def one_sided(results: ResultFolder, settings: Sequence[Setting], most: int, *, media: bool) -> OneSided | None:
-    """For the run that is best on val, the clips with the largest share of each modality, as many of each.
+    """Clips with the largest share of each modality, equally many of each, for the run that is best on val.
 
     Args:
-        results: where the decisions are.
-        settings: of the results.
-        most: clips in all.
-        media: show frames and sound.
+        results: Results with the decisions.
+        settings: Settings of the results.
+        most: Number of clips, at most.
+        media: Flag: show frames and sound.
     """
     run = best_run(settings)
     modalities = run.modalities
     mine = results.decisions.of([run.name]) if results.decisions is not None else None
     if most == 0 or mine is None or not mine.runs or mine.shares.shape[-1] != len(modalities) or len(modalities) < 2:
         return None
-    chosen = most_one_sided(mine.shares[0], most)
-    media_of = _media(results, [str(mine.ids[i]) for i in chosen]) if media else {}
+    selected = most_one_sided(mine.shares[0], most)
+    media_by_id = _media(results, [str(mine.ids[i]) for i in selected]) if media else {}
     views = []
-    for i in chosen:
-        frames, spectrogram = _pictures(media_of.get(str(mine.ids[i])))
+    for i in selected:
+        frames, spectrogram = _pictures(media_by_id.get(str(mine.ids[i])))
         shares = dict(zip(modalities, map(float, mine.shares[0, i]), strict=True))
         target, pred = results.classes[mine.target[i]], results.classes[mine.preds[0, i]]
         views.append(ClipView(str(mine.ids[i]), target, pred, shares, frames, spectrogram))
@@ -86,28 +81,28 @@ def one_sided(results: ResultFolder, settings: Sequence[Setting], most: int, *, 
 
 
 def most_one_sided(shares: np.ndarray, most: int) -> list[int]:
-    """Which clips have the largest shares, taking turns over the modalities.
+    """Indices of the clips with the largest shares, alternating between the modalities.
 
     Args:
-        shares: `(clips, modalities)`, NaN where a clip has none.
-        most: clips in all.
+        shares: Shares, `(clips, modalities)`; NaN if a clip has none.
+        most: Number of clips, at most.
 
     >>> most_one_sided(np.array([[0.9, 0.1], [0.8, 0.2], [0.45, 0.55]]), 2)
     [0, 2]
     """
-    kept: list[int] = []
+    selected: list[int] = []
     ranked = [list(np.argsort(-np.nan_to_num(column, nan=-1.0), kind="stable")) for column in shares.T]
-    whole = set(np.flatnonzero(np.isfinite(shares).all(-1)).tolist())
-    while len(kept) < min(most, len(whole)):
+    valid = set(np.flatnonzero(np.isfinite(shares).all(-1)).tolist())
+    while len(selected) < min(most, len(valid)):
         for column in ranked:
-            free = [int(i) for i in column if int(i) in whole and int(i) not in kept]
-            if free and len(kept) < most:
-                kept.append(free[0])
-    return kept
+            free = [int(i) for i in column if int(i) in valid and int(i) not in selected]
+            if free and len(selected) < most:
+                selected.append(free[0])
+    return selected
 
 
 def _media(results: ResultFolder, ids: Sequence[str]) -> dict[str, Media]:
-    """Id to what could be decoded of the clip; only clips whose media are at hand."""
+    """Decode the media of cached clips: id to media."""
     if not results.cache.is_file():
         return {}
     with Cache.open(results.cache) as cache:
@@ -117,7 +112,7 @@ def _media(results: ResultFolder, ids: Sequence[str]) -> dict[str, Media]:
 
 
 def _pictures(media: Media | None) -> tuple[tuple[str, ...], str | None]:
-    """Frames and spectrogram as data URIs; nothing for what is not at hand."""
+    """Frames and spectrogram as data URIs; empty and None if not available."""
     if media is None:
         return (), None
     frames = tuple(_jpeg(_thumbnail(frame)) for frame in media.frames)
@@ -130,14 +125,14 @@ def _thumbnail(picture: np.ndarray) -> Image.Image:
 
 
 def spectrogram(sound: np.ndarray) -> Image.Image:
-    """Sound, `(samples,)` at 16 kHz, as a picture: time to the right, 0 to 8 kHz upwards, 80 dB from dark to light."""
+    """Spectrogram of sound, `(samples,)` at 16 kHz: time to the right, 0 to 8 kHz upwards, 80 dB from dark to light."""
     _, _, power = signal.spectrogram(
         sound, SAMPLE_RATE_HZ, nperseg=min(400, len(sound)), noverlap=min(240, len(sound) // 2)
     )
     loud = 10 * np.log10(np.maximum(power, 1e-12) / max(float(power.max()), 1e-12))
     scaled = np.clip(1 - loud / FLOOR_DB, 0, 1)[::-1]
-    colours = matplotlib.colormaps["magma"](scaled)[..., :3]
-    return Image.fromarray((255 * colours).astype(np.uint8)).resize(SPECTROGRAM_SIZE)
+    colors = matplotlib.colormaps["magma"](scaled)[..., :3]
+    return Image.fromarray((255 * colors).astype(np.uint8)).resize(SPECTROGRAM_SIZE)
 
 
 def _jpeg(image: Image.Image) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of single decisions: shares and accuracy class by class, and what is taken for what."""
+"""Pictures of decisions by class: shares and accuracy of each class, and confusions."""
 
 from __future__ import annotations
 
@@ -9,16 +9,27 @@ import numpy as np
 import plotly.graph_objects as go
 
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.figure import INK, ROW_PIXELS, SURFACE, Figure, colour, fraction_axis, label, plot
+from amr.fusion.report.sections.picture import (
+    INK,
+    ROW_PIXELS,
+    SURFACE,
+    Picture,
+    color,
+    fraction_axis,
+    label,
+    plot,
+    sections,
+)
 from amr.fusion.report.settings import Setting, best_run, shown
 from amr.fusion.report.tables import make_table, percent
 
 MAX_CLASSES = 30
-MAX_WRITTEN = 16  # classes up to which every count fits into its cell
+MAX_WRITTEN = 16  # most classes whose counts fit into the cells
 
 
-def per_class(results: ResultFolder, settings: Sequence[Setting]) -> Figure | None:
-    """Mean share of each modality, class by class, for each of the settings shown."""
+@sections.register("classes")
+def per_class(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
+    """Mean share of each modality for each class, for each of the settings shown."""
     decisions = results.decisions
     if decisions is None:
         return None
@@ -35,24 +46,24 @@ def per_class(results: ResultFolder, settings: Sequence[Setting]) -> Figure | No
         )
         right = [float((mine.preds[:, decisions.target == c] == c).mean()) for c in classes]
         names = [results.classes[c] for c in classes]
-        for name, of_class, accuracy in zip(names, share, right, strict=True):
-            rows.append([setting.label, name, *(float(s) if np.isfinite(s) else None for s in of_class), accuracy])
-        kept = np.argsort(-np.nan_to_num(np.abs(share - 1 / share.shape[1]).max(1)), kind="stable")[:MAX_CLASSES]
-        kept = np.sort(kept)
+        for name, shares, accuracy in zip(names, share, right, strict=True):
+            rows.append([setting.label, name, *(float(s) if np.isfinite(s) else None for s in shares), accuracy])
+        selected = np.argsort(-np.nan_to_num(np.abs(share - 1 / share.shape[1]).max(1)), kind="stable")[:MAX_CLASSES]
+        selected = np.sort(selected)
         plots[setting.label] = _bars(
-            [names[i] for i in kept], share[kept], [right[i] for i in kept], setting.modalities
+            [names[i] for i in selected], share[selected], [right[i] for i in selected], setting.modalities
         )
         if not first_alt:
-            told = [f"{names[i]} {percent(float(share[i, 0]), 0)}" for i in kept[:12]]
-            first_alt = f"Share of {setting.modalities[0]} in {setting.label}, class by class: {', '.join(told)}."
+            listed = [f"{names[i]} {percent(float(share[i, 0]), 0)}" for i in selected[:12]]
+            first_alt = f"Share of {setting.modalities[0]} in {setting.label}, class by class: {', '.join(listed)}."
     if not plots:
         return None
-    few = f" Of {len(results.classes)} classes, the {MAX_CLASSES} furthest from balance are drawn."
-    return Figure(
+    few = f" Of {len(results.classes)} classes, the {MAX_CLASSES} furthest from balance are shown."
+    return Picture(
         "classes",
-        "Dominance, class by class",
-        "Mean share of each modality over the test clips of a class, all seeds together. Classes that can be told by "
-        "ear or by eye show here." + few * (len(results.classes) > MAX_CLASSES),
+        "Shares, class by class",
+        "Mean share of each modality over the test clips of a class, all seeds together. Classes that can be "
+        "recognized by ear or by eye stand out." + few * (len(results.classes) > MAX_CLASSES),
         first_alt,
         plots,
         make_table(
@@ -66,19 +77,19 @@ def per_class(results: ResultFolder, settings: Sequence[Setting]) -> Figure | No
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    there = values[np.isfinite(values).all(-1)]
-    return there.mean(0) if len(there) else np.full(values.shape[-1], np.nan)
+    valid = values[np.isfinite(values).all(-1)]
+    return valid.mean(0) if len(valid) else np.full(values.shape[-1], np.nan)
 
 
 def _bars(names: Sequence[str], share: np.ndarray, right: Sequence[float], modalities: Sequence[str]) -> dict[str, Any]:
     figure = go.Figure()
-    for place, m in enumerate(modalities):
+    for index, m in enumerate(modalities):
         figure.add_bar(
             y=[label(name) for name in names],
-            x=[float(s) if np.isfinite(s) else None for s in share[:, place]],
+            x=[float(s) if np.isfinite(s) else None for s in share[:, index]],
             orientation="h",
             name=m,
-            marker={"color": colour(place)},
+            marker={"color": color(index)},
             customdata=list(right),
             hovertemplate=f"%{{y}}<br>{m} %{{x:.1%}}<br>accuracy %{{customdata:.1%}}<extra></extra>",
         )
@@ -89,8 +100,9 @@ def _bars(names: Sequence[str], share: np.ndarray, right: Sequence[float], modal
     return plot(figure, 120 + ROW_PIXELS * len(names), barmode="stack", bargap=0.25)
 
 
-def confusion(results: ResultFolder, settings: Sequence[Setting]) -> Figure | None:
-    """What the run that is best on val takes for what."""
+@sections.register("confusion")
+def confusion(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
+    """Confusion matrix of the run that is best on val."""
     decisions = results.decisions
     if decisions is None:
         return None
@@ -104,25 +116,25 @@ def confusion(results: ResultFolder, settings: Sequence[Setting]) -> Figure | No
     known = (mine.target >= 0) & (mine.preds[0] >= 0)
     np.add.at(counts, (mine.target[known], mine.preds[0][known]), 1)
     wrong = counts - np.diag(np.diag(counts))
-    kept = np.sort(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MAX_CLASSES])
-    few = "" if num_classes <= MAX_CLASSES else f" Of {num_classes} classes, the {MAX_CLASSES} most confused are drawn."
-    names = [results.classes[c] for c in kept]
+    selected = np.sort(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MAX_CLASSES])
+    few = "" if num_classes <= MAX_CLASSES else f" Of {num_classes} classes, the {MAX_CLASSES} most confused are shown."
+    names = [results.classes[c] for c in selected]
     worst = [(wrong[i, j], i, j) for i, j in zip(*np.nonzero(wrong), strict=True)]
     worst.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
-    told = [f"{results.classes[i]} taken for {results.classes[j]} {n} times" for n, i, j in worst[:3]]
+    listed = [f"{results.classes[i]} predicted as {results.classes[j]} {n} times" for n, i, j in worst[:3]]
     rows = [
         [results.classes[i], results.classes[j], int(n)]
         for i, j in zip(*np.nonzero(counts), strict=True)
         for n in [counts[i, j]]
     ]
-    return Figure(
+    return Picture(
         "confusion",
-        "What is taken for what",
-        f"Test clips of the run that is best on val ({setting.label}, seed {run.seed}), in rows by their class and in "
-        "columns by the answer. Colour is the fraction of the row, the numbers are clips." + few,
+        "Confusions",
+        f"Test clips of the run that is best on val ({setting.label}, seed {run.seed}): rows are classes, columns are "
+        "answers. Color is the fraction of the row, numbers are clips." + few,
         f"Confusion matrix of {num_classes} classes, {int(np.diag(counts).sum())} of {int(counts.sum())} clips on the "
-        f"diagonal. Most frequent: {'; '.join(told) or 'no confusions'}.",
-        {"": _matrix(counts[np.ix_(kept, kept)], counts[kept].sum(1), names)},
+        f"diagonal. Most frequent: {'; '.join(listed) or 'no confusions'}.",
+        {"": _matrix(counts[np.ix_(selected, selected)], counts[selected].sum(1), names)},
         make_table(
             "confusion-data", "Clips by class and answer, pairs that occur.", ["class", "answer", "clips"], rows
         ),
@@ -130,10 +142,10 @@ def confusion(results: ResultFolder, settings: Sequence[Setting]) -> Figure | No
 
 
 def _matrix(counts: np.ndarray, totals: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    part = counts / np.maximum(totals, 1)[:, None]
+    fraction = counts / np.maximum(totals, 1)[:, None]
     figure = go.Figure(
         go.Heatmap(
-            z=part.round(4).tolist(),
+            z=fraction.round(4).tolist(),
             x=[label(name) for name in names],
             y=[label(name) for name in names],
             text=counts.tolist(),
@@ -145,7 +157,7 @@ def _matrix(counts: np.ndarray, totals: np.ndarray, names: Sequence[str]) -> dic
             xgap=1,
             ygap=1,
             showscale=False,
-            hovertemplate="%{y} taken for %{x}<br>%{text} clips, %{z:.0%} of the row<extra></extra>",
+            hovertemplate="%{y} predicted as %{x}<br>%{text} clips, %{z:.0%} of the row<extra></extra>",
         )
     )
     figure.update_xaxes(title={"text": "answer"}, type="category", side="bottom", showgrid=False)

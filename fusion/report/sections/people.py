@@ -1,4 +1,4 @@
-"""Heads beside people: whom they follow where voice and face disagree."""
+"""Heads compared with people: which channel they follow if voice and face disagree."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 import plotly.graph_objects as go
 
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.figure import ROW_PIXELS, Figure, colour, fraction_axis, plot
+from amr.fusion.report.sections.picture import ROW_PIXELS, Picture, color, fraction_axis, plot, sections
 from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import Table, make_table, percent
 
 
-def followed(results: ResultFolder, settings: Sequence[Setting]) -> Figure | None:
-    """Where the majorities of two sources differ: how often each is followed, by people and by heads."""
+@sections.register("people")
+def followed(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
+    """How often each of two channels is followed if their majorities differ, by people and by heads."""
     bars: dict[str, dict[str, float]] = {}
     num_clips = 0
     for setting in shown(settings):
@@ -23,7 +24,7 @@ def followed(results: ResultFolder, settings: Sequence[Setting]) -> Figure | Non
         if not found:
             continue
         num_clips = found[0]["num_clips"]
-        if found[0].get("people") and "people" not in bars:
+        if found[0].get("people") and "people, with both" not in bars:
             bars["people, with both"] = {k: v for k, v in found[0]["people"].items() if v is not None}
         names = found[0]["head"]
         bars[setting.label] = {k: float(np.mean([f["head"][k] for f in found])) for k in names if names[k] is not None}
@@ -31,30 +32,33 @@ def followed(results: ResultFolder, settings: Sequence[Setting]) -> Figure | Non
         return None
     kinds = list(dict.fromkeys(kind for values in bars.values() for kind in values))
     figure = go.Figure()
-    for place, kind in enumerate(kinds):
+    for index, kind in enumerate(kinds):
         figure.add_bar(
             y=list(bars),
             x=[values.get(kind) for values in bars.values()],
             orientation="h",
             name=kind,
-            marker={"color": colour(place)},
+            marker={"color": color(index)},
             hovertemplate=f"%{{y}}<br>{kind}: %{{x:.1%}}<extra></extra>",
         )
     figure.update_xaxes(**fraction_axis("of these clips", range=[0, 1]))
     figure.update_yaxes(autorange="reversed", type="category")
-    told = "; ".join(f"{who}: " + ", ".join(f"{k} {percent(v, 0)}" for k, v in of.items()) for who, of in bars.items())
-    return Figure(
+    listed = [
+        f"{name}: " + ", ".join(f"{kind} {percent(v, 0)}" for kind, v in values.items())
+        for name, values in bars.items()
+    ]
+    return Picture(
         "people",
-        "Whom the head follows, and whom people did",
-        f"On the {num_clips} clips where most people chose one class from one results alone and another from the other: "
-        "whose answer is given with both.",
-        f"Stacked bars. {told}.",
+        "Which channel heads follow, and which people follow",
+        f"On the {num_clips} clips for which most people chose one class from one channel and another class from the "
+        "other: how often the answer with both is that of each channel.",
+        f"Stacked bars. {'; '.join(listed)}.",
         {"": plot(figure, 130 + ROW_PIXELS * len(bars), barmode="stack", bargap=0.25)},
         make_table(
             "people-data",
-            "How often each results is followed.",
+            "How often each channel is followed.",
             ["who", *kinds],
-            [[who, *(values.get(kind) for kind in kinds)] for who, values in bars.items()],
+            [[name, *(values.get(kind) for kind in kinds)] for name, values in bars.items()],
         ),
     )
 
@@ -66,7 +70,7 @@ def _conflict(nested: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def people_table(settings: Sequence[Setting]) -> Table | None:
-    """Every measure against people, a row a setting and measure, mean over seeds."""
+    """Every measure against people, one row per measure and one column per setting, mean over seeds."""
     names = dict.fromkeys(name for setting in settings for name in setting.names if name.startswith("people."))
     rows = [
         [

@@ -1,19 +1,21 @@
-"""What every picture of the page is: a plot that the browser draws, a text alternative, and its data as a table.
+"""Pictures of the page: a plot that the browser draws, a text alternative, and the data as a table.
 
-Colours are names of the style sheet (`var(--ink)`): the page puts in those of the theme that is on.
+Colors are variables of the style sheet (`var(--ink)`); the page replaces them by those of the current theme.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
 from amr.common.colors import COLORS
-from amr.fusion.report.settings import SYMBOLS
+from amr.common.registry import Registry
+from amr.fusion.report.read import ResultFolder
+from amr.fusion.report.settings import SYMBOLS, Setting
 from amr.fusion.report.tables import Table
 
 INK, MUTED, GRID, SURFACE = "var(--ink)", "var(--muted)", "var(--grid)", "var(--surface)"
@@ -21,17 +23,17 @@ ROW_PIXELS = 26
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One picture.
+class Picture:
+    """Picture of the page.
 
     Args:
-        name: unique within its section.
-        title: its heading.
-        caption: how to read it.
-        alt: what it shows, in words, for those who do not see it.
-        plots: Plotly's data and layout; several where a choice switches between them.
-        table: the same numbers.
-        choice: what the plots differ in, as the label of the choice.
+        name: Name, unique within its section.
+        title: Heading of the picture.
+        caption: Explanation below the picture.
+        alt: Description in words, for those who do not see it.
+        plots: Name to Plotly's data and layout; several if the reader can choose between them.
+        table: Table of the same numbers.
+        choice: Label of the choice between several plots.
     """
 
     name: str
@@ -44,7 +46,7 @@ class Figure:
 
 
 def label(text: str) -> str:
-    """A name that users gave, so that Plotly does not read markup into it.
+    """Escape a user's name, so that Plotly finds no markup in it.
 
     >>> label("<b>meow")
     '&lt;b&gt;meow'
@@ -52,23 +54,23 @@ def label(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def colour(place: int) -> str:
-    """The colour of the `place`-th thing."""
-    return f"var(--c{place % len(COLORS)})"
+def color(index: int) -> str:
+    """Color of the `index`-th item."""
+    return f"var(--c{index % len(COLORS)})"
 
 
-def symbol(place: int) -> str:
-    """Its symbol: colour is never all that tells two things apart."""
-    return SYMBOLS[place % len(SYMBOLS)]
+def symbol(index: int) -> str:
+    """Symbol of the `index`-th item, so that items differ in more than color."""
+    return SYMBOLS[index % len(SYMBOLS)]
 
 
-def translucent(place: int) -> str:
-    """The colour of an area behind lines."""
-    return f"var(--c{place % len(COLORS)}-soft)"
+def translucent(index: int) -> str:
+    """Color of an area behind lines."""
+    return f"var(--c{index % len(COLORS)}-soft)"
 
 
 def plot(figure: go.Figure, height: int = 380, **layout: Any) -> dict[str, Any]:
-    """Plotly's JSON of a figure, in the look of the page."""
+    """Convert a figure to Plotly's JSON, in the style of the page."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 12, "t": 8, "b": 8},
@@ -92,17 +94,17 @@ def plot(figure: go.Figure, height: int = 380, **layout: Any) -> dict[str, Any]:
     figure.update_xaxes(**lines)
     figure.update_yaxes(**lines)
     document: dict[str, Any] = figure.to_plotly_json()
-    document["layout"].pop("template", None)  # Plotly's own look, which the page does not want
+    document["layout"].pop("template", None)  # Plotly's default style, which the page replaces
     return document
 
 
 def fraction_axis(title: str, **more: Any) -> dict[str, Any]:
-    """An axis of fractions, printed as percents."""
+    """Options of an axis of fractions, shown as percents."""
     return {"title": {"text": title}, "tickformat": ".0%", **more}
 
 
 def wide_enough(values: Sequence[float], least: float = 0.2) -> list[float]:
-    """A range that a point of accuracy does not fill.
+    """Axis range around values, wide enough that small differences look small.
 
     >>> wide_enough([0.5, 0.5])
     [0.4, 0.6]
@@ -110,3 +112,7 @@ def wide_enough(values: Sequence[float], least: float = 0.2) -> list[float]:
     low, high = min(values), max(values)
     room = max(0.06 * (high - low), (least - (high - low)) / 2)
     return [max(0.0, round(low - room, 6)), min(1.0, round(high + room, 6))]
+
+
+Section = Callable[[ResultFolder, Sequence[Setting]], Picture | None]
+sections: Registry[Section] = Registry("section")

@@ -4,7 +4,7 @@ const root = document.documentElement;
 const plots = JSON.parse(document.getElementById("plots").textContent);
 const say = (text) => { document.getElementById("status").textContent = text; };
 
-// --- colours: figures name variables of the style sheet, Plotly wants the colours of the theme that is on
+// --- colors: pictures name variables of the style sheet, Plotly needs the colors of the current theme
 
 const probe = document.body.appendChild(document.createElement("span"));
 probe.hidden = true;
@@ -54,7 +54,7 @@ for (const button of document.querySelectorAll("button[data-image]")) {
   });
 }
 
-// --- the theme: that of the system until the button is pressed
+// --- theme: that of the system until the button is pressed
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 const toggle = document.getElementById("theme");
@@ -78,7 +78,7 @@ system.addEventListener("change", showTheme);
 const valueOf = (row, column) => row.cells[column].dataset.value;
 
 function compare(a, b, direction) {
-  if (a === "" || b === "") return (a === "") - (b === ""); // what is absent stays last
+  if (a === "" || b === "") return (a === "") - (b === ""); // missing values stay last
   const [x, y] = [Number(a), Number(b)];
   return direction * (Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b, undefined, { numeric: true }) : x - y);
 }
@@ -124,7 +124,7 @@ for (const button of document.querySelectorAll("button[data-csv]")) {
 for (const button of document.querySelectorAll("button[data-copy]")) {
   button.addEventListener("click", async () => {
     const code = document.getElementById(button.dataset.copy);
-    getSelection().selectAllChildren(code); // also where the clipboard is out of reach
+    getSelection().selectAllChildren(code); // works without access to the clipboard, too
     try {
       await navigator.clipboard.writeText(code.textContent);
       say("Copied.");

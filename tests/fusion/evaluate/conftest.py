@@ -1,4 +1,4 @@
-"""A group of three linear heads with weights that can be followed by hand, and clips some of which lack a modality."""
+"""A group of three linear heads with known weights, and clips, some of which lack a modality."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def subject(request) -> Subject:
 
 
 def answer(subject: Subject, run: int, parts: dict[str, np.ndarray]) -> int:
-    """What a run answers to one clip: the largest of W x + b."""
+    """Answer of a run to one clip: the argmax of W x + b."""
     classifier = subject.model.head.classifier
     weight, bias = (p[run].detach().double().numpy() for p in (classifier.weight, classifier.bias))
     return int((weight @ np.concatenate([parts[m] for m in subject.modalities]) + bias).argmax())
@@ -46,7 +46,7 @@ def clip(subject: Subject, i: int) -> dict[str, np.ndarray]:
 
 
 def swapped(subject: Subject) -> Subject:
-    """The same heads and clips, the modalities in the other order."""
+    """The same heads and clips with the modalities in reverse order."""
     names = subject.modalities[::-1]
     dims = {m: subject.clips.embeddings[m].shape[-1] for m in names}
     shape = ModelShape.of(dims, NUM_CLASSES, head="concat", hidden=0, adapter="none", adapter_dim=4)

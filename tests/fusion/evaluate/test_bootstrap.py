@@ -7,7 +7,7 @@ ONE_FOLD = np.zeros(50, int)
 NAME = ("accuracy",)
 
 
-def test_means_are_those_of_a_literal_loop():
+def test_means_agree_with_a_literal_loop():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(3, 30))
     values[1, ::4] = np.nan
@@ -17,15 +17,15 @@ def test_means_are_those_of_a_literal_loop():
     means = fold_means({NAME: values}, folds, weights)[NAME]
     for row in range(4):
         for run in range(3):
-            of_folds = []
+            by_fold = []
             for k in range(3):
-                there = (folds == k) & ~np.isnan(values[run]) & (weights[row] > 0)
-                if there.any():
-                    of_folds.append(np.average(values[run, there], weights=weights[row, there]))
-            assert means[row, run] == pytest.approx(np.mean(of_folds))
+                valid = (folds == k) & ~np.isnan(values[run]) & (weights[row] > 0)
+                if valid.any():
+                    by_fold.append(np.average(values[run, valid], weights=weights[row, valid]))
+            assert means[row, run] == pytest.approx(np.mean(by_fold))
 
 
-def test_no_value_has_no_mean():
+def test_a_mean_of_no_values_is_nan():
     assert np.isnan(fold_means({NAME: np.full((2, 50), np.nan)}, ONE_FOLD, np.ones((1, 50)))[NAME]).all()
 
 
@@ -37,12 +37,12 @@ def test_groups_are_drawn_whole():
     assert (resamples(np.arange(50), 20, 0).sum(1) == 50).all()
 
 
-def test_resamples_belong_to_the_seed():
+def test_resamples_depend_on_the_seed():
     assert np.array_equal(resamples(np.arange(9), 5, 1), resamples(np.arange(9), 5, 1))
     assert not np.array_equal(resamples(np.arange(9), 5, 1), resamples(np.arange(9), 5, 2))
 
 
-def test_percentiles_are_numpy_s_without_what_is_absent():
+def test_percentiles_agree_with_numpy_s_and_ignore_nan():
     samples = np.random.default_rng(0).normal(size=(101, 3))
     samples[:20, 1] = np.nan
     samples[:80, 2] = np.nan
@@ -55,7 +55,7 @@ def test_percentiles_are_numpy_s_without_what_is_absent():
 
 @pytest.mark.parametrize("group_size", [1, 5])
 def test_nineteen_intervals_of_twenty_hold_the_truth(group_size):
-    """300 data sets of 100 clips, right with probability .7 a group; groups of equal answers count once."""
+    """300 data sets of 100 clips, right with probability .7 per group; clips of one group have the same answer."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(100 // group_size), group_size)
     right = (rng.random((300, 100 // group_size)) < 0.7)[:, groups].astype(np.float32)

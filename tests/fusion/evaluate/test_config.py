@@ -12,7 +12,7 @@ from amr.fusion.evaluate.config import EvaluateConfig
         ({"noise_draws": 0}, "--noise-draws must be 1 or more, got 0"),
         ({"seed": -1}, "--seed must be 0 or more"),
         ({"against": "persons"}, "--against must be"),
-        ({"people": "voice=audio"}, "--people must be with --against people"),
+        ({"people": "voice=audio"}, "--people must be used with --against people"),
         ({"device": "tpu"}, "--device must be"),
     ],
 )

@@ -37,7 +37,7 @@ def explained(run, clip, **changes):
 
 
 @pytest.mark.parametrize("folds", [0, 3])
-def test_it_agrees_with_predict_and_is_drawn(small_cache, folds):
+def test_it_agrees_with_predict_and_writes_a_picture(small_cache, folds):
     run = fitted(small_cache, folds=folds)
     explanation = explained(run, "a11_c119")
     (prediction,) = predict(run, ["a11_c119"], "cpu")
@@ -46,14 +46,14 @@ def test_it_agrees_with_predict_and_is_drawn(small_cache, folds):
     assert explanation.shares["grad_x_input"] == pytest.approx(prediction.share, abs=1e-6)
     assert explanation.true == str(119 % 3)
     notes = "; ".join(explanation.notes)
-    assert ("mean over 3 folds" in notes and "trained on in 1 of them" in notes) if folds else "test part" in notes
+    assert ("mean over 3 folds" in notes and "trained on in 1 of them" in notes) if folds else "test split" in notes
     assert imread(run / "explain_a11_c119.png").shape[1] == 1500
     assert json.loads(json.dumps(explanation.to_json(), allow_nan=False))["picture"] == explanation.picture
 
 
 @pytest.mark.parametrize("head", ["concat", "attention", "gated"])
-def test_without_a_modality_is_the_clip_that_never_had_it(workspace, head):
-    """A clip of the cache that lacks audio is answered as one whose audio is taken away."""
+def test_a_removed_modality_equals_an_absent_one(workspace, head):
+    """A cached clip without audio gets the same answer as one whose audio is removed."""
     run = fitted(write_cache(workspace / "caches/steps.h5"), head=head)
     for clip, absent in (("c007", True), ("c008", False)):
         explanation = explained(run, clip)
@@ -73,7 +73,7 @@ def one(clips):
 
 
 def test_removals_and_shapley_agree():
-    """For two modalities, Shapley values of log p follow from the answers on every subset."""
+    """For two modalities, the Shapley values of log p follow from the answers on every subset."""
     clips, model = one(make_clips()), linear_model({"audio": 8, "video": 6})
     numbers = explain_fold(model, clips, {"audio": NO_STEPS, "video": NO_STEPS}, None)
     nothing = replace(clips, embeddings={m: torch.zeros_like(e) for m, e in clips.embeddings.items()})
@@ -90,7 +90,7 @@ def test_removals_and_shapley_agree():
     assert torch.allclose(numbers.shares["shapley"], (phi / phi.sum()).detach(), atol=1e-5)
 
 
-def test_the_mean_is_that_of_the_train_clips():
+def test_the_mean_is_over_the_train_clips():
     clips, model = make_clips(), linear_model({"audio": 8, "video": 6})
     numbers = explain_fold(model, one(clips), {"audio": NO_STEPS, "video": NO_STEPS}, clips)
     mean = clips.embeddings["audio"].mean(0, keepdim=True)
@@ -99,8 +99,8 @@ def test_the_mean_is_that_of_the_train_clips():
     assert torch.allclose(numbers.removed["mean"]["audio"], expected.detach(), atol=1e-6)
 
 
-def test_a_flat_embedding_of_steps_is_divided_into_them():
-    """Gradient x input of a linear head, step by step, is that of the whole, cut."""
+def test_a_flat_embedding_of_steps_is_split_into_them():
+    """Gradient x input of a linear head per step is that of the whole embedding, split."""
     clips, model = one(make_clips()), linear_model({"audio": 8, "video": 6})
     info = {"preprocessing": {"keep": "flat", "steps": 4}, "embed_dim": 8}
     weights = step_weights(model, clips, {"audio": info, "video": NO_STEPS})
@@ -111,24 +111,24 @@ def test_a_flat_embedding_of_steps_is_divided_into_them():
     assert torch.allclose(weights["audio"], norms / norms.sum(), atol=1e-6)
 
 
-def test_averaged_steps_have_their_part_of_the_mean_s_attribution():
-    """What a head that averages steps gives each of them adds up to what it gives the mean."""
+def test_averaged_steps_get_their_part_of_the_mean_s_attribution():
+    """If a head averages steps, their attributions sum to that of the mean."""
     generator = torch.Generator().manual_seed(0)
     steps = torch.randn(1, 5, 8, generator=generator)
     steps[:, 3:] = 0  # padding
     video = torch.randn(1, 6, generator=generator)
     model = linear_model({"audio": 8, "video": 6})
-    there, target = torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, dtype=torch.long)
-    clips = Clips({"audio": steps, "video": video}, there, target)
+    present, target = torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, dtype=torch.long)
+    clips = Clips({"audio": steps, "video": video}, present, target)
     weights = step_weights(model, clips, {"audio": NO_STEPS, "video": NO_STEPS})
     z = {"audio": steps[:, :3].mean(1).requires_grad_(), "video": video.clone().requires_grad_()}
-    gradient = grad_x_input(model(Clips(z, there, target).slice(0, 1, 1)), z)["audio"] / z["audio"]
+    gradient = grad_x_input(model(Clips(z, present, target).slice(0, 1, 1)), z)["audio"] / z["audio"]
     norms = (gradient * steps[0, :3] / 3).norm(dim=-1)
     assert torch.allclose(weights["audio"], (norms / norms.sum()).detach(), atol=1e-5)
 
 
-def test_a_head_that_reads_steps_reads_those_with_the_class(workspace):
-    """The class is in the first two of the steps; the others are all alike."""
+def test_a_head_of_steps_uses_those_with_the_class(workspace):
+    """The class is in the first two steps; the others are equal."""
     run = read_fitted(fitted(write_cache(workspace / "caches/steps.h5"), head="attention", epochs=25))
     ratios = []
     for number in range(120, 150):
@@ -145,7 +145,7 @@ def test_a_head_that_reads_steps_reads_those_with_the_class(workspace):
 
 @pytest.fixture(scope="module")
 def media_run(tmp_path_factory):
-    """A run on a few rendered clips, with sound and pictures at hand."""
+    """A run on a few rendered clips, with their media."""
     home = tmp_path_factory.mktemp("media")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMR_HOME", str(home))
@@ -155,7 +155,7 @@ def media_run(tmp_path_factory):
         yield fitted(home / "caches/synthetic.h5")
 
 
-def test_media_give_seconds_and_files_the_answers_of_their_ids(media_run):
+def test_media_give_seconds_and_a_file_gets_the_answer_of_its_id(media_run):
     by_id = explained(media_run, "00003")
     file = media_run.parent.parent / "data/synthetic/clips/00003.mp4"
     by_file = explained(media_run, str(file), out=media_run / "of/a-file.svg")
@@ -188,17 +188,17 @@ def test_without_its_cache_a_file_has_no_mean(media_run, tmp_path):
 
 def test_media_that_are_gone_leave_fractions_of_the_clip(media_run, monkeypatch):
     files = list((media_run.parent.parent / "data/synthetic/clips").iterdir())
-    monkeypatch.setattr(Path, "is_file", lambda self, there=Path.is_file: self not in files and there(self))
+    monkeypatch.setattr(Path, "is_file", lambda self, is_file=Path.is_file: self not in files and is_file(self))
     explanation = explained(media_run, "00004", out=media_run / "without.png")
     assert not explanation.steps["audio"].in_seconds
     assert explanation.steps["audio"].end_seconds[-1] == 1
-    assert any("is not at hand" in note for note in explanation.notes)
+    assert any("file not found" in note for note in explanation.notes)
 
 
-def test_one_modality_alone_and_many_are_drawn(small_cache):
-    alone = explained(fitted(small_cache, method="unimodal", modalities="audio"), "a00_c000")
-    assert alone.shares["grad_x_input"] == {"audio": 1.0}
-    assert set(alone.removed["zero"]) == {"audio"}
+def test_a_unimodal_run_and_an_ensemble_are_explained(small_cache):
+    unimodal = explained(fitted(small_cache, method="unimodal", modalities="audio"), "a00_c000")
+    assert unimodal.shares["grad_x_input"] == {"audio": 1.0}
+    assert set(unimodal.removed["zero"]) == {"audio"}
     ensemble = explained(fitted(small_cache, method="ume"), "a00_c000")
     assert sum(ensemble.shares["shapley"].values()) == pytest.approx(1)
 
@@ -216,7 +216,7 @@ def test_a_wrong_request_is_refused(changes, message):
         ExplainConfig(**({"run": Path("run"), "clip": "a"} | changes))
 
 
-def test_names_of_clips_become_names_of_files():
+def test_names_of_clips_become_file_names():
     assert ExplainConfig(Path("r"), "-a/b c:d.mp4").picture == Path("r/explain_b-c-d.mp4.png")
     assert len(ExplainConfig(Path("r"), "x" * 400).picture.name) < 150
 

@@ -1,4 +1,4 @@
-"""A sweep's folder made by hand, with numbers that are known: two ratios and none, two seeds, UME and one modality."""
+"""A sweep's folder with known numbers: two ratios and none, two seeds, UME and one modality."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from amr.fusion.config import FitConfig, SweepConfig
 
 CLASSES = ("bark", "</script><b>meow", "moo")
 NUM_CLIPS = 30
-SETTINGS = (  # method, modalities, ratio, accuracy, share of audio, cost of shuffling audio and video
+SETTINGS = (  # method, modalities, ratio, accuracy, share of audio, cost of permuting audio and video
     ("naive", "audio,video", None, 0.80, 0.70, 0.50, 0.05),
     ("naive", "audio,video", "1:1", 0.78, 0.50, 0.45, 0.10),
     ("naive", "audio,video", "1:3", 0.70, 0.26, 0.40, 0.10),
@@ -26,7 +26,7 @@ SETTINGS = (  # method, modalities, ratio, accuracy, share of audio, cost of shu
 
 
 def measures(accuracy: float, share: float | None, audio: float | None, video: float | None) -> dict[str, Any]:
-    """One part of metrics.json."""
+    """One split of metrics.json."""
     modalities = {"audio": share, "video": None if share is None else 1 - share}
     costs = {"audio": audio, "video": video}
     return {
@@ -41,7 +41,7 @@ def measures(accuracy: float, share: float | None, audio: float | None, video: f
 
 
 def write_run(folder: Path, config: FitConfig, of: dict[str, Any], cache: Path) -> None:
-    """One run folder."""
+    """Write the folder of one run."""
     folder.mkdir(parents=True)
     info = {"encoder": "logmel", "embed_dim": 8}
     modalities = str(config.modalities).split(",")
@@ -68,7 +68,7 @@ def write_run(folder: Path, config: FitConfig, of: dict[str, Any], cache: Path) 
 
 
 def make_sweep(folder: Path, cache: Path = Path("gone.h5")) -> Path:
-    """The folder, as `amr sweep` leaves it."""
+    """Write a folder as `amr sweep` does."""
     rows = []
     for method, modalities, ratio, accuracy, share, audio, video in SETTINGS:
         for seed in (0, 1):
@@ -91,22 +91,25 @@ def make_sweep(folder: Path, cache: Path = Path("gone.h5")) -> Path:
 
 
 def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -> Path:
-    """evaluation.json and .npz beside it, as `amr evaluate` leaves them."""
+    """Write evaluation.json and .npz as `amr evaluate` does."""
     runs = []
-    for place in sorted((folder / "runs").iterdir()):
-        config = json.loads((place / "config.json").read_text())["config"]
+    for run in sorted((folder / "runs").iterdir()):
+        config = json.loads((run / "config.json").read_text())["config"]
         modalities = config["modalities"].split(",")
         of: dict[str, Any] = {"noise": {m: [0.8, 0.7, 0.5] for m in modalities}}
         if len(modalities) == 2:
-            kept = {"audio": 0.7, "video": 0.3, "audio+video": 0.8}
-            of |= {"missing": {"zero": kept, "mean": kept}, "shapley_share": {"mean": {"audio": 0.9, "video": 0.1}}}
+            subsets = {"audio": 0.7, "video": 0.3, "audio+video": 0.8}
+            of |= {
+                "missing": {"zero": subsets, "mean": subsets},
+                "shapley_share": {"mean": {"audio": 0.9, "video": 0.1}},
+            }
             of |= {"gain_over_ume": 0.05}
         if people:
             head = {"voice": 0.6, "face": 0.3, "neither": 0.1}
             conflict = {"num_clips": 9, "head": head, "people": {"voice": 0.2, "face": 0.6, "neither": 0.1, "tie": 0.1}}
             of |= {"people": {"votes": {"conflict": conflict}, "tags": None}}
         settings = {name: config[name] for name in ("method", "amr_ratio", "amr_weight", "lr", "seed")}
-        runs.append({"run": place.name, **settings, "modalities": modalities, "measures": of, "intervals": {}})
+        runs.append({"run": run.name, **settings, "modalities": modalities, "measures": of, "intervals": {}})
     test = {"head": "concat", "method": "naive", "modalities": ["audio", "video"], "amr_weight": 1.0, "lr": 0.001}
     test |= {"against": "none", "num_pairs": 2, "interval": [-0.3, 0.1], "effect_size": -1.0, "test": "t", "p": 0.01}
     comparisons = [
@@ -136,7 +139,7 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
 
 @pytest.fixture
 def made(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a sweep's folder, evaluated where p_corrected or people are given."""
+    """Function that makes a sweep's folder, evaluated if p_corrected or people are given."""
 
     def make(name: str = "sweep", **evaluation: Any) -> Path:
         folder = make_sweep(tmp_path / name)

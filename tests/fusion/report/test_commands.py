@@ -1,4 +1,4 @@
-"""The printed command, given to the command line, asks for what made the folder."""
+"""The printed command, run again, requests what made the folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def arguments(command: str) -> list[str]:
         ),
     ],
 )
-def test_a_sweep_comes_back_from_its_command(made, monkeypatch, swept):
+def test_the_command_of_a_sweep_gives_its_config(made, monkeypatch, swept):
     folder = made()
     (folder / "sweep.json").write_text(json.dumps(asdict(swept)))
     seen: list[Any] = []
@@ -47,7 +47,7 @@ def test_a_sweep_comes_back_from_its_command(made, monkeypatch, swept):
     assert seen[0].base.out == str(folder)
 
 
-def test_a_fit_comes_back_from_its_command(made, monkeypatch):
+def test_the_command_of_a_fit_gives_its_config(made, monkeypatch):
     run = read_results(made()).runs[2]
     seen: list[Any] = []
     monkeypatch.setattr("amr.fusion.fit.fit", lambda config, progress: seen.append(config) or 1 / 0)
@@ -56,7 +56,7 @@ def test_a_fit_comes_back_from_its_command(made, monkeypatch):
     assert asdict(replace(seen[0], out=None)) == asdict(run.config)
 
 
-def test_a_table_comes_back_from_its_command(made, monkeypatch):
+def test_the_command_of_a_table_gives_its_config(made, monkeypatch):
     folder = made()
     (folder / "table.json").write_text("[]")
     seen: list[Any] = []
@@ -70,7 +70,7 @@ def test_a_table_comes_back_from_its_command(made, monkeypatch):
     assert (config.amr_ratio, config.adapter, config.cache, num_seeds) == ("2:1", "linear", "gone", 2)
 
 
-def test_an_evaluation_comes_back_from_its_command(made, monkeypatch):
+def test_the_command_of_an_evaluation_gives_its_config(made, monkeypatch):
     folder = made(people=True)
     document = json.loads((folder / "evaluation.json").read_text())
     document["settings"] |= {"num_bootstrap": 50, "noise_draws": 5, "seed": 3}

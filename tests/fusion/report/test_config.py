@@ -13,6 +13,6 @@ from amr.fusion.report.config import ReportConfig
         ({"clips": -1}, "--clips must be 0 or more, got -1"),
     ],
 )
-def test_what_cannot_be_is_refused(changes, message):
+def test_wrong_options_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         ReportConfig(**({"dirs": ("a",)} | changes))

@@ -1,4 +1,4 @@
-"""The page itself, and in a browser where there is one."""
+"""The page, and the page in a browser if there is one."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ THEMES = ("light", "dark")
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page on a sweep with an evaluation, and on one of its runs."""
-    place = tmp_path_factory.mktemp("report")
-    folders = [evaluated(make_sweep(place / "one"), p_corrected=0.5, people=True)]
+    folder = tmp_path_factory.mktemp("report")
+    folders = [evaluated(make_sweep(folder / "one"), p_corrected=0.5, people=True)]
     folders.append(sorted((folders[0] / "runs").iterdir())[0])
-    make_report(ReportConfig(tuple(map(str, folders)), out=str(place / "out" / "report.html")))
-    return place / "out" / "report.html"
+    make_report(ReportConfig(tuple(map(str, folders)), out=str(folder / "out" / "report.html")))
+    return folder / "out" / "report.html"
 
 
 class Elements(html.parser.HTMLParser):
@@ -53,7 +53,7 @@ def elements(report: Path) -> list[tuple[str, dict[str, str | None]]]:
     return parser.all
 
 
-def test_ids_are_unique_and_what_points_at_them_finds_them(elements):
+def test_ids_are_unique_and_references_to_them_are_valid(elements):
     ids = [attrs["id"] for _, attrs in elements if "id" in attrs]
     assert len(ids) == len(set(ids))
     for _, attrs in elements:
@@ -63,7 +63,7 @@ def test_ids_are_unique_and_what_points_at_them_finds_them(elements):
             assert attrs["href"][1:] in ids
 
 
-def test_a_screen_reader_finds_its_way(elements):
+def test_a_screen_reader_finds_landmarks_and_descriptions(elements):
     tags = [tag for tag, _ in elements]
     assert {"header", "nav", "main", "footer", "caption", "figcaption"} <= set(tags)
     assert tags.count("h1") == tags.count("main") == 1
@@ -73,13 +73,13 @@ def test_a_screen_reader_finds_its_way(elements):
     assert all(attrs["aria-sort"] == "none" for tag, attrs in elements if tag == "th" and attrs.get("scope") == "col")
 
 
-def test_names_of_classes_and_folders_are_text_and_nothing_else(report):
+def test_names_of_classes_and_folders_are_escaped(report):
     page = report.read_text(encoding="utf-8")
     assert "<b>meow" not in page
     assert page.count("</script>") == 3
 
 
-def test_the_page_is_small_and_names_no_place_to_load_from(report, elements):
+def test_the_page_is_small_and_loads_nothing(report, elements):
     assert report.stat().st_size < 6_000_000
     for tag, attrs in elements:
         address = attrs.get("src") or (attrs.get("href") if tag == "link" else None)
@@ -110,7 +110,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, report: Path) -> Iterator[Callable[..., Any]]:
-    """A page of the test's own, given a width and a theme; it has no complaint and asks nothing of the network."""
+    """Function that shows the page in a width and a theme; afterwards, no errors and no network requests."""
     complaints: list[str] = []
 
     def listen(url: str) -> None:
@@ -143,7 +143,7 @@ def wait_for_theme(page: Any, theme: str) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", THEMES)
-def test_every_picture_is_drawn_in_the_theme_and_the_page_fits(opened, width, theme):
+def test_every_picture_is_rendered_in_the_theme_and_the_page_fits(opened, width, theme):
     page = opened(width, theme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     marks = page.eval_on_selector_all(".plot", "boxes => boxes.map(b => b.querySelectorAll('path, rect.bg').length)")
@@ -175,9 +175,9 @@ def test_a_heading_sorts_and_says_so(opened):
         head.locator("button").focus()
         page.keyboard.press("Enter")
         assert head.get_attribute("aria-sort") == order
-        there = [float(value) for value in values() if value]
-        assert there == sorted(there, reverse=reverse)
-        assert values()[-1] == ""  # what is absent stays last
+        numbers = [float(value) for value in values() if value]
+        assert numbers == sorted(numbers, reverse=reverse)
+        assert values()[-1] == ""  # missing values stay last
         assert sorted(values()) == sorted(before)
         assert order in page.inner_text("#status")
     assert page.locator("#s1-headline th[aria-sort=none]").count() == page.locator("#s1-headline thead th").count() - 1
@@ -186,35 +186,35 @@ def test_a_heading_sorts_and_says_so(opened):
 def test_the_theme_follows_the_system_until_the_button_is_pressed(opened):
     page = opened(theme="light")
 
-    def colour() -> str:
+    def color() -> str:
         return page.eval_on_selector(".plot .main-svg", "picture => getComputedStyle(picture).backgroundColor")
 
-    light = colour()
+    light = color()
     opened(theme="dark")
-    dark = colour()
+    dark = color()
     assert dark != light
     page.click("#theme")
     wait_for_theme(page, "light")
-    assert colour() == light
+    assert color() == light
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_text_stands_out_from_what_is_behind_it(opened, theme):
+def test_text_has_contrast_to_its_background(opened, theme):
     page = opened(theme=theme)
-    colours = page.evaluate(
+    colors = page.evaluate(
         "names => Object.fromEntries(names.map(name => [name, resolved(`var(--${name})`)]))",
         ["ink", "muted", "link", "good", "bad", "surface", "page"],
     )
 
     def luminance(name: str) -> float:
-        rgb = np.array([int(part) for part in colours[name][5:].split(",")[:3]]) / 255
+        rgb = np.array([int(part) for part in colors[name][5:].split(",")[:3]]) / 255
         linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
     for text in ("ink", "muted", "link", "good", "bad"):
-        for behind in ("surface", "page"):
-            light, dark = sorted([luminance(text), luminance(behind)], reverse=True)
-            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, behind)
+        for background in ("surface", "page"):
+            light, dark = sorted([luminance(text), luminance(background)], reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, background)
 
 
 def test_a_choice_redraws_its_picture(opened):
@@ -234,8 +234,8 @@ def test_a_picture_comes_as_png_svg_and_csv(opened):
     contents = {}
     for kind, button in (("png", "[data-image=png]"), ("svg", "[data-image=svg]"), ("csv", "[data-csv]")):
         with page.expect_download() as download:
-            page.click(f"#s1-dominance .tools {button}")
-        assert download.value.suggested_filename == f"s1-dominance{'-data' * (kind == 'csv')}.{kind}"
+            page.click(f"#s1-share .tools {button}")
+        assert download.value.suggested_filename == f"s1-share{'-data' * (kind == 'csv')}.{kind}"
         contents[kind] = Path(download.value.path()).read_bytes()
     assert np.asarray(Image.open(io.BytesIO(contents["png"])).convert("L")).std() > 2
     assert b"<svg" in contents["svg"]
@@ -244,7 +244,7 @@ def test_a_picture_comes_as_png_svg_and_csv(opened):
     assert float(rows[0]["accuracy"]) == pytest.approx(0.805)
 
 
-def test_markup_in_names_of_classes_is_shown_as_it_is(opened):
+def test_markup_in_names_of_classes_is_shown_as_text(opened):
     page = opened()
     ticks = page.eval_on_selector_all("#s1-classes-plot .ytick text", "texts => texts.map(text => text.textContent)")
     assert sorted(ticks) == ["</script><b>meow", "bark", "moo"]

@@ -11,7 +11,7 @@ from amr.fusion.report.read import read_results
 from amr.fusion.report.settings import settings_of
 
 
-def test_a_sweep_is_read_run_by_run_and_an_evaluation_adds_to_it(made):
+def test_a_sweep_is_read_with_and_without_an_evaluation(made):
     plain, with_evaluation = read_results(made("a")), read_results(made("b", p_corrected=0.5))
     assert len(plain.runs) == 10
     assert plain.modalities == ("audio", "video")
@@ -27,7 +27,7 @@ def test_a_sweep_is_read_run_by_run_and_an_evaluation_adds_to_it(made):
         np.testing.assert_array_equal(mine.preds[0], arrays["preds"][order.index(mine.runs[0])])
 
 
-def test_a_real_sweep_reads_as_its_results_say_and_a_member_as_a_source_of_its_own(small_cache):
+def test_a_real_sweep_agrees_with_its_results_and_a_member_can_be_read_separately(small_cache):
     from amr.fusion.sweep.sweep import sweep
 
     swept = {"amr_ratio": "none,1:1", "method": "naive,unimodal"}
@@ -45,7 +45,7 @@ def test_a_real_sweep_reads_as_its_results_say_and_a_member_as_a_source_of_its_o
     assert member.runs[0].measures == results.runs[0].measures
 
 
-def test_folds_are_averaged_in_history_and_joined_in_predictions(made):
+def test_folds_are_averaged_in_history_and_concatenated_in_predictions(made):
     results = read_results(made())
     run = results.runs[0]
     whole = run.history()
@@ -60,7 +60,7 @@ def test_folds_are_averaged_in_history_and_joined_in_predictions(made):
     assert list(run.predictions()["id"]) == ["NA0", "NA1"]
 
 
-def test_what_is_no_folder_of_results_is_refused(tmp_path, made):
+def test_folders_without_results_are_refused(tmp_path, made):
     with pytest.raises(FileNotFoundError, match="DIR must be a folder, got"):
         read_results(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"DIR must hold config\.json"):
@@ -75,7 +75,7 @@ def test_what_is_no_folder_of_results_is_refused(tmp_path, made):
         read_results(folder)
 
 
-def test_runs_that_did_not_stay_finite_are_left_out(made):
+def test_unfinished_runs_are_left_out(made):
     folder = made()
     file = next(folder.glob("runs/*/metrics.json"))
     file.unlink()

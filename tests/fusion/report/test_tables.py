@@ -9,7 +9,7 @@ from amr.fusion.report.settings import settings_of
 from amr.fusion.report.tables import comparison_tables, headline, make_table
 
 
-def test_the_headline_has_a_row_a_group_and_a_dash_for_what_there_is_none_of(made):
+def test_the_headline_has_one_row_per_setting_and_a_dash_for_missing_values(made):
     results = read_results(made())
     table = headline(results, settings_of(results))
     assert "gain over UME" not in table.columns
@@ -29,7 +29,7 @@ def test_an_evaluation_adds_columns_and_tests(made):
     assert {row[-1].text for row in main.rows} == {".030"}
 
 
-def test_the_tests_of_a_table_stand_in_where_nothing_was_evaluated(made):
+def test_the_tests_of_a_table_are_used_without_an_evaluation(made):
     folder = made()
     test = '{"difference": 0.01, "d": 0.5, "p": 0.2, "p_holm": 0.4}'
     (folder / "table.json").write_text(f'[{{"method": "naive", "tests": {{"map": {test}, "accuracy": {test}}}}}]')
@@ -38,6 +38,6 @@ def test_the_tests_of_a_table_stand_in_where_nothing_was_evaluated(made):
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
-def test_what_is_no_number_is_a_dash_that_sorts_last(value):
+def test_a_missing_number_is_a_dash_that_sorts_last(value):
     ((cell,),) = make_table("t", "c", ["x"], [[value]]).rows
     assert (cell.text, cell.value) == ("\N{EN DASH}", None)

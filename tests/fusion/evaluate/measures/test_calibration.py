@@ -13,7 +13,7 @@ def answers():
     return 2 * torch.randn(2, 40, 4, generator=draws), torch.arange(40) % 4
 
 
-def test_nll_and_brier_are_scikit_learn_s(answers):
+def test_nll_and_brier_agree_with_scikit_learn(answers):
     logits, target = answers
     scores = score(logits, target)
     p = logits.double().softmax(-1).numpy()
@@ -23,7 +23,7 @@ def test_nll_and_brier_are_scikit_learn_s(answers):
         np.testing.assert_allclose(scores.brier[run], squares, rtol=1e-4, atol=1e-6)
 
 
-def test_the_calibration_error_is_that_of_a_literal_loop(answers):
+def test_the_calibration_error_agrees_with_a_literal_loop(answers):
     scores = score(*answers)
     weights = np.random.default_rng(0).integers(0, 3, 40).astype(float)
     result = calibration_error(scores.confidence.numpy(), scores.right.numpy(), weights)
@@ -39,12 +39,12 @@ def test_the_calibration_error_is_that_of_a_literal_loop(answers):
         assert result[run] == pytest.approx(expected)
 
 
-def test_a_head_that_is_sure_and_right_is_calibrated():
+def test_a_head_that_is_certain_and_right_is_calibrated():
     assert calibration_error(np.ones((1, 3)), np.ones((1, 3)), np.ones(3)) == 0
     assert calibration_error(np.ones((1, 3)), np.zeros((1, 3)), np.ones(3)) == 1
 
 
-def test_draws_are_averaged_where_a_mean_is_and_kept_apart_where_none_is(answers):
+def test_draws_are_averaged_in_nll_and_brier_and_separate_in_confidence(answers):
     logits, target = answers
     both = join([score(logits, target), score(logits.flip(1), target)])
     assert both.confidence.shape == (2, 40, 2)

@@ -22,7 +22,7 @@ def test_the_other_clip_is_of_another_class(classes):
     assert (target[other] != target).all()
 
 
-def test_every_clip_of_another_class_is_as_likely():
+def test_clips_of_other_classes_are_equally_likely():
     target = torch.tensor([0, 1, 0, 2])
     draws = generator(0, "test")
     counts = torch.zeros(4, 4)
@@ -32,7 +32,7 @@ def test_every_clip_of_another_class_is_as_likely():
     torch.testing.assert_close(counts / 3000, expected, atol=0.04, rtol=0)
 
 
-def test_whom_the_answer_follows_is_that_of_a_literal_loop(subject):
+def test_the_followed_modality_agrees_with_a_literal_loop(subject):
     result = per_clip(subject)
     for pair in combinations(subject.modalities, 2):
         columns = [subject.modalities.index(m) for m in pair]
@@ -43,16 +43,16 @@ def test_whom_the_answer_follows_is_that_of_a_literal_loop(subject):
         name = prefix(pair, subject.modalities)
         for run in range(3):
             counts = dict.fromkeys((*pair, "neither"), 0)
-            for place, i in enumerate(rows):
+            for position, i in enumerate(rows):
                 for partner in partners:
-                    j = rows[partner[place]]
+                    j = rows[partner[position]]
                     parts = {m: np.zeros_like(e) for m, e in clip(subject, i).items()}
                     parts |= {pair[0]: clip(subject, i)[pair[0]], pair[1]: clip(subject, j)[pair[1]]}
                     given_answer = answer(subject, run, parts)
                     followed = {int(subject.clips.target[i]): pair[0], int(subject.clips.target[j]): pair[1]}
                     counts[followed.get(given_answer, "neither")] += 1
-            for who, count in counts.items():
-                values = result[(*name, who)][run].numpy()
+            for modality, count in counts.items():
+                values = result[(*name, modality)][run].numpy()
                 assert np.nanmean(values) == pytest.approx(count / len(rows) / NUM_DRAWS, abs=1e-6)
                 assert (~np.isnan(values)).nonzero()[0].tolist() == rows
 
@@ -64,7 +64,7 @@ def test_one_class_is_no_conflict():
     assert all(values.isnan().all() for values in result.values())
 
 
-def test_balance_is_one_where_both_are_followed_alike_and_zero_where_one_is():
+def test_balance_is_one_if_both_are_followed_equally_and_zero_if_only_one_is():
     means = {("conflict", "a"): np.array([0.3, 0.6, 0.0]), ("conflict", "b"): np.array([0.3, 0.0, 0.0])}
     balance = derived(means, ["a", "b"])["conflict", "balance"]
     np.testing.assert_allclose(balance, [1, 0, np.nan])

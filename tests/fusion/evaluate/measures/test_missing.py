@@ -14,13 +14,13 @@ from ..conftest import answer, clip, make_subject, swapped
 
 
 def means_of(subject):
-    """Name to `(run,)`, the accuracies and what follows from them."""
+    """Name to `(run,)`: the accuracies and the values derived from them."""
     per = per_clip(subject) | {("accuracy",): subject.right(subject.clips).float()}
     means = {name: value.double().mean(-1).numpy() for name, value in per.items()}
     return means | derived(means, subject.modalities)
 
 
-def accuracy_by_hand(subject, run, kept, baseline):
+def literal_accuracy(subject, run, selected, baseline):
     draws = generator(0, "permutations")
     orders = [torch.randperm(len(subject.clips), generator=draws).tolist() for _ in range(10)]
     right = []
@@ -28,7 +28,7 @@ def accuracy_by_hand(subject, run, kept, baseline):
         for order in orders if baseline == "permutation" else [None]:
             parts = clip(subject, i)
             for column, m in enumerate(subject.modalities):
-                if m in kept:
+                if m in selected:
                     continue
                 if baseline == "permutation":
                     parts[m] = clip(subject, order[i])[m]
@@ -45,53 +45,53 @@ def proper_subsets(names):
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
-def test_every_subset_is_that_of_a_literal_loop(subject, baseline):
+def test_every_subset_agrees_with_a_literal_loop(subject, baseline):
     means = means_of(subject)
-    for kept in proper_subsets(subject.modalities):
-        name = ("missing", baseline, "+".join(kept)) if kept else ("nothing", baseline)
+    for selected in proper_subsets(subject.modalities):
+        name = ("missing", baseline, "+".join(selected)) if selected else ("nothing", baseline)
         for run in range(3):
-            assert means[name][run] == pytest.approx(accuracy_by_hand(subject, run, kept, baseline), abs=1e-6), name
+            assert means[name][run] == pytest.approx(literal_accuracy(subject, run, selected, baseline), abs=1e-6), name
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
-def test_shapley_values_are_their_definition_and_sum_to_what_all_gain(subject, baseline):
+def test_shapley_values_agree_with_the_definition_and_sum_to_the_total_gain(subject, baseline):
     means = means_of(subject)
     names, count = subject.modalities, len(subject.modalities)
 
-    def v(held):
-        ordered = [m for m in names if m in held]
+    def v(included):
+        ordered = [m for m in names if m in included]
         return means[("missing", baseline, "+".join(ordered)) if ordered else ("nothing", baseline)]
 
     total = 0
     for m in names:
         phi = 0
         rest = [other for other in names if other != m]
-        for held in [*proper_subsets(rest), tuple(rest)]:
-            weight = factorial(len(held)) * factorial(count - len(held) - 1) / factorial(count)
-            phi = phi + weight * (v({*held, m}) - v(held))
+        for included in [*proper_subsets(rest), tuple(rest)]:
+            weight = factorial(len(included)) * factorial(count - len(included) - 1) / factorial(count)
+            phi = phi + weight * (v({*included, m}) - v(included))
         np.testing.assert_allclose(means[("shapley", baseline, m)], phi, atol=1e-9)
         total = total + phi
     np.testing.assert_allclose(total, v(names) - v(()), atol=1e-9)
     shares = np.array([means[("shapley_share", baseline, m)] for m in names])
     np.testing.assert_allclose(shares.sum(0)[total > 0], 1)
     assert np.isnan(shares[:, total <= 0]).all()
-    worst = min((v(held) for held in proper_subsets(names)[1:]), key=lambda value: value[0])[0]
+    worst = min((v(included) for included in proper_subsets(names)[1:]), key=lambda value: value[0])[0]
     assert means[("full_minus_worst", baseline)][0] == pytest.approx(max(v(names)[0] - worst, 0))
 
 
-def test_perceptual_scores_are_those_of_every_result(subject):
+def test_perceptual_scores_agree_with_those_of_a_fit(subject):
     means = means_of(subject)
     for run, measures in enumerate(measure(subject.model, subject.clips, Attributor())):
         for m in subject.modalities:
             assert means[("perceptual", m)][run] == pytest.approx(measures["perceptual"][m], abs=1e-6)
 
 
-def test_the_order_of_the_modalities_says_nothing():
+def test_the_order_of_the_modalities_does_not_matter():
     subject = make_subject({"audio": 5, "video": 4})
     means, other = means_of(subject), means_of(swapped(subject))
     for name, values in means.items():
         if name[-1] == "audio+video":
-            name_there = (*name[:-1], "video+audio")
-            np.testing.assert_allclose(other[name_there], values)
+            other_name = (*name[:-1], "video+audio")
+            np.testing.assert_allclose(other[other_name], values)
         else:
             np.testing.assert_allclose(other[name], values, err_msg=str(name))

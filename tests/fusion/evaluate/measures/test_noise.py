@@ -10,7 +10,7 @@ from amr.fusion.run_axis.seeds import generator
 from ..conftest import answer, clip
 
 
-def test_the_curve_is_that_of_a_literal_loop(subject):
+def test_the_curve_agrees_with_a_literal_loop(subject):
     per = per_clip(subject)
     for column, m in enumerate(subject.modalities):
         draws = generator(0, f"noise {m}")
@@ -30,7 +30,7 @@ def test_the_curve_is_that_of_a_literal_loop(subject):
 
 
 def test_noise_scales_with_the_train_deviation(subject):
-    """Embeddings as cached, ten times as wide, under a head that divides by ten: the same answers."""
+    """Embeddings ten times as large, and a head that divides by ten: the same answers."""
     wide = Clips({m: 10 * e for m, e in subject.clips.embeddings.items()}, subject.clips.present, subject.clips.target)
     model = subject.model
     scaled = Subject(model, wide, subject.mean, {m: 10 * std for m, std in subject.std.items()}, 0, subject.noise_draws)

@@ -27,13 +27,13 @@ def one_hot(codes, num_classes):
 
 
 def follow(table, channel):
-    """Probabilities that are the votes of one source, and shares that are even."""
+    """Probabilities equal to the votes of one channel, and equal shares."""
     q = distributions(read_votes(table, EMOTIONS, BOTH).counts[channel])
     return q[None], np.full((1, len(q), 2), 0.5)
 
 
 def test_people_who_hear_and_see_follow_the_face(crema_d):
-    """62 % face, 18 % voice: over all clips of CREMA-D whose voice and face votes have majorities that differ."""
+    """62 % face, 18 % voice: over all clips of CREMA-D on which the majorities of voice and face votes differ."""
     (result,) = against_people(crema_d, EMOTIONS, BOTH, *follow(crema_d, "both"))
     conflict = result["votes"]["conflict"]
     assert conflict["num_clips"] == 3023
@@ -42,7 +42,7 @@ def test_people_who_hear_and_see_follow_the_face(crema_d):
     assert sum(conflict["people"].values()) == pytest.approx(1)
 
 
-def test_a_head_that_answers_what_a_source_says_follows_it(crema_d):
+def test_a_head_that_answers_like_a_channel_follows_it(crema_d):
     for channel, other in (("voice", "face"), ("face", "voice")):
         (result,) = against_people(crema_d, EMOTIONS, BOTH, *follow(crema_d, channel))
         head = result["votes"]["conflict"]["head"]
@@ -56,7 +56,7 @@ def test_a_head_that_answers_what_a_source_says_follows_it(crema_d):
         assert result["votes"]["agreement"][channel]["head"] == 1
 
 
-def test_the_votes_themselves_are_at_no_distance_and_reach_their_entropy(crema_d):
+def test_the_votes_themselves_have_distance_zero_and_reach_their_entropy(crema_d):
     (result,) = against_people(crema_d, EMOTIONS, BOTH, *follow(crema_d, "both"))
     distance = result["votes"]["distance"]
     assert distance["jensen_shannon"]["head"] == pytest.approx(0, abs=1e-7)
@@ -64,7 +64,7 @@ def test_the_votes_themselves_are_at_no_distance_and_reach_their_entropy(crema_d
     assert result["votes"]["agreement"]["both"]["head"] == 1
 
 
-def test_shares_like_people_s_own_correlate_with_them(crema_d):
+def test_shares_equal_to_people_s_gain_correlate_with_it(crema_d):
     votes = read_votes(crema_d, EMOTIONS, BOTH)
     target = crema_d["label"].map(EMOTIONS.index).to_numpy()
     voice, face = (distributions(votes.counts[s])[np.arange(len(target)), target] for s in ("voice", "face"))
@@ -97,7 +97,7 @@ def small_votes(**names):
 
 
 def test_counts_on_four_clips():
-    """Votes x:y. a: voice x, face y; b: voice y, face x; c, d: ties, and nobody voted."""
+    """Votes x:y. a: voice x, face y; b: voice y, face x; c, d: ties, or no votes."""
     table = small_votes()
     probabilities = one_hot(np.array([[0, 1, 0, 0]]), 2)
     (result,) = against_people(table, ("x", "y"), BOTH, probabilities, np.full((1, 4, 2), 0.5))
@@ -112,14 +112,14 @@ def test_counts_on_four_clips():
     json.dumps(result, allow_nan=False)
 
 
-def test_one_modality_alone_has_no_conflict():
+def test_a_single_modality_has_no_conflict():
     (result,) = against_people(small_votes(), ("x", "y"), ("audio",), np.full((1, 4, 2), 0.5), np.ones((1, 4, 1)))
     assert result["votes"]["sources"] == {"voice": "audio"}
     assert result["votes"]["conflict"] is None
     assert result["votes"]["correlation"] == {"audio": None}
 
 
-def test_three_sources_conflict_by_pairs():
+def test_three_channels_conflict_in_pairs():
     table = small_votes(votes_hand_x=list("1111"), votes_hand_y=list("0000"))
     channels = {"voice": "audio", "face": "video", "hand": "touch"}
     modalities = ("audio", "video", "touch")
@@ -130,7 +130,7 @@ def test_three_sources_conflict_by_pairs():
     assert result["votes"]["correlation"]["touch"]["num_clips"] == 3
 
 
-def test_sources_may_be_named_otherwise():
+def test_channels_may_have_other_names():
     swapped = read_votes(small_votes(), ("x", "y"), BOTH, {"voice": "video", "face": "audio"})
     assert dict(swapped.modalities) == {"voice": "video", "face": "audio"}
     renamed = small_votes().rename(columns=lambda c: c.replace("voice", "audio"))
@@ -145,7 +145,7 @@ def test_sources_may_be_named_otherwise():
             ("x", "y"),
             BOTH,
             None,
-            r"must find columns votes_<SOURCE>_<CLASS> or vggsounder_modality",
+            r"must find columns votes_<CHANNEL>_<CLASS> or vggsounder_modality",
         ),
         (
             small_votes(),
@@ -154,39 +154,39 @@ def test_sources_may_be_named_otherwise():
             None,
             r"votes_voice_<CLASS> must be .*\(0, 1\), got x, y\. .*--label C",
         ),
-        (small_votes(), ("x", "y"), BOTH, {"voise": "audio"}, r"--people must name sources .* got 'voise'"),
+        (small_votes(), ("x", "y"), BOTH, {"voise": "audio"}, r"--people must name channels .* got 'voise'"),
         (
             small_votes(),
             ("x", "y"),
             ("sound", "picture"),
             None,
-            r"which of the modalities sound, .*voice=sound",
+            r"one of the modalities sound, picture, got .*Pass for example --people voice=sound",
         ),
         (small_votes(votes_both_x=list("12z0")), ("x", "y"), BOTH, None, r"votes_both_x must be a count .* got 'z'"),
         (small_votes(votes_both_x=["1", "2", "-1", "0"]), ("x", "y"), BOTH, None, r"must be a count .* got '-1'"),
     ],
 )
-def test_what_does_not_match_is_refused(table, classes, modalities, channels, message):
+def test_votes_that_do_not_match_are_refused(table, classes, modalities, channels, message):
     probabilities, shares = np.full((1, 4, 2), 0.5), np.full((1, 4, 2), 0.5)
     with pytest.raises(ValueError, match=message):
         against_people(table, classes, modalities, probabilities, shares, channels=channels)
 
 
 @pytest.mark.parametrize("text", ["voice", "voice=", "=audio", "voice=audio,voice=video", ""])
-def test_sources_must_be_pairs(text):
-    with pytest.raises(ValueError, match="--people must be SOURCE=MODALITY"):
+def test_channels_must_be_pairs(text):
+    with pytest.raises(ValueError, match="--people must be CHANNEL=MODALITY"):
         parse_channels(text)
 
 
 @given(arrays(np.int64, st.tuples(st.integers(1, 20), st.integers(2, 6)), elements=st.integers(0, 4)))
 def test_a_majority_has_more_votes_than_any_other_class(counts):
-    for chosen, of_clip in zip(majority(counts), counts, strict=True):
-        ranked = np.sort(of_clip)
+    for chosen, clip_counts in zip(majority(counts), counts, strict=True):
+        ranked = np.sort(clip_counts)
         assert (ranked[-1] > ranked[-2]) == (chosen >= 0)
-        assert chosen < 0 or of_clip[chosen] == ranked[-1]
+        assert chosen < 0 or clip_counts[chosen] == ranked[-1]
 
 
-def test_tags_divide_the_clips_of_vggsound():
+def test_tags_partition_the_clips_of_vggsound():
     table = read_test_list().head(2000)
     classes = tuple(sorted(read_test_list()["label"].unique()))
     target = table["label"].map(classes.index).to_numpy()
@@ -212,7 +212,7 @@ def test_tags_divide_the_clips_of_vggsound():
     assert tags["flags"]["background_music"]["yes"]["accuracy"] is None
 
 
-def test_tags_hold_commas_and_nothing():
+def test_tags_may_contain_commas_and_may_be_empty():
     assert parse_tags("male speech, man speaking:A;dog barking:AV") == {
         "male speech, man speaking": "A",
         "dog barking": "AV",

@@ -14,12 +14,12 @@ def with_steps():
     return Clips({"audio": steps, "video": torch.ones(5, 2)}, present, torch.arange(5) % 2)
 
 
-def test_train_statistics_are_of_the_steps_that_are_there():
+def test_train_statistics_are_over_present_steps():
     clips = with_steps()
     mean, std = train_statistics(clips)
-    there = torch.cat([clips.embeddings["audio"][[0, 2, 3]].flatten(0, 1), clips.embeddings["audio"][1, :2]])
-    torch.testing.assert_close(mean["audio"], there.mean(0))
-    torch.testing.assert_close(std["audio"], there.std(0, correction=0))
+    present = torch.cat([clips.embeddings["audio"][[0, 2, 3]].flatten(0, 1), clips.embeddings["audio"][1, :2]])
+    torch.testing.assert_close(mean["audio"], present.mean(0))
+    torch.testing.assert_close(std["audio"], present.std(0, correction=0))
 
 
 def test_a_modality_that_no_train_clip_has_gets_zero_and_no_noise():
@@ -29,7 +29,7 @@ def test_a_modality_that_no_train_clip_has_gets_zero_and_no_noise():
     assert not std["audio"].any()
 
 
-def test_every_change_leaves_what_is_absent_absent_and_the_rest_alone():
+def test_changes_affect_present_clips_of_one_modality_only():
     clips = with_steps()
     mean, _ = train_statistics(clips)
     noise = torch.ones(5, 4, 3)
@@ -41,7 +41,7 @@ def test_every_change_leaves_what_is_absent_absent_and_the_rest_alone():
     torch.testing.assert_close(noisy(clips, "audio", noise).embeddings["audio"][0], clips.embeddings["audio"][0] + 1)
 
 
-def test_what_is_taken_away_is_zero_and_absent():
+def test_a_removed_modality_is_zero_and_absent():
     changed = without(with_steps(), ["audio"])
     assert not changed.embeddings["audio"].any()
     assert changed.present[:, 0].sum() == 0

@@ -19,10 +19,10 @@ from amr.fusion.report.settings import settings_of
 
 
 @given(arrays(float, st.tuples(st.integers(1, 9), st.integers(2, 3)), elements=st.floats(0, 1)), st.integers(1, 9))
-def test_every_modality_has_its_turn_and_no_clip_comes_twice(shares, most):
-    chosen = most_one_sided(shares, most)
-    assert len(chosen) == len(set(chosen)) == min(most, len(shares))
-    assert shares[chosen[0], 0] == shares[:, 0].max()
+def test_modalities_alternate_and_no_clip_comes_twice(shares, most):
+    selected = most_one_sided(shares, most)
+    assert len(selected) == len(set(selected)) == min(most, len(shares))
+    assert shares[selected[0], 0] == shares[:, 0].max()
 
 
 def test_clips_without_shares_are_left_out():
@@ -30,15 +30,15 @@ def test_clips_without_shares_are_left_out():
     assert most_one_sided(shares, 5) == [1]
 
 
-def test_the_clips_are_those_of_the_best_run_and_need_no_media(made):
+def test_the_clips_are_from_the_best_run_and_need_no_media(made):
     results = read_results(made(p_corrected=0.5))
     found = one_sided(results, settings_of(results), 4, media=True)
     mine = results.decisions.of([found.run.name])
     assert found.label == "no AMR, seed 1"
     for view in found.clips:
-        place = list(mine.ids).index(view.id)
-        assert view.shares["audio"] == pytest.approx(float(mine.shares[0, place, 0]))
-        assert view.pred == results.classes[mine.preds[0, place]]
+        row = list(mine.ids).index(view.id)
+        assert view.shares["audio"] == pytest.approx(float(mine.shares[0, row, 0]))
+        assert view.pred == results.classes[mine.preds[0, row]]
         assert view.frames == ()
         assert view.spectrogram is None
     assert one_sided(results, settings_of(results), 0, media=True) is None
@@ -60,7 +60,7 @@ def test_real_media_become_small_pictures(test_data):
         assert Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).format == "JPEG"
 
 
-def test_what_cannot_be_decoded_is_left_out(tmp_path):
+def test_undecodable_media_are_left_out(tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"nothing")
     assert clips._pictures(decode_media(ClipFiles({"audio": broken, "video": broken}), 3)) == ((), None)
