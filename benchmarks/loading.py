@@ -1,10 +1,10 @@
-"""Putting a cache on the device against a raw read of as many bytes.
+"""Reading a cache to the device against a raw read of the same number of bytes.
 
 Sizes of CREMA-D (5,954 clips) and VGGSound (180,000 clips, 309 classes), 512 + 512, float16 and float32; random
-embeddings. The raw read is np.fromfile of a file that holds the same bytes and nothing else. "Cache.read" is the HDF5
-file into float32 arrays, "open_source" all that a fit does before it trains: labels, parts, means and deviations,
-normalising, the copy to the device. The cache has a val part: to carve one is another matter. Everything was written
-just before, so reads come from the page cache.
+embeddings. The raw read is np.fromfile of a file with only the same bytes. "Cache.embedding" reads the HDF5 file into
+float32 arrays. "read_training_data" is all that a fit does before it trains: labels, splits, means and standard
+deviations, normalization, the copy to the device. The cache has a val split, so none is carved. Everything was just
+written, so reads come from the page cache.
 
     python benchmarks/loading.py [--clips 5954,180000] [--rounds 3] [--device cpu]
 """
@@ -28,11 +28,11 @@ from amr.fusion.config import FitConfig
 from amr.fusion.data.folds import read_training_data
 
 DIMS = {"audio": 512, "video": 512}
-NUM_CLASSES = {5954: 6}  # else VGGSound's
+NUM_CLASSES = {5954: 6}  # other sizes: VGGSound's 309
 
 
 def make_cache(folder: Path, num_clips: int, dtype: str) -> Path:
-    """Random embeddings as a cache, and `raw` beside it: the same bytes in a plain file."""
+    """Write random embeddings as a cache, and as a plain file `raw` with the same bytes."""
     rng = np.random.default_rng(0)
     with (folder / "raw").open("wb") as raw:
         for name, dim in DIMS.items():
@@ -56,7 +56,7 @@ def make_cache(folder: Path, num_clips: int, dtype: str) -> Path:
 
 
 def read_all(file: Path) -> None:
-    """Every embedding into memory."""
+    """Read every embedding into memory."""
     with Cache.open(file) as cache:
         for name in cache.names:
             cache.embedding(name)
@@ -70,7 +70,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    table = Table("clips", "dtype", "MiB", "raw read, s", "Cache.read, s", "open_source, s", "read / raw", "all / raw")
+    table = Table(
+        "clips", "dtype", "MiB", "raw read, s", "Cache.embedding, s", "read_training_data, s", "read / raw", "all / raw"
+    )
     for num_clips in map(int, arguments.clips.split(",")):
         for dtype in ("float16", "float32"):
             with TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""Peak memory against the size of a group: linear and hidden 256, sizes of CREMA-D, AMR on.
+"""Peak memory against the size of a run group: linear and hidden 256, sizes of CREMA-D, with AMR.
 
-On a CPU, each size is a process of its own, and its peak is the kernel's (ru_maxrss), less that of a process that has
-the clips and trains nothing. On a GPU it is what PyTorch allocated beside the clips (max_memory_allocated).
+On a CPU, each size gets its own process. The peak is the kernel's (ru_maxrss), minus that of a process that holds the
+clips and trains nothing. On a GPU, it is what PyTorch allocated in addition to the clips (max_memory_allocated).
 
     python benchmarks/memory.py [--sizes 1,13,65] [--hidden 0,256] [--clips 5954] [--classes 6] [--device cpu]
 """
@@ -27,7 +27,7 @@ NUM_STEPS = 3
 
 
 def peak_mib(size: int, hidden: int, num_clips: int, num_classes: int, device: torch.device) -> float:
-    """Of this process, after training a group of that size on a few steps and validating on a tenth of the clips."""
+    """Peak memory in MiB after a run group was trained for a few steps and validated on a tenth of the clips."""
     clips = make_clips(num_clips, num_classes, device)
     members = [Member(i // len(RATIOS), RATIOS[i % len(RATIOS)], 1.0) for i in range(size)]
     rows = torch.arange(len(clips), device=device)
@@ -44,7 +44,7 @@ def peak_mib(size: int, hidden: int, num_clips: int, num_classes: int, device: t
 
 
 def in_process(size: int, hidden: int, arguments: argparse.Namespace) -> float:
-    """The same in a process of its own."""
+    """Run `peak_mib` in a separate process."""
     command = [sys.executable, __file__, "--child", str(size), "--hidden", str(hidden)]
     command += ["--clips", str(arguments.clips), "--classes", str(arguments.classes), "--device", arguments.device]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -65,7 +65,7 @@ def main() -> None:
         hidden = int(arguments.hidden)
         print(peak_mib(arguments.child, hidden, arguments.clips, arguments.classes, device))
         return
-    table = Table("hidden", "runs in the group", "peak, MiB", "MiB a run", "weights of a run, MiB")
+    table = Table("hidden", "runs in the group", "peak, MiB", "MiB per run", "weights of a run, MiB")
     for hidden in map(int, arguments.hidden.split(",")):
         idle = in_process(0, hidden, arguments)
         joined = 1024

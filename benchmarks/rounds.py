@@ -1,4 +1,4 @@
-"""What the benchmarks share: cases timed in turn, round by round, and what machine it was. Prints nothing itself."""
+"""Shared parts of the benchmarks: cases timed in turn, round by round, and the machine. It prints nothing itself."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 
 
 class Timing(NamedTuple):
-    """Seconds on the clock, and of all of the process's threads on the processor."""
+    """Seconds of wall clock, and of CPU time of all threads of the process."""
 
     wall: float
     cpu: float
 
 
 def timed(work: Callable[[], object], device: torch.device | None = None) -> Timing:
-    """How long a piece of work takes, with the GPU's queue empty on both sides."""
+    """Time a function, with the GPU's queue empty before and after."""
     on_gpu = device is not None and device.type == "cuda"
     if on_gpu:
         torch.cuda.synchronize(device)
@@ -34,12 +34,12 @@ def timed(work: Callable[[], object], device: torch.device | None = None) -> Tim
 def medians(
     cases: Mapping[str, Callable[[], object]], rounds: int, device: torch.device | None = None
 ) -> dict[str, Timing]:
-    """Each case's median times. The cases take turns, so that a machine that slows down slows all of them.
+    """Median times of each case. The cases take turns, so that a machine that slows down slows all of them.
 
     Args:
-        cases: name to work; all of it is done once before any is timed.
-        rounds: how often each is timed.
-        device: what it runs on.
+        cases: Name to function; each runs once before any is timed.
+        rounds: Number of timed calls of each.
+        device: Device that it runs on.
     """
     times: dict[str, list[Timing]] = {name: [] for name in cases}
     for _ in range(1 + rounds):
@@ -49,7 +49,7 @@ def medians(
 
 
 def machine(device: torch.device | None = None) -> str:
-    """Processor, cores, threads, device and versions, in a line."""
+    """One line with processor, cores, threads, device, version and load."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

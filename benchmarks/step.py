@@ -1,8 +1,8 @@
-"""The cost of AMR in a training step: a step with it over the same step without, each head.
+"""The cost of AMR in a training step, per head: a step with AMR divided by the same step without it.
 
-By the closed form where the head has one, and by autograd's double backward; one run at a time, and in groups. Sizes
-of CREMA-D: 512 + 512, 6 classes, batch 64. Each figure is the median over rounds that take the cases in turn, so that
-a machine that slows down slows all of them.
+AMR is computed by the closed form if the head has one, and by double backward, for one run and for run groups. Sizes of
+CREMA-D: 512 + 512, 6 classes, batch 64. Each number is the median over rounds. In a round the cases take turns, so
+that a machine that slows down slows all of them.
 
     python benchmarks/step.py [--device cpu] [--rounds 7] [--runs 1,33] [--classes 6]
 """
@@ -43,41 +43,41 @@ HEADS = [
 
 
 def recipe(head: str, hidden: int, num_classes: int) -> Recipe:
-    """One epoch of naive training."""
+    """Recipe of one epoch of naive training."""
     shape = ModelShape.of(DIMS, num_classes, head=head, hidden=hidden, adapter="none", adapter_dim=1)
     naive = methods["naive"]
     return Recipe(shape, naive, naive.Options(), Attributor(), 1, BATCH, "adamw", 1e-3, 1e-2, "shared", "last")
 
 
-def seconds(plan: Recipe, members: list[Member], clips: Clips, none: Clips) -> float:
-    """One epoch."""
+def seconds(plan: Recipe, members: list[Member], clips: Clips, no_clips: Clips) -> float:
+    """Time of one epoch, in seconds."""
     began = time.perf_counter()
-    train_group(plan, members, clips, none)
+    train_group(plan, members, clips, no_clips)
     if clips.target.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - began
 
 
 def rows(runs: int, rounds: int, num_classes: int, device: torch.device) -> Iterator[tuple[str, ...]]:
-    """One row a head."""
+    """Rows of the table, one per head."""
     clips = Clips(
         {m: torch.randn(BATCH * STEPS, dim, device=device) for m, dim in DIMS.items()},
         torch.ones(BATCH * STEPS, len(DIMS), dtype=torch.bool, device=device),
         torch.randint(num_classes, (BATCH * STEPS,), device=device),
     )
-    none = clips.take(torch.zeros(0, dtype=torch.long, device=device))
+    no_clips = clips.take(torch.zeros(0, dtype=torch.long, device=device))
     plain = [Member(i % 5) for i in range(runs)]
-    pulled = [Member(i % 5, (0.5, 0.5), 1.0) for i in range(runs)]
+    regularized = [Member(i % 5, (0.5, 0.5), 1.0) for i in range(runs)]
     plain.sort(key=lambda member: member.seed)
-    pulled.sort(key=lambda member: member.seed)
+    regularized.sort(key=lambda member: member.seed)
     for head, hidden in HEADS:
         plan, own = recipe(head, hidden, num_classes), heads[head].closed_form
-        work = {"plain": (plain, own), "closed": (pulled, own), "double": (pulled, False)}
+        work = {"plain": (plain, own), "closed": (regularized, own), "double": (regularized, False)}
         times: dict[str, list[float]] = {name: [] for name in work}
         for _ in range(rounds + 1):
             for name, (members, closed_form) in work.items():
                 with patch.object(heads[head], "closed_form", closed_form):
-                    times[name].append(seconds(plan, members, clips, none))
+                    times[name].append(seconds(plan, members, clips, no_clips))
         each = {name: statistics.median(values[1:]) / STEPS / runs * 1e3 for name, values in times.items()}
         name = f"{head}, hidden {hidden}" if hidden else head
         ratios = (f"{each[way] / each['plain']:.2f}" for way in ("closed", "double"))
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--runs", default="1,33")
     parser.add_argument("--classes", type=int, default=6)
     arguments = parser.parse_args()
-    table = Table("head", "runs", "plain, ms a run", "AMR", "AMR, double backward", "AMR / plain", "double / plain")
+    table = Table("head", "runs", "plain, ms per run", "AMR", "AMR, double backward", "AMR / plain", "double / plain")
     with one_thread():
         for runs in map(int, arguments.runs.split(",")):
             for row in rows(runs, arguments.rounds, arguments.classes, torch.device(arguments.device)):

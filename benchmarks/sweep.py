@@ -1,11 +1,11 @@
 """A sweep of 65 runs (13 ratios x 5 seeds) against the plain loop that a user would write.
 
 Sizes of CREMA-D: 5,954 clips, 512 + 512, 6 classes, batch 64; random embeddings. The loop is an in-memory
-TensorDataset, a DataLoader and double backward, one run after another; the sweep has a group a core. Each has one
-thread, which is faster for such steps than two, and much faster where the machine has other work; where it has, CPU
-time is the fairer clock: the sweep's is spread over the cores. A loop is timed on an epoch of one run and scaled. The
-cases take turns, and what is printed is the median over the rounds. --steps N times the first N steps of an epoch only:
-the clips of those steps lie spread over all that there are.
+TensorDataset, a DataLoader and double backward, one run after another; the sweep has one run group per core. Each has
+one thread, which is faster than two for steps this small, and much faster on a busy machine. On a busy machine, CPU
+time is the fairer clock: the sweep's is spread over the cores. A loop is timed on one epoch of one run and scaled. The
+cases take turns, and medians over the rounds are printed. --steps N times only the first N steps of an epoch, whose
+clips are spread evenly over all clips.
 
     python benchmarks/sweep.py [--hidden 0,256] [--rounds 5] [--device cpu]
     python benchmarks/sweep.py --clips 180000 --classes 309 --steps 8 --rounds 2 --loop-only-memory
@@ -47,14 +47,14 @@ BATCH = 64
 
 
 def make_clips(num_clips: int, num_classes: int, device: torch.device) -> Clips:
-    """Random embeddings."""
+    """Clips with random embeddings and labels."""
     embeddings = {m: torch.randn(num_clips, dim, device=device) for m, dim in DIMS.items()}
     target = torch.randint(num_classes, (num_clips,), device=device)
     return Clips(embeddings, torch.ones(num_clips, len(DIMS), dtype=torch.bool, device=device), target)
 
 
 def plain_loop(dataset: Dataset, hidden: int, num_classes: int, epochs: int, device: torch.device, amr: bool) -> int:
-    """One run as a user would write it, in one thread; the number of steps."""
+    """Train one run as a user would write it, in one thread; return the number of steps."""
     joined = sum(DIMS.values())
     head = (
         nn.Sequential(nn.Linear(joined, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
@@ -80,7 +80,7 @@ def plain_loop(dataset: Dataset, hidden: int, num_classes: int, epochs: int, dev
 
 
 def distance(head: nn.Module, audio: Tensor, video: Tensor) -> Tensor:
-    """R at 1:1 by double backward."""
+    """Regularizer R at ratio 1:1 by double backward."""
     z = [audio.detach().requires_grad_(), video.detach().requires_grad_()]
     logits = head(torch.cat(z, dim=-1))
     best = nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).bool()
@@ -92,7 +92,7 @@ def distance(head: nn.Module, audio: Tensor, video: Tensor) -> Tensor:
 
 
 class H5Dataset(Dataset):
-    """Rows read from HDF5 one at a time, as many data sets are."""
+    """A dataset that reads rows from HDF5 one by one, as is common."""
 
     def __init__(self, path: Path) -> None:
         self.file = h5py.File(path, "r")
@@ -105,46 +105,46 @@ class H5Dataset(Dataset):
 
 
 def recipe(hidden: int, num_classes: int, epochs: int) -> Recipe:
-    """What all members share."""
+    """Recipe of all members."""
     shape = ModelShape.of(DIMS, num_classes, head="concat", hidden=hidden, adapter="none", adapter_dim=1)
     naive = methods["naive"]
     return Recipe(shape, naive, naive.Options(), Attributor(), epochs, BATCH, "adamw", 1e-3, 1e-2, "shared", "last")
 
 
-def train_alone(plan: Recipe, group: list[Member], clips: Clips, none: Clips, workers: int) -> None:
-    """One group, with one thread where several are trained side by side."""
+def train_one(plan: Recipe, group: list[Member], clips: Clips, no_clips: Clips, workers: int) -> None:
+    """Train one run group, with one thread if several are trained in parallel."""
     with one_thread() if workers > 1 else nullcontext():
-        train_group(plan, group, clips, none)
+        train_group(plan, group, clips, no_clips)
 
 
 def swept(plan: Recipe, clips: Clips, size: int | None) -> None:
-    """All members as `amr sweep` trains them: on a CPU, a group a core, each with one thread."""
-    none = clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device))
+    """Train all members as `amr sweep` does: on a CPU, one run group per core, each with one thread."""
+    no_clips = clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device))
     workers = torch.get_num_threads() if clips.target.device.type == "cpu" else 1
-    data = TrainingData(Path(), None, (Fold(None, None, clips, none, none),), ())  # type: ignore[arg-type]
+    data = TrainingData(Path(), None, (Fold(None, None, clips, no_clips, no_clips),), ())  # type: ignore[arg-type]
     most = size or group_size(plan, data, workers, shares=True)
     places = cut([member.seed for member in MEMBERS], most, 1 if size else workers)
     groups = [[MEMBERS[place] for place in group] for group in places]
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda group: train_alone(plan, group, clips, none, workers), groups))
+        list(pool.map(lambda group: train_one(plan, group, clips, no_clips, workers), groups))
 
 
 def one_fit(plan: Recipe, clips: Clips) -> None:
-    """One member, as `amr fit` trains it."""
+    """Train one member as `amr fit` does."""
     train_group(plan, MEMBERS[:1], clips, clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device)))
 
 
 def first_steps(clips: Clips, steps: int | None) -> Clips:
-    """As many clips as the steps take, spread evenly over all: views, not copies."""
-    apart = 1 if steps is None else max(1, len(clips) // (steps * BATCH))
-    keep = slice(None) if steps is None else slice(0, apart * steps * BATCH, apart)
-    return Clips({m: e[keep] for m, e in clips.embeddings.items()}, clips.present[keep], clips.target[keep])
+    """Clips of the first steps, spread evenly over all clips, as views."""
+    stride = 1 if steps is None else max(1, len(clips) // (steps * BATCH))
+    selected = slice(None) if steps is None else slice(0, stride * steps * BATCH, stride)
+    return Clips({m: e[selected] for m, e in clips.embeddings.items()}, clips.present[selected], clips.target[selected])
 
 
 def cases(
     hidden: int, arguments: argparse.Namespace, clips: Clips, folder: Path
 ) -> dict[str, tuple[Callable[[], object], int]]:
-    """Each case's work, an epoch of it, and how many runs it trains."""
+    """Case name to a function that trains one epoch, and the number of runs that it trains."""
     device = clips.target.device
     plan = recipe(hidden, arguments.classes, 1)
     tensors = (*(e.cpu() for e in clips.embeddings.values()), clips.target.cpu())
@@ -179,12 +179,12 @@ def main() -> None:
     device = torch.device(arguments.device)
     clips = first_steps(make_clips(arguments.clips, arguments.classes, device), arguments.steps)
     steps = -(-len(clips) // BATCH)
-    table = Table("hidden", "case", "ms a run and step", "CPU ms", "65 runs, 1 epoch: s", "sweep is faster by")
+    table = Table("hidden", "case", "ms per run and step", "CPU ms", "65 runs, 1 epoch: s", "sweep is faster by")
     for hidden in map(int, arguments.hidden.split(",")):
         with TemporaryDirectory() as folder:
             found = cases(hidden, arguments, clips, Path(folder))
             times = medians({name: work for name, (work, _) in found.items()}, arguments.rounds, device)
-        # seconds a run and step
+        # seconds per run and step
         each = {name: Timing(*(t / num_runs / steps for t in times[name])) for name, (_, num_runs) in found.items()}
         epoch = len(MEMBERS) * -(-arguments.clips // BATCH)
         for case, one in each.items():
