@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from amr.common.options import MODEL, REGULARIZER, TRAINING
+from amr.common.options import MODEL, REGULARIZER, SPEED, TRAINING
 from amr.common.version import __version__
 from amr.console.commands import Json, configured, field_option, parameter
 from amr.console.listings import add_listings
@@ -78,7 +78,7 @@ def manifest(
     out: Annotated[Path | None, typer.Option(help="CSV to write the manifest to.")] = None,
     json: Json = False,
 ) -> None:
-    """Find a dataset's media, check them against its list, and say what is missing or known to be bad."""
+    """Find a dataset's media, check them against its list, and report what is missing or known to be bad."""
     from amr.data_manifests.datasets import build_manifest
     from amr.data_manifests.manifest import write_manifest
 
@@ -99,11 +99,14 @@ def _extract(config: ExtractConfig, as_json: bool) -> None:
         result = extract_embeddings(config, progress)
     show(result.to_json(), as_json, lambda: lines(result.summary()))
     if sum(result.embedded.values()) == 0:
-        raise RuntimeError(f"no clip of {result.cache} could be embedded. See the failures with amr inspect.")
+        raise RuntimeError(
+            f"at least one clip must be embedded, got none of {result.clips}. "
+            f"Run amr inspect {result.cache} to see why."
+        )
 
 
 def _import(config: ImportConfig, as_json: bool) -> None:
-    """Make a cache of embeddings that exist already."""
+    """Make a cache from existing embeddings."""
     from amr.extract.import_embeddings import import_embeddings
 
     result = import_embeddings(config)
@@ -111,7 +114,7 @@ def _import(config: ImportConfig, as_json: bool) -> None:
 
 
 def _train_encoders(config: TrainConfig, as_json: bool) -> None:
-    """Train encoders on your own clips, each alone or all with one head, for amr extract to use."""
+    """Train encoders on your own clips, each separately or all with one head, for use in amr extract."""
     from amr.fusion.end_to_end.train import train_encoders
 
     with stderr_progress() as progress:
@@ -119,9 +122,9 @@ def _train_encoders(config: TrainConfig, as_json: bool) -> None:
     for note in result.notes:
         say(note)
     show(result.to_json(), as_json, lambda: trained_table(result.to_json()))
-    given = " ".join(f"--encoder {name}={spec}" for name, spec in result.encoders.items())
-    source = f"--dataset {config.dataset}" if config.dataset is not None else f"--manifest {config.manifest}"
-    say(f"written to {result.folder}; next: amr extract {source} {given}")
+    encoder_options = " ".join(f"--encoder {name}={spec}" for name, spec in result.encoders.items())
+    clips_option = f"--dataset {config.dataset}" if config.dataset is not None else f"--manifest {config.manifest}"
+    say(f"written to {result.folder}; next: amr extract {clips_option} {encoder_options}")
 
 
 configured(app, "extract", ExtractConfig, _extract)
@@ -133,7 +136,7 @@ configured(app, "train-encoders", TrainConfig, _train_encoders)
 def inspect_cache(
     cache: Annotated[str, typer.Argument(help="Cache file, or its name in caches/.")], json: Json = False
 ) -> None:
-    """What is in a cache."""
+    """Show the contents of a cache."""
     from amr.common.workspace import find_cache
     from amr.extract.cache.verify import inspect
 
@@ -145,7 +148,7 @@ def inspect_cache(
 def verify_cache(
     cache: Annotated[str, typer.Argument(help="Cache file, or its name in caches/.")], json: Json = False
 ) -> None:
-    """Check a cache: checksums, finite values, counts. Exit 1 on damage."""
+    """Check a cache: checksums, finite values, counts. The exit status is 1 if it is damaged."""
     from amr.common.workspace import find_cache
     from amr.extract.cache.verify import verify
 
@@ -159,7 +162,7 @@ def verify_cache(
 
 
 def _fit(config: FitConfig, as_json: bool) -> None:
-    """Fit a fusion head on a cache, with the attribution regularizer where --amr-ratio asks for it."""
+    """Fit a fusion head on a cache; --amr-ratio adds the attribution regularizer."""
     from amr.fusion.fit import fit
 
     with stderr_progress() as progress:
@@ -175,7 +178,7 @@ configured(app, "fit", FitConfig, _fit)
 
 def _sweep(config: SweepConfig, as_json: bool) -> None:
     """Fit every combination of heads, methods, ratios, weights, learning rates and seeds, together."""
-    from amr.fusion.sweep.summary import best_by_val, draw
+    from amr.fusion.sweep.summary import best_by_val, write_picture
     from amr.fusion.sweep.sweep import sweep
 
     with stderr_progress() as progress:
@@ -183,22 +186,24 @@ def _sweep(config: SweepConfig, as_json: bool) -> None:
     for note in result.notes:
         say(note)
     if not result.rows and not result.diverged:
-        say("the clips have neither a val nor a test part: the runs are written, and nothing is measured")
+        say("the clips have neither a val nor a test split: the runs are written but not measured")
         show([], as_json, lambda: "")
         return
     if result.rows:
         show(list(result.rows), as_json, lambda: table("best by val", *best_by_val(result.table)))
-        say(f"{result.folder / 'results.csv'}, {draw(result)}")
+        say(f"{result.folder / 'results.csv'}, {write_picture(result)}")
     _refuse_diverged(result.diverged)
 
 
 def _refuse_diverged(names: Sequence[str]) -> None:
     if names:
-        raise RuntimeError(f"{len(names)} runs did not stay finite and have no results: {', '.join(names)}.")
+        raise RuntimeError(
+            f"the loss must stay finite, got {len(names)} runs that diverged: {', '.join(names)}. Pass a smaller --lr."
+        )
 
 
 def _swept(field: dataclasses.Field[Any]) -> inspect.Parameter:
-    help_text = " Several values are separated by commas."
+    help_text = " Separate several values with commas."
     return field_option(field, str | None, None, more_help=help_text, show_default=False)
 
 
@@ -209,7 +214,7 @@ def _sweep_config(*, seeds: int | None, group_size: int | None, **values: Any) -
 
 _GROUP_SIZE = Annotated[
     int | None,
-    typer.Option(help="Number of runs trained at once; by default what fits the device.", rich_help_panel=TRAINING),
+    typer.Option(help="Number of runs trained at once; by default all that fit the device.", rich_help_panel=SPEED),
 ]
 _SEEDS_HELP = "Number of seeds, 0 to N-1; replaces --seed."
 configured(
@@ -220,22 +225,20 @@ configured(
     build=_sweep_config,
     instead={
         **{field.name: _swept(field) for field in dataclasses.fields(FitConfig) if field.name in SWEPT},
-        "seeds": parameter(
-            "seeds", Annotated[int | None, typer.Option(help=_SEEDS_HELP, rich_help_panel=TRAINING)], None
-        ),
+        "seeds": parameter("seeds", Annotated[int | None, typer.Option(help=_SEEDS_HELP, rich_help_panel=SPEED)], None),
         "group_size": parameter("group_size", _GROUP_SIZE, None),
     },
 )
 
 
 def _table(request: tuple[FitConfig, int, int | None], as_json: bool) -> None:
-    """The paper's table 1 on a cache: every method without and with AMR, over seeds, with a paired test."""
+    """Make the paper's table 1 on a cache: every method without and with AMR, over seeds, with a paired test."""
     from amr.fusion.sweep.table import make_table
 
     with stderr_progress() as progress:
         made = make_table(*request, progress)
-    what = f"test, mean and 95 % interval of {made.num_seeds} seeds; p of AMR against none, paired, Holm"
-    show(list(made.rows), as_json, lambda: table(what, *made.cells()))
+    title = f"test, mean and 95 % interval of {made.num_seeds} seeds; p of AMR against none, paired, Holm"
+    show(list(made.rows), as_json, lambda: table(title, *made.cells()))
     say(f"table.csv, .md, .tex and .json in {made.folder}")
     _refuse_diverged(made.diverged)
 
@@ -273,7 +276,7 @@ configured(
 
 
 def _report(config: ReportConfig, as_json: bool) -> None:
-    """One self-contained page of pictures and tables about folders of runs, sweeps and tables."""
+    """Write one self-contained page of pictures and tables about folders of runs, sweeps and tables."""
     from amr.fusion.report.page import report
 
     with stderr_progress() as progress:
@@ -286,7 +289,7 @@ configured(app, "report", ReportConfig, _report, instead={"dirs": parameter("dir
 
 
 def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
-    """What fitted heads rely on: missing modalities, noise, conflict, calibration, people; one run or a whole sweep."""
+    """Measure what one run or a whole sweep relies on: missing modalities, noise, conflict, calibration, people."""
     from amr.fusion.evaluate.evaluate import evaluate
     from amr.fusion.evaluate.tables import differences_table, reading, settings_table
 
@@ -295,8 +298,8 @@ def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
     document = result.document
     show(document, as_json, lambda: table("test", *settings_table(document)))
     if not as_json and document["comparisons"]:
-        what = "AMR against none, paired; * p < .05, t-test, Holm"
-        show(None, False, lambda: table(what, *differences_table(document)))
+        title = "AMR against none, paired; * p < .05, t-test, Holm"
+        show(None, False, lambda: table(title, *differences_table(document)))
     if not as_json:
         say(reading(document))
     say(f"evaluation.json, .csv and .npz in {result.folder}")
@@ -317,10 +320,10 @@ def predict_clips(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     clips: Annotated[list[str] | None, typer.Argument(help="Media files, or ids of cached clips.")] = None,
     clip: Annotated[list[str] | None, typer.Option(help="One more clip; --clip=ID for ids that begin with -.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")] = "auto",
     json: Json = False,
 ) -> None:
-    """Class, probability and shares of new media files or cached clips."""
+    """Predict class, probability and shares of new media files or cached clips."""
     from amr.fusion.predict import predict
 
     predictions = predict(run, [*(clips or []), *(clip or [])], device)
@@ -330,7 +333,9 @@ def predict_clips(
     cells = [[p.clip, p.pred, p.probability, s, p.note] for p, s in zip(predictions, shares, strict=True)]
     show(rows, json, lambda: table("", columns, cells))
     if all(prediction.pred is None for prediction in predictions):
-        raise RuntimeError("no clip could be predicted: none has one of the run's modalities.")
+        raise RuntimeError(
+            f"at least one clip must have a modality of the run, got none of {len(predictions)}. Name another clip."
+        )
 
 
 @app.command("explain")
@@ -343,19 +348,19 @@ def explain_clip(
     out: Annotated[
         Path | None, typer.Option(help="Picture to write, .png, .svg or .pdf; explain_CLIP.png in the run by default.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")] = "auto",
     json: Json = False,
 ) -> None:
-    """One clip, one picture: shares by each attribution, the answer without each modality, and when each mattered."""
+    """Explain one clip in a picture: shares by attribution, predictions without a modality, and when each mattered."""
     from amr.fusion.explain.config import ExplainConfig
     from amr.fusion.explain.explain import explain
 
-    named = [given for given in (clip, clip_option) if given is not None]
-    if len(named) != 1:
-        raise ValueError(f"amr explain must be given one clip, got {len(named)}. Name a media file or a cached id.")
-    explanation = explain(ExplainConfig(run, named[0], out, device))
+    requested = [each for each in (clip, clip_option) if each is not None]
+    if len(requested) != 1:
+        raise ValueError(f"amr explain must be given one clip, got {len(requested)}. Name a media file or a cached id.")
+    explanation = explain(ExplainConfig(run, requested[0], out, device))
     show(explanation.to_json(), json, lambda: explanation_table(explanation.to_json()))
-    say("; ".join([*explanation.notes, f"drawn in {explanation.picture}"]))
+    say("; ".join([*explanation.notes, f"picture written to {explanation.picture}"]))
 
 
 @app.command("demo")
@@ -364,10 +369,10 @@ def demo(
         Path | None, typer.Option(help="Folder of clips, cache, runs and picture; demo/ by default.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of clips and fits.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")] = "auto",
     json: Json = False,
 ) -> None:
-    """The whole pipeline on clips that it renders itself: extraction, a sweep over ratios, a table, a picture."""
+    """Run the whole pipeline on rendered clips: extraction, a sweep over ratios, a table, a picture."""
     from amr.common.workspace import home
     from amr.fusion.demo import demo
 

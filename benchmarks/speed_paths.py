@@ -4,11 +4,11 @@
 2. common batch: runs of one seed in a group share their batches.
 3. quadratic form of the norms, against the dense one.
 4. closed form of the attribution, against autograd's double backward.
-5. one thread: for short steps, for a group of a sweep beside others, and for normalising.
+5. one thread: for short steps, for a group of a sweep beside others, and for normalizing.
 6. bytes: inputs come from workers as bytes through a pipe, not as PyTorch sends tensors, in shared memory.
 
 Sizes of CREMA-D: 512 + 512, 6 classes, batch 64, AMR on; "65 runs" is a sweep of 13 ratios x 5 seeds, in the groups
-that `amr sweep` makes. Times are ms a run and step; for 6, ms a clip; for normalising, ms for all 5,954 clips. CPU time
+that `amr sweep` makes. Times are ms a run and step; for 6, ms a clip; for normalizing, ms for all 5,954 clips. CPU time
 is that of all threads and all worker processes; where the machine has other work, only its ratios hold. "With" is timed
 once for all paths of one place, and the cases take turns.
 
@@ -180,7 +180,7 @@ def side_by_side_off() -> Iterator[None]:
 
 @contextmanager
 def normalizing_threads() -> Iterator[None]:
-    """PyTorch's number of threads for means, deviations and normalising: the functions below `one_thread`."""
+    """PyTorch's number of threads for means, deviations and normalizing: the functions below `one_thread`."""
     with ExitStack() as stack:
         for owner, name in ((Dataset, "normalization"), (Normalization, "apply")):
             stack.enter_context(patch.object(owner, name, getattr(owner, name).__wrapped__))
@@ -268,7 +268,7 @@ def training_places(steps: int) -> Iterator[Place]:
 
 
 def normalizing_place() -> Place:
-    """Means, deviations and normalised values of all clips, as before every fit."""
+    """Means, deviations and normalized values of all clips, as before every fit."""
     clips = sweep.make_clips(NUM_CLIPS, NUM_CLASSES, torch.device("cpu"))
     dataset = Dataset(pd.DataFrame(), clips.embeddings, clips.present, clips.target, (), {})
 
@@ -276,7 +276,7 @@ def normalizing_place() -> Place:
         found = dataset.normalization("standard", np.arange(NUM_CLIPS))
         return found.apply(clips.embeddings, clips.present)
 
-    return Place("normalising", work, 1, work, [NORMALIZING])
+    return Place("normalizing", work, 1, work, [NORMALIZING])
 
 
 def load(clips: Sequence[ClipFiles], encoders: Mapping[str, Encoder]) -> Iterator[Loaded]:

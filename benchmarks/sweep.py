@@ -35,7 +35,7 @@ from amr.fusion.data.clips import Clips
 from amr.fusion.data.folds import Fold, TrainingData
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
-from amr.fusion.sweep.grouping import cut, group_size
+from amr.fusion.sweep.grouping import group_size, partition
 from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.trainer import train_group
 
@@ -123,7 +123,7 @@ def swept(plan: Recipe, clips: Clips, size: int | None) -> None:
     workers = torch.get_num_threads() if clips.target.device.type == "cpu" else 1
     data = TrainingData(Path(), None, (Fold(None, None, clips, no_clips, no_clips),), ())  # type: ignore[arg-type]
     most = size or group_size(plan, data, workers, shares=True)
-    places = cut([member.seed for member in MEMBERS], most, 1 if size else workers)
+    places = partition([member.seed for member in MEMBERS], most, 1 if size else workers)
     groups = [[MEMBERS[place] for place in group] for group in places]
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(lambda group: train_one(plan, group, clips, no_clips, workers), groups))

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import Field, asdict, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from amr.common.registry import unknown
@@ -20,14 +20,15 @@ _NAME = re.compile(r"\w[\w.-]*")
 
 
 # Panels of a command's help, in the order of display.
-MODEL, REGULARIZER, TRAINING, DATA, OUTPUT = (
+SOURCE, MODEL, REGULARIZER, TRAINING, DATA, SPEED, OUTPUT = PANELS = (
+    "Clips and encoders",
     "Model",
     "Attribution regularization (AMR)",
     "Training",
     "Data",
+    "Speed",
     "Output",
 )
-PANELS = (MODEL, REGULARIZER, TRAINING, DATA, OUTPUT)
 
 
 def option(
@@ -39,6 +40,7 @@ def option(
     most: float | None = None,
     choices: Sequence[str] | None = None,
     panel: str | None = None,
+    first: bool = False,
     since: str | None = None,
 ) -> Any:
     """Define a field of a config: its default, its help on the command line, and its rule for `check_options`.
@@ -51,10 +53,11 @@ def option(
         most: Largest number allowed.
         choices: Allowed values.
         panel: Panel of the help, one of `PANELS`.
+        first: Whether the option comes first in its panel.
         since: Version that added the field, if later than 0.1; see `saved_settings`.
     """
     rule = {"least": least, "above": above, "most": most, "choices": choices}
-    return field(default=default, metadata={"help": help, "panel": panel, "since": since, **rule})
+    return field(default=default, metadata={"help": help, "panel": panel, "first": first, "since": since, **rule})
 
 
 def saved_settings(config: Any) -> dict[str, Any]:
@@ -100,6 +103,11 @@ def _check_number(each: Field[Any], value: Any) -> None:
         rule = f"{least} or more" if most is None else f"from {least} to {most}"
     default = "Leave it out for the default" if each.default is None else f"The default is {each.default}"
     raise ValueError(f"{flag(each.name)} must be {rule}, got {value}. {default}.")
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Options of a head or method that has none."""
 
 
 def parse_options(options: type[T], texts: Sequence[str], option_name: str) -> T:

@@ -38,7 +38,9 @@ class Registry(Generic[T]):
 
         def add(entry: T) -> T:
             if name in self._entries:
-                raise ValueError(f"{self.what} {name!r} is registered already. Choose another name.")
+                raise ValueError(
+                    f"{self.what} {name!r} must be registered once, got a second one. Choose another name."
+                )
             self._entries[name] = entry
             return entry
 
@@ -46,7 +48,7 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:
-            raise unknown(self.what, name, self._entries)
+            raise unknown(self.what, name, [n for n, entry in self._entries.items() if getattr(entry, "listed", True)])
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

@@ -54,8 +54,8 @@ def find_cache(name: str | None, option: str = "--cache") -> Path:
         )
     if not caches:
         raise FileNotFoundError(
-            f"--cache must be given, since {caches_dir()} holds no cache. Make one with amr extract or amr import."
+            f"--cache must be given if {caches_dir()} has no cache, got none. Make one with amr extract or amr import."
         )
     if len(caches) > 1:
-        raise ValueError(f"--cache must be given, since {caches_dir()} holds several: {names}. Pass --cache NAME.")
+        raise ValueError(f"--cache must be given if {caches_dir()} has several ({names}), got none. Pass --cache NAME.")
     return caches[0]

@@ -1,1 +1,1 @@
-"""What commands have in common on the command line: options from dataclasses, tables, refusals."""
+"""Shared parts of commands on the command line: options from dataclasses, tables, errors."""

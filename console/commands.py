@@ -39,7 +39,7 @@ def configured(
     instead = dict(instead or {})
     hints = typing.get_type_hints(config_class)
     parameters: list[inspect.Parameter | None] = []
-    for field in sorted(dataclasses.fields(config_class), key=_panel):
+    for field in sorted(dataclasses.fields(config_class), key=_position):
         many = typing.get_origin(hints[field.name]) is tuple
         kind = list[str] if many else hints[field.name]
         default: Any = field.default
@@ -55,16 +55,16 @@ def configured(
         config = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         body((build or config_class)(**config), as_json)
 
-    kept = [each for each in parameters if each is not None]
-    command.__signature__ = inspect.Signature(kept)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in kept}
+    selected = [each for each in parameters if each is not None]
+    command.__signature__ = inspect.Signature(selected)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in selected}
     app.command(name, help=body.__doc__)(command)
 
 
 def field_option(
     field: dataclasses.Field[Any], kind: Any, default: Any, *, more_help: str = "", show_default: bool = True
 ) -> inspect.Parameter:
-    """The option of a field, in the panel of its metadata."""
+    """Command-line option of a field, in the panel of its metadata."""
     option = typer.Option(
         flag(field.name),
         help=field.metadata["help"] + more_help,
@@ -75,11 +75,11 @@ def field_option(
 
 
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    """An option or argument of a command, as typer reads it from a signature."""
+    """Option or argument of a command, as typer reads it from a signature."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _panel(field: dataclasses.Field[Any]) -> int:
-    """Place of a field's panel in the help; fields without one come first."""
+def _position(field: dataclasses.Field[Any]) -> tuple[int, bool]:
+    """Position of a field in the help: by panel, those without one first; in a panel, those marked `first` lead."""
     panel = field.metadata.get("panel")
-    return -1 if panel is None else PANELS.index(panel)
+    return -1 if panel is None else PANELS.index(panel), not field.metadata.get("first", False)

@@ -1,4 +1,4 @@
-"""Commands that list what there is: datasets, encoders, heads, methods, attributions, measures."""
+"""Commands that list datasets, encoders, heads, methods, attributions and measures."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def list_datasets(json: Json = False) -> None:
     names = ("name", "modalities", "summary", "licence", "homepage")
     rows = [{name: getattr(d, name) for name in names} | {"modalities": [*d.modalities]} for _, d in datasets.items()]
     cells = [[r["name"], ", ".join(r["modalities"]), r["summary"], r["homepage"] or "-"] for r in rows]
-    show(rows, json, lambda: table("", ["dataset", "modalities", "what", "media from"], cells))
+    show(rows, json, lambda: table("", ["dataset", "modalities", "summary", "media from"], cells))
 
 
 def list_encoders(
     pattern: Annotated[str | None, typer.Argument(help="Part of a name, such as resnet.")] = None, json: Json = False
 ) -> None:
-    """List the encoders that --encoder NAME=SPEC may name."""
+    """List the encoders that --encoder NAME=SPEC accepts."""
     from amr.extract.encoders import list_encoders
 
     rows = [dataclasses.asdict(info) for info in list_encoders(pattern)]
@@ -39,7 +39,7 @@ def list_encoders(
             f"PATTERN must be part of an encoder's name, got {pattern!r}. amr encoders lists the families."
         )
     cells = [[r["spec"], r["modality"], r["embed_dim"], r["summary"]] for r in rows]
-    show(rows, json, lambda: table("", ["spec", "modality", "embed_dim", "what"], cells))
+    show(rows, json, lambda: table("", ["spec", "modality", "embed_dim", "summary"], cells))
 
 
 def _default_options(options: type) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _as_text(options: dict[str, Any]) -> str:
 
 
 def list_heads(json: Json = False) -> None:
-    """List the fusion heads, with their parameters for two modalities of 512 and six classes."""
+    """List the fusion heads, with their number of parameters for two modalities of 512 dimensions and six classes."""
     from amr.fusion.heads import HeadShape, heads
     from amr.fusion.run_axis.seeds import Draws
 
@@ -63,11 +63,11 @@ def list_heads(json: Json = False) -> None:
             options = _default_options(head.Options)
             rows.append({"name": name, "parameters": num_parameters, "summary": head.summary, "options": options})
     cells = [[r["name"], r["parameters"], r["summary"], _as_text(r["options"])] for r in rows]
-    show(rows, json, lambda: table("", ["head", "parameters", "what", "options"], cells))
+    show(rows, json, lambda: table("", ["head", "parameters", "summary", "options"], cells))
 
 
 def list_methods(json: Json = False) -> None:
-    """List the ways in which training can treat the modalities, with each method's own options."""
+    """List the training methods (how training treats the modalities) and their options."""
     from amr.fusion.methods import methods
 
     rows: list[dict[str, Any]] = [
@@ -81,7 +81,7 @@ def list_methods(json: Json = False) -> None:
         for name, method in methods.items()
     ]
     cells = [[r["name"], r["summary"], _as_text(r["options"]), r["source"]] for r in rows]
-    show(rows, json, lambda: table("", ["method", "what", "options", "source"], cells))
+    show(rows, json, lambda: table("", ["method", "summary", "options", "source"], cells))
 
 
 def list_attributions(json: Json = False) -> None:
@@ -89,12 +89,12 @@ def list_attributions(json: Json = False) -> None:
     from amr.fusion.attribution.attributor import attributions
 
     rows = [{"name": name, "summary": a.summary, "source": a.citation} for name, a in attributions.items()]
-    show(rows, json, lambda: table("", ["attribution", "what", "source"], [[*row.values()] for row in rows]))
+    show(rows, json, lambda: table("", ["attribution", "summary", "source"], [[*row.values()] for row in rows]))
 
 
 def list_measures(json: Json = False) -> None:
-    """List what amr evaluate measures."""
+    """List the measures of amr evaluate."""
     from amr.fusion.evaluate.measures import measures
 
     rows = [{"name": name, "summary": m.summary, "source": m.citation} for name, m in measures.items()]
-    show(rows, json, lambda: table("", ["measure", "what", "source"], [[*row.values()] for row in rows]))
+    show(rows, json, lambda: table("", ["measure", "summary", "source"], [[*row.values()] for row in rows]))

@@ -14,12 +14,12 @@ MAX_LISTED = 20
 
 
 def say(text: str) -> None:
-    """A message for people, on stderr."""
+    """Print a message on stderr."""
     print(text, file=sys.stderr)  # noqa: T201
 
 
 def show(result: Any, as_json: bool, text: Callable[[], str | Table]) -> None:
-    """The result of a command, on stdout."""
+    """Print the result of a command on stdout."""
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
         return
@@ -27,12 +27,12 @@ def show(result: Any, as_json: bool, text: Callable[[], str | Table]) -> None:
     if isinstance(shown, str):
         print(shown)  # noqa: T201
     else:
-        # a terminal's own width; elsewhere what the table needs, since nobody is there to widen a file
+        # files and pipes have no width of their own
         Console(width=None if sys.stdout.isatty() else 200).print(shown)
 
 
 def lines(value: Mapping[str, Any], indent: str = "") -> str:
-    """A JSON document as lines for people: `name: value`, indented where it nests, long lists cut."""
+    """Format a JSON document as lines `name: value`, nested ones indented, long lists cut."""
     result = []
     for name, item in value.items():
         if isinstance(item, Mapping) and item:
@@ -46,14 +46,14 @@ def lines(value: Mapping[str, Any], indent: str = "") -> str:
 
 
 def entry(item: object) -> str:
-    """One value of a list."""
+    """Text of one value of a list."""
     if isinstance(item, Mapping):
         return ", ".join(f"{name} {value}" for name, value in item.items())
     return "-" if item is None or item in ((), [], {}) else cell(item)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table of texts and numbers, numbers to the right."""
+    """Table of texts and numbers; numbers are aligned right."""
     result = Table(title=title or None, title_justify="left", box=None, pad_edge=False, title_style="bold")
     for i, column in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[i], int | float) or row[i] in ("-", None) for row in rows)
@@ -64,7 +64,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def cell(value: object) -> str:
-    """One value of a table: numbers to 3 digits, - for none."""
+    """Text of one value of a table: numbers to 3 decimals, - for None."""
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

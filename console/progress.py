@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class _Counting(Progress):
-    """Counts what is done and how fast; subclasses show it."""
+    """A counter of finished work and its rate; subclasses show it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,7 +34,7 @@ class _Counting(Progress):
         self._failures, self._unit, self._began = 0, unit, time.monotonic()
 
     def advance(self, amount: float, failures: int = 0) -> None:
-        """Count."""
+        """Count finished work and failures."""
         with self._lock:
             self._done += amount
             self._failures += failures
@@ -44,17 +44,17 @@ class _Counting(Progress):
         return (self._done - self._before) / max(time.monotonic() - self._began, 1e-9)
 
     def _counted(self) -> str:
-        """Words such as `12/240 clips, 30.1 clips/s`."""
+        """Text such as `12/240 clips, 30.1 clips/s`."""
         failures = f", {self._failures} failures" if self._failures else ""
         return f"{self._done:.0f}/{self._total:.0f} {self._unit}, {self._rate():.1f} {self._unit}/s{failures}"
 
 
 class LineProgress(_Counting):
-    """A plain line every few seconds, so that short jobs print none.
+    """Progress as a plain line every few seconds; short jobs print none.
 
     Args:
-        stream: Where lines go.
-        seconds_between: Time between two lines.
+        stream: Stream to print to.
+        seconds_between: Seconds between two lines.
     """
 
     def __init__(self, stream: TextIO, seconds_between: float = SECONDS_BETWEEN_LINES) -> None:
@@ -65,14 +65,14 @@ class LineProgress(_Counting):
         self._lines = 0
 
     def start(self, total: float, done: float = 0, unit: str = "clips") -> None:
-        """Say what an earlier call left to do."""
+        """Start counting, and say how much an earlier call finished."""
         super().start(total, done, unit)
         self._said, self._lines = self._began, 0
         if done:
-            self.note(f"{total:.0f} {unit}, {done:.0f} are done already")
+            self.note(f"{total:.0f} {unit}, {done:.0f} already done")
 
     def advance(self, amount: float, failures: int = 0) -> None:
-        """Print a line if the last one is some seconds old."""
+        """Print a line if the last one is more than `seconds_between` seconds old."""
         super().advance(amount, failures)
         with self._lock:
             now = time.monotonic()
@@ -91,10 +91,10 @@ class LineProgress(_Counting):
 
 
 class BarProgress(_Counting):
-    """A bar with the rate, the time left and the failures; it goes away when the job ends.
+    """Progress as a bar with rate, time left and failures; it disappears at the end of the job.
 
     Args:
-        console: A terminal.
+        console: Console of a terminal.
     """
 
     def __init__(self, console: Console) -> None:
@@ -123,7 +123,7 @@ class BarProgress(_Counting):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -131,7 +131,7 @@ class BarProgress(_Counting):
 
 @contextmanager
 def stderr_progress() -> Iterator[Progress]:
-    """A bar where stderr is a terminal, lines elsewhere."""
+    """Yield a bar if stderr is a terminal, else lines."""
     console = Console(stderr=True)
     progress = BarProgress(console) if console.is_terminal else LineProgress(sys.stderr)
     try:
@@ -141,7 +141,7 @@ def stderr_progress() -> Iterator[Progress]:
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds.
+    """Format a duration as hours, minutes and seconds.
 
     >>> duration(3723), duration(65)
     ('1:02:03', '1:05')

@@ -1,4 +1,4 @@
-"""Errors as one or two lines and an exit status."""
+"""Errors shown as one or two lines, with an exit status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-# the wrong requests: what the file system says of a path that was named, and every refused value
+# errors of a wrong request: a refused value, or a path that the file system refuses
 REQUEST_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
@@ -24,7 +24,7 @@ def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
         status = app(arguments, prog_name="amr", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except typer.TyperException as error:
-        if not error.format_message():  # no command at all: the help was printed
+        if not error.format_message():  # no command: the help was printed
             return 2
         return _failed(_usage_message(error, sys.argv[1:] if arguments is None else arguments), 2)
     except REQUEST_ERRORS as error:
@@ -36,7 +36,7 @@ def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
             raise
         return _failed(_message(error), 1)
     except KeyboardInterrupt:
-        return _failed("stopped. What is written is kept; the same command goes on.", 130)
+        return _failed("stopped. Finished work is saved; run the same command to continue.", 130)
 
 
 def _message(error: BaseException) -> str:
@@ -46,7 +46,7 @@ def _message(error: BaseException) -> str:
 
 
 def _usage_message(error: typer.TyperException, arguments: Sequence[str]) -> str:
-    """The parser's words in the form of all other refusals."""
+    """Error of the parser in the form of all other errors."""
     text = error.format_message().rstrip(".")
     help_text = f"See {_help_command(error)}."
     if invalid := re.match(r"Invalid value for '([^']+)': .*?valid (integer|number|float|boolean)", text):
@@ -56,7 +56,7 @@ def _usage_message(error: typer.TyperException, arguments: Sequence[str]) -> str
         return f"{name} must be {kind}, got {given[-1] if given else '?'!r}. {help_text}"
     if (missing := re.match(r"No such option: (-[^-]\S*)", text)) and {"predict", "explain"} & {*arguments}:
         whole = next((a for a in arguments if a.startswith(missing[1])), missing[1])
-        return f"{text}. An id that begins with - is passed as --clip={whole}."
+        return f"{text}. Pass an id that begins with - as --clip={whole}."
     return f"{text}. {help_text}"
 
 

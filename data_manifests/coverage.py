@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from amr.data_manifests.manifest import Manifest
-from amr.data_manifests.schema import split_columns
+from amr.data_manifests.manifest import Manifest, existing_files
+from amr.data_manifests.schema import divided_groups, split_columns
 
 # Most names of clips or files in a note; the rest are counted.
 MAX_NAMED = 20
@@ -105,14 +105,9 @@ def report_on(
     """
     table = manifest.table
     modalities = list(modalities) or manifest.modalities or ["audio", "video"]
-    exists: dict[Path | None, bool] = {None: False}
-    present: dict[str, np.ndarray] = {}
-    for modality in modalities:
-        paths = manifest.paths(modality)
-        for path in paths:
-            if path is not None and path not in exists:
-                exists[path] = path.is_file()
-        present[modality] = np.array([exists[path] for path in paths])
+    paths = {modality: manifest.paths(modality) for modality in modalities}
+    existing = existing_files(path for of_modality in paths.values() for path in of_modality)
+    present = {name: np.array([path in existing for path in of_modality]) for name, of_modality in paths.items()}
     flags = table["flag"].to_numpy(str) if "flag" in table.columns else np.full(len(table), "")
     found = np.logical_or.reduce(list(present.values()))
     ids = np.array(manifest.ids)
@@ -138,7 +133,7 @@ def report_on(
         flagged={str(ids[row]): str(flags[row]) for row in np.flatnonzero(flags != "")},
         splits=splits,
         classes=counts_by("label", sorted({*classes, *table["label"]})),
-        notes=tuple(notes),
+        notes=(*notes, *manifest.notes, *(note for note in divided_groups(table) if note not in manifest.notes)),
     )
 
 

@@ -23,7 +23,6 @@ from amr.data_manifests.schema import (
     check_table,
     divided_groups,
     path_columns,
-    split_columns,
     strip_values,
 )
 
@@ -68,11 +67,6 @@ class Manifest:
     def modalities(self) -> list[str]:
         """Modalities with their own path column; empty if one `path` serves all."""
         return [name.removesuffix("_path") for name in path_columns(list(self.table.columns)) if name != "path"]
-
-    @property
-    def split_policies(self) -> list[str]:
-        """Names of the splits other than `split`: `<policy>` for each column `split_<policy>`."""
-        return [name.removeprefix("split_") for name in split_columns(list(self.table.columns)) if name != "split"]
 
     def value(self, row: int, column: str) -> str:
         """Value of a column for a clip; "" if it is empty or the column does not exist."""
@@ -136,7 +130,7 @@ def read_manifest(
     origin = Origin(csv.name, lines)
     folder = Path(os.path.abspath(csv.parent if root is None else root))
     table = _with_label(table, label_column, allow_unlabelled, origin)
-    table, notes = strip_values(table, ("label", "split", "group"))
+    table, notes = strip_values(table, ("label",))
     for column in path_columns(header):
         table[column] = [_normalized(folder, value, column, origin, row) for row, value in enumerate(table[column])]
     if "id" not in table.columns:
@@ -211,7 +205,7 @@ def _read_rows(csv: Path) -> tuple[list[str], list[list[str]], list[int]]:
 
 
 def _check_header(header: list[str], name: str) -> None:
-    """Refuse a header with unnamed or repeated columns."""
+    """Raise ValueError for a header with unnamed or repeated columns."""
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise ValueError(f"{name} must be separated by commas, got the header {header[0]!r}. Save it with commas.")
     if "" in header:
@@ -232,7 +226,7 @@ def _with_label(table: pd.DataFrame, label_column: str, allow_unlabelled: bool, 
             while new_name in table.columns:
                 new_name = f"original_{new_name}"
             table = table.rename(columns={"label": new_name})
-        # Only blanks are no label.
+        # A label of only whitespace counts as missing.
         return table.assign(label=table[label_column].where(table[label_column].str.strip() != "", ""))
     if allow_unlabelled and label_column == "label":
         return table.assign(label="")
@@ -244,7 +238,7 @@ def _with_label(table: pd.DataFrame, label_column: str, allow_unlabelled: bool, 
 
 
 def _check_labels(table: pd.DataFrame, label_column: str, origin: Origin) -> None:
-    """Refuse clips without a label."""
+    """Raise ValueError for clips without a label."""
     rows = [row for row, label in enumerate(table["label"]) if not label]
     if rows:
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 SPLITS = ("train", "val", "test")
 REQUIRED = ("id", "label", "split", "group")
+# Most classes with names like 0.5 that are still taken for classes.
+MAX_FRACTIONS = 20
 
 # Other words for a split, which difflib does not match.
 _SYNONYMS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "eval": "val", "testing": "test"}
@@ -45,7 +47,7 @@ def path_columns(columns: Sequence[str]) -> list[str]:
 
 
 def check_table(table: pd.DataFrame, origin: Origin) -> None:
-    """Refuse a table of clips that breaks the schema.
+    """Raise ValueError for a table of clips that breaks the schema.
 
     Args:
         table: Table `(clips, columns)`, every value str, "" if absent.
@@ -145,4 +147,77 @@ def _check_intervals(table: pd.DataFrame, origin: Origin) -> None:
         raise ValueError(
             f"end_seconds must be after start_seconds, got {table['end_seconds'].iloc[row]!r} with start "
             f"{began or '0'!r} on {origin.row(row, table['id'].iloc[row])}. Swap or correct them."
+        )
+
+
+def strip_values(table: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Table without blanks around the values of some columns, so that 'cat ' and 'cat' are one class; and notes."""
+    notes = []
+    for column in columns:
+        if column not in table.columns:
+            continue
+        stripped = table[column].str.strip()
+        changed = (stripped != table[column]) & (stripped != "")
+        if (row := _first(changed)) is not None:
+            notes.append(
+                f"{column}: {int(changed.sum())} values have blanks around them, such as "
+                f"{table[column].iloc[row]!r}, and are read without"
+            )
+        table = table.assign(**{column: stripped})
+    return table, notes
+
+
+def divided_groups(table: pd.DataFrame, column: str = "split") -> list[str]:
+    """Note on the groups that a given split divides; empty if it divides none.
+
+    >>> clips = pd.DataFrame({"group": ["ann", "ann", "bob"], "split": ["train", "test", "train"]})
+    >>> divided_groups(clips)[0].partition(" have")[0]
+    'split: 1 of 2 groups'
+    """
+    divided = _divided(table, column)
+    if not divided:
+        return []
+    others = [name for name in split_columns(list(table.columns)) if name != column and table[name].ne("").any()]
+    apart = next((name for name in others if not _divided(table, name)), None)
+    policy = f"amr fit --split-policy {apart.removeprefix('split_')} or --folds 5" if apart else "amr fit --folds 5"
+    num_groups = table.loc[table["group"] != "", "group"].nunique()
+    return [
+        f"{column}: {len(divided)} of {num_groups} groups have clips in more than one of train, val and test, such as "
+        f"{divided[0]!r}; test accuracy then includes recognizing the group. {policy} keeps groups together."
+    ]
+
+
+def _divided(table: pd.DataFrame, column: str) -> list[str]:
+    """Groups with clips in more than one split, in the table's order."""
+    clips = table[(table["group"] != "") & (table[column] != "")]
+    num_splits = clips.groupby("group", sort=False)[column].nunique()
+    return list(num_splits.index[num_splits > 1])
+
+
+def check_classes(values: Iterable[str], name: str = "label") -> None:
+    """Raise ValueError for labels that are continuous numbers: a classifier would take each for a class.
+
+    They are if all are numbers, not all are whole, and more than half of them or more than `MAX_FRACTIONS` differ.
+
+    Args:
+        values: Labels as text; "" if a clip has none.
+        name: Name of the column.
+
+    Raises:
+        ValueError: The labels are continuous.
+    """
+    labels = [value for value in values if value]
+    distinct = set(labels)
+    if len(distinct) <= MAX_FRACTIONS and 2 * len(distinct) <= len(labels):
+        return
+    try:
+        numbers = [float(value) for value in distinct]
+    except ValueError:
+        return
+    fractions = [number for number in numbers if math.isfinite(number) and not number.is_integer()]
+    if fractions:
+        raise ValueError(
+            f"--label must name a column of classes, got {name!r} with {len(distinct)} different numbers for "
+            f"{len(labels)} clips, such as {fractions[0]:g}: regression is another task. "
+            "Bin them into classes in another column, and pass --label with that column."
         )

@@ -1,8 +1,8 @@
 """Synthetic clips, rendered on demand: real mp4 files with a known amount of information in each modality.
 
 A clip of class c shows a bright shape that moves around c's own place in the picture, and plays a tone of c's own
-pitch. Each modality's cue is right with a set probability; if it fails, it is absent (an empty picture, only noise) or
-shows another class. So the best reachable accuracy of each modality and of both is known exactly.
+pitch. Each modality's cue is correct with a set probability; if it fails, it is absent (an empty picture, only noise)
+or shows another class. So the best reachable accuracy of each modality and of both is known exactly.
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ def render(config: SyntheticConfig, root: Path) -> Manifest:
 def draw_clips(config: SyntheticConfig) -> pd.DataFrame:
     """Table of the manifest: label, split, and the cue that each modality shows ("" for none).
 
-    Within each split classes are balanced, and the number of right cues is as near to its probability as a whole number
-    allows. So even small splits agree well with `best_accuracy`.
+    Within each split classes are balanced, and the number of correct cues is as near to its probability as a whole
+    number allows. So even small splits agree well with `best_accuracy`.
     """
     rng = np.random.default_rng([config.seed, 0])
     rows: list[dict[str, str]] = []

@@ -7,7 +7,6 @@ The test list ships as `vggsound_test.csv`, with the re-annotation of VGGSounder
 
 from __future__ import annotations
 
-import csv as csv_format
 import os
 import re
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from amr.common.csv_rows import read_csv_rows
 from amr.data_manifests.coverage import ManifestReport, named, report_on
 from amr.data_manifests.dataset import WEIGHTLESS, Dataset, datasets
 from amr.data_manifests.manifest import SPLITS, Manifest
@@ -77,18 +77,16 @@ def read_user_list(csv: Path) -> pd.DataFrame:
         ValueError: A row does not have a video, a start, a label and a split.
     """
     rows: list[tuple[str, str, str]] = []
-    with csv.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv_format.reader(file)
-        for values in reader:
-            if not values or (reader.line_num == 1 and values[1:2] and not values[1].strip().isdigit()):
-                continue  # a blank line, or a header that someone added
-            place = f"line {reader.line_num} of {csv.name}"
-            video, start, label, split = (value.strip() for value in values) if len(values) == 4 else ("",) * 4
-            if not _VIDEO.fullmatch(video) or not start.isdigit() or not label:
-                raise ValueError(f"{place} must be video,start,label,split, got {values}. Take the official list.")
-            if split not in SPLITS:
-                raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r} on {place}. Correct it.")
-            rows.append((f"{video}_{int(start):06d}", label, split))
+    for values, line in zip(*read_csv_rows(csv), strict=True):
+        if not values or (line == 1 and values[1:2] and not values[1].isdigit()):
+            continue  # a blank line, or a header that someone added
+        place = f"line {line} of {csv.name}"
+        video, start, label, split = values if len(values) == 4 else ("",) * 4
+        if not _VIDEO.fullmatch(video) or not start.isdigit() or not label:
+            raise ValueError(f"{place} must be video,start,label,split, got {values}. Take the official list.")
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r} on {place}. Correct it.")
+        rows.append((f"{video}_{int(start):06d}", label, split))
     return pd.DataFrame(rows, columns=["id", "label", "split"], dtype=str)
 
 

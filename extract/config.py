@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from amr.common.options import DATA, DEVICES, MODEL, OUTPUT, available_cores, check_options, option, parse_named
+from amr.common.options import DATA, DEVICES, OUTPUT, SOURCE, SPEED, available_cores, check_options, option, parse_named
+from amr.common.registry import unknown
 
 DTYPES = ("float32", "float16")
 PRESETS = ("weightless", "pretrained")
 
 
 def check_clips(command: str, dataset: str | None, manifest: str | None) -> None:
-    """Refuse a request without clips, or with both a dataset and a CSV."""
+    """Raise ValueError for a request without clips, or with both a dataset and a CSV."""
     if (dataset is None) == (manifest is None):
         got = "neither" if dataset is None else f"--dataset {dataset} and --manifest {manifest}"
         raise ValueError(
@@ -33,31 +35,31 @@ class ExtractConfig:
         ValueError: A value is wrong for any dataset.
     """
 
-    dataset: str | None = option(None, "Dataset to extract; amr datasets lists them.", panel=DATA)
-    manifest: str | None = option(None, "CSV of your own clips, instead of a dataset.", panel=DATA)
+    dataset: str | None = option(None, "Dataset to extract; amr datasets lists them.", panel=SOURCE)
+    manifest: str | None = option(None, "CSV of your own clips, instead of a dataset.", panel=SOURCE)
     root: str | None = option(
-        None, "Folder of the media; by default data/DATASET, or the folder of the CSV.", panel=DATA
+        None, "Folder of the media; by default data/DATASET, or the folder of the CSV.", panel=SOURCE
     )
     encoder: tuple[str, ...] = option(
-        (), "NAME=SPEC: name of an embedding and its encoder; amr encoders lists them. Repeatable.", panel=MODEL
+        (), "NAME=SPEC: name of an embedding and its encoder; amr encoders lists them. Repeatable.", panel=SOURCE
     )
     preset: str | None = option(
         None,
         "Ready-made choice of encoders: weightless (default, no download) or pretrained (better).",
         choices=PRESETS,
-        panel=MODEL,
+        panel=SOURCE,
     )
     out: str | None = option(None, "Cache to write; by default caches/DATASET.h5.", panel=OUTPUT)
-    batch_size: int = option(32, "Clips encoded at once.", least=1, panel=MODEL)
+    batch_size: int = option(32, "Clips encoded at once.", least=1, panel=SPEED)
     workers: int | None = option(
-        None, "Number of decoding processes; by default one per core; 0 decodes in this process.", least=0, panel=DATA
+        None, "Number of decoding processes; by default one per core; 0 decodes in this process.", least=0, panel=SPEED
     )
     dtype: str = option("float32", "Type of stored embeddings: float32 or float16.", choices=DTYPES, panel=OUTPUT)
     label_column: str = option("label", "Column of the CSV that holds the label.", panel=DATA)
     allow_unlabelled: bool = option(False, "Include clips of the CSV that have no label.", panel=DATA)
     resume: bool = option(False, "Require a cache to continue (an existing one is continued anyway).", panel=OUTPUT)
     overwrite: bool = option(False, "Replace the cache if it exists.", panel=OUTPUT)
-    device: str = option("auto", "Device: auto, cpu or cuda.", choices=DEVICES, panel=MODEL)
+    device: str = option("auto", "Device: auto, cpu or cuda.", choices=DEVICES, panel=SPEED)
 
     def __post_init__(self) -> None:
         """Check the settings as far as possible without the clips."""
@@ -93,14 +95,18 @@ class ExtractConfig:
 class ImportConfig:
     """Settings of an import of existing embeddings. FILE is .npy, .npz, .mat, .csv, .parquet, .pt or .txt.
 
-    `FILE:KEY` reads an array, variable or column of the file, `FILE:KEY+KEY` concatenates the rows of several, `FILE:N`
-    reads the first N rows, `FILE:KEY:N` those of a key.
+    `FILE:KEY` reads an array, variable or column of the file, `FILE:KEY+KEY` concatenates the rows of several arrays or
+    puts several columns side by side, `FILE:N` reads the first N rows, `FILE:KEY:N` those of a key. A pattern selects
+    columns (`FILE:f*`), or arrays that are named by the ids of their clips (`FILE:*`). A folder has one file per clip,
+    named by its id. Rows with ids are joined on them.
 
     Raises:
         ValueError: A value is wrong for any file.
     """
 
-    embeddings: tuple[str, ...] = option((), "NAME=FILE[:KEY[+KEY...]]: one row per clip. Repeatable.")
+    embeddings: tuple[str, ...] = option(
+        (), "NAME=FILE[:KEY[+KEY...]]: one row per clip, or a folder of one file per clip. Repeatable."
+    )
     labels: str | None = option(None, "FILE[:KEY[+KEY...]] with one label per clip; by default a column of --columns.")
     ids: str | None = option(None, "FILE with one id per clip; by default 0, 1, 2, ...")
     groups: str | None = option(None, "FILE with one group per clip, or ids:REGEX for its match (or capture) in ids.")
@@ -109,6 +115,12 @@ class ImportConfig:
     out: str | None = option(None, "Cache to write.")
     dtype: str = option("float32", "Type of stored embeddings: float32 or float16.", choices=DTYPES)
     overwrite: bool = option(False, "Replace the cache if it exists.")
+    lengths: tuple[str, ...] = option(
+        (),
+        "[NAME=]FILE with the number of steps of each clip, if sequences are padded; by default, NaN is padding. "
+        "Repeatable.",
+        since="0.2",
+    )
 
     def __post_init__(self) -> None:
         """Check the settings as far as possible without the files."""
@@ -122,8 +134,27 @@ class ImportConfig:
             raise ValueError("--out must be given, got none. Pass --out caches/NAME.h5.")
         check_options(self)
         parse_named(self.embeddings, "--embeddings", "FILE", "audio=audio.npy")
+        _ = self.lengths_files
 
     @property
     def files(self) -> dict[str, str]:
         """Embedding name to FILE[:KEY...]."""
         return parse_named(self.embeddings, "--embeddings", "FILE", "audio=audio.npy")
+
+    @property
+    def lengths_files(self) -> dict[str, str]:
+        """Embedding name to the FILE of its numbers of steps; "" to that of all others with steps."""
+        found: dict[str, str] = {}
+        for text in self.lengths:
+            name, equals, file = text.partition("=")
+            if not equals or not re.fullmatch(r"\w[\w.-]*", name):
+                name, file = "", text
+            if name and name not in self.files:
+                raise unknown("--lengths NAME", name, self.files)
+            if name in found:
+                raise ValueError(
+                    f"--lengths must be given once per embedding, got {found[name]} and {file}. "
+                    "Pass --lengths NAME=FILE for each."
+                )
+            found[name] = file
+        return found

@@ -24,9 +24,11 @@ from amr.extract.cache.writer import CacheWriter, Embedded, joined, open_writer
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Encoder, build_encoder
 from amr.extract.pipeline.background import BackgroundWriter
-from amr.extract.pipeline.batches import Batch, run_batches, unfinished_batches
+from amr.extract.pipeline.batches import Batch, join_absent, run_batches, unfinished_batches
 from amr.extract.pipeline.encode import describe, encode
 from amr.extract.pipeline.workers import ClipFiles, ClipLoader, Loaded, ManifestFiles
+
+BYTES_AT_ONCE = 2**24  # largest block of zeros that is written for absent clips
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,17 @@ class ExtractResult:
     Attributes:
         cache: Cache file.
         clips: Number of clips in the manifest.
+        present: Number of clips of which a file exists.
         embedded: Embedding name -> number of clips that have it, including those of earlier extractions.
         absent: Modality -> ids of the clips that lack it.
         failures: {"id", "modality", "reason"} of each modality that exists but could not be embedded.
-        extracted: Number of clips processed by this extraction.
+        extracted: Number of clips decoded by this extraction.
         seconds: Time from the first clip to the complete cache, without the loading of models.
     """
 
     cache: Path
     clips: int
+    present: int
     embedded: dict[str, int]
     absent: dict[str, list[str]]
     failures: list[dict[str, str]]
@@ -61,6 +65,7 @@ class ExtractResult:
         return {
             "cache": str(self.cache),
             "clips": self.clips,
+            "present": self.present,
             "embedded": self.embedded,
             "failed": self.failed,
             "seconds": round(self.seconds, 3),
@@ -71,8 +76,11 @@ class ExtractResult:
         }
 
     def summary(self) -> dict[str, Any]:
-        """Summary as a dict: clips without any modality are counted, others that lack one are named."""
+        """Summary as a dict, led by what is missing. Clips without any modality are counted, others named."""
         document = self.to_json()
+        if self.present < self.clips:
+            first = f"{self.present:,} of {self.clips:,} clips present, {self.clips - self.present:,} have no file"
+            document = {"missing": first} | document
         without_any = set.intersection(*(set(ids) for ids in self.absent.values())) if self.absent else set()
         absent = {m: [clip for clip in ids if clip not in without_any] for m, ids in self.absent.items()}
         return document | {"without_any": len(without_any), "absent": absent}
@@ -103,12 +111,27 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
     infos = [describe(name, encoder, config.dtype) for name, encoder in encoders.items()]
     out = Path(config.out) if config.out else caches_dir() / f"{manifest.dataset}.h5"
     clips = ClipTable(manifest.dataset, str(manifest.root), manifest.sha256(), manifest.table)
+    for note in manifest.notes:
+        progress.note(note)
+    files = ManifestFiles(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values())))
+    _note_missing(files, config, progress)
     with open_writer(out, clips, infos, resume=config.resume, overwrite=config.overwrite) as writer:
         began = time.perf_counter()
-        extracted = _fill(writer, manifest, encoders, device, config, progress)
+        extracted = _fill(writer, files, encoders, device, config, progress)
         writer.finalize()
         seconds = time.perf_counter() - began
-    return _result(out, list(encoders), extracted, seconds)
+    return _result(out, list(encoders), int(files.exist.sum()), extracted, seconds)
+
+
+def _note_missing(files: ManifestFiles, config: ExtractConfig, progress: Progress) -> None:
+    """Note how many clips have no media, so that a partial cache is not mistaken for a complete one."""
+    num_clips, num_present = len(files.exist), int(files.exist.sum())
+    if num_present < num_clips:
+        listed = f"amr manifest --dataset {config.dataset}" if config.dataset else "amr inspect"
+        progress.note(
+            f"{num_present:,} of {num_clips:,} clips present: {num_clips - num_present:,} have no file in "
+            f"{files.manifest.root} and are not embedded. {listed} lists them."
+        )
 
 
 def read_clips_manifest(config: ExtractConfig) -> Manifest:
@@ -200,25 +223,27 @@ def embed_clips(
 
 def _fill(
     writer: CacheWriter,
-    manifest: Manifest,
+    files: ManifestFiles,
     encoders: Mapping[str, Encoder],
     device: torch.device,
     config: ExtractConfig,
     progress: Progress,
 ) -> int:
-    """Extract unfinished clips and return their number."""
+    """Extract unfinished clips and return the number of those with a file."""
     batches = unfinished_batches({name: writer.done(name) for name in encoders}, config.batch_size)
-    num_clips = sum(batch.stop - batch.start for batch in batches)
-    modalities = tuple(dict.fromkeys(encoder.modality for encoder in encoders.values()))
+    row_bytes = max(np.prod(writer.infos[name].row_shape) * 4 for name in encoders)
+    batches = join_absent(batches, files.exist, max(1, int(BYTES_AT_ONCE // row_bytes)))
+    num_clips = sum(int(files.exist[batch.start : batch.stop].sum()) for batch in batches)
     loader = ClipLoader(
-        ManifestFiles(manifest, modalities),
+        files,
         encoders,
         num_workers=config.num_workers,
         batch_size=config.batch_size,
         pin_memory=device.type == "cuda",
     )
-    ids = manifest.ids
-    progress.start(len(ids), len(ids) - num_clips)
+    ids = files.manifest.ids
+    num_present = int(files.exist.sum())
+    progress.start(num_present, num_present - num_clips)
     try:
         with BackgroundWriter(writer) as background:
 
@@ -229,7 +254,7 @@ def _fill(
                     embedded = encode(encoders[name], writer.infos[name], loaded, batch.start, batch_ids)
                     background.put(name, batch.start, embedded)
                     failed |= {(failure.id, failure.modality) for failure in embedded.failures}
-                progress.advance(batch.stop - batch.start, len(failed))
+                progress.advance(int(files.exist[batch.start : batch.stop].sum()), len(failed))
 
             run_batches(loader, batches, store)
     finally:
@@ -237,7 +262,7 @@ def _fill(
     return num_clips
 
 
-def _result(path: Path, names: list[str], extracted: int, seconds: float) -> ExtractResult:
+def _result(path: Path, names: list[str], num_present: int, extracted: int, seconds: float) -> ExtractResult:
     with Cache.open(path) as cache:
         ids = cache.table()["id"]
         present = {name: cache.present(name) for name in names}
@@ -250,6 +275,7 @@ def _result(path: Path, names: list[str], extracted: int, seconds: float) -> Ext
     return ExtractResult(
         cache=path,
         clips=len(ids),
+        present=num_present,
         embedded={name: int(rows.sum()) for name, rows in present.items()},
         absent=absent,
         failures=[dict(zip(FAILURE_COLUMNS, row, strict=True)) for row in failures.itertuples(index=False)],

@@ -1,8 +1,10 @@
-"""Embeddings to heads, in seconds.
+"""From embeddings to trained heads, in seconds.
 
-To read the core like the paper, in about 20 minutes: `attribution/gradients.py`, `attribution/share.py`,
-`attribution/regularizer.py`, `heads/concat.py`, `methods/naive.py`, `model.py`, `train/step.py`, `train/best.py`,
-`train/trainer.py`. Tensors have a leading run axis (`run_axis/`): read it as a batch of models.
+The core reads like the paper, in about 20 minutes and in this order: `attribution/gradients.py`,
+`attribution/share.py`, `attribution/regularizer.py`, `heads/concat.py`, `methods/naive.py`, `model.py`,
+`train/step.py`, `train/best.py`, `train/trainer.py`.
+
+Tensors have a leading run axis (`run_axis/`): read it as a batch of models.
 """
 
 from amr.common.moved import moved_modules

@@ -20,21 +20,18 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
 from amr.common.devices import choose_device
 from amr.common.options import flag
 from amr.common.registry import unknown
-from amr.extract.cache.reader import EmbeddingInfo
 from amr.fusion.attribution.share import mean_share
 from amr.fusion.config import FitConfig
+from amr.fusion.data.arrays import clips_of, column_numbers, dataset_of, embeddings_of, select_modalities
 from amr.fusion.data.clips import Clips
-from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.methods import methods
 from amr.fusion.model import predict_shares
 from amr.fusion.resolve import member_of, recipe_of, resolve, takes_steps
-from amr.fusion.run_axis.axes import take_steps
 from amr.fusion.runs.load_head import FittedHead
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import attributor_of
@@ -60,7 +57,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         head: Fusion head: concat, sum, film, ...; `amr heads` lists them.
-        method: How training treats the modalities: naive, dropout, ogm-ge, ...; `amr methods` lists them.
+        method: Training method: naive, dropout, ogm-ge, ...; `amr methods` lists them.
         amr_ratio: Target shares, such as 3:1 or audio=3:video=1; None for no AMR. Parts without names follow the order
             of the modalities.
         slices: Modality to its columns of X: a slice, column numbers, or names of DataFrame columns. Ignored if X is
@@ -72,11 +69,11 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         adapter: Trainable layer on each embedding: none, linear or mlp.
         adapter_dim: Output size of each adapter.
         amr_weight: Weight of the attribution regularizer; 0 is off.
-        amr_optimizer: shared, or separate for a second optimizer on the regularizer alone.
-        attribution: How shares are attributed; `amr attributions` lists the ways.
+        amr_optimizer: Optimizer of the regularizer: shared with the task, or separate.
+        attribution: Attribution method; `amr attributions` lists them.
         attribution_output: Output that is attributed: probability, logit or centered.
         attribution_pooling: Norm over a modality's attributions: l2 or l1.
-        attribution_baseline: Stand-in for an absent modality: zero or mean.
+        attribution_baseline: Values for an absent modality: zero or mean.
         attribution_steps: Number of points on the line of integrated gradients.
         epochs: Number of passes over the training clips.
         batch_size: Clips per batch.
@@ -84,7 +81,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         weight_decay: Weight decay; None for the method's own.
         optimizer: adamw, sgd or adamax; None for the method's own.
         normalize: standard to standardize each dimension by the training clips, or none.
-        select: Which epoch to keep: the last, or the one with the best accuracy or loss on held-out clips.
+        select: Epoch to keep: the last, or the one with the best accuracy or loss on held-out clips.
         validation_fraction: Part of the clips, above 0 and below 1, that is held out of training, stratified by class,
             to choose the epoch; None to train on all clips.
         random_state: Seed of initial weights, batches, noise and held-out clips, or a generator that draws the seed.
@@ -181,6 +178,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.dict = True
         return tags
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "head_")
+
     def fit(self, X: Any, y: Any) -> Self:
         """Fit the head.
 
@@ -197,10 +197,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             keep_steps = takes_steps(config)
             device = choose_device(config.device)
         arrays, y = self._training_arrays(X, y)
-        self.modalities_ = tuple(_selected(config.modalities, arrays))
+        self.modalities_ = tuple(select_modalities(config.modalities, arrays))
         self.classes_, target = _classes(y)
-        embeddings, present = _tensors({m: arrays[m] for m in self.modalities_}, keep_steps=keep_steps)
-        dataset = _dataset(embeddings, present, target, self.classes_)
+        embeddings, present = embeddings_of({m: arrays[m] for m in self.modalities_}, keep_steps=keep_steps)
+        dataset = dataset_of(embeddings, present, target, self.classes_)
         with _parameter_names():
             config = resolve(config, dataset)
             modalities = {m: asdict(info) for m, info in dataset.infos.items()}
@@ -210,7 +210,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         normalization = dataset.normalization(config.normalize, train)
         for note in [*methods[config.method].notes(str(config.optimizer)), *_unseen(normalization)]:
             warnings.warn(note, stacklevel=2)
-        train_clips, val_clips = (_clips(dataset, normalization, rows, device) for rows in (train, val))
+        train_clips, val_clips = (clips_of(dataset, normalization, rows, device) for rows in (train, val))
         with _parameter_names():
             fitted = train_group(recipe, [member_of(record)], train_clips, val_clips)
             if fitted.diverged.any():
@@ -240,7 +240,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         clips = self._new_clips(X)
-        head = deepcopy(self.head_).double()  # in float32, an answer would depend on the other clips of its batch
+        head = deepcopy(self.head_).double()  # in float32, a prediction would depend on the other clips of its batch
         chunks, logits = clips.chunks(1), []
         with torch.no_grad():
             for start in chunks:
@@ -310,25 +310,30 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             values = validate_data(self, X, reset=False, dtype=np.float32, ensure_all_finite=self._finite())
             arrays = {m: values[:, self._columns[m]] for m in self.modalities_}
         else:
-            for m in X:
-                if m not in self._embed_dims:
-                    raise unknown("X's modality", str(m), self._embed_dims)
-            arrays = self._dict_arrays({m: X[m] for m in self.modalities_ if m in X})
-            if not arrays:
-                raise ValueError(f"X must hold one of {', '.join(self.modalities_)}, got none of them. Add one.")
-            check_consistent_length(*arrays.values())
-            for m, values in arrays.items():
-                if values.shape[-1] != self._embed_dims[m]:
-                    dim = self._embed_dims[m]
-                    raise ValueError(
-                        f"X[{m!r}] must be (clips, {dim}) or (clips, steps, {dim}), got {values.shape}. "
-                        "Pass it as in fit."
-                    )
-            num_clips = len(next(iter(arrays.values())))
-            absent = {m: np.full((num_clips, dim), np.nan, np.float32) for m, dim in self._embed_dims.items()}
-            arrays = {m: arrays.get(m, absent[m]) for m in self.modalities_}
-        embeddings, present = _tensors(arrays, keep_steps=self.head_.model.head.takes_steps)
+            arrays = self._new_dict_arrays(X, self._embed_dims)
+        embeddings, present = embeddings_of(arrays, keep_steps=self.head_.model.head.takes_steps)
         return Clips(embeddings, present, torch.zeros(len(present), dtype=torch.long))
+
+    def _new_dict_arrays(self, X: Mapping[str, Any], embed_dims: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """Modality to its array; NaN throughout where X leaves it out."""
+        for m in X:
+            if m not in embed_dims:
+                raise unknown("X's modality", str(m), embed_dims)
+        arrays = self._dict_arrays({m: X[m] for m in self.modalities_ if m in X})
+        if not arrays:
+            raise ValueError(f"X must hold one of {', '.join(self.modalities_)}, got none of them. Add one.")
+        check_consistent_length(*arrays.values())
+        for m, values in arrays.items():
+            if values.shape[-1] != embed_dims[m]:
+                raise ValueError(
+                    f"X[{m!r}] must be (clips, {embed_dims[m]}) or (clips, steps, {embed_dims[m]}), "
+                    f"got {values.shape}. Pass it as in fit."
+                )
+        num_clips = len(next(iter(arrays.values())))
+        for m in self.modalities_:
+            if m not in arrays:
+                arrays[m] = np.full((num_clips, embed_dims[m]), np.nan, np.float32)
+        return {m: arrays[m] for m in self.modalities_}
 
     def _finite(self) -> bool | str:
         """How scikit-learn checks one array: NaN may mean an absent modality, but not of the only one."""
@@ -365,7 +370,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
                 f"slices must be a dict of modality to columns, got {self.slices!r}. "
                 "Pass for example {'audio': slice(0, 512), 'video': slice(512, 1024)}."
             )
-        return {m: _column_numbers(m, which, self.n_features_in_, names) for m, which in self.slices.items()}
+        return {m: column_numbers(m, which, self.n_features_in_, names) for m, which in self.slices.items()}
 
     def _split(self, target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers of the clips that train and of those that are held out, ascending."""
@@ -387,43 +392,6 @@ def _is_dict(X: Any) -> bool:
     return isinstance(X, Mapping) and not issparse(X)  # some sparse matrices are dicts
 
 
-def _column_numbers(modality: str, which: Any, num_columns: int, names: np.ndarray | None) -> np.ndarray:
-    where = f"slices[{modality!r}]"
-    if isinstance(which, slice):
-        found = np.arange(num_columns)[which]
-        fits = which.stop is None or which.stop <= num_columns  # numpy would cut it short
-    else:
-        texts = [each for each in which if isinstance(each, str)]
-        if texts and names is None:
-            raise ValueError(
-                f"{where} must be numbers for an X without column names, got {texts[0]!r}. Pass a DataFrame; in a "
-                "pipeline, call set_output(transform='pandas') on it."
-            )
-        places = {} if names is None else {name: place for place, name in enumerate(names)}
-        for text in texts:
-            if text not in places:
-                raise unknown(where, text, places)
-        found = np.array([places[each] if isinstance(each, str) else each for each in which], dtype=np.int64)
-        fits = bool(((found >= 0) & (found < num_columns)).all())
-    if not fits or len(found) == 0:
-        raise ValueError(
-            f"{where} must be columns of X, which has {num_columns} feature(s), got {which!r}. "
-            f"Pass for example slice(0, {num_columns})."
-        )
-    return found
-
-
-def _selected(modalities: str | None, arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """The modalities that are asked for, in order."""
-    names = list(arrays) if modalities is None else [name.strip() for name in modalities.split(",")]
-    for name in names:
-        if name not in arrays:
-            raise unknown("modalities", name, arrays)
-    if len(set(names)) != len(names):
-        raise ValueError(f"modalities must name each modality once, got {modalities!r}. Leave the others out.")
-    return names
-
-
 def _classes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Classes, sorted, and the number of each clip's class."""
     check_classification_targets(y)
@@ -433,57 +401,6 @@ def _classes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             f"y must have at least two classes, got 1 class ({classes.tolist()[0]!r}). Add clips of another."
         )
     return classes, target
-
-
-def _tensors(arrays: Mapping[str, np.ndarray], *, keep_steps: bool) -> tuple[dict[str, Tensor], Tensor]:
-    """Embeddings as a cache gives them, NaN where absent, and `present`, bool `(clips, modalities)`."""
-    embeddings, present = {}, []
-    for m, values in arrays.items():
-        missing = np.isnan(values)
-        gaps = missing.all(-1)  # (clips,) or (clips, steps)
-        present.append(~gaps if values.ndim == 2 else ~gaps.all(-1))
-        # steps may only be missing at the end, vectors only as a whole
-        wrong = (missing.any(-1) & ~gaps).reshape(len(values), -1).any(-1)
-        if values.ndim == 3:
-            wrong |= (gaps[:, :-1] & ~gaps[:, 1:]).any(-1)
-        if wrong.any():
-            kind = "row" if values.ndim == 2 else "row, or in the last steps of one"
-            raise ValueError(
-                f"{m} must be finite, or NaN throughout a {kind}, got NaN elsewhere in {int(wrong.sum())} rows, first "
-                f"row {int(wrong.argmax())}. Fill them in, for example with SimpleImputer."
-            )
-        num_steps = None if values.ndim == 2 else torch.from_numpy((~gaps).sum(-1))
-        tensor = torch.from_numpy(np.require(values, requirements=("C", "W")))
-        embeddings[m] = take_steps(tensor, num_steps, keep_steps=keep_steps)
-    stacked = np.stack(present, axis=-1)
-    empty = ~stacked.any(-1)
-    if empty.any():
-        raise ValueError(
-            f"each clip must have one of {', '.join(arrays)}, got NaN throughout in {int(empty.sum())} rows, first row "
-            f"{int(empty.argmax())}. Leave them out."
-        )
-    return embeddings, torch.from_numpy(stacked)
-
-
-def _dataset(embeddings: Mapping[str, Tensor], present: Tensor, target: np.ndarray, classes: np.ndarray) -> Dataset:
-    """What a cache with the same clips would be read as."""
-    return Dataset(
-        clips=pd.DataFrame(index=range(len(target))),
-        embeddings=embeddings,
-        present=present,
-        target=torch.from_numpy(target),
-        classes=tuple(map(str, classes.tolist())),
-        infos={m: EmbeddingInfo(m, m, "array", "", {}, "float32", e.shape[-1]) for m, e in embeddings.items()},
-    )
-
-
-def _clips(dataset: Dataset, normalization: Normalization, rows: np.ndarray, device: torch.device) -> Clips:
-    """Some of the clips, normalized, on the device."""
-    index, present = torch.from_numpy(rows), normalization.mask(dataset.present)
-    embeddings = normalization.apply(dataset.embeddings, present, index)
-    return Clips(
-        {m: e.to(device) for m, e in embeddings.items()}, present[index].to(device), dataset.target[index].to(device)
-    )
 
 
 def _unseen(normalization: Normalization) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a fit or a sweep is asked to do: defaults, help of the command, and saved record are one dataclass."""
+"""Settings of a fit and of a sweep. One dataclass is the defaults, the help of the command and the saved record."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from amr.common.options import (
     MODEL,
     OUTPUT,
     REGULARIZER,
+    SPEED,
     TRAINING,
     check_options,
     flag,
@@ -36,16 +37,18 @@ class TrainingConfig:
     """Settings that fitting heads and training encoders share.
 
     Raises:
-        ValueError: A value that no data could make right.
+        ValueError: A value is invalid for all data.
     """
 
     head: str = option("concat", "Fusion head; amr heads lists them.", panel=MODEL)
-    method: str = option("naive", "How training treats the modalities; amr methods lists them.", panel=MODEL)
+    method: str = option(
+        "naive", "Training method: how training treats the modalities; amr methods lists them.", panel=MODEL
+    )
     amr_ratio: str | None = option(
-        None, "Target shares, such as 1:1 or audio=3:video=1; none, or left out: no AMR.", panel=REGULARIZER
+        None, "Target shares, such as 1:1 or audio=3:video=1; none (the default) is no AMR.", panel=REGULARIZER
     )
     amr_weight: float = option(1.0, "Weight of the attribution regularizer; 0 is off.", least=0, panel=REGULARIZER)
-    hidden: int = option(0, "Units of the head's hidden layer; 0: a linear head.", least=0, panel=MODEL)
+    hidden: int = option(0, "Units of the head's hidden layer; 0 for the head's default.", least=0, panel=MODEL)
     head_option: tuple[str, ...] = option(
         (), "KEY=VALUE for the head; amr heads lists them. Repeatable.", panel=MODEL, since="0.2"
     )
@@ -53,14 +56,14 @@ class TrainingConfig:
         (), "KEY=VALUE for the method; amr methods lists them. Repeatable.", panel=MODEL
     )
     label: str = option("label", "Column of the clips to predict.", panel=DATA)
-    split_policy: str = option("default", "Split to use: the column split_NAME instead of split.", panel=DATA)
+    split_policy: str = option("default", "Split to use: NAME is the column split_NAME; default is split.", panel=DATA)
     split_seed: int = option(
         0,
-        "Seed of carved splits and folds, the same for all seeds of a sweep, so that runs stay paired.",
+        "Seed of split-off clips and of folds; the same for all seeds of a sweep, so that runs stay paired.",
         least=0,
         panel=DATA,
     )
-    keep_flagged: bool = option(False, "Train on clips that the manifest flags, too.", panel=DATA)
+    keep_flagged: bool = option(False, "Training on clips that the manifest flags, too.", panel=DATA)
     epochs: int = option(60, "Number of passes over the training clips.", least=1, panel=TRAINING)
     batch_size: int = option(64, "Clips per batch.", least=1, panel=TRAINING)
     lr: float | None = option(None, "Learning rate; by default the method's own.", above=0, panel=TRAINING)
@@ -73,16 +76,16 @@ class TrainingConfig:
     weight_decay: float | None = option(None, "Weight decay; by default the method's own.", least=0, panel=TRAINING)
     select: str = option(
         "accuracy",
-        "Which epoch to keep: best val accuracy, best val loss, or the last.",
+        "Epoch to keep: best val accuracy, best val loss, or the last.",
         choices=SELECTIONS,
         panel=TRAINING,
     )
     seed: int = option(0, "Seed of initial weights, batches and noise.", least=0, panel=TRAINING)
-    device: str = option("auto", "Device: auto, cpu or cuda.", choices=DEVICES, panel=TRAINING)
+    device: str = option("auto", "Device: auto, cpu or cuda.", choices=DEVICES, panel=SPEED)
     out: str | None = option(None, "Folder of the result; by default a new one in the workspace.", panel=OUTPUT)
 
     def __post_init__(self) -> None:
-        """Check what can be checked without data; names of heads, methods and labels are checked where they are known."""
+        """Check what can be checked without data and without importing heads and methods."""
         if self.amr_ratio is not None and self.amr_ratio.strip().lower() == "none":
             object.__setattr__(self, "amr_ratio", None)
         if self.amr_ratio is not None:
@@ -96,16 +99,16 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class FitConfig(TrainingConfig):
-    """One fit: which cache, which head and method, how AMR regularizes, how long."""
+    """Settings of one fit: cache, head, method, regularizer and training."""
 
     cache: str | None = option(
-        None, "Cache file, or its name in caches/; may be left out if there is only one.", panel=DATA
+        None, "Cache file, or its name in caches/; by default the only one there.", panel=DATA, first=True
     )
     modalities: str | None = option(
-        None, "Embeddings to use, separated by commas; by default all, alphabetically.", panel=DATA
+        None, "Embeddings to use, separated by commas; by default all, in the order of the cache.", panel=DATA
     )
     condition: str | None = option(
-        None, "Same as --head-option condition=M for --head film: the modality that conditions the others.", panel=MODEL
+        None, "Modality that conditions the others in --head film; same as --head-option condition=M.", panel=MODEL
     )
     adapter: str = option(
         "none", "Trainable layer on each embedding: none, linear or mlp.", choices=ADAPTERS, panel=MODEL
@@ -113,12 +116,12 @@ class FitConfig(TrainingConfig):
     adapter_dim: int = option(256, "Output size of each adapter.", least=1, panel=MODEL)
     amr_optimizer: str = option(
         "shared",
-        "shared: task + weight * R; separate: a second optimizer on R alone.",
+        "shared: one optimizer on task loss + weight * R; separate: a second optimizer on R only.",
         choices=AMR_OPTIMIZERS,
         panel=REGULARIZER,
     )
     attribution: str = option(
-        "grad_x_input", "How shares are attributed; amr attributions lists the ways.", panel=REGULARIZER
+        "grad_x_input", "Attribution of the shares; amr attributions lists them.", panel=REGULARIZER
     )
     attribution_output: str = option(
         "probability", "Output that is attributed: probability, logit or centered.", choices=OUTPUTS, panel=REGULARIZER
@@ -128,7 +131,7 @@ class FitConfig(TrainingConfig):
     )
     attribution_baseline: str = option(
         "zero",
-        "Stand-in for an absent modality, and start of integrated gradients: zero or mean.",
+        "Values that replace an absent modality, and start of integrated gradients: zero or mean.",
         choices=BASELINES,
         panel=REGULARIZER,
     )
@@ -137,12 +140,12 @@ class FitConfig(TrainingConfig):
     )
     normalize: str = option(
         "standard",
-        "standard: each dimension by its train mean and deviation; none: as cached.",
+        "standard: by mean and standard deviation of each dimension over train; none: as cached.",
         choices=NORMALIZATIONS,
         panel=DATA,
     )
     folds: int = option(
-        0, "Number of folds to cross-validate all clips in; 0: use the splits of the cache.", least=0, panel=DATA
+        0, "Number of folds for cross-validation over all clips; 0 uses the splits of the cache.", least=0, panel=DATA
     )
 
     def __post_init__(self) -> None:
@@ -165,12 +168,12 @@ SWEPT: dict[str, Callable[[str], Any]] = {
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """Many fits: every combination of the swept values, on one cache.
+    """Settings of many fits: every combination of the swept values, on one cache.
 
     Args:
-        base: Everything that is not swept.
-        head, method, amr_ratio, amr_weight, lr, seed: Values of each; None in amr_ratio is no AMR.
-        group_size: Number of runs trained at once; None for what fits the device.
+        base: Settings that are not swept.
+        head, method, amr_ratio, amr_weight, lr, seed: Values of each setting; None in amr_ratio is no AMR.
+        group_size: Number of runs to train at once; None for as many as fit the device.
     """
 
     base: FitConfig
@@ -183,7 +186,7 @@ class SweepConfig:
     group_size: int | None = None
 
     def __post_init__(self) -> None:
-        """Check every member."""
+        """Check the config of each fit."""
         if self.group_size is not None and self.group_size < 1:
             raise ValueError(f"--group-size must be 1 or more, got {self.group_size}. Leave it out for the default.")
         self.members()
@@ -192,22 +195,22 @@ class SweepConfig:
     def parse(
         cls, *, seeds: int | None = None, group_size: int | None = None, swept: Mapping[str, str | None], **fixed: Any
     ) -> SweepConfig:
-        """Parse comma lists, as on the command line.
+        """Parse comma lists as on the command line.
 
         Args:
-            seeds: Number of seeds, 0 to N - 1, instead of `seed`.
-            group_size: Number of runs trained at once.
-            swept: Comma lists of the swept fields; None or absent for the default of FitConfig.
-            fixed: The other fields of FitConfig.
+            seeds: Number N of seeds, 0 to N - 1; replaces `seed`.
+            group_size: Number of runs to train at once.
+            swept: Swept field to its comma list; None or missing for the default of FitConfig.
+            fixed: Other fields of FitConfig.
 
         Raises:
-            ValueError: A value has the wrong type, or a member could never be fitted.
+            ValueError: A value has the wrong type, or a fit has an invalid setting.
         """
         base = FitConfig(**fixed)
         if seeds is not None and seeds < 1:
             raise ValueError(f"--seeds must be 1 or more, got {seeds}. Pass --seeds 5.")
         if seeds is not None and swept.get("seed") is not None:
-            raise ValueError("--seeds must be without --seed, got both. Leave one of them out.")
+            raise ValueError("--seeds must be used without --seed, got both. Leave one of them out.")
         lists: dict[str, tuple[Any, ...]] = {}
         for name, kind in SWEPT.items():
             text = swept.get(name)
@@ -217,7 +220,7 @@ class SweepConfig:
         return cls(base, group_size=group_size, **lists)
 
     def members(self) -> list[FitConfig]:
-        """The config of each fit. Weights differ only where there is a ratio to weight."""
+        """Config of each fit. Weights are swept only for fits with a ratio."""
         configs = [
             replace(self.base, head=head, method=method, amr_ratio=ratio, amr_weight=weight, lr=lr, seed=seed)
             for head, method, ratio, lr in product(self.head, self.method, self.amr_ratio, self.lr)
@@ -229,9 +232,9 @@ class SweepConfig:
 
 def _parse_list(name: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
     try:
-        return tuple(kind(part.strip()) for part in text.split(","))
+        return tuple(kind(value.strip()) for value in text.split(","))
     except ValueError:
-        what = "whole numbers" if kind is int else "numbers"
+        numbers = "whole numbers" if kind is int else "numbers"
         raise ValueError(
-            f"{flag(name)} must be {what} separated by commas, got {text!r}. Pass for example 1,2."
+            f"{flag(name)} must be {numbers} separated by commas, got {text!r}. Pass for example 1,2."
         ) from None

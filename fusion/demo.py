@@ -1,4 +1,4 @@
-"""The whole pipeline on clips that it renders itself: `amr demo`."""
+"""The whole pipeline on rendered clips: `amr demo`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MODALITIES = ("audio", "video")
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
+    """Results of the demo.
 
     Args:
-        cache: the extracted embeddings.
-        picture: accuracy and shares over the ratios.
-        best: best reachable accuracy by audio, video, both.
-        rows: one a ratio, on test, the mean over seeds.
+        cache: File with the extracted embeddings.
+        picture: File with the picture of accuracy and shares over the ratios.
+        best: Best reachable accuracy with audio, video and both.
+        rows: Test results, one row per ratio, mean over seeds.
     """
 
     cache: Path
@@ -39,7 +39,7 @@ class DemoResult:
     rows: tuple[dict[str, Any], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `amr demo --json`."""
+        """Document of `amr demo --json`."""
         return {
             "cache": str(self.cache),
             "picture": str(self.picture),
@@ -49,14 +49,14 @@ class DemoResult:
         }
 
     def to_text(self) -> str:
-        """The table, what it shows in two sentences, and where the picture is."""
+        """Table, its reading in two sentences, and the path of the picture."""
         table = pd.DataFrame(
             {
                 "ratio": [row["amr_ratio"] for row in self.rows],
                 "accuracy": [f"{row['accuracy']:.3f}" for row in self.rows],
                 **{
-                    f"{what} {m}": [f"{row[key][m]:.3f}" for row in self.rows]
-                    for what, key in (("share", "share"), ("permuting costs,", "perceptual"))
+                    f"{title} {m}": [f"{row[key][m]:.3f}" for row in self.rows]
+                    for title, key in (("share", "share"), ("permuting costs,", "perceptual"))
                     for m in MODALITIES
                 },
             }
@@ -64,36 +64,36 @@ class DemoResult:
         return f"{table.to_string(index=False)}\n\n{self.reading()}\nThe picture is {self.picture}."
 
     def reading(self) -> str:
-        """What the numbers show."""
+        """The results in two sentences."""
         by_ratio = {row["amr_ratio"]: row for row in self.rows}
         plain, even = by_ratio["none"], by_ratio["1:1"]
-        ends = by_ratio["9:1"], by_ratio["1:9"]
+        audio_most, audio_least = by_ratio["9:1"], by_ratio["1:9"]
         return (
-            f"Without AMR the head gives {plain['share']['audio']:.0%} of its attribution to audio; asked for 1:1 it "
-            f"gives {even['share']['audio']:.0%}, and its accuracy goes from {plain['accuracy']:.3f} to "
-            f"{even['accuracy']:.3f} (best reachable: {self.best['both']:.3f}).\n"
-            f"From 9:1 to 1:9 audio's share moves from {ends[0]['share']['audio']:.2f} to "
-            f"{ends[1]['share']['audio']:.2f}, while the accuracy that permuting audio costs moves from "
-            f"{ends[0]['perceptual']['audio']:.2f} to {ends[1]['perceptual']['audio']:.2f}: a share is not use, so "
-            "every result reports both."
+            f"Without AMR, audio has {plain['share']['audio']:.0%} of the attribution. With the ratio 1:1 it has "
+            f"{even['share']['audio']:.0%}, and accuracy goes from {plain['accuracy']:.3f} to {even['accuracy']:.3f} "
+            f"(best reachable: {self.best['both']:.3f}).\n"
+            f"From 9:1 to 1:9, audio's share goes from {audio_most['share']['audio']:.2f} to "
+            f"{audio_least['share']['audio']:.2f}, and the accuracy lost by permuting audio from "
+            f"{audio_most['perceptual']['audio']:.2f} to {audio_least['perceptual']['audio']:.2f}. A share is not use, "
+            "so every result reports both."
         )
 
 
 def demo(
     folder: Path, seed: int = 0, say: Callable[[str], None] = lambda text: None, device: str = "auto"
 ) -> DemoResult:
-    """Render clips, extract them, fit heads over ratios, and draw what comes out.
+    """Render clips, extract embeddings, fit heads over a range of ratios, and plot the results.
 
     Args:
-        folder: where clips, cache, runs and picture go; what is there already is used again.
-        seed: of clips and fits.
-        say: hears what is being done.
-        device: auto, cpu or cuda.
+        folder: Folder of clips, cache, runs and picture. Existing results in it are used again.
+        seed: Seed of the clips, and first seed of the fits.
+        say: Function that is called with a sentence at each stage.
+        device: Device: auto, cpu or cuda.
     """
     config = SyntheticConfig(num_clips=480, seed=seed)
     say(f"rendering {config.num_clips} clips of {config.num_classes} classes into {folder / 'media'}")
     manifest = render(config, folder / "media")
-    say("extracting log-mel bands and grey frames")
+    say("extracting log-mel bands and gray frames")
     cache = folder / "caches" / "synthetic.h5"
     extracted = extract_embeddings(
         ExtractConfig(
@@ -120,7 +120,7 @@ def demo(
 
 
 def _sweep(folder: Path, cache: Path, seed: int, device: str) -> tuple[dict[str, Any], ...]:
-    """Every ratio with every seed; the test means over seeds, a row a ratio."""
+    """Fit every ratio with every seed; one row per ratio, the mean over seeds on test."""
     swept = {
         "amr_ratio": ",".join(ratio or "none" for ratio in RATIOS),
         "seed": ",".join(str(seed + i) for i in range(NUM_SEEDS)),

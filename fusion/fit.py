@@ -1,4 +1,4 @@
-"""Fit heads on a cache: `amr fit`, and the groups of `amr sweep`."""
+"""Fit heads on a cache: `amr fit`, and the run groups of `amr sweep`."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from amr.fusion.runs.folder import new_folder
 from amr.fusion.runs.measure import Measures, mean_measures
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.write import FoldMeasures, write_group
+from amr.fusion.train.graphs import graphed_step
 from amr.fusion.train.trainer import DIVERGED, train_group
 
-Advance = Callable[[float], None]  # called with the part of all work that was done since the last call
+Advance = Callable[[float], None]  # called with the fraction of all work done since the last call
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit comes to.
+    """Result of a fit.
 
     Args:
-        run: its folder.
-        record: what its config.json says.
-        val, test: measures of the parts; None where there is no such clip.
-        folds: the same for each fold, where there are folds.
+        run: Folder of the run.
+        record: Content of its config.json.
+        val, test: Measures of each split, the mean over folds; None if the split has no clips.
+        folds: `val` and `test` of each fold; empty without folds.
     """
 
     run: Path
@@ -43,7 +44,7 @@ class FitResult:
     folds: tuple[dict[str, Measures | None], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `amr fit --json`."""
+        """Document of `amr fit --json`."""
         result: dict[str, Any] = {
             "run": str(self.run),
             "config": asdict(self.record.config),
@@ -57,16 +58,16 @@ class FitResult:
 
 
 def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
-    """Fit a head on a cache's train clips, choose the epoch on val, test once, and write the run folder.
+    """Fit a head on the train clips of a cache, select the epoch on val, test once, and write the run folder.
 
     Args:
-        config: what to do.
-        progress: Listener.
+        config: Settings of the fit.
+        progress: Listener; None for no reports.
 
     Raises:
-        ValueError: the request does not fit the cache.
-        FileNotFoundError: there is no such cache.
-        RuntimeError: training diverged.
+        ValueError: The config does not fit the cache.
+        FileNotFoundError: There is no such cache.
+        RuntimeError: Training diverged.
     """
     data = read_training_data(config, keep_steps=takes_steps(config))
     config = resolve(config, data.dataset)
@@ -75,7 +76,7 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
     total = config.epochs * len(data.folds)
     progress.start(total, unit="epochs")
     try:
-        result = fit_group([record_of(config, data)], [folder], data, lambda part: progress.advance(part * total))[0]
+        (result,) = fit_group([record_of(config, data)], [folder], data, lambda done: progress.advance(done * total))
     finally:
         progress.stop()
     if result is None:
@@ -87,18 +88,18 @@ def fit_group(
     records: Sequence[RunRecord],
     folders: Sequence[Path],
     data: TrainingData,
-    advance: Advance = lambda part: None,
+    advance: Advance = lambda done: None,
     *,
     with_predictions: bool = True,
 ) -> list[FitResult | None]:
-    """Fit runs of one recipe together and write each one's folder; None for a run that diverged.
+    """Fit runs of one recipe together and write their folders. The result is None for a run that diverged.
 
     Args:
-        records: of one recipe (`recipe_of`).
-        folders: where each goes.
-        source: the cache they are of.
-        advance: called with the part of all work that was done since the last call.
-        with_predictions: write predictions.csv, too.
+        records: Record of each run; all must have the same `recipe_of`.
+        folders: Folder of each run.
+        data: Training data of the runs.
+        advance: Function that is called with the fraction of all work done since the last call.
+        with_predictions: Whether to write predictions.csv.
     """
     cross_validated = records[0].config.folds > 0
     for record, folder in zip(records, folders, strict=True):
@@ -114,10 +115,12 @@ def fit_group(
             fold.train,
             fold.val,
             partial(advance, 1 / (records[0].config.epochs * len(data.folds))),
+            make_step=graphed_step,
         )
         diverged |= fitted.diverged.numpy()
-        places = [folder / f"fold-{k}" if cross_validated else folder for folder in folders]
-        by_fold.append(write_group(records, places, data.dataset, fold, fitted, with_predictions=with_predictions))
+        fold_folders = [folder / f"fold-{k}" if cross_validated else folder for folder in folders]
+        measures = write_group(records, fold_folders, data.dataset, fold, fitted, with_predictions=with_predictions)
+        by_fold.append(measures)
     return [
         None if diverged[run] else _result(record, folder, [results[run] for results in by_fold], cross_validated)
         for run, (record, folder) in enumerate(zip(records, folders, strict=True))
@@ -127,6 +130,6 @@ def fit_group(
 def _result(record: RunRecord, folder: Path, folds: list[FoldMeasures], cross_validated: bool) -> FitResult:
     if not cross_validated:
         return FitResult(folder, record, folds[0]["val"], folds[0]["test"])
-    val, test = (mean_measures([m for fold in folds if (m := fold[part]) is not None]) for part in ("val", "test"))
+    val, test = (mean_measures([m for fold in folds if (m := fold[split]) is not None]) for split in ("val", "test"))
     write_json(folder / "metrics.json", {"val": val, "test": test, "folds": folds})
     return FitResult(folder, record, val, test, tuple(folds))

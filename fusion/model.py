@@ -1,4 +1,4 @@
-"""Adapters and head of a group of runs: what is trained."""
+"""The model of a group of runs, adapters and head; its predictions; a trained group."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from amr.fusion.run_axis.seeds import Draws
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Everything that a group of runs must have in common to be trained as one.
+    """Sizes and names that the runs of a group have in common.
 
     Args:
-        head: name of the head.
-        head_shape: its sizes, behind the adapters.
-        adapter: none, linear or mlp.
-        embed_dims: modality to size of its embedding, before the adapters.
+        head: Name of the head.
+        head_shape: Sizes of the head, after the adapters.
+        adapter: Adapter: none, linear or mlp.
+        embed_dims: Modality to the size of its embedding, before the adapters.
     """
 
     head: str
@@ -45,17 +45,17 @@ class ModelShape:
         adapter_dim: int,
         options: Any = None,
     ) -> ModelShape:
-        """The shape for embeddings of these sizes: adapters change what the head sees."""
-        seen = dict(embed_dims) if adapter == "none" else dict.fromkeys(embed_dims, adapter_dim)
-        return cls(head, HeadShape(seen, num_classes, hidden, options), adapter, dict(embed_dims))
+        """Shape for embeddings of these sizes; with adapters, the head sees vectors of `adapter_dim`."""
+        after_adapters = dict(embed_dims) if adapter == "none" else dict.fromkeys(embed_dims, adapter_dim)
+        return cls(head, HeadShape(after_adapters, num_classes, hidden, options), adapter, dict(embed_dims))
 
 
 class FusionModel(nn.Module):
     """z^m = adapter(e^m), logits = head(z).
 
     Args:
-        shape: sizes and names.
-        seeds: one a run.
+        shape: Sizes and names.
+        seeds: Seed of each run.
     """
 
     def __init__(self, shape: ModelShape, seeds: Sequence[int]) -> None:
@@ -74,14 +74,14 @@ class FusionModel(nn.Module):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modalities, in order."""
+        """Names of the modalities, in order."""
         return tuple(self.shape.embed_dims)
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """Each modality's z, `(run, batch, dim)`, or `(run, batch, steps, dim)`: adapters act step by step.
+        """Modality to z, `(run, batch, dim)` or `(run, batch, steps, dim)`; adapters act on each step.
 
-        It is 0 where the clip lacks the modality and behind its last step, whatever the adapter's bias. Runs still
-        share it where there are no adapters and the head `shares_inputs`.
+        z is 0 for absent clips and after a clip's last step, regardless of the adapter's bias. Without adapters, if the
+        head `shares_inputs`, the first axis stays as short as that of the batch.
         """
         num_runs = len(batch.present)
         if not self.adapters:
@@ -89,10 +89,10 @@ class FusionModel(nn.Module):
             return {m: e if shared else of_runs(e, num_runs) for m, e in batch.embeddings.items()}
         z = {}
         for i, (m, e) in enumerate(batch.embeddings.items()):
-            there = batch.present[..., i, None]
+            valid = batch.present[..., i, None]
             if e.ndim == 4:
-                there = (there & of_runs(step_mask(e), num_runs)).unsqueeze(-1)
-            z[m] = self.adapters[m](e) * there.to(e.dtype)
+                valid = (valid & of_runs(step_mask(e), num_runs)).unsqueeze(-1)
+            z[m] = self.adapters[m](e) * valid.to(e.dtype)
         return z
 
     def forward(self, batch: Batch) -> Tensor:
@@ -100,11 +100,11 @@ class FusionModel(nn.Module):
         return self.head(self.encode(batch), batch.present)
 
     def num_parameters(self) -> int:
-        """Parameters of one run."""
+        """Number of parameters of one run."""
         return sum(p[0].numel() for p in self.parameters())
 
     def run_state(self, run: int) -> dict[str, Tensor]:
-        """The weights of one run, without the run axis."""
+        """Weights of one run, without the run axis."""
         return {name: value[run].detach().cpu().contiguous() for name, value in self.state_dict().items()}
 
 
@@ -120,22 +120,22 @@ def _adapter(kind: str, in_features: int, out_features: int, draws: Draws) -> nn
 
 @torch.no_grad()
 def predict_logits(model: FusionModel, clips: Clips) -> Tensor:
-    """Logits `(run, clips, classes)` of every run for every clip."""
+    """Logits of every run for every clip, `(run, clips, classes)`."""
     num_runs = next(model.parameters()).shape[0]
-    steps = clips.chunks(num_runs)
-    return torch.cat([model(clips.slice(start, start + steps.step, num_runs)) for start in steps], dim=1)
+    chunks = clips.chunks(num_runs)
+    return torch.cat([model(clips.slice(start, start + chunks.step, num_runs)) for start in chunks], dim=1)
 
 
 @torch.no_grad()
 def predict_shares(model: FusionModel, clips: Clips, attributor: Attributor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, shares `(run, clips, modalities)` and which clips count `(run, clips)`."""
+    """Logits, shares `(run, clips, modalities)`, and which clips have shares, bool `(run, clips)`."""
     num_runs = next(model.parameters()).shape[0]
-    steps = clips.chunks(num_runs)
-    parts = []
-    for start in steps:
-        batch = clips.slice(start, start + steps.step, num_runs)
-        parts.append(attributor.shares(model.head, model.encode(batch), batch.present))
-    logits, share, counted = zip(*parts, strict=True)
+    chunks = clips.chunks(num_runs)
+    results = []
+    for start in chunks:
+        batch = clips.slice(start, start + chunks.step, num_runs)
+        results.append(attributor.shares(model.head, model.encode(batch), batch.present))
+    logits, share, counted = zip(*results, strict=True)
     return torch.cat(logits, dim=1), torch.cat(share, dim=1), torch.cat(counted, dim=1)
 
 
@@ -144,10 +144,10 @@ class Fitted:
     """A trained group.
 
     Args:
-        model: each run's weights of its chosen epoch.
-        best_epoch: `(run,)`, counted from 1.
-        history: name to `(epochs, run)`, or `(epochs, run, modalities)` for shares.
-        diverged: bool `(run,)`: training did not stay finite; the weights are of no use.
+        model: Weights of each run's selected epoch.
+        best_epoch: Selected epoch of each run, `(run,)`, counted from 1.
+        history: Name to `(epochs, run)`, or `(epochs, run, modalities)` for shares.
+        diverged: Bool `(run,)`: training did not stay finite, and the weights are useless.
     """
 
     model: FusionModel

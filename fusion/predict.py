@@ -1,4 +1,4 @@
-"""What a run makes of new media files or of cached clips: `amr predict`."""
+"""Predictions of a run for new media files or cached clips: `amr predict`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from amr.fusion.runs.weights import FittedRun, attributor_of, read_fitted
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run makes of one clip.
+    """Prediction for one clip.
 
     Args:
-        clip: the path or the id that was asked for.
-        pred: the class; None where the clip has none of the modalities.
-        probability: its softmax probability; averaged over folds, where there are folds.
-        probabilities: of every class.
-        share: modality to its share of the decision; None where the clip has fewer than two of the modalities.
-        note: what people should know: an absent modality, folds that were averaged.
+        clip: Path or id, as requested.
+        pred: Predicted class; None if the clip has none of the modalities.
+        probability: Softmax probability of `pred`, the mean over folds.
+        probabilities: Class to its probability.
+        share: Modality to its share of the decision; None if the clip has fewer than two of the modalities.
+        note: Remarks, such as an absent modality; empty if there are none.
     """
 
     clip: str
@@ -41,14 +41,14 @@ def predict(run: Path, clips: Sequence[str], device: str = "auto") -> list[Predi
     """Predict clips, each a media file or the id of a cached clip, in the order given.
 
     Args:
-        run: folder of a run.
-        clips: paths of media files, or ids in the run's cache.
-        device: auto, cpu or cuda.
+        run: Folder of a run.
+        clips: Paths of media files, or ids in the run's cache.
+        device: Device: auto, cpu or cuda.
 
     Raises:
-        ValueError: no clip was named, or a name is neither a file nor an id; or the run's embeddings were imported,
-            so that there is no encoder for new media.
-        FileNotFoundError: no such run, or its cache is gone and an id was asked for.
+        ValueError: There are no clips, a clip is neither a file nor an id, or the run's embeddings were imported, so
+            that there is no encoder for new media.
+        FileNotFoundError: There is no such run, or an id was requested and the cache is gone.
     """
     fitted = read_fitted(run, choose_device(device))
     read = read_clips(fitted, clips, device, keep_steps=heads[fitted.record.config.head].takes_steps)
@@ -64,10 +64,10 @@ def _predict(fitted: FittedRun, clips: Sequence[str], read: ReadClips) -> list[P
     for i, clip in enumerate(clips):
         has = dict(zip(modalities, read.present[i].tolist(), strict=True))
         absent = [m for m in modalities if not has[m] or m in unseen]
-        lacks = f"no {', no '.join(absent)}" if absent else ""
+        absence = f"no {', no '.join(absent)}" if absent else ""
         ignored = ", ".join(m for m in unseen if has[m])
         training = f"no training clip had {ignored}" if ignored else ""
-        notes = [text for text in (lacks, training, read.reasons.get(clip, ""), folds) if text]
+        notes = [text for text in (absence, training, read.reasons.get(clip, ""), folds) if text]
         shares = {m: float(s) if counted[i] else None for m, s in zip(modalities, share[i], strict=True)}
         if len(absent) == len(modalities):
             predictions.append(Prediction(clip, None, None, {}, shares, "; ".join(notes)))
@@ -79,7 +79,7 @@ def _predict(fitted: FittedRun, clips: Sequence[str], read: ReadClips) -> list[P
 
 
 def _mean_over_folds(fitted: FittedRun, read: ReadClips) -> tuple[Tensor, Tensor, Tensor]:
-    """Softmax `(clips, classes)`, shares `(clips, modalities)` and whether they count, averaged over folds."""
+    """Softmax `(clips, classes)`, shares `(clips, modalities)`, both means over folds; clips with a defined share."""
     results = []
     for model, clips in read.of_folds(fitted):
         logits, share, counted = predict_shares(model, clips, attributor_of(fitted.record))

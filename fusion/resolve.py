@@ -1,4 +1,4 @@
-"""From what a user requested to what is trained: fill in the method's defaults, check names against the cache."""
+"""From the requested settings to those of the trainer: fill in defaults, check names against the cache."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from amr.fusion.train.recipe import Member, Recipe
 
 
 def takes_steps(config: FitConfig) -> bool:
-    """Whether the config's head takes embeddings with their steps.
+    """Whether the config's head takes embeddings with steps.
 
     Raises:
-        ValueError: there is no such method or head.
+        ValueError: There is no such attribution, method or head.
     """
     if config.attribution not in attributions:
         raise unknown("--attribution", config.attribution, attributions)
@@ -30,7 +30,7 @@ def takes_steps(config: FitConfig) -> bool:
 
 
 def record_of(config: FitConfig, data: TrainingData) -> RunRecord:
-    """What a run of a resolved config says of itself."""
+    """Record of a run of a resolved config."""
     notes = (*data.notes, *methods[config.method].notes(str(config.optimizer)))
     return RunRecord(
         config,
@@ -43,10 +43,10 @@ def record_of(config: FitConfig, data: TrainingData) -> RunRecord:
 
 
 def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
-    """The config with the method's own settings filled in, checked against the cache.
+    """Fill in the method's defaults, and check the config against the cache.
 
     Raises:
-        ValueError: a name or a combination that cannot be.
+        ValueError: A name is unknown, or settings cannot be combined.
     """
     method = methods[config.method]
     if method.head is None:
@@ -60,14 +60,14 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
     method.check(dataset.modalities)
     if method.needs_adapter and config.adapter == "none":
         raise ValueError(
-            f"--adapter must be linear or mlp for --method {config.method}, which acts on what stands in for the "
-            "encoders, got none. Pass --adapter linear."
+            f"--adapter must be linear or mlp for --method {config.method}, which acts on adapters, got none. "
+            "Pass --adapter linear."
         )
     if config.amr_ratio is not None:
         if not method.fuses:
             raise ValueError(
-                f"--amr-ratio must be left out for --method {config.method}, got {config.amr_ratio!r}: "
-                "there is no fusion to balance."
+                f"--amr-ratio must be left out for --method {config.method}, which fuses nothing, "
+                f"got {config.amr_ratio!r}. Leave it out, or choose another method."
             )
         parse_ratio(config.amr_ratio, dataset.modalities, name="--amr-ratio")
     parse_options(method.Options, config.method_option, "--method-option")
@@ -85,7 +85,7 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
 
 
 def recipe_of(record: RunRecord) -> Recipe:
-    """How the trainer is to train the run."""
+    """Settings of a run that all runs of its group share."""
     config = record.config
     method = methods[config.method]
     return Recipe(
@@ -105,7 +105,7 @@ def recipe_of(record: RunRecord) -> Recipe:
 
 
 def member_of(record: RunRecord) -> Member:
-    """What the run has of its own in a group."""
+    """Settings of a run that differ within its group."""
     config = record.config
     ratio = None if config.amr_ratio is None else parse_ratio(config.amr_ratio, list(record.modalities))
     return Member(config.seed, ratio, config.amr_weight)

@@ -1,4 +1,4 @@
-"""What several tests share: where the real media are, one small torch thread pool."""
+"""Fixtures that several tests share: the folder of real media, an empty workspace."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def without(program: str, install: str) -> NoReturn:
-    """Skips a test for want of a program that people need not have; fails it where CI=true, which must have all.
+    """Skip a test that lacks an optional program; fail it if CI=true, because CI has every program.
 
     Args:
-        program: what is not there.
-        install: what to type next.
+        program: Name of the missing program.
+        install: Command that installs it.
     """
     (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no {program}: {install}")
 
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """The folder of real media; a test that needs it is skipped where it is absent."""
+    """Folder of real media; a test that needs it is skipped if it is absent."""
     folder = Path(os.environ.get("AMR_TEST_DATA") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
-        pytest.skip(f"no real media: {folder} is not there (set AMR_TEST_DATA)")
+        pytest.skip(f"no real media: {folder} does not exist (set AMR_TEST_DATA)")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""The commands as people type them: what they print, where, and with which exit status."""
+"""Commands as typed: what they print, to which stream, with which exit status."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def amr(capfd, home, monkeypatch):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A workspace with a small synthetic dataset, an imported cache and a run of each."""
+    """A workspace with a small synthetic dataset, an imported cache and one run."""
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMR_HOME", str(folder))
@@ -103,9 +103,9 @@ def test_the_pipeline_from_media_to_predictions(amr, home):
     fitted = amr("fit --cache synthetic --amr-ratio 1:1 --epochs 15 --device cpu --json").json
     assert Path(fitted["run"]).is_relative_to(home / "runs")
     assert fitted["config"]["amr_ratio"] == "1:1"
-    for part in ("val", "test"):
-        assert {"accuracy", "map", "f1", "share", "share_logit", "perceptual"} <= set(fitted[part])
-        assert sum(fitted[part]["share"].values()) == pytest.approx(1)
+    for split in ("val", "test"):
+        assert {"accuracy", "map", "f1", "share", "share_logit", "perceptual"} <= set(fitted[split])
+        assert sum(fitted[split]["share"].values()) == pytest.approx(1)
     assert fitted["val"]["accuracy"] > 0.7
 
     clip = "data/synthetic/clips/00007.mp4"
@@ -142,7 +142,7 @@ def test_fit_without_a_ratio_and_with_weight_zero_agree(amr):
     assert plain["test"] == control["test"]
 
 
-def test_a_sweep_prints_a_row_a_run_and_part(amr, home):
+def test_a_sweep_prints_one_row_per_run_and_split(amr, home):
     rows = amr(
         "sweep --cache small --amr-ratio none,1:1 --seeds 2 --epochs 2 --device cpu --out runs/sweep --json"
     ).json
@@ -156,8 +156,8 @@ def test_a_sweep_prints_a_row_a_run_and_part(amr, home):
 def test_ids_may_begin_with_a_dash(amr):
     (prediction,) = amr(["predict", "runs/small", f"--clip={ODD_ID}", "--json"]).json
     assert prediction["clip"] == ODD_ID
-    behind = amr(["predict", "runs/small", "--json", "--", ODD_ID]).json
-    assert behind == [prediction]
+    positional = amr(["predict", "runs/small", "--json", "--", ODD_ID]).json
+    assert positional == [prediction]
     explanation = amr(["explain", "runs/small", f"--clip={ODD_ID}", "--out", "odd.png", "--json"]).json
     assert explanation["probabilities"] == pytest.approx(prediction["probabilities"], abs=1e-6)
     assert Path(explanation["picture"]).is_file()
@@ -334,7 +334,7 @@ def test_every_command_is_tried_with_three_wrong_requests():
 
 
 @pytest.mark.parametrize(
-    ("line", "meant"),
+    ("line", "suggestion"),
     [
         ("fti", "fit"),
         ("manifest --dataset crema", "crema-d"),
@@ -345,8 +345,8 @@ def test_every_command_is_tried_with_three_wrong_requests():
         ("train-encoders --dataset synthetic --objective joint --method nave", "naive"),
     ],
 )
-def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(amr, line, meant):
-    assert f"Did you mean {meant}?" in amr(line).err.replace("'", "")
+def test_a_nearly_right_name_suggests_the_right_one(amr, line, suggestion):
+    assert f"Did you mean {suggestion}?" in amr(line).err.replace("'", "")
 
 
 def test_a_damaged_cache_is_exit_1(amr, home):
@@ -375,7 +375,7 @@ def test_an_extraction_that_embeds_nothing_is_exit_1(amr):
 def test_the_installed_program_keeps_stdout_for_results(home):
     program = Path(sys.executable).with_name("amr")
     if not program.exists():
-        pytest.skip(f"no {program}: the package is not installed beside this Python")
+        pytest.skip(f"no {program}: the package is not installed with this Python")
     line = [program, "fit", "--cache", home / "caches/small.h5", "--epochs", "2", "--out", home / "runs/sub", "--json"]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["run"] == str(home / "runs/sub")

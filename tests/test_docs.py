@@ -76,37 +76,64 @@ def test_the_table_of_measures_is_the_registry():
     assert rows == [f"| `{name}` | {m.summary} | {m.citation or '-'} |" for name, m in measures.items()]
 
 
-def test_the_examples_for_contributors_run(tmp_path):
+# Checks that run over whole registries: they must also hold for the examples in CONTRIBUTING.md.
+REGISTRY_TESTS = (
+    "tests/data_manifests/test_datasets.py",
+    "tests/fusion/attribution/test_registry.py",
+    "tests/fusion/evaluate/measures/test_registry.py",
+    "tests/fusion/heads/test_base.py",
+    "tests/fusion/report/sections/test_registry.py",
+)
+EXAMPLES = "mean or occlusion or entropy or f1 or pets or every_dataset"
+
+
+def test_the_examples_for_contributors_run_and_pass_the_checks_of_their_registries(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
-    used = """
+    assert len(blocks) == 7
+    used = f"""
+import sys
 from pathlib import Path
 import numpy as np
+import pytest
 from amr.data_manifests.datasets import build_manifest
-from amr.extract.encoders import Spec
-from amr.fusion.data.clips import Clips
 from amr.fusion.heads import HeadShape, heads
 from amr.fusion.methods import methods
 from amr.fusion.run_axis.seeds import Draws
 
-head = heads["mean"](HeadShape({"audio": 3, "video": 2}, 4), Draws([0, 1]))
-z = {"audio": torch.zeros(2, 5, 3), "video": torch.zeros(2, 5, 2)}
+head = heads["mean"](HeadShape({{"audio": 3, "video": 2}}, 4), Draws([0, 1]))
+z = {{"audio": torch.zeros(2, 5, 3), "video": torch.zeros(2, 5, 2)}}
 assert head(z, torch.ones(2, 5, 2, dtype=torch.bool)).shape == (2, 5, 4)
 assert methods["label-smoothing"].Options().smoothing == 0.1
 encoder = Loudness()
 (embedding,) = encoder.embed([encoder.prepare(np.ones(16000, np.float32))])
 assert embedding.shape == (10,) and embedding.allclose(torch.ones(10))
 manifest, report = build_manifest("pets", Path("."))
-assert report.missing == {"audio": ["a", "b"]}
+assert report.missing == {{"audio": ["a", "b"]}}
+files = [str(Path({str(ROOT)!r}) / name) for name in {REGISTRY_TESTS!r}]
+options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", {str(ROOT)!r}, "-k", {EXAMPLES!r}]
+sys.exit(pytest.main([*options, *files]))
 """
     code = "\n".join([*blocks, used])
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "linter", [["check", "--no-cache"], ["format", "--check", "--no-cache"]], ids=lambda args: args[0]
+)
+def test_the_examples_for_contributors_pass_the_linters_as_files(tmp_path, linter):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+    for i, block in enumerate(blocks):
+        (tmp_path / f"example_{i}.py").write_text(block, encoding="utf-8")
+    command = [sys.executable, "-m", "ruff", *linter, "--config", str(ROOT / "pyproject.toml"), "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_python_of_the_readme_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     render(SyntheticConfig(num_clips=60), tmp_path / "data/synthetic")
     environment = os.environ | {"AMR_HOME": str(tmp_path)}
     done = subprocess.run(

@@ -30,8 +30,8 @@ def lock(path: Path, option: str = "--out", work: str = "extraction") -> Iterato
     descriptor = None if path in _held else _acquire(lock_file)
     if descriptor is None:
         raise RuntimeError(
-            f"{str(path)!r} must be written by one {work} at a time, and another one is writing it. "
-            f"Wait for it to end, or pass another {option}."
+            f"{str(path)!r} must be written by one {work} at a time, got a second one. "
+            f"Wait for the first to end, or pass another {option}."
         )
     _held.add(path)
     try:

@@ -37,7 +37,7 @@ class EmbeddingInfo:
         dtype: Type on disk, "float32" or "float16".
         embed_dim: Length of one vector.
         max_steps: Maximum number of steps (vectors in time) of a clip; None if a clip is one vector.
-        random_weights: True if the weights were never trained.
+        random_weights: Whether the weights are untrained.
         fingerprint: Checksum over clips and encoder (`amr.extract.cache.fingerprint`).
         code_version: Version of amr that made it.
     """
@@ -79,7 +79,7 @@ class Cache:
         Raises:
             FileNotFoundError: The file does not exist.
             ValueError: The file is not a cache.
-            RuntimeError: The file is too damaged to open.
+            RuntimeError: The file is in use, or too damaged to open.
         """
         path = Path(path)
         if not path.is_file():
@@ -89,11 +89,13 @@ class Cache:
         try:
             file = h5py.File(path, "r")
         except OSError as error:
+            check_unlocked(path, error)
             with path.open("rb") as content:
                 is_hdf5 = content.read(8) == b"\x89HDF\r\n\x1a\n"
             if is_hdf5:
                 raise RuntimeError(
-                    f"cache {str(path)!r} must be intact, got a damaged file ({error}). Extract again with --overwrite."
+                    f"cache {str(path)!r} must be intact, got a damaged file ({error}). "
+                    "Extract or import it again with --overwrite."
                 ) from error
             raise ValueError(
                 f"cache must be an HDF5 file, got {str(path)!r}. Make one with amr extract or amr import."
@@ -159,8 +161,13 @@ class Cache:
 
     @property
     def names(self) -> list[str]:
-        """Names of the embeddings, in the order in which they were added."""
+        """Names of the embeddings, in the order in which they were added: that of the options of their command."""
         return list(self._file["embeddings"])
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the order of `names` means something: version 0.1 read the names in alphabetical order."""
+        return bool(self._file["embeddings"].attrs.get("ordered", False))
 
     def info(self, name: str) -> EmbeddingInfo:
         """Description of an embedding, and of how it was made."""
@@ -222,6 +229,19 @@ class Cache:
         if name not in self._file["embeddings"]:
             raise ValueError(f"embedding must be one of {', '.join(self.names)}, got {name!r}. See amr inspect.")
         return self._file["embeddings"][name]
+
+
+def check_unlocked(path: Path, error: OSError) -> None:
+    """Raise another error if HDF5 could not open a file because it is locked, and not because it is damaged.
+
+    Raises:
+        RuntimeError: Another program has the file open for writing, or its file system has no locks.
+    """
+    if isinstance(error, BlockingIOError) or "unable to lock file" in str(error):
+        raise RuntimeError(
+            f"cache {str(path)!r} must not be open for writing in another program, got a locked file. Close it there. "
+            "If no program has it open, its disk has no locks: set HDF5_USE_FILE_LOCKING=FALSE."
+        ) from error
 
 
 def open_cache(cache: str | Path) -> Cache:

@@ -61,6 +61,7 @@ def create(file: h5py.File, clips: ClipTable, infos: Sequence[EmbeddingInfo]) ->
     file.attrs.update(format=FORMAT, version=VERSION, complete=False, created_by=f"amr {__version__}")
     for group in ("embeddings", "present", "done", "num_steps"):
         file.create_group(group, track_order=True)
+    file["embeddings"].attrs["ordered"] = True
     write_clips(file, clips)
     write_failures(file, [])
     for info in infos:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from amr.extract.cache.reader import (
     FORMAT,
     VERSION,
     Cache,
+    check_unlocked,
     data_sha256,
     read_text,
     row_blocks,
@@ -60,7 +62,7 @@ def inspect(path: Path) -> dict[str, Any]:
         except (KeyError, OSError, RuntimeError, TypeError) as error:
             raise RuntimeError(
                 f"cache {str(path)!r} must be intact, got a damaged file ({_brief(error)}). "
-                "See amr verify, or extract again with --overwrite."
+                "See amr verify, or extract or import it again with --overwrite."
             ) from error
 
 
@@ -73,6 +75,7 @@ def verify(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The file does not exist.
+        RuntimeError: The file is in use.
     """
     path = Path(path)
     if not path.is_file():
@@ -92,6 +95,8 @@ def verify(path: Path) -> dict[str, Any]:
                     result["embedded"][name] = int(np.count_nonzero(file["present"][name][:]))
                 _collect(problems, "fingerprints", _check_fingerprints(path))
     except Exception as error:  # h5py raises many kinds of errors for a damaged file, and each is a finding
+        if isinstance(error, OSError):
+            check_unlocked(path, error)
         problems.append(f"cannot be read: {_brief(error)}")
     return {"cache": str(path), "ok": not problems, **result, "problems": problems}
 
@@ -207,9 +212,10 @@ def value_counts(column: pd.Series) -> dict[str, int]:
 
 def _number_first(text: str) -> tuple[int, float, str]:
     try:
-        return (0, float(text), text)
+        number = float(text)
     except ValueError:
         return (1, 0.0, text)
+    return (1, 0.0, text) if math.isnan(number) else (0, number, text)
 
 
 def _brief(error: Exception) -> str:

@@ -137,8 +137,8 @@ def open_writer(
         path: Path of the cache.
         clips: Clips of the manifest.
         infos: Requested embeddings; fingerprints are set here. Others in the cache stay as they are.
-        resume: True to require an existing cache.
-        overwrite: True to start over.
+        resume: Whether the cache must already exist.
+        overwrite: Whether to start over.
 
     Raises:
         ValueError: The cache was made from other clips or with other encoders. The message says what differs.

@@ -25,7 +25,7 @@ class Prepare(ABC):
     Attributes:
         sampling: Frames that it needs; None if it needs sound.
         sample_rate_hz: Sample rate of the sound that it needs; None if it needs frames.
-        waveform: True if it returns `(samples,)` at that rate, as many as the clip has.
+        waveform: Whether it returns `(samples,)` at that rate, as many as the clip has.
     """
 
     sampling: FrameSampling | None = None
@@ -51,7 +51,7 @@ class Encoder(ABC):
         max_steps: Maximum number of steps of a clip, `(steps, embed_dim)`; None if it is one vector, `(embed_dim,)`.
         preprocessing: All settings besides the weights that shape the embedding, ready for JSON.
         weights_sha256: Checksum of the weights; "" if there are none.
-        random_weights: True if the weights are random, as requested.
+        random_weights: Whether the weights are random, as requested.
         prepare: Function to apply to a clip's media before `embed`.
     """
 

@@ -35,7 +35,8 @@ class Picture(ABC):
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
             if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+                default = type(self).__dataclass_fields__[name].default
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}. Pass {name}={default}.")
 
     @property
     @abstractmethod

@@ -84,7 +84,7 @@ class Family:
     Args:
         module: Module with `build(spec: Spec, name: str) -> Encoder`.
         models: Models to list.
-        has_more: True if the models are too many to list without a pattern. Then the module has
+        has_more: Whether the models are too many to list without a pattern. Then the module has
             `list_models() -> Iterable[EncoderInfo]`.
     """
 

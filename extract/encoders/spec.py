@@ -48,9 +48,9 @@ class Spec:
         for each in rest:
             name, equals, value = (part.strip() for part in each.partition("="))
             if not name or not equals or not value:
-                raise ValueError(f"encoder option must be option=value, got {each!r} in {text!r}.")
+                raise ValueError(f"encoder option must be option=value, got {each!r} in {text!r}. See amr encoders.")
             if name in options:
-                raise ValueError(f"encoder option {name} must be given once, got it twice in {text!r}.")
+                raise ValueError(f"encoder option {name} must be given once, got it twice in {text!r}. Leave one out.")
             options[name] = value
         return cls(family, model or None, options)
 
@@ -143,7 +143,7 @@ def _value(name: str, text: str, kind: Any) -> Any:
         return plain(text)
     except ValueError:
         what = "a whole number" if plain is int else "a number"
-        raise ValueError(f"{name} must be {what}, got {text!r}.") from None
+        raise ValueError(f"{name} must be {what}, got {text!r}. Leave it out for its default.") from None
 
 
 def _text(value: Any) -> str:

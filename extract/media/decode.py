@@ -52,8 +52,8 @@ class Decoded:
         frame_seconds: Sampling -> time at which each frame appears on the screen, `(frames,)`.
         sound: Sample rate in Hz -> `(samples,)` float32 mono in [-1, 1]; empty if there is no sound.
         failures: Modality ("audio", "video") -> why an existing stream gave nothing.
-        has_audio: True if the file has a sound stream.
-        has_video: True if the file has a picture stream.
+        has_audio: Whether the file has a sound stream.
+        has_video: Whether the file has a picture stream.
         duration_seconds: Length of the decoded part: the longer of pictures and sound.
     """
 

@@ -18,7 +18,7 @@ class FrameSampling:
     selected. The selection depends only on timestamps, not on the frame rate.
 
     Args:
-        num_frames: Number of frames, whatever the clip's length.
+        num_frames: Number of frames, regardless of the clip's length.
         rate_hz: Number of frames per second.
 
     >>> FrameSampling(num_frames=2).times(0.0, 4.0)

@@ -40,6 +40,32 @@ def unfinished_batches(done: Mapping[str, np.ndarray], batch_size: int) -> list[
     return batches
 
 
+def join_absent(batches: list[Batch], exist: np.ndarray, max_clips: int) -> list[Batch]:
+    """Join neighboring batches without any file: nothing of them is encoded, so their cuts have no effect.
+
+    Args:
+        batches: Batches in the order of their rows.
+        exist: Mask of the clips of which a file exists, `(clips,)`.
+        max_clips: Largest number of clips of a joined batch, which must fit into memory.
+
+    >>> join_absent([Batch(0, 2, ("a",)), Batch(2, 4, ("a",)), Batch(4, 5, ("a",))], np.arange(5) > 3, 100)
+    [Batch(start=0, stop=4, names=('a',)), Batch(start=4, stop=5, names=('a',))]
+    """
+    joined: list[Batch] = []
+    for batch in batches:
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and (last.stop, last.names) == (batch.start, batch.names)
+            and batch.stop - last.start <= max_clips
+            and not exist[last.start : batch.stop].any()
+        ):
+            joined[-1] = Batch(last.start, batch.stop, batch.names)
+        else:
+            joined.append(batch)
+    return joined
+
+
 def run_batches(loader: ClipLoader, batches: list[Batch], handle: Callable[[Batch, list[Loaded]], None]) -> None:
     """Load and handle every batch in turn. If a clip kills a worker, continue with the batch it was in.
 

@@ -190,7 +190,11 @@ def _begin(
 
 
 def _check_room(folder: Path, info: StoreInfo, reusable_bytes: int, progress: Progress) -> None:
-    """Report the size of the store, and refuse one that the disk cannot hold."""
+    """Report the size of the store.
+
+    Raises:
+        OSError: The disk has too little space.
+    """
     num_bytes, num_clips = info.num_bytes, info.num_clips
     progress.note(f"the store needs {_size(num_bytes)} in {folder} for {num_clips} clips")
     free_bytes = shutil.disk_usage(folder).free + reusable_bytes
@@ -203,7 +207,7 @@ def _check_room(folder: Path, info: StoreInfo, reusable_bytes: int, progress: Pr
 
 
 def _check_own(folder: Path, own: list[Path], inputs: Mapping[str, _Input]) -> None:
-    """Refuse to overwrite files that this module did not write."""
+    """Raise ValueError for files in the folder that this module did not write."""
     for name in inputs:
         path = folder / f"{name}.npy"
         if path.exists() and path not in own:

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from amr.data_manifests.manifest import Manifest
+from amr.data_manifests.manifest import Manifest, existing_files
 from amr.extract.encoders import Encoder, Prepare
 from amr.extract.media.decode import decode
 
@@ -58,8 +58,18 @@ class ManifestFiles:
 
     def __getitem__(self, row: int, /) -> ClipFiles:
         """Media files of the clip in a row."""
-        paths = {modality: self.manifest.path(row, modality) for modality in self.modalities}
+        paths = {modality: files[row] for modality, files in self._paths.items()}
         return ClipFiles(paths, *self.manifest.interval(row))
+
+    @cached_property
+    def exist(self) -> np.ndarray:
+        """Mask of the clips of which a file exists, `(clips,)`. Folders are listed once, when first asked."""
+        existing = existing_files(path for files in self._paths.values() for path in files)
+        return np.array([any(path in existing for path in files) for files in zip(*self._paths.values(), strict=True)])
+
+    @cached_property
+    def _paths(self) -> dict[str, list[Path | None]]:
+        return {modality: self.manifest.paths(modality) for modality in self.modalities}
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,7 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
             readers.setdefault(path, []).append(name)
     for path, names in readers.items():
         if not path.exists():
-            loaded.failures.update(dict.fromkeys(names, f"file not found: {path}"))
+            loaded.failures.update(dict.fromkeys(names, not_found(path)))
             continue
         samplings = [prepares[name].sampling for name in names]
         rates_hz = [prepares[name].sample_rate_hz for name in names]
@@ -140,6 +150,8 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
 class ClipLoader:
     """A loader of clips, in order, in worker processes, with a bounded number loaded ahead.
 
+    Clips without any file need no worker.
+
     Args:
         clips: All clips.
         encoders: Embedding name -> encoder.
@@ -158,6 +170,7 @@ class ClipLoader:
         pin_memory: bool,
     ) -> None:
         self._dataset = _TaskDataset(clips, encoders, num_workers)
+        self._exist = clips.exist if isinstance(clips, ManifestFiles) else None
         self._num_workers = num_workers
         self._prefetch = max(2, math.ceil(batch_size / max(1, num_workers)))
         self._pin_memory = pin_memory
@@ -165,6 +178,14 @@ class ClipLoader:
 
     def load(self, tasks: Sequence[Task]) -> Iterator[Loaded]:
         """Load the clips of the tasks, in their order."""
+        exist = [self._exist is None or bool(self._exist[task.row]) for task in tasks]
+        decoded = self._decode([task for task, exists in zip(tasks, exist, strict=True) if exists])
+        for task, exists in zip(tasks, exist, strict=True):
+            yield next(decoded) if exists else self._dataset.without_file(task)
+
+    def _decode(self, tasks: Sequence[Task]) -> Iterator[Loaded]:
+        if not tasks:
+            return
         loader = DataLoader(
             self._dataset,
             sampler=tasks,
@@ -228,10 +249,21 @@ class _TaskDataset(Dataset[Loaded]):
             self._rows_in_work[worker.id] = -1
         return loaded
 
+    def without_file(self, task: Task) -> Loaded:
+        """Clip of which no file exists: absent, or with a failure for each file that is listed."""
+        paths = self._clips[task.row].paths
+        missing = {name: path for name in task.names if (path := paths[self._modalities[name]]) is not None}
+        return Loaded({}, {name: not_found(path) for name, path in missing.items()})
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all embeddings."""
         return tuple(self._prepares)
+
+
+def not_found(path: Path) -> str:
+    """Reason of a failure."""
+    return f"file not found: {path}"
 
 
 def _leave_if_orphaned(parent: int, worker: int) -> None:

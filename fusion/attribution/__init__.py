@@ -1,8 +1,8 @@
 """How much of a decision each modality carries, and the regularizer (paper, sections 3 and 4).
 
-Read `gradients`, `share`, `regularizer`, in this order. `__init__.pyi` lists the public names, which are imported when
-they are used: `ratio` must not import torch. Add an attribution as a file that registers an `Attribution`; name it in
-`attributor.py`.
+Read `gradients`, `share` and `regularizer`, in this order. `__init__.pyi` lists the public names. They are imported on
+first use, because `ratio` must not import torch. To add an attribution, write a file that registers an `Attribution`,
+and import it in `attributor.py`.
 """
 
 import lazy_loader

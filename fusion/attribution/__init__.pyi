@@ -4,9 +4,9 @@ from .base import AttributionSettings as AttributionSettings
 from .base import HeadFunction as HeadFunction
 from .base import attributions as attributions
 from .gradients import grad_x_input as grad_x_input
-from .gradients import integrated_gradients as integrated_gradients
 from .gradients import output_cotangent as output_cotangent
 from .gradients import output_value as output_value
+from .integrated import integrated_gradients as integrated_gradients
 from .ratio import parse_ratio as parse_ratio
 from .regularizer import AttributionRegularizer as AttributionRegularizer
 from .regularizer import regularization as regularization

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from amr.common.registry import unknown
-from amr.fusion.attribution import gradients, shapley  # noqa: F401  (they register their attributions)
+from amr.fusion.attribution import gradients, integrated, shapley  # noqa: F401  (importing registers them)
 from amr.fusion.attribution.base import AttributionSettings, HeadFunction, attributions
 from amr.fusion.attribution.share import shares
 from amr.fusion.choices import BASELINES, OUTPUTS, POOLINGS
@@ -18,15 +18,17 @@ from amr.fusion.run_axis.axes import of_runs, step_mask
 
 @dataclass(frozen=True)
 class Attributor:
-    """Shares of a head's decisions, by one attribution.
+    """Shares of a head's decisions by one attribution method.
 
     Args:
-        output: Output that is attributed: probability, logit or centered.
-        pooling: Norm over a modality's attributions: l2 or l1. Shapley values are one number per modality.
+        output: Output of the predicted class that is attributed: probability, logit or centered. "probability" is its
+            log-odds for gradient x input, and log p for integrated gradients and Shapley values.
+        pooling: Norm over a modality's attributions: l2 or l1. It does not affect Shapley values, which are one number
+            per modality.
         attribution: Name in `attributions`: grad_x_input, integrated_gradients, shapley, ...
-        baseline: zero or mean (over the given clips): start of integrated gradients, and what replaces an absent
-            modality in Shapley values.
-        num_points: Points on the line of integrated gradients.
+        baseline: Values that mean "absent": zero, or the mean over the given clips. Integrated gradients start from
+            them; Shapley values replace an absent modality by them.
+        num_points: Number of points on the line of integrated gradients.
 
     Raises:
         ValueError: A name is unknown.
@@ -55,16 +57,18 @@ class Attributor:
     def shares(
         self, head: HeadFunction, z: Mapping[str, Tensor], present: Tensor, *, create_graph: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, shares and which clips count, at z as a constant.
+        """Logits, shares and the clips with a defined share.
+
+        z is detached: a loss on the shares never reaches the encoders.
 
         Args:
-            head: z and present to logits `(..., clips, classes)`.
-            z: Modality to `(..., clips, dim)` or `(..., clips, steps, dim)`.
+            head: Function of z and present that returns logits `(..., clips, classes)`.
+            z: Modality to its encoding, `(..., clips, dim)` or `(..., clips, steps, dim)`.
             present: Bool `(..., clips, modalities)`.
-            create_graph: Keep the graph, so that a loss on the shares trains the head.
+            create_graph: Whether to keep the graph, so that a loss on the shares trains the head.
 
         Returns:
-            Logits, shares `(..., clips, modalities)`, and bool `(..., clips)`.
+            Logits, shares `(..., clips, modalities)`, and bool `(..., clips)`: whether the share is defined.
         """
         attribution = attributions[self.attribution]()
         constant = {m: value.detach() for m, value in z.items()}
@@ -80,7 +84,7 @@ class Attributor:
 
 
 def mean_baseline(z: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-    """Each modality's mean over the clips (or their steps) that have it; 0 past the end of a clip's steps."""
+    """Mean of each modality over the clips that have it, and over their steps; 0 at padded steps."""
     clips = present.ndim - 2
     means = {}
     for i, (m, value) in enumerate(z.items()):

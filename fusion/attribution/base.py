@@ -1,4 +1,7 @@
-"""What an attribution is: a head's decision in, one magnitude per clip and modality out."""
+"""Base of all attributions: from a head's decision to one magnitude per clip and modality.
+
+The leading axes `...` of all shapes are the run axis, which is first, if there is one.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ from torch import Tensor
 
 from amr.common.registry import Registry
 
-HeadFunction = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+HeadFunction = Callable[[Mapping[str, Tensor], Tensor], Tensor]  # z and present to logits
 
 
 @dataclass(frozen=True)
 class AttributionSettings:
-    """Settings that attributions share.
+    """Settings of every attribution.
 
     Args:
         output: Output that is attributed: probability, logit or centered.
         pooling: Norm over a modality's attributions: l2 or l1.
-        num_points: Points on the line of integrated gradients.
-        baseline: Modality to the values that stand for its absence, broadcast to its z; None for zero.
+        num_points: Number of points on the line of integrated gradients.
+        baseline: Modality to the values that mean "absent", broadcast to its z; None for zero.
     """
 
     output: str = "probability"
@@ -31,13 +34,13 @@ class AttributionSettings:
 
 
 class Attribution:
-    """Base of all attributions. One file per attribution, registered by name.
+    """Base class of attributions. Each has a file of its own and is registered by name.
 
     Attributes:
         summary: One line for `amr attributions`.
         label: Short name in pictures.
-        citation: Paper, section or equation.
-        uses_baseline: Whether `AttributionSettings.baseline` matters.
+        citation: Source, with section or equation.
+        uses_baseline: Whether the attribution depends on `AttributionSettings.baseline`.
     """
 
     summary: ClassVar[str] = ""
@@ -57,12 +60,12 @@ class Attribution:
         """Logits `(..., clips, classes)` and magnitudes `(..., clips, modalities)`.
 
         Args:
-            head: z and present to logits. A `Head` of this package may offer a closed form.
-            z: Modality to `(..., clips, dim)` or `(..., clips, steps, dim)`; constants. The first axis may be shorter
-                than that of `present`, where runs share their clips (`amr.fusion.run_axis.axes.of_runs`).
+            head: Function of z and present that returns logits. A `Head` of this package may offer a closed form.
+            z: Modality to its encoding, `(..., clips, dim)` or `(..., clips, steps, dim)`; detached. Its first axis is
+                shorter than that of `present` if runs share their clips (`amr.fusion.run_axis.axes.of_runs`).
             present: Bool `(..., clips, modalities)`.
             settings: Output, pooling and the rest.
-            create_graph: Keep the graph, so that a loss on the magnitudes trains the head.
+            create_graph: Whether to keep the graph, so that a loss on the magnitudes trains the head.
         """
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ def parse_ratio(text: str, modalities: Sequence[str] | None = None, *, name: str
 
     Args:
         text: `1:1`, `3:1`, or by name `audio=3:video=1`. 0 is a value; not all may be 0.
-        modalities: Names in order. None checks only what can be checked without them.
+        modalities: Names in order; None skips the checks that need them.
         name: Name of the argument, for errors.
 
     Raises:
@@ -43,13 +43,13 @@ def parse_ratio(text: str, modalities: Sequence[str] | None = None, *, name: str
             )
         if names is not None:
             values = [values[names.index(modality)] for modality in modalities]
-    largest = max(values)  # scaled first, so that neither 1e300:1e300 nor 1e-320:1 leaves the floats
+    largest = max(values)  # scaled first: 1e300:1e300 would overflow, 1e-320:1 underflow
     scaled = [value / largest for value in values]
     return tuple(value / sum(scaled) for value in scaled)
 
 
 def ratio_parts(text: str, *, name: str = "ratio") -> tuple[list[str] | None, list[float]]:
-    """Split a ratio into its names (None if it has none) and its values, checked but not scaled."""
+    """Names (None if it has none) and values of a ratio, checked but not scaled."""
     parts = text.split(":")
     named = ["=" in part for part in parts]
     if any(named) and not all(named):

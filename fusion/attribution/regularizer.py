@@ -1,4 +1,4 @@
-"""The attribution regularizer (paper, eq. 1): how far the shares are from the ratio asked for."""
+"""The attribution regularizer (paper, eq. 1): distance of the mean shares from the target ratio."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from amr.fusion.attribution.share import mean_share
 
 
 def regularization(share: Tensor, counted: Tensor, ratio: Tensor) -> Tensor:
-    """R = sum_m | mean share of m - r_m |, one value for each of the leading axes.
+    """R = sum_m | (1/N) sum_i s_i^m - r_m |, `(...)`: one value per run; i over the N clips with a defined share.
 
     Args:
-        share: `(..., clips, modalities)`, with its graph where R is to train.
-        counted: bool `(..., clips)`: the clips that have shares. Where none has, R is 0.
-        ratio: `(..., modalities)`, summing to 1.
+        share: Shares `(..., clips, modalities)`, with their graph if R is a loss.
+        counted: Bool `(..., clips)`: the clips with a defined share. If there are none, R is 0.
+        ratio: Target shares r `(..., modalities)`, summing to 1.
 
     >>> import torch
     >>> regularization(torch.tensor([[0.75, 0.25]]), torch.tensor([True]), torch.tensor([0.5, 0.5]))
     tensor(0.5000)
     """
     any_counted = counted.any(-1, keepdim=True)
-    # masked, not multiplied: the mean over no clip is NaN, and 0 * NaN would stay NaN
+    # if no share is defined, divide by the number of all clips: 0 / 0 would be NaN, and so would its gradient
     distance = (mean_share(share, counted | ~any_counted) - ratio).masked_fill(~any_counted, 0)
     return distance.abs().sum(-1)
 
@@ -33,12 +33,12 @@ def regularization(share: Tensor, counted: Tensor, ratio: Tensor) -> Tensor:
 class AttributionRegularizer(nn.Module):
     """R of the paper (eq. 1), for any training loop.
 
-    R sees z as a constant: it trains the head, never the encoders before it.
+    z is detached: R trains the head, never the encoders before it.
 
     Args:
-        ratio: Target shares: `1:1`, `3:1`, (0.7, 0.3), in the order of z; or by name, `audio=3:video=1` or
-            {"audio": 3, "video": 1}, where z is a mapping.
-        attributor: Attribution that is regularized; by default gradient x input of the probability.
+        ratio: Target shares in the order of z: "1:1", "3:1" or (0.7, 0.3). If z is a mapping, they may have names:
+            "audio=3:video=1" or {"audio": 3, "video": 1}.
+        attributor: Attribution to regularize; by default gradient x input of the probability.
 
     Example:
         >>> head = nn.Linear(8, 3)
@@ -75,12 +75,12 @@ class AttributionRegularizer(nn.Module):
         z: Mapping[str, Tensor] | Sequence[Tensor],
         present: Tensor | None = None,
     ) -> Tensor:
-        """Distance of the batch's shares from the ratio; a scalar.
+        """R of a batch, a scalar.
 
         Args:
-            head: z to logits `(batch, classes)`: called as `head(z)` with a mapping, as `head(*z)` with a sequence. It
-                must take gradients (no `no_grad` inside).
-            z: Encodings `(batch, dim)` or `(batch, steps, dim)`: a mapping from modality, or a tuple of tensors.
+            head: Function of z that returns logits `(batch, classes)`. It is called as `head(z)` with a mapping, and as
+                `head(*z)` with a sequence. It must be differentiable (no `no_grad` inside).
+            z: Encodings `(batch, dim)` or `(batch, steps, dim)`: a mapping from modality, or a sequence of tensors.
             present: Bool `(batch, modalities)`; None if every clip has every modality.
 
         Raises:
@@ -98,7 +98,7 @@ class AttributionRegularizer(nn.Module):
         return regularization(share, counted, ratio)
 
     def _ratio(self, z: Mapping[str, Tensor]) -> Tensor:
-        """The target shares in the order of z."""
+        """Target shares in the order of z."""
         if self.names is not None and set(self.names) != set(z):
             raise ValueError(
                 f"ratio must name the modalities of z ({', '.join(z)}), got {', '.join(self.names)}. "

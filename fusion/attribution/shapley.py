@@ -1,6 +1,6 @@
-"""What a head answers on every subset of its modalities, and the exact Shapley split of those answers.
+"""Logits of a head on every subset of its modalities, and their exact Shapley values.
 
-An absent modality is replaced by a baseline, zero unless said otherwise, and marked as absent.
+A modality outside the subset is replaced by a baseline, zero by default, and marked as absent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from amr.fusion.run_axis.axes import of_runs
 
 
 def subsets(num_modalities: int) -> list[tuple[bool, ...]]:
-    """Every subset of the modalities, from none to all, as which of them it holds.
+    """Every subset of the modalities, from none to all; each says which modalities are in it.
 
     >>> subsets(2)
     [(False, False), (False, True), (True, False), (True, True)]
@@ -29,70 +29,70 @@ def subsets(num_modalities: int) -> list[tuple[bool, ...]]:
 def subset_logits(
     head: HeadFunction, z: Mapping[str, Tensor], present: Tensor, baseline: Mapping[str, Tensor] | None = None
 ) -> Tensor:
-    """`(subsets, ..., clips, classes)`: the logits of each subset, in the order of `subsets`.
+    """Logits of each subset, `(subsets, ..., clips, classes)`, in the order of `subsets`.
 
     Args:
-        head: z and present to logits.
-        z: modality to `(..., clips, dim)`.
-        present: bool `(..., clips, modalities)`.
-        baseline: modality to what stands in for it, broadcast to its z; None: zero.
+        head: Function of z and present that returns logits.
+        z: Modality to its encoding, `(..., clips, dim)`.
+        present: Bool `(..., clips, modalities)`.
+        baseline: Modality to the values that replace it, broadcast to its z; None for zero.
     """
     results = []
     for subset in subsets(len(z)):
-        held = dict(zip(z, subset, strict=True))
+        in_subset = dict(zip(z, subset, strict=True))
         masked = {
-            m: _held(value, present[..., i], m, baseline) if held[m] else _stand_in(value, m, baseline)
+            m: _present_or_baseline(value, present[..., i], m, baseline)
+            if in_subset[m]
+            else _replacement(value, m, baseline)
             for i, (m, value) in enumerate(z.items())
         }
         results.append(head(masked, present & torch.tensor(subset, device=present.device)))
     return torch.stack(results)
 
 
-def _held(value: Tensor, there: Tensor, modality: str, baseline: Mapping[str, Tensor] | None) -> Tensor:
-    """The modality, with the baseline where a clip lacks it."""
+def _present_or_baseline(
+    value: Tensor, present: Tensor, modality: str, baseline: Mapping[str, Tensor] | None
+) -> Tensor:
+    """z of a modality in the subset, with the baseline for clips that lack it."""
     if baseline is None:
         return value
-    there = there.view(*there.shape, *[1] * (value.ndim - there.ndim))
-    return torch.where(there, value, _stand_in(value, modality, baseline))
+    present = present.view(*present.shape, *[1] * (value.ndim - present.ndim))
+    return torch.where(present, value, _replacement(value, modality, baseline))
 
 
-def _stand_in(value: Tensor, modality: str, baseline: Mapping[str, Tensor] | None) -> Tensor:
+def _replacement(value: Tensor, modality: str, baseline: Mapping[str, Tensor] | None) -> Tensor:
     return torch.zeros_like(value) if baseline is None else baseline[modality].expand_as(value)
 
 
 def shapley_split(values: Tensor) -> Tensor:
-    """The exact Shapley value of each modality: `(subsets, ...)` to `(modalities, ...)`.
+    """Exact Shapley value of each modality: `(subsets, ...)` to `(modalities, ...)`.
 
-    phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! [v(S + m) - v(S)]
+    phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! [v(S ∪ {m}) - v(S)]
 
     >>> shapley_split(torch.tensor([0.0, 1.0, 3.0, 4.0]))  # v(none), v(second), v(first), v(both)
     tensor([3., 1.])
     """
     num_modalities = len(values).bit_length() - 1
     weights = [
-        [_weight(sum(subset), held, num_modalities) for subset, held in _with(m, num_modalities)]
+        [_weight(sum(subset), subset[m], num_modalities) for subset in subsets(num_modalities)]
         for m in range(num_modalities)
     ]
     return torch.tensordot(values.new_tensor(weights), values, dims=1)
 
 
-def _with(modality: int, num_modalities: int) -> list[tuple[tuple[bool, ...], bool]]:
-    return [(subset, subset[modality]) for subset in subsets(num_modalities)]
-
-
-def _weight(size: int, held: bool, num_modalities: int) -> float:
-    """Of v(S) in phi_m: m is added to the other size - 1 of S, or would be to its size."""
-    others = size - 1 if held else size
+def _weight(size: int, in_subset: bool, num_modalities: int) -> float:
+    """Weight of v(S) in phi_m for an S of this size: positive if m is in S, else negative."""
+    others = size - 1 if in_subset else size
     weight = factorial(others) * factorial(num_modalities - others - 1) / factorial(num_modalities)
-    return weight if held else -weight
+    return weight if in_subset else -weight
 
 
 def unimodal_logits(head: HeadFunction, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
-    """`(modalities, ..., clips, classes)`: each modality's part of the joint logits; they sum to them.
+    """Uni-modal logits `(modalities, ..., clips, classes)`, which sum to the joint logits.
 
-    out_m = phi_m + f(none) / M, with phi the Shapley split of the logits over the subsets of modalities, absent ones
-    zero. For linear concat and sum heads out_m = W_m z^m + b / M; for M = 2 it is AGM's
-    (f(a, v) - f(0, v) + f(a, 0)) / 2 (Li et al. 2023). Every method that needs uni-modal logits takes them from here.
+    out_m = phi_m + f(none) / M, with phi the Shapley values of the logits over the subsets of modalities, absent ones
+    zero. For linear concat and sum heads out_m = W_m z^m + b / M. For M = 2 it is AGM's
+    (f(a, v) - f(0, v) + f(a, 0)) / 2 (Li et al. 2023). Every method that needs uni-modal logits uses this function.
     """
     values = subset_logits(head, z, present)
     return shapley_split(values) + values[0] / len(z)
@@ -105,10 +105,10 @@ def shapley_values(
     output: str = "probability",
     baseline: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Logits at z, and each modality's exact Shapley value of the output, signed: `(..., clips, modalities)`.
+    """Logits at z, and each modality's exact Shapley value of the output, signed, `(..., clips, modalities)`.
 
-    The output is log p of the class predicted at z, its logit, or its centered logit; absent modalities are replaced
-    by the baseline. The values sum to output(all) - output(none).
+    The output is log p of the class predicted at z, its logit, or its centered logit. The baseline replaces absent
+    modalities. The values sum to output(all) - output(none).
     """
     values = subset_logits(head, z, present, baseline)
     logits = values[-1]
@@ -118,7 +118,7 @@ def shapley_values(
 
 @attributions.register("shapley")
 class Shapley(Attribution):
-    """The absolute value of each modality's exact Shapley value; no second derivative is needed."""
+    """Absolute exact Shapley value of each modality. Training on it needs no second derivative."""
 
     summary = "exact Shapley values over the subsets of modalities, absent ones replaced by the baseline"
     label = "Shapley"

@@ -1,4 +1,4 @@
-"""From attributions to shares: pool each modality's attribution, divide by the sum (paper, section 3)."""
+"""From attributions to shares: pool each modality's attribution and divide by the sum (paper, section 3)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from amr.fusion.choices import POOLINGS
 
 
 def magnitudes(attributions: Mapping[str, Tensor], pooling: str = "l2", *, clip_axis: int = -2) -> Tensor:
-    """`(..., clips, modalities)`: the norm of each modality's attribution, over everything behind `clip_axis`.
+    """Norm of each modality's attribution, `(..., clips, modalities)`.
 
     Args:
-        attributions: each `(..., clips, dim)`, or `(..., clips, steps, dim)` with `clip_axis` from the front.
-        pooling: `l2` or `l1`.
-        clip_axis: which axis the clips are on; the norm goes over all axes behind it.
+        attributions: Modality to its attribution, `(..., clips, dim)` or `(..., clips, steps, dim)`.
+        pooling: Norm: l2 or l1.
+        clip_axis: Axis of the clips; the default fits if no modality has steps. The norm is over all axes after it.
     """
     if pooling not in POOLINGS:
         raise unknown("pooling", pooling, POOLINGS)
@@ -25,23 +25,24 @@ def magnitudes(attributions: Mapping[str, Tensor], pooling: str = "l2", *, clip_
     # vector_norm, not the root of a sum of squares, whose gradient is NaN at zero
     return torch.stack(
         [
-            torch.linalg.vector_norm(alpha.flatten(clip_axis % alpha.ndim + 1), ord=order, dim=-1)
-            for alpha in attributions.values()
+            torch.linalg.vector_norm(each.flatten(clip_axis % each.ndim + 1), ord=order, dim=-1)
+            for each in attributions.values()
         ],
         dim=-1,
     )
 
 
 def shares(magnitude: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Each clip's shares and which clips have any.
+    """Shares of each clip, and the clips with a defined share.
 
     Args:
-        magnitude: `(..., clips, modalities)`, as `magnitudes` gives.
-        present: bool, of the same shape or one that broadcasts to it; None: all are there.
+        magnitude: Magnitudes `(..., clips, modalities)`.
+        present: Bool that broadcasts to `magnitude`; None if every clip has every modality.
 
     Returns:
-        Shares `(..., clips, modalities)` that sum to 1, 0 for clips left out; bool `(..., clips)`, false for
-        clips whose attributions are all zero or that have fewer than two of several modalities.
+        Shares `(..., clips, modalities)`, which sum to 1, or are 0 if undefined; bool `(..., clips)`: whether the
+        share is defined. It is undefined if the clip's attributions are all zero or not finite, or if the clip has
+        fewer than two of several modalities.
 
     >>> shares(torch.tensor([[3.0, 1.0], [0.0, 0.0]]))
     (tensor([[0.7500, 0.2500],
@@ -58,5 +59,5 @@ def shares(magnitude: Tensor, present: Tensor | None = None) -> tuple[Tensor, Te
 
 
 def mean_share(share: Tensor, counted: Tensor) -> Tensor:
-    """`(..., modalities)`: the mean over the clips that count; NaN where none does."""
+    """Mean over the clips with a defined share, `(..., modalities)`; NaN if there are none."""
     return share.sum(-2) / counted.sum(-1, keepdim=True)

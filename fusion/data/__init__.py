@@ -1,1 +1,1 @@
-"""From a cache to clips that are ready to train on."""
+"""From a cache to clips that are ready for training."""

@@ -1,4 +1,4 @@
-"""Normalised clips on the device, and a model's answers for all of them."""
+"""Normalized clips on the device, and batches of them for a run group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from amr.fusion.run_axis.axes import of_runs, step_mask
 
-CHUNK_NUMBERS = 2**24  # embedding values in flight at once, over all runs: 64 MiB of float32
+CHUNK_NUMBERS = 2**24  # embedding values per chunk, over all runs: 64 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Clips:
     """Clips without a run axis: every run sees the same ones.
 
     Args:
-        embeddings: modality to `(clips, dim)`, normalised; 0 where the clip lacks the modality. With steps
-            `(clips, steps, dim)`, 0 behind the clip's own. They may stay in the host's memory where the device has
-            no room for them; batches then go to the device of `target` as they are needed. float16 where the cache
-            is, as half the bytes; batches are float32 always.
-        present: bool `(clips, modalities)`.
-        target: `(clips,)`.
+        embeddings: Modality to `(clips, dim)`, normalized; 0 if the clip lacks the modality. With steps
+            `(clips, steps, dim)`, 0 after the clip's last step. If device memory is too small, they stay in host
+            memory, and each batch is copied to the device of `target`. float16 if the cache is, to halve the bytes;
+            batches are always float32.
+        present: Bool `(clips, modalities)`.
+        target: Classes, `(clips,)`.
     """
 
     embeddings: Mapping[str, Tensor]
@@ -33,7 +33,7 @@ class Clips:
         return len(self.target)
 
     def gather(self, index: Tensor, num_runs: int) -> Batch:
-        """The clips of `index`, `(run, batch)`, or `(shared, batch)` where runs in a row share them."""
+        """Clips of `index`, `(run, batch)`, or `(shared, batch)` if adjacent runs share their clips."""
         return Batch(
             {m: self._rows(e, index) for m, e in self.embeddings.items()},
             of_runs(self.present[index], num_runs),
@@ -48,7 +48,7 @@ class Clips:
         return (rows.pin_memory() if device.type == "cuda" else rows).to(device, non_blocking=True).float()
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
-        """Clips start to stop, the same for every run."""
+        """Clips `start` to `stop`, the same for every run."""
         return Batch(
             {m: e[None, start:stop].to(self.target.device).float() for m, e in self.embeddings.items()},
             self.present[start:stop].expand(num_runs, -1, -1),
@@ -56,12 +56,12 @@ class Clips:
         )
 
     def take(self, rows: Tensor) -> Clips:
-        """Some of the clips, by number or mask."""
-        taken = {m: e[rows.to(e.device)] for m, e in self.embeddings.items()}
-        return Clips(taken, self.present[rows], self.target[rows])
+        """Clips of `rows`: row numbers or a mask."""
+        embeddings = {m: e[rows.to(e.device)] for m, e in self.embeddings.items()}
+        return Clips(embeddings, self.present[rows], self.target[rows])
 
     def only(self, modality: str) -> Clips:
-        """The clips that have a modality, with that modality only."""
+        """Clips that have a modality, with that modality only."""
         column = list(self.embeddings).index(modality)
         rows = self.present[:, column]
         embedding = self.embeddings[modality]
@@ -70,7 +70,7 @@ class Clips:
         )
 
     def pool_steps(self) -> Clips:
-        """Steps averaged, for heads that take none."""
+        """Clips with their steps averaged, for heads that take no steps."""
         means = {}
         for m, e in self.embeddings.items():
             num_steps = step_mask(e).sum(-1, keepdim=True).clamp_min(1) if e.ndim == 3 else None
@@ -78,7 +78,7 @@ class Clips:
         return Clips(means, self.present, self.target)
 
     def with_permuted(self, modality: str, order: Tensor) -> Clips:
-        """One modality taken from other clips: clip i gets that of clip `order[i]`, its absence included."""
+        """Permute one modality between clips: clip i gets that of clip `order[i]`, present or absent."""
         column = list(self.embeddings).index(modality)
         present = self.present.clone()
         present[:, column] = self.present[order, column]
@@ -86,21 +86,21 @@ class Clips:
         return Clips({**self.embeddings, modality: embedding[order.to(embedding.device)]}, present, self.target)
 
     def chunks(self, num_runs: int) -> range:
-        """Starts of the chunks that keep memory bounded; `.step` is their size."""
+        """Starts of chunks of bounded memory; `.step` is the chunk size."""
         width = num_runs * sum(e.shape[1:].numel() for e in self.embeddings.values())
         return range(0, len(self), max(1, CHUNK_NUMBERS // width))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips for a group of runs.
+    """Clips for a run group.
 
     Args:
-        embeddings: modality to `(run, batch, dim)`, normalised; 0 where the clip lacks the modality. With steps
-            `(run, batch, steps, dim)`, 0 behind the clip's own. The first axis is shorter where runs in a row share
+        embeddings: Modality to `(run, batch, dim)`, normalized; 0 if the clip lacks the modality. With steps
+            `(run, batch, steps, dim)`, 0 after the clip's last step. The first axis is shorter if adjacent runs share
             their clips (`of_runs`).
-        present: bool `(run, batch, modalities)`.
-        target: `(run, batch)`.
+        present: Bool `(run, batch, modalities)`.
+        target: Classes, `(run, batch)`.
     """
 
     embeddings: Mapping[str, Tensor]

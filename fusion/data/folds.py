@@ -1,4 +1,4 @@
-"""What the runs on one cache share: its clips, and each fold's parts, normalised, on the device."""
+"""Training data of all runs on one cache: its clips, and the splits of each fold, normalized, on the device."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from amr.fusion.data.dataset import Dataset, read_dataset
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.data.splits import SplitRows, split_rows
 
-STREAM_SHARE = 0.6  # of the device's free memory; the rest is for weights and what a step makes
+EMBEDDINGS_FRACTION = 0.6  # of free device memory; the rest is for weights and activations
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One division into train, val and test, ready to train on.
+    """Train, val and test clips, ready for training.
 
     Args:
-        parts: row numbers of the clips of each part.
-        normalization: from the train part.
-        train, val, test: the clips.
+        rows: Row numbers of the clips of each split.
+        normalization: Statistics of the train split.
+        train, val, test: Clips of each split.
     """
 
     rows: SplitRows
@@ -40,13 +40,13 @@ class Fold:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A cache as the runs of a sweep see it.
+    """A cache as read for the runs of a sweep.
 
     Args:
-        cache: its path.
-        dataset: clips, embeddings, labels.
-        folds: the split's parts, or those of each fold.
-        notes: what was decided or left out, in words.
+        cache: Path of the cache.
+        dataset: Clips, embeddings, labels.
+        folds: Folds of a cross-validation; without one, a single fold with the splits of the policy.
+        notes: Sentences about what was decided or left out.
     """
 
     cache: Path
@@ -55,20 +55,21 @@ class TrainingData:
     notes: tuple[str, ...]
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        """Modality to what the cache says of its embedding."""
+        """Modality to the cache's description of its embedding."""
         return {m: asdict(info) for m, info in self.dataset.infos.items()}
 
 
 def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
-    """Read a cache and divide its clips as a config asks.
+    """Read a cache and divide its clips into splits.
 
     Args:
-        config: its cache, modalities, label, split_policy, folds, split_seed, keep_flagged, normalize and device.
-        keep_steps: keep embeddings with steps as they are.
+        config: Config, for its cache, modalities, label, split_policy, folds, split_seed, keep_flagged, normalize and
+            device.
+        keep_steps: Whether to keep the steps of embeddings.
 
     Raises:
-        ValueError: the request does not fit the cache.
-        FileNotFoundError: there is no such cache.
+        ValueError: The config does not fit the cache.
+        FileNotFoundError: The cache does not exist.
     """
     path = find_cache(config.cache)
     with Cache.open(path) as cache:
@@ -86,26 +87,26 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
     notes += [note for rows in all_splits for note in _unseen_notes(dataset, rows)]
     device = choose_device(config.device)
     num_bytes = len(all_splits) * sum(e.numel() * dataset.dtype(m).itemsize for m, e in dataset.embeddings.items())
-    streams = num_bytes > STREAM_SHARE * free_bytes(device)
+    streams = num_bytes > EMBEDDINGS_FRACTION * free_bytes(device)
     if streams:
         notes.append(
-            f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit the device: batches stream from the host's memory"
+            f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit on the device: batches stream from host memory"
         )
     folds = tuple(_fold(dataset, rows, config.normalize, device, streams) for rows in all_splits)
     return TrainingData(path, dataset, folds, tuple(dict.fromkeys(notes)))
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that a GPU has left; a CPU computes where the embeddings are anyway."""
+    """Free memory of a GPU; unlimited for a CPU, which holds the embeddings anyway."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
 
 
 def _unseen_notes(dataset: Dataset, rows: SplitRows) -> list[str]:
     seen = dataset.present[rows.train].any(0).tolist()
     return [
-        f"no train clip has {m}: it is taken for absent everywhere"
-        for m, there in zip(dataset.modalities, seen, strict=True)
-        if not there
+        f"no train clip has {m}: it is treated as absent everywhere"
+        for m, any_clip in zip(dataset.modalities, seen, strict=True)
+        if not any_clip
     ]
 
 

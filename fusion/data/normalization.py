@@ -1,4 +1,4 @@
-"""Standardize each dimension by its mean and deviation over the train clips."""
+"""Standardize each dimension by its mean and standard deviation over the train clips."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amr.common.devices import one_thread
 
-CHUNK_NUMBERS = 2**19  # values that are normalised at once: 2 MiB of float32
+CHUNK_NUMBERS = 2**19  # values per chunk: 2 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Normalization:
 
     Args:
         mean, std: Modality to the mean and deviation of each dimension, `(dim,)`.
-        seen: Modality to whether any train clip had it; a model must treat the others as absent.
+        seen: Modality to whether any train clip has it; a model must treat the others as absent.
     """
 
     mean: Mapping[str, Tensor]
@@ -28,7 +28,7 @@ class Normalization:
 
     @classmethod
     def identity(cls, embed_dims: Mapping[str, int], seen: Mapping[str, bool]) -> Normalization:
-        """Embeddings stay as they are cached."""
+        """Normalization that leaves embeddings as cached."""
         return cls(
             {m: torch.zeros(dim) for m, dim in embed_dims.items()},
             {m: torch.ones(dim) for m, dim in embed_dims.items()},
@@ -36,7 +36,7 @@ class Normalization:
         )
 
     def to(self, device: torch.device | str) -> Normalization:
-        """On a device."""
+        """Copy to a device."""
         return Normalization(
             {m: mean.to(device) for m, mean in self.mean.items()},
             {m: std.to(device) for m, std in self.std.items()},
@@ -44,10 +44,10 @@ class Normalization:
         )
 
     def mask(self, present: Tensor) -> Tensor:
-        """`present`, bool `(..., modalities)`, without the modalities that no train clip had."""
+        """`present`, bool `(..., modalities)`, without the modalities that no train clip has."""
         return present & torch.tensor([self.seen[m] for m in self.mean], device=present.device)
 
-    @one_thread()  # chunks are too short to be split
+    @one_thread()  # chunks are too short for several threads
     def apply(
         self,
         embeddings: Mapping[str, Tensor],
@@ -55,38 +55,38 @@ class Normalization:
         rows: Tensor | None = None,
         dtypes: Mapping[str, torch.dtype] | None = None,
     ) -> dict[str, Tensor]:
-        """Each as it came, shifted and scaled; 0 where the clip lacks the modality and where it is NaN.
+        """Standardize each embedding. Absent clips and NaN padding become 0.
 
         Args:
-            embeddings: modality to `(clips, dim)` or `(clips, steps, dim)`.
-            present: bool `(clips, modalities)`.
-            rows: which clips, all by default.
-            dtypes: modality to what its values are stored as, float32 by default. A value far outside of what
-                training saw becomes the largest there is, not infinite.
+            embeddings: Modality to `(clips, dim)` or `(clips, steps, dim)`.
+            present: Bool `(clips, modalities)`.
+            rows: Row numbers of the clips; None for all.
+            dtypes: Modality to its storage type; None for float32. Values beyond the type's range are clamped to it,
+                so they never become infinite.
         """
         result = {}
         for i, (m, e) in enumerate(embeddings.items()):
             dtype = torch.float32 if dtypes is None else dtypes[m]
-            most = torch.finfo(dtype).max
-            taken = torch.arange(len(e), device=e.device) if rows is None else rows
-            result[m] = torch.empty(len(taken), *e.shape[1:], dtype=dtype, device=e.device)
-            for part, written in zip(chunks_of(taken, e), chunks_of(result[m], e), strict=True):
-                x = e[part].float().sub_(self.mean[m]).div_(self.std[m])
-                lacking = ~present[part, i].view(-1, *[1] * (e.ndim - 1)) | x.isnan()
-                written.copy_(x.masked_fill_(lacking, 0).clamp_(-most, most))
+            largest = torch.finfo(dtype).max
+            index = torch.arange(len(e), device=e.device) if rows is None else rows
+            result[m] = torch.empty(len(index), *e.shape[1:], dtype=dtype, device=e.device)
+            for chunk, output in zip(chunks_of(index, e), chunks_of(result[m], e), strict=True):
+                x = e[chunk].float().sub_(self.mean[m]).div_(self.std[m])
+                missing = ~present[chunk, i].view(-1, *[1] * (e.ndim - 1)) | x.isnan()
+                output.copy_(x.masked_fill_(missing, 0).clamp_(-largest, largest))
         return result
 
 
 def chunks_of(values: Tensor, embedding: Tensor) -> tuple[Tensor, ...]:
-    """Of as many clips as fit a CPU's cache; of no clip at all where there is none."""
+    """Split `values` along the clips into chunks that fit a CPU's cache; one empty chunk if there are no clips."""
     return values.split(max(1, CHUNK_NUMBERS // max(1, embedding[:1].numel())))
 
 
 def vectors(embedding: Tensor, rows: Tensor) -> Iterator[Tensor]:
-    """The clips of `rows` chunk by chunk, float32 `(clips or steps, dim)`, without the steps that are not there."""
-    for part in chunks_of(rows, embedding):
-        there = embedding[part].float().flatten(0, -2)
-        gaps = there.isnan().any(-1)
-        there = there[~gaps] if bool(gaps.any()) else there
-        if len(there) > 0:
-            yield there
+    """Yield the clips of `rows` in chunks, float32 `(clips or steps, dim)`, without NaN padding."""
+    for chunk in chunks_of(rows, embedding):
+        x = embedding[chunk].float().flatten(0, -2)
+        gaps = x.isnan().any(-1)
+        x = x[~gaps] if bool(gaps.any()) else x
+        if len(x) > 0:
+            yield x

@@ -1,4 +1,4 @@
-"""Which clips train, which choose the epoch, which are tested once."""
+"""Divide clips into splits: train, val to choose the epoch, and test."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from amr.common.registry import unknown
 
-MANY_CLIPS = 20_000  # StratifiedGroupKFold places group after group: minutes where each clip is one
-CARVE_FOLDS = 7  # a carved part is a seventh, the share of CREMA-D's own validation part within two points
+MANY_CLIPS = 20_000  # StratifiedGroupKFold assigns one group at a time: minutes if each clip is a group
+SPLIT_OFF_FOLDS = 7  # a seventh of the clips, within two points of the val split of CREMA-D
 
 
 @dataclass(frozen=True)
 class SplitRows:
-    """Row numbers of the clips of each part, ascending, and what had to be decided, in words."""
+    """Row numbers of the clips of each split, ascending, and notes on what was decided, as sentences."""
 
     train: np.ndarray
     val: np.ndarray
@@ -35,32 +35,32 @@ def split_rows(
     seed: int = 0,
     keep_flagged: bool = False,
 ) -> list[SplitRows]:
-    """The parts by a split policy, or the parts of each fold.
+    """Divide clips by a split policy, or into folds; one entry per fold.
 
     Args:
-        clips: the cache's clips: split or split_<policy>, group, flag where they have one.
-        target: `(clips,)` class of each clip; below 0 where it has no label.
-        usable: bool `(clips,)`: has a label and at least one of the modalities.
-        policy: `default` is the column `split`; NAME is the column `split_NAME`.
-        folds: 0, or K for cross-validation: fold k is test, k + 1 mod K val, the rest train.
-        seed: of carved parts and folds.
-        keep_flagged: train on flagged clips, too. They are never taken out of val and test.
+        clips: Clip table of the cache, with columns id, group, split or split_<policy>, and optionally flag.
+        target: Class of each clip, `(clips,)`; below 0 without a label.
+        usable: Mask of the clips with a label and at least one of the modalities, bool `(clips,)`.
+        policy: Split policy: `default` is the column `split`, NAME the column `split_NAME`.
+        folds: Number K of folds: fold k is test, fold k + 1 mod K val, the rest train; 0 for no cross-validation.
+        seed: Seed of split-off clips and of folds.
+        keep_flagged: Whether to train on flagged clips. Val and test always keep them.
 
     Raises:
-        ValueError: no such policy, too few clips or groups, or nothing to train on.
+        ValueError: The policy is unknown, clips or groups are too few, or no clip is left for training.
     """
     groups = group_codes(clips)
     flagged = clips["flag"].ne("").to_numpy() if "flag" in clips else np.zeros(len(clips), bool)
     rows = np.flatnonzero(usable)
     column = _policy_column(clips, policy)
     if folds > 0:
-        parts = _fold_rows(rows, target, groups, folds, seed)
+        all_splits = _fold_rows(rows, target, groups, folds, seed)
         if policy != "default":
-            note = f"--folds divides all clips: --split-policy {policy} has no say"
-            parts = [replace(part, notes=(note,)) for part in parts]
+            note = f"--folds divides all clips: --split-policy {policy} has no effect"
+            all_splits = [replace(splits, notes=(note,)) for splits in all_splits]
     else:
-        parts = [_policy_parts(clips, rows, target, groups, column, seed)]
-    return [_checked(part, flagged, keep_flagged) for part in parts]
+        all_splits = [_policy_rows(clips, rows, target, groups, column, seed)]
+    return [_checked(splits, flagged, keep_flagged) for splits in all_splits]
 
 
 def _policy_column(clips: pd.DataFrame, policy: str) -> str:
@@ -71,7 +71,7 @@ def _policy_column(clips: pd.DataFrame, policy: str) -> str:
 
 
 def group_codes(clips: pd.DataFrame) -> np.ndarray:
-    """One code a clip; a clip without a group is a group of its own."""
+    """Group code of each clip, `(clips,)`; a clip without a group gets a code of its own."""
     names = clips["group"].where(clips["group"].ne(""), "\0" + clips["id"])
     return pd.factorize(names)[0]
 
@@ -79,37 +79,40 @@ def group_codes(clips: pd.DataFrame) -> np.ndarray:
 def _fold_rows(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[SplitRows]:
     num_groups = len(np.unique(groups[rows]))
     if folds > num_groups:
-        raise ValueError(f"--folds must be no more than the {num_groups} groups of clips, got {folds}.")
+        raise ValueError(
+            f"--folds must be no more than the {num_groups} groups of clips, got {folds}. "
+            "Pass fewer, or leave it out to use the cache's splits."
+        )
     test = [rows[held] for held in _held_out(rows, target, groups, folds, seed)]
-    parts = []
+    all_splits = []
     for k in range(folds):
         val = test[(k + 1) % folds]
         train = np.setdiff1d(rows, np.concatenate([test[k], val]))
-        parts.append(SplitRows(train, val, test[k]))
-    return parts
+        all_splits.append(SplitRows(train, val, test[k]))
+    return all_splits
 
 
-def _policy_parts(
+def _policy_rows(
     clips: pd.DataFrame, rows: np.ndarray, target: np.ndarray, groups: np.ndarray, column: str, seed: int
 ) -> SplitRows:
     split = clips[column].to_numpy()[rows]
-    train, val, test = (rows[split == part] for part in ("train", "val", "test"))
+    train, val, test = (rows[split == name] for name in ("train", "val", "test"))
     notes = []
     if len(train) + len(val) + len(test) == 0:
         train = rows
-        train, test = _carve(train, target, groups, seed)
-        notes.append(f"the clips have no split: {len(test)} of {len(rows)} carved out as test")
+        train, test = _split_off(train, target, groups, seed)
+        notes.append(f"the clips have no split: {len(test)} of {len(rows)} split off as test")
     if len(val) == 0:
-        whole = len(train)
-        train, val = _carve(train, target, groups, seed + 1)
+        num_train = len(train)
+        train, val = _split_off(train, target, groups, seed + 1)
         by = "by group " if len(np.unique(groups[rows])) < len(rows) else ""
-        notes.append(f"no val part: {len(val)} of the {whole} train clips carved out {by}to choose the epoch")
+        notes.append(f"no val split: {len(val)} of the {num_train} train clips split off {by}to choose the epoch")
     return SplitRows(train, val, test, tuple(notes))
 
 
-def _carve(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows without and rows of one stratified part of whole groups; the part is empty where it cannot be had."""
-    folds = min(CARVE_FOLDS, len(np.unique(groups[rows])))
+def _split_off(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split off whole groups, stratified: the remaining rows, and those split off (none if only one group)."""
+    folds = min(SPLIT_OFF_FOLDS, len(np.unique(groups[rows])))
     if folds < 2:
         return rows, rows[:0]
     held = _held_out(rows, target, groups, folds, seed)[0]
@@ -117,30 +120,30 @@ def _carve(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, seed: int) 
 
 
 def _held_out(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
-    # StratifiedGroupKFold refuses more folds than the largest class has clips; one class stratifies nothing
+    # StratifiedGroupKFold refuses more folds than the largest class has clips: do not stratify then
     largest = np.bincount(target[rows]).max()
     strata = target[rows] if folds <= largest else np.zeros(len(rows), int)
-    each_its_own = len(rows) > MANY_CLIPS and len(np.unique(groups[rows])) == len(rows)
-    kind = StratifiedKFold if each_its_own else StratifiedGroupKFold
+    one_clip_each = len(rows) > MANY_CLIPS and len(np.unique(groups[rows])) == len(rows)
+    kind = StratifiedKFold if one_clip_each else StratifiedGroupKFold
     splitter = kind(folds, shuffle=True, random_state=seed % 2**32)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # rare classes are expected here
         return [held for _, held in splitter.split(rows, strata, groups[rows])]
 
 
-def _checked(parts: SplitRows, flagged: np.ndarray, keep_flagged: bool) -> SplitRows:
-    train, notes = parts.train, list(parts.notes)
+def _checked(splits: SplitRows, flagged: np.ndarray, keep_flagged: bool) -> SplitRows:
+    train, notes = splits.train, list(splits.notes)
     num_flagged = int(flagged[train].sum())
     if num_flagged and not keep_flagged:
         train = train[~flagged[train]]
         notes.append(
-            f"flagged clips left out of train: {num_flagged} ({len(train)} stay, {len(train) + num_flagged} with "
+            f"flagged clips left out of train: {num_flagged} ({len(train)} remain, {len(train) + num_flagged} with "
             "--keep-flagged)"
         )
     if len(train) == 0:
-        elsewhere = f"{len(parts.val)} in val, {len(parts.test)} in test"
+        elsewhere = f"{len(splits.val)} in val, {len(splits.test)} in test"
         raise ValueError(
-            f"the train part must have a clip with a label and media, got none ({elsewhere}). "
+            f"the train split must have a clip with a label and media, got none ({elsewhere}). "
             "Pass --folds 5, or another --split-policy."
         )
-    return SplitRows(train, parts.val, parts.test, tuple(notes))
+    return SplitRows(train, splits.val, splits.test, tuple(notes))

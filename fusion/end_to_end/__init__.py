@@ -1,1 +1,1 @@
-"""Train encoders on media, with the trainer and the methods of the heads."""
+"""Train encoders on media, with the trainer and methods of heads."""

@@ -1,4 +1,4 @@
-"""Clips a little different in every epoch: sounds masked and shifted in time, pictures cropped and mirrored."""
+"""Augmentation of clips: sound is masked and shifted in time, frames are cropped and mirrored."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from amr.fusion.run_axis.seeds import generator
 
 
 class Augment:
-    """Changes clips at random; the numbers come from one stream on the CPU, so that devices agree.
+    """Random changes of clips. Draws come from one stream on the CPU, so that devices agree.
 
-    Masks are those of SpecAugment (Park et al. 2019), one of time and one of frequency: its width is uniform between
-    0 and the most that is asked for, its place uniform. A strength of 0 draws nothing.
+    Masks are those of SpecAugment (Park et al. 2019), one in time and one in frequency. The width is uniform between 0
+    and the configured maximum, the position is uniform. A strength of 0 draws nothing.
 
     Args:
-        config: how strongly.
-        modalities: embedding name -> "audio" or "video".
-        seed: of the stream.
+        config: Strengths of the changes.
+        modalities: Embedding name to "audio" or "video".
+        seed: Seed of the random stream.
     """
 
     def __init__(self, config: AugmentConfig, modalities: Mapping[str, str], seed: int) -> None:
@@ -29,11 +29,11 @@ class Augment:
         self._generator = generator(seed, "augmentation")
 
     def __call__(self, name: str, x: Tensor) -> Tensor:
-        """Clips of an embedding, each changed in its own way; x itself where nothing is to be done.
+        """Change the clips of an embedding, each independently; returns x itself if nothing is to be done.
 
         Args:
-            name: of the embedding.
-            x: pictures `(run, batch, rows, channels, height, width)`: frames, or pictures of sound with time from
+            name: Name of the embedding.
+            x: Pictures `(run, batch, rows, channels, height, width)`: frames, or pictures of sound with time from
                 left to right; pieces of video `(run, batch, pieces, channels, frames, height, width)`; or waveforms
                 `(run, batch, samples)`. float16 or float32.
         """
@@ -41,22 +41,22 @@ class Augment:
         if x.ndim not in ((6, 7) if is_video else (3, 6)):
             raise ValueError(
                 f"{name} must be pictures, pieces of video or waveforms to be augmented, got {tuple(x.shape)}. "
-                "Leave --time-mask, --frequency-mask, --shift and --flip out."
+                "Leave out --time-mask, --frequency-mask, --shift and --flip."
             )
         if is_video:
             return self._video(x)
         return self._waveform(x) if x.ndim == 3 else self._pictures_of_sound(x)
 
     def state(self) -> Tensor:
-        """Where the stream of random numbers is."""
+        """State of the random stream."""
         return self._generator.get_state()
 
     def set_state(self, state: Tensor) -> None:
-        """Go on from there."""
+        """Continue the random stream from a state."""
         self._generator.set_state(state)
 
     def _video(self, x: Tensor) -> Tensor:
-        """Frames moved over their edges, whose pixels repeat, and mirrored; all frames of a clip alike."""
+        """Shift frames, repeating the pixels at the edges, and mirror them; all frames of a clip in the same way."""
         if self.config.shift == 0 and not self.config.flip:
             return x
         clips, (height, width) = x.shape[:2], x.shape[-2:]
@@ -68,7 +68,7 @@ class Augment:
         return _pick(x, rows, columns)
 
     def _pictures_of_sound(self, x: Tensor) -> Tensor:
-        """Rolled in time, then masked with the mean of each channel."""
+        """Roll in time, then mask with the mean of each channel."""
         clips, (height, width) = x.shape[:2], x.shape[-2:]
         if self.config.shift > 0:
             columns = (torch.arange(width) + self._offsets(clips, width)) % width
@@ -82,36 +82,36 @@ class Augment:
         return torch.where(masked, mean, x)
 
     def _waveform(self, x: Tensor) -> Tensor:
-        """Silent for a while."""
+        """Silence one stretch of time."""
         if self.config.time_mask == 0:
             return x
         return x.masked_fill(self._strips(x.shape[:2], x.shape[2], self.config.time_mask).to(x.device), 0)
 
     def _offsets(self, clips: torch.Size, size: int) -> Tensor:
-        """`(run, batch, 1)` whole numbers, at most shift * size either way."""
+        """Random integers `(run, batch, 1)` of at most shift * size in either direction."""
         if self.config.shift == 0:
             return torch.zeros(*clips, 1, dtype=torch.long)
         most = int(self.config.shift * size)
         return torch.randint(-most, most + 1, (*clips, 1), generator=self._generator)
 
     def _strips(self, pictures: torch.Size, size: int, most: float) -> Tensor:
-        """Bool `(*pictures, size)`: a strip that is masked, at most `most` of the size."""
+        """Random strips to mask, at most `most` of the size: bool `(*pictures, size)`."""
         if most == 0:
             return torch.zeros(*pictures, size, dtype=torch.bool)
         draws = torch.rand(2, *pictures, 1, generator=self._generator, dtype=torch.float64)
         length = (draws[0] * (int(most * size) + 1)).floor()
         start = (draws[1] * (size - length + 1)).floor()
-        places = torch.arange(size)
-        return (places >= start) & (places < start + length)
+        positions = torch.arange(size)
+        return (positions >= start) & (positions < start + length)
 
 
 def _pick(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Other rows and columns of pictures.
+    """Rearrange rows and columns of pictures.
 
     Args:
-        x: `(run, batch, ..., height, width)`.
-        rows: `(run, batch, height)`, where each row comes from.
-        columns: `(run, batch, width)`.
+        x: Pictures, `(run, batch, ..., height, width)`.
+        rows: Source index of each row, `(run, batch, height)`.
+        columns: Source index of each column, `(run, batch, width)`.
     """
     height, width = x.shape[-2:]
     planes = x.reshape(rows.shape[0] * rows.shape[1], -1, height, width)  # (clips, planes, height, width)

@@ -1,4 +1,4 @@
-"""What a training leaves on the disk while it runs: a checkpoint to go on from, and its curves."""
+"""Files of an unfinished training: a checkpoint to resume from, and curves."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SECONDS_BETWEEN = 20.0  # checkpoints hold several copies of the weights
 
 
 class Checkpoint:
-    """Watches a training of one run: keeps its state and hands it back to one that goes on.
+    """Epoch callback for a training of one run: saves its state, and restores it on resume.
 
     Args:
-        folder: of the training; `checkpoint.pt` and `tensorboard/` go there.
-        seed: of chance that is the program's own, such as dropout in encoders.
-        modalities: in the order of the history's shares.
-        augment: whose random numbers belong to the state.
-        reporter: hears of each epoch.
-        seconds_between: the state is kept at the end of an epoch once so much time has gone by, and of the last.
+        folder: Folder of the training, for `checkpoint.pt` and `tensorboard/`.
+        seed: Seed of PyTorch's global generators, for example for dropout in encoders.
+        modalities: Modalities in the order of the history's shares.
+        augment: Augmentation, whose random stream belongs to the state.
+        reporter: Reporter of each epoch.
+        seconds_between: Least time between checkpoints. They are saved at the end of an epoch; the last always is.
     """
 
     def __init__(
@@ -46,57 +46,57 @@ class Checkpoint:
         self._augment = augment
         self._reporter = reporter
         self._seconds_between = seconds_between
-        self._kept = 0.0
+        self._saved_at = 0.0
         self._epoch = 0
         self._writer: SummaryWriter | None = None
 
     def resume(self) -> dict[str, Any] | None:
-        """The state that was last kept; None where there is none. Chance starts from its seed, or goes on."""
-        kept = torch.load(self.file, map_location="cpu", weights_only=True) if self.file.is_file() else None
-        if kept is None:
+        """Return the last saved state, None if there is none; random streams start from the seed, or continue."""
+        saved = torch.load(self.file, map_location="cpu", weights_only=True) if self.file.is_file() else None
+        if saved is None:
             torch.manual_seed(self._seed)
         else:
-            self._augment.set_state(kept["augment"])
-            torch.set_rng_state(kept["rng"])
-            if torch.cuda.is_available() and kept["cuda"] is not None:
-                torch.cuda.set_rng_state(kept["cuda"])
-        history = [] if kept is None else kept["training"]["history"]
+            self._augment.set_state(saved["augment"])
+            torch.set_rng_state(saved["rng"])
+            if torch.cuda.is_available() and saved["cuda"] is not None:
+                torch.cuda.set_rng_state(saved["cuda"])
+        history = [] if saved is None else saved["training"]["history"]
         self._epoch = len(history)
-        # what a killed training drew behind its checkpoint is drawn again
+        # curves of a killed training after its checkpoint are written again
         self._writer = SummaryWriter(str(self._curves), purge_step=self._epoch + 1)
         self._reporter.begin([self._values(epoch_values) for epoch_values in history])
-        self._kept = time.monotonic()
-        return None if kept is None else kept["training"]
+        self._saved_at = time.monotonic()
+        return None if saved is None else saved["training"]
 
     def epoch(self, epoch_values: Mapping[str, Tensor], state: Callable[[], dict[str, Any]], *, last: bool) -> None:
-        """Draw the curves, keep the state, report."""
+        """Write the curves, save the state, report."""
         assert self._writer is not None
         self._epoch += 1
         values = self._values(epoch_values)
         for name, value in values.items():
             self._writer.add_scalar(name, value, self._epoch)
-        if last or time.monotonic() - self._kept >= self._seconds_between:
+        if last or time.monotonic() - self._saved_at >= self._seconds_between:
             self._writer.flush()
-            self._keep(state())
+            self._save(state())
         self._reporter.epoch(values)
 
     def close(self) -> None:
-        """Write the curves to their end."""
+        """Finish writing the curves."""
         if self._writer is not None:
             self._writer.close()
 
     def _values(self, epoch_values: Mapping[str, Tensor]) -> dict[str, float]:
-        """An epoch's numbers of the one run, as in history.csv."""
+        """Values of one epoch, named as in history.csv."""
         values = {name: float(value[0]) for name, value in epoch_values.items() if value.ndim == 1}
         for name, value in epoch_values.items():
             if value.ndim > 1:
                 values |= {f"{name}_{m}": share for m, share in zip(self._modalities, value[0].tolist(), strict=True)}
         return values
 
-    def _keep(self, training: dict[str, Any]) -> None:
+    def _save(self, training: dict[str, Any]) -> None:
         """Write the checkpoint."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
         state = {"training": training, "augment": self._augment.state(), "rng": torch.get_rng_state(), "cuda": cuda}
         with replacing(self.file) as partial:
             torch.save(state, partial)
-        self._kept = time.monotonic()
+        self._saved_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a training of encoders is asked to do: defaults, help of `amr train-encoders`, and saved record."""
+"""Options of `amr train-encoders`: defaults, help, checks, and the saved record."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from amr.common.options import (
     DATA,
-    MODEL,
     OUTPUT,
+    SOURCE,
+    SPEED,
     TRAINING,
     available_cores,
     check_options,
@@ -20,7 +21,7 @@ from amr.fusion.config import TrainingConfig
 
 OBJECTIVES = ("unimodal", "joint")
 ENCODER_OPTIMIZERS = ("sgd", "adamw")
-RESERVED = ("joint", "teachers", "tensorboard")  # names with a meaning of their own in the folder of a training
+RESERVED = ("joint", "teachers", "tensorboard")  # names with another meaning in the folder of a training
 # Peng et al. 2022 (OGM-GE) on CREMA-D; their SGD, batch size and step decay are the defaults below
 FROM_SCRATCH = {
     "audio": "timm:resnet18,picture=spectrogram,channels=1,size=257x188,weights=random",
@@ -30,13 +31,13 @@ FROM_SCRATCH = {
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How strongly clips are augmented; 0 and False: not at all.
+    """Strengths of the augmentation; 0 and False: none.
 
     Args:
         time_mask: Longest part of a sound's time that is masked, from 0 to 1.
         frequency_mask: Widest part of a sound's frequencies that is masked, from 0 to 1.
         shift: Largest shift of sound in time, and of frames in the picture, as a part of their size.
-        flip: Mirror half of the video clips.
+        flip: Whether to mirror half of the video clips.
 
     Raises:
         ValueError: A fraction is outside 0 to 1.
@@ -45,7 +46,7 @@ class AugmentConfig:
     time_mask: float = option(0.0, "Longest part of a sound's time that is masked.", least=0, most=1)
     frequency_mask: float = option(0.0, "Widest part of a sound's frequencies that is masked.", least=0, most=1)
     shift: float = option(0.0, "Largest shift of sound and frames, as a part of their size.", least=0, most=1)
-    flip: bool = option(False, "Mirror half of the clips; not if left and right make the label.")
+    flip: bool = option(False, "Mirror half of the clips; not if left and right matter for the label.")
 
     def __post_init__(self) -> None:
         """Check the fractions."""
@@ -54,40 +55,40 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TrainConfig(TrainingConfig):
-    """One training of encoders: on which clips, which encoders, by which objective, how long.
+    """One training of encoders: its clips, encoders, objective and length.
 
     The defaults are the field's from-scratch setting: SGD with momentum .9, learning rate 1e-3, weight decay 1e-4,
     batches of 64, a tenth of the learning rate after 70 epochs (Peng et al. 2022).
 
     Raises:
-        ValueError: A value that no dataset could make right.
+        ValueError: An option is invalid for every dataset.
     """
 
     epochs: int = option(100, "Number of passes over the training clips, at most.", least=1, panel=TRAINING)
     optimizer: str = option("sgd", "Optimizer: sgd (momentum .9) or adamw.", choices=ENCODER_OPTIMIZERS, panel=TRAINING)
     lr: float = option(1e-3, "Learning rate.", above=0, panel=TRAINING)
     weight_decay: float = option(1e-4, "Weight decay.", least=0, panel=TRAINING)
-    dataset: str | None = option(None, "Dataset to train on; amr datasets lists them.", panel=DATA)
-    manifest: str | None = option(None, "CSV of your own clips, instead of a dataset.", panel=DATA)
+    dataset: str | None = option(None, "Dataset to train on; amr datasets lists them.", panel=SOURCE)
+    manifest: str | None = option(None, "CSV of your own clips, instead of a dataset.", panel=SOURCE)
     root: str | None = option(
-        None, "Folder of the media; by default data/DATASET, or the folder of the CSV.", panel=DATA
+        None, "Folder of the media; by default data/DATASET, or the folder of the CSV.", panel=SOURCE
     )
     encoder: tuple[str, ...] = option(
         (),
         "NAME=SPEC: name of an embedding and the encoder to train; amr encoders lists them. Repeatable.",
-        panel=MODEL,
+        panel=SOURCE,
     )
     preset: str | None = option(
         None,
-        "Ready choice of encoders: from-scratch (default), ResNet-18 on sound and frames.",
+        "Ready-made choice of encoders: from-scratch (default), ResNet-18 on sound and frames.",
         choices=("from-scratch",),
-        panel=MODEL,
+        panel=SOURCE,
     )
     objective: str = option(
         "unimodal",
         "unimodal: each encoder with its own classifier; joint: all encoders with one head.",
         choices=OBJECTIVES,
-        panel=MODEL,
+        panel=SOURCE,
     )
     teachers: str | None = option(
         None,
@@ -124,7 +125,7 @@ class TrainConfig(TrainingConfig):
     )
     flip: bool = option(
         AugmentConfig.flip,
-        "Augmentation: mirror half of the clips; not if left and right make the label.",
+        "Augmentation: mirror half of the clips; not if left and right matter for the label.",
         panel=TRAINING,
     )
     clip_seconds: float = option(
@@ -132,25 +133,27 @@ class TrainConfig(TrainingConfig):
     )
     store: str | None = option(None, "Folder of the decoded clips; by default in the workspace's store/.", panel=OUTPUT)
     workers: int | None = option(
-        None, "Number of decoding processes; by default one per core, 0: decode in this process.", least=0, panel=DATA
+        None, "Number of decoding processes; by default one per core, 0: decode in this process.", least=0, panel=SPEED
     )
-    overwrite: bool = option(False, "Start anew if the folder holds a training already.", panel=OUTPUT)
+    overwrite: bool = option(False, "Start over if the folder already holds a training.", panel=OUTPUT)
 
     def __post_init__(self) -> None:
         """Check what can be checked without the clips."""
         check_clips("amr train-encoders", self.dataset, self.manifest)
         super().__post_init__()
         if self.encoder and self.preset is not None:
-            raise ValueError(f"--preset must be without --encoder, got --preset {self.preset}. Leave one of them out.")
+            raise ValueError(
+                f"--preset must be used without --encoder, got --preset {self.preset}. Leave one of them out."
+            )
         if self.patience is not None and self.select == "last":
             raise ValueError(
-                "--patience must be without --select last, which waits for nothing. Leave one of them out."
+                f"--patience must be left out with --select last, got {self.patience}. Leave one of them out."
             )
         self._check_objective()
         for name in self.encoders:
             if "." in name or name in RESERVED:
                 raise ValueError(
-                    f"--encoder must be NAME=SPEC with a NAME without points, and none of {', '.join(RESERVED)}, "
+                    f"--encoder must be NAME=SPEC with a NAME without dots, and none of {', '.join(RESERVED)}, "
                     f"got {name!r}. Pass audio={self.encoders[name]}."
                 )
 
@@ -160,11 +163,11 @@ class TrainConfig(TrainingConfig):
             shown = " ".join(value) if isinstance(value, tuple) else value
             if self.objective == "unimodal" and value != type(self).__dataclass_fields__[name].default:
                 raise ValueError(
-                    f"{flag(name)} must be with --objective joint, got {shown} with unimodal. "
+                    f"{flag(name)} must be used with --objective joint, got {shown} with unimodal. "
                     "Pass --objective joint, or leave it out."
                 )
         if self.teachers is not None and self.method != "umt":
-            raise ValueError(f"--teachers must be with --method umt, got --method {self.method}. Leave it out.")
+            raise ValueError(f"--teachers must be used with --method umt, got --method {self.method}. Leave it out.")
 
     @property
     def encoders(self) -> dict[str, str]:
@@ -173,7 +176,7 @@ class TrainConfig(TrainingConfig):
 
     @property
     def augmentation(self) -> AugmentConfig:
-        """How strongly train clips are augmented."""
+        """Strengths of the augmentation of train clips."""
         return AugmentConfig(self.time_mask, self.frequency_mask, self.shift, self.flip)
 
     @property

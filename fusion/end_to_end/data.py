@@ -1,4 +1,4 @@
-"""What a training of encoders works on: the encoders, the store of decoded clips, and its parts."""
+"""Data of a training of encoders: the encoders, the store of decoded clips, and its splits."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from amr.fusion.end_to_end.media_clips import MediaClips
 
 @dataclass(frozen=True)
 class MediaData:
-    """Clips ready to train encoders on.
+    """Encoders, and clips to train them on.
 
     Args:
-        name: of the dataset.
-        encoders: embedding name to the encoder that is trained.
-        classes: the labels' names, sorted.
-        clips: the manifest's table.
-        target: `(clips,)`; -1 where the label is absent.
-        store: the decoded clips.
+        name: Name of the dataset.
+        encoders: Embedding name to the encoder to train.
+        classes: Names of the classes, sorted.
+        clips: Table of the manifest.
+        target: Class indices, `(clips,)`; -1 without a label.
+        store: Store of the decoded clips.
         rows: Rows of train, val and test.
-        device: where it is trained.
+        device: Device of the training.
     """
 
     name: str
@@ -52,31 +52,33 @@ class MediaData:
     rows: SplitRows
     device: torch.device
 
-    def part(self, rows: np.ndarray) -> MediaClips:
-        """The clips of a part."""
+    def select(self, rows: np.ndarray) -> MediaClips:
+        """Clips of the given rows."""
         index = torch.from_numpy(rows)
         present, target = self.store.present[index], torch.from_numpy(self.target)[index]
         return MediaClips(self.store.tensors, present.to(self.device), target.to(self.device), rows=index)
 
     def clips_sha256(self) -> str:
-        """Of ids, labels and parts: a training that goes on must find the same."""
-        parts = [part.tolist() for part in (self.rows.train, self.rows.val, self.rows.test)]
-        told = [self.clips["id"].tolist(), self.target.tolist(), self.classes, parts]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        """Hash of ids, labels and splits, which must be the same when a training resumes."""
+        splits = [rows.tolist() for rows in (self.rows.train, self.rows.val, self.rows.test)]
+        content = [self.clips["id"].tolist(), self.target.tolist(), self.classes, splits]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def read_media_data(config: TrainConfig, progress: Progress) -> MediaData:
-    """Build the encoders, decode what is not decoded yet, and divide the clips.
+    """Build the encoders, decode clips that are not in the store yet, and split the clips.
 
     Raises:
-        ValueError: the request does not fit the clips, or an encoder cannot be trained.
-        FileNotFoundError: media or weights are not there.
-        RuntimeError: the disk has no room for the decoded clips.
+        ValueError: The options do not fit the clips, or an encoder cannot be trained.
+        FileNotFoundError: Media or weights are missing.
+        RuntimeError: The disk has no room for the decoded clips.
     """
     encoders = {name: _trainable(name, spec, config.seed) for name, spec in config.encoders.items()}
     manifest = _manifest(config)
+    for note in manifest.notes:
+        progress.note(note)
     target, classes = read_target(manifest.table, config.label)
-    _split(config, manifest, target, target >= 0)  # what is wrong with the parts is said before an hour of decoding
+    _split(config, manifest, target, target >= 0)  # wrong splits must fail before an hour of decoding
     store = open_store(
         Path(config.store) if config.store else _store_dir(manifest, encoders),
         manifest,
@@ -87,20 +89,20 @@ def read_media_data(config: TrainConfig, progress: Progress) -> MediaData:
         max_seconds=config.clip_seconds,
     )
     usable = (target >= 0) & store.present.any(-1).numpy()
-    parts = _split(config, manifest, target, usable)
+    rows = _split(config, manifest, target, usable)
     device = choose_device(config.device)
-    return MediaData(manifest.dataset, encoders, classes, manifest.table, target, store, parts, device)
+    return MediaData(manifest.dataset, encoders, classes, manifest.table, target, store, rows, device)
 
 
 def augmentation(config: TrainConfig, data: MediaData) -> Augment:
-    """How train clips are changed."""
+    """Augmentation of the train clips."""
     return Augment(
         config.augmentation, {name: encoder.modality for name, encoder in data.encoders.items()}, config.seed
     )
 
 
 def _trainable(name: str, text: str, seed: int) -> ModelEncoder:
-    """The encoder of a spec; random weights are the seed's."""
+    """Build the encoder of a spec; the seed is that of random weights, unless the spec has one."""
     spec = Spec.parse(text)
     if spec.options.get("weights") == "random" and "seed" not in spec.options:
         spec = Spec(spec.family, spec.model, {**spec.options, "seed": str(seed)})
@@ -113,7 +115,7 @@ def _trainable(name: str, text: str, seed: int) -> ModelEncoder:
 
 
 def _manifest(config: TrainConfig) -> Manifest:
-    """The clips that are meant; those without a label are left out later."""
+    """Read the manifest; clips without a label are left out later."""
     if config.dataset is not None:
         return read_clips_manifest(ExtractConfig(dataset=config.dataset, root=config.root))
     return read_clips_manifest(
@@ -122,8 +124,8 @@ def _manifest(config: TrainConfig) -> Manifest:
 
 
 def _split(config: TrainConfig, manifest: Manifest, target: np.ndarray, usable: np.ndarray) -> SplitRows:
-    """The parts of the clips that can be used."""
-    (parts,) = split_rows(
+    """Split the usable clips."""
+    (rows,) = split_rows(
         manifest.table,
         target,
         usable,
@@ -131,11 +133,11 @@ def _split(config: TrainConfig, manifest: Manifest, target: np.ndarray, usable: 
         seed=config.split_seed,
         keep_flagged=config.keep_flagged,
     )
-    return parts
+    return rows
 
 
 def _store_dir(manifest: Manifest, encoders: Mapping[str, ModelEncoder]) -> Path:
-    """Encoders that prepare clips alike share a store."""
-    prepared = {name: encoder.preprocessing for name, encoder in encoders.items()}
-    digest = hashlib.sha256(json.dumps([str(manifest.root), prepared], sort_keys=True).encode()).hexdigest()[:8]
+    """Folder of the store, the same for encoders with the same preprocessing."""
+    preprocessing = {name: encoder.preprocessing for name, encoder in encoders.items()}
+    digest = hashlib.sha256(json.dumps([str(manifest.root), preprocessing], sort_keys=True).encode()).hexdigest()[:8]
     return home() / "store" / f"{manifest.dataset}-{digest}"

@@ -1,4 +1,4 @@
-"""The folder of a training of encoders."""
+"""Folder of a training of encoders."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ from amr.fusion.model import Fitted
 from amr.fusion.runs.measure import Measures
 
 CONFIG, METRICS = "config.json", "metrics.json"
-
-
+# options that do not affect the numbers, at their defaults
 IRRELEVANT: dict[str, Any] = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training of encoders comes to.
+    """Result of a training of encoders.
 
     Args:
-        folder: of the training.
-        encoders: embedding name to what `amr extract --encoder` takes.
-        val, test: measures of the joint head, or modality to those of its classifier; None: no such clips.
-        epochs: "joint", or modality, to the number of epochs and the one that was kept.
-        notes: what was decided or left out, in words.
+        folder: Folder of the training.
+        encoders: Embedding name to spec for `amr extract --encoder`.
+        val, test: Measures of the joint head, or modality to those of its classifier; None without clips.
+        epochs: "joint", or modality, to the number of epochs and the selected one.
+        notes: Decisions and omissions, in words.
     """
 
     folder: Path
@@ -44,13 +43,13 @@ class TrainResult:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `amr train-encoders --json`."""
+        """Output of `amr train-encoders --json`."""
         return asdict(self) | {"folder": str(self.folder), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained model and what its best epoch comes to."""
+    """One trained model and the measures of its best epoch."""
 
     fitted: Fitted
     val: Measures | None
@@ -58,10 +57,10 @@ class Trained:
 
 
 def training_folder(config: TrainConfig) -> Path:
-    """Where it goes; what is there already must be of the same training.
+    """Choose the folder; if it exists, it must be of the same training.
 
     Raises:
-        ValueError: it holds another training, or something else.
+        ValueError: The folder holds another training, or something else.
     """
     if config.out is not None:
         folder = Path(config.out)
@@ -69,16 +68,16 @@ def training_folder(config: TrainConfig) -> Path:
         dataset = config.dataset or Path(str(config.manifest)).parent.name or "clips"
         ratio = f"amr-{config.amr_ratio.replace(':', '-').replace('=', '')}" if config.amr_ratio else None
         objective = "unimodal" if config.objective == "unimodal" else f"joint-{config.method}"
-        parts = [dataset, config.label, objective, ratio, f"seed{config.seed}"]
-        folder = encoders_dir() / "_".join(part for part in parts if part is not None)
+        words = [dataset, config.label, objective, ratio, f"seed{config.seed}"]
+        folder = encoders_dir() / "_".join(word for word in words if word is not None)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
     saved = read_saved(folder)
     if saved is None:
         raise ValueError(f"--out must be new or a training of encoders, got {str(folder)!r}. Choose another name.")
-    wanted = requested(config)
-    if saved["config"] != wanted and not config.overwrite:
-        changed = [k for k, v in wanted.items() if saved["config"].get(k) != v]
+    settings = requested(config)
+    if saved["config"] != settings and not config.overwrite:
+        changed = [k for k, v in settings.items() if saved["config"].get(k) != v]
         raise ValueError(
             f"--out must be new or of the same training, got {str(folder)!r}, which has another "
             f"--{changed[0].replace('_', '-') if changed else 'set of options'}. Choose another name, or --overwrite."
@@ -87,18 +86,18 @@ def training_folder(config: TrainConfig) -> Path:
 
 
 def begin_folder(folder: Path, config: TrainConfig, data: MediaData) -> None:
-    """Say in the folder what is trained there; what was begun goes on with the same clips alone.
+    """Write config.json; an unfinished training resumes only with the same clips.
 
     Raises:
-        ValueError: it began with others.
+        ValueError: The training was started with other clips.
     """
     clips = data.clips_sha256()
-    before = read_saved(folder)
-    if config.overwrite and before is not None:
+    previous = read_saved(folder)
+    if config.overwrite and previous is not None:
         shutil.rmtree(folder)
-    elif before is not None and before.get("clips_sha256") != clips:
+    elif previous is not None and previous.get("clips_sha256") != clips:
         raise ValueError(
-            f"--out must be new or of the same clips, got {str(folder)!r}, begun with other clips, labels or splits. "
+            f"--out must be new or of the same clips, got {str(folder)!r}, started with other clips, labels or splits. "
             "Choose another name, or --overwrite."
         )
     folder.mkdir(exist_ok=True)
@@ -112,41 +111,42 @@ def begin_folder(folder: Path, config: TrainConfig, data: MediaData) -> None:
 
 
 def read_saved(folder: Path) -> dict[str, Any] | None:
-    """What a training says of itself; None where there is none."""
+    """Read config.json of a training; None if there is none."""
     file = folder / CONFIG
     saved = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     return saved if isinstance(saved, dict) and "objective" in saved.get("config", {}) else None
 
 
 def requested(config: TrainConfig) -> dict[str, Any]:
-    """What decides the numbers, as JSON has it."""
-    wanted: dict[str, Any] = json.loads(json.dumps(saved_settings(replace(config, **IRRELEVANT))))
-    return wanted
+    """Options that affect the numbers, as JSON values."""
+    settings: dict[str, Any] = json.loads(json.dumps(saved_settings(replace(config, **IRRELEVANT))))
+    return settings
 
 
 def training_versions() -> dict[str, str]:
+    """Versions of the packages that training depends on."""
     return versions("torch", "torchvision", "torchaudio", "timm")
 
 
 def write_folder(
     folder: Path, config: TrainConfig, data: MediaData, trained: Mapping[str, Trained], notes: Sequence[str]
 ) -> None:
-    """metrics.json, the last file: with it the training is finished."""
-    parts: dict[str, Any] = {
-        part: {name: getattr(each, part) for name, each in trained.items()} for part in ("val", "test")
+    """Write metrics.json, the last file: a training with it is finished."""
+    measures: dict[str, Any] = {
+        split: {name: getattr(each, split) for name, each in trained.items()} for split in ("val", "test")
     }
     if config.objective == "joint":
-        parts = {part: values["joint"] for part, values in parts.items()}
+        measures = {split: values["joint"] for split, values in measures.items()}
     epochs = {
         name: {"epochs": len(each.fitted.history["train_loss"]), "best": int(each.fitted.best_epoch[0])}
         for name, each in trained.items()
     }
     names = list(data.encoders)
-    write_json(folder / METRICS, {**parts, "epochs": epochs, "encoders": names, "notes": list(notes)})
+    write_json(folder / METRICS, {**measures, "epochs": epochs, "encoders": names, "notes": list(notes)})
 
 
 def read_folder(folder: Path) -> TrainResult:
-    """A finished training."""
+    """Read a finished training."""
     saved = json.loads((folder / METRICS).read_text())
     encoders = {name: f"trained:{folder / name}" for name in saved["encoders"]}
     return TrainResult(folder, encoders, saved["val"], saved["test"], saved["epochs"], tuple(saved["notes"]))

@@ -1,4 +1,4 @@
-"""Clips of a store as the trainer takes them: nothing is read before a batch asks for it."""
+"""Clips of a store in the form that the trainer takes; nothing is read before a batch needs it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ CLIPS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class MediaClips(Clips):
-    """Some of a store's clips.
+    """Selection of a store's clips.
 
     Args:
-        embeddings: modality to `(clips of the store, *shape)`, the store's tensors, which are never copied.
-        present: bool `(clips, modalities)`, of these clips.
-        target: `(clips,)`; batches go to its device.
-        rows: `(clips,)`, int64 on the CPU: where these clips are in the store.
-        augment: changes the clips of a training batch, from modality and `(run, batch, *shape)`.
-        rows_of: modality to `rows` of its own, where it is taken from other clips.
+        embeddings: Modality to the store's tensor, `(clips of the store, *shape)`; never copied.
+        present: Presence of each modality in these clips, bool `(clips, modalities)`.
+        target: Class indices, `(clips,)`; batches go to its device.
+        rows: Rows of these clips in the store, `(clips,)`, int64 on the CPU.
+        augment: Function of modality and `(run, batch, *shape)` that changes the clips of a training batch.
+        rows_of: Modality to rows of its own, if it is taken from other clips.
     """
 
     rows: Tensor
@@ -32,11 +32,11 @@ class MediaClips(Clips):
     rows_of: Mapping[str, Tensor] = field(default_factory=dict)
 
     def gather(self, index: Tensor, num_runs: int) -> Batch:
-        """The clips of `index`, for training: augmented, float32.
+        """Training batch of the clips of `index`: augmented, float32.
 
         Args:
-            index: `(run, batch)`, or `(shared, batch)` where runs in a row share them.
-            num_runs: of the group.
+            index: Indices, `(run, batch)`, or `(group, batch)` if adjacent runs have a common batch.
+            num_runs: Number of runs.
         """
         embeddings = self._read(index.cpu())
         if self.augment is not None:
@@ -44,7 +44,7 @@ class MediaClips(Clips):
         return Batch(embeddings, of_runs(self.present[index], num_runs), of_runs(self.target[index], num_runs))
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
-        """Clips start to stop, the same for every run, as they are in the store."""
+        """Clips start to stop, the same for every run, without augmentation."""
         clips = torch.arange(len(self))[start:stop]
         return Batch(
             self._read(clips[None]),
@@ -53,14 +53,14 @@ class MediaClips(Clips):
         )
 
     def _read(self, index: Tensor) -> dict[str, Tensor]:
-        """`(run, batch)` clips of these to modality -> `(run, batch, *shape)` on the device."""
+        """Read clips by index `(run, batch)`: modality to `(run, batch, *shape)` on the device."""
         return {m: self._rows(e, self._rows_in_store(m)[index]) for m, e in self.embeddings.items()}
 
     def _rows_in_store(self, modality: str) -> Tensor:
         return self.rows_of.get(modality, self.rows)
 
     def take(self, rows: Tensor) -> MediaClips:
-        """Some of the clips, by number or mask."""
+        """Select clips by index or mask."""
         on_cpu = rows.cpu()
         return replace(
             self,
@@ -71,29 +71,29 @@ class MediaClips(Clips):
         )
 
     def only(self, modality: str) -> MediaClips:
-        """The clips that have a modality, with that modality only."""
+        """Clips that have a modality, with that modality only."""
         column = list(self.embeddings).index(modality)
-        there = self.take(self.present[:, column])
+        selected = self.take(self.present[:, column])
         return replace(
-            there,
+            selected,
             embeddings={modality: self.embeddings[modality]},
-            present=there.present[:, column, None],
-            rows=there._rows_in_store(modality),
+            present=selected.present[:, column, None],
+            rows=selected._rows_in_store(modality),
             rows_of={},
         )
 
     def pool_steps(self) -> MediaClips:
-        """The same: what is stored has no steps."""
+        """The same clips: stored clips have no steps."""
         return self
 
     def with_permuted(self, modality: str, order: Tensor) -> MediaClips:
-        """One modality taken from other clips: clip i gets that of clip `order[i]`, its absence included."""
+        """Take one modality from other clips: clip i gets that of clip `order[i]`, present or absent."""
         column = list(self.embeddings).index(modality)
         present = self.present.clone()
         present[:, column] = self.present[order, column]
-        moved = self._rows_in_store(modality)[order.cpu()]
-        return replace(self, present=present, rows_of={**self.rows_of, modality: moved})
+        permuted = self._rows_in_store(modality)[order.cpu()]
+        return replace(self, present=present, rows_of={**self.rows_of, modality: permuted})
 
     def chunks(self, num_runs: int) -> range:
-        """Starts of the chunks that keep memory bounded; `.step` is their size."""
+        """Starts of chunks that bound the memory; `.step` is their size."""
         return range(0, len(self), CLIPS_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Encoders in the place of adapters: what the trainer of heads trains end to end."""
+"""Encoders in place of adapters, trained end to end by the trainer of heads."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from amr.fusion.model import FusionModel, ModelShape
 
 
 class OneRun(nn.Module):
-    """A network as the trainer wants it: every weight and buffer with a leading run axis, of one.
+    """Network whose weights and buffers have a leading run axis of size 1, as the trainer needs.
 
-    Methods then scale, perturb and clip its gradients as they do those of adapters.
+    So methods scale, perturb and clip its gradients like those of adapters.
 
     Args:
-        network: `(batch, ...)` to `(batch, dim)`; its weights are copied.
+        network: Module from `(batch, ...)` to `(batch, dim)`; its weights are copied.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -27,33 +27,33 @@ class OneRun(nn.Module):
             self.register_parameter(_flat(name), nn.Parameter(parameter.detach().clone().unsqueeze(0)))
         for name, buffer in network.named_buffers():
             self.register_buffer(_flat(name), buffer.detach().clone().unsqueeze(0))
-        self._network = [network]  # in a list, so that the weights it came with are nobody's
+        self._network = [network]  # in a list, so that its original weights are not registered
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(1, batch, ...)` as stored to `(1, batch, dim)` float32."""
+        """Encode inputs in the store's dtype, `(1, batch, ...)`, to float32 `(1, batch, dim)`."""
         try:
             out = self._call(x.squeeze(0).float(), self.training)
         except ValueError:
             if not self.training:
                 raise
-            # of one value there is no variance: a lone clip takes the statistics so far
+            # one value has no variance: batch norm then uses its running statistics
             out = self._call(x.squeeze(0).float(), training=False)
         return out.float().unsqueeze(0)
 
     def _call(self, x: Tensor, training: bool) -> Tensor:
         network = self._network[0].train(training)
-        # bfloat16 has float32's range, so that no gradient needs a scale
+        # bfloat16 has float32's range, so gradients need no scaling
         with torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda"):
             return functional_call(network, self.weights(), (x,))
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's weights and buffers by its own names, without the run axis; views of this module's."""
+        """Weights and buffers by the network's own names, without the run axis; views of this module's."""
         tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         return {name.replace("/", "."): tensor.squeeze(0) for name, tensor in tensors.items()}
 
 
 def _flat(name: str) -> str:
-    """A name without points, which a module keeps for its children."""
+    """Name without dots, which modules reserve for their children."""
     return name.replace(".", "/")
 
 
@@ -61,9 +61,9 @@ class EncoderModel(FusionModel):
     """z^m = encoder(clip), logits = head(z); one run.
 
     Args:
-        shape: of the head; `embed_dims` are those of the encoders.
-        seeds: of the head; one.
-        networks: modality to its network, whose weights are copied.
+        shape: Shape of the head; `embed_dims` are those of the encoders.
+        seeds: Seed of the head, only one.
+        networks: Modality to its network; the weights are copied.
     """
 
     def __init__(self, shape: ModelShape, seeds: Sequence[int], networks: Mapping[str, nn.Module]) -> None:
@@ -71,16 +71,16 @@ class EncoderModel(FusionModel):
         self.adapters.update({m: OneRun(networks[m]) for m in shape.embed_dims})
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """Each modality's z, `(1, batch, dim)`; 0 where the clip lacks the modality.
+        """Encode each modality: z, `(1, batch, dim)`; 0 if the clip lacks the modality.
 
-        Absent clips do not go through the encoder: their zeros would enter its batch statistics.
+        Absent clips skip the encoder: their zeros would enter its batch statistics.
         """
         z = {}
         for i, (m, x) in enumerate(batch.embeddings.items()):
-            there = batch.present[0, :, i]
-            z[m] = x.new_zeros(1, len(there), self.shape.embed_dims[m], dtype=torch.float32)
-            if bool(there.all()):
+            present = batch.present[0, :, i]
+            z[m] = x.new_zeros(1, len(present), self.shape.embed_dims[m], dtype=torch.float32)
+            if bool(present.all()):
                 z[m] = self.adapters[m](x)
-            elif bool(there.any()):
-                z[m][:, there] = self.adapters[m](x[:, there])
+            elif bool(present.any()):
+                z[m][:, present] = self.adapters[m](x[:, present])
         return z

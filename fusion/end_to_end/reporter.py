@@ -1,4 +1,4 @@
-"""What people hear of a training: a line an epoch."""
+"""Progress messages of a training: one line per epoch."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from amr.common.progress import Progress
 
 
 class Reporter:
-    """Says after each epoch how good it is, and how long the rest will take.
+    """Reporter of the loss, the accuracy on val and the remaining time after each epoch.
 
     Args:
-        what: is trained.
-        epochs: at most.
-        progress: where the lines go.
+        name: Name of the training.
+        epochs: Number of epochs, at most.
+        progress: Listener.
     """
 
-    def __init__(self, what: str, epochs: int, progress: Progress) -> None:
-        self._what, self._epochs, self._progress = what, epochs, progress
-        self._began = 0.0
-        self._before = self._epoch = 0
+    def __init__(self, name: str, epochs: int, progress: Progress) -> None:
+        self._name, self._epochs, self._progress = name, epochs, progress
+        self._start = 0.0
+        self._num_previous = self._epoch = 0
         self._best = -math.inf
 
-    def begin(self, before: Sequence[Mapping[str, float]]) -> None:
-        """Training begins, behind the epochs that were done before a kill; the time is that of the others."""
-        self._began = time.monotonic()
-        self._before = self._epoch = len(before)
-        for values in before:
-            self._seen(values)
-        if before:
-            self._progress.note(f"{self._what}: goes on behind epoch {len(before)}/{self._epochs}")
+    def begin(self, previous: Sequence[Mapping[str, float]]) -> None:
+        """Start the clock, after the epochs of an earlier, killed training if there are any."""
+        self._start = time.monotonic()
+        self._num_previous = self._epoch = len(previous)
+        for values in previous:
+            self._update_best(values)
+        if previous:
+            self._progress.note(f"{self._name}: resumes after epoch {len(previous)}/{self._epochs}")
 
     def epoch(self, values: Mapping[str, float]) -> None:
-        """Loss, val accuracy, and how long the rest will take.
+        """Report one epoch.
 
         Args:
-            values: what the history says of the epoch, name to value.
+            values: Name to value, as in the history.
         """
         self._epoch += 1
-        self._seen(values)
-        each = (time.monotonic() - self._began) / (self._epoch - self._before)
+        self._update_best(values)
+        seconds = (time.monotonic() - self._start) / (self._epoch - self._num_previous)
         val = f", val accuracy {values['val_accuracy']:.3f} (best {self._best:.3f})" if self._best >= 0 else ""
         self._progress.note(
-            f"{self._what}: epoch {self._epoch}/{self._epochs}, loss {values['train_loss']:.3f}{val}, "
-            f"{each:.1f} s an epoch, {each * (self._epochs - self._epoch) / 60:.1f} min left"
+            f"{self._name}: epoch {self._epoch}/{self._epochs}, loss {values['train_loss']:.3f}{val}, "
+            f"{seconds:.1f} s per epoch, {seconds * (self._epochs - self._epoch) / 60:.1f} min left"
         )
 
-    def _seen(self, values: Mapping[str, float]) -> None:
-        self._best = max(self._best, values["val_accuracy"])  # NaN, where there is no val part, is never greater
+    def _update_best(self, values: Mapping[str, float]) -> None:
+        self._best = max(self._best, values["val_accuracy"])  # NaN (no val split) is never greater

@@ -1,14 +1,14 @@
-"""Encoders trained on clips, with the trainer and the methods of heads: `amr train-encoders`.
+"""Train encoders on clips, with the trainer and methods of heads: `amr train-encoders`.
 
 encoders/<name>/
-    config.json         what was asked for, classes, parts, versions
-    metrics.json        val and test of the chosen epochs: the joint head's, or each modality's
+    config.json         options, classes, hash of the clips, versions
+    metrics.json        val and test of the selected epochs: of the joint head, or of each modality
     <modality>/         encoder.json and weights.safetensors, for `amr extract --encoder NAME=trained:...`
-    history.csv         one row an epoch      } in each modality's folder
-    head.safetensors    what stood behind z   } where encoders are trained alone
-    tensorboard/        curves                }
-    checkpoint.pt       until all is done     }
-    teachers/           the encoders that --method umt learned from, likewise
+    history.csv         one row per epoch        } in each modality's folder
+    head.safetensors    head on the encodings    } if the objective is unimodal
+    tensorboard/        curves                   }
+    checkpoint.pt       until all is finished    }
+    teachers/           encoders that --method umt learns from, in the same layout
 """
 
 from __future__ import annotations
@@ -57,31 +57,30 @@ from amr.fusion.train.hooks import EndToEndHooks
 from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.trainer import DIVERGED, train_group
 
-REUSE = 16  # places of a small picture that a weight of a convolution acts at
+REUSE = 16  # positions of a small picture at which a weight of a convolution acts
 
 
 def train_encoders(
     config: TrainConfig, progress: Progress | None = None, *, seconds_between: float = SECONDS_BETWEEN
 ) -> TrainResult:
-    """Train encoders on the train clips, choose the epoch by val, test once, and write a folder.
+    """Train encoders on the train clips, select the epoch on val, test once, and write a folder.
 
-    A training that was killed goes on from its last checkpoint when the same is asked for again; one that is
-    finished is read back.
+    A killed training resumes from its last checkpoint if it is requested again; a finished one is read back.
 
     Args:
-        config: what to do.
-        progress: hears how far it is.
-        seconds_between: at least, from one checkpoint to the next.
+        config: Options of the training.
+        progress: Listener.
+        seconds_between: Least time between checkpoints.
 
     Raises:
-        ValueError: the request does not fit the clips, or the folder holds something else.
-        FileNotFoundError: media or weights are not there.
-        RuntimeError: training diverged.
+        ValueError: The options do not fit the clips, or the folder holds something else.
+        FileNotFoundError: Media or weights are missing.
+        RuntimeError: Training diverged.
     """
     progress = progress or Progress()
     folder = training_folder(config)
     if (folder / METRICS).is_file() and not config.overwrite:
-        progress.note(f"{folder} is finished; pass --overwrite to train anew")
+        progress.note(f"{folder} is finished; pass --overwrite to train again")
         return read_folder(folder)
     _check(config)
     data = read_media_data(config, progress)
@@ -92,23 +91,23 @@ def train_encoders(
         if config.objective == "joint":
             trained = {"joint": training.joint(folder)}
         else:
-            trained = {m: training.alone(m, folder / m) for m in data.encoders}
+            trained = {m: training.unimodal(m, folder / m) for m in data.encoders}
         notes = (*data.rows.notes, *methods[config.method].notes(config.optimizer))
         write_folder(folder, config, data, trained, notes)
-        for file in folder.rglob(CHECKPOINT):  # only now: a kill in the second training leaves the first one done
+        for file in folder.rglob(CHECKPOINT):  # only now: a kill in the second training must not undo the first
             file.unlink()
     return read_folder(folder)
 
 
 class _Training:
-    """The trainings that one request takes, each in a folder of its own."""
+    """Trainings of one request, each in its own folder."""
 
     def __init__(self, config: TrainConfig, data: MediaData, progress: Progress, seconds_between: float) -> None:
         self.config, self.data, self.progress = config, data, progress
         self.seconds_between = seconds_between
 
     def joint(self, folder: Path) -> Trained:
-        """All encoders with one head, end to end."""
+        """Train all encoders with one head, end to end."""
         c, names = self.config, list(self.data.encoders)
         ratio = None if c.amr_ratio is None else parse_ratio(c.amr_ratio, names)
         method = methods[c.method]
@@ -116,58 +115,58 @@ class _Training:
         recipe = self._recipe(names, c.method, c.head, c.hidden, options, head_options(c.head, c.head_option))
         trained = self._train(recipe, Member(c.seed, ratio, c.amr_weight), folder, c.method)
         for m, encoder in self.data.encoders.items():
-            _keep(encoder, trained.fitted.model, m, folder / m)
+            _save_encoder(encoder, trained.fitted.model, m, folder / m)
         return trained
 
-    def alone(self, modality: str, folder: Path) -> Trained:
-        """One encoder with a linear classifier."""
+    def unimodal(self, modality: str, folder: Path) -> Trained:
+        """Train one encoder with a linear classifier."""
         recipe = self._recipe([modality], "unimodal", "concat", 0, None)
         trained = self._train(recipe, Member(self.config.seed), folder, modality)
-        _keep(self.data.encoders[modality], trained.fitted.model, modality, folder)
+        _save_encoder(self.data.encoders[modality], trained.fitted.model, modality, folder)
         return trained
 
     def teacher(self, modality: str, folder: Path) -> Fitted:
-        """The uni-modal encoder that a method learns from: the user's, or one trained first, here."""
-        given = None if self.config.teachers is None else f"{self.config.teachers}/{modality}"
-        if given is None and not (folder / ENCODER).is_file():
-            return self.alone(modality, folder).fitted
-        encoder = build_encoder(f"trained:{given or folder}", modality)
-        pupil = self.data.encoders[modality]
+        """Uni-modal encoder that a method learns from: from --teachers, or trained first."""
+        teacher = None if self.config.teachers is None else f"{self.config.teachers}/{modality}"
+        if teacher is None and not (folder / ENCODER).is_file():
+            return self.unimodal(modality, folder).fitted
+        encoder = build_encoder(f"trained:{teacher or folder}", modality)
+        student = self.data.encoders[modality]
         if (
             not isinstance(encoder, ModelEncoder)
-            or encoder.preprocessing != pupil.preprocessing
-            or encoder.embed_dim != pupil.embed_dim
+            or encoder.preprocessing != student.preprocessing
+            or encoder.embed_dim != student.embed_dim
         ):
             raise ValueError(
-                f"--teachers must hold encoders that see clips as the trained ones do and give embeddings as long, "
-                f"got another {modality} in {given!r}. Train them with the same --encoder, or leave --teachers out."
+                f"--teachers must hold encoders with the preprocessing and embed_dim of the trained ones, got another "
+                f"{modality} in {teacher!r}. Train them with the same --encoder, or leave --teachers out."
             )
         shape = self._shape([modality], "concat", 0)
         model = EncoderModel(shape, [self.config.seed], {modality: encoder.network()}).to(self.data.device)
         return Fitted(model.eval(), torch.ones(1, dtype=torch.long), {}, torch.zeros(1, dtype=torch.bool))
 
-    def _train(self, recipe: Recipe, member: Member, folder: Path, what: str) -> Trained:
+    def _train(self, recipe: Recipe, member: Member, folder: Path, name: str) -> Trained:
         data, config = self.data, self.config
         folder.mkdir(parents=True, exist_ok=True)
         names = list(recipe.shape.embed_dims)
         augment = augmentation(config, data)
-        reporter = Reporter(what, config.epochs, self.progress)
+        reporter = Reporter(name, config.epochs, self.progress)
         callback = Checkpoint(folder, config.seed, names, augment, reporter, self.seconds_between)
         networks = {m: data.encoders[m].network() for m in names}
         train, val, test = (self._clips(rows, names) for rows in (data.rows.train, data.rows.val, data.rows.test))
         if len(train) == 0:
-            raise RuntimeError(f"training of {what} must have a clip in train, got none. Look at its failures.")
+            raise RuntimeError(f"training of {name} must have a clip in train, got none. Check that its media decode.")
         hooks = EndToEndHooks(
             build=lambda shape, seeds: EncoderModel(shape, seeds, networks),
             fit_unimodal=lambda m: self.teacher(m, folder / "teachers" / m),
             callback=callback,
             reuse=REUSE,
         )
-        of_device = [data.device] if data.device.type == "cuda" else []
-        with torch.random.fork_rng(of_device), closing(callback):
+        devices = [data.device] if data.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), closing(callback):
             fitted = train_group(recipe, [member], replace(train, augment=augment), val, hooks=hooks)
         if fitted.diverged.any():
-            raise RuntimeError(f"training of {what} must stay finite, got a loss or weights that did not. {DIVERGED}")
+            raise RuntimeError(f"training of {name} must stay finite, got a loss or weights that are not. {DIVERGED}")
         fitted.model.eval()
         write_csv(folder / "history.csv", history_table(fitted, 0))
         with replacing(folder / "head.safetensors") as partial:
@@ -175,8 +174,8 @@ class _Training:
         return Trained(fitted, *(_measured(fitted.model, clips, recipe.attributor) for clips in (val, test)))
 
     def _clips(self, rows: np.ndarray, names: Sequence[str]) -> MediaClips:
-        """The clips of a part; where one modality is trained, those that have it."""
-        clips = self.data.part(rows)
+        """Clips of a split; if one modality is trained, those that have it."""
+        clips = self.data.select(rows)
         return clips if len(names) > 1 else clips.only(names[0])
 
     def _recipe(
@@ -186,11 +185,11 @@ class _Training:
         head: str,
         hidden: int,
         options: Any,
-        own_head_options: Any = None,
+        options_of_head: Any = None,
     ) -> Recipe:
         c = self.config
         return Recipe(
-            shape=self._shape(names, head, hidden, own_head_options),
+            shape=self._shape(names, head, hidden, options_of_head),
             method=methods[method],
             options=options,
             attributor=Attributor(),
@@ -199,7 +198,7 @@ class _Training:
             optimizer=c.optimizer,
             lr=c.lr,
             weight_decay=c.weight_decay,
-            amr_optimizer="separate",  # R trains the head by an optimizer of its own (paper, section 4)
+            amr_optimizer="separate",  # R trains the head with its own optimizer (paper, section 4)
             select=c.select,
             lr_step=(c.lr_step, c.lr_factor) if c.lr_step > 0 else None,
             patience=c.patience,
@@ -214,15 +213,15 @@ class _Training:
 
 @torch.no_grad()
 def encoded(model: FusionModel, clips: Clips) -> Clips:
-    """The clips with each modality's z in the place of its media."""
-    steps = clips.chunks(1)
-    parts = [model.encode(clips.slice(start, min(start + steps.step, len(clips)), 1)) for start in steps]
-    z = {m: torch.cat([part[m][0] for part in parts]) for m in model.modalities}
+    """Encode the clips: each modality's media are replaced by z."""
+    starts = clips.chunks(1)
+    chunks = [model.encode(clips.slice(start, min(start + starts.step, len(clips)), 1)) for start in starts]
+    z = {m: torch.cat([chunk[m][0] for chunk in chunks]) for m in model.modalities}
     return Clips(z, clips.present, clips.target)
 
 
 def _measured(model: FusionModel, clips: Clips, attributor: Attributor) -> Measures | None:
-    """Measures of a part, each clip encoded once."""
+    """Measures of a split; each clip is encoded once."""
     if len(clips) == 0:
         return None
     head = FusionModel(model.shape, [0]).to(clips.target.device)
@@ -231,13 +230,13 @@ def _measured(model: FusionModel, clips: Clips, attributor: Attributor) -> Measu
     return None if measured is None else measured[0]
 
 
-def _keep(encoder: ModelEncoder, model: FusionModel, modality: str, folder: Path) -> None:
-    """Write a trained encoder; `network()`s name the encoder's own weights `model.<name>`."""
+def _save_encoder(encoder: ModelEncoder, model: FusionModel, modality: str, folder: Path) -> None:
+    """Write a trained encoder; in `network()`, the encoder's own weights are named `model.<name>`."""
     adapter = model.adapters[modality]
     assert isinstance(adapter, OneRun)
     weights = {name.removeprefix("model."): value for name, value in adapter.weights().items()}
     own = encoder.model.state_dict()
-    # not strict: weights that are tied have one of their names here, and some buffers are in no state dict
+    # not strict: tied weights have one of their names here, and some buffers are in no state dict
     encoder.model.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
     save_trained(folder, encoder, encoder.spec)
 
@@ -247,7 +246,7 @@ def _head_state(model: FusionModel) -> dict[str, torch.Tensor]:
 
 
 def _check(config: TrainConfig) -> None:
-    """Refuse what only the encoders' names can show to be wrong, before anything is decoded."""
+    """Check options that depend on the encoders' names, before anything is decoded."""
     names = list(config.encoders)
     if config.objective == "unimodal":
         return

@@ -12,10 +12,10 @@ REFERENCES = ("people",)
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """One evaluation: its runs, its reference and its numbers of draws.
+    """Settings of one evaluation.
 
     Raises:
-        ValueError: An option is wrong, whatever the run.
+        ValueError: An option is invalid for every run.
     """
 
     run: Path = field(metadata={"help": "Folder of a run, of amr sweep or of amr table."})

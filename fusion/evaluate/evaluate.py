@@ -65,9 +65,9 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     arrays = Arrays(all_data, [run.folder.name for run in runs])
     for group in run_groups(runs, caches.data):
         per_clip = measure_group(group, seed=config.seed, noise_draws=config.noise_draws)
-        ume_right = ensembles.right(group)
-        if ume_right is not None:
-            per_clip.values[GAIN] = per_clip.values[("accuracy",)] - ume_right
+        ume_correct = ensembles.correct(group)
+        if ume_correct is not None:
+            per_clip.values[GAIN] = per_clip.values[("accuracy",)] - ume_correct
         measured |= {m.run.folder: m for m in _measured(group, per_clip, config)}
         if config.against == "people":
             people |= _against_people(group, per_clip, config)

@@ -34,16 +34,16 @@ class Ensembles:
     def __init__(self, runs: Sequence[Run], caches: OpenedCaches) -> None:
         self._runs = {ume_config(run.config): run for run in runs if run.config.method == "ume"}
         self._caches = caches
-        self._right: dict[FitConfig, np.ndarray] = {}
+        self._correct: dict[FitConfig, np.ndarray] = {}
 
-    def right(self, group: RunGroup) -> np.ndarray | None:
-        """`(run, clips)`, 1 if the run's UME is right; None if the runs are baselines themselves (unimodal, UME)."""
+    def correct(self, group: RunGroup) -> np.ndarray | None:
+        """`(run, clips)`, 1 if the run's UME is correct; None if the runs are baselines themselves (unimodal, UME)."""
         method = methods[group.runs[0].config.method]
         if method.single_modality or group.runs[0].config.method == "ume" or len(group.runs[0].modalities) < 2:
             return None
         configs = [ume_config(run.config) for run in group.runs]
         data = self._caches.pooled(group.runs[0])
-        new = [config for config in dict.fromkeys(configs) if config not in self._right]
+        new = [config for config in dict.fromkeys(configs) if config not in self._correct]
         in_sweep = [config for config in new if config in self._runs]
         if in_sweep:
             self._store(in_sweep, _fitted([self._runs[config] for config in in_sweep], data))
@@ -51,10 +51,10 @@ class Ensembles:
         for setting in dict.fromkeys(replace(config, seed=0) for config in to_train):
             members = [config for config in to_train if replace(config, seed=0) == setting]
             self._store(members, _trained(members, data))
-        return np.stack([self._right[config] for config in configs])
+        return np.stack([self._correct[config] for config in configs])
 
-    def _store(self, configs: Sequence[FitConfig], right: np.ndarray) -> None:
-        self._right.update(zip(configs, right, strict=True))
+    def _store(self, configs: Sequence[FitConfig], correct: np.ndarray) -> None:
+        self._correct.update(zip(configs, correct, strict=True))
 
 
 def ume_config(config: FitConfig) -> FitConfig:
@@ -75,22 +75,22 @@ def ume_config(config: FitConfig) -> FitConfig:
 
 def _fitted(runs: Sequence[Run], data: TrainingData) -> np.ndarray:
     group = RunGroup(tuple(runs), data)
-    return _right([group.model(k) for k in range(len(data.folds))], data)
+    return _correct([group.model(k) for k in range(len(data.folds))], data)
 
 
 def _trained(configs: Sequence[FitConfig], data: TrainingData) -> np.ndarray:
     records = [record_of(resolve(config, data.dataset), data) for config in configs]
     members = [member_of(record) for record in records]
     recipe = recipe_of(records[0])
-    return _right(
+    return _correct(
         [train_group(recipe, members, fold.train, fold.val, make_step=graphed_step).model for fold in data.folds], data
     )
 
 
-def _right(models: Sequence[FusionModel], data: TrainingData) -> np.ndarray:
+def _correct(models: Sequence[FusionModel], data: TrainingData) -> np.ndarray:
     """Correctness of each fold's models on its test clips, folds concatenated: `(run, clips)`."""
     by_fold = []
     for model, fold in zip(models, data.folds, strict=True):
-        answer = predict_logits(model, fold.test).argmax(-1)
-        by_fold.append((answer == fold.test.target).float().cpu())
+        predicted = predict_logits(model, fold.test).argmax(-1)
+        by_fold.append((predicted == fold.test.target).float().cpu())
     return torch.cat(by_fold, dim=1).numpy()

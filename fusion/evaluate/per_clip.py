@@ -51,9 +51,9 @@ class PerClip:
     def calibration_errors(self, weights: np.ndarray) -> dict[Name, np.ndarray]:
         """Calibration errors under the same weights, over the clips of all folds together."""
         result = {}
-        for name, (confidence, right) in self.reliability.items():
+        for name, (confidence, correct) in self.reliability.items():
             num_runs, _, draws = confidence.shape
-            flat = confidence.reshape(num_runs, -1), right.reshape(num_runs, -1)
+            flat = confidence.reshape(num_runs, -1), correct.reshape(num_runs, -1)
             result[name] = np.stack([calibration_error(*flat, np.repeat(row, draws)) for row in weights])
         return result
 
@@ -111,5 +111,5 @@ def _concatenated(folds: Sequence[PerClip]) -> PerClip:
 
 
 def _concatenated_pairs(folds: Sequence[Reliability]) -> Reliability:
-    confidence, right = zip(*folds, strict=True)
-    return np.concatenate(confidence, axis=1), np.concatenate(right, axis=1)
+    confidence, correct = zip(*folds, strict=True)
+    return np.concatenate(confidence, axis=1), np.concatenate(correct, axis=1)

@@ -74,7 +74,7 @@ def rounded(value: Any) -> Any:
 
 
 class Arrays:
-    """Each run's answer to each clip; preds are -1 and shares NaN for clips that a run was not tested on.
+    """Each run's prediction for each clip; preds are -1 and shares NaN for clips that a run was not tested on.
 
     Args:
         data: Clips; the test clips are the columns, in their order.

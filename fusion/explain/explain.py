@@ -88,7 +88,7 @@ class _Origin:
 
 
 def _split_note(data: TrainingData, row: int) -> str:
-    """Note on the split of the clip in each fold: an answer to a train clip says little."""
+    """Note on the split of the clip in each fold: a prediction on a train clip says little."""
     splits = []
     for fold in data.folds:
         rows_of = {"train": fold.rows.train, "val": fold.rows.val, "test": fold.rows.test}

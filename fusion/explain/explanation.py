@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Removed:
-    """Answer of the head without one modality.
+    """Prediction of the head without one modality.
 
     Args:
         pred: Predicted class without the modality.
@@ -31,7 +31,7 @@ class Steps:
         start_seconds: Start of each step, `(steps,)`, in seconds; in fractions of the clip if its length is unknown.
         end_seconds: End of each step, `(steps,)`.
         weight: Magnitude of gradient x input in each step, `(steps,)`; sums to 1.
-        in_seconds: Flag: times are seconds.
+        in_seconds: Whether times are in seconds.
     """
 
     start_seconds: list[float]
@@ -54,7 +54,7 @@ class Explanation:
         true: Label of the clip; None if it is unknown.
         probabilities: Class to probability.
         shares: Attribution (`VIEWS` in fold.py) to modality to share; None if the clip has fewer than two modalities.
-        removed: Baseline (zero, mean) to modality to the answer without it; without mean if the cache is gone.
+        removed: Baseline (zero, mean) to modality to the prediction without it; without mean if the cache is gone.
         steps: Modality to the weights of its steps, if its embedding has steps.
         notes: Remarks for the reader.
         picture: File of the picture.

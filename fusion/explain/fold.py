@@ -1,4 +1,4 @@
-"""Explain one clip by one model: shares by every attribution, answers without each modality, weights of steps."""
+"""Explain one clip by one model: shares by every attribution, predictions without each modality, weights of steps."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def _draw_shares(axes: Axes, e: Explanation, colors: Mapping[str, str]) -> None:
 
 
 def _removal_rows(e: Explanation) -> list[tuple[str, Removed]]:
-    """Answers with all modalities, then without each modality by each baseline."""
+    """Predictions with all modalities, then without each modality by each baseline."""
     p = e.probabilities
     rows = [("with everything", Removed(e.pred, p[e.pred], p[e.pred], None if e.true is None else p[e.true]))]
     for m in next(iter(e.removed.values())):
@@ -283,7 +283,7 @@ def _footer(e: Explanation) -> list[str]:
 
 
 def _label(axes: Axes, text: str) -> None:
-    """Label a panel at a fixed distance, whatever its ticks."""
+    """Label a panel at a fixed distance from its axis, independent of the tick labels."""
     axes.text(-0.5 / _inches(axes)[0], 0.5, text, transform=axes.transAxes, fontsize=8.5, ha="right", va="center")
 
 

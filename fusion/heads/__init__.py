@@ -1,4 +1,4 @@
-"""Fusion heads: from each modality's z to logits. One file a head."""
+"""Fusion heads: from each modality's z to logits. One file per head."""
 
 from amr.fusion.heads import attention, bilinear, concat, ensemble, film, gated, sum
 from amr.fusion.heads.base import Head, HeadShape, head_options, heads

@@ -1,4 +1,4 @@
-"""A transformer over modality tokens, and over steps where embeddings have them (Vaswani et al. 2017, section 3)."""
+"""A transformer over modality tokens, and over steps of embeddings that have them (Vaswani et al. 2017, section 3)."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ class AttentionOptions:
     """Options of the attention head.
 
     Args:
-        num_heads: Attention heads; the width is a multiple of it.
+        num_heads: Number of attention heads; it must divide the width.
     """
 
     num_heads: int = 4
 
     def __post_init__(self) -> None:
-        """At least one."""
+        """Check the number."""
         if self.num_heads < 1:
             raise ValueError(f"--head-option num_heads must be 1 or more, got {self.num_heads}. Pass num_heads=4.")
 
 
 @heads.register("attention")
 class AttentionHead(Head):
-    """One pre-norm transformer layer (Xiong et al. 2020) that a learned class token c reads; then a linear layer.
+    """One pre-norm transformer layer (Xiong et al. 2020), read at a learned class token c; then a linear layer.
 
-        tokens  x = c, then for each m: P_m z_m + e_m, (batch, dim) -> 1 token; (batch, steps, dim) -> one a step,
-                    each with the sinusoids of its place added
+        tokens  x = c, then for each m: P_m z_m + e_m, (batch, dim) -> 1 token; (batch, steps, dim) -> one per step,
+                    plus the sinusoids of its position
         x      <- x + O softmax(Q n(x) (K n(x))^T / sqrt(head_dim)) V n(x)       4 heads, n = layer norm
         x      <- x + B gelu(A n(x))                                             4 * width units
         h       = n(c)                                                           (run, batch, width)
 
-    e_m, the embedding of a modality, is the bias of its projection. In one layer nobody reads what the other tokens
-    become, so only the class token is taken through it: the same answer, at a fraction of the cost.
+    e_m, the embedding of a modality, is the bias of its projection. With one layer, the outputs of the other tokens are
+    never used, so only the class token is computed: the same logits at a fraction of the cost.
 
-    Absent modalities and padded steps get no attention, whatever they hold; a clip with nothing is the class token
-    alone. Steps of which every dimension is 0 are padding (`step_mask`).
+    Absent modalities and padded steps get no attention, regardless of their values. A clip without any modality has the
+    class token only. Steps whose every dimension is 0 are padding (`step_mask`).
     """
 
     summary = (
@@ -73,7 +73,7 @@ class AttentionHead(Head):
 
     @classmethod
     def check(cls, hidden: int, modalities: Sequence[str], options: AttentionOptions) -> None:
-        """The width is shared by the attention's heads."""
+        """The width must be a multiple of the number of attention heads."""
         num_heads, width = options.num_heads, hidden or DEFAULT_WIDTH
         if width % num_heads != 0:
             nearest = num_heads * max(1, round(width / num_heads))
@@ -82,7 +82,7 @@ class AttentionHead(Head):
             )
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Each `(run, batch, dim)` or `(run, batch, steps, dim)` to `(run, batch, width)`."""
+        """Fuse each z `(run, batch, dim)` or `(run, batch, steps, dim)` to features `(run, batch, width)`."""
         tokens, mask = self._tokens(z, present)
         token = self.class_token[:, None].expand(-1, tokens.shape[1], -1)  # (run, batch, width)
         tokens = self.attention_norm(torch.cat([token[:, :, None], tokens], dim=2))
@@ -95,30 +95,30 @@ class AttentionHead(Head):
         return self.classifier(features)
 
     def _tokens(self, z: Mapping[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
-        """Every modality's tokens `(run, batch, tokens, width)`, and which are there `(run, batch, tokens)`."""
+        """Tokens of every modality, `(run, batch, tokens, width)`, and which are valid, bool `(run, batch, tokens)`."""
         tokens, masks = [], []
         for i, (m, projection) in enumerate(zip(self.modalities, self.projections, strict=True)):
-            x, there = projection(z[m]), present[..., i, None]
+            x, valid = projection(z[m]), present[..., i, None]
             if x.ndim == 3:
                 tokens.append(x.unsqueeze(2))
-                masks.append(there)
+                masks.append(valid)
             else:
                 tokens.append(x + sinusoids(x.shape[2], x.shape[3]).to(x))
-                masks.append(there & step_mask(z[m]))
+                masks.append(valid & step_mask(z[m]))
         return torch.cat(tokens, dim=2), torch.cat(masks, dim=2)
 
     def _attend(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """The first token's attention to all: `(run, batch, tokens, width)` to `(run, batch, width)`."""
+        """Attention of the first token to all: `(run, batch, tokens, width)` to `(run, batch, width)`."""
         num_heads = self.options.num_heads
-        query = self.query(tokens[:, :1, :1]).unflatten(-1, (num_heads, -1))  # it is the same for every clip
-        key, value = self.key_value(tokens).unflatten(-1, (2, num_heads, -1)).unbind(3)  # each as tokens, by heads
+        query = self.query(tokens[:, :1, :1]).unflatten(-1, (num_heads, -1))  # the same for every clip
+        key, value = self.key_value(tokens).unflatten(-1, (2, num_heads, -1)).unbind(3)  # (..., heads, head_dim)
         scores = (query * key).sum(-1) / math.sqrt(key.shape[-1])  # (run, batch, tokens, heads)
         weights = scores.masked_fill(~mask.unsqueeze(-1), -torch.inf).softmax(2)
         return self.out((weights.unsqueeze(-1) * value).sum(2).flatten(-2))
 
 
 def sinusoids(num_steps: int, width: int) -> Tensor:
-    """`(num_steps, width)`: sines, then cosines, of each place at wavelengths from 2 pi to 20,000 pi."""
+    """Sines, then cosines, of each position, `(num_steps, width)`, with wavelengths from 2 pi to 20,000 pi."""
     rates = torch.exp(torch.arange(width // 2) * (-math.log(10_000) / (width // 2)))
     angles = torch.arange(num_steps)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

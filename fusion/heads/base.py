@@ -1,7 +1,7 @@
 """Fusion heads: from each modality's z to logits, for a group of runs of one shape.
 
-A head is two steps, `fuse` to `(run, batch, num_features)` and `classify` to logits, so that dropout over the fused
-units has its place. A head that can write its gradient by hand also gives `input_gradient`.
+A head has two stages, so that dropout can act on the fused units between them: `fuse` to `(run, batch, num_features)`
+and `classify` to logits. A head whose gradient has a closed form also defines `input_gradient`.
 """
 
 from __future__ import annotations
@@ -12,29 +12,24 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from amr.common.options import parse_options
+from amr.common.options import NoOptions, parse_options
 from amr.common.registry import Registry
 from amr.fusion.attribution.share import magnitudes
 from amr.fusion.run_axis.axes import of_runs
 from amr.fusion.run_axis.seeds import Draws
 
-DEFAULT_WIDTH = 128  # units of the fused representation of heads that must have one
-
-
-@dataclass(frozen=True)
-class NoOptions:
-    """A head without options of its own."""
+DEFAULT_WIDTH = 128  # units of the fused representation, if --hidden is 0
 
 
 @dataclass(frozen=True)
 class HeadShape:
-    """What a head is built for.
+    """Sizes and options of a head.
 
     Args:
-        embed_dims: modality to size of its z, in the order of the modalities.
-        num_classes: at least 2.
-        hidden: units of a hidden layer; 0 for none, or for the head's own width where it must have one.
-        options: The head's own `Options`; None for its defaults.
+        embed_dims: Modality to the size of its z, in the order of the modalities.
+        num_classes: Number of classes, at least 2.
+        hidden: Units of the hidden layer; 0 for none, or for the default width if the head needs one.
+        options: `Options` of the head; None for its defaults.
     """
 
     embed_dims: Mapping[str, int]
@@ -44,20 +39,21 @@ class HeadShape:
 
     @property
     def width(self) -> int:
-        """Units of the fused representation, for heads that must have one."""
+        """Units of the fused representation, for heads that always project."""
         return self.hidden or DEFAULT_WIDTH
 
 
 class Head(nn.Module):
-    """What the trainer, the methods and the attribution ask of a head.
+    """Base class of heads: the interface for trainer, methods and attributions.
 
     Attributes:
+        summary: One line for `amr heads`.
         Options: Frozen dataclass of the head's own options.
+        closed_form: Whether the head defines `input_gradient`; if not, attributions use autograd.
+        takes_steps: Whether z may have steps; for other heads, steps are averaged when the cache is read.
+        shares_inputs: Whether the first axis of z may be shorter than the run axis, if adjacent runs share their clips.
+        listed: Whether `--head` accepts it; other heads belong to a method.
         num_features: Size of the fused representation.
-        closed_form: whether `input_gradient` is there; else gradients are autograd's.
-        listed: whether people may ask for it by name; the others belong to a method.
-        takes_steps: whether z may have steps; for other heads they are averaged when the cache is read.
-        shares_inputs: whether z may have a shorter first axis, where runs in a row share their clips.
     """
 
     summary: ClassVar[str] = ""
@@ -77,15 +73,15 @@ class Head(nn.Module):
 
     @classmethod
     def check(cls, hidden: int, modalities: Sequence[str], options: Any) -> None:
-        """Refuse settings that the head cannot use."""
+        """Raise ValueError for settings that the head cannot use."""
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Each `(run, batch, dim)` to `(run, batch, num_features)`.
+        """Fuse each z `(run, batch, dim)` to features `(run, batch, num_features)`.
 
         Args:
-            z: modality to its encoding; 0 where the clip lacks it. `(run, batch, steps, dim)`, padded with zeros,
-                where the head `takes_steps` and the embedding has them; `step_mask` tells them apart.
-            present: bool `(run, batch, modalities)`.
+            z: Modality to its encoding; 0 if the clip lacks it. If the head `takes_steps`, an encoding may be
+                `(run, batch, steps, dim)`, padded with zeros; `step_mask` finds the padding.
+            present: Bool `(run, batch, modalities)`.
         """
         raise NotImplementedError
 
@@ -94,24 +90,29 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def forward(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Each `(run, batch, dim)` to logits `(run, batch, classes)`."""
+        """Fuse each z `(run, batch, dim)` and classify: logits `(run, batch, classes)`."""
         return self.classify(self.fuse(z, present))
 
     def input_gradient(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
-        """`(run, batch, classes)` at the fused `features` to the gradient of each z, as ordinary matrix products."""
+        """Gradient of each z, `(run, batch, dim)`, from a cotangent `(run, batch, classes)` at `features`.
+
+        The cotangent is the gradient with respect to the logits (PyTorch's grad_outputs).
+
+        It must be ordinary differentiable operations, so that a loss on it trains the head.
+        """
         raise NotImplementedError
 
     def magnitudes(
         self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str, *, zero_sum: bool
     ) -> Tensor:
-        """`(run, batch, modalities)`: the norms of gradient x input, by `input_gradient`.
+        """Norms of gradient x input, `(run, batch, modalities)`, by `input_gradient`.
 
         Args:
-            z: as `fuse` takes it.
-            features: what `fuse` made of it.
-            cotangent: `(run, batch, classes)`.
-            pooling: l2 or l1.
-            zero_sum: the cotangent sums to 0 over the classes.
+            z: Encodings, as for `fuse`.
+            features: Output of `fuse` for z.
+            cotangent: Gradient of the attributed output with respect to the logits, `(run, batch, classes)`.
+            pooling: Norm: l2 or l1.
+            zero_sum: Whether the cotangent sums to 0 over the classes.
         """
         gradients = self.input_gradient(features, cotangent)
         return magnitudes({m: g * of_runs(z[m], len(g)) for m, g in gradients.items()}, pooling, clip_axis=1)
@@ -121,21 +122,21 @@ heads: Registry[type[Head]] = Registry("--head")
 
 
 def head_options(name: str, texts: Sequence[str], condition: str | None = None) -> Any:
-    """Parse a head's own options.
+    """Parse the options of a head.
 
     Args:
         name: Name of the head.
-        texts: KEY=VALUE each, as in `--head-option`.
-        condition: Value of `--condition`, the older way to pass film's option of that name.
+        texts: Options as KEY=VALUE, as in `--head-option`.
+        condition: Value of `--condition`, the older form of film's option `condition`.
 
     Raises:
-        ValueError: The head has no such option, or a value has another type.
+        ValueError: The head has no such option, or a value has the wrong type.
     """
     options = heads[name].Options
     if condition is not None:
         if "condition" not in {each.name for each in fields(options)}:
             raise ValueError(
-                f"--condition must be left out for --head {name}, where no modality conditions the others, "
+                f"--condition must be left out for --head {name}, in which no modality conditions the others, "
                 f"got {condition!r}. Pass --head film with it."
             )
         texts = [*texts, f"condition={condition}"]

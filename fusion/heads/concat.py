@@ -1,4 +1,4 @@
-"""One layer over the joined z, or a hidden layer and one (paper, table 1: the fusion of every row)."""
+"""One linear layer over the concatenated z, with or without a hidden layer (paper, table 1: used in every row)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from amr.fusion.run_axis.seeds import Draws
 
 @heads.register("concat")
 class ConcatHead(Head):
-    """One linear layer over the joined z, or one hidden ReLU layer and a linear one.
+    """A linear layer over the concatenated z, with or without a hidden ReLU layer before it.
 
-    The gradient of a cotangent u is u W for the linear head and ((u V) * [h > 0]) W for the hidden layer.
+        logits = W z + b,    z = [z_1, ..., z_M]              or, with a hidden layer,
+        logits = V h + c,    h = relu(W z + b)
+
+    The gradient of a cotangent u with respect to z is u W, or ((u V) * [h > 0]) W with a hidden layer.
     """
 
-    summary = "one layer over the joined embeddings; --hidden N puts a ReLU layer before it"
+    summary = "one layer over the concatenated embeddings; --hidden N puts a ReLU layer before it"
     closed_form = True
     shares_inputs = True
 
@@ -32,7 +35,7 @@ class ConcatHead(Head):
         self.classifier = StackedLinear(self.num_features, shape.num_classes, draws)
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Each `(run, batch, dim)` to `(run, batch, num_features)`."""
+        """Fuse each z `(run, batch, dim)` to features `(run, batch, num_features)`."""
         joined = torch.cat([z[modality] for modality in self.modalities], dim=-1)
         return joined if self.fusion is None else self.fusion(joined).relu()
 
@@ -41,17 +44,17 @@ class ConcatHead(Head):
         return self.classifier(features)
 
     def input_gradient(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
-        """`(run, batch, classes)` to each `(run, batch, dim)`."""
+        """Cotangent `(run, batch, classes)` to the gradient of each z, `(run, batch, dim)`."""
         gradient = self.classifier.input_gradient(cotangent)
         if self.fusion is not None:
             gradient = self.fusion.input_gradient(gradient * (features > 0))
-        parts = gradient.split(list(self.shape.embed_dims.values()), dim=-1)
-        return dict(zip(self.modalities, parts, strict=True))
+        gradients = gradient.split(list(self.shape.embed_dims.values()), dim=-1)
+        return dict(zip(self.modalities, gradients, strict=True))
 
     def magnitudes(
         self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str, *, zero_sum: bool
     ) -> Tensor:
-        """`(run, batch, modalities)`; L2 by the closed forms of `linear_magnitudes`."""
+        """Norms of gradient x input, `(run, batch, modalities)`; L2 by the closed forms of `linear_magnitudes`."""
         if pooling != "l2":
             return super().magnitudes(z, features, cotangent, pooling, zero_sum=zero_sum)
         first = self.classifier

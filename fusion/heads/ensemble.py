@@ -1,4 +1,4 @@
-"""The average of uni-modal classifiers: what `--method ume` puts together (Du et al. 2023)."""
+"""The mean of uni-modal classifiers, assembled by `--method ume` (Du et al. 2023)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from amr.fusion.run_axis.seeds import Draws
 
 @heads.register("ume")
 class EnsembleHead(Head):
-    """One linear classifier a modality; the logits are the log of the mean of the present modalities' softmaxes.
+    """One linear classifier per modality; the logits are the log of the mean softmax over the present modalities.
 
         logits = log 1/|P| sum over m in P of softmax(W_m z^m + b_m),    P = the modalities that the clip has
 
-    A clip without any gets what all classifiers say of zeros.
+    For a clip without any modality, all classifiers count, at z = 0.
     """
 
     summary = "the mean of uni-modal softmaxes; --method ume makes it"
@@ -33,12 +33,12 @@ class EnsembleHead(Head):
         )
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Each `(run, batch, dim)` to the log-probabilities `(run, batch, classes)`."""
-        answers = torch.stack([self.classifiers[m](z[m]).log_softmax(-1) for m in self.modalities], dim=-2)
+        """Fuse each z `(run, batch, dim)` to log-probabilities `(run, batch, classes)`."""
+        log_p = torch.stack([self.classifiers[m](z[m]).log_softmax(-1) for m in self.modalities], dim=-2)
         counted = present | ~present.any(-1, keepdim=True)  # (run, batch, modalities)
-        total = answers.masked_fill(~counted.unsqueeze(-1), -math.inf).logsumexp(-2)
+        total = log_p.masked_fill(~counted.unsqueeze(-1), -math.inf).logsumexp(-2)
         return total - counted.sum(-1, keepdim=True).log()
 
     def classify(self, features: Tensor) -> Tensor:
-        """The log-probabilities are the logits."""
+        """Return the log-probabilities as logits."""
         return features

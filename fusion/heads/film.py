@@ -29,14 +29,14 @@ class FilmOptions:
 class FilmHead(Head):
     """The conditioning modality c modulates the projections of all others; then a linear layer.
 
-        h_m         = P_m z_m + b_m                          for every m but c
-        dgamma, beta = linear in z_c                          one pair for each m but c
+        h_m          = P_m z_m + b_m                          for each m except c
+        dgamma, beta = linear in z_c                          one pair for each m except c
         h           = relu(sum_m (1 + dgamma_m) * h_m + beta_m)      (run, batch, width)
 
-    gamma = 1 + dgamma, as in the paper (section 7.2), since factors around 0 would switch features off at the start;
-    and a ReLU behind the modulation, as in the paper's residual block. The peers' heads (OGM-GE, BalanceBenchmark)
-    have neither, know two modalities, and need both of one size. One modality alone is its projection: h = relu(h_m).
-    An absent modality is z_m = 0; without the conditioning one, gamma and beta are their biases.
+    gamma = 1 + dgamma, as in the paper (section 7.2), because factors around 0 would switch features off at the start.
+    A ReLU follows the modulation, as in the paper's residual block. The film heads of OGM-GE and BalanceBenchmark have
+    neither, and need two modalities of the same size. With a single modality, h = relu(h_m). An absent modality is
+    z_m = 0; if the conditioning one is absent, gamma and beta are their biases.
     """
 
     summary = "one modality, by default the first, scales and shifts the others; --hidden N is its width"
@@ -55,12 +55,12 @@ class FilmHead(Head):
 
     @classmethod
     def check(cls, hidden: int, modalities: Sequence[str], options: FilmOptions) -> None:
-        """The condition must be one of the modalities."""
+        """Check that the condition is one of the modalities."""
         if options.condition is not None and options.condition not in modalities:
             raise unknown("--head-option condition", options.condition, modalities)
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Each `(run, batch, dim)` to `(run, batch, width)`."""
+        """Fuse each z `(run, batch, dim)` to features `(run, batch, width)`."""
         projected = [layer(z[m]) for layer, m in zip(self.projections, self.modulated, strict=True)]
         hidden = torch.stack(projected, dim=-2)  # (run, batch, modulated, width)
         if self.film is not None:

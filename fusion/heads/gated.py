@@ -1,4 +1,4 @@
-"""Gated Multimodal Unit: each modality is let through by a gate that sees all (Arevalo et al. 2017, section 3.1)."""
+"""Gated Multimodal Unit: a gate for each modality that depends on all (Arevalo et al. 2017, section 3.1)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from amr.fusion.run_axis.seeds import Draws
 
 @heads.register("gated")
 class GatedHead(Head):
-    """The unit for any number of modalities (the paper's figure 2a), then a linear layer.
+    """The unit for any number of modalities (figure 2a of the paper), then a linear layer.
 
         h_m = tanh(W_m z_m + b_m)
         g_m = sigmoid(G_m [z_1, ..., z_M] + a_m)
         h   = sum_m g_m * h_m                      (run, batch, width)
 
-    The paper ties the gates of two modalities (g, 1 - g; figure 2b); here each has its own, so that two are no
-    special case. An absent modality is z_m = 0: it leaves its bias, as in any linear layer.
+    The paper ties the gates of two modalities (g and 1 - g; figure 2b). Here each modality has its own gate, so two
+    modalities are no special case. An absent modality is z_m = 0: its bias remains, as in any linear layer.
     """
 
-    summary = "gated multimodal unit: tanh layers, each let through by a sigmoid gate on all; --hidden N is its width"
+    summary = "gated multimodal unit: tanh layers, each times a sigmoid gate of all; --hidden N is its width"
 
     def __init__(self, shape: HeadShape, draws: Draws) -> None:
         super().__init__(shape, draws)
@@ -35,7 +35,7 @@ class GatedHead(Head):
         self.classifier = StackedLinear(shape.width, shape.num_classes, draws)
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Each `(run, batch, dim)` to `(run, batch, width)`."""
+        """Fuse each z `(run, batch, dim)` to features `(run, batch, width)`."""
         inputs = [z[modality] for modality in self.modalities]
         gates = self.gates(torch.cat(inputs, dim=-1)).sigmoid()  # (run, batch, modalities * width)
         hidden = [layer(x).tanh() for layer, x in zip(self.layers, inputs, strict=True)]

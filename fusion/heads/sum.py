@@ -1,4 +1,4 @@
-"""Late fusion: each modality answers alone and the logits are added (Peng et al. 2022, OGM-GE: summation)."""
+"""Late fusion: a classifier per modality, logits added (Peng et al. 2022, OGM-GE: summation)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from amr.fusion.run_axis.seeds import Draws
 
 @heads.register("sum")
 class SumHead(Head):
-    """One linear layer a modality, with a hidden ReLU layer before it where `hidden` is given; logits are added.
+    """One linear layer per modality, with or without a hidden ReLU layer before it; logits are added.
 
         logits = sum_m W_m h_m + b_m,    h_m = z_m,    or h_m = relu(V_m z_m + c_m)
 
-    The fused representation is the h_m side by side. The gradient of a cotangent u with respect to z_m is u W_m, or
-    ((u W_m) * [h_m > 0]) V_m.
+    The fused representation is the concatenation of the h_m. The gradient of a cotangent u with respect to z_m is
+    u W_m, or ((u W_m) * [h_m > 0]) V_m with a hidden layer.
     """
 
-    summary = "one layer a modality, logits added; --hidden N puts a ReLU layer before each"
+    summary = "one layer per modality, logits added; --hidden N puts a ReLU layer before each"
     closed_form = True
     shares_inputs = True
 
@@ -38,7 +38,7 @@ class SumHead(Head):
         self.classifiers = nn.ModuleList(StackedLinear(size, shape.num_classes, draws) for size in self._sizes)
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Each `(run, batch, dim)` to `(run, batch, num_features)`: the h_m side by side."""
+        """Fuse each z `(run, batch, dim)` to the concatenated h_m, `(run, batch, num_features)`."""
         inputs = [z[modality] for modality in self.modalities]
         if self.hidden_layers:
             inputs = [layer(x).relu() for layer, x in zip(self.hidden_layers, inputs, strict=True)]
@@ -46,22 +46,23 @@ class SumHead(Head):
 
     def classify(self, features: Tensor) -> Tensor:
         """`(run, batch, num_features)` to logits `(run, batch, classes)`."""
-        parts = features.split(self._sizes, dim=-1)
-        return torch.stack([layer(h) for layer, h in zip(self.classifiers, parts, strict=True)]).sum(0)
+        hidden = features.split(self._sizes, dim=-1)
+        return torch.stack([layer(h) for layer, h in zip(self.classifiers, hidden, strict=True)]).sum(0)
 
     def input_gradient(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
-        """`(run, batch, classes)` to each `(run, batch, dim)`."""
+        """Cotangent `(run, batch, classes)` to the gradient of each z, `(run, batch, dim)`."""
         outer, inner = (cast("list[StackedLinear]", layers) for layers in (self.classifiers, self.hidden_layers))
         gradients = [layer.input_gradient(cotangent) for layer in outer]
         if self.hidden_layers:
-            parts = features.split(self._sizes, dim=-1)
-            gradients = [layer.input_gradient(g * (h > 0)) for layer, g, h in zip(inner, gradients, parts, strict=True)]
+            hidden = features.split(self._sizes, dim=-1)
+            triples = zip(inner, gradients, hidden, strict=True)
+            gradients = [layer.input_gradient(g * (h > 0)) for layer, g, h in triples]
         return dict(zip(self.modalities, gradients, strict=True))
 
     def magnitudes(
         self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str, *, zero_sum: bool
     ) -> Tensor:
-        """`(run, batch, modalities)`; L2 by the closed forms of `linear_magnitudes`."""
+        """Norms of gradient x input, `(run, batch, modalities)`; L2 by the closed forms of `linear_magnitudes`."""
         if pooling != "l2":
             return super().magnitudes(z, features, cotangent, pooling, zero_sum=zero_sum)
         outer, inner = (cast("list[StackedLinear]", layers) for layers in (self.classifiers, self.hidden_layers))

@@ -1,6 +1,6 @@
-"""How training treats the modalities: one file a method."""
+"""Methods: how training treats the modalities. One file per method."""
 
-# ruff: noqa: I001  (the order of the table that `amr methods` prints)
+# ruff: noqa: I001  (the order of the imports is the order of `amr methods`)
 
 from amr.fusion.methods import unimodal
 from amr.fusion.methods import naive

@@ -1,7 +1,7 @@
-"""What a method is: how training treats the modalities. One file a method, written as for one run.
+"""Base of all methods: how training treats the modalities. One file per method, written as for one run.
 
-Tensors carry a leading run axis, and a loss has one value a run; reductions go over the last axes only, so the code
-reads as the paper's equations do. The attribution regularizer is the trainer's: it combines with every method.
+Tensors have a leading run axis, and a loss has one value per run. Reductions are over the last axes only, so the code
+reads like the paper's equations. The trainer adds the attribution regularizer, so it combines with every method.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from amr.common.options import NoOptions
 from amr.common.registry import Registry
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.model import FusionModel
@@ -24,23 +25,19 @@ LossFunction = Callable[[FusionModel, Batch, Mapping[str, Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """A method without settings."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a method may use: the trainer makes one for each group of runs.
+class MethodContext:
+    """Everything that a method may use. The trainer makes one per run group.
 
     Args:
-        model: the group's model; its parameters are trained in place.
-        train, val: the clips.
-        epochs: in all.
-        noise: random numbers that belong to the runs' seeds.
-        fit_alone: modality to its uni-modal runs, one a member, trained with the same settings on the clips that
-            have it, each at its best epoch by val.
-        rehearse: a loss, a number of epochs and clips, to a copy of the model trained on that loss alone from where
-            the model is now; the model itself stays as it is.
+        model: Model of the run group; its parameters are trained in place.
+        train: Training clips.
+        val: Validation clips.
+        epochs: Total number of epochs.
+        noise: Random numbers that depend on the runs' seeds.
+        fit_unimodal: Function of a modality that returns its uni-modal runs, one per member, each at its best epoch by
+            val. They are trained with the same settings on the clips that have the modality.
+        rehearse: Function of a loss, a number of epochs and clips that returns a copy of the model, trained further on
+            that loss only. The model itself does not change.
     """
 
     model: FusionModel
@@ -53,23 +50,27 @@ class Setting:
 
 
 class Method:
-    """Base of all methods; one is made for each group of runs.
+    """Base class of methods. The trainer makes one instance per run group.
 
     Attributes:
-        summary, citation: Texts of `amr methods`.
-        Options: frozen dataclass of the method's own settings; its defaults are the source's.
-        optimizer, lr, weight_decay: what it trains with, where the user asks for nothing else.
-        lr_step: every so many epochs the learning rate is multiplied by the factor; None: never.
-        clip_norm: each run's gradient is scaled down to this L2 norm, adapters and the rest apart; None: never.
-        head: the head it must have, whatever is asked for; None: any.
-        needs_adapter: it acts on adapters, and refuses to run without them.
+        summary: One line for `amr methods`.
+        citation: Source, for `amr methods`.
+        Options: Frozen dataclass of the method's own settings; its defaults are those of the source.
+        optimizer, lr, weight_decay: Defaults of the optimizer.
+        lr_step: Number of epochs and a factor by which the learning rate is then multiplied, each time; None: never.
+        clip_norm: Largest L2 norm of each run's gradient, for adapters and all other parameters separately; None: no
+            limit.
+        head: Head that the method requires; None: any.
+        needs_adapter: Whether it acts on adapters, and so cannot run without them.
         fuses: Whether modalities meet in one head, so that there is something to balance.
-        single_modality: It trains on one modality.
-        end_to_end: It can train encoders, too (`amr train-encoders --objective joint`).
-        joint: its loss is `joint_loss` of the head's logits at z as it is. Runs in a row may then share z, and the
-            task may share the attribution's forward pass. Options at which a method is naive training turn it on.
-        graph_safe: its loss and `adjust` do the same at each step: they draw no numbers, take no branch on data, bring
-            nothing from the host and keep nothing. A GPU may then replay the step (`fusion/capture.py`).
+        single_modality: Whether it trains on one modality.
+        end_to_end: Whether it can also train encoders (`amr train-encoders --objective joint`).
+        joint: Whether its loss is `joint_loss` of the head's logits at an unchanged z. Adjacent runs may then share z,
+            and the task loss may use the forward pass of the attribution. A method sets it if its options make it naive
+            training.
+        graph_safe: Whether `loss` and `adjust` do the same work at each step: no random numbers, no branch on data, no
+            transfer from the host, no state. A GPU may then replay the step as a CUDA graph
+            (`amr.fusion.train.graphs`).
     """
 
     summary: ClassVar[str] = ""
@@ -88,48 +89,48 @@ class Method:
     joint: bool = False
     graph_safe: bool = False
 
-    def __init__(self, options: Any, setting: Setting) -> None:
+    def __init__(self, options: Any, context: MethodContext) -> None:
         self.options = options
-        self.setting = setting
+        self.context = context
 
     @classmethod
     def check(cls, modalities: Sequence[str]) -> None:
-        """Refuse modalities that the method cannot train on."""
+        """Raise ValueError for modalities that the method cannot train on."""
 
     @classmethod
     def notes(cls, optimizer: str) -> list[str]:
-        """What people should know of these settings, in words."""
+        """Remarks on these settings, for the user."""
         return []
 
     def parameters(self) -> list[Tensor]:
-        """What it trains beside the model and leaves behind, each with a leading run axis."""
+        """Parameters that it trains in addition to the model and then discards, each with a leading run axis."""
         return []
 
     def assemble(self) -> bool:
-        """Put the trained model together, for a method without a training of its own; False: train by `loss`."""
+        """Assemble the trained model from others and return True; return False to train by `loss`."""
         return False
 
     def train_clips(self) -> Clips:
-        """What `loss` is trained on; a method may hold clips back."""
-        return self.setting.train
+        """Clips to train on; a method may hold some back."""
+        return self.context.train
 
     def begin_epoch(self, epoch: int) -> None:
-        """Called before each epoch, counted from 1."""
+        """Prepare an epoch, counted from 1."""
 
     def epoch_values(self) -> dict[str, Tensor]:
-        """What the history is to say of the method after each epoch: name to `(run,)`."""
+        """Columns for the history after each epoch: name to `(run,)`."""
         return {}
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-        """`(run,)`: the task loss of each run on a batch whose encodings are `z`; by default that of naive training."""
+        """Task loss of each run on a batch, `(run,)`, given its encodings z; by default that of naive training."""
         return self.joint_loss(model.head(z, batch.present), batch)
 
     def joint_loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """`(run,)`: the task loss from the joint logits."""
+        """Task loss of each run from the joint logits, `(run,)`."""
         return cross_entropy(logits, batch.target)
 
     def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The gradients that the step is to take instead, by the names of the model's parameters."""
+        """Replace the gradients of a step, given by the names of the model's parameters."""
         return gradients
 
 
@@ -137,10 +138,10 @@ methods: Registry[type[Method]] = Registry("--method")
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean over the clips: `(..., batch, classes)` and `(..., batch)` to `(...)`."""
+    """Mean cross-entropy over the clips: `(..., batch, classes)` and `(..., batch)` to `(...)`."""
     return -logits.log_softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1).mean(-1)
 
 
-def mean_over(values: Tensor, there: Tensor) -> Tensor:
-    """Mean over the clips that count, 0 where none does: `(..., batch)` and bool `(..., batch)` to `(...)`."""
-    return values.masked_fill(~there, 0).sum(-1) / there.sum(-1).clamp_min(1)
+def mean_over(values: Tensor, valid: Tensor) -> Tensor:
+    """Mean over the valid clips, 0 if there are none: `(..., batch)` and bool `(..., batch)` to `(...)`."""
+    return values.masked_fill(~valid, 0).sum(-1) / valid.sum(-1).clamp_min(1)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from amr.fusion.attribution.shapley import unimodal_logits
 from amr.fusion.data.clips import Batch, Clips
-from amr.fusion.methods.base import Method, Setting, mean_over, methods
+from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.seeds import generator
 
-SMALLEST = 1e-8  # of squared overfitting, so that a loss that did not overfit at all does not get everything
+SMALLEST = 1e-8  # least squared overfitting; without it, a loss that did not overfit would get all the weight
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class BlendingOptions:
     """Settings of gradient blending.
 
     Args:
-        mode: offline, the weights are measured once, at the start; or online, before each super-epoch.
-        super_epoch: epochs over which generalization and overfitting are measured.
-        held_out: share of the train clips that they are measured on.
+        mode: Schedule of the measurements: offline, once at the start; online, before each super-epoch.
+        super_epoch: Number of epochs over which generalization and overfitting are measured.
+        held_out: Fraction of the train clips on which they are measured.
     """
 
     mode: str = "offline"
@@ -33,7 +33,7 @@ class BlendingOptions:
     held_out: float = 0.2
 
     def __post_init__(self) -> None:
-        """A mode, a length and a share."""
+        """Check the settings."""
         if self.mode not in ("offline", "online"):
             raise ValueError(f"--method-option mode must be offline or online, got {self.mode!r}. Pass mode=online.")
         if self.super_epoch < 1:
@@ -48,77 +48,77 @@ class BlendingOptions:
 
 @methods.register("gradient-blending")
 class GradientBlending(Method):
-    """Losses are weighed by how much each generalizes for how much it overfits (Wang et al. 2020, section 3).
+    """Losses are weighted by generalization over overfitting (Wang et al. 2020, section 3).
 
-        loss = sum_k w_k L_k                              k: each modality alone, on out_k, and the joint head
-        O_k = L_k^val - L_k^train,    dO_k its growth, dG_k the fall of L_k^val, over a super-epoch of L_k alone
-        w_k = dG_k / dO_k^2, then to sum 1 (proposition 1)
+        loss = sum_k w_k L_k                              k: each modality, by its uni-modal logits, and the joint head
+        O_k = L_k^val - L_k^train,    dO_k its increase, dG_k the decrease of L_k^val, over a super-epoch on L_k only
+        w_k = dG_k / dO_k^2, normalized to sum 1 (proposition 1)
 
-    dG is clamped at 0 and dO^2 floored at 1e-8; where no dG is above 0, weights are even. L_k is the mean over the
-    clips that have k. For each k a copy of the model is trained on L_k alone for a super-epoch, and "val" is a part
-    held out of train (the same for all seeds), never the val part, which chooses the epoch, nor test. Offline
-    measures once and then trains on all of train; online measures before each super-epoch and never trains on the
-    part, or the next measurement would not be of unseen clips.
+    dG is clamped at 0 and dO^2 floored at 1e-8; if no dG is above 0, the weights are even. L_k is the mean over the
+    clips that have k. For each k, a copy of the model is trained on L_k only for a super-epoch. "val" is held out of
+    train (the same clips for all seeds). It is not the val split, which selects the epoch. Offline measures once and
+    then trains on all of train. Online measures before each super-epoch and never trains on the held-out clips, so that
+    the next measurement is on unseen clips.
 
-    Against end-to-end training, encoders neither learn nor overfit; what is left to measure is that of adapters and
-    head. out_k is k's part of the joint logits (`unimodal_logits`) where the source has a classifier of its own for
-    each modality, so that every head will do and no weights are added.
+    Unlike in end-to-end training, encoders neither learn nor overfit, so only adapters and head are measured. The
+    source has a separate classifier for each modality. Here the uni-modal logits come from the joint head
+    (`unimodal_logits`), so that every head works and no parameters are added.
     """
 
-    summary = "uni-modal and joint losses, weighed by generalization over overfitting"
+    summary = "uni-modal and joint losses, weighted by generalization over overfitting"
     citation = "Wang et al. 2020, proposition 1, offline and online G-Blend"
     Options = BlendingOptions
 
-    def __init__(self, options: BlendingOptions, setting: Setting) -> None:
-        super().__init__(options, setting)
-        self.kept, self.held_out = hold_out(setting.train, options.held_out)
-        self.names = (*setting.model.modalities, "joint")
-        self.weights = torch.empty(0)  # (losses, run)
+    def __init__(self, options: BlendingOptions, context: MethodContext) -> None:
+        super().__init__(options, context)
+        self.fit_clips, self.held_out_clips = hold_out(context.train, options.held_out)
+        self.names = (*context.model.modalities, "joint")
+        self.loss_weights = torch.empty(0)  # (losses, run)
 
     def train_clips(self) -> Clips:
-        """Online measurements need clips that were not trained on."""
-        return self.kept if self.options.mode == "online" else self.setting.train
+        """All train clips; with online measurements, without those held out."""
+        return self.fit_clips if self.options.mode == "online" else self.context.train
 
     def begin_epoch(self, epoch: int) -> None:
-        """Measure the weights when it is time to."""
+        """Measure the weights, if a measurement is due."""
         if epoch == 1 or (self.options.mode == "online" and (epoch - 1) % self.options.super_epoch == 0):
-            self.weights = self.measure()
+            self.loss_weights = self.measure()
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-        """The weighed sum of the losses."""
-        return (self.weights * losses(model, batch, z)).sum(0)
+        """Weighted sum of the losses, `(run,)`."""
+        return (self.loss_weights * losses(model, batch, z)).sum(0)
 
     def epoch_values(self) -> dict[str, Tensor]:
-        """The weights of the epoch."""
-        return {f"weight_{name}": weight for name, weight in zip(self.names, self.weights, strict=True)}
+        """Weight of each loss in this epoch."""
+        return {f"weight_{name}": weight for name, weight in zip(self.names, self.loss_weights, strict=True)}
 
     def measure(self) -> Tensor:
-        """`(losses, run)`: the weights from where the model is now."""
-        train, val = self._measured(self.setting.model)
+        """Weights from the present state of the model, `(losses, run)`."""
+        train, val = self._measured(self.context.model)
         after = []
         for k in range(len(self.names)):
-            trained = self.setting.rehearse(partial(one_loss, k), self.options.super_epoch, self.kept)
-            after.append([part[k] for part in self._measured(trained)])
-        train_after, val_after = (torch.stack(part) for part in zip(*after, strict=True))
+            trained = self.context.rehearse(partial(one_loss, k), self.options.super_epoch, self.fit_clips)
+            after.append([values[k] for values in self._measured(trained)])
+        train_after, val_after = (torch.stack(values) for values in zip(*after, strict=True))
         return blend(val - val_after, (val_after - train_after) - (val - train))
 
     def _measured(self, model: FusionModel) -> tuple[Tensor, Tensor]:
-        """`(losses, run)` on what is trained on and on what is held out."""
-        return mean_losses(model, self.kept), mean_losses(model, self.held_out)
+        """Mean losses on the fitting clips and on the held-out clips, each `(losses, run)`."""
+        return mean_losses(model, self.fit_clips), mean_losses(model, self.held_out_clips)
 
 
 def blend(generalization: Tensor, overfitting: Tensor) -> Tensor:
-    """w_k = dG_k / dO_k^2, to sum 1: both `(losses, run)`."""
+    """Weights w_k = dG_k / dO_k^2, normalized to sum 1; all `(losses, run)`."""
     weights = generalization.clamp_min(0) / overfitting.square().clamp_min(SMALLEST)
     total = weights.sum(0)
     return torch.where(total > 0, weights / total.where(total > 0, 1), 1 / len(weights))
 
 
-def hold_out(train: Clips, share: float) -> tuple[Clips, Clips]:
-    """The train clips in two, at random, at least one in each.
+def hold_out(train: Clips, fraction: float) -> tuple[Clips, Clips]:
+    """Split the train clips at random into those to fit and those to hold out, at least one of each.
 
     Raises:
-        ValueError: there are not two.
+        ValueError: There are fewer than two clips.
     """
     if len(train) < 2:
         raise ValueError(
@@ -126,31 +126,31 @@ def hold_out(train: Clips, share: float) -> tuple[Clips, Clips]:
             "Choose another method."
         )
     order = torch.randperm(len(train), generator=generator(0, "held out")).to(train.target.device)
-    num_held_out = min(max(1, round(share * len(train))), len(train) - 1)
+    num_held_out = min(max(1, round(fraction * len(train))), len(train) - 1)
     return train.take(order[num_held_out:]), train.take(order[:num_held_out])
 
 
 def clip_losses(model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The cross-entropy of every clip by every modality alone and jointly, and which count.
+    """Cross-entropy of each clip by each modality and by the joint head, and which clips have the modality.
 
     Returns:
-        `(losses, run, batch)` and bool `(losses, run, batch)`.
+        Losses `(losses, run, batch)` and bool `(losses, run, batch)`.
     """
     out = unimodal_logits(model.head, z, batch.present)
     logits = torch.cat([out, model.head(z, batch.present).unsqueeze(0)])  # (losses, run, batch, classes)
     target = batch.target.expand(len(logits), -1, -1).unsqueeze(-1)
     values = -logits.log_softmax(-1).gather(-1, target).squeeze(-1)
-    there = batch.present.movedim(-1, 0)
-    return values, torch.cat([there, torch.ones_like(there[:1])])
+    present = batch.present.movedim(-1, 0)
+    return values, torch.cat([present, torch.ones_like(present[:1])])
 
 
 def losses(model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-    """L_k, `(losses, run)`."""
+    """L_k on a batch, `(losses, run)`."""
     return mean_over(*clip_losses(model, batch, z))
 
 
 def one_loss(k: int, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-    """L_k alone, `(run,)`."""
+    """L_k of one k on a batch, `(run,)`."""
     return losses(model, batch, z)[k]
 
 
@@ -158,8 +158,8 @@ def one_loss(k: int, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) 
 def mean_losses(model: FusionModel, clips: Clips) -> Tensor:
     """L_k over all clips, `(losses, run)`."""
     num_runs = len(next(model.parameters()))
-    steps = clips.chunks(num_runs)
-    batches = [clips.slice(start, start + steps.step, num_runs) for start in steps]
-    parts = [clip_losses(model, batch, model.encode(batch)) for batch in batches]
-    values, there = (torch.cat(part, dim=-1) for part in zip(*parts, strict=True))
-    return mean_over(values, there)
+    starts = clips.chunks(num_runs)
+    batches = [clips.slice(start, start + starts.step, num_runs) for start in starts]
+    by_batch = [clip_losses(model, batch, model.encode(batch)) for batch in batches]
+    values, valid = (torch.cat(tensors, dim=-1) for tensors in zip(*by_batch, strict=True))
+    return mean_over(values, valid)

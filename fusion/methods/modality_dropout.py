@@ -1,4 +1,4 @@
-"""Modality dropout: batches without some of the modalities (paper, section 5.2; Neverova et al. 2016, ModDrop)."""
+"""Modality dropout: batches that lack some modalities (paper, section 5.2; Neverova et al. 2016, ModDrop)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.data.clips import Batch
-from amr.fusion.methods.base import Method, Setting, cross_entropy, methods
+from amr.fusion.methods.base import Method, MethodContext, cross_entropy, methods
 from amr.fusion.model import FusionModel
 
 
@@ -18,13 +18,13 @@ class ModalityDropoutOptions:
     """Settings of modality dropout.
 
     Args:
-        p: the probability that a modality is dropped from a batch; 0 is naive training.
+        p: Probability that a modality is dropped from a batch; 0 is naive training.
     """
 
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        """A probability."""
+        """Check the probability."""
         if not 0 <= self.p <= 1:
             raise ValueError(f"--method-option p must be from 0 to 1, got {self.p}. Pass p=0.5.")
 
@@ -33,13 +33,13 @@ class ModalityDropoutOptions:
 class ModalityDropout(Method):
     """Each batch drops each modality with probability p, never all of them (ModDrop, Neverova et al. 2016).
 
-        kept_m ~ Bernoulli(1 - p), once a batch; where none is kept, one of them, each as likely
+        kept_m ~ Bernoulli(1 - p), once per batch; if all would be dropped, one is kept, chosen uniformly
         z'^m = kept_m z^m,    logits = head(z')
 
-    A dropped modality is absent to the head, too (`present` false). A clip that would be left with nothing, because
-    it lacks the ones that stay, keeps what it has. Attribution and test see every modality.
+    The head sees a dropped modality as absent (`present` false). A clip that lacks all modalities that are kept is left
+    as it is. Attribution and test use every modality.
 
-    Against end-to-end training, encoders do not learn to stand alone, only adapters and head do.
+    Unlike in end-to-end training, only adapters and head learn to work without a modality; encoders do not.
     """
 
     summary = "each batch drops a random subset of the modalities, never all"
@@ -47,14 +47,14 @@ class ModalityDropout(Method):
     end_to_end = True
     Options = ModalityDropoutOptions
 
-    def __init__(self, options: ModalityDropoutOptions, setting: Setting) -> None:
-        super().__init__(options, setting)
-        self.joint = self.graph_safe = options.p == 0  # naive training, then, operation by operation
+    def __init__(self, options: ModalityDropoutOptions, context: MethodContext) -> None:
+        super().__init__(options, context)
+        self.joint = self.graph_safe = options.p == 0  # p = 0 must be naive training, bit for bit
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy of the joint logits of what is kept."""
+        """Cross-entropy of the joint logits from the modalities that are kept, `(run,)`."""
         num_modalities = batch.present.shape[-1]
-        kept = keep(self.setting.noise.uniform(num_modalities), batch.present, self.options.p)
+        kept = keep(self.context.noise.uniform(num_modalities), batch.present, self.options.p)
         masked = {}
         for i, (m, value) in enumerate(z.items()):
             mask = kept[..., i].view(*kept.shape[:-1], *[1] * (value.ndim - 2))
@@ -63,13 +63,13 @@ class ModalityDropout(Method):
 
 
 def keep(draw: Tensor, present: Tensor, p: float) -> Tensor:
-    """Which modalities each clip keeps, bool `(run, batch, modalities)`.
+    """Modalities that each clip keeps, bool `(run, batch, modalities)`.
 
     Args:
-        draw: `(run, modalities)`, uniform in [0, 1): below p is dropped, but the highest stays.
-        present: bool `(run, batch, modalities)`.
-        p: the probability to drop.
+        draw: Uniform numbers in [0, 1), `(run, modalities)`. Those below p drop a modality, except the largest.
+        present: Bool `(run, batch, modalities)`.
+        p: Probability that a modality is dropped.
     """
-    stays = (draw >= p) | (draw == draw.amax(-1, keepdim=True))  # (run, modalities)
-    kept = present & stays.unsqueeze(-2)
+    kept_by_run = (draw >= p) | (draw == draw.amax(-1, keepdim=True))  # (run, modalities)
+    kept = present & kept_by_run.unsqueeze(-2)
     return torch.where(kept.any(-1, keepdim=True), kept, present)

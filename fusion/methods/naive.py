@@ -7,10 +7,9 @@ from amr.fusion.methods.base import Method, methods
 
 @methods.register("naive")
 class Naive(Method):
-    """loss = cross-entropy of the joint logits.
+    """loss = cross-entropy(head(z), y): the default loss of `Method`, on the logits of all modalities.
 
-    Against end-to-end training, the encoders do not move: what the joint loss would have done to them it does to
-    adapters, where there are any.
+    Unlike in end-to-end training, encoders are frozen. The joint loss changes the adapters instead, if there are any.
     """
 
     summary = "joint training with one loss"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from amr.fusion.attribution.shapley import unimodal_logits
 from amr.fusion.data.clips import Batch
-from amr.fusion.methods.base import Method, Setting, methods
+from amr.fusion.methods.base import Method, MethodContext, methods
 from amr.fusion.model import FusionModel
 
 
@@ -20,8 +20,9 @@ class OGMOptions:
     """Settings of OGM-GE.
 
     Args:
-        alpha: how strongly the leading modality is held back; 0 is naive training, noise included.
-        start_epoch, end_epoch: it acts in epochs start_epoch to end_epoch - 1, counted from 1.
+        alpha: Strength with which the leading modality is held back; 0 is naive training, without noise.
+        start_epoch: First epoch in which the method acts, counted from 1.
+        end_epoch: Epoch from which it no longer acts.
     """
 
     alpha: float = 0.8
@@ -29,7 +30,7 @@ class OGMOptions:
     end_epoch: int = 51
 
     def __post_init__(self) -> None:
-        """A strength and an interval."""
+        """Check the settings."""
         if not 0 <= self.alpha < inf:
             raise ValueError(f"--method-option alpha must be 0 or more, got {self.alpha}. Pass alpha=0.8.")
         if not 1 <= self.start_epoch <= self.end_epoch:
@@ -41,25 +42,24 @@ class OGMOptions:
 
 @methods.register("ogm-ge")
 class OGMGE(Method):
-    """The modality that leads learns more slowly, and noise makes up for it (Peng et al. 2022, sections 3.2, 3.3).
+    """The leading modality learns more slowly, and noise helps generalization (Peng et al. 2022, sections 3.2, 3.3).
 
         s_m   = sum_i softmax(out_m,i)_{y_i}                                  over the batch
         rho_m = s_m / mean of the other modalities' s
-        k_m   = 1 - tanh(alpha rho_m) where rho_m > 1, else 1
+        k_m   = 1 - tanh(alpha rho_m) if rho_m > 1, else 1
         g    <- k_m g + N(0, std(g)^2)                                        g: a parameter of adapter m
 
-    std(g) is over the parameter's elements, of its gradient before the scaling; of a single element it is 0. Noise
-    goes to every modality, as in the authors' code. out_m is m's part of the joint logits (`unimodal_logits`), so any
-    head will do; no gradient flows through the coefficients. Where clips lack modalities, s_m is the mean over the
-    batch's clips that have m, so that a rare modality does not pass for a weak one (where all are present, rho is the
-    same), and a modality that no clip of the batch has is held against no other.
+    std(g) is over the elements of the parameter's gradient before scaling; for a single element it is 0. Noise is added
+    for every modality, as in the authors' code. out_m are the uni-modal logits (`unimodal_logits`), so any head works.
+    No gradient flows through the coefficients. s_m is computed as the mean over the clips of the batch that have m, so
+    that a rare modality does not look weak; if every clip has every modality, rho is the same. A modality that no clip
+    of the batch has is not compared with others.
 
-    Against end-to-end training, k_m holds back adapters where the paper holds back encoders; the noise is on the
-    adapters' gradients alone, too.
+    Unlike in end-to-end training, k_m and the noise act on the gradients of adapters, not of encoders.
 
-    SGD, because Adam cancels a scale of the gradient that stays the same. The source's learning rate of 1e-3 is for
-    encoders: on CREMA-D embeddings it is enough for linear adapters and head, but an mlp adapter and a hidden layer
-    are still learning after 60 epochs (val accuracy .58, against .61 at 1e-2; .1 diverges). So 1e-2 is the default.
+    The default is SGD, because Adam cancels a constant scale of the gradient. The source's learning rate of 1e-3 is for
+    encoders. On CREMA-D embeddings it is enough for linear adapters and head, but an mlp adapter and a hidden layer
+    still learn after 60 epochs (val accuracy .58, against .61 at 1e-2; .1 diverges). So the default is 1e-2.
     """
 
     summary = "the leading modality's adapter gradient is scaled down, with noise on all"
@@ -73,27 +73,27 @@ class OGMGE(Method):
     needs_adapter = True
     enhances = True
 
-    def __init__(self, options: OGMOptions, setting: Setting) -> None:
-        super().__init__(options, setting)
+    def __init__(self, options: OGMOptions, context: MethodContext) -> None:
+        super().__init__(options, context)
         self.acts = False
         self.coefficients = torch.empty(0)  # (modalities, run), of the last batch
-        self.seen: list[Tensor] = []  # of the epoch's batches
+        self.seen: list[Tensor] = []  # the coefficients of each batch of the epoch
 
     @classmethod
     def notes(cls, optimizer: str) -> list[str]:
-        """Adam undoes what the method does."""
+        """Warn about Adam, which undoes the method."""
         if optimizer == "sgd":
             return []
-        return [f"{optimizer} cancels a constant scale of the gradient, which is what this method changes; use sgd"]
+        return [f"{optimizer} cancels a constant scale of the gradient, which is what this method sets; use sgd"]
 
     def begin_epoch(self, epoch: int) -> None:
-        """It acts in [start_epoch, end_epoch)."""
+        """Act in epochs [start_epoch, end_epoch)."""
         o = self.options
         self.acts = o.alpha > 0 and o.start_epoch <= epoch < o.end_epoch
         self.seen = []
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy of the joint logits; the coefficients are found on the way."""
+        """Cross-entropy of the joint logits, `(run,)`; also computes the coefficients for `adjust`."""
         if self.acts:
             with torch.no_grad():
                 out = unimodal_logits(model.head, z, batch.present)  # (modalities, run, batch, classes)
@@ -102,21 +102,21 @@ class OGMGE(Method):
         return super().loss(model, batch, z)
 
     def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The adapters' gradients, modulated."""
+        """Scale the gradients of adapters, and add noise."""
         if not self.acts:
             return gradients
         adjusted = dict(gradients)
-        for m, k in zip(self.setting.model.modalities, self.coefficients, strict=True):
+        for m, k in zip(self.context.model.modalities, self.coefficients, strict=True):
             for name in (name for name in gradients if name.startswith(f"adapters.{m}.")):
                 g = gradients[name]
                 adjusted[name] = g * k.view(-1, *[1] * (g.ndim - 1))
                 if self.enhances:
-                    adjusted[name] = adjusted[name] + self.setting.noise.normal(*g.shape[1:]) * deviation(g)
+                    adjusted[name] = adjusted[name] + self.context.noise.normal(*g.shape[1:]) * deviation(g)
         return adjusted
 
     def epoch_values(self) -> dict[str, Tensor]:
-        """Each modality's mean coefficient over the epoch; 1 where the method does not act."""
-        model = self.setting.model
+        """Mean coefficient of each modality over the epoch; 1 if the method does not act."""
+        model = self.context.model
         first = next(model.parameters())
         one = torch.ones(len(model.modalities), len(first), device=first.device)
         means = torch.stack(self.seen).mean(0) if self.seen else one
@@ -133,11 +133,11 @@ class OGM(OGMGE):
 
 
 def coefficients(out: Tensor, batch: Batch, alpha: float) -> Tensor:
-    """k_m of each run: uni-modal logits `(modalities, run, batch, classes)` to `(modalities, run)`."""
-    right = out.softmax(-1).gather(-1, batch.target.expand(len(out), -1, -1).unsqueeze(-1)).squeeze(-1)
-    there = batch.present.movedim(-1, 0)  # (modalities, run, batch)
-    num_clips = there.sum(-1)
-    score = (right * there).sum(-1) / num_clips.clamp_min(1)  # s_m, a mean; 0 where no clip has m
+    """Coefficients k_m: uni-modal logits `(modalities, run, batch, classes)` to `(modalities, run)`."""
+    p_target = out.softmax(-1).gather(-1, batch.target.expand(len(out), -1, -1).unsqueeze(-1)).squeeze(-1)
+    present = batch.present.movedim(-1, 0)  # (modalities, run, batch)
+    num_clips = present.sum(-1)
+    score = (p_target * present).sum(-1) / num_clips.clamp_min(1)  # s_m as a mean; 0 if no clip has m
     counted = (num_clips > 0).to(score.dtype)
     num_others = counted.sum(0) - counted
     others = (score.sum(0) - score) / num_others.clamp_min(1)
@@ -147,7 +147,7 @@ def coefficients(out: Tensor, batch: Batch, alpha: float) -> Tensor:
 
 
 def deviation(gradient: Tensor) -> Tensor:
-    """Standard deviation over each run's elements, `(run, 1, ...)`; 0 for a single one."""
+    """Standard deviation over the elements of each run, `(run, 1, ...)`; 0 for a single element."""
     flat = gradient.flatten(1)
     std = flat.std(1) if flat.shape[1] > 1 else torch.zeros_like(flat[:, 0])
     return std.view(-1, *[1] * (gradient.ndim - 1))

@@ -8,16 +8,16 @@ from amr.fusion.methods.base import Method, methods
 
 @methods.register("ume")
 class UniModalEnsemble(Method):
-    """No joint training: the mean of the softmaxes of models that each learned from one modality (Du et al. 2023).
+    """No joint training: the mean softmax of models that were trained on one modality each (Du et al. 2023).
 
         p(y | x) = 1/M sum_m softmax(W_m z^m + b_m)_y
 
-    Every modality's adapter and classifier are those of `--method unimodal` on it with the same settings and seed, at
-    its best epoch by val. A clip is answered by the modalities that it has. It is the control for all fusion: what
-    joint training gains, it must gain over this.
+    The adapter and classifier of each modality are those of `--method unimodal` with the same settings and seed, at the
+    best epoch by val. The mean is over the modalities that a clip has. UME is the control for all fusion: joint
+    training must do better than this.
 
-    Against end-to-end training, uni-modal features are the frozen encoders' (and their adapters'). The history has
-    one row, the assembled ensemble's; `--method unimodal` has those of its parts.
+    Unlike in end-to-end training, uni-modal features come from frozen encoders and their adapters. The history has one
+    row, for the assembled ensemble; `--method unimodal` has the histories of its members.
     """
 
     summary = "no joint training: the mean of uni-modal softmaxes"
@@ -27,11 +27,11 @@ class UniModalEnsemble(Method):
 
     def assemble(self) -> bool:
         """Copy the uni-modal runs' adapters and classifiers."""
-        model = self.setting.model
+        model = self.context.model
         for m in model.modalities:
-            alone = self.setting.fit_unimodal(m).model
+            unimodal = self.context.fit_unimodal(m).model
             if m in model.adapters:
-                model.adapters[m].load_state_dict(alone.adapters[m].state_dict())
+                model.adapters[m].load_state_dict(unimodal.adapters[m].state_dict())
             classifier = model.head.get_submodule(f"classifiers.{m}")
-            classifier.load_state_dict(alone.head.get_submodule("classifier").state_dict())
+            classifier.load_state_dict(unimodal.head.get_submodule("classifier").state_dict())
         return True

@@ -1,4 +1,4 @@
-"""One modality alone (paper, table 1: audio only, video only)."""
+"""A single modality (paper, table 1: audio only, video only)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from amr.fusion.methods.base import Method, methods
 
 @methods.register("unimodal")
 class Unimodal(Method):
-    """One modality's adapter and classifier, by cross-entropy. There is nothing to fuse and no ratio to ask for."""
+    """Adapter and classifier of one modality, trained by cross-entropy. Nothing is fused, so it takes no ratio."""
 
     summary = "one modality's adapter and classifier; name it with --modalities"
     citation = "paper, table 1"
@@ -21,7 +21,7 @@ class Unimodal(Method):
 
     @classmethod
     def check(cls, modalities: Sequence[str]) -> None:
-        """Exactly one modality."""
+        """Check that there is exactly one modality."""
         if len(modalities) != 1:
             raise ValueError(
                 f"--modalities must name one modality for --method unimodal, got {', '.join(modalities)}. "

@@ -13,7 +13,7 @@ class ReportConfig:
     """One page about folders of runs and sweeps.
 
     Raises:
-        ValueError: An option is wrong, whatever the folders.
+        ValueError: An option is invalid for all folders.
     """
 
     dirs: tuple[str, ...] = option((), "Folders of amr fit, amr sweep or amr table; one section each.")

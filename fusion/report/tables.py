@@ -28,7 +28,7 @@ class Cell:
     Args:
         text: Text to read.
         value: Value for sorting and export; None sorts last.
-        number: Flag: the cell is a number, aligned to the right.
+        number: Whether the cell is a number, aligned to the right.
     """
 
     text: str
@@ -137,7 +137,7 @@ def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
     listed = "" if few else f" ({', '.join(results.modalities)})"
     notes = {
         f"share {order}": "attribution: each modality's part of the decision, in percent; sorts by the first" + listed,
-        f"perceptual {order}": "points of accuracy that permuting the modality between clips costs",
+        f"perceptual {order}": "accuracy lost when the modality is permuted between clips, in percentage points",
         f"Shapley share {order}": "each modality's part of the accuracy, in percent",
         "gain over UME": "points above UME, the average of uni-modal heads",
     }

@@ -1,4 +1,4 @@
-"""Axes: runs that share their clips, and steps in time."""
+"""Axes of tensors: runs that share their clips, and steps in time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def of_runs(x: Tensor, num_runs: int) -> Tensor:
-    """`(shared, ...)` to `(run, ...)`: each is seen by as many runs in a row.
+    """Repeat each entry for the adjacent runs that share it: `(shared, ...)` to `(run, ...)`.
 
     >>> of_runs(torch.tensor([[1], [2]]), 4).flatten().tolist()
     [1, 1, 2, 2]
@@ -16,22 +16,22 @@ def of_runs(x: Tensor, num_runs: int) -> Tensor:
 
 
 def step_mask(z: Tensor) -> Tensor:
-    """`(..., steps, dim)` to bool `(..., steps)`: which steps are there. Padding is zero in every dimension.
+    """Valid steps: `(..., steps, dim)` to bool `(..., steps)`. Padding is zero in every dimension.
 
-    The mask is in z itself, so that clips can be gathered, permuted, scaled and replaced by zeros without it.
+    z contains its mask, so clips can be gathered, permuted, scaled and replaced by zeros without a second tensor.
     """
     return (z != 0).any(-1)
 
 
 def take_steps(values: Tensor, num_steps: Tensor | None, *, keep_steps: bool) -> Tensor:
-    """`(clips, steps, dim)` padded with NaN, or averaged to `(clips, dim)`; `(clips, dim)` stays as it is."""
+    """Pad `(clips, steps, dim)` with NaN, or average it to `(clips, dim)`; `(clips, dim)` is returned unchanged."""
     if keep_steps and values.ndim == 3 and num_steps is not None:
         return pad_steps(values, num_steps)
     return values if keep_steps else pool_steps(values, num_steps)
 
 
 def pool_steps(values: Tensor, num_steps: Tensor | None) -> Tensor:
-    """The mean over each clip's steps: `(clips, steps, dim)` to `(clips, dim)`; `(clips, dim)` stays as it is."""
+    """Mean over each clip's steps: `(clips, steps, dim)` to `(clips, dim)`, which is returned unchanged."""
     if values.ndim == 2:
         return values
     if num_steps is None:
@@ -41,6 +41,6 @@ def pool_steps(values: Tensor, num_steps: Tensor | None) -> Tensor:
 
 
 def pad_steps(values: Tensor, num_steps: Tensor) -> Tensor:
-    """`(clips, steps, dim)`, NaN behind the first `num_steps`, `(clips,)`, of each clip, whatever was there."""
-    behind = torch.arange(values.shape[1]) >= num_steps[:, None]  # (clips, steps)
-    return values.masked_fill(behind[..., None], torch.nan)
+    """Replace the steps `(clips, steps, dim)` after the first `num_steps`, `(clips,)`, by NaN."""
+    padding = torch.arange(values.shape[1]) >= num_steps[:, None]  # (clips, steps)
+    return values.masked_fill(padding[..., None], torch.nan)

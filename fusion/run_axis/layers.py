@@ -1,4 +1,4 @@
-"""Layers for many runs at once: each parameter has a leading run axis, and no run touches another's."""
+"""Layers for many runs at once: each parameter has a leading run axis, and runs do not affect each other."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from amr.fusion.run_axis.seeds import Draws
 
 
 def shared_bmm(x: Tensor, weight: Tensor) -> Tensor:
-    """`(shared, rows, in)` and `(run, out, in)` to `(run, rows, out)`: one wide product for runs that share x."""
+    """x W^T: `(shared, rows, in)` and `(run, out, in)` to `(run, rows, out)`, one wide product if runs share x."""
     shared, rows, _ = x.shape
     num_runs, out, _ = weight.shape
     if shared == num_runs:
         return torch.bmm(x, weight.mT)
-    wide = torch.bmm(x, weight.view(shared, -1, weight.shape[-1]).mT)  # (shared, rows, runs of each * out)
+    wide = torch.bmm(x, weight.view(shared, -1, weight.shape[-1]).mT)  # (shared, rows, sharing runs * out)
     return wide.view(shared, rows, -1, out).transpose(1, 2).reshape(num_runs, rows, out)
 
 
@@ -31,12 +31,12 @@ class StackedLinear(nn.Module):
         self.bias = draws.uniform(out_features, bound=bound)  # (run, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(run, ..., in)`, or `(shared, ..., in)` as for `of_runs`, to `(run, ..., out)`."""
+        """`(run, ..., in)`, or `(shared, ..., in)` (see `of_runs`), to `(run, ..., out)`."""
         rows = shared_bmm(x.flatten(1, -2), self.weight) + self.bias.unsqueeze(1)
         return rows.view(len(self.weight), *x.shape[1:-1], rows.shape[-1])
 
     def input_gradient(self, cotangent: Tensor) -> Tensor:
-        """`(run, batch, out)` to `(run, batch, in)`: the gradient with respect to the input."""
+        """Gradient with respect to the input: cotangent `(run, batch, out)` to `(run, batch, in)`."""
         return torch.bmm(cotangent, self.weight)
 
 
@@ -49,6 +49,6 @@ class StackedLayerNorm(nn.Module):
         self.bias = draws.constant(dim, value=0.0)  # (run, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(run, ..., dim)`, normalised."""
+        """Normalize `(run, ..., dim)` over its last axis."""
         shape = x.shape[0], *[1] * (x.ndim - 2), x.shape[-1]
         return functional.layer_norm(x, x.shape[-1:]) * self.weight.view(shape) + self.bias.view(shape)

@@ -1,4 +1,4 @@
-"""Random numbers that belong to a seed and a purpose."""
+"""Random numbers that depend on a seed and a purpose."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
-    """A stream of random numbers that belongs to a seed and a purpose, on the CPU, so that devices agree."""
+    """Stream of random numbers for a seed and a purpose. It is on the CPU, so that all devices get the same numbers."""
     words = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(2)
     return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
 
 class Draws:
-    """Initial values for the runs of a group: run i draws what it would draw alone.
+    """Initial values for a run group. Each run gets the values that it would get in a group of its own.
 
     Args:
-        seeds: one a run.
+        seeds: Seed of each run.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
@@ -42,12 +42,12 @@ class Draws:
 
 
 class Noise:
-    """Random numbers during training: runs of one seed see the same, alone or in a group.
+    """Random numbers during training. Runs with the same seed get the same numbers, in any group.
 
     Args:
-        seeds: one a run.
-        device: where the numbers go; they are drawn on the CPU, so that devices agree.
-        purpose: what they are for; other purposes draw other numbers.
+        seeds: Seed of each run.
+        device: Device of the results. Numbers are drawn on the CPU, so that all devices get the same.
+        purpose: Name of the stream; each purpose has its own numbers.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device, purpose: str) -> None:
@@ -57,31 +57,31 @@ class Noise:
         self._device = device
 
     def uniform(self, *shape: int) -> Tensor:
-        """`(run, *shape)`, uniform in [0, 1)."""
+        """Uniform random numbers in [0, 1), `(run, *shape)`."""
         return self._of_runs([torch.rand(shape, generator=g) for g in self._generators])
 
     def normal(self, *shape: int) -> Tensor:
-        """`(run, *shape)`, standard normal."""
+        """Standard normal random numbers, mean 0 and standard deviation 1, `(run, *shape)`."""
         return self._of_runs([torch.randn(shape, generator=g) for g in self._generators])
 
     def shuffles(self, num_clips: int) -> Tensor:
-        """A permutation of the clips for each run, `(run, num_clips)`.
+        """Permutation of the clips for each run, `(run, num_clips)`.
 
-        Where the runs of one seed stand side by side, equally many of each, only one a seed, `(seed, num_clips)`:
-        the runs share their batches (`of_runs`).
+        If runs with the same seed are adjacent, with equally many runs per seed, there is one permutation per seed,
+        `(seed, num_clips)`: these runs share their batches (`of_runs`).
         """
         draws = [torch.randperm(num_clips, generator=g) for g in self._generators]
-        each = len(self._rows) // len(draws)
-        if torch.equal(self._rows, torch.arange(len(draws)).repeat_interleave(each)):
+        runs_per_seed = len(self._rows) // len(draws)
+        if torch.equal(self._rows, torch.arange(len(draws)).repeat_interleave(runs_per_seed)):
             return torch.stack(draws).to(self._device)
         return self._of_runs(draws)
 
     def state(self) -> list[Tensor]:
-        """Where each stream of numbers stands."""
+        """State of each stream."""
         return [g.get_state() for g in self._generators]
 
     def load(self, state: Sequence[Tensor]) -> None:
-        """Go on from where `state` was called."""
+        """Return to the state that `state` gave."""
         for g, value in zip(self._generators, state, strict=True):
             g.set_state(value.cpu())
 

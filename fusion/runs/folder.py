@@ -1,4 +1,4 @@
-"""The folder of a run: its name, and what may be replaced."""
+"""The folder of a run: its name, and when an old folder may be replaced."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ RUN_FILES = ("config.json", "weights.safetensors", "history.csv", "predictions.c
 
 
 def new_folder(config: FitConfig, cache: Path, runs_dir: Path) -> tuple[FitConfig, Path]:
-    """Make the folder of a run, and the config that names it.
+    """Make the folder of a run, and return the config with `out` set, and the folder.
 
-    `--out` may name a folder that is not there, is empty, or holds an earlier run, which is replaced; by default a
-    new folder below `runs_dir` is named after the settings.
+    `--out` may name a folder that is new, is empty, or holds an earlier run, which is replaced. By default a new folder
+    in `runs_dir` is named after the settings.
 
     Raises:
-        ValueError: `--out` holds something else.
+        ValueError: `--out` is something else.
     """
     if config.out is not None:
         folder = Path(config.out)
@@ -47,10 +47,10 @@ def new_folder(config: FitConfig, cache: Path, runs_dir: Path) -> tuple[FitConfi
 
 
 def _clear_run(folder: Path, out: str) -> None:
-    """Delete what an earlier run wrote, and nothing else.
+    """Delete the files of an earlier run, and nothing else.
 
     Raises:
-        ValueError: the folder is no run, or holds more.
+        ValueError: The folder is not a run, or holds other files.
     """
     refused = ValueError(f"--out must be new, empty or an earlier run, got {out!r}. Choose another name.")
     try:

@@ -1,4 +1,4 @@
-"""A fitted run as a plain `torch.nn.Module`, for code that knows nothing of this package."""
+"""A fitted run as a plain `torch.nn.Module`, for code outside of this package."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from amr.fusion.runs.weights import FittedRun, read_fitted
 
 
 class FittedHead(nn.Module):
-    """Normalization, adapters and head of one run: embeddings as cached to logits.
+    """Normalization, adapters and head of one run: from embeddings as cached to logits.
 
     Args:
-        record: The run's config.json.
-        model: Its model.
-        normalization: Its normalization.
+        record: Record of the run (config.json).
+        model: Model of the run.
+        normalization: Normalization of the run.
 
     Attributes:
         modalities: Names of the embeddings, in order.
@@ -47,7 +47,7 @@ class FittedHead(nn.Module):
         present: Tensor | None = None,
         num_steps: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Logits `(batch, classes)`.
+        """Compute logits, `(batch, classes)`.
 
         Args:
             embeddings: Modality to `(batch, dim)` or `(batch, steps, dim)`, as cached. Modalities may be left out.
@@ -91,7 +91,7 @@ class FittedHead(nn.Module):
         sizes = {len(x) for x in embeddings.values()}
         if len(sizes) > 1:
             raise ValueError(
-                f"embeddings must have one batch size, got {sorted(sizes)}. Pass equally many clips of each."
+                f"embeddings must have one batch size, got {sorted(sizes)}. Pass the same clips of each modality."
             )
         for m, x in embeddings.items():
             if x.ndim not in (2, 3) or x.shape[-1] != self.embed_dims[m]:
@@ -99,18 +99,18 @@ class FittedHead(nn.Module):
                     f"{m} must be (batch, {self.embed_dims[m]}) or (batch, steps, {self.embed_dims[m]}), "
                     f"got {tuple(x.shape)}. Pass it as cached."
                 )
-        wanted = (*sizes, len(self.modalities))
-        if present is not None and (present.dtype != torch.bool or tuple(present.shape) != wanted):
+        shape = (*sizes, len(self.modalities))
+        if present is not None and (present.dtype != torch.bool or tuple(present.shape) != shape):
             raise ValueError(
-                f"present must be bool {wanted}, got {present.dtype} {tuple(present.shape)}. Its columns are {names}."
+                f"present must be bool {shape}, got {present.dtype} {tuple(present.shape)}. Its columns are {names}."
             )
 
 
 class MeanOverFolds(nn.Module):
-    """The heads of all folds: the mean of their log-probabilities.
+    """Mean log-probabilities of the heads of all folds.
 
     Args:
-        heads: One per fold.
+        heads: Head of each fold.
     """
 
     def __init__(self, heads: list[FittedHead]) -> None:
@@ -124,7 +124,7 @@ class MeanOverFolds(nn.Module):
         present: Tensor | None = None,
         num_steps: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Mean log-probabilities `(batch, classes)`; arguments as for `FittedHead`."""
+        """Compute mean log-probabilities, `(batch, classes)`; arguments as for `FittedHead`."""
         return torch.stack([head(embeddings, present, num_steps).log_softmax(-1) for head in self.heads]).mean(0)
 
 
@@ -135,7 +135,7 @@ def load_head(
 
     Args:
         run: Folder of a run.
-        fold: Fold of a run of folds; None for the mean of the log-probabilities of all folds.
+        fold: Fold of a cross-validated run; None for the mean log-probabilities of all folds.
         device: Device of the weights.
 
     Raises:

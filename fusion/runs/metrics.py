@@ -8,23 +8,23 @@ from torch import Tensor
 
 
 def accuracy(preds: Tensor, target: Tensor) -> Tensor:
-    """The fraction of clips whose class is right: `(..., clips, classes)` and `(..., clips)` to `(...)`."""
+    """Fraction of clips with the correct class: `(..., clips, classes)` and `(..., clips)` to `(...)`."""
     return (preds.argmax(-1) == target).double().mean(-1)
 
 
 def mean_average_precision(preds: Tensor, target: Tensor) -> tuple[float, int]:
-    """The mean over classes of average precision, one against the rest, and how many classes were left out.
+    """Mean one-vs-rest average precision over classes, and the number of classes left out.
 
     Args:
-        preds: `(clips, classes)` softmax scores.
-        target: `(clips,)`. Classes without a clip have no precision and are left out.
+        preds: Softmax scores, `(clips, classes)`.
+        target: Classes, `(clips,)`. Classes without a clip have no precision and are left out.
     """
     scores, truth = preds.cpu().numpy(), target.cpu().numpy()
-    there = np.unique(truth)
-    each = [average_precision_score(truth == c, scores[:, c]) for c in there]
-    return float(np.mean(each)), preds.shape[-1] - len(there)
+    classes = np.unique(truth)
+    each = [average_precision_score(truth == c, scores[:, c]) for c in classes]
+    return float(np.mean(each)), preds.shape[-1] - len(classes)
 
 
 def macro_f1(preds: Tensor, target: Tensor) -> float:
-    """The mean of F1 over the classes that are there or are predicted."""
+    """Mean F1 over the classes that have clips or are predicted."""
     return float(f1_score(target.cpu().numpy(), preds.argmax(-1).cpu().numpy(), average="macro", zero_division=0.0))

@@ -22,12 +22,12 @@ from amr.fusion.runs.weights import FittedRun
 
 @dataclass(frozen=True)
 class ReadClips:
-    """Clips as a run's encoders give them, before its normalization.
+    """Clips as a run's encoders embed them, before its normalization.
 
     Args:
-        embeddings: modality to `(clips, dim)`, or `(clips, steps, dim)` with NaN behind each clip's own.
-        present: bool `(clips, modalities)`.
-        reasons: clip to why it lacks a modality that is there and could not be read.
+        embeddings: Modality to `(clips, dim)`, or `(clips, steps, dim)` with NaN after each clip's last step.
+        present: Bool `(clips, modalities)`.
+        reasons: Clip to the reason that a modality of its file could not be read.
     """
 
     embeddings: Mapping[str, Tensor]
@@ -35,27 +35,27 @@ class ReadClips:
     reasons: Mapping[str, str]
 
     def of_folds(self, fitted: FittedRun) -> Iterator[tuple[FusionModel, Clips]]:
-        """Each fold's model, or the only one, and the clips as it takes them; their target is 0."""
+        """Yield the model of each fold (one without folds), and the clips normalized for it; their target is 0."""
         for model, normalization in zip(fitted.models, fitted.normalizations, strict=True):
             device = next(model.parameters()).device
-            there = normalization.mask(self.present.to(device))
-            normalised = normalization.apply({m: e.to(device) for m, e in self.embeddings.items()}, there)
-            yield model, Clips(normalised, there, torch.zeros(len(there), dtype=torch.long, device=device))
+            present = normalization.mask(self.present.to(device))
+            embeddings = normalization.apply({m: e.to(device) for m, e in self.embeddings.items()}, present)
+            yield model, Clips(embeddings, present, torch.zeros(len(present), dtype=torch.long, device=device))
 
 
 def read_clips(fitted: FittedRun, clips: Sequence[str], device: str, *, keep_steps: bool) -> ReadClips:
     """Read clips, each a media file or the id of a cached clip, in the order given.
 
     Args:
-        fitted: the run.
-        clips: paths of media files, or ids in the run's cache.
-        device: auto, cpu or cuda: where encoders run.
-        keep_steps: keep steps where embeddings have them; else average them.
+        fitted: Run with its models.
+        clips: Paths of media files, or ids in the run's cache.
+        device: Device of the encoders: auto, cpu or cuda.
+        keep_steps: Whether to keep the steps of embeddings; if not, they are averaged.
 
     Raises:
-        ValueError: no clip was named, or a name is neither a file nor an id; or the run's embeddings were imported,
-            so that there is no encoder for new media.
-        FileNotFoundError: the run's cache is gone and an id was asked for.
+        ValueError: No clip is given, or one is neither a file nor an id; or the run's embeddings were imported, so new
+            media have no encoder.
+        FileNotFoundError: An id is given, but the run's cache does not exist.
     """
     if not clips:
         raise ValueError("amr predict must be given at least one clip, got none. Name media files or cached ids.")
@@ -75,17 +75,17 @@ def _cached(fitted: FittedRun, ids: Sequence[str], keep_steps: bool) -> dict[str
     path = Path(fitted.record.cache)
     if not path.is_file():
         raise FileNotFoundError(
-            f"CLIP must be a media file where the run's cache {path} is gone, got {ids[0]!r}. Name a file."
+            f"CLIP must be a media file, because the run's cache {path} is missing, got {ids[0]!r}. Name a file."
         )
     with Cache.open(path) as cache:
-        places = {id_: row for row, id_ in enumerate(cache.table()["id"])}
+        row_of = {id_: row for row, id_ in enumerate(cache.table()["id"])}
         for id_ in ids:
-            if id_ not in places:
+            if id_ not in row_of:
                 raise ValueError(
                     f"CLIP must be a media file or the id of a clip in {path}, got {id_!r}. "
                     "Check the path, or the manifest's ids."
                 )
-        rows = np.array([places[id_] for id_ in ids])
+        rows = np.array([row_of[id_] for id_ in ids])
         check_embeddings(fitted.record, cache)
         order, back = np.unique(rows, return_inverse=True)
         embeddings = {
@@ -96,16 +96,12 @@ def _cached(fitted: FittedRun, ids: Sequence[str], keep_steps: bool) -> dict[str
 
 
 def check_embeddings(record: RunRecord, cache: Cache) -> None:
-    """Refuse a cache whose embeddings are not those that a run was fitted on.
-
-    Raises:
-        ValueError: one is gone or another; the message names it.
-    """
+    """Raise ValueError if an embedding of a cache is not the one that a run was fitted on."""
     for m, info in record.modalities.items():
         if m not in cache.names or cache.info(m).fingerprint != info["fingerprint"]:
             raise ValueError(
-                f"{cache.path} must hold the embedding {m} that the run was fitted on, got another. Fit again on it, "
-                "or name media files."
+                f"{cache.path} must hold the embedding {m} that the run was fitted on, got another. "
+                "Fit again on this cache, or name media files."
             )
 
 
@@ -117,7 +113,7 @@ def _extracted(
     for m, info in fitted.record.modalities.items():
         if info["encoder"].startswith("import"):
             raise ValueError(
-                f"CLIP must be the id of a cached clip where embeddings were imported ({m}: {info['encoder']}), "
+                f"CLIP must be the id of a cached clip, because {m} was imported ({info['encoder']}), "
                 f"got the file {files[0]!r}. Name ids."
             )
     specs = {m: info["encoder"] for m, info in fitted.record.modalities.items()}
@@ -128,17 +124,17 @@ def _extracted(
             if getattr(found, name) != info[name]:
                 raise ValueError(
                     f"{name} of {specs[m]} must be the run's own ({info[name]}), got {getattr(found, name)}. "
-                    "Bring it back, or fit again on a new cache."
+                    "Restore it, or fit again on a new cache."
                 )
     for m, (_, embedded_rows) in embedded.items():
         for failure in embedded_rows.failures:
-            reasons[files[failure.row]] = f"{m}: {failure.reason}"  # why it is not merely absent
+            reasons[files[failure.row]] = f"{m}: {failure.reason}"
     vectors = {m: _vectors(rows, keep_steps) for m, (_, rows) in embedded.items()}
     present = torch.from_numpy(np.stack([embedded[m][1].present for m in specs], axis=-1))
     return {file: ({m: vectors[m][i] for m in specs}, present[i]) for i, file in enumerate(files)}
 
 
 def _vectors(rows: Embedded, keep_steps: bool) -> Tensor:
-    """`(clips, dim)`, or `(clips, steps, dim)` for heads that take steps."""
+    """Embeddings, `(clips, dim)`, or `(clips, steps, dim)` for heads that take steps."""
     steps = None if rows.num_steps is None else torch.from_numpy(rows.num_steps)
     return take_steps(torch.from_numpy(rows.values), steps, keep_steps=keep_steps).float()

@@ -1,7 +1,7 @@
-"""Read runs back: one class for evaluate, report, tables and plots. Nothing here imports torch.
+"""Read finished runs: one class for evaluate, report, tables and pictures. Nothing here imports torch.
 
-A run folder holds what `amr.fusion.runs.record` lists. The folder of a sweep holds sweep.json, results.csv and one run
-folder per run in runs/.
+`amr.fusion.runs.record` lists the files of a run folder. The folder of a sweep holds sweep.json, results.csv and one
+run folder per run in runs/.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
 
-# Settings in which the runs of a folder may differ, but for the seed: columns of results.csv and evaluation.csv.
+# Settings besides the seed in which the runs of a folder may differ: columns of results.csv and evaluation.csv.
 SETTINGS = ("head", "method", "modalities", "amr_ratio", "amr_weight", "lr")
 
 
@@ -29,10 +29,10 @@ class Run:
 
     Args:
         folder: Folder of the run.
-        record: Its config.json.
-        val, test: Measures of its metrics.json, the mean over folds; None if the split has no clips.
-        folds: `val` and `test` of each fold; one entry without folds.
-        evaluated: Its entry in evaluation.json; empty if there is none.
+        record: Record of the run (config.json).
+        val, test: Measures in metrics.json, the mean over folds; None if the split has no clips.
+        folds: Measures `val` and `test` of each fold; one entry without folds.
+        evaluated: Entry of the run in evaluation.json; empty if there is none.
     """
 
     folder: Path
@@ -64,17 +64,17 @@ class Run:
 
     @property
     def fuses(self) -> bool:
-        """Whether several modalities meet in one head, so that there is something to balance."""
+        """Whether one head fuses several modalities, so that their balance is defined."""
         return self.record.fuses and len(self.modalities) > 1
 
     @property
     def regularized(self) -> bool:
-        """Whether AMR took part in training."""
+        """Whether the run was trained with AMR."""
         return self.config.amr_ratio is not None and self.config.amr_weight > 0
 
     @cached_property
     def setting(self) -> dict[str, Any]:
-        """The run's `SETTINGS` as in evaluation.json: "-" for no head, "none" for no ratio, None for not set."""
+        """`SETTINGS` of the run as in evaluation.json: "-" for no head, "none" for no ratio, None if not set."""
         c = self.config
         return {
             "head": c.head if self.record.fuses else "-",
@@ -87,40 +87,40 @@ class Run:
 
     @cached_property
     def measures(self) -> dict[str, float]:
-        """Flat name (`share.audio`) to value on test, those of the evaluation included; val if there is no test."""
+        """Flat name (`share.audio`) to value on test, with the evaluation's measures; on val if there is no test."""
         return flat(self.test or self.val or {}) | flat(self.nested)
 
     @cached_property
     def val_measures(self) -> dict[str, float]:
-        """The same on val, as the fit measured them."""
+        """Flat name to value on val, as measured by the fit."""
         return flat(self.val or {})
 
     @property
     def nested(self) -> Mapping[str, Any]:
-        """Measures of evaluation.json as they nest; empty if there is no evaluation."""
+        """Nested measures of evaluation.json; empty if there is no evaluation."""
         return self.evaluated.get("measures", {})
 
     @property
     def intervals(self) -> dict[str, tuple[float | None, float | None]]:
-        """Flat name to low and high over bootstrapped clips."""
+        """Flat name to the low and high bound over bootstrapped clips."""
         return {name: tuple(bounds) for name, bounds in self.evaluated.get("intervals", {}).items() if bounds}
 
     def history(self) -> pd.DataFrame | None:
-        """One row per epoch, the mean over folds; None if there is none."""
-        tables = [pd.read_csv(file) for place in self._places() if (file := place / "history.csv").is_file()]
+        """Read history.csv: one row per epoch, the mean over folds; None if there is none."""
+        tables = [pd.read_csv(file) for folder in self._folders() if (file := folder / "history.csv").is_file()]
         return pd.concat(tables).groupby("epoch", as_index=False).mean(numeric_only=True) if tables else None
 
     def predictions(self) -> pd.DataFrame | None:
-        """The test rows of predictions.csv over all folds; None if the run has none."""
+        """Read the test rows of predictions.csv, over all folds; None if the run has none."""
         text = {"id": str, "target": str, "pred": str}
-        files = [file for place in self._places() if (file := place / "predictions.csv").is_file()]
+        files = [file for folder in self._folders() if (file := folder / "predictions.csv").is_file()]
         tables = [pd.read_csv(file, dtype=text, keep_default_na=False, na_values=[""]) for file in files]
         if not tables:
             return None
         table = pd.concat(tables, ignore_index=True)
         return table[table["part"] == "test"].reset_index(drop=True)
 
-    def _places(self) -> list[Path]:
+    def _folders(self) -> list[Path]:
         return [self.folder, *sorted(self.folder.glob("fold-*"))]
 
 
@@ -139,17 +139,17 @@ def read_run(folder: Path, option: str = "RUN") -> Run:
     metrics = read_json(folder / "metrics.json", option)
     if metrics is None:
         raise FileNotFoundError(
-            f"{option} must be a finished run, got {str(folder)!r}. Give the same amr fit or amr sweep again."
+            f"{option} must be a finished run, got {str(folder)!r}. Run the same amr fit or amr sweep again."
         )
     return Run(folder, record, metrics["val"], metrics["test"], tuple(metrics.get("folds", [metrics])))
 
 
 def read_runs(folder: Path, option: str = "RUN") -> list[Run]:
-    """Read the run of a folder of `amr fit`, or the finished runs of one of `amr sweep` or `amr table`.
+    """Read the run in a folder of `amr fit`, or all finished runs in a folder of `amr sweep` or `amr table`.
 
     Raises:
-        FileNotFoundError: The folder is none of those.
-        ValueError: A sweep has no finished run, or files are damaged.
+        FileNotFoundError: The folder is neither.
+        ValueError: No run of the sweep is finished, or files are damaged.
     """
     if (folder / "config.json").is_file():
         return [read_run(folder, option)]
@@ -165,13 +165,13 @@ def read_runs(folder: Path, option: str = "RUN") -> list[Run]:
         finished.sort(key=lambda run: order.get(run.name, len(order)))
     if not finished:
         raise ValueError(
-            f"{option} must hold a finished run, got none in {str(folder)!r}. Give the same amr sweep again."
+            f"{option} must hold a finished run, got none in {str(folder)!r}. Run the same amr sweep again."
         )
     return [read_run(run, option) for run in finished]
 
 
 def with_evaluation(runs: Sequence[Run], evaluation: Mapping[str, Any] | None) -> list[Run]:
-    """Runs with their entries of evaluation.json; a single run takes the only entry."""
+    """Add the entries of evaluation.json to runs; a single run gets the only entry."""
     if evaluation is None:
         return list(runs)
     entries = {entry["run"]: entry for entry in evaluation["runs"]}
@@ -180,7 +180,7 @@ def with_evaluation(runs: Sequence[Run], evaluation: Mapping[str, Any] | None) -
 
 
 def read_json(file: Path, option: str = "RUN") -> Any:
-    """A JSON file; None if it is not there.
+    """Read a JSON file; None if it does not exist.
 
     Raises:
         ValueError: The file is damaged.
@@ -191,12 +191,12 @@ def read_json(file: Path, option: str = "RUN") -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{option} must hold whole files, got a damaged {str(file)!r} ({error}). Make it again."
+            f"{option} must hold whole files, got a damaged {str(file)!r} ({error}). Create it again."
         ) from error
 
 
 def flat(measures: Mapping[str, Any], before: str = "") -> dict[str, float]:
-    """Nested measures under names joined by dots; what is not a number, or absent, is left out.
+    """Flatten nested measures, names joined by dots; values that are not finite numbers are left out.
 
     >>> flat({"accuracy": 0.5, "share": {"audio": 0.7, "video": None}})
     {'accuracy': 0.5, 'share.audio': 0.7}
@@ -211,7 +211,7 @@ def flat(measures: Mapping[str, Any], before: str = "") -> dict[str, float]:
 
 
 def setting_text(name: str, value: object) -> str:
-    """One setting as pages show it; "-" if it is not set.
+    """Text of a setting on pages; "-" if it is not set.
 
     >>> setting_text("modalities", ["audio", "video"]), setting_text("lr", 0.001), setting_text("amr_weight", None)
     ('audio,video', '0.001', '-')

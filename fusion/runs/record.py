@@ -1,12 +1,12 @@
-"""A run folder: what one fit leaves behind, enough to predict new clips without the cache.
+"""A run folder: the files that one fit writes, enough to predict new clips without the cache.
 
-    config.json          the FitConfig as it was resolved, classes, modalities and their encoders, cache, versions
+    config.json          the resolved FitConfig, classes, modalities and their encoders, cache, versions
     weights.safetensors  head, adapters, and the normalization of each modality
-    history.csv          one row an epoch
-    predictions.csv      one row a val or test clip; runs of a sweep leave it out
+    history.csv          one row per epoch
+    predictions.csv      one row per val or test clip; not written for runs of a sweep
     metrics.json         val and test, as `amr fit --json` prints them
 
-With folds, those but config.json are in fold-0/, fold-1/, ..., and metrics.json is there for the whole as well.
+With folds, all files except config.json are in fold-0/, fold-1/, ...; a metrics.json beside config.json holds the mean.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from amr.fusion.config import FitConfig
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run says of itself, in config.json.
+    """Description of a run, in config.json.
 
     Args:
-        config: the fit's settings, with the method's own filled in.
-        classes: in the order of the logits.
-        modalities: modality to its embedding: embed_dim, encoder, weights_sha256, preprocessing, fingerprint.
-        cache: path of the cache.
-        notes: Decisions and omissions, in words.
-        fuses: Whether modalities meet in one head (`Method.fuses`).
-        versions: Versions of the packages that fitted it; filled in by `save`.
+        config: Settings of the fit, with those of the method filled in.
+        classes: Names of the classes, in the order of the logits.
+        modalities: Modality to its embedding: embed_dim, encoder, weights_sha256, preprocessing, fingerprint.
+        cache: Path of the cache.
+        notes: Sentences about what was decided or left out.
+        fuses: Whether one head fuses the modalities (`Method.fuses`).
+        versions: Versions of the packages that fitted the run; filled in by `save`.
     """
 
     config: FitConfig
@@ -59,7 +59,7 @@ class RunRecord:
 
         Raises:
             FileNotFoundError: The folder is not a run.
-            ValueError: Its config.json is not that of a run.
+            ValueError: The config.json is not one of a run.
         """
         file = folder / "config.json"
         if not file.is_file():
@@ -75,7 +75,7 @@ class RunRecord:
                 modalities=record["modalities"],
                 cache=record["cache"],
                 notes=tuple(record["notes"]),
-                # version 0.1 had two methods that fuse nothing and did not say so
+                # version 0.1 did not save it; two of its methods did not fuse
                 fuses=record.get("fuses", settings["method"] not in ("unimodal", "ume")),
                 versions=record.get("versions", {}),
             )

@@ -1,4 +1,4 @@
-"""Means with intervals, paired tests, and the correction for many of them; what table and evaluation compare by."""
+"""Means with intervals, paired tests, and their correction for multiple testing."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from scipy import stats
 from scipy.stats import binomtest
 
 CONFIDENCE = 0.95
-STILL = 1e-9  # differences that spread less than this differ by rounding only
-LEAST_WILCOXON = 6  # with fewer pairs no outcome reaches p < .05
+ROUNDING = 1e-9  # differences with a smaller deviation than this differ by rounding only
+MIN_PAIRS_WILCOXON = 6  # with fewer pairs no outcome reaches p < .05
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """What pairs say of a difference; None where there are too few of them, or they do not spread.
+    """Result of a paired test; values are None if pairs are too few or all differences are equal.
 
     Args:
-        num_pairs: how many there are.
-        difference: their mean.
-        interval: of the mean, by the t distribution.
+        num_pairs: Number of pairs.
+        difference: Mean difference.
+        interval: Interval of the mean, by the t distribution.
         effect_size: Cohen's d of the differences: their mean over their deviation.
-        p: of the t-test, two-sided.
-        p_wilcoxon: of Wilcoxon's signed ranks, two-sided.
+        p: p value of the t-test, two-sided.
+        p_wilcoxon: p value of Wilcoxon's signed ranks, two-sided.
     """
 
     num_pairs: int
@@ -38,7 +38,7 @@ class PairedTest:
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float | None]:
-    """Mean and half the width of its 95 % t-interval; None for one value.
+    """Mean and half the width of its 95 % t-interval, which is None for one value.
 
     >>> mean_interval([0.5])
     (0.5, None)
@@ -51,23 +51,23 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float | 
 
 
 def paired_test(differences: Sequence[float] | np.ndarray, overlap: float = 0.0) -> PairedTest:
-    """Whether paired differences have another mean than 0.
+    """Test whether the mean of paired differences is 0.
 
-    Folds share most of their training clips, so their differences vary together and the plain t-test finds too much.
-    Nadeau & Bengio (2003, Inference for the Generalization Error) put (1/n + overlap) var for var / n, here for all
+    Folds share most of their training clips, so their differences are correlated and the plain t-test finds too much.
+    Nadeau & Bengio (2003, Inference for the Generalization Error) replace var / n by (1/n + overlap) var, here for all
     pairs of seed and fold, as Bouckaert & Frank (2004) do for repeated folds.
 
     Args:
-        differences: one a pair, at least one.
-        overlap: test clips over training clips where the pairs are folds; 0: independent pairs.
+        differences: Difference of each pair, at least one.
+        overlap: Number of test clips over number of training clips, if the pairs are folds; 0 for independent pairs.
     """
     values = np.asarray(differences, float)
     count, mean = len(values), float(np.mean(values))
     if count < 2:
         return PairedTest(count, mean, None, None, None, None)
     spread = float(values.std(ddof=1))
-    if spread <= STILL:  # every pair moved alike, but for rounding: no variance to test against
-        return PairedTest(count, mean, None, None, 1.0 if abs(mean) <= STILL else None, None)
+    if spread <= ROUNDING:  # no variance to test against
+        return PairedTest(count, mean, None, None, 1.0 if abs(mean) <= ROUNDING else None, None)
     error = spread * float(np.sqrt(1 / count + overlap))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, count - 1))
@@ -75,25 +75,25 @@ def paired_test(differences: Sequence[float] | np.ndarray, overlap: float = 0.0)
 
 
 def wilcoxon(differences: Sequence[float] | np.ndarray) -> float | None:
-    """p of Wilcoxon's signed ranks, two-sided; None below 6 pairs, of which no outcome reaches .05."""
+    """p value of Wilcoxon's signed ranks, two-sided; None below 6 pairs, with which no outcome reaches .05."""
     values = np.asarray(differences, float)
-    if len(values) < LEAST_WILCOXON:
+    if len(values) < MIN_PAIRS_WILCOXON:
         return None
-    values = np.where(np.abs(values) <= STILL, 0.0, values)
+    values = np.where(np.abs(values) <= ROUNDING, 0.0, values)
     return float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction of a family of tests; None stays None and is not counted.
+    """p values of a family of tests after Holm's correction; None stays None and is not counted.
 
     >>> holm([0.01, None, 0.03])
     [0.02, None, 0.03]
     """
-    there = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    ordered = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
-    for rank, (p, i) in enumerate(there):
-        largest = max(largest, min(1.0, p * (len(there) - rank)))
+    for rank, (p, i) in enumerate(ordered):
+        largest = max(largest, min(1.0, p * (len(ordered) - rank)))
         corrected[i] = largest
     return corrected
 
@@ -102,7 +102,7 @@ Result = dict[str, Any]
 
 
 def wilson_interval(hits: np.ndarray) -> list[float] | None:
-    """95 % interval of a rate (Wilson 1927), None where there are no clips."""
+    """95 % Wilson interval of the fraction of `hits`, bool `(clips,)`; None if there are no clips (Wilson 1927)."""
     if len(hits) == 0:
         return None
     low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
@@ -110,16 +110,18 @@ def wilson_interval(hits: np.ndarray) -> list[float] | None:
 
 
 def rate(hits: np.ndarray) -> float | None:
+    """Fraction of hits, bool `(clips,)`; None without clips."""
     return float(hits.mean()) if len(hits) else None
 
 
 def mean(values: np.ndarray) -> float | None:
+    """Mean value; None without values or if it is NaN."""
     mean = float(values.mean()) if len(values) else math.nan
     return None if math.isnan(mean) else mean
 
 
 def p_text(value: float | None) -> str:
-    """A p value as papers print it; a dash for none.
+    """Text of a p value as in papers; a dash for None.
 
     >>> p_text(0.0004), p_text(0.0412), p_text(None)
     ('<.001', '.041', '-')

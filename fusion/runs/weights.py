@@ -1,4 +1,4 @@
-"""The weights of a run, and the normalization that goes with them."""
+"""Weights of a run, with its normalization."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from amr.fusion.runs.record import RunRecord
 
 @dataclass(frozen=True)
 class FittedRun:
-    """A run read back: one model a fold, or the only one."""
+    """A run as read from its folder: one model per fold, or a single one."""
 
     record: RunRecord
     models: tuple[FusionModel, ...]
@@ -28,20 +28,20 @@ class FittedRun:
 
 
 def read_fitted(folder: Path, device: torch.device | str = "cpu") -> FittedRun:
-    """Read a run folder.
+    """Read the models of a run folder.
 
     Raises:
-        FileNotFoundError: the folder is no run.
+        FileNotFoundError: The folder is not a run.
     """
     record = RunRecord.read(folder)
     folds = [folder / f"fold-{k}" for k in range(record.config.folds)] or [folder]
-    loaded = [_load_weights(record, fold / "weights.safetensors", device) for fold in folds]
-    models, normalizations = zip(*loaded, strict=True)
+    fitted = [_read_model(record, fold / "weights.safetensors", device) for fold in folds]
+    models, normalizations = zip(*fitted, strict=True)
     return FittedRun(record, models, normalizations)
 
 
 def model_shape(record: RunRecord) -> ModelShape:
-    """The shape of a run's model."""
+    """Shape of a run's model."""
     c = record.config
     return ModelShape.of(
         {m: info["embed_dim"] for m, info in record.modalities.items()},
@@ -55,7 +55,7 @@ def model_shape(record: RunRecord) -> ModelShape:
 
 
 def attributor_of(record: RunRecord) -> Attributor:
-    """The attribution that a run was fitted with."""
+    """Attributor of a run's settings."""
     c = record.config
     return Attributor(
         c.attribution_output, c.attribution_pooling, c.attribution, c.attribution_baseline, c.attribution_steps
@@ -63,7 +63,7 @@ def attributor_of(record: RunRecord) -> Attributor:
 
 
 def save_weights(folder: Path, state: Mapping[str, Tensor], normalization: Normalization) -> None:
-    """Write one run's weights, without the run axis, and the normalization that goes with them."""
+    """Write a run's weights, without the run axis, and its normalization."""
     tensors = dict(state)
     for m in normalization.mean:
         tensors[f"normalization.{m}.mean"] = normalization.mean[m].cpu().contiguous()
@@ -74,7 +74,7 @@ def save_weights(folder: Path, state: Mapping[str, Tensor], normalization: Norma
 
 
 def read_weights(file: Path, modalities: Iterable[str]) -> tuple[dict[str, Tensor], Normalization]:
-    """One run's weights, without the run axis, and its normalization, as `save_weights` wrote them."""
+    """Read a run's weights, without the run axis, and its normalization, as written by `save_weights`."""
     tensors, names = load_file(file), list(modalities)
     normalization = Normalization(
         {m: tensors.pop(f"normalization.{m}.mean") for m in names},
@@ -84,7 +84,7 @@ def read_weights(file: Path, modalities: Iterable[str]) -> tuple[dict[str, Tenso
     return tensors, normalization
 
 
-def _load_weights(record: RunRecord, file: Path, device: torch.device | str) -> tuple[FusionModel, Normalization]:
+def _read_model(record: RunRecord, file: Path, device: torch.device | str) -> tuple[FusionModel, Normalization]:
     tensors, normalization = read_weights(file, record.modalities)
     model = FusionModel(model_shape(record), [record.config.seed]).to(device)
     model.load_state_dict({name: value.unsqueeze(0) for name, value in tensors.items()})

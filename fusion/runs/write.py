@@ -1,4 +1,4 @@
-"""What a fitted group leaves in the folders of its runs."""
+"""Write the files of a fitted run group to the folders of its runs."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ def write_group(
     *,
     with_predictions: bool,
 ) -> list[FoldMeasures]:
-    """Measure a group on val and test, and write weights, history, predictions and metrics of each run.
+    """Measure a run group on val and test, and write weights, history, predictions and metrics of each run.
 
     Args:
-        records: what each run says of itself.
-        places: each run's folder, or its folder of this fold.
-        dataset: of the clips.
-        fold: their parts.
-        fitted: the group, in the same order.
-        with_predictions: write predictions.csv, too.
+        records: Record of each run.
+        places: Folder of each run, or of its current fold.
+        dataset: Dataset of the clips.
+        fold: Splits of the clips.
+        fitted: Run group, in the order of `records`.
+        with_predictions: Whether to write predictions.csv.
     """
-    parts = {"val": (fold.rows.val, fold.val), "test": (fold.rows.test, fold.test)}
-    measured = {part: measure(fitted.model, clips, attributor_of(records[0])) for part, (_, clips) in parts.items()}
+    splits = {"val": (fold.rows.val, fold.val), "test": (fold.rows.test, fold.test)}
+    measured = {split: measure(fitted.model, clips, attributor_of(records[0])) for split, (_, clips) in splits.items()}
     results = []
     for run, (record, place) in enumerate(zip(records, places, strict=True)):
         place.mkdir(parents=True, exist_ok=True)
         save_weights(place, fitted.model.run_state(run), fold.normalization)
         write_csv(place / "history.csv", history_table(fitted, run))
         tables = [
-            predictions_table(record, dataset, fitted, part, rows, clips, run)
-            for part, (rows, clips) in parts.items()
+            predictions_table(record, dataset, fitted, split, rows, clips, run)
+            for split, (rows, clips) in splits.items()
             if with_predictions and len(clips) > 0
         ]
         if tables:
             write_csv(place / "predictions.csv", pd.concat(tables))
-        results.append({part: None if m is None else m[run] for part, m in measured.items()})
-        if fitted.diverged[run]:  # what there is shows where; without metrics the run is not finished
+        results.append({split: None if m is None else m[run] for split, m in measured.items()})
+        if fitted.diverged[run]:  # history.csv shows the epoch; without metrics.json the run is not finished
             continue
         write_json(place / "metrics.json", results[-1])
     return results
 
 
 def history_table(fitted: Fitted, run: int) -> pd.DataFrame:
-    """One row an epoch of one run."""
+    """Table with one row per epoch of a run."""
     columns: dict[str, Any] = {}
     for name, values in fitted.history.items():
         of_run = values[:, run]
@@ -79,9 +79,9 @@ def history_table(fitted: Fitted, run: int) -> pd.DataFrame:
 
 
 def predictions_table(
-    record: RunRecord, dataset: Dataset, fitted: Fitted, part: str, rows: np.ndarray, clips: Clips, run: int
+    record: RunRecord, dataset: Dataset, fitted: Fitted, split: str, rows: np.ndarray, clips: Clips, run: int
 ) -> pd.DataFrame:
-    """One row a clip: id, part, target, pred, its probability, and the shares of the decision."""
+    """Table with one row per clip: id, part, target, pred, the probability of pred, and the shares of the decision."""
     logits, share, counted = (
         values[run].cpu() for values in predict_shares(fitted.model, clips, attributor_of(record))
     )
@@ -91,7 +91,7 @@ def predictions_table(
     return pd.DataFrame(
         {
             "id": dataset.clips["id"].to_numpy()[rows],
-            "part": part,
+            "part": split,
             "target": names[clips.target.cpu().numpy()],
             "pred": names[pred.numpy()],
             "probability": probability.numpy(),

@@ -1,1 +1,1 @@
-"""Many fits at once: sweeps, table 1, their pictures."""
+"""Many fits at once: sweeps, table 1, and their pictures."""

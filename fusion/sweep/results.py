@@ -14,7 +14,7 @@ from amr.fusion.runs.record import RunRecord
 
 
 def write_results(folder: Path, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Gather the finished runs into results.csv, one row per run and split, in the order requested."""
+    """Write results.csv, one row per finished run and split, in the requested order, and return the rows."""
     runs = [read_run(run_folder(record)) for record in records if is_finished(record)]
     measured = [(run, {"val": run.val, "test": run.test}) for run in runs]
     rows = [_row(run, split, m) for run, of_run in measured for split, m in of_run.items() if m is not None]

@@ -1,7 +1,7 @@
-"""Many runs on one cache: `amr sweep`. Runs of one recipe are trained together; on a CPU, a group a core at once.
+"""Many runs on one cache: `amr sweep`. Runs of one recipe are trained together; on a CPU, one group per core at a time.
 
-A sweep's folder holds sweep.json (what was asked), runs/ (a run folder each) and results.csv (a row a run and part).
-A run is finished once its metrics.json is there; the same command goes on with what is missing.
+The folder of a sweep holds sweep.json (the request), runs/ (one folder per run) and results.csv (one row per run and
+split). A run is finished when its metrics.json exists; the same command continues with the other runs.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from amr.fusion.fit import fit_group
 from amr.fusion.methods import methods
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.record import RunRecord
-from amr.fusion.sweep.grouping import cut, group_size
+from amr.fusion.sweep.grouping import group_size, partition
 from amr.fusion.sweep.results import is_finished, run_folder, write_results
 from amr.fusion.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep comes to.
+    """Result of a sweep.
 
     Args:
-        folder: of the sweep.
-        rows: one a run and part, as in results.csv.
-        notes: what was decided or left out, in words.
-        diverged: names of the runs that did not stay finite; they have no rows.
+        folder: Folder of the sweep.
+        rows: Rows of results.csv, one per run and split.
+        notes: Sentences about what was decided or left out.
+        diverged: Names of the runs that did not stay finite; they have no rows.
     """
 
     folder: Path
@@ -54,13 +54,13 @@ class SweepResult:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The rows as a table."""
+        """Rows as a table."""
         return pd.DataFrame(list(self.rows))
 
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs of one recipe, of one source."""
+    """Runs of one recipe on the same training data, which are trained together."""
 
     recipe: Recipe
     records: tuple[RunRecord, ...]
@@ -68,19 +68,19 @@ class RunGroup:
 
 
 def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
-    """Fit every combination that a sweep asks for, and write results.csv.
+    """Fit every combination of a sweep, and write results.csv.
 
     Args:
-        config: what to do.
-        progress: hears how far it is.
+        config: Config of the sweep.
+        progress: Listener.
 
     Raises:
-        ValueError: the request does not fit the cache, or the folder holds another sweep.
-        FileNotFoundError: there is no such cache.
-        RuntimeError: no run of a group stayed finite; finished groups are kept.
+        ValueError: The request does not fit the cache, or the folder holds another sweep.
+        FileNotFoundError: The cache does not exist.
+        RuntimeError: A unimodal model that a method needs diverged; groups that finished before remain on disk.
     """
     progress = progress or Progress()
-    folder, asked_for = _folder(config)
+    folder, request = _folder(config)
     opened: dict[tuple[str | None, bool], TrainingData] = {}
 
     def data_of(member: FitConfig) -> TrainingData:
@@ -91,18 +91,18 @@ def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
         return opened[key]
 
     records = []
-    for asked in config.members():
-        for member in _expanded(asked, data_of(asked)):
+    for swept in config.members():
+        for member in _expanded(swept, data_of(swept)):
             data = data_of(member)
             resolved = resolve(member, data.dataset)
             records.append(record_of(replace(resolved, out=str(folder / "runs" / _name(resolved, config))), data))
     records = list({record.config.out: record for record in records}.values())
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "sweep.json", asked_for)
+    write_json(folder / "sweep.json", request)
     todo = [record for record in records if not is_finished(record)]
     progress.start(len(records), len(records) - len(todo), "runs")
     num_workers = torch.get_num_threads() if choose_device(config.base.device).type == "cpu" else 1
-    for group in _fit_all(_groups(todo, data_of, config.group_size, num_workers), num_workers, progress):
+    for _ in _fit_all(_groups(todo, data_of, config.group_size, num_workers), num_workers, progress):
         write_results(folder, records)
     rows = write_results(folder, records)
     notes = dict.fromkeys(note for data in opened.values() for note in data.notes)
@@ -111,24 +111,24 @@ def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
 
 
 class _Stopped(Exception):
-    """Another group failed, or Ctrl-C."""
+    """Raised in the threads of other groups after a failure or Ctrl-C."""
 
 
 def _fit_all(groups: Sequence[RunGroup], num_workers: int, progress: Progress) -> Iterator[RunGroup]:
-    """Fit the groups, each in one of the workers' threads, and give each as it is written.
+    """Fit the groups in `num_workers` threads, and yield each group after its files are written.
 
-    On a CPU, groups side by side with a thread each beat one group with all threads: steps are too short to be split.
+    On a CPU, one thread per group is faster than all threads for one group: training steps are too short for several.
     """
     stop = threading.Event()
 
     def fit(group: RunGroup) -> RunGroup:
-        def advance(part: float) -> None:
+        def advance(fraction: float) -> None:
             if stop.is_set():
                 raise _Stopped
-            progress.advance(len(group.records) * part)
+            progress.advance(len(group.records) * fraction)
 
         folders = [run_folder(record) for record in group.records]
-        torch.set_num_threads(1 if num_workers > 1 else torch.get_num_threads())  # a setting of each thread
+        torch.set_num_threads(1 if num_workers > 1 else torch.get_num_threads())  # this setting is per thread
         fit_group(group.records, folders, group.data, advance, with_predictions=False)
         return group
 
@@ -143,7 +143,7 @@ def _fit_all(groups: Sequence[RunGroup], num_workers: int, progress: Progress) -
 
 
 def _expanded(member: FitConfig, data: TrainingData) -> list[FitConfig]:
-    """A member without a ratio that its method cannot take, and once a modality where the method takes one alone."""
+    """Remove the ratio if the method cannot use one; one config per modality if the method takes a single one."""
     method = methods[member.method]
     if not method.fuses:
         member = replace(member, amr_ratio=None)
@@ -155,12 +155,12 @@ def _expanded(member: FitConfig, data: TrainingData) -> list[FitConfig]:
 def _groups(
     records: Sequence[RunRecord], data_of: Callable[[FitConfig], TrainingData], size: int | None, num_workers: int
 ) -> list[RunGroup]:
-    """Runs of one recipe together, no more than `size` at once, or as many as the device has room for."""
+    """Group runs by recipe, at most `size` per group; None for as many as fit the device."""
     groups: list[tuple[Recipe, float | None, list[RunRecord]]] = []
     result: list[RunGroup] = []
     for record in records:
         recipe = recipe_of(record)
-        # a separate optimizer has the weight in its learning rate, which a group shares
+        # a separate optimizer has the weight in its learning rate, of which a group has only one
         weight = member_of(record).weight if record.config.amr_optimizer == "separate" else None
         for other, other_weight, members in groups:
             if other == recipe and other_weight == weight:
@@ -172,13 +172,13 @@ def _groups(
         data = data_of(members[0].config)
         seeds = [record.config.seed for record in members]
         most = size or group_size(recipe, data, num_workers, shares=len(set(seeds)) < len(seeds))
-        for places in cut(seeds, most, 1 if size else num_workers):
-            result.append(RunGroup(recipe, tuple(members[place] for place in places), data))
+        for indices in partition(seeds, most, 1 if size else num_workers):
+            result.append(RunGroup(recipe, tuple(members[i] for i in indices), data))
     return result
 
 
 def _name(config: FitConfig, sweep_config: SweepConfig) -> str:
-    """A run's folder, named after what the sweep varies."""
+    """Folder name of a run, from the settings that the sweep varies."""
     method = methods[config.method]
     parts = [config.method, str(config.modalities) if method.single_modality else config.head]
     parts.append(f"amr-{config.amr_ratio}" if config.amr_ratio else "plain")
@@ -191,24 +191,24 @@ def _name(config: FitConfig, sweep_config: SweepConfig) -> str:
 
 
 def _folder(config: SweepConfig) -> tuple[Path, dict[str, Any]]:
-    """The sweep's folder, where one of the same sweep goes on, and what sweep.json says or is to say."""
+    """Folder of the sweep, new or of the same sweep, and the content of its sweep.json."""
     cache = find_cache(config.base.cache)
     with Cache.open(cache) as opened:
         fingerprints = {name: opened.info(name).fingerprint for name in opened.names}
         clips = opened.manifest_sha256  # labels, splits and groups are not in the fingerprints
-    # what has no say in the numbers may differ when a sweep goes on
+    # settings that do not change the numbers may differ when a sweep continues
     base = replace(config.base, out=None, device="auto")
-    asked = asdict(replace(config, group_size=None)) | {"base": saved_settings(base)}
-    asked = json.loads(json.dumps(asked | {"cache_fingerprints": fingerprints, "manifest_sha256": clips}))
+    request = asdict(replace(config, group_size=None)) | {"base": saved_settings(base)}
+    request = json.loads(json.dumps(request | {"cache_fingerprints": fingerprints, "manifest_sha256": clips}))
     if config.base.out is not None:
         folder = Path(config.base.out)
     else:
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
         folder = runs_dir() / f"sweep_{cache.stem}_{config.base.label}_{digest}"
     file = folder / "sweep.json"
     if file.is_file():
-        if json.loads(file.read_text()) != asked:
+        if json.loads(file.read_text()) != request:
             raise ValueError(f"--out must be new or of the same sweep, got {str(folder)!r}. Choose another name.")
     elif folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"--out must be new or of the same sweep, got {str(folder)!r}. Choose another name.")
-    return folder, asked
+    return folder, request

@@ -1,4 +1,4 @@
-"""The paper's table 1 on a cache: every method without and with AMR, mean and interval over seeds, a paired test."""
+"""Table 1 of the paper on a cache: every method without and with AMR, mean and interval over seeds, a paired test."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ class Table:
     """Rows of table 1.
 
     Args:
-        folder: of the sweep, with table.csv, table.md, table.tex and table.json.
-        rows: one a method (one a modality for `unimodal`), JSON values: method, modalities, and for `plain` and `amr`
-            (None where a method takes no ratio) the mean and the half width of the 95 % interval of each metric, and
-            the mean shares; `p` is the paired t-test of AMR against none over seeds, `p_holm` corrected for all rows.
-        modalities: in the order of the shares.
-        ratio: that AMR pulled towards.
-        num_seeds: pairs in each test.
-        diverged: runs that did not stay finite and are left out.
+        folder: Folder of the sweep, with table.csv, table.md, table.tex and table.json.
+        rows: Rows of JSON values, one per method (one per modality for `unimodal`): method, modalities, and for `plain`
+            and `amr` (None if a method takes no ratio) the mean and the half width of the 95 % interval of each
+            metric, and the mean shares; `p` is the paired t-test of AMR against none over seeds, `p_holm` corrected
+            for all rows.
+        modalities: Names of the modalities, in the order of the shares.
+        ratio: Target ratio of AMR.
+        num_seeds: Number of pairs in each test.
+        diverged: Names of the runs that did not stay finite; they are left out.
     """
 
     folder: Path
@@ -47,7 +48,7 @@ class Table:
     diverged: tuple[str, ...] = ()
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Columns and rows as text: the left half without AMR, the right half with it, as in the paper."""
+        """Columns and rows as text: without AMR on the left, with AMR on the right, as in the paper."""
         share = "/".join(self.modalities)
         columns = ["method"]
         for half in ("", f" AMR {self.ratio}"):
@@ -56,12 +57,12 @@ class Table:
         return columns, [self._cells(row) for row in self.rows]
 
     def _cells(self, row: dict[str, Any]) -> list[str]:
-        alone = methods[row["method"]].single_modality
-        cells = [f"{row['modalities']} only" if alone else row["method"]]
+        unimodal = methods[row["method"]].single_modality
+        cells = [f"{row['modalities']} only" if unimodal else row["method"]]
         for half in ("plain", "amr"):
             values = row[half]
             cells += ["-" if values is None else _interval(values[metric]) for metric in METRICS]
-            cells.append("-" if values is None or alone else _dominance(values["share"]))
+            cells.append("-" if values is None or unimodal else _percentages(values["share"]))
         tests = row["tests"]
         return cells + ["-" if tests is None else p_text(tests[metric]["p_holm"]) for metric in METRICS]
 
@@ -69,23 +70,23 @@ class Table:
 def make_table(
     config: FitConfig, num_seeds: int, group_size: int | None = None, progress: Progress | None = None
 ) -> Table:
-    """Fit every method without and with AMR, the same adapter in every row, and compare.
+    """Fit every method without and with AMR, with the same adapter in every row, and compare.
 
     Args:
-        config: cache, head, adapter and the rest; its amr_ratio is the right-hand columns', 1:1:... by default, and
-            its method and seed are ignored.
-        num_seeds: seeds from 0.
-        group_size: runs trained at once.
-        progress: hears how far it is.
+        config: Settings of all rows. Its amr_ratio, by default 1:1:..., is used in the columns with AMR; its method and
+            seed are ignored.
+        num_seeds: Number of seeds, 0 to N-1.
+        group_size: Number of runs trained at once; None for as many as fit the device.
+        progress: Listener.
 
     Raises:
-        ValueError: the request does not fit the cache.
-        FileNotFoundError: there is no such cache.
+        ValueError: The config does not fit the cache.
+        FileNotFoundError: The cache does not exist.
     """
     modalities = _modalities(config)
     ratio = config.amr_ratio or ":".join("1" for _ in modalities)
     base = replace(config, method="naive", amr_ratio=None, seed=0)
-    asked = SweepConfig(
+    every_method = SweepConfig(
         base,
         (config.head,),
         tuple(methods),
@@ -95,8 +96,8 @@ def make_table(
         tuple(range(num_seeds)),
         group_size,
     )
-    _check_test_part(base)
-    result = sweep(asked, progress)
+    _check_test_split(base)
+    result = sweep(every_method, progress)
     test = result.table[result.table["part"] == "test"]
     rows = [_row(runs, modalities) for _, runs in test.groupby(["method", "modalities"], sort=False)]
     _correct(rows)
@@ -105,18 +106,18 @@ def make_table(
     return table
 
 
-def _check_test_part(config: FitConfig) -> None:
-    """Before anything is trained."""
+def _check_test_split(config: FitConfig) -> None:
+    """Raise ValueError before training if the cache has no test clips."""
     data = read_training_data(replace(config, device="cpu"), keep_steps=takes_steps(config))
     if len(data.folds[0].test) == 0:
-        raise ValueError("--split-policy must name a split with a test part, got none. Pass another, or --folds 5.")
+        raise ValueError("--split-policy must name a split with test clips, got none. Pass another, or --folds 5.")
 
 
 def _modalities(config: FitConfig) -> tuple[str, ...]:
     if config.modalities is not None:
         return tuple(name.strip() for name in config.modalities.split(","))
     with Cache.open(find_cache(config.cache)) as cache:
-        return tuple(sorted(cache.names))
+        return tuple(cache.names if cache.is_ordered else sorted(cache.names))
 
 
 def _row(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
@@ -139,14 +140,14 @@ def _half(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
 
 
 def _test(halves: dict[str, pd.DataFrame], metric: str) -> dict[str, float | None]:
-    """Paired t-test over seeds: the mean difference that AMR makes, Cohen's d of the differences, and p."""
+    """Paired t-test over seeds: the mean difference by AMR, Cohen's d of the differences, and p."""
     plain, amr = (halves[half].set_index("seed")[metric].sort_index() for half in ("plain", "amr"))
     test = paired_test((amr - plain).dropna().to_numpy())
     return {"difference": test.difference, "d": test.effect_size, "p": test.p}
 
 
 def _correct(rows: Sequence[dict[str, Any]]) -> None:
-    """Holm's correction of each metric's p over the rows, in place."""
+    """Add Holm's correction of each metric's p over the rows, in place."""
     for metric in METRICS:
         tests = [row["tests"][metric] for row in rows if row["tests"] is not None]
         for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
@@ -158,7 +159,7 @@ def _interval(value: dict[str, float | None]) -> str:
     return f"{value['mean']:.3f}" if half is None else f"{value['mean']:.3f} ± {half:.3f}"
 
 
-def _dominance(share: dict[str, float | None]) -> str:
+def _percentages(share: dict[str, float | None]) -> str:
     return "/".join("-" if value is None else f"{100 * value:.0f}" for value in share.values())
 
 
@@ -172,7 +173,7 @@ def _write(table: Table) -> None:
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, with a line break at its end."""
+    """Format a table in Markdown, with a line break at its end."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Which epoch of a run is kept."""
+"""Choose each run's best epoch, by val."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from amr.fusion.model import FusionModel
 
 
 class Best:
-    """Each run's weights at its best epoch so far, by what it trains for: a gain on val less amr_weight * R on val.
+    """Weights of each run at its best epoch so far.
 
-    The gain is the accuracy, the lower loss breaking ties, or minus the loss. A choice by accuracy alone would keep
-    early epochs, before the shares have moved (docs/decisions/0003).
+    The score is the training objective on val: accuracy (or minus the loss) minus amr_weight * R. Equal scores are
+    decided by the lower loss. Accuracy alone would select early epochs, before the shares have moved
+    (docs/decisions/0003).
+
+    Args:
+        model: Model whose weights are copied.
+        select: Selection rule: accuracy, loss, or last.
+        weight: amr_weight of each run, `(run,)`.
     """
 
     def __init__(self, model: FusionModel, select: str, weight: Tensor) -> None:
@@ -27,15 +33,14 @@ class Best:
 
     @property
     def epoch(self) -> Tensor:
-        """`(run,)`: the best so far, counted from 1; 0 before the first."""
+        """Best epoch of each run so far, `(run,)`, counted from 1; 0 before the first."""
         return self._epoch
 
     def update(self, epoch: int, epoch_values: dict[str, Tensor], finite: Tensor) -> None:
-        """Keep the weights of the runs that are better now; a run that is not finite never is."""
+        """Copy the weights of the runs that improved. A run that is not finite never improves."""
         loss = epoch_values["val_loss"]
-        score = (-loss if self.select == "loss" else epoch_values["val_accuracy"]) - self.weight * epoch_values[
-            "val_regularization"
-        ]
+        gain = -loss if self.select == "loss" else epoch_values["val_accuracy"]
+        score = gain - self.weight * epoch_values["val_regularization"]
         if self.select == "last":
             better = torch.ones_like(self._epoch, dtype=torch.bool)
         else:
@@ -44,19 +49,19 @@ class Best:
         self._score = torch.where(better, score, self._score)
         self._loss = torch.where(better, loss, self._loss)
         self._epoch = torch.where(better, epoch, self._epoch)
-        for kept, now in zip(self._weights, self._model.state_dict().values(), strict=True):
-            kept.copy_(torch.where(better.view(-1, *[1] * (kept.ndim - 1)), now, kept))
+        for best, now in zip(self._weights, self._model.state_dict().values(), strict=True):
+            best.copy_(torch.where(better.view(-1, *[1] * (best.ndim - 1)), now, best))
 
     def restore(self, model: FusionModel) -> None:
-        """Give the model the kept weights."""
+        """Load the best weights into the model."""
         model.load_state_dict(dict(zip(model.state_dict(), self._weights, strict=True)))
 
     def state(self) -> list[Tensor]:
-        """What `load` needs."""
+        """Tensors that `load` needs."""
         return [self._score, self._loss, self._epoch, *self._weights]
 
     def load(self, state: Sequence[Tensor]) -> None:
-        """Stand where `state` was called."""
+        """Restore the tensors that `state` returned."""
         mine = [self._score, self._loss, self._epoch, *self._weights]
         for tensor, value in zip(mine, state, strict=True):
             tensor.copy_(value)

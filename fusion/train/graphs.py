@@ -1,9 +1,9 @@
-"""Steps recorded once and replayed: on a GPU, launching the kernels of a step costs more than running them.
+"""CUDA graphs: record a step once, then replay it. On a GPU, launching kernels costs more than running them.
 
-A recording works on tensors that stay where they are, and does again what was done when it was made. So only steps
-whose method says that they always do the same (`Method.graph_safe`) are recorded, each batch's indices are copied into
-the recording's own, and a smaller last batch takes the ordinary way. Before a recording is used it must do to the
-weights what the ordinary step does; where it does not, or cannot be made, steps stay as they are and a warning says so.
+A recording works on fixed tensors and repeats exactly what was recorded. So only methods whose step is always the same
+(`Method.graph_safe`) are recorded. The indices of each batch are copied into the recording's own tensor, and a smaller
+last batch takes the plain step. Before a recording is used, it must change the weights as the plain step does. If it
+does not, or cannot be made, training continues with plain steps and a warning.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from torch import Tensor
 
 from amr.fusion.data.clips import Clips
 from amr.fusion.train.step import OptimizerStep
+from amr.fusion.train.trainer import TrainOnBatch, plain_step
 
 NUM_WARM_UPS = 3  # as PyTorch's notes on CUDA graphs do: libraries allocate and choose kernels in the first calls
 TOLERANCE = 0.01  # of the length of the step: a recording may choose other kernels, which round otherwise
 
 
 class Recorder(Protocol):
-    """What records and replays work on a device."""
+    """Records and replays work on a device."""
 
     def warm_up(self, work: Callable[[], None]) -> None:
-        """Run the work as often as it takes until it is the same each time."""
+        """Run the work until it is the same each time."""
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """What does the work again; recording may or may not do it, too."""
+        """Record the work and return a function that repeats it. Recording may also do it once."""
 
 
 class CudaGraphs:
     """CUDA graphs (PyTorch, CUDA semantics, "CUDA Graphs")."""
 
     def warm_up(self, work: Callable[[], None]) -> None:
-        """On a stream of its own, which capture asks for."""
+        """Run the work on a side stream, as capture requires."""
         current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
         aside.wait_stream(current)
         with torch.cuda.stream(aside):
@@ -45,33 +46,33 @@ class CudaGraphs:
         current.wait_stream(aside)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """A graph's replay."""
+        """Record a graph and return its replay."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             work()
         return graph.replay
 
 
-def step_function(step: OptimizerStep, train: Clips) -> Callable[[Tensor], Tensor]:
-    """What takes the indices of a batch and trains on it: a recording where that pays and is safe."""
+def graphed_step(step: OptimizerStep, train: Clips) -> TrainOnBatch:
+    """A recorded step on a GPU, if it is safe to record; else a plain step."""
     if can_graph(step, train) and train.target.device.type == "cuda":
         return GraphedStep(step, train, CudaGraphs())
-    return lambda index: step(train.gather(index, len(step.weight)))
+    return plain_step(step, train)
 
 
 def can_graph(step: OptimizerStep, train: Clips) -> bool:
-    """Whether the method allows it, and batches are nothing but rows of embeddings that lie on the device."""
+    """Whether the method is graph-safe and each batch is made of rows of embeddings on the device."""
     on_device = all(e.device == train.target.device for e in train.embeddings.values())
     return type(train) is Clips and on_device and step.method is not None and step.method.graph_safe
 
 
 class GraphedStep:
-    """A step on clips, recorded when the first whole batch comes, and again when a learning rate has changed.
+    """A step on clips, recorded at the first full batch, and again when a learning rate changes.
 
     Args:
-        step: what is recorded.
-        train: the clips.
-        recorder: of the device.
+        step: Step to record.
+        train: Clips to train on.
+        recorder: Recorder of the device.
     """
 
     def __init__(self, step: OptimizerStep, train: Clips, recorder: Recorder) -> None:
@@ -83,7 +84,7 @@ class GraphedStep:
         self._given_up = False
 
     def __call__(self, index: Tensor) -> Tensor:
-        """Train on the clips of `index`, `(shared, batch)`; the loss and R of each run, until the next call."""
+        """Train on the clips of `index`, `(shared, batch)`; the loss and R of each run, valid until the next call."""
         if self._given_up or index.shape[1] != self.step.recipe.batch_size:
             return self._ordinary(index)
         made_for = (index.shape, *(group["lr"] for o in self.step.optimizers for group in o.param_groups))
@@ -100,9 +101,10 @@ class GraphedStep:
         return self.step(self.train.gather(index, len(self.step.weight)))
 
     def _record(self, index: Tensor) -> None:
-        """Leaves weights and optimizers as they were, whatever happens."""
+        """Record the step, and check it. Weights and optimizers stay as they were."""
         self._replay, self._index = None, index.clone()
-        other = (index + 1) % len(self.train)  # a recording must not hold on to the clips that it was made with
+        # the check uses other clips: a recording must not depend on those it was made with
+        other = (index + 1) % len(self.train)
         before = _Snapshot(self.step)
         try:
             wanted_losses = self._ordinary(other)
@@ -130,14 +132,14 @@ class GraphedStep:
 
 
 class _Snapshot:
-    """All that a step changes: weights, and what the optimizers remember."""
+    """A copy of everything that a step changes: weights and optimizer states."""
 
     def __init__(self, step: OptimizerStep) -> None:
         self._values = {key: tensor.detach().clone() for key, tensor in _changed_by(step)}
 
     @torch.no_grad()
     def restore(self, step: OptimizerStep) -> None:
-        """In place. What was not there yet is 0: optimizers start so."""
+        """Restore in place. States that did not exist yet become 0, as optimizers initialize them."""
         for key, tensor in _changed_by(step):
             if key in self._values:
                 tensor.copy_(self._values[key])
@@ -145,7 +147,7 @@ class _Snapshot:
                 tensor.zero_()
 
     def is_near(self, step: OptimizerStep, before: _Snapshot) -> bool:
-        """Whether the step stands here now, within a small part of the way from `before`."""
+        """Whether the step has this state now, within `TOLERANCE` of the change since `before`."""
         return all(
             _near(tensor.detach(), self._values[key], before._values.get(key, torch.zeros_like(tensor)))
             for key, tensor in _changed_by(step)
@@ -163,7 +165,7 @@ def _changed_by(step: OptimizerStep) -> Iterator[tuple[tuple[object, ...], Tenso
 
 
 def _near(ours: Tensor, theirs: Tensor, before: Tensor) -> bool:
-    """Within `TOLERANCE` of the way from `before`, up to rounding; NaN is near NaN, as runs may diverge."""
+    """Whether two tensors agree within `TOLERANCE` of the change since `before`, and where they are NaN."""
     ours, theirs, before = (value.double() for value in (ours, theirs, before))
     same_nan = bool((ours.isnan() == theirs.isnan()).all())
     apart, way, size = (torch.linalg.vector_norm(x.nan_to_num()) for x in (ours - theirs, theirs - before, theirs))

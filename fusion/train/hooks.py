@@ -1,4 +1,4 @@
-"""Hooks of the trainer."""
+"""Hooks of the trainer: a callback per epoch, and what training encoders end to end replaces."""
 
 from __future__ import annotations
 
@@ -12,35 +12,41 @@ from amr.fusion.model import Fitted, FusionModel, ModelShape
 
 
 class EpochCallback(Protocol):
-    """Sees a training at the end of each epoch, and may make it go on from an earlier one."""
+    """Called after each epoch; may also resume an earlier training."""
 
     def resume(self) -> dict[str, Any] | None:
-        """The state of the last epoch that was kept; None: start anew."""
+        """State to resume from; None to start from the beginning."""
 
     def epoch(self, epoch_values: Mapping[str, Tensor], state: Callable[[], dict[str, Any]], *, last: bool) -> None:
-        """An epoch is over: what the history says of it, and what a training that goes on from here must know."""
+        """Handle the end of an epoch.
+
+        Args:
+            epoch_values: The epoch's row of the history, name to `(run,)` or `(run, modalities)`.
+            state: Function that returns the state to resume from.
+            last: Whether training ends here.
+        """
 
 
 class NoCallback:
-    """Nobody looks."""
+    """A callback that does nothing."""
 
     def resume(self) -> dict[str, Any] | None:
-        """Always anew."""
+        """Start from the beginning."""
         return None
 
     def epoch(self, epoch_values: Mapping[str, Tensor], state: Callable[[], dict[str, Any]], *, last: bool) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
 class EndToEndHooks:
-    """What training encoders end to end has of its own; by default, heads are trained on embeddings.
+    """Replacements for training encoders end to end. The defaults train heads on embeddings.
 
     Args:
-        build: the group's model, from its shape and seeds.
-        fit_alone: modality to its uni-modal runs, one a member; None: trained here, on embeddings.
-        watcher: sees each epoch.
-        reuse: at how many places of a clip a weight acts, roughly; a step's work grows with it.
+        build: Function from the shape and the seeds to the model.
+        fit_unimodal: Function from a modality to its uni-modal runs, one per member; None to train them on embeddings.
+        callback: Callback of each epoch.
+        reuse: Approximate number of places in a clip at which each weight acts; the work of a step grows with it.
     """
 
     build: Callable[[ModelShape, Sequence[int]], FusionModel] = FusionModel

@@ -1,4 +1,4 @@
-"""What the trainer is told and what it gives back."""
+"""Settings of a training: those that a group shares, and those of each run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the runs of a group have in common.
+    """Settings that the runs of a group have in common.
 
     Args:
-        shape, method, options, attributor: what is trained, and how.
-        epochs: at most.
-        batch_size, optimizer, lr, weight_decay, amr_optimizer, select: as in `FitConfig`.
-        lr_step: every so many epochs the learning rate is multiplied by the factor; None: never.
-        patience: stop when no run has found a better epoch for so many; None: never.
+        shape: Shape of the model.
+        method: Training method.
+        options: The method's own options.
+        attributor: Attribution that is regularized.
+        epochs: Largest number of epochs.
+        batch_size, optimizer, lr, weight_decay, amr_optimizer, select: As in `FitConfig`.
+        lr_step: Number of epochs after which the learning rate is multiplied, and the factor; None for never.
+        patience: Number of epochs without a better one, in any run, after which training stops; None for never.
     """
 
     shape: ModelShape
@@ -45,12 +48,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Member:
-    """What a run of a group has of its own.
+    """Settings of one run of a group.
 
     Args:
-        seed: of weights, batches and noise.
-        ratio: target shares, summing to 1; None: no AMR.
-        amr_weight: 0: no AMR.
+        seed: Seed of weights, batches and noise.
+        ratio: Target shares, which sum to 1; None for no AMR.
+        amr_weight: Weight of the regularizer; 0 is off.
     """
 
     seed: int
@@ -59,11 +62,11 @@ class Member:
 
     @property
     def weight(self) -> float:
-        """Of the regularizer; 0 where no ratio was asked for."""
+        """Weight of the regularizer; 0 without a ratio."""
         return 0.0 if self.ratio is None else self.amr_weight
 
 
 def ratios(members: Sequence[Member], model: FusionModel) -> Tensor:
-    """`(run, modalities)`: even shares stand in for runs without a ratio."""
+    """Target shares of each run, `(run, modalities)`; even shares for runs without a ratio."""
     even = (1 / len(model.modalities),) * len(model.modalities)
     return torch.tensor([member.ratio or even for member in members], device=next(model.parameters()).device)

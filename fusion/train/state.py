@@ -17,7 +17,7 @@ from amr.fusion.train.step import OptimizerStep
 
 
 class TrainingState:
-    """Where a training stands after an epoch: all that the next one depends on."""
+    """State of a training after an epoch: everything that the next epoch depends on."""
 
     def __init__(
         self,
@@ -37,36 +37,36 @@ class TrainingState:
 
     @property
     def epoch(self) -> int:
-        """Epochs that are over."""
+        """Number of finished epochs."""
         return len(self.history)
 
     def over(self, recipe: Recipe) -> bool:
-        """Nothing is left to train."""
+        """Whether training has ended: all epochs done, no improvement for `patience` epochs, or all runs diverged."""
         patience = recipe.patience
         waited = patience is not None and self.epoch - int(self.best.epoch.max()) >= patience
         return self.epoch >= recipe.epochs or bool(self.diverged.all()) or (self.epoch > 0 and waited)
 
     def add(self, epoch_values: dict[str, Tensor], finite: Tensor) -> None:
-        """Take note of an epoch."""
+        """Add a finished epoch."""
         self.diverged |= ~finite
         self.history.append(epoch_values)
         self.best.update(self.epoch, epoch_values, ~self.diverged)
 
     def dump(self) -> dict[str, Any]:
-        """Everything, for `load`; what the method trains beside the model must come back with its making."""
+        """Everything that `load` needs. A method rebuilds its fixed parts (such as teachers) when it is constructed."""
         return {
             "model": self.model.state_dict(),
             "method": [parameter.detach() for parameter in self.method.parameters()],
             "optimizers": [optimizer.state_dict() for optimizer in self.step.optimizers],
             "best": self.best.state(),
             "order": self.order.state(),
-            "noise": self.method.setting.noise.state(),
+            "noise": self.method.context.noise.state(),
             "diverged": self.diverged,
             "history": self.history,
         }
 
     def load(self, state: dict[str, Any] | None) -> None:
-        """Stand where `dump` was called; None: at the start."""
+        """Restore a state that `dump` returned; None for the start."""
         if state is None:
             return
         self.model.load_state_dict(state["model"])
@@ -77,6 +77,6 @@ class TrainingState:
             optimizer.load_state_dict(value)
         self.best.load(state["best"])
         self.order.load(state["order"])
-        self.method.setting.noise.load(state["noise"])
+        self.method.context.noise.load(state["noise"])
         self.diverged = state["diverged"].to(self.diverged.device)
         self.history = [{k: v.to(self.diverged.device) for k, v in h.items()} for h in state["history"]]

@@ -16,7 +16,15 @@ from amr.fusion.train.recipe import Member, Recipe, ratios
 
 
 class OptimizerStep:
-    """One optimizer step of every run: task + amr_weight * R, or R by an optimizer of its own."""
+    """One optimizer step of every run: on task + amr_weight * R, or on R with an optimizer of its own.
+
+    Args:
+        recipe: Settings common to all runs.
+        members: Settings of each run.
+        model: Their models.
+        loss: Task loss, used if there is no `method`.
+        method: Training method.
+    """
 
     def __init__(
         self,
@@ -40,49 +48,58 @@ class OptimizerStep:
         self.optimizers = {self.optimizer: recipe.lr}
         if self.separate:
             if len(set(weights)) > 1:
-                raise ValueError(f"amr_weight must be one for all members with a separate optimizer, got {weights}.")
+                raise ValueError(
+                    f"amr_weight must be the same for all members with amr_optimizer separate, got {weights}. "
+                    "Pass one weight, or amr_optimizer shared."
+                )
             # Adam would cancel a weight on the loss, so the weight scales the learning rate
             self.amr_optimizer = _optimizer(recipe, self.head_parameters, recipe.lr * weights[0], 0.0)
             self.optimizers[self.amr_optimizer] = recipe.lr * weights[0]
 
     def set_lr(self, epoch: int) -> None:
-        """The step decay."""
+        """Apply the step decay of the learning rate."""
         if self.recipe.lr_step is not None:
             every, factor = self.recipe.lr_step
             for optimizer, lr in self.optimizers.items():
                 optimizer.param_groups[0]["lr"] = lr * factor ** ((epoch - 1) // every)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Train on a batch; the loss and R of each run, `(2, run)`."""
+        """Train on a batch; returns the loss and R of each run, `(2, run)`."""
         z = self.model.encode(batch)
-        joint = self.method is not None and self.method.joint
-        if self.method is not None and joint and self.amr and not self.model.adapters:
-            # z is a constant here, so that the forward pass of the attribution serves the task, too
-            logits, share, counted = self._shares(batch, z)
-            return self._pulled(self.method.joint_loss(logits, batch), share, counted)
-        if self.method is not None and joint:
-            loss = self.method.joint_loss(self.model.head(z, batch.present), batch)
+        shares: tuple[Tensor, Tensor] | None = None
+        if self.method is not None and self.method.joint and self.amr and not self.model.adapters:
+            # without adapters z is a constant, and one forward pass serves both terms (benchmarks/speed_paths.py)
+            logits, share, counted = self._attribute(batch, z)
+            loss, shares = self.method.joint_loss(logits, batch), (share, counted)
         else:
-            loss = self.loss(self.model, batch, {m: of_runs(value, len(self.weight)) for m, value in z.items()})
-        if not self.amr:
-            self._descend(self.optimizer, self.parameters, loss.sum())
-            return torch.stack([loss.detach(), torch.zeros_like(loss)])
-        _, share, counted = self._shares(batch, z)
-        return self._pulled(loss, share, counted)
+            loss = self._task_loss(batch, z)
+            if self.amr:
+                _, share, counted = self._attribute(batch, z)
+                shares = share, counted
+        distance = torch.zeros_like(loss) if shares is None else regularization(*shares, self.ratio)
+        self._update(loss, distance)
+        return torch.stack([loss.detach(), distance.detach()])
 
-    def _shares(self, batch: Batch, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _attribute(self, batch: Batch, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, shares and the clips with a defined share, with their graph."""
         return self.recipe.attributor.shares(self.model.head, z, batch.present, create_graph=True)
 
-    def _pulled(self, loss: Tensor, share: Tensor, counted: Tensor) -> Tensor:
-        distance = regularization(share, counted, self.ratio)
-        if self.separate:
+    def _task_loss(self, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
+        if self.method is not None and self.method.joint:
+            return self.method.joint_loss(self.model.head(z, batch.present), batch)
+        return self.loss(self.model, batch, {m: of_runs(value, len(self.weight)) for m, value in z.items()})
+
+    def _update(self, loss: Tensor, distance: Tensor) -> None:
+        """One step of each optimizer, from the loss and R of each run, `(run,)`."""
+        if not self.amr:
+            self._descend(self.optimizer, self.parameters, loss.sum())
+        elif self.separate:
             pull = torch.autograd.grad(distance.sum(), self.head_parameters, retain_graph=True, materialize_grads=True)
             self._descend(self.optimizer, self.parameters, loss.sum())
             self._assign(self.head_parameters, pull)
             self.amr_optimizer.step()
         else:
             self._descend(self.optimizer, self.parameters, (loss + self.weight * distance).sum())
-        return torch.stack([loss.detach(), distance.detach()])
 
     def _descend(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], total: Tensor) -> None:
         gradients = torch.autograd.grad(total, parameters, materialize_grads=True)
@@ -90,7 +107,7 @@ class OptimizerStep:
             adjusted = self.method.adjust(dict(zip(self.names, gradients, strict=False)))
             gradients = (*(adjusted[name] for name in self.names), *gradients[len(self.names) :])
         if self.recipe.method.clip_norm is not None:
-            # apart, so that R, which takes part in the head's norm, does not reach adapters through it
+            # separately: R is part of the head's norm and must not reach the adapters through it
             num_adapters = sum(name.startswith("adapters.") for name in self.names)  # they come first
             most = self.recipe.method.clip_norm
             gradients = (*_clipped(gradients[:num_adapters], most), *_clipped(gradients[num_adapters:], most))
@@ -104,7 +121,7 @@ class OptimizerStep:
 
 
 def _clipped(gradients: Sequence[Tensor], most: float) -> list[Tensor]:
-    """Gradients with each run's L2 norm over all of them at most `most`."""
+    """Gradients scaled so that each run's L2 norm over all of them is at most `most`."""
     if len(gradients) == 0:
         return []
     norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).norm(dim=0)  # (run,)

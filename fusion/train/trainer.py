@@ -1,7 +1,7 @@
-"""The one trainer: a group of runs of one shape, together along a leading run axis; a single fit is a group of one.
+"""The trainer: a group of runs of one shape, trained together along a leading run axis. A single fit is a group of one.
 
-All chance belongs to seeds, never to places in the group: runs of one seed start from the same weights and see the
-same batches, alone or together.
+Random numbers depend on a run's seed, never on its place in the group: runs of one seed start from the same weights and
+see the same batches, whether they train alone or together.
 """
 
 from __future__ import annotations
@@ -18,16 +18,23 @@ from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.regularizer import regularization
 from amr.fusion.attribution.share import mean_share
 from amr.fusion.data.clips import Clips
-from amr.fusion.methods.base import LossFunction, Method, Setting, cross_entropy, methods
+from amr.fusion.methods.base import LossFunction, Method, MethodContext, cross_entropy, methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape, predict_logits, predict_shares
 from amr.fusion.run_axis.seeds import Noise
-from amr.fusion.train.graphs import step_function
 from amr.fusion.train.hooks import EndToEndHooks, EpochCallback
 from amr.fusion.train.recipe import Member, Recipe, ratios
 from amr.fusion.train.state import TrainingState
 from amr.fusion.train.step import OptimizerStep
 
 DIVERGED = "Pass a smaller --lr."
+
+TrainOnBatch = Callable[[Tensor], Tensor]  # indices of a batch to the loss and R of each run, `(2, run)`
+MakeStep = Callable[[OptimizerStep, Clips], TrainOnBatch]
+
+
+def plain_step(step: OptimizerStep, train: Clips) -> TrainOnBatch:
+    """A step that gathers each batch and trains on it."""
+    return lambda index: step(train.gather(index, len(step.weight)))
 
 
 def train_group(
@@ -37,42 +44,50 @@ def train_group(
     val: Clips,
     on_epoch: Callable[[], None] | None = None,
     hooks: EndToEndHooks | None = None,
+    make_step: MakeStep = plain_step,
 ) -> Fitted:
-    """Train every member on `train` and keep each one's best epoch by `val`.
+    """Train a group of runs on `train`, and select each run's best epoch by `val`.
 
-    Without val clips, the last epoch is kept.
+    Args:
+        recipe: Settings common to all runs.
+        members: Settings of each run.
+        train: Clips to train on.
+        val: Clips that choose the epoch; without any, the last epoch is selected.
+        on_epoch: Function called after each epoch.
+        hooks: Replacements for end-to-end training; None to train on embeddings.
+        make_step: Factory of the training step; `amr.fusion.train.graphs` has a faster way on a GPU.
     """
     hooks = hooks or EndToEndHooks()
     model = hooks.build(recipe.shape, [member.seed for member in members]).to(train.target.device)
     with threads_for(model.num_parameters() * len(members) * recipe.batch_size * hooks.reuse):
-        setting = _setting(recipe, members, model, train, val)
+        context = _context(recipe, members, model, train, val, make_step)
         if hooks.fit_unimodal is not None:
-            setting = replace(setting, fit_unimodal=hooks.fit_unimodal)
-        method = recipe.method(recipe.options, setting)
+            context = replace(context, fit_unimodal=hooks.fit_unimodal)
+        method = recipe.method(recipe.options, context)
         if method.assemble():
             return _assembled(recipe, members, model, train, val)
-        return _train(recipe, members, model, method, val, on_epoch, hooks.callback)
+        return _train(recipe, members, method, on_epoch, hooks.callback, make_step)
 
 
 def _train(
     recipe: Recipe,
     members: Sequence[Member],
-    model: FusionModel,
     method: Method,
-    val: Clips,
     on_epoch: Callable[[], None] | None,
     callback: EpochCallback,
+    make_step: MakeStep,
 ) -> Fitted:
+    model, val = method.context.model, method.context.val
     train = method.train_clips()
     state = TrainingState(recipe, members, model, method, len(val) > 0, train.target.device)
     state.load(callback.resume())
-    train_on = step_function(state.step, train)
+    train_on_batch = make_step(state.step, train)
     while not state.over(recipe):
         epoch = state.epoch + 1
         method.begin_epoch(epoch)
         state.step.set_lr(epoch)
         model.train()
-        epoch_values = _epoch(train_on, state.step, train, state.order, recipe.batch_size)
+        epoch_values = _epoch(train_on_batch, state.step, train, state.order, recipe.batch_size)
         model.eval()
         epoch_values |= _validate(model, val, recipe.attributor, state.step.ratio) | method.epoch_values()
         state.add(epoch_values, _finite(epoch_values, model, len(val) > 0))
@@ -80,12 +95,12 @@ def _train(
         if on_epoch is not None:
             on_epoch()
     state.best.restore(model)
-    stacked = {name: torch.stack([h[name] for h in state.history]).cpu() for name in state.history[0]}
-    return Fitted(model, state.best.epoch.cpu(), stacked, state.diverged.cpu())
+    history = {name: torch.stack([h[name] for h in state.history]).cpu() for name in state.history[0]}
+    return Fitted(model, state.best.epoch.cpu(), history, state.diverged.cpu())
 
 
 def _finite(epoch_values: Mapping[str, Tensor], model: FusionModel, has_val: bool) -> Tensor:
-    """Bool `(run,)`: the losses of the epoch are finite, and so is each weight that it left."""
+    """Bool `(run,)`: the losses of the epoch and all weights after it are finite."""
     finite = torch.isfinite(epoch_values["train_loss"])
     if has_val:
         finite = finite & torch.isfinite(epoch_values["val_loss"])
@@ -101,7 +116,7 @@ def _assembled(
     train: Clips,
     val: Clips,
 ) -> Fitted:
-    """A model that was put together from trained parts has one epoch: the one in which it is measured."""
+    """The result for a model that was assembled from trained ones: one epoch, in which it is measured."""
     ratio = ratios(members, model)
     losses = cross_entropy(predict_logits(model, train), train.target.expand(len(members), -1))
     epoch_values = {"train_loss": losses, "regularization": torch.zeros_like(losses)}
@@ -113,48 +128,62 @@ def _assembled(
 
 
 def _epoch(
-    train_on: Callable[[Tensor], Tensor], step: OptimizerStep, train: Clips, order: Noise, batch_size: int
+    train_on_batch: TrainOnBatch, step: OptimizerStep, train: Clips, order: Noise, batch_size: int
 ) -> dict[str, Tensor]:
-    """One pass over the train clips; the mean loss and R of each run."""
-    index = order.shuffles(len(train))  # (run, clips), or (seed, clips) where runs of one seed share them
+    """Train on all clips once; returns the mean loss and R of each run."""
+    index = order.shuffles(len(train))  # (run, clips), or (seed, clips) if runs of one seed share them
     totals = torch.zeros(2, len(step.weight), device=index.device)
     for start in range(0, len(train), batch_size):
         batch_index = index[:, start : start + batch_size]
-        totals += train_on(batch_index) * batch_index.shape[1]
+        totals += train_on_batch(batch_index) * batch_index.shape[1]
     return dict(zip(("train_loss", "regularization"), totals / max(len(train), 1), strict=True))
 
 
-def _setting(recipe: Recipe, members: Sequence[Member], model: FusionModel, train: Clips, val: Clips) -> Setting:
+def _context(
+    recipe: Recipe, members: Sequence[Member], model: FusionModel, train: Clips, val: Clips, make_step: MakeStep
+) -> MethodContext:
+    """Everything that a method may use."""
     seeds = [member.seed for member in members]
-    device = train.target.device
 
     def fit_unimodal(modality: str) -> Fitted:
-        """Runs of one seed are one run; each member gets its seed's. A modality no clip has stays untrained."""
-        shape = ModelShape.of(
-            {modality: recipe.shape.embed_dims[modality]},
-            recipe.shape.head_shape.num_classes,
-            head=str(methods["unimodal"].head),
-            hidden=0,
-            adapter=recipe.shape.adapter,
-            adapter_dim=recipe.shape.head_shape.embed_dims[modality],
-        )
-        alone = replace(recipe, shape=shape, method=methods["unimodal"], options=None, attributor=Attributor())
+        """Uni-modal runs, one per member; members of one seed share one. A modality that no clip has is untrained."""
         distinct = sorted(set(seeds))
         train_only, val_only = (clips.only(modality).pool_steps() for clips in (train, val))
-        fitted = train_group(alone, [Member(seed) for seed in distinct], train_only, val_only)
+        fitted = train_group(
+            _unimodal_recipe(recipe, modality),
+            [Member(seed) for seed in distinct],
+            train_only,
+            val_only,
+            make_step=make_step,
+        )
         if fitted.diverged.any():
             raise RuntimeError(f"training on {modality} alone must stay finite, got a loss that did not. {DIVERGED}")
         return _select(fitted, [distinct.index(seed) for seed in seeds], seeds)
 
     def rehearse(loss: LossFunction, epochs: int, clips: Clips) -> FusionModel:
+        """A copy of the model, trained on one loss."""
         copy = deepcopy(model)
         step = OptimizerStep(replace(recipe, amr_optimizer="shared"), [Member(seed) for seed in seeds], copy, loss)
-        order = Noise(seeds, device, "rehearsal")
+        order = Noise(seeds, train.target.device, "rehearsal")
         for _ in range(epochs):
-            _epoch(step_function(step, clips), step, clips, order, recipe.batch_size)
+            _epoch(make_step(step, clips), step, clips, order, recipe.batch_size)
         return copy
 
-    return Setting(model, train, val, recipe.epochs, Noise(seeds, device, "noise"), fit_unimodal, rehearse)
+    noise = Noise(seeds, train.target.device, "noise")
+    return MethodContext(model, train, val, recipe.epochs, noise, fit_unimodal, rehearse)
+
+
+def _unimodal_recipe(recipe: Recipe, modality: str) -> Recipe:
+    unimodal = methods["unimodal"]
+    shape = ModelShape.of(
+        {modality: recipe.shape.embed_dims[modality]},
+        recipe.shape.head_shape.num_classes,
+        head=str(unimodal.head),
+        hidden=0,
+        adapter=recipe.shape.adapter,
+        adapter_dim=recipe.shape.head_shape.embed_dims[modality],
+    )
+    return replace(recipe, shape=shape, method=unimodal, options=None, attributor=Attributor())
 
 
 def _select(fitted: Fitted, rows: Sequence[int], seeds: Sequence[int]) -> Fitted:
@@ -166,7 +195,7 @@ def _select(fitted: Fitted, rows: Sequence[int], seeds: Sequence[int]) -> Fitted
 
 
 def _validate(model: FusionModel, val: Clips, attributor: Attributor, ratio: Tensor) -> dict[str, Tensor]:
-    """Loss, accuracy, R and mean shares of each run on the val clips; NaN where there are none."""
+    """Loss, accuracy, R and mean shares of each run on the val clips; NaN without val clips."""
     num_runs = next(model.parameters()).shape[0]
     if len(val) == 0:
         none = torch.full((num_runs,), torch.nan, device=val.target.device)

@@ -20,7 +20,7 @@ def row(manifest, clip: str) -> pd.Series:
     return manifest.table.set_index("id").loc[clip]
 
 
-def load_compiler(name: str):
+def read_compiler(name: str):
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "data" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -68,12 +68,12 @@ def test_known_bad_clips_are_flagged():
 
 
 def test_compiling_again_gives_the_shipped_list(test_data):
-    compiled = load_compiler("compile_crema_d").compile_list(test_data / "cremad" / "labels")
+    compiled = read_compiler("compile_crema_d").compile_list(test_data / "cremad" / "labels")
     assert compiled.to_csv(index=False, lineterminator="\n").encode() == crema_d.LIST.read_bytes()
 
 
 def test_identical_media_of_different_clips_are_all_accounted_for(test_data):
-    compiler = load_compiler("compile_crema_d")
+    compiler = read_compiler("compile_crema_d")
     media = compiler.media_hashes(test_data / "cremad" / "labels")
     clips = crema_d.read_list().set_index("id")
     shared = media[media.duplicated(["folder", "sha256"], keep=False)]
@@ -105,7 +105,7 @@ def test_media_are_found_in_any_arrangement(tmp_path, wav, mp3, flv):
     assert (manifest.table["group"] == manifest.table["actor"]).all()
 
 
-def test_blank_mp3s_are_not_taken_for_sound(tmp_path):
+def test_blank_mp3s_are_not_used_as_sound(tmp_path):
     touch(tmp_path, "1037_DFA_ANG_XX.mp3", "1063_IEO_DIS_HI.mp3", "1063_IEO_DIS_HI.mp4", "1001_IEO_NEU_XX.mp3")
     manifest, report = crema_d.build(tmp_path)
     assert row(manifest, "1037_DFA_ANG_XX")["audio_path"] == ""
@@ -114,7 +114,7 @@ def test_blank_mp3s_are_not_taken_for_sound(tmp_path):
     assert any("2 official mp3 files hold no voice" in note for note in report.notes)
 
 
-def test_pointers_and_strangers_are_reported(tmp_path):
+def test_pointers_and_unlisted_files_are_reported(tmp_path):
     touch(tmp_path, "VideoFlash/1001_IEO_NEU_XX.flv", "holiday.mp4")
     (tmp_path / "1001_IEO_NEU_XX.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     manifest, report = crema_d.build(tmp_path)
@@ -142,4 +142,5 @@ def test_the_real_copy(test_data):
     heard = found[found["video_path"] == ""]["audio_path"].str[-3:].value_counts().to_dict()
     assert heard == {"wav": 6, "mp3": 6}
     assert all(clip in report.to_text() for clip in found[found["video_path"] == ""]["id"])
-    assert report.notes == ()
+    assert [note.partition(" have")[0] for note in report.notes] == ["split: 91 of 91 groups"]
+    assert "amr fit --split-policy actor" in report.notes[0]

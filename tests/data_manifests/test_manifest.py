@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -5,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amr.data_manifests.manifest import Manifest, read_manifest, write_manifest
+from amr.data_manifests.coverage import report_on
+from amr.data_manifests.manifest import Manifest, existing_files, read_manifest, write_manifest
+from amr.data_manifests.schema import check_classes
 
 
 def write(folder: Path, text: str, name: str = "clips.csv") -> Path:
@@ -25,7 +28,7 @@ def test_defaults_fill_what_a_minimal_csv_leaves_out(tmp_path):
     assert manifest.modalities == []
 
 
-def test_a_path_a_modality_with_absent_ones(tmp_path):
+def test_one_path_per_modality_some_absent(tmp_path):
     text = "id,label,audio_path,video_path,path\n1,a,1.wav,,both.mp4\n2,b,,2.mp4,\n"
     manifest = read_manifest(write(tmp_path, text))
     assert manifest.modalities == ["audio", "video"]
@@ -34,7 +37,7 @@ def test_a_path_a_modality_with_absent_ones(tmp_path):
     assert manifest.path(0, "text") == tmp_path / "both.mp4"
 
 
-@pytest.mark.parametrize("clip", ["NA", "1e5", "007", "null", "True", "-x", "1_000", "inf", " 1"])
+@pytest.mark.parametrize("clip", ["NA", "1e5", "007", "null", "True", "-x", "1_000", "inf", "1 2"])
 def test_values_stay_the_text_they_are(tmp_path, clip):
     manifest = read_manifest(write(tmp_path, f"id,path,label,level\n{clip},x.mp4,{clip},{clip}\n"))
     assert manifest.table.loc[0, ["id", "label", "level"]].tolist() == [clip] * 3
@@ -74,7 +77,98 @@ def test_any_text_survives_writing_and_reading(tmp_path_factory, columns):
     assert [path.name for path in folder.iterdir()] == ["clips.csv"]
 
 
-def test_the_label_column_is_copied_and_kept(tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path, label,split\na.mp4, x , train\n",
+        "path\t,label ,split\na.mp4 ,x,train \n",
+        'path,label,split\n"a.mp4" ,"x ",train',
+    ],
+)
+def test_blanks_around_names_and_values_are_no_part_of_them(tmp_path, text):
+    manifest = read_manifest(write(tmp_path, text))
+    assert manifest.table[["path", "label", "split"]].values.tolist() == [["a.mp4", "x", "train"]]
+
+
+def test_quoted_blanks_stay_except_around_labels(tmp_path):
+    manifest = read_manifest(write(tmp_path, 'id,path,label,group\n" 1"," a.mp4 ",cat,g\n2,b.mp4,"cat ","g "\n'))
+    assert manifest.table[["id", "path", "label", "group"]].values.tolist() == [
+        [" 1", " a.mp4 ", "cat", "g"],
+        ["2", "b.mp4", "cat", "g "],
+    ]
+    assert manifest.notes == ("label: 1 values have blanks around them, such as 'cat ', and are read without",)
+
+
+def test_long_fields_are_carried(tmp_path):
+    transcript = "w " * 70000 + "end"
+    manifest = read_manifest(write(tmp_path, f'path,label,transcript\na.wav,x,"{transcript}"\n'))
+    assert manifest.value(0, "transcript") == transcript
+
+
+def test_backslashes_separate_folders_unless_a_file_has_that_name(tmp_path):
+    (tmp_path / "c\\d.wav").touch()
+    manifest = read_manifest(write(tmp_path, "path,label\nclips\\a.wav,x\nc\\d.wav,y\n.\\e\\..\\f.wav,y\n"))
+    assert manifest.table["path"].tolist() == ["clips/a.wav", "c\\d.wav", "f.wav"]
+    assert manifest.ids == ["a", "c\\d", "f"]
+
+
+def test_absolute_paths_need_no_root(tmp_path):
+    manifest = read_manifest(write(tmp_path, "path,label\n/media/../data/b.mp4,x\n"))
+    assert manifest.table["path"].tolist() == ["/data/b.mp4"]
+    assert manifest.path(0, "audio") == Path("/data/b.mp4")
+    write_manifest(manifest, tmp_path / "again.csv")
+    assert read_manifest(tmp_path / "again.csv").table.equals(manifest.table)
+
+
+def test_groups_on_both_sides_of_a_split_are_counted(tmp_path):
+    rows = ["a.mp4,x,train,ann,train", "b.mp4,x,test,ann,train", "c.mp4,y,test,bob,test", "d.mp4,y,,bob,test"]
+    csv = write(tmp_path, "\n".join(["path,label,split,group,split_person", *rows]))
+    (note,) = read_manifest(csv).notes
+    assert note.startswith("split: 1 of 2 groups have clips in more than one of train, val and test, such as 'ann';")
+    assert note.endswith("amr fit --split-policy person or --folds 5 keeps groups together.")
+    assert report_on(read_manifest(csv)).notes == (note,)
+    csv = write(tmp_path, "path,label,split,group\na.mp4,x,train,ann\nb.mp4,x,test,ann\n")
+    assert read_manifest(csv).notes[0].endswith("group. amr fit --folds 5 keeps groups together.")
+
+
+def test_existing_files_are_found_by_listing_each_folder_once(tmp_path, monkeypatch):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "broken.wav").symlink_to(tmp_path / "absent")
+    (tmp_path / "folder").mkdir()
+    listed = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or listdir(folder))
+    paths = [tmp_path / name for name in ("a.wav", "broken.wav", "folder", "b.wav")]
+    assert existing_files([*paths, None, tmp_path / "none" / "a.wav"]) == {paths[0], paths[2]}
+    assert len(listed) == 2
+
+
+def test_15446_absent_clips_cost_no_look_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda path: pytest.fail(f"looked for {path}"))
+    assert existing_files(tmp_path / f"{i}.wav" for i in range(15446)) == set()
+
+
+@pytest.mark.parametrize(
+    ("values", "continuous"),
+    [
+        ([str(i / 7) for i in range(1, 61)], True),
+        (["0.5", "1", "1.5", "2"] * 3, False),
+        (["0.5", "1.5", "2.5", ""], True),
+        ([str(i / 4) for i in range(30)] * 9, True),
+        ([str(i) for i in range(309)], False),
+        (["1.5", "cat", "nan"], False),
+        ([], False),
+    ],
+)
+def test_continuous_labels_are_no_classes(values, continuous):
+    if not continuous:
+        check_classes(values)
+        return
+    with pytest.raises(ValueError, match=r"--label must name a column of classes, got 'y' with \d+ .*regression is an"):
+        check_classes(values, "y")
+
+
+def test_the_label_column_is_copied(tmp_path):
     csv = write(tmp_path, "path,label,emotion\na.mp4,old,ANG\n")
     manifest = read_manifest(csv, label_column="emotion")
     assert manifest.table.loc[0, ["label", "emotion", "original_label"]].tolist() == ["ANG", "ANG", "old"]
@@ -100,7 +194,7 @@ def test_paths_are_made_relative_to_the_root(tmp_path):
 def test_other_splits_and_intervals(tmp_path):
     text = "path,label,split,split_actor,start_seconds,end_seconds\na.mp4,x,train,test,1.5,\nb.mp4,x,,,,2\n"
     manifest = read_manifest(write(tmp_path, text))
-    assert manifest.split_policies == ["actor"]
+    assert [manifest.value(row, "split_actor") for row in range(2)] == ["test", ""]
     assert [manifest.interval(row) for row in range(2)] == [(1.5, None), (None, 2.0)]
 
 
@@ -119,23 +213,24 @@ def test_other_splits_and_intervals(tmp_path):
             "path,label\n../a.mp4,x\n",
             r"path must stay inside the root, got '../a.mp4' on line 2 of clips.csv \(id 'a'\)",
         ),
-        ("path,label\n/etc/passwd,x\n", r"path must stay inside the root, got '/etc/passwd'"),
+        ("id,path,label\n1,/,x\n", r"path must stay inside the root, got '/'"),
+        ("path,label\nD:\\clips\\a.wav,x\n", r"path must be a path of this computer, got 'D:.*' on line 2.*with / bet"),
         ("id,path,label\n1,a/../../b,x\n", r"path must stay inside the root"),
         ("id,audio_path,label\n1,.,x\n", r"audio_path must stay inside the root"),
         (
             "path,label,start_seconds,end_seconds\na.mp4,x,3,2\n",
-            r"end_seconds must be after .* got '2' after '3' on line 2",
+            r"end_seconds must be after .* got '2' with start '3' on line 2",
         ),
-        ("path,label,end_seconds\na.mp4,x,0\n", r"end_seconds must be after .* got '0' after '0'"),
+        ("path,label,end_seconds\na.mp4,x,0\n", r"end_seconds must be after .* got '0' with start '0'"),
         ("path,label,start_seconds\na.mp4,x,-1\n", r"start_seconds must be a number of seconds .* got '-1' on line 2"),
         ("path,label,start_seconds\na.mp4,x,nan\n", r"start_seconds must be a number"),
         (
             "path,label,end_seconds\na.mp4,x,1:30\n",
             r"end_seconds must be a number of seconds of at least 0, got '1:30'",
         ),
-        ('path,label\n"a\nb.mp4",x\n\nc.mp4\n', r"line 5 of clips.csv must have 2 values as the header has, got 1"),
-        ("path,label\na,b.mp4,x\n", r"line 2 of clips.csv must have 2 values as the header has, got 3"),
-        ('path,label\n"a.mp4,x\n', r"must be a CSV file, got .* from line 2"),
+        ('path,label\n"a\nb.mp4",x\n\nc.mp4\n', r"line 5 of clips.csv must have 2 values like the header, got 1"),
+        ("path,label\na,b.mp4,x\n", r"line 2 of clips.csv must have 2 values like the header, got 3"),
+        ('path,label\n"a.mp4,x\n', r"must be a CSV file, got .* starts on line 2"),
         ("path;label\na.mp4;x\n", r"must be separated by commas"),
         (",path,label\n0,a.mp4,x\n", r"got no name for column 1"),
         ("path,label,label\na.mp4,x,y\n", r"'label' more than once"),
@@ -163,9 +258,9 @@ def test_a_manifest_checks_itself(tmp_path):
         Manifest("d", tmp_path, table)
     with pytest.raises(ValueError, match="root must be an absolute path"):
         Manifest("d", Path("media"), table.iloc[:1])
-    with pytest.raises(ValueError, match="d must hold text alone, got NaN"):
+    with pytest.raises(ValueError, match="d must hold only text, got NaN"):
         Manifest("d", tmp_path, table.iloc[:1].assign(label=None))
-    with pytest.raises(ValueError, match="lacks group"):
+    with pytest.raises(ValueError, match="got no group"):
         Manifest("d", tmp_path, table.drop(columns="group"))
 
 

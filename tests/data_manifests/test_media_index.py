@@ -40,7 +40,7 @@ def test_links_to_folders_are_followed_once(tmp_path):
     assert index_media(root, "home").files == {"a": ["AudioWAV/a.wav"]}
 
 
-def test_an_absent_root_says_where_media_come_from(tmp_path):
+def test_an_absent_root_names_the_source_of_the_media(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"Get them from https://x, or pass --root"):
         index_media(tmp_path / "absent", "https://x")
 
@@ -57,5 +57,5 @@ def test_an_absent_root_says_where_media_come_from(tmp_path):
         ([], "", ""),
     ],
 )
-def test_which_of_several_files_is_taken(paths, audio, video):
+def test_which_of_several_files_is_chosen(paths, audio, video):
     assert (choose(paths, AUDIO_ORDER), choose(paths, VIDEO)) == (audio, video)

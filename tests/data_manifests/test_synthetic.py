@@ -15,7 +15,7 @@ probability = st.floats(0, 1)
 
 @settings(deadline=None)
 @given(p_audio=probability, p_video=probability, misleading=probability, num_classes=st.integers(2, 8))
-def test_best_accuracy_obeys_what_must_hold(p_audio, p_video, misleading, num_classes):
+def test_best_accuracy_obeys_its_bounds(p_audio, p_video, misleading, num_classes):
     config = SyntheticConfig(num_classes=num_classes, p_audio=p_audio, p_video=p_video, misleading=misleading)
     best = best_accuracy(config)
     swapped = best_accuracy(replace(config, p_audio=p_video, p_video=p_audio))
@@ -45,7 +45,7 @@ def test_cues_that_always_mislead_add_nothing_to_the_stronger():
     assert best == pytest.approx({"audio": 0.8, "video": 0.6, "both": 0.8})
 
 
-def test_best_accuracy_is_what_the_best_decision_reaches():
+def test_the_best_decision_reaches_best_accuracy():
     config = SyntheticConfig(num_classes=4, num_clips=40000, p_audio=0.7, p_video=0.5, misleading=0.4)
     clips = draw_clips(config)
     names = sorted(set(clips["label"]))
@@ -60,16 +60,16 @@ def test_best_accuracy_is_what_the_best_decision_reaches():
         assert (scores.argmax(axis=1) == target).mean() == pytest.approx(best[name], abs=0.01)
 
 
-def test_every_split_is_balanced_and_as_informative_as_asked():
+def test_every_split_is_balanced_and_as_informative_as_configured():
     config = SyntheticConfig()
     clips = draw_clips(config)
-    for split, part in clips.groupby("split"):
-        assert len(part) == config.split_sizes()[split]
-        assert np.ptp(part["label"].value_counts()) <= 1
+    for split, rows in clips.groupby("split"):
+        assert len(rows) == config.split_sizes()[split]
+        assert np.ptp(rows["label"].value_counts()) <= 1
         for modality, right in (("audio", config.p_audio), ("video", config.p_video)):
-            assert abs((part[f"{modality}_cue"] == part["label"]).sum() - right * len(part)) <= 1
+            assert abs((rows[f"{modality}_cue"] == rows["label"]).sum() - right * len(rows)) <= 1
             none = (1 - right) * (1 - config.misleading)
-            assert abs((part[f"{modality}_cue"] == "").sum() - none * len(part)) <= 2
+            assert abs((rows[f"{modality}_cue"] == "").sum() - none * len(rows)) <= 2
 
 
 def test_rendering_is_deterministic_and_resumes(tmp_path):
@@ -88,7 +88,7 @@ def test_rendering_is_deterministic_and_resumes(tmp_path):
     assert render(replace(SMALL, seed=1), other).sha256() != manifest.sha256()
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+def test_a_folder_of_something_else_is_left_unchanged(tmp_path):
     render(SMALL, tmp_path / "a")
     with pytest.raises(ValueError, match=r"with another\. Pass a new folder"):
         render(replace(SMALL, seed=1), tmp_path / "a")
@@ -113,7 +113,7 @@ def test_build_reads_what_was_rendered_with_any_config(tmp_path):
         ({"p_audio": 1.5}, "p_audio must be from"),
         ({"misleading": float("nan")}, "misleading must be from"),
         ({"size": 33}, "size must be even"),
-        ({"num_clips": 20}, "num_clips must give every split a clip a class"),
+        ({"num_clips": 20}, "num_clips must give every split a clip per class"),
         ({"train_share": 0.9, "val_share": 0.2}, "num_clips must give every split"),
     ],
 )
@@ -123,7 +123,7 @@ def test_impossible_configs_are_refused(change, message):
 
 
 def test_a_linear_head_on_plain_features_comes_near_the_best(workspace):
-    """At least 95 % of the best reachable accuracy, from log-mel-like bands and a coarse grey grid."""
+    """At least 95 % of the best reachable accuracy, from log-mel-like bands and a coarse gray grid."""
     import av
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler

@@ -28,19 +28,19 @@ def test_the_shape_stays_in_its_classs_place():
     assert (render_frames(np.random.default_rng(0), None, 6, 10, 64) < 120).all()
 
 
-@pytest.mark.parametrize("kept", [("audio",), ("video",), ("audio", "video")])
-def test_clips_may_lack_a_stream(tmp_path, kept):
+@pytest.mark.parametrize("streams", [("audio",), ("video",), ("audio", "video")])
+def test_clips_may_lack_a_stream(tmp_path, streams):
     rng = np.random.default_rng(0)
     path = tmp_path / "yt:clip %d.mp4"
     write_clip(
         path,
-        frames=render_frames(rng, 0, 2, 5, 32) if "video" in kept else None,
+        frames=render_frames(rng, 0, 2, 5, 32) if "video" in streams else None,
         frame_rate_hz=10,
-        waveform=render_waveform(rng, 0, 2, 8000, 16000) if "audio" in kept else None,
+        waveform=render_waveform(rng, 0, 2, 8000, 16000) if "audio" in streams else None,
         sample_rate_hz=16000,
     )
     with path.open("rb") as file, av.open(file) as container:
-        assert sorted(stream.type for stream in container.streams) == sorted(kept)
+        assert sorted(stream.type for stream in container.streams) == sorted(streams)
         for stream in container.streams:
             assert float(stream.duration * stream.time_base) == pytest.approx(0.5, abs=0.1)
 

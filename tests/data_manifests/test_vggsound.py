@@ -6,7 +6,7 @@ import pytest
 from amr.data_manifests import vggsound
 
 ROOT = Path(__file__).resolve().parents[2]
-# Of the official test list: an only clip of its video; one whose id begins with -; one with _ in its id.
+# From the official test list: the only clip of its video; one whose id begins with -; one with _ in its id.
 ONLY, DASH, UNDERSCORE = "glLQrEijrKg_000300", "-1pRmoJIGQc_000010", "6zlMP_kQ_-w_000030"
 
 
@@ -70,7 +70,7 @@ def test_files_are_found_under_the_names_in_use(tmp_path, clip, name):
     manifest, report = vggsound.build(tmp_path)
     assert paths(manifest, clip) == [file, file]
     assert report.found == {"audio": 1, "video": 1}
-    assert any("named by their video alone" in note for note in report.notes) == (name == "{v}")
+    assert any("named by video id only" in note for note in report.notes) == (name == "{v}")
 
 
 def test_the_surest_name_and_a_sound_file_of_its_own_win(tmp_path):
@@ -86,8 +86,8 @@ def test_files_of_no_listed_clip_are_named(tmp_path):
     touch(tmp_path, f"{ONLY[:11]}_000999.mp4", "ZYc410CE4Rg_000000.mp4", "note.mp4", f"{several}.mp4")
     _, report = vggsound.build(tmp_path)
     assert report.found == {"audio": 0, "video": 0}
-    strangers = next(note for note in report.notes if "no list knows" in note)
-    assert all(name in strangers for name in (f"{ONLY[:11]}_000999.mp4", "ZYc410CE4Rg_000000.mp4", "note.mp4"))
+    unlisted = next(note for note in report.notes if "clips in no list" in note)
+    assert all(name in unlisted for name in (f"{ONLY[:11]}_000999.mp4", "ZYc410CE4Rg_000000.mp4", "note.mp4"))
     assert any(f"left out: {several}.mp4. Name them" in note for note in report.notes)
 
 
@@ -109,8 +109,8 @@ def test_a_users_list_adds_train_and_never_changes_test(tmp_path, place):
     assert manifest.table["split"].value_counts().to_dict() == {"test": 15446, "train": 2}
     assert paths(manifest, "-abcdefghij_000007") == ["-abcdefghij_000007.mp4"] * 2
     notes = "\n".join(report.notes)
-    assert "contradict the official test list, which is kept: LDoXsip0BEQ_000177." in notes
-    assert "not in the official test list; they are left out: BBBBBBBBBBB_000001." in notes
+    assert "contradict the official test list and are left out: LDoXsip0BEQ_000177." in notes
+    assert "not in the official test list and are left out: BBBBBBBBBBB_000001." in notes
     assert "none of the 309 classes (walking on the moon) and are left out: CCCCCCCCCCC_000001." in notes
     assert "repeat a clip and are left out: AAAAAAAAAAA_000030." in notes
     assert "train: 1 of 2 clips found (50.0%); test: 0 of 15446" in notes

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.io import savemat
 
-from amr.extract.arrays import parse_array_spec, read_array
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.verify import verify
 from amr.extract.config import ImportConfig
@@ -30,7 +28,7 @@ def run(tmp_path: Path, **options: object) -> Cache:
 
 
 def write(path: Path, array: np.ndarray) -> None:
-    """The same numbers in every kind of file."""
+    """Write the same numbers to any kind of file."""
     frame = pd.DataFrame(array, columns=[f"d{i}" for i in range(array.shape[1])])
     {
         ".npy": lambda: np.save(path, array),
@@ -47,61 +45,6 @@ def test_every_kind_of_file_gives_the_same(tmp_path, suffix):
     write(tmp_path / f"x{suffix}", ROWS)
     with run(tmp_path, embeddings=(f"x={tmp_path}/x{suffix}",)) as cache:
         np.testing.assert_array_equal(cache.embedding("x"), ROWS.astype(np.float32))
-
-
-def test_matlab_7_3(tmp_path):
-    with h5py.File(tmp_path / "x.mat", "w", userblock_size=512) as file:
-        file["x"] = ROWS.T  # MATLAB's columns first
-    header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
-    with (tmp_path / "x.mat").open("r+b") as file:
-        file.write(header)
-    np.testing.assert_array_equal(read_array(parse_array_spec(f"{tmp_path}/x.mat:x", "--x")), ROWS)
-
-
-def test_headers_of_csv(tmp_path):
-    path = tmp_path / "x.csv"
-    for header in ("0,1\n", "a,b\n", ""):  # pandas' numbers for names, names, none
-        path.write_text(header + "7,8\n9,10\n")
-        assert read_array(parse_array_spec(str(path), "--x")).tolist() == [["7", "8"], ["9", "10"]]
-    path.write_text(",a\n0,8\n1,10\n")
-    with pytest.raises(ValueError, match="a column without a name"):
-        read_array(parse_array_spec(str(path), "--x"))
-
-
-def test_keys_and_first_rows(tmp_path):
-    path = tmp_path / "views.npz"
-    np.savez(path, train=ROWS[:4], test=ROWS[4:], other=np.zeros((2, 3)))
-    for text, expected in (("train+test", ROWS), ("test", ROWS[4:]), ("train:3", ROWS[:3])):
-        np.testing.assert_array_equal(read_array(parse_array_spec(f"{path}:{text}", "--x")), expected)
-    np.save(tmp_path / "with:colon.npy", ROWS)
-    assert len(read_array(parse_array_spec(f"{tmp_path}/with:colon.npy", "--x"))) == 6
-    assert len(read_array(parse_array_spec(f"{tmp_path}/with:colon.npy:2", "--x"))) == 2
-    for text, said in (
-        (f"{path}", "must be given with a key, since it holds train, test, other"),
-        (f"{path}:tset", r"got 'tset'\. Did you mean test\?"),
-        (f"{path}:train+other", r"rows of one shape, got \(4, 2\) and \(2, 3\)"),
-        (f"{path}:train:9", "must have that many rows, got 4"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            read_array(parse_array_spec(text, "--x"))
-    with pytest.raises(FileNotFoundError, match="--x must name a file that is there"):
-        parse_array_spec("absent.npy:x", "--x")
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".npz", ".mat", ".csv", ".parquet", ".pt"])
-def test_damaged_files_are_refused(tmp_path, suffix):
-    path = tmp_path / f"x{suffix}"
-    path.write_bytes(b"\x80\x04no such thing\x00\xff")
-    with pytest.raises(ValueError, match="must be a readable"):
-        read_array(parse_array_spec(str(path), "--x"))
-
-
-def test_pickles_are_not_run(tmp_path):
-    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    torch.save({"x": Path("/")}, tmp_path / "x.pt")
-    for name in ("x.npy", "x.pt"):
-        with pytest.raises(ValueError, match="must be a readable"):
-            read_array(parse_array_spec(str(tmp_path / name), "--x"))
 
 
 @pytest.mark.parametrize(
@@ -152,10 +95,10 @@ def test_columns_join_on_id(tmp_path):
     assert list(result.table["group"]) == ["g1", "g1", "", "", "", ""]
     assert result.to_json()["columns"] == ["votes"]
     assert set(result.table["path"]) == {""}
-    assert "2 of 6 clips have a row; 1 of its ids are unknown" in result.notes[0]
+    assert "2 of 6 clips have a row; 1 of its ids match no clip" in result.notes[0]
 
 
-def test_rows_of_nan_are_absent_and_other_nan_refused(tmp_path):
+def test_rows_of_nan_are_absent_and_other_nan_is_refused(tmp_path):
     absent = ROWS.copy()
     absent[2] = np.nan
     np.save(tmp_path / "b.npy", absent)
@@ -178,32 +121,90 @@ def test_embeddings_with_steps(tmp_path):
         assert list(cache.num_steps("s")) == [4] * 6
 
 
-def test_what_is_refused(tmp_path):
+def test_wrong_requests_are_refused(tmp_path):
     np.save(tmp_path / "short.npy", ROWS[:4])
     (tmp_path / "twice.txt").write_text("a\nb\na\nc\nd\ne\n")
-    np.save(tmp_path / "wide.npy", np.ones((6, 3)))
+    np.save(tmp_path / "one.npy", np.ones(6))
     short = (f"audio={tmp_path}/a.npy", f"video={tmp_path}/short.npy")
-    for options, said in (
+    for options, message in (
         (
             {"embeddings": short},
             r"--embeddings video must have as many rows as --embeddings audio \(6\), got 4.* pass FILE:4",
         ),
-        ({"labels": f"{tmp_path}/short.npy"}, "--labels must be one value a clip"),
+        ({"labels": f"{tmp_path}/short.npy"}, "--labels must be one value per clip"),
         ({"labels": f"{tmp_path}/twice.txt:3"}, r"must have as many rows as the embeddings \(6\), got 3"),
-        ({"ids": f"{tmp_path}/twice.txt"}, "--ids must be one of its own a clip, got 'a' in row 2 and in row 0"),
+        ({"ids": f"{tmp_path}/twice.txt"}, "--ids must be unique and not empty, got 'a' in row 2 and in row 0"),
         ({"splits": "train=4,tset=2"}, r"got 'tset'\. Did you mean test"),
         ({"splits": "train=4,test=1"}, "--splits must add up to the 6 rows"),
         ({"groups": "ids:("}, "must be a regular expression"),
-        ({"groups": "ids:x"}, "must find something in every id, got '0'"),
+        ({"groups": "ids:x"}, "must match every id, got '0'"),
         ({"embeddings": (f"a={tmp_path}/labels.txt",)}, "must be numbers"),
+        ({"embeddings": (f"a={tmp_path}/one.npy",)}, r"got one number per clip, \(6,\) in one\.npy.*x\[:, None\]"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             run(tmp_path, **options)
     with pytest.raises(FileNotFoundError, match="--columns must be a CSV file or a dataset"):
         run(tmp_path, columns="crema-e")
 
 
-def test_a_cache_is_replaced_only_when_asked(tmp_path):
+def notes_of(tmp_path: Path, **options: object) -> list[str]:
+    np.save(tmp_path / "a.npy", ROWS)
+    config = {"embeddings": (f"audio={tmp_path}/a.npy",), "labels": f"{tmp_path}/labels.txt"} | options
+    return import_embeddings(ImportConfig(out=str(tmp_path / "o.h5"), overwrite=True, **config)).notes
+
+
+def test_labels_that_differ_by_blanks_are_one_class(tmp_path):
+    np.save(tmp_path / "labels.npy", np.array(["cat", "cat ", " dog", "dog", "cat", ""]))
+    with run(tmp_path, labels=f"{tmp_path}/labels.npy") as cache:
+        assert list(cache.table()["label"]) == ["cat", "cat", "dog", "dog", "cat", ""]
+    assert notes_of(tmp_path, labels=f"{tmp_path}/labels.npy") == [
+        "label: 2 values have blanks around them, such as 'cat ', and are read without"
+    ]
+
+
+def test_continuous_labels_are_kept_and_pointed_out(tmp_path):
+    np.save(tmp_path / "labels.npy", np.array([-1.5, 0.25, 3, 0, 0.75, -0.1]))
+    with run(tmp_path, labels=f"{tmp_path}/labels.npy") as cache:
+        assert list(cache.table()["label"]) == ["-1.5", "0.25", "3", "0", "0.75", "-0.1"]
+    (note,) = notes_of(tmp_path, labels=f"{tmp_path}/labels.npy")
+    assert "with 6 different numbers for 6 clips" in note
+    assert "regression is another task" in note
+
+
+def test_groups_on_both_sides_of_a_split_are_counted(tmp_path):
+    (tmp_path / "groups.txt").write_text("ann\nann\nbob\nbob\nann\nbob\n")
+    (tmp_path / "labels.txt").write_text("cat\ndog\n" * 3)
+    (note,) = notes_of(tmp_path, groups=f"{tmp_path}/groups.txt", splits="train=4,test=2")
+    assert note.startswith("split: 2 of 2 groups have clips in more than one of train, val and test, such as 'ann'")
+    assert notes_of(tmp_path, groups=f"{tmp_path}/groups.txt", splits="train=6") == []
+
+
+def test_embeddings_keep_the_order_of_the_options(tmp_path):
+    names = ("video", "audio", "text")
+    with run(tmp_path, embeddings=tuple(f"{name}={tmp_path}/a.npy" for name in names)) as cache:
+        assert cache.names == list(names)
+        assert cache.is_ordered
+
+
+def test_a_class_called_nan_is_a_class(tmp_path):
+    (tmp_path / "labels.txt").write_text("10\nnan\n9\nnan\n10\n9\n")
+    config = ImportConfig(
+        embeddings=(f"a={tmp_path}/a.npy",), labels=f"{tmp_path}/labels.txt", out=str(tmp_path / "o.h5")
+    )
+    np.save(tmp_path / "a.npy", ROWS)
+    assert list(import_embeddings(config).to_json()["classes"]) == ["9", "10", "nan"]
+
+
+def test_long_fields_of_columns_are_carried(tmp_path):
+    transcript = "w " * 70_000 + "end"
+    rows = [f'{i}, {"ab"[i % 2]} ,"{transcript}"' for i in range(6)]
+    (tmp_path / "t.csv").write_text("\n".join(["id, label,transcript", *rows]))
+    with run(tmp_path, labels=None, columns=f"{tmp_path}/t.csv") as cache:
+        assert list(cache.table()["label"]) == list("ababab")
+        assert set(cache.table()["transcript"]) == {transcript}
+
+
+def test_a_cache_is_replaced_only_with_overwrite(tmp_path):
     run(tmp_path).close()
     config = ImportConfig(
         embeddings=(f"a={tmp_path}/a.npy",), labels=f"{tmp_path}/labels.txt", out=str(tmp_path / "out.h5")

@@ -36,7 +36,7 @@ class FirstSamples(Prepare):
 
 
 class Fake(Encoder):
-    """The first four samples of a clip, spoilt by `spoil`."""
+    """The first four samples of a clip, changed by `spoil`."""
 
     modality, embed_dim, max_steps = "audio", 4, None
 
@@ -68,7 +68,7 @@ def write_sound(path: Path, value: int, num_samples: int = 400) -> None:
 
 @pytest.fixture
 def sounds(tmp_path):
-    """Ten sounds, of which clip i holds the value i / 128, and their manifest."""
+    """Ten sounds and their manifest; clip i holds the value i / 128."""
     for i in range(NUM_CLIPS):
         write_sound(tmp_path / f"{i}.wav", i)
     rows = [f"{i}.wav,{i % 2},{'train' if i < 8 else 'test'}" for i in range(NUM_CLIPS)]
@@ -99,6 +99,7 @@ def test_rows_are_in_the_order_of_the_manifest(sounds, fakes):
     assert result.to_json() | {"seconds": 0, "clips_per_second": 0} == {
         "cache": str(sounds.out),
         "clips": 10,
+        "present": 10,
         "embedded": {"a": 10},
         "failed": 0,
         "seconds": 0,
@@ -107,7 +108,7 @@ def test_rows_are_in_the_order_of_the_manifest(sounds, fakes):
         "absent": {"audio": []},
         "failures": [],
     }
-    assert result.ok
+    assert any(result.embedded.values())
     with Cache.open(Path(str(sounds.out))) as cache:
         assert (cache.dataset, cache.root) == ("clips", str(Path(str(sounds.manifest)).parent))
         assert list(cache.table()["split"]) == ["train"] * 8 + ["test"] * 2
@@ -116,26 +117,18 @@ def test_rows_are_in_the_order_of_the_manifest(sounds, fakes):
 def test_workers_give_what_one_process_gives(sounds):
     config = replace(sounds, encoder=("a=logmel", "steps=logmel,keep=steps"))
     extract_embeddings(config)
-    beside = replace(config, workers=2, out=f"{config.out}2.h5")
-    extract_embeddings(beside)
+    parallel = replace(config, workers=2, out=f"{config.out}2.h5")
+    extract_embeddings(parallel)
     for name in ("a", "steps"):
-        np.testing.assert_array_equal(read(config, name), read(beside, name))
-
-
-def test_large_inputs_come_through_shared_memory(sounds, fakes, monkeypatch):
-    extract_embeddings(sounds)
-    beside = replace(sounds, workers=2, out=f"{sounds.out}2.h5")
-    monkeypatch.setattr(loading, "SMALL_BYTES", 0)
-    extract_embeddings(beside)
-    np.testing.assert_array_equal(read(sounds), read(beside))
+        np.testing.assert_array_equal(read(config, name), read(parallel, name))
 
 
 def test_each_file_is_decoded_once(sounds, monkeypatch):
     decoded = []
 
-    def counting(path, **wanted):
-        decoded.append((path.name, len(wanted["samplings"]), len(wanted["sample_rates_hz"])))
-        return real(path, **wanted)
+    def counting(path, **requested):
+        decoded.append((path.name, len(requested["samplings"]), len(requested["sample_rates_hz"])))
+        return real(path, **requested)
 
     real = loading.decode
     monkeypatch.setattr(loading, "decode", counting)
@@ -144,7 +137,7 @@ def test_each_file_is_decoded_once(sounds, monkeypatch):
     assert decoded == [(f"{i}.wav", 2, 2) for i in range(NUM_CLIPS)]
 
 
-def test_an_extraction_that_broke_off_goes_on(sounds, fakes):
+def test_an_interrupted_extraction_continues(sounds, fakes):
     def break_off(inputs):
         if inputs[0][0] > 3 / 128:
             raise KeyboardInterrupt
@@ -178,7 +171,7 @@ def test_encoders_are_added_and_labels_refreshed(sounds, fakes):
     assert extract_embeddings(replace(sounds, encoder=("a=second",), overwrite=True)).extracted == 10
 
 
-def test_absent_failed_and_missing_are_told_apart(sounds, tmp_path):
+def test_absent_failed_and_missing_clips_are_distinguished(sounds, tmp_path):
     (tmp_path / "0.wav").write_bytes(b"not a sound")
     (tmp_path / "1.wav").unlink()
     result = extract_embeddings(replace(sounds, encoder=("audio=logmel", "video=frames")))
@@ -188,13 +181,83 @@ def test_absent_failed_and_missing_are_told_apart(sounds, tmp_path):
     assert result.failed == 4
     assert result.absent == {"audio": [], "video": [str(i) for i in range(2, NUM_CLIPS)]}
     assert result.embedded == {"audio": 8, "video": 0}
-    assert result.ok
+    assert any(result.embedded.values())
+
+
+def test_missing_clips_lead_and_only_decoded_ones_count(sounds, fakes, tmp_path, monkeypatch):
+    for i in range(NUM_CLIPS):
+        (tmp_path / f"{i}.wav").unlink() if i != 7 else None
+    decoded = []
+    real = loading.decode
+    monkeypatch.setattr(loading, "decode", lambda path, **options: decoded.append(path.name) or real(path, **options))
+    progress = Progress()
+    said, advanced = [], []
+    progress.note = said.append
+    progress.start = lambda total, done=0, unit="clips": said.append((total, done))
+    progress.advance = lambda amount, failures=0: advanced.append(amount)
+    result = extract_embeddings(sounds, progress)
+    assert decoded == ["7.wav"]
+    assert said == [
+        f"1 of 10 clips present: 9 have no file in {tmp_path} and are not embedded. amr inspect lists them.",
+        (1, 0),
+    ]
+    assert sum(advanced) == 1
+    assert (result.clips, result.present, result.extracted, result.failed) == (10, 1, 1, 9)
+    assert next(iter(result.summary().items())) == ("missing", "1 of 10 clips present, 9 have no file")
+    assert result.failures[0] == {
+        "id": "0",
+        "modality": "audio",
+        "reason": f"file not found: {tmp_path / '0.wav'}",
+    }
+    np.testing.assert_allclose(read(sounds)[7], expected_rows()[7])
+    again = extract_embeddings(sounds, progress)
+    assert (again.extracted, said[-1]) == (0, (1, 1))
+
+
+def test_15446_absent_clips_are_written_in_few_blocks(workspace, fakes, monkeypatch):
+    write_sound(workspace / "glLQrEijrKg_000300.wav", 5)
+    written = []
+    put = BackgroundWriter.put
+    monkeypatch.setattr(BackgroundWriter, "put", lambda self, *row: written.append(row[1]) or put(self, *row))
+    config = ExtractConfig(
+        dataset="vggsound", root=str(workspace), encoder=("a=first",), out=str(workspace / "o.h5"), workers=0
+    )
+    result = extract_embeddings(config)
+    assert (result.clips, result.present, result.embedded) == (15446, 1, {"a": 1})
+    assert len(result.absent["audio"]) == 15445
+    assert written == [0, 32]
+    assert verify(workspace / "o.h5")["problems"] == []
+
+
+def test_notes_on_the_manifest_are_said(sounds, fakes, tmp_path):
+    rows = [f"{i}.wav,{i % 2},{'train' if i < 8 else 'test'},ann" for i in range(NUM_CLIPS)]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,split,group", *rows]))
+    progress = Progress()
+    said = []
+    progress.note = said.append
+    extract_embeddings(sounds, progress)
+    assert said[0].startswith("split: 1 of 1 groups have clips in more than one of train, val and test")
+
+
+def test_absolute_and_backslashed_paths_are_embedded(sounds, fakes, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "list").mkdir()
+    write_sound(tmp_path / "sub" / "x.wav", 3)
+    (tmp_path / "list" / "clips.csv").write_text(f"path,label\n{tmp_path}/5.wav,a\n..\\sub\\x.wav,b\n")
+    with pytest.raises(
+        ValueError, match=r"path must stay inside the root, got '\.\./sub/x\.wav'.*write an absolute path"
+    ):
+        extract_embeddings(replace(sounds, manifest=str(tmp_path / "list" / "clips.csv")))
+    config = replace(sounds, manifest=str(tmp_path / "list" / "clips.csv"), root=str(tmp_path / "list"))
+    (tmp_path / "list" / "clips.csv").write_text(f"path,label\n{tmp_path}/5.wav,a\n{tmp_path}/sub/x.wav,b\n")
+    extract_embeddings(config)
+    np.testing.assert_allclose(read(sounds)[:, 0] * 128, [5, 3])
 
 
 def test_nothing_embedded_is_not_ok(sounds, fakes, tmp_path):
     for i in range(NUM_CLIPS):
         (tmp_path / f"{i}.wav").unlink()
-    assert not extract_embeddings(sounds).ok
+    assert not any(extract_embeddings(sounds).embedded.values())
 
 
 @pytest.mark.parametrize(
@@ -205,7 +268,7 @@ def test_nothing_embedded_is_not_ok(sounds, fakes, tmp_path):
         (1e6, "float16", "a: a value of 1e+06 does not fit into float16; pass --dtype float32"),
     ],
 )
-def test_values_that_cannot_be_kept_are_failures(sounds, fakes, value, dtype, reason):
+def test_values_that_cannot_be_stored_are_failures(sounds, fakes, value, dtype, reason):
     def spoil(inputs):
         return [torch.full_like(x, value) if x[0] == 3 / 128 else x for x in inputs]
 
@@ -215,7 +278,7 @@ def test_values_that_cannot_be_kept_are_failures(sounds, fakes, value, dtype, re
     assert not read(sounds)[3].any()
 
 
-def test_a_clip_that_the_encoder_cannot_take_spoils_no_other(sounds, fakes):
+def test_a_clip_that_the_encoder_refuses_spoils_no_other(sounds, fakes):
     def refuse(inputs):
         if any(x[0] == 3 / 128 for x in inputs):
             raise RuntimeError("too short\nand more")
@@ -241,7 +304,7 @@ class Deadly(FirstSamples):
         return super().__call__(media)
 
 
-def test_a_clip_that_kills_its_worker_is_named_and_the_rest_kept(sounds, fakes):
+def test_a_clip_that_kills_its_worker_is_named_and_the_others_are_embedded(sounds, fakes):
     fakes["first"] = Fake("first", prepare=Deadly())
     result = extract_embeddings(replace(sounds, workers=2))
     assert result.failures == [{"id": "5", "modality": "audio", "reason": "decoding it kills the process"}]
@@ -258,7 +321,7 @@ def test_workers_that_keep_dying_end_the_extraction(sounds, fakes, monkeypatch):
         assert list(cache.done("a")) == [True] * 4 + [False] * 6
 
 
-def test_errors_of_writing_come_up(tmp_path):
+def test_errors_of_writing_are_raised(tmp_path):
     class Broken:
         def write(self, name, start, batch):
             raise OSError("disk is gone")
@@ -282,7 +345,7 @@ def test_embedding_in_memory_is_what_a_cache_holds(sounds):
     assert info.encoder == "logmel"
     assert sound.present.all()
     assert not rows["v"][1].present.any()
-    with pytest.raises(FileNotFoundError, match="clip must be a file that is there"):
+    with pytest.raises(FileNotFoundError, match="clip must be an existing file"):
         embed_clips([Path("absent.wav")], {"a": "logmel"})
 
 
@@ -308,23 +371,23 @@ def test_progress_in_lines(sounds, fakes):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({}, "must have one of --dataset and --manifest, got neither"),
         ({"dataset": "x", "manifest": "y"}, "got --dataset x and --manifest y"),
-        ({"dataset": "x", "label_column": "emotion"}, "--label-column must be with --manifest, got --dataset x"),
+        ({"dataset": "x", "label_column": "emotion"}, "--label-column must be used with --manifest, got --dataset x"),
         ({"dataset": "x", "batch_size": 0}, "--batch-size must be 1 or more, got 0"),
         ({"dataset": "x", "workers": -1}, "--workers must be 0 or more, got -1"),
         ({"dataset": "x", "dtype": "float61"}, r"--dtype must be one of float32, float16.*Did you mean float16\?"),
         ({"dataset": "x", "encoder": ("logmel",)}, r"--encoder must be NAME=SPEC, got 'logmel'\. Pass --encoder"),
         ({"dataset": "x", "encoder": ("a/b=logmel",)}, "--encoder NAME must be letters, digits"),
         ({"dataset": "x", "encoder": ("a=logmel", "a=frames")}, "must name each embedding once, got a for logmel"),
-        ({"dataset": "x", "encoder": ("a=logmel",), "preset": "weightless"}, "--preset must be without --encoder"),
-        ({"dataset": "x", "resume": True, "overwrite": True}, "--resume must be without --overwrite"),
+        ({"dataset": "x", "encoder": ("a=logmel",), "preset": "weightless"}, "--preset must be used without --encoder"),
+        ({"dataset": "x", "resume": True, "overwrite": True}, "--resume must be used without --overwrite"),
     ],
 )
-def test_wrong_requests(options, said):
-    with pytest.raises(ValueError, match=said):
+def test_wrong_requests(options, message):
+    with pytest.raises(ValueError, match=message):
         ExtractConfig(**options)
 
 
@@ -340,7 +403,7 @@ def test_killed_at_random_moments():
     assert done.stdout.startswith("20 kills")
 
 
-def test_vggsound_as_it_is(test_data, tmp_path):
+def test_the_real_vggsound(test_data, tmp_path):
     config = ExtractConfig(
         manifest=str(test_data / "vggsound" / "labels.csv"),
         root=str(test_data / "vggsound"),
@@ -351,7 +414,7 @@ def test_vggsound_as_it_is(test_data, tmp_path):
     assert extract_embeddings(config).embedded == {"audio": 14, "video": 14}
 
 
-def test_crema_d_as_it_is(test_data, tmp_path):
+def test_the_real_crema_d(test_data, tmp_path):
     config = ExtractConfig(
         dataset="crema-d", root=str(test_data / "cremad"), out=str(tmp_path / "crema-d.h5"), batch_size=512
     )

@@ -18,22 +18,22 @@ from amr.fusion.train.recipe import Recipe
 
 
 def make_clips(num_clips: int = 90, dims: dict[str, int] | None = None, num_classes: int = 3, seed: int = 0) -> Clips:
-    """Clips whose classes show in every modality, with noise."""
+    """Clips whose class shows in every modality, with noise."""
     generator = torch.Generator().manual_seed(seed)
     dims = dims or {"audio": 8, "video": 6}
     target = torch.arange(num_clips) % num_classes
     embeddings = {}
     for name, dim in dims.items():
-        centres = torch.randn(num_classes, dim, generator=torch.Generator().manual_seed(dim))
-        embeddings[name] = centres[target] + torch.randn(num_clips, dim, generator=generator)
+        centers = torch.randn(num_classes, dim, generator=torch.Generator().manual_seed(dim))
+        embeddings[name] = centers[target] + torch.randn(num_clips, dim, generator=generator)
     return Clips(embeddings, torch.ones(num_clips, len(dims), dtype=torch.bool), target)
 
 
 def make_recipe(clips: Clips, num_classes: int = 3, **changes: object) -> Recipe:
-    """A recipe for the clips; changes are fields of Recipe, or head, hidden, adapter, method, output, pooling."""
-    given = {"head": "concat", "hidden": 0, "adapter": "none", "method": "naive", "output": "probability"}
-    given |= {"pooling": "l2"}
-    names = {key: changes.pop(key, value) for key, value in given.items()}
+    """A recipe for the clips. `changes` are fields of Recipe, or head, hidden, adapter, method, output, pooling."""
+    defaults = {"head": "concat", "hidden": 0, "adapter": "none", "method": "naive", "output": "probability"}
+    defaults |= {"pooling": "l2"}
+    names = {key: changes.pop(key, value) for key, value in defaults.items()}
     shape = ModelShape.of(
         {m: e.shape[-1] for m, e in clips.embeddings.items()},
         num_classes,
@@ -60,13 +60,13 @@ def make_recipe(clips: Clips, num_classes: int = 3, **changes: object) -> Recipe
 
 @pytest.fixture
 def small_cache(workspace: Path) -> Path:
-    """A cache of 120 clips of 12 actors, three classes, audio better than video, with splits and two labels."""
+    """A cache of 120 clips of 12 actors and three classes, with splits and two labels; audio is better than video."""
     rng = np.random.default_rng(0)
     target = np.arange(120) % 3
     for name, noise in (("audio", 1.0), ("video", 2.5)):
-        centres = np.random.default_rng(len(name)).normal(size=(3, 10))
+        centers = np.random.default_rng(len(name)).normal(size=(3, 10))
         np.save(
-            workspace / f"{name}.npy", (centres[target] * 2 + noise * rng.normal(size=(120, 10))).astype(np.float32)
+            workspace / f"{name}.npy", (centers[target] * 2 + noise * rng.normal(size=(120, 10))).astype(np.float32)
         )
     np.savetxt(workspace / "labels.txt", target, fmt="%d")
     (workspace / "ids.txt").write_text("".join(f"a{i // 10:02d}_c{i:03d}\n" for i in range(120)))

@@ -262,7 +262,10 @@ def test_the_head_is_a_module():
         ({"amr_ratio": "1:1:1"}, "^amr_ratio must have one part for each of audio, video, got '1:1:1'"),
         ({"amr_ratio": "a"}, "^amr_ratio must be numbers"),
         ({"amr_ratio": (3, 1)}, r"^amr_ratio must be text or None, got \(3, 1\). Pass for example '3:1'."),
-        ({"method": "ume", "amr_ratio": "1:1"}, "^amr_ratio must be left out for method ume, got '1:1'"),
+        (
+            {"method": "ume", "amr_ratio": "1:1"},
+            "^amr_ratio must be left out for method ume, which fuses nothing, got '1:1'",
+        ),
         (
             {"method": "unimodal"},
             "^modalities must name one modality for method .* Pass for example modalities='audio'",
@@ -304,12 +307,20 @@ def test_slices_that_are_refused(slices, message):
 def test_data_that_is_refused():
     X, y = arrays()
     fitted = classifier(epochs=1).fit(X, y)
-    with pytest.raises(NotFittedError):
-        classifier().predict(X)
+    unfitted = classifier()
+    with pytest.raises(ValueError, match="two classes"):
+        unfitted.fit(X, np.zeros_like(y))
+    for method in (unfitted.predict, unfitted.predict_proba, unfitted.shares):
+        with pytest.raises(NotFittedError):
+            method(X)
     with pytest.raises(ValueError, match=r"^X must hold at least one array, got an empty dict"):
         classifier().fit({}, y)
     with pytest.raises(ValueError, match=r"^X\['audio'\] must be \(clips, dim\)"):
         classifier().fit({"audio": np.zeros((3, 2, 2, 2))}, [0, 1, 1])
+    with pytest.raises(ValueError, match=r"^modalities must be named with letters, .* got 'a:b'"):
+        classifier().fit({"a:b": X["audio"]}, y)
+    with pytest.raises(ValueError, match=r"^modalities must be named with letters, .* got 0"):
+        classifier().fit({0: X["audio"]}, y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         classifier().fit(X, y[:-1])
     with pytest.raises(ValueError, match="infinity"):

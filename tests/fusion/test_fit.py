@@ -15,7 +15,7 @@ def config(cache, **changes):
     return FitConfig(**{"cache": str(cache), "epochs": 8, "lr": 0.01, "device": "cpu", **changes})
 
 
-def test_a_run_folder_holds_what_it_should(small_cache):
+def test_a_run_folder_holds_the_results(small_cache):
     result = fit(config(small_cache, amr_ratio="audio=1:video=3"))
     assert json.loads((result.run / "metrics.json").read_text()) == {"val": result.val, "test": result.test}
     record = RunRecord.read(result.run)
@@ -79,17 +79,17 @@ def test_another_label_needs_no_new_cache(small_cache):
     assert result.record.classes == ("even", "odd")
 
 
-def test_one_modality_alone(small_cache):
+def test_a_single_modality(small_cache):
     result = fit(config(small_cache, method="unimodal", modalities="audio"))
     assert result.test["share"] == {"audio": pytest.approx(1)}
     assert fit(config(small_cache, modalities="audio")).test["accuracy"] == result.test["accuracy"]
 
 
 def test_out_replaces_a_run_and_nothing_else(small_cache, tmp_path):
-    place = tmp_path / "mine"
-    fit(config(small_cache, out=str(place)))
-    fit(config(small_cache, out=str(place), seed=1))
-    assert RunRecord.read(place).config.seed == 1
+    folder = tmp_path / "mine"
+    fit(config(small_cache, out=str(folder)))
+    fit(config(small_cache, out=str(folder), seed=1))
+    assert RunRecord.read(folder).config.seed == 1
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
     with pytest.raises(ValueError, match="--out must be new"):
@@ -130,7 +130,7 @@ def test_requests_that_no_cache_could_meet(changes, message):
         FitConfig(**changes)
 
 
-def test_predict_refuses_what_is_neither_file_nor_id(small_cache):
+def test_predict_refuses_clips_that_are_neither_files_nor_ids(small_cache):
     result = fit(config(small_cache))
     with pytest.raises(ValueError, match="media file or the id"):
         predict(result.run, ["a99"], "cpu")
@@ -140,7 +140,7 @@ def test_predict_refuses_what_is_neither_file_nor_id(small_cache):
         predict(result.run, [str(result.run / "config.json")], "cpu")
 
 
-def test_out_never_deletes_what_is_not_a_run_s(small_cache, tmp_path):
+def test_out_never_deletes_files_that_are_not_of_a_run(small_cache, tmp_path):
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text('{"model_type": "x"}')
@@ -172,6 +172,6 @@ def test_cached_clips_of_another_cache_are_refused(small_cache):
         predict(result.run, ["a00_c000"], "cpu")
 
 
-def test_divergence_in_the_last_step_is_an_error_of_the_work(small_cache):
+def test_divergence_in_the_last_step_is_a_runtime_error(small_cache):
     with pytest.raises(RuntimeError, match="smaller --lr"):
         fit(config(small_cache, optimizer="sgd", lr=1e38, epochs=1, batch_size=1000))

@@ -38,7 +38,7 @@ class FramesOptions:
 
     def __post_init__(self) -> None:
         if self.frames < 1:
-            raise ValueError(f"frames must be at least 1, got {self.frames}.")
+            raise ValueError(f"frames must be at least 1, got {self.frames}. Pass frames=10.")
         height, width = self.cells
         object.__setattr__(self, "grid", f"{height}x{width}")
         Crop.parse(self.crop)

@@ -44,7 +44,8 @@ class LogMelOptions:
     def __post_init__(self) -> None:
         for name, least in (("sample_rate", 1000), ("bands", 1), ("steps", 1)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+                default = type(self).__dataclass_fields__[name].default
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}. Pass {name}={default}.")
 
 
 class PrepareLogMel(Prepare):

@@ -1,4 +1,4 @@
-"""`timm:<model>`: image models on a clip's frames, or on pictures of its sound."""
+"""`timm:<model>`: image models on a clip's frames, or on spectrograms of its sound."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ class TimmOptions:
     """Options of `timm`.
 
     Args:
-        modality: Modality, frames (video) or pictures of the sound (audio); by default the embedding's name.
-        frames: Number of pictures per clip: frames spread evenly (default 8), or equal parts of the sound (1).
-        rate: Number of pictures per second, instead of `frames`.
+        modality: Modality, frames (video) or spectrograms of the sound (audio); by default the embedding's name.
+        frames: Number of frames, spread evenly (default 8), or of spectrograms of equal parts of the sound (1).
+        rate: Number of frames or spectrograms per second, instead of `frames`.
         size: Size of the model's input in pixels, N or HxW; by default the model's own.
         channels: Number of channels of the model's input, 1 (gray) or 3; by default the model's own.
         crop: Part of the frames that is used, as fractions left:top:right:bottom, resized to the input without
             timm's center crop; none for all of it, with timm's own transform.
-        picture: Picture of the sound: mel, log-mel power; spectrogram, log magnitudes as used in training from scratch.
-        sample_rate: Sample rate of the sound, in Hz; by default the picture's (mel 16000, spectrogram 22050).
-        window: Number of samples in one column of the picture (mel 400, spectrogram 512).
+        picture: Kind of spectrogram: mel, log-mel power; spectrogram, log magnitudes as used in training from scratch.
+        sample_rate: Sample rate of the sound, in Hz; by default that of the spectrogram (mel 16000, spectrogram 22050).
+        window: Number of samples in one column of the spectrogram (mel 400, spectrogram 512).
         hop: Number of samples from one column to the next (mel 160, spectrogram 353).
-        keep: Output: the mean over the pictures, or one vector per picture (steps).
+        keep: Output: the mean over the frames or spectrograms, or one vector for each (steps).
         max_steps: Maximum number of steps, with keep=steps and rate.
-        stack: Stacking: yes makes all frames the channels of one picture, so that the model sees their order.
+        stack: Stacking: yes makes all frames the channels of one image, so that the model sees their order.
         weights: Weights: pretrained, a file, or random.
         seed: Seed of random weights.
     """
@@ -76,7 +76,7 @@ class TimmOptions:
         for name in ("frames", "max_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+                raise ValueError(f"{name} must be at least 1, got {value}. Leave it out for its default.")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 or 3, got {self.channels}. Type channels=1.")
         for name in SOUND_OPTIONS if self.modality == "video" else FRAME_OPTIONS:
@@ -155,7 +155,7 @@ class PrepareSound(Prepare):
         self.std = torch.tensor(config["std"])[:, None, None]
 
     def __call__(self, media: np.ndarray) -> Tensor:
-        """Draw one clip's pictures, repeated to the model's channels and normalized like its images."""
+        """Draw one clip's spectrograms, repeated to the model's channels and normalized like its images."""
         assert self.sample_rate_hz is not None
         num_parts = min(len(self.parts.times(0, len(media) / self.sample_rate_hz)), len(media))
         size = math.ceil(len(media) / num_parts)

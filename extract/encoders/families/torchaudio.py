@@ -47,7 +47,7 @@ class TorchaudioOptions:
     def __post_init__(self) -> None:
         check_seed(self.seed, self.weights)
         if self.max_steps < 1:
-            raise ValueError(f"max_steps must be at least 1, got {self.max_steps}.")
+            raise ValueError(f"max_steps must be at least 1, got {self.max_steps}. Pass max_steps=64.")
 
 
 class PrepareWaveform(Prepare):
@@ -82,7 +82,7 @@ class Torchaudio(ModelEncoder):
         num_layers = parameters["encoder_num_layers"]
         self.layer = num_layers if options.layer is None else options.layer
         if not 1 <= self.layer <= num_layers:
-            raise ValueError(f"layer must be 1 to {num_layers} for {name}, got {self.layer}.")
+            raise ValueError(f"layer must be 1 to {num_layers} for {name}, got {self.layer}. Pass layer={num_layers}.")
         with seeded(options.seed):
             self.model = (wavlm_model if bundle._model_type == "WavLM" else wav2vec2_model)(**parameters)
         self.random_weights = options.weights == "random"

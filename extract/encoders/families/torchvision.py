@@ -51,7 +51,8 @@ class TorchvisionOptions:
         check_seed(self.seed, self.weights)
         for name in ("frames", "max_steps"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+                default = type(self).__dataclass_fields__[name].default
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}. Pass {name}={default}.")
         Crop.parse(self.crop)
 
     @property

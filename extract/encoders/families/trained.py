@@ -97,7 +97,7 @@ def build(spec: Spec, name: str) -> ModelEncoder:
 
     Raises:
         FileNotFoundError: The folder does not exist or holds no encoder.
-        ValueError: The encoder is damaged, or several could be meant.
+        ValueError: The encoder is damaged, or the folder holds several and `name` selects none.
     """
     if spec.options:
         raise ValueError(

@@ -24,8 +24,8 @@ class Accuracy(Measure):
     }
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
-        """`accuracy`."""
-        return {("accuracy",): subject.clean.right}
+        """Key `accuracy`: whether each clip is classified correctly."""
+        return {("accuracy",): subject.clean.correct}
 
 
 @measures.register("share")
@@ -38,5 +38,5 @@ class Share(Measure):
     words: ClassVar[Mapping[str, str]] = {"share": "share of", "share_logit": "share, under the logit, of"}
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
-        """`share, modality`."""
+        """Keys `share, modality`: share of the modality in each clip's decision."""
         return {("share", m): subject.share[..., i] for i, m in enumerate(subject.modalities)}

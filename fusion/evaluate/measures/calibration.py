@@ -15,17 +15,17 @@ from amr.fusion.evaluate.measures.scores import Scores
 NUM_BINS = 15  # equally wide bins of confidence (Guo et al. 2017)
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Expected calibration error, `(run,)`: sum over bins of |mean right - mean confidence| times the bin's weight.
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Expected calibration error, `(run,)`: sum over bins of |mean correct - mean confidence| times the bin's weight.
 
     Args:
         confidence: Probability of the predicted class, `(run, clips)`.
-        right: Correctness, `(run, clips)`: 1 if the predicted class is the clip's class.
+        correct: Correctness, `(run, clips)`: 1 if the predicted class is the clip's class.
         weights: Clip weights, `(clips,)`, of any sum; 0 leaves a clip out.
     """
     num_runs = len(confidence)
     bins = np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1) + NUM_BINS * np.arange(num_runs)[:, None]
-    gaps = np.bincount(bins.ravel(), ((right - confidence) * weights).ravel(), num_runs * NUM_BINS)
+    gaps = np.bincount(bins.ravel(), ((correct - confidence) * weights).ravel(), num_runs * NUM_BINS)
     return np.abs(gaps.reshape(num_runs, NUM_BINS)).sum(-1) / weights.sum()
 
 
@@ -38,18 +38,18 @@ class Calibration(Measure):
     words: ClassVar[Mapping[str, str]] = {"calibration": "calibration,"}
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
-        """`calibration, condition, nll` and `calibration, condition, brier`."""
+        """Keys `calibration, condition, nll` and `calibration, condition, brier`: both scores of each clip."""
         result: dict[Name, Tensor] = {}
         for name, scores in self._conditions(subject).items():
             result |= {("calibration", name, "nll"): scores.nll, ("calibration", name, "brier"): scores.brier}
         return result
 
     def reliability(self, subject: Subject) -> dict[Name, Reliability]:
-        """`calibration, condition, ece`."""
+        """Keys `calibration, condition, ece`: confidence and correctness of each clip."""
         result: dict[Name, Reliability] = {}
         for name, scores in self._conditions(subject).items():
-            confidence, right = scores.confidence.numpy(), scores.right.numpy()
-            draws = (confidence, right) if confidence.ndim == 3 else (confidence[..., None], right[..., None])
+            confidence, correct = scores.confidence.numpy(), scores.correct.numpy()
+            draws = (confidence, correct) if confidence.ndim == 3 else (confidence[..., None], correct[..., None])
             result["calibration", name, "ece"] = draws
         return result
 

@@ -20,7 +20,7 @@ NUM_DRAWS = 10
 
 
 def per_clip(subject: Subject) -> dict[Name, Tensor]:
-    """`conflict, modality` and `conflict, neither`: how often each clip got that answer, `(run, clips)`.
+    """Keys `conflict, modality` and `conflict, neither`: how often each clip got that prediction, `(run, clips)`.
 
     A clip with both modalities of a pair keeps the first and gets the second from a clip of another class,
     `NUM_DRAWS` times. Other clips are NaN. Modalities outside the pair are removed.
@@ -40,7 +40,7 @@ def per_clip(subject: Subject) -> dict[Name, Tensor]:
 
 
 def _counts(subject: Subject, clips: Clips, second: str) -> Tensor:
-    """How often the answer was the clip's class, the other clip's, or neither: `(3, run, clips)`."""
+    """How often the prediction was the clip's class, the other clip's, or neither: `(3, run, clips)`."""
     num_runs = next(subject.model.parameters()).shape[0]
     if len(clips) == 0 or len(clips.target.unique()) < 2:
         return torch.full((3, num_runs, len(clips)), torch.nan)
@@ -48,8 +48,8 @@ def _counts(subject: Subject, clips: Clips, second: str) -> Tensor:
     totals = torch.zeros(3, num_runs, len(clips))
     for _ in range(NUM_DRAWS):
         partner = of_another_class(clips.target.cpu(), draws).to(clips.target.device)
-        answer = predict_logits(subject.model, clips.with_permuted(second, partner)).argmax(-1)
-        first, other = answer == clips.target, answer == clips.target[partner]
+        predicted = predict_logits(subject.model, clips.with_permuted(second, partner)).argmax(-1)
+        first, other = predicted == clips.target, predicted == clips.target[partner]
         totals += torch.stack([first, other, ~(first | other)]).cpu()
     return totals / NUM_DRAWS
 
@@ -85,10 +85,10 @@ def prefix(pair: Sequence[str], modalities: Sequence[str]) -> Name:
 
 @measures.register("conflict")
 class Conflict(Measure):
-    """How often the answer follows each modality if modalities of two classes are put together."""
+    """How often the prediction follows each modality if modalities of two classes are put together."""
 
     summary = (
-        "which modality the answer follows if modalities of two classes are put together, and how balanced that is"
+        "which modality the prediction follows if modalities of two classes are put together, and how balanced that is"
     )
     least_modalities = 2
     words: ClassVar[Mapping[str, str]] = {
@@ -97,9 +97,9 @@ class Conflict(Measure):
     }
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
-        """`conflict, modality` and `conflict, neither`."""
+        """Keys `conflict, modality` and `conflict, neither`: how often each clip got that prediction."""
         return per_clip(subject)
 
     def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
-        """`conflict, balance`."""
+        """Key `conflict, balance`: balance of each pair."""
         return derived(means, modalities)

@@ -4,7 +4,7 @@ The other modalities are replaced by a baseline: zero (removed, and marked as ab
 the same modalities of another clip, over 10 permutations.
 
     perceptual score    P_m   = v(all) - v(all but m), by permutation (Gat et al. 2021)
-    Shapley value       phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! [v(S + m) - v(S)],    v the accuracy
+    Shapley value       phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! [v(S ∪ {m}) - v(S)],    v the accuracy
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ BASELINES = ("zero", "mean", "permutation")
 
 
 def per_clip(subject: Subject) -> dict[Name, Tensor]:
-    """`missing, baseline, subset`: how often each clip is right, `(run, clips)`, for all proper subsets."""
+    """Keys `missing, baseline, subset`: how often each clip is correct, `(run, clips)`, for all proper subsets."""
     orders = subject.permutations(NUM_PERMUTATIONS)
     result = {}
     for subset in subsets(len(subject.modalities))[:-1]:
         replaced = [m for m, selected in zip(subject.modalities, subset, strict=True) if not selected]
         for baseline in BASELINES:
-            right = [subject.right(clips).float() for clips in _inputs(subject, baseline, replaced, orders)]
-            result[_name(baseline, subject.modalities, subset)] = torch.stack(right).mean(0)
+            correct = [subject.correct(clips).float() for clips in _inputs(subject, baseline, replaced, orders)]
+            result[_name(baseline, subject.modalities, subset)] = torch.stack(correct).mean(0)
     return result
 
 
@@ -92,7 +92,7 @@ class Missing(Measure):
     }
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
-        """`missing, baseline, subset`."""
+        """Keys `missing, baseline, subset`: how often each clip is classified correctly with that subset only."""
         return per_clip(subject)
 
     def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:

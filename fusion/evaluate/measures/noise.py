@@ -16,14 +16,14 @@ LEVELS = (0.0, 0.25, 0.5, 0.75, FULL_NOISE)
 
 
 def per_clip(subject: Subject) -> dict[Name, Tensor]:
-    """`noise, modality, level`: how often each clip is right, `(run, clips)`; level 0 is in `derived`."""
+    """Keys `noise, modality, level`: how often each clip is correct, `(run, clips)`; level 0 is in `derived`."""
     result = {}
     for m in subject.modalities:
         draws = subject.noise(m)
         for level in LEVELS[1:-1]:
-            right = [subject.right(noisy(subject.clips, m, level * noise)).float() for noise in draws]
-            result[level_name(m, level)] = torch.stack(right).mean(0)
-        result[level_name(m, LEVELS[-1])] = subject.scores_under_noise(m).right.mean(-1)
+            correct = [subject.correct(noisy(subject.clips, m, level * noise)).float() for noise in draws]
+            result[level_name(m, level)] = torch.stack(correct).mean(0)
+        result[level_name(m, LEVELS[-1])] = subject.scores_under_noise(m).correct.mean(-1)
     return result
 
 
@@ -53,9 +53,9 @@ class Noise(Measure):
     words: ClassVar[Mapping[str, str]] = {"robustness": "robustness to noise in", "noise": "accuracy under noise in"}
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
-        """`noise, modality, level`."""
+        """Keys `noise, modality, level`: how often each clip is classified correctly under noise."""
         return per_clip(subject)
 
     def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
-        """`robustness, modality`."""
+        """Keys `robustness, modality`: area under accuracy(noise) / accuracy(0)."""
         return derived(means, modalities)

@@ -69,7 +69,7 @@ class Subject:
     def _decisions(self) -> tuple[Tensor, Tensor, Tensor]:
         return predict_shares(self.model, self.clips, Attributor())
 
-    def right(self, clips: Clips) -> Tensor:
+    def correct(self, clips: Clips) -> Tensor:
         """Whether the predicted class is the clip's class: bool `(run, clips)` on the CPU."""
         return (predict_logits(self.model, clips).argmax(-1) == clips.target).cpu()
 

@@ -73,10 +73,10 @@ def parse_tags(text: str) -> dict[str, str]:
 def of_rows(rows: np.ndarray, preds: np.ndarray, shares: Mapping[str, np.ndarray], target: np.ndarray) -> Result:
     """Accuracy with its interval, and mean shares, of the selected clips that have a label."""
     rows = rows & (target >= 0)
-    right = preds[rows] == target[rows]
+    correct = preds[rows] == target[rows]
     return {
         "num_clips": int(rows.sum()),
-        "accuracy": rate(right),
-        "interval": wilson_interval(right),
+        "accuracy": rate(correct),
+        "interval": wilson_interval(correct),
         "share": {m: mean(share[rows][np.isfinite(share[rows])]) for m, share in shares.items()},
     }

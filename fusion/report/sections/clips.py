@@ -61,7 +61,7 @@ def one_sided(results: ResultFolder, settings: Sequence[Setting], most: int, *, 
         results: Results with the decisions.
         settings: Settings of the results.
         most: Number of clips, at most.
-        media: Flag: show frames and sound.
+        media: Whether to show frames and sound.
     """
     run = best_run(settings)
     modalities = run.modalities

@@ -44,14 +44,14 @@ def per_class(results: ResultFolder, settings: Sequence[Setting]) -> Picture | N
         share = np.array(
             [_mean(mine.shares[:, decisions.target == c].reshape(-1, mine.shares.shape[-1])) for c in classes]
         )
-        right = [float((mine.preds[:, decisions.target == c] == c).mean()) for c in classes]
+        accuracies = [float((mine.preds[:, decisions.target == c] == c).mean()) for c in classes]
         names = [results.classes[c] for c in classes]
-        for name, shares, accuracy in zip(names, share, right, strict=True):
+        for name, shares, accuracy in zip(names, share, accuracies, strict=True):
             rows.append([setting.label, name, *(float(s) if np.isfinite(s) else None for s in shares), accuracy])
         selected = np.argsort(-np.nan_to_num(np.abs(share - 1 / share.shape[1]).max(1)), kind="stable")[:MAX_CLASSES]
         selected = np.sort(selected)
         plots[setting.label] = _bars(
-            [names[i] for i in selected], share[selected], [right[i] for i in selected], setting.modalities
+            [names[i] for i in selected], share[selected], [accuracies[i] for i in selected], setting.modalities
         )
         if not first_alt:
             listed = [f"{names[i]} {percent(float(share[i, 0]), 0)}" for i in selected[:12]]
@@ -81,7 +81,9 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return valid.mean(0) if len(valid) else np.full(values.shape[-1], np.nan)
 
 
-def _bars(names: Sequence[str], share: np.ndarray, right: Sequence[float], modalities: Sequence[str]) -> dict[str, Any]:
+def _bars(
+    names: Sequence[str], share: np.ndarray, accuracies: Sequence[float], modalities: Sequence[str]
+) -> dict[str, Any]:
     figure = go.Figure()
     for index, m in enumerate(modalities):
         figure.add_bar(
@@ -90,7 +92,7 @@ def _bars(names: Sequence[str], share: np.ndarray, right: Sequence[float], modal
             orientation="h",
             name=m,
             marker={"color": color(index)},
-            customdata=list(right),
+            customdata=list(accuracies),
             hovertemplate=f"%{{y}}<br>{m} %{{x:.1%}}<br>accuracy %{{customdata:.1%}}<extra></extra>",
         )
     if len(modalities) == 2:
@@ -131,12 +133,12 @@ def confusion(results: ResultFolder, settings: Sequence[Setting]) -> Picture | N
         "confusion",
         "Confusions",
         f"Test clips of the run that is best on val ({setting.label}, seed {run.seed}): rows are classes, columns are "
-        "answers. Color is the fraction of the row, numbers are clips." + few,
+        "predictions. Color is the fraction of the row, numbers are clips." + few,
         f"Confusion matrix of {num_classes} classes, {int(np.diag(counts).sum())} of {int(counts.sum())} clips on the "
         f"diagonal. Most frequent: {'; '.join(listed) or 'no confusions'}.",
         {"": _matrix(counts[np.ix_(selected, selected)], counts[selected].sum(1), names)},
         make_table(
-            "confusion-data", "Clips by class and answer, pairs that occur.", ["class", "answer", "clips"], rows
+            "confusion-data", "Clips by class and prediction, pairs that occur.", ["class", "prediction", "clips"], rows
         ),
     )
 
@@ -160,6 +162,6 @@ def _matrix(counts: np.ndarray, totals: np.ndarray, names: Sequence[str]) -> dic
             hovertemplate="%{y} predicted as %{x}<br>%{text} clips, %{z:.0%} of the row<extra></extra>",
         )
     )
-    figure.update_xaxes(title={"text": "answer"}, type="category", side="bottom", showgrid=False)
+    figure.update_xaxes(title={"text": "prediction"}, type="category", side="bottom", showgrid=False)
     figure.update_yaxes(title={"text": "class"}, type="category", autorange="reversed", showgrid=False)
     return plot(figure, min(760, 150 + 44 * len(names)))

@@ -51,7 +51,7 @@ def followed(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
         "people",
         "Which channel heads follow, and which people follow",
         f"On the {num_clips} clips for which most people chose one class from one channel and another class from the "
-        "other: how often the answer with both is that of each channel.",
+        "other: how often the prediction with both is that of each channel.",
         f"Stacked bars. {'; '.join(listed)}.",
         {"": plot(figure, 130 + ROW_PIXELS * len(bars), barmode="stack", bargap=0.25)},
         make_table(

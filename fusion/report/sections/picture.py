@@ -24,7 +24,7 @@ ROW_PIXELS = 26
 
 @dataclass(frozen=True)
 class Picture:
-    """Picture of the page.
+    """Figure of the report page, with its text and its table.
 
     Args:
         name: Name, unique within its section.

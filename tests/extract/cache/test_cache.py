@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from amr.extract.cache.journal import Failure, Journal
 from amr.extract.cache.reader import Cache, EmbeddingInfo, escape
 from amr.extract.cache.structure import ClipTable
+from amr.extract.cache.verify import inspect, verify
 from amr.extract.cache.writer import Embedded, fingerprinted, open_writer, save
 
 AUDIO = EmbeddingInfo("audio", "audio", "logmel", "", {"bands": 40, "pool": {"steps": 4}}, "float32", 3)
@@ -38,7 +42,7 @@ def fill(path: Path, clips: ClipTable, *infos: EmbeddingInfo, **options: bool) -
             for start in range(0, len(clips.table), 2):
                 if not writer.done(info.name)[start : start + 2].all():
                     writer.write(info.name, start, rows(info, start, start + 2))
-        writer.finalise()
+        writer.finalize()
 
 
 def test_reading_returns_what_was_written(tmp_path):
@@ -141,7 +145,7 @@ def test_labels_splits_and_groups_change_without_extracting(tmp_path):
     relabeled = clip_table(label=list("abcabc"), split=["train", "test"] * 3, group=list("uvwxyz"), votes=["7"] * 6)
     with open_writer(path, relabeled, [AUDIO]) as writer:
         assert writer.done("audio").all()
-        writer.finalise()
+        writer.finalize()
     with Cache.open(path) as cache:
         assert cache.complete
         pd.testing.assert_frame_equal(cache.table(), relabeled.table)
@@ -205,6 +209,44 @@ def test_other_clips_are_refused(tmp_path, clips, message):
     fill(path, clip_table(), AUDIO)
     with pytest.raises(ValueError, match=message):
         fill(path, clips, VIDEO)
+
+
+def test_names_keep_the_order_in_which_they_were_added(tmp_path):
+    path = tmp_path / "toy.h5"
+    fill(path, clip_table(), VIDEO, AUDIO)
+    fill(path, clip_table(), replace(AUDIO, name="another"))
+    with Cache.open(path) as cache:
+        assert cache.names == ["video", "audio", "another"]
+        assert cache.is_ordered
+
+
+def test_a_cache_of_version_0_1_has_no_order(tmp_path):
+    path = tmp_path / "toy.h5"
+    shutil.copy(Path(__file__).parents[2] / "fixtures/v0_1_0/workspace/caches/imported.h5", path)
+    with Cache.open(path) as cache:
+        assert cache.names == ["left", "right", "above"]
+        assert not cache.is_ordered
+
+
+@pytest.mark.parametrize("read", [Cache.open, inspect, verify])
+def test_a_cache_that_is_open_elsewhere_is_not_called_damaged(tmp_path, read):
+    path = tmp_path / "toy.h5"
+    fill(path, clip_table(), AUDIO)
+    code = "import h5py, sys; f = h5py.File(sys.argv[1], 'a'); print('open', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(
+            RuntimeError, match=r"open for writing in another program.* HDF5_USE_FILE_LOCKING=FALSE"
+        ) as e:
+            read(path)
+    finally:
+        holder.communicate()
+    assert "overwrite" not in str(e.value)
+    assert "damaged" not in str(e.value)
+    assert verify(path)["ok"]
 
 
 def test_two_writers_are_refused(tmp_path):

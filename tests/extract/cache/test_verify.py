@@ -27,7 +27,7 @@ def cache(tmp_path):
     with open_writer(path, ClipTable("toy", "/media", "00", table), [AUDIO, VIDEO]) as writer:
         writer.write("audio", 0, Embedded(np.arange(12.0).reshape(4, 3), np.ones(4, dtype=bool)))
         writer.write("video", 0, Embedded(video, present, steps, (Failure(2, "c", "video", "broken"),)))
-        writer.finalise()
+        writer.finalize()
     return path
 
 

@@ -1,4 +1,4 @@
-"""Decoding against a reference that decodes everything, and against every kind of broken file."""
+"""Decoding against a reference that decodes every frame, and against every kind of broken file."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def render(
 
 
 def picture(number: int, num_frames: int) -> np.ndarray:
-    """A square that wanders over a ground that grows brighter."""
+    """A square that moves over a background that grows brighter."""
     image = np.full((SIZE[1], SIZE[0], 3), 20 + 200 * number // num_frames, np.uint8)
     image[8:24, number % 48 : number % 48 + 16] = (255, 0, 0)
     return image
 
 
 def decode_all(path: Path, kind: str) -> tuple[list[float], list]:
-    """Every frame of a stream and its time from the beginning of the file, with nothing clever."""
+    """Decode every frame of a stream. Returns times from the start of the file, and frames."""
     with path.open("rb") as file, av.open(file) as container:
         zero = (container.start_time or 0) / av.time_base
         (stream,) = getattr(container.streams, kind)
@@ -83,7 +83,7 @@ def decode_all(path: Path, kind: str) -> tuple[list[float], list]:
 
 
 def shown_at(path: Path, sampling: FrameSampling, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
-    """What `decode` must keep: the last frame that is not later than each time wanted."""
+    """Frames that `decode` must select: the last one that is not later than each requested time."""
     seconds, frames = decode_all(path, "video")
     begin, finish = max(start, min(seconds)), min(end, max(seconds) + 1 / FPS)
     at = np.searchsorted(seconds, sampling.times(begin, finish) + 1e-6, side="right") - 1
@@ -107,13 +107,13 @@ CLIPS = [
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("clips")
-    rates = {"libopus": 48000}  # the only rate it has
+    rates = {"libopus": 48000}  # the only rate it supports
     return {name: render(folder / name, video, audio, rate_hz=rates.get(audio, 44100)) for name, video, audio in CLIPS}
 
 
 @pytest.mark.parametrize("interval", [(None, None), (0.4, 1.9), (2.3, 3.5), (3.0, 9.0), (1.7, None)])
 @pytest.mark.parametrize("name", [name for name, _, _ in CLIPS])
-def test_frames_and_sound_are_those_of_decoding_everything(clips, name, interval):
+def test_frames_and_sound_equal_those_of_a_full_decode(clips, name, interval):
     path, (start, end) = clips[name], interval
     decoded = decode(
         path, samplings=[SEVEN, THREE_HZ], sample_rates_hz=[44100, 16000], start_seconds=start, end_seconds=end
@@ -136,7 +136,7 @@ def test_frames_and_sound_are_those_of_decoding_everything(clips, name, interval
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov", "clip.avi", "clip.flv"])
-def test_an_interval_of_the_sound_is_a_part_of_all_of_it(clips, name):
+def test_an_interval_of_the_sound_is_cut_from_the_whole(clips, name):
     whole = decode(clips[name], sample_rates_hz=[44100]).sound[44100]
     part = decode(clips[name], sample_rates_hz=[44100], start_seconds=2.5, end_seconds=3.25).sound[44100]
     assert len(part) == round(0.75 * 44100)
@@ -150,7 +150,7 @@ def test_an_interval_of_the_sound_is_a_part_of_all_of_it(clips, name):
     [("t.wav", "pcm_s16le"), ("t.mp3", "libmp3lame"), ("t.flac", "flac"), ("t.ogg", "flac"), ("t.m4a", "aac")],
 )
 @pytest.mark.parametrize(("rate_hz", "layout"), [(44100, "stereo"), (22050, "mono")])
-def test_sound_alone(tmp_path, name, codec, rate_hz, layout):
+def test_sound_only(tmp_path, name, codec, rate_hz, layout):
     path = render(tmp_path / name, None, codec, rate_hz=rate_hz, layout=layout)
     decoded = decode(path, samplings=[SEVEN], sample_rates_hz=[16000, rate_hz])
     assert (decoded.has_audio, decoded.has_video, decoded.failures, decoded.frames) == (True, False, {}, {})
@@ -169,7 +169,7 @@ def test_odd_sample_rates(tmp_path, rate_hz):
 
 
 def as_float(piece: av.AudioFrame) -> np.ndarray:
-    """(channels, samples) of any sample format."""
+    """`(channels, samples)` from any sample format."""
     values = piece.to_ndarray()
     if not piece.format.is_planar:
         values = values.reshape(-1, len(piece.layout.channels)).T
@@ -177,13 +177,13 @@ def as_float(piece: av.AudioFrame) -> np.ndarray:
 
 
 def pitch_hz(sound: np.ndarray, rate: int) -> float:
-    """The pitch half a second after the beginning."""
+    """Pitch half a second after the start."""
     part = sound[int(0.45 * rate) : int(0.55 * rate)]
     spectrum = np.abs(np.fft.rfft(part * np.hanning(len(part)), n=rate))
     return float(np.argmax(spectrum))
 
 
-def test_pictures_alone_and_what_was_not_asked_for(tmp_path):
+def test_pictures_only_and_streams_that_are_not_requested(tmp_path):
     path = render(tmp_path / "silent.mp4", audio=None)
     decoded = decode(path, samplings=[SEVEN], sample_rates_hz=[16000])
     assert (decoded.has_audio, decoded.has_video) == (False, True)
@@ -276,7 +276,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_file_that_cannot_be_opened_fails_each_modality_asked_of_it(clips, tmp_path, kind):
+def test_a_file_that_cannot_be_opened_fails_each_requested_modality(clips, tmp_path, kind):
     content, reason = BROKEN[kind]
     content = content.replace(b"clip.", str(clips["clip.mp4"].with_name("clip.")).encode())
     path = tmp_path / "clip.mp4"
@@ -287,13 +287,13 @@ def test_a_file_that_cannot_be_opened_fails_each_modality_asked_of_it(clips, tmp
     assert set(decode(path, sample_rates_hz=[16000]).failures) == {"audio"}
 
 
-def test_what_is_no_file(tmp_path):
+def test_paths_that_are_not_files(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     for path in (tmp_path, tmp_path / "pipe.mp4", tmp_path / "missing.mp4"):
         assert set(decode(path, samplings=[SEVEN]).failures) == {"video"}
 
 
-def test_an_mp4_without_its_index_fails_and_a_stream_cut_short_keeps_what_it_has(clips, tmp_path):
+def test_an_mp4_without_its_index_fails_and_a_stream_cut_short_gives_what_it_has(clips, tmp_path):
     for name, path in clips.items():
         content = path.read_bytes()
         half = tmp_path / name
@@ -325,7 +325,7 @@ def test_sound_of_no_length_is_a_failure(tmp_path):
     assert decoded.failures == {"audio": "no sound could be decoded"}
 
 
-def test_an_interval_behind_the_end_is_a_failure(clips):
+def test_an_interval_past_the_end_is_a_failure(clips):
     decoded = decode(clips["clip.mp4"], samplings=[SEVEN], sample_rates_hz=[16000], start_seconds=60, end_seconds=70)
     assert set(decoded.failures) == {"audio", "video"}
     assert all("interval" in reason for reason in decoded.failures.values())
@@ -364,7 +364,7 @@ def test_damage_never_raises(clips, tmp_path, name, damage, keep, start):
     num_frames=st.integers(1, 20),
     rate_hz=st.floats(0.5, 20),
 )
-def test_what_is_kept_was_on_the_screen(gaps, first, num_frames, rate_hz):
+def test_selected_frames_were_on_the_screen(gaps, first, num_frames, rate_hz):
     stamps = np.cumsum([first, *gaps])
     seconds = stamps / 100
     timeline = Timeline(float(seconds[0]), float(seconds[-1] + 0.1), stamps, seconds)
@@ -442,7 +442,7 @@ def test_real_media(test_data, pattern, has_audio, has_video, seconds):
             assert len(np.unique(decoded.frame_seconds[SEVEN])) == 7
 
 
-def test_real_frames_are_those_of_decoding_everything(test_data):
+def test_real_frames_equal_those_of_a_full_decode(test_data):
     for pattern in ("cremad/VideoFlash/*.flv", "grid/originals/*.mpg", "grid/clips/*.mp4", "vggsound/video/3q*.mp4"):
         path = sorted(test_data.glob(pattern))[0]
         decoded = decode(path, samplings=[SEVEN])
@@ -451,5 +451,5 @@ def test_real_frames_are_those_of_decoding_everything(test_data):
         expected = [frames[i].to_ndarray(format="rgb24") for i in at]
         np.testing.assert_array_equal(decoded.frames[SEVEN], np.stack(expected))
         end = max(seconds) + seconds[1] - seconds[0]
-        wanted = np.searchsorted(seconds, SEVEN.times(min(seconds), end) + 1e-6, side="right") - 1
-        assert np.abs(wanted - at).max() <= 1  # how long the last frame is shown is not known exactly
+        expected_at = np.searchsorted(seconds, SEVEN.times(min(seconds), end) + 1e-6, side="right") - 1
+        assert np.abs(expected_at - at).max() <= 1  # how long the last frame is shown is not known exactly

@@ -36,7 +36,7 @@ class Samples(Prepare):
 
 
 class Special(Prepare):
-    """The first samples; the values of some clips stand for what can happen."""
+    """The first samples; some values stand for failures."""
 
     sample_rate_hz = 8000
 
@@ -44,8 +44,8 @@ class Special(Prepare):
         value = round(float(media[0]) * 128)
         if value == 3:
             raise ValueError("too quiet\nand more")
-        spoilt = {4: float("nan"), 5: 1e6}.get(value)
-        return torch.full((2, 3), float(media[0]) if spoilt is None else spoilt)
+        wrong = {4: float("nan"), 5: 1e6}.get(value)
+        return torch.full((2, 3), float(media[0]) if wrong is None else wrong)
 
 
 class Deadly(Special):
@@ -62,7 +62,7 @@ class Slow(Special):
 
 
 class Fake(Encoder):
-    """Only prepares."""
+    """An encoder that only prepares."""
 
     modality, embed_dim, max_steps = "audio", 4, None
 
@@ -75,7 +75,7 @@ class Fake(Encoder):
 
 class Notes(Progress):
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.notes: list[str] = []
         self.total = self.done = self.advanced = self.failures = 0
 
     def start(self, total: int, done: int) -> None:
@@ -86,12 +86,12 @@ class Notes(Progress):
         self.failures += num_failures
 
     def note(self, text: str) -> None:
-        self.said.append(text)
+        self.notes.append(text)
 
 
 def build(folder: Path, manifest: Manifest, encoders: dict[str, Encoder], **changes) -> Store:
-    given = {"workers": 0, "batch_size": 4, "progress": Progress(), "max_seconds": None}
-    return open_store(folder, manifest, encoders, **(given | changes))
+    defaults = {"workers": 0, "batch_size": 4, "progress": Progress(), "max_seconds": None}
+    return open_store(folder, manifest, encoders, **(defaults | changes))
 
 
 def write_sound(path: Path, value: int, num_samples: int = 400) -> None:
@@ -102,7 +102,7 @@ def write_sound(path: Path, value: int, num_samples: int = 400) -> None:
 
 @pytest.fixture
 def sounds(tmp_path) -> Manifest:
-    """Sounds of 400, 410, 420, ... samples, of which clip i holds the value i / 128."""
+    """Sounds of 400, 410, 420, ... samples; clip i holds the value i / 128."""
     for i in range(NUM_CLIPS):
         write_sound(tmp_path / f"{i}.wav", i, 400 + 10 * i)
     (tmp_path / "clips.csv").write_text("\n".join(["path,label", *(f"{i}.wav,x" for i in range(NUM_CLIPS))]))
@@ -150,7 +150,7 @@ def test_what_fails_is_absent_and_named(sounds, tmp_path):
     assert reasons[0].startswith("file not found: ")
     assert reasons[2:] == [
         "cannot be prepared for a: ValueError: too quiet",
-        "a: what was prepared is not finite",
+        "a: the prepared tensor is not finite",
         "a: a value of 1e+06 does not fit into float16",
     ]
     assert (progress.total, progress.advanced, progress.failures) == (NUM_CLIPS, NUM_CLIPS, 5)
@@ -159,7 +159,7 @@ def test_what_fails_is_absent_and_named(sounds, tmp_path):
     assert torch.equal(again.present, store.present)
 
 
-def test_waveforms_are_cut_and_filled_up(sounds, tmp_path):
+def test_waveforms_are_cut_and_padded(sounds, tmp_path):
     encoders = {"a": Fake(Samples(waveform=True))}
     store = build(tmp_path / "store", sounds, encoders, max_seconds=0.055)
     assert store.tensors["a"].shape == (NUM_CLIPS, 440)
@@ -172,8 +172,8 @@ def test_waveforms_are_cut_and_filled_up(sounds, tmp_path):
 
 
 def test_other_inputs_must_have_one_shape(sounds, tmp_path):
-    said = r"--encoder a=fake must give every clip the same shape, got \(400,\) and \(410,\) \(clip '1'\)\. Type frames"
-    with pytest.raises(ValueError, match=said):
+    message = r"--encoder a=fake must give every clip the same shape, got \(400,\) and \(410,\) \(clip '1'\)\. Type"
+    with pytest.raises(ValueError, match=message):
         build(tmp_path / "store", sounds, {"a": Fake(Samples(waveform=False))})
 
 
@@ -183,17 +183,17 @@ def test_an_encoder_that_prepares_nothing_is_refused(sounds, tmp_path):
         build(tmp_path / "store", sounds, encoders)
 
 
-def test_a_finished_store_is_opened_as_it_is(sounds, tmp_path):
+def test_a_finished_store_is_opened_unchanged(sounds, tmp_path):
     encoders = {"a": Fake(Special()), "b": Fake(Samples(waveform=True))}
     store = build(tmp_path / "store", sounds, encoders, max_seconds=0.05)
     before = contents(tmp_path / "store")
     assert sorted(before) == ["a.npy", "b.npy", "store.json", "store.states"]
     for i in range(NUM_CLIPS):
         (tmp_path / f"{i}.wav").unlink()
-    turned = dict(reversed(encoders.items()))
+    reordered = dict(reversed(encoders.items()))
     progress = Notes()
-    again = build(tmp_path / "store", sounds, turned, max_seconds=0.05, progress=progress)
-    assert progress.said == []
+    again = build(tmp_path / "store", sounds, reordered, max_seconds=0.05, progress=progress)
+    assert progress.notes == []
     assert list(again.tensors) == ["b", "a"]
     assert all(torch.equal(again.tensors[name], store.tensors[name]) for name in "ab")
     assert torch.equal(again.present, store.present.flip(1))
@@ -201,7 +201,7 @@ def test_a_finished_store_is_opened_as_it_is(sounds, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["inputs", "clips", "length", "damage"])
-def test_another_store_is_made_anew(sounds, tmp_path, change):
+def test_a_store_of_other_inputs_is_rebuilt(sounds, tmp_path, change):
     folder, encoders, seconds = tmp_path / "store", {"a": Fake(Samples(waveform=True))}, 0.05
     build(folder, sounds, encoders | {"old": Fake(Special())}, max_seconds=seconds)
     encoders["old"] = Fake(Special())
@@ -215,7 +215,7 @@ def test_another_store_is_made_anew(sounds, tmp_path, change):
         os.truncate(folder / "a.npy", 1000)
     progress = Notes()
     build(folder, sounds, encoders, max_seconds=seconds, progress=progress)
-    assert "it is made anew" in progress.said[0]
+    assert "it is rebuilt" in progress.notes[0]
     assert progress.advanced == NUM_CLIPS
     build(tmp_path / "fresh", sounds, encoders, max_seconds=seconds)
     assert contents(folder) == contents(tmp_path / "fresh")
@@ -238,16 +238,16 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(sounds, tmp_p
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=num_bytes))
     with pytest.raises(OSError, match=r"must have .* free for a store of 11 clips, got 0\.0 MiB\. Pass --store"):
         build(tmp_path / "store", sounds, encoders, **options)
-    assert progress.said == [f"the store needs 0.0 MiB in {tmp_path / 'store'} for 11 clips"]
+    assert progress.notes == [f"the store needs 0.0 MiB in {tmp_path / 'store'} for 11 clips"]
     assert list((tmp_path / "store").iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=int(num_bytes * 1.06)))
     build(tmp_path / "store", sounds, encoders, **options)
-    # what a store takes already is room for the one that replaces it
+    # the space of a store can be reused by the one that replaces it
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=int(num_bytes * 0.06)))
     build(tmp_path / "store", sounds, {"a": Fake(Samples(waveform=True), "another")}, **options)
 
 
-def test_a_disk_that_is_full_after_all_leaves_no_store(sounds, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_leaves_no_store(sounds, tmp_path, monkeypatch):
     def full(descriptor, offset, length):
         raise OSError(28, "No space left on device")
 
@@ -260,7 +260,7 @@ def test_a_disk_that_is_full_after_all_leaves_no_store(sounds, tmp_path, monkeyp
     assert contents(tmp_path / "store") == contents(tmp_path / "fresh")
 
 
-def test_a_store_that_broke_off_goes_on(sounds, tmp_path):
+def test_an_interrupted_store_continues(sounds, tmp_path):
     class Stopped(Notes):
         def advance(self, num_clips: int, num_failures: int) -> None:
             raise KeyboardInterrupt
@@ -270,7 +270,7 @@ def test_a_store_that_broke_off_goes_on(sounds, tmp_path):
         build(tmp_path / "store", sounds, encoders, progress=Stopped())
     progress = Notes()
     store = build(tmp_path / "store", sounds, encoders, progress=progress)
-    assert (progress.said, progress.done, progress.advanced) == ([], 4, NUM_CLIPS - 4)
+    assert (progress.notes, progress.done, progress.advanced) == ([], 4, NUM_CLIPS - 4)
     build(tmp_path / "whole", sounds, encoders)
     assert contents(tmp_path / "store") == contents(tmp_path / "whole")
     assert len(store.failures) == 6
@@ -283,13 +283,13 @@ def test_a_clip_that_kills_its_worker_is_named(sounds, tmp_path):
 
 
 def test_killed_at_random_moments(sounds, tmp_path):
-    """Whenever it is killed, going on ends in the same bytes."""
+    """The continued store has the same bytes, whenever it was killed."""
     encoders = {"a": Fake(Slow()), "b": Fake(Slow())}
     began = time.monotonic()
     build(tmp_path / "whole", sounds, encoders, batch_size=2)
     seconds = time.monotonic() - began
     expected = contents(tmp_path / "whole")
-    moments, num_killed = random.Random(0), 0
+    rng, num_killed = random.Random(0), 0
     for _ in range(25):
         child = os.fork()
         if child == 0:
@@ -297,11 +297,11 @@ def test_killed_at_random_moments(sounds, tmp_path):
                 build(tmp_path / "store", sounds, encoders, batch_size=2)
             finally:
                 os._exit(0)
-        time.sleep(moments.uniform(0, seconds / 2))
+        time.sleep(rng.uniform(0, seconds / 2))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         num_killed += os.WIFSIGNALED(status)
-        if not os.WIFSIGNALED(status) or moments.random() < 0.3:
+        if not os.WIFSIGNALED(status) or rng.random() < 0.3:
             build(tmp_path / "store", sounds, encoders, batch_size=2)
             assert contents(tmp_path / "store") == expected
             shutil.rmtree(tmp_path / "store")
@@ -310,11 +310,11 @@ def test_killed_at_random_moments(sounds, tmp_path):
     assert num_killed > 10
 
 
-def test_a_record_that_is_none(tmp_path):
+def test_an_incomplete_store_json_is_no_store(tmp_path):
     (tmp_path / "store.json").write_text('{"fingerprint": "x"}')
     assert store_files.StoreInfo.read(tmp_path) is None
-    record = store_files.StoreInfo("x", 2, {"a": (3,)}, [], done=False)
-    record.create(tmp_path)
-    assert store_files.StoreInfo.read(tmp_path) == record
-    assert record.is_whole(tmp_path)
-    assert not replace(record, num_clips=3).is_whole(tmp_path)
+    info = store_files.StoreInfo("x", 2, {"a": (3,)}, [], done=False)
+    info.create(tmp_path)
+    assert store_files.StoreInfo.read(tmp_path) == info
+    assert info.is_whole(tmp_path)
+    assert not replace(info, num_clips=3).is_whole(tmp_path)

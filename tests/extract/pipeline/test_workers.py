@@ -1,15 +1,28 @@
 import multiprocessing
 import os
+import pickle
 
 import pytest
+import torch
 
-from amr.extract.pipeline.workers import _leave_if_orphaned
+from amr.extract.pipeline.workers import Loaded, _leave_if_orphaned
 
 
 @pytest.mark.parametrize(("parent", "status"), [(os.getpid, 0), (lambda: 1, 1)])
 def test_a_worker_without_its_parent_ends(parent, status):
-    """Else it would wait for ever, and whoever reads what it might print with it."""
+    """Otherwise the worker would wait forever, and so would any reader of its output."""
     worker = multiprocessing.get_context("fork").Process(target=_leave_if_orphaned, args=(parent(), 0))
     worker.start()
     worker.join()
     assert worker.exitcode == status
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.uint8, torch.int64, torch.bool])
+def test_a_clip_comes_whole_from_another_process(dtype):
+    loaded = Loaded({"a": torch.ones(3, 2).to(dtype), "b": torch.zeros(0, dtype=dtype)}, {"c": "broken"})
+    back = pickle.loads(pickle.dumps(loaded))
+    assert back.failures == {"c": "broken"}
+    for name, value in loaded.inputs.items():
+        assert back.inputs[name].dtype == dtype
+        assert torch.equal(back.inputs[name], value)
+        back.inputs[name].add_(0) if dtype != torch.bool else None  # writable

@@ -1,56 +1,16 @@
 import pytest
 import torch
-from captum.attr import IntegratedGradients, ShapleyValues
+from captum.attr import ShapleyValues
 from torch import nn
 
 from amr.fusion.attribution.attributor import Attributor, attributions
-from amr.fusion.attribution.gradients import integrated_gradients, output_value
+from amr.fusion.attribution.gradients import output_value
+from amr.fusion.attribution.integrated import integrated_gradients
 from amr.fusion.attribution.regularizer import AttributionRegularizer
 from amr.fusion.attribution.shapley import shapley_values
 from amr.fusion.choices import OUTPUTS
-from amr.fusion.heads import HeadShape, heads
-from amr.fusion.run_axis.seeds import Draws
 
-DIMS = {"audio": 5, "video": 3}
-
-
-def make(name="concat", hidden=6, runs=1, dims=None):
-    dims = dims or DIMS
-    head = heads[name](HeadShape(dims, 4, hidden), Draws(range(runs))).double()
-    z = {m: torch.randn(runs, 7, dim, dtype=torch.float64) for m, dim in dims.items()}
-    return head, z, torch.ones(runs, 7, len(dims), dtype=torch.bool)
-
-
-def scalar(head, present, predicted, output):
-    def value(*inputs):
-        rows = inputs[0].shape[0]
-        logits = head(
-            dict(zip(head.modalities, (x[None] for x in inputs), strict=True)), present[:, :1].expand(1, rows, -1)
-        )[0]
-        return output_value(
-            logits,
-            predicted[: len(logits)] if rows == len(predicted) else predicted.repeat(rows // len(predicted), 1),
-            output,
-        )
-
-    return value
-
-
-@pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("name", ["concat", "gated"])
-def test_integrated_gradients_agree_with_captum_and_are_complete(output, name):
-    head, z, present = make(name)
-    logits, ours = integrated_gradients(lambda x: head(x, present), z, output, num_points=50)
-    predicted = logits[0].argmax(-1, keepdim=True)
-    theirs = IntegratedGradients(scalar(head, present, predicted, output)).attribute(
-        tuple(v[0] for v in z.values()), n_steps=50
-    )
-    for our, their in zip(ours.values(), theirs, strict=True):
-        torch.testing.assert_close(our[0], their, rtol=1e-5, atol=1e-5)
-    at_zero = head({m: torch.zeros_like(v) for m, v in z.items()}, present)
-    gain = output_value(logits, predicted[None], output) - output_value(at_zero, predicted[None], output)
-    _, fine = integrated_gradients(lambda x: head(x, present), z, output, num_points=1000)  # ReLU has kinks on the line
-    torch.testing.assert_close(sum(a.sum(-1) for a in fine.values()), gain, rtol=1e-3, atol=1e-3)
+from .conftest import DIMS, make, scalar
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -74,7 +34,7 @@ def test_shapley_values_agree_with_captum_and_are_complete(output, dims):
 @pytest.mark.parametrize("attribution", list(attributions))
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("pooling", ["l1", "l2"])
-def test_every_attribution_measures_and_trains(attribution, output, pooling):
+def test_every_attribution_gives_shares_and_trains(attribution, output, pooling):
     head, z, present = make("gated", runs=2)
     attributor = Attributor(output, pooling, attribution, num_points=4)
     _, share, counted = attributor.shares(head, z, present)
@@ -105,7 +65,7 @@ def test_the_mean_baseline_is_that_of_the_clips_that_have_the_modality(attributi
     torch.testing.assert_close(share[0, 3:], expected[0, 3:])
 
 
-def test_runs_that_share_clips_get_the_shares_they_would_get_alone():
+def test_runs_that_share_clips_get_the_same_shares_as_with_their_own():
     head, z, present = make("gated", runs=4)
     shared = {m: v[:2] for m, v in z.items()}
     repeated = {m: v[:2].repeat_interleave(2, 0) for m, v in z.items()}
@@ -116,7 +76,7 @@ def test_runs_that_share_clips_get_the_shares_they_would_get_alone():
         )
 
 
-def test_the_regularizer_trains_anyone_s_head_and_never_the_encoder():
+def test_the_regularizer_trains_any_head_and_never_the_encoder():
     torch.manual_seed(0)
     encoders = nn.ModuleDict({"audio": nn.Linear(6, 5), "video": nn.Linear(6, 5)})
     head = nn.Sequential(nn.Linear(10, 16), nn.Tanh(), nn.Linear(16, 3))
@@ -133,7 +93,7 @@ def test_the_regularizer_trains_anyone_s_head_and_never_the_encoder():
     assert all(p.grad is None for p in encoders.parameters())
 
 
-def test_the_regularizer_s_ratio_must_fit():
+def test_the_ratio_must_fit_z():
     regularizer = AttributionRegularizer((0.5, 0.5))
     with pytest.raises(ValueError, match="one part for each of a, b, c"):
         regularizer(lambda z: z["a"], {m: torch.randn(2, 3) for m in "abc"})
@@ -141,7 +101,7 @@ def test_the_regularizer_s_ratio_must_fit():
         Attributor(attribution="shaply")
 
 
-def test_names_in_a_ratio_find_their_modality():
+def test_a_ratio_may_name_its_modalities():
     draws = torch.Generator().manual_seed(0)
     z = {"audio": torch.randn(6, 3, generator=draws), "video": torch.randn(6, 2, generator=draws)}
     layer = torch.nn.Linear(5, 4)
@@ -149,15 +109,15 @@ def test_names_in_a_ratio_find_their_modality():
     def head(z):
         return layer(torch.cat([z["audio"], z["video"]], -1))
 
-    by_place = AttributionRegularizer("3:1")(head, z)
+    by_order = AttributionRegularizer("3:1")(head, z)
     for named in ("video=1:audio=3", {"video": 1, "audio": 3}):
-        assert torch.equal(AttributionRegularizer(named)(head, z), by_place)
+        assert torch.equal(AttributionRegularizer(named)(head, z), by_order)
     for wrong in ("audio=3:text=1", {"audio": 1, "video": 1, "text": 1}):
         with pytest.raises(ValueError, match=r"ratio must name the modalities of z \(audio, video\)"):
             AttributionRegularizer(wrong)(head, z)
 
 
-def test_z_may_be_a_tuple_whose_head_takes_its_members():
+def test_z_may_be_a_tuple_which_the_head_takes_as_arguments():
     draws = torch.Generator().manual_seed(0)
     z = torch.randn(6, 3, generator=draws), torch.randn(6, 2, generator=draws)
     layer = torch.nn.Linear(5, 4)

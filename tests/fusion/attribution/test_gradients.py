@@ -11,7 +11,7 @@ from amr.fusion.choices import OUTPUTS
 from amr.fusion.heads import HeadShape, heads
 from amr.fusion.run_axis.seeds import Draws
 
-EVERYONE = torch.ones(2, 7, 2, dtype=torch.bool)
+ALL_PRESENT = torch.ones(2, 7, 2, dtype=torch.bool)
 
 
 def make_head(hidden=0, runs=2, dims=None, num_classes=4, name="concat"):
@@ -23,7 +23,7 @@ def make_head(hidden=0, runs=2, dims=None, num_classes=4, name="concat"):
 
 
 def attributed_output(logits, output):
-    """The attributed scalar itself, written as in the paper: no log-odds, no shortcuts."""
+    """The attributed output as in the paper, without log-odds."""
     c = logits.argmax(-1, keepdim=True)
     if output == "probability":
         return logits.softmax(-1).gather(-1, c).squeeze(-1)
@@ -34,10 +34,10 @@ def attributed_output(logits, output):
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("hidden", [0, 6])
-def test_shares_are_those_of_the_paper_s_formula_in_float64(output, hidden):
+def test_shares_are_those_of_the_paper_s_formula(output, hidden):
     head, z = make_head(hidden)
     z = {m: value.requires_grad_() for m, value in z.items()}
-    scalar = attributed_output(head(z, EVERYONE), output)
+    scalar = attributed_output(head(z, ALL_PRESENT), output)
     gradients = torch.autograd.grad(scalar.sum(), list(z.values()))
     norms = torch.stack([(g * v).pow(2).sum(-1).sqrt() for g, v in zip(gradients, z.values(), strict=True)], -1)
     _, share, counted = Attributor(output).shares(head, z, torch.ones(2, 7, 2, dtype=torch.bool))
@@ -48,10 +48,10 @@ def test_shares_are_those_of_the_paper_s_formula_in_float64(output, hidden):
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_attributions_agree_with_captum(output):
     head, z = make_head(hidden=6, runs=1)
-    ours = grad_x_input(head({m: v.requires_grad_() for m, v in z.items()}, EVERYONE[:1]), z, output)
+    ours = grad_x_input(head({m: v.requires_grad_() for m, v in z.items()}, ALL_PRESENT[:1]), z, output)
 
     def scalar(audio, video):
-        logits = head({"audio": audio[None], "video": video[None]}, EVERYONE[:1])[0]
+        logits = head({"audio": audio[None], "video": video[None]}, ALL_PRESENT[:1])[0]
         c = logits.argmax(-1, keepdim=True)
         if output == "probability":  # the log-odds: ours drops the factor p (1 - p)
             others = logits.masked_fill(torch.zeros_like(logits, dtype=torch.bool).scatter(-1, c, True), -torch.inf)
@@ -65,7 +65,7 @@ def test_attributions_agree_with_captum(output):
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("hidden", [0, 6])
-def test_the_closed_form_equals_autograd_and_so_do_the_gradients_of_a_loss_on_it(output, hidden):
+def test_the_closed_form_and_its_gradients_equal_autograd(output, hidden):
     head, z = make_head(hidden)
     present = torch.ones(2, 7, 2, dtype=torch.bool)
     results = []
@@ -80,7 +80,7 @@ def test_the_closed_form_equals_autograd_and_so_do_the_gradients_of_a_loss_on_it
 
 @given(st.integers(0, 10_000), st.floats(-20, 20))
 @settings(max_examples=25, deadline=None)
-def test_a_class_constant_vector_moves_the_logit_share_only(seed, size):
+def test_adding_one_vector_to_all_classes_changes_only_the_share_of_the_logit(seed, size):
     head, z = make_head(runs=1)
     present = torch.ones(1, 7, 2, dtype=torch.bool)
     before = {output: Attributor(output).shares(head, z, present)[:2] for output in OUTPUTS}
@@ -95,10 +95,10 @@ def test_a_class_constant_vector_moves_the_logit_share_only(seed, size):
         assert (before["logit"][1] - after["logit"][1]).abs().max() > 1e-3
 
 
-def test_a_sure_head_keeps_its_share_in_float32():
+def test_a_certain_head_keeps_its_share_in_float32():
     head, z = make_head(runs=1)
     with torch.no_grad():
-        head.classifier.weight *= 40  # probabilities are 1 to the last bit: the probability's own gradient is 0
+        head.classifier.weight *= 40  # probabilities round to 1: the gradient of the probability itself is 0
     present = torch.ones(1, 7, 2, dtype=torch.bool)
     logits, exact, _ = Attributor().shares(head, z, present)
     assert (logits.softmax(-1).amax(-1).float() == 1).any()
@@ -107,9 +107,9 @@ def test_a_sure_head_keeps_its_share_in_float32():
     torch.testing.assert_close(single.double(), exact, rtol=1e-4, atol=1e-5)
 
 
-def test_the_linear_head_s_attribution_is_the_one_worked_out_by_hand():
+def test_the_attribution_of_a_linear_head_has_an_explicit_formula():
     head, z = make_head(runs=1)
-    logits = head(z, EVERYONE[:1])[0]
+    logits = head(z, ALL_PRESENT[:1])[0]
     weight = head.classifier.weight[0]
     joined = torch.cat([z["audio"], z["video"]], -1)[0]
     for i in range(len(logits)):
@@ -149,7 +149,7 @@ def test_gradients_at_zero_are_zero_not_nan():
 
 
 @pytest.mark.parametrize("pooling", ["l1", "l2"])
-def test_pooling_goes_over_steps_too(pooling):
+def test_pooling_includes_steps(pooling):
     alpha = torch.randn(2, 5, 3, 4)  # (run, clips, steps, dim)
     expected = alpha.abs().sum((-1, -2)) if pooling == "l1" else alpha.pow(2).sum((-1, -2)).sqrt()
     torch.testing.assert_close(magnitudes({"audio": alpha}, pooling, clip_axis=1)[..., 0], expected)

@@ -34,12 +34,12 @@ def test_shares_sum_to_one_and_keep_the_order(parts):
         ("audio=1:vidoe=1", "Did you mean video"),
     ],
 )
-def test_wrong_ratios_say_what_to_type(text, message):
+def test_wrong_ratios_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         parse_ratio(text, ["audio", "video"])
 
 
-def test_extreme_ratios_are_values():
+def test_extreme_ratios_are_valid():
     assert parse_ratio("1:0", ["a", "b"]) == (1.0, 0.0)
     assert parse_ratio("1e-6:1", ["a", "b"])[0] == pytest.approx(1e-6)
     assert parse_ratio("1e308:1e308", ["a", "b"]) == (0.5, 0.5)

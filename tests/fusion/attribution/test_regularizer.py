@@ -20,7 +20,7 @@ def test_it_is_zero_at_the_ratio_and_at_most_two(num_modalities, seed):
     assert 0 <= regularization(share, counted, corner) <= 2
 
 
-def test_without_a_clip_that_counts_it_and_its_gradient_are_zero():
+def test_it_and_its_gradient_are_zero_if_no_clip_counts():
     share = torch.zeros(3, 2, requires_grad=True)
     value = regularization(share, torch.zeros(3, dtype=torch.bool), torch.tensor([0.5, 0.5]))
     value.backward()

@@ -12,17 +12,17 @@ from amr.fusion.run_axis.seeds import Draws
 @given(st.integers(1, 5), st.integers(0, 100))
 @settings(max_examples=30, deadline=None)
 def test_the_split_is_the_mean_gain_over_all_orders(num_modalities, seed):
-    """Shapley's own definition: average what m adds over every order of arrival."""
+    """Shapley's definition: the mean gain from adding m, over all orders."""
     values = torch.randn(2**num_modalities, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     index = {subset: i for i, subset in enumerate(subsets(num_modalities))}
     expected = torch.zeros(num_modalities, 3, dtype=torch.float64)
     orders = list(permutations(range(num_modalities)))
     for order in orders:
-        held = [False] * num_modalities
+        in_subset = [False] * num_modalities
         for m in order:
-            before = values[index[tuple(held)]]
-            held[m] = True
-            expected[m] += (values[index[tuple(held)]] - before) / len(orders)
+            before = values[index[tuple(in_subset)]]
+            in_subset[m] = True
+            expected[m] += (values[index[tuple(in_subset)]] - before) / len(orders)
     torch.testing.assert_close(shapley_split(values), expected)
 
 
@@ -39,7 +39,7 @@ def test_unimodal_logits_sum_to_the_joint_ones_for_every_head(name, num_modaliti
     torch.testing.assert_close(unimodal_logits(head, z, present).sum(0), head(z, present))
 
 
-def test_for_linear_heads_they_are_w_z_and_a_share_of_the_bias():
+def test_for_linear_heads_they_are_w_z_plus_an_equal_fraction_of_the_bias():
     head, z, present = make("concat", {"a": 3, "b": 4, "c": 2})
     out = unimodal_logits(head, z, present)
     weights = head.classifier.weight.split([3, 4, 2], -1)
@@ -60,7 +60,7 @@ def test_for_two_modalities_they_are_agm_s():
     torch.testing.assert_close(unimodal_logits(head, z, present)[0], expected)
 
 
-def test_subsets_mark_what_is_absent_and_put_the_baseline():
+def test_the_baseline_replaces_absent_modalities_and_they_are_marked_absent():
     z = {"a": torch.ones(1, 2, 3), "b": torch.ones(1, 2, 3)}
     seen = []
 
@@ -69,5 +69,5 @@ def test_subsets_mark_what_is_absent_and_put_the_baseline():
         return torch.zeros(1, 2, 2)
 
     subset_logits(head, z, torch.tensor([[[True, False]] * 2]), {"a": torch.tensor(7.0), "b": torch.tensor(8.0)})
-    # the clip lacks b: the baseline stands for it in every subset
+    # the clip lacks b: the baseline replaces it in every subset
     assert seen == [(7, 8, [False, False]), (7, 8, [False, False]), (1, 8, [True, False]), (1, 8, [True, False])]

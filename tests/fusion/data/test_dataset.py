@@ -35,11 +35,11 @@ def test_unknown_names_are_refused(small_cache, options, message):
         read_dataset(cache, **options)
 
 
-def test_standardisation_uses_train_clips_that_have_the_modality(small_cache):
+def test_standardization_uses_train_clips_that_have_the_modality(small_cache):
     with Cache.open(small_cache) as cache:
         dataset = read_dataset(cache)
     dataset.present[:20, 1] = False
-    dataset.embeddings["audio"][:, 0] = 7.0  # a dimension that never moves
+    dataset.embeddings["audio"][:, 0] = 7.0  # a constant dimension
     train = np.arange(60)
     normal = dataset.normalization("standard", train)
     result = normal.apply(dataset.embeddings, dataset.present)
@@ -70,29 +70,29 @@ def test_chunks_change_nothing(small_cache, monkeypatch, num_steps):
         dataset = replace(dataset, embeddings=steps)
     train, rows = np.arange(0, 120, 2), torch.tensor([7, 3, 100, 6])
     whole = dataset.normalization("standard", train)
-    wanted = whole.apply(dataset.embeddings, dataset.present, rows)
+    expected = whole.apply(dataset.embeddings, dataset.present, rows)
     for i, (m, e) in enumerate(dataset.embeddings.items()):
-        there = e[train][dataset.present[train, i]].flatten(0, -2)
-        there = there[~there.isnan().any(-1)].double()
-        torch.testing.assert_close(whole.mean[m].double(), there.mean(0), check_dtype=False, atol=1e-6, rtol=1e-6)
-        torch.testing.assert_close(whole.std[m].double(), there.std(0, correction=0), atol=1e-6, rtol=1e-6)
-        kept = dataset.present[rows, i].view(-1, *[1] * (e.ndim - 1)) & ~e[rows].isnan()
-        torch.testing.assert_close(wanted[m], torch.where(kept, (e[rows] - whole.mean[m]) / whole.std[m], 0))
+        x = e[train][dataset.present[train, i]].flatten(0, -2)
+        x = x[~x.isnan().any(-1)].double()
+        torch.testing.assert_close(whole.mean[m].double(), x.mean(0), check_dtype=False, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(whole.std[m].double(), x.std(0, correction=0), atol=1e-6, rtol=1e-6)
+        valid = dataset.present[rows, i].view(-1, *[1] * (e.ndim - 1)) & ~e[rows].isnan()
+        torch.testing.assert_close(expected[m], torch.where(valid, (e[rows] - whole.mean[m]) / whole.std[m], 0))
     monkeypatch.setattr("amr.fusion.data.normalization.CHUNK_NUMBERS", 25)
     chunked = dataset.normalization("standard", train)
     for m in dataset.modalities:
         torch.testing.assert_close(chunked.mean[m], whole.mean[m])
         torch.testing.assert_close(chunked.std[m], whole.std[m])
-        assert torch.equal(whole.apply(dataset.embeddings, dataset.present, rows)[m], wanted[m])
+        assert torch.equal(whole.apply(dataset.embeddings, dataset.present, rows)[m], expected[m])
 
 
-def test_steps_are_averaged_over_those_that_are_there():
+def test_only_valid_steps_are_averaged():
     values = torch.arange(12.0).reshape(2, 3, 2)
     expected = torch.stack([values[0, :2].mean(0), torch.zeros(2)])
     torch.testing.assert_close(pool_steps(values, torch.tensor([2, 0])), expected)
     torch.testing.assert_close(pool_steps(values, None), values.mean(1))
 
 
-def test_classes_sort_as_numbers_where_all_are():
+def test_classes_sort_as_numbers_if_all_are_numbers():
     assert sort_classes(["10", "2", "1"]) == ["1", "2", "10"]
     assert sort_classes(["b", "10", "2"]) == ["10", "2", "b"]

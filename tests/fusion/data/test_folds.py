@@ -11,33 +11,33 @@ from amr.fusion.fit import fit
 from ..conftest import make_clips
 
 
-def test_parts_are_normalised_by_their_own_train_part(small_cache):
+def test_each_fold_is_normalized_by_its_own_train_split(small_cache):
     data = read_training_data(FitConfig(cache=str(small_cache), folds=3, device="cpu"), keep_steps=False)
     for fold in data.folds:
         torch.testing.assert_close(fold.train.embeddings["audio"].mean(0), torch.zeros(10), atol=1e-5, rtol=0)
         assert len(fold.train) + len(fold.val) + len(fold.test) == 120
 
 
-def test_a_device_without_room_is_said_and_changes_nothing(small_cache, monkeypatch):
+def test_a_full_device_is_reported_and_changes_no_number(small_cache, monkeypatch):
     config = FitConfig(cache=str(small_cache), epochs=3, device="cpu", amr_ratio="1:1")
     roomy = fit(config)
     monkeypatch.setattr("amr.fusion.data.folds.free_bytes", lambda device: 1000)
     streamed = fit(config)
-    assert any("stream from the host" in note for note in streamed.record.notes)
+    assert any("stream from host memory" in note for note in streamed.record.notes)
     assert (streamed.val, streamed.test) == (roomy.val, roomy.test)
 
 
-def test_batches_of_embeddings_that_stay_on_the_host_come_to_the_device():
-    """meta stands in for a device of its own: what lies on it has a shape and no numbers."""
+def test_batches_of_embeddings_in_host_memory_are_copied_to_the_device():
+    """meta replaces a second device: its tensors have a shape but no values."""
     clips = make_clips(10)
-    away = Clips(clips.embeddings, clips.present.to("meta"), clips.target.to("meta"))
-    batch = away.slice(0, 4, 3)
+    streamed = Clips(clips.embeddings, clips.present.to("meta"), clips.target.to("meta"))
+    batch = streamed.slice(0, 4, 3)
     assert batch.embeddings["audio"].device.type == "meta"
     assert batch.embeddings["audio"].shape == (1, 4, 8)
     assert batch.target.shape == (3, 4)
 
 
-def test_a_modality_that_training_never_saw_is_absent_everywhere(small_cache):
+def test_a_modality_that_no_train_clip_has_is_absent_everywhere(small_cache):
     from amr.extract.cache.reader import Cache
     from amr.fusion.data.dataset import read_dataset
     from amr.fusion.data.folds import _fold
@@ -46,13 +46,13 @@ def test_a_modality_that_training_never_saw_is_absent_everywhere(small_cache):
     with Cache.open(small_cache) as cache:
         dataset = read_dataset(cache)
     dataset.present[:100, 1] = False  # train and val; test has it
-    (parts,) = split_rows(dataset.clips, dataset.target.numpy(), dataset.usable)
-    fold = _fold(dataset, parts, "standard", torch.device("cpu"), streams=False)
+    (splits,) = split_rows(dataset.clips, dataset.target.numpy(), dataset.usable)
+    fold = _fold(dataset, splits, "standard", torch.device("cpu"), streams=False)
     assert not fold.test.present[:, 1].any()
     assert (fold.test.embeddings["video"] == 0).all()
 
 
-def test_a_half_precision_cache_stays_so_on_the_device_and_answers_the_same(small_cache, workspace):
+def test_a_float16_cache_stays_float16_on_the_device_and_gives_the_same_results(small_cache, workspace):
     caches = {}
     for dtype in ("float16", "float32"):
         caches[dtype] = workspace / "caches" / f"{dtype}.h5"
@@ -73,13 +73,13 @@ def test_a_half_precision_cache_stays_so_on_the_device_and_answers_the_same(smal
     for batch in (clips.gather(torch.arange(6).view(2, 3), 2), clips.slice(0, 4, 2)):
         assert {e.dtype for e in batch.embeddings.values()} == {torch.float32}
     half, single = (fit(config) for config in configs.values())
-    for part in ("val", "test"):
-        ours, theirs = (getattr(result, part) for result in (half, single))
+    for split in ("val", "test"):
+        ours, theirs = (getattr(result, split) for result in (half, single))
         assert abs(ours["accuracy"] - theirs["accuracy"]) <= 0.05  # one clip of twenty
         assert abs(ours["share"]["audio"] - theirs["share"]["audio"]) < 2e-3
 
 
-def test_halves_are_never_infinite():
+def test_float16_values_are_never_infinite():
     normalization = Normalization.identity({"audio": 1}, {"audio": True})
     embeddings = {"audio": torch.tensor([[1e9], [-1e9], [0.5], [1.0]])}
     present = torch.tensor([[True], [True], [True], [False]])

@@ -1,4 +1,4 @@
-"""Small rendered clips, and encoders that train on them in no time."""
+"""Small rendered clips, and encoders that train on them quickly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENCODERS = {
 
 @pytest.fixture(scope="session")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with 36 clips of two classes: 18 to train, 6 val, 12 test. Stores are decoded here once."""
+    """A workspace with 36 clips of two classes: 18 train, 6 val, 12 test. Stores are decoded only once."""
     folder = tmp_path_factory.mktemp("media")
     config = SyntheticConfig(
         num_classes=2, num_clips=36, p_audio=1, train_share=0.5, val_share=1 / 6, duration_seconds=0.4, size=32
@@ -30,12 +30,12 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def request_for(media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainConfig]:
-    """A request for a small training: `out` names its folder, the rest are fields of the config."""
+    """Function that makes the config of a small training: `out` is its folder, the rest are fields of the config."""
     monkeypatch.setenv("AMR_HOME", str(media))
 
     def make(out: str, *names: str, **changes: Any) -> TrainConfig:
         encoder = tuple(f"{name}={ENCODERS[name]}" for name in names or ENCODERS)
-        given = {"dataset": "synthetic", "encoder": encoder, "epochs": 2, "batch_size": 8, "lr": 0.01, "workers": 0}
-        return TrainConfig(**{**given, "device": "cpu", "out": str(tmp_path / out), **changes})
+        small = {"dataset": "synthetic", "encoder": encoder, "epochs": 2, "batch_size": 8, "lr": 0.01, "workers": 0}
+        return TrainConfig(**{**small, "device": "cpu", "out": str(tmp_path / out), **changes})
 
     return make

@@ -17,9 +17,9 @@ SHAPES = {
 STRONG = {"time_mask": 0.5, "frequency_mask": 0.4, "shift": 0.3, "flip": True}
 
 
-def clips(what: str, dtype: torch.dtype = torch.float32) -> tuple[str, torch.Tensor]:
-    """Values that are all different, so that each tells where it came from."""
-    name, shape = SHAPES[what]
+def clips(kind: str, dtype: torch.dtype = torch.float32) -> tuple[str, torch.Tensor]:
+    """Distinct values, so that each shows its source."""
+    name, shape = SHAPES[kind]
     count = torch.Size(shape).numel()
     return name, (1 + torch.randperm(count, generator=torch.Generator().manual_seed(0))).view(shape).to(dtype)
 
@@ -28,16 +28,16 @@ def augment(seed: int = 0, **strengths) -> Augment:
     return Augment(AugmentConfig(**strengths), MODALITIES, seed)
 
 
-@pytest.mark.parametrize("what", SHAPES)
-def test_no_strength_draws_nothing(what):
-    name, x = clips(what)
+@pytest.mark.parametrize("kind", SHAPES)
+def test_no_strength_draws_nothing(kind):
+    name, x = clips(kind)
     nothing = augment()
     before = nothing.state()
     assert nothing(name, x) is x
     assert torch.equal(nothing.state(), before)
 
 
-def test_what_is_not_for_a_modality_leaves_it_alone():
+def test_options_of_other_modalities_change_nothing():
     name, x = clips("frames")
     assert augment(time_mask=0.5, frequency_mask=0.5)(name, x) is x
     name, x = clips("pictures of sound")
@@ -47,9 +47,9 @@ def test_what_is_not_for_a_modality_leaves_it_alone():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-@pytest.mark.parametrize("what", SHAPES)
-def test_a_seed_and_a_state_bring_the_same_again(what, dtype):
-    name, x = clips(what)
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_seed_and_a_state_reproduce_the_draws(kind, dtype):
+    name, x = clips(kind)
     x = (x / 1000).to(dtype)
     copy = x.clone()
     one, two = augment(**STRONG), augment(**STRONG)
@@ -87,7 +87,7 @@ def test_masks_are_strips_of_bounded_width_filled_with_the_mean(seed, fraction):
     assert (silent.diff(dim=-1) == 1).sum(-1).max() <= 1
 
 
-def test_a_mask_can_be_any_width_up_to_the_most():
+def test_a_mask_can_have_any_width_up_to_the_maximum():
     x = torch.ones(1, 2000, 10)
     lengths = (augment(time_mask=0.5)("speech", x) == 0).sum(-1)
     assert lengths.unique().tolist() == [0, 1, 2, 3, 4, 5]
@@ -95,9 +95,9 @@ def test_a_mask_can_be_any_width_up_to_the_most():
     assert starts.unique().tolist() == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("what", ["frames", "pieces"])
-def test_mirroring_twice_is_nothing_and_frames_go_alike(what):
-    name, x = clips(what)
+@pytest.mark.parametrize("kind", ["frames", "pieces"])
+def test_mirroring_twice_is_the_identity_and_frames_are_mirrored_together(kind):
+    name, x = clips(kind)
     mirror = augment(flip=True)
     state = mirror.state()
     once = mirror(name, x)
@@ -110,9 +110,9 @@ def test_mirroring_twice_is_nothing_and_frames_go_alike(what):
     assert torch.equal(mirror(name, once), x)
 
 
-@pytest.mark.parametrize("what", ["frames", "pieces"])
-def test_a_crop_moves_all_frames_of_a_clip_alike_and_repeats_edges(what):
-    name, x = clips(what)
+@pytest.mark.parametrize("kind", ["frames", "pieces"])
+def test_a_crop_moves_all_frames_of_a_clip_together_and_repeats_edges(kind):
+    name, x = clips(kind)
     height, width = x.shape[-2:]
     out = augment(shift=0.3)(name, x)
     padded = torch.nn.functional.pad(x.flatten(0, -4), (4, 4, 3, 3), mode="replicate").view(
@@ -144,12 +144,12 @@ def test_sound_rolls_in_time():
 
 
 def test_absent_clips_stay_zero():
-    for what in SHAPES:
-        name, x = clips(what)
+    for kind in SHAPES:
+        name, x = clips(kind)
         assert not augment(**STRONG)(name, torch.zeros_like(x)).any()
 
 
-def test_wrong_requests():
+def test_wrong_options_and_shapes_are_refused():
     for strengths in ({"time_mask": 1.5}, {"frequency_mask": -0.1}, {"shift": float("nan")}):
         option = next(iter(strengths)).replace("_", "-")
         with pytest.raises(ValueError, match=f"--{option} must be from 0 to 1, got"):

@@ -26,13 +26,13 @@ def run(checkpoint: Checkpoint, epochs: range, history: list, last: int = 0) -> 
         checkpoint.epoch(history[-1], lambda: {"history": list(history)}, last=epoch == last)
 
 
-def test_curves_go_on_from_the_checkpoint_and_name_the_modalities(tmp_path):
+def test_curves_continue_from_the_checkpoint_and_name_the_modalities(tmp_path):
     killed, _ = make(tmp_path)
     history: list = []
     assert killed.resume() is None
     run(killed, range(1, 3), history)
     killed._seconds_between = 1e9
-    run(killed, range(3, 5), history)  # drawn, but not kept
+    run(killed, range(3, 5), history)  # in the curves, but not in a checkpoint
     killed.close()
     again, _ = make(tmp_path)
     state = again.resume()
@@ -48,7 +48,7 @@ def test_curves_go_on_from_the_checkpoint_and_name_the_modalities(tmp_path):
     assert {event.value for event in curves.Scalars("val_share_video")} == {0.75}
 
 
-def test_chance_starts_from_the_seed_and_goes_on_from_the_checkpoint(tmp_path):
+def test_random_streams_start_from_the_seed_and_continue_from_the_checkpoint(tmp_path):
     first, augment = make(tmp_path)
     first.resume()
     start = torch.rand(3)
@@ -68,7 +68,7 @@ def test_chance_starts_from_the_seed_and_goes_on_from_the_checkpoint(tmp_path):
         each.close()
 
 
-def test_the_last_epoch_is_always_kept_and_others_now_and_then(tmp_path):
+def test_the_last_epoch_is_always_saved_and_others_after_some_time(tmp_path):
     checkpoint, _ = make(tmp_path, seconds_between=1e9)
     checkpoint.resume()
     run(checkpoint, range(1, 4), [])
@@ -79,7 +79,7 @@ def test_the_last_epoch_is_always_kept_and_others_now_and_then(tmp_path):
     checkpoint.close()
 
 
-def test_a_kill_while_it_is_written_leaves_the_one_before(tmp_path, monkeypatch):
+def test_a_kill_during_writing_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
     checkpoint, _ = make(tmp_path)
     checkpoint.resume()
     history: list = []

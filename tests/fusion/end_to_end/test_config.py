@@ -17,45 +17,45 @@ WRONG = [
     ({"dataset": None}, "must have one of --dataset and --manifest, got neither"),
     ({"manifest": "x.csv"}, "must have one of --dataset and --manifest, got --dataset d and --manifest x.csv"),
     ({"objective": "jont"}, r"--objective must be one of unimodal, joint, got 'jont'. Did you mean joint\?"),
-    ({"method": "umt"}, "--method must be with --objective joint, got umt with unimodal"),
-    ({"method_option": ("p=.5",)}, "--method-option must be with --objective joint, got p=.5 with unimodal"),
-    ({"amr_ratio": "1:1"}, "--amr-ratio must be with --objective joint"),
-    ({"hidden": 8}, "--hidden must be with --objective joint, got 8"),
-    ({"objective": "joint", "teachers": "x"}, "--teachers must be with --method umt, got --method naive"),
+    ({"method": "umt"}, "--method must be used with --objective joint, got umt with unimodal"),
+    ({"method_option": ("p=.5",)}, "--method-option must be used with --objective joint, got p=.5 with unimodal"),
+    ({"amr_ratio": "1:1"}, "--amr-ratio must be used with --objective joint"),
+    ({"hidden": 8}, "--hidden must be used with --objective joint, got 8"),
+    ({"objective": "joint", "teachers": "x"}, "--teachers must be used with --method umt, got --method naive"),
     ({"optimizer": "adam"}, r"Did you mean adamw\?"),
     ({"lr": 0.0}, "--lr must be above 0"),
     ({"lr": math.nan}, "--lr must be above 0, got nan"),
     ({"epochs": 0}, "--epochs must be 1 or more, got 0. The default is 100"),
     ({"patience": 0}, "--patience must be 1 or more, got 0. Leave it out"),
-    ({"patience": 3, "select": "last"}, "--patience must be without --select last"),
+    ({"patience": 3, "select": "last"}, "--patience must be left out with --select last, got 3. Leave one"),
     ({"lr_factor": 1.5}, "--lr-factor must be from 0 to 1"),
     ({"shift": -0.1}, "--shift must be from 0 to 1"),
-    ({"preset": "from-scratch", "encoder": TWO}, "--preset must be without --encoder"),
+    ({"preset": "from-scratch", "encoder": TWO}, "--preset must be used without --encoder"),
     ({"encoder": ("timm:resnet18",)}, "--encoder must be NAME=SPEC"),
-    ({"encoder": ("joint=timm:resnet18",)}, "NAME without points, and none of joint, teachers"),
+    ({"encoder": ("joint=timm:resnet18",)}, "NAME without dots, and none of joint, teachers"),
     ({"encoder": ("a.b=timm:resnet18",)}, r"got 'a.b'. Pass audio=timm:resnet18"),
 ]
 
 
-@pytest.mark.parametrize(("changes", "told"), WRONG)
-def test_wrong_values_are_refused_at_once(changes, told):
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_wrong_values_are_refused_at_once(changes, message):
+    with pytest.raises(ValueError, match=message):
         TrainConfig(**{"dataset": "d", **changes})
 
 
 def test_the_defaults_are_the_from_scratch_setting():
-    """As the method that the setting comes from has it."""
+    """They agree with the method that the setting comes from."""
     config = TrainConfig(dataset="d")
-    data = methods["ogm-ge"]
-    assert (config.optimizer, config.weight_decay) == (data.optimizer, data.weight_decay)
-    assert (config.lr_step, config.lr_factor) == data.lr_step
+    method = methods["ogm-ge"]
+    assert (config.optimizer, config.weight_decay) == (method.optimizer, method.weight_decay)
+    assert (config.lr_step, config.lr_factor) == method.lr_step
     assert (config.lr, config.batch_size) == (1e-3, 64)
     assert config.encoders == TrainConfig(dataset="d", preset="from-scratch").encoders == FROM_SCRATCH
 
 
 @pytest.mark.parametrize("name", FROM_SCRATCH)
 def test_the_encoders_of_the_from_scratch_setting(name):
-    """Peng et al. 2022: 3 s at 22.05 kHz to 257 x 188, three frames of 224 pixels, a ResNet-18 for each."""
+    """Peng et al. 2022: 3 s at 22.05 kHz to 257 x 188, three frames of 224 pixels, one ResNet-18 each."""
     encoder = build_encoder(FROM_SCRATCH[name], name)
     assert isinstance(encoder, ModelEncoder)
     assert (encoder.modality, encoder.embed_dim, encoder.random_weights) == (name, 512, True)

@@ -14,7 +14,7 @@ NEXT = torch.tensor([1, 2, 3, 4, 5, 0])
 
 
 def make(augment=None) -> tuple[MediaClips, Clips]:
-    """Six clips of a store of ten, and the same as plain clips."""
+    """Six clips of a store of ten, and the same clips as `Clips`."""
     generator = torch.Generator().manual_seed(0)
     tensors = {
         "audio": torch.randn(10, 2, 3, 4, generator=generator).half(),
@@ -48,24 +48,24 @@ CHANGES = {
     "none": lambda clips: clips,
     "take": lambda clips: clips.take(torch.tensor([4, 1, 1])),
     "mask": lambda clips: clips.take(clips.target == 0),
-    "alone": lambda clips: clips.only("video"),
+    "only": lambda clips: clips.only("video"),
     "permuted": lambda clips: clips.with_permuted("video", NEXT),
     "permuted, taken": lambda clips: clips.with_permuted("audio", NEXT).take(torch.tensor([3, 0])),
     "permuted twice": lambda clips: clips.with_permuted("audio", NEXT).with_permuted(
         "audio", torch.tensor([0, 2, 1, 4, 3, 5])
     ),
-    "permuted, alone": lambda clips: clips.with_permuted("video", NEXT).only("video"),
-    "taken, alone, taken": lambda clips: clips.take(torch.arange(5)).only("audio").take(torch.tensor([0])),
+    "permuted, only": lambda clips: clips.with_permuted("video", NEXT).only("video"),
+    "taken, only, taken": lambda clips: clips.take(torch.arange(5)).only("audio").take(torch.tensor([0])),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_clips_of_a_store_are_plain_clips_of_its_rows(change):
+def test_clips_of_a_store_equal_plain_clips_of_its_rows(change):
     clips, plain = make()
     assert_same(CHANGES[change](clips), CHANGES[change](plain))
 
 
-def test_nothing_of_the_store_is_copied():
+def test_tensors_of_the_store_are_not_copied():
     clips, _ = make()
     for changed in (clips.take(torch.tensor([1])), clips.only("audio"), clips.pool_steps(), CHANGES["permuted"](clips)):
         assert isinstance(changed, MediaClips)
@@ -74,23 +74,23 @@ def test_nothing_of_the_store_is_copied():
 
 
 def test_only_training_batches_are_augmented():
-    asked: list[tuple[str, tuple[int, ...]]] = []
+    calls: list[tuple[str, tuple[int, ...]]] = []
 
     def augment(name: str, x: Tensor) -> Tensor:
-        asked.append((name, tuple(x.shape)))
+        calls.append((name, tuple(x.shape)))
         return x + 1
 
     clips, plain = make(augment)
     assert_same_batch(clips.slice(0, 6, 3), plain.slice(0, 6, 3))
-    assert asked == []
+    assert calls == []
     index = torch.tensor([[0, 3]])
     batch = clips.take(torch.arange(6)).gather(index, 2)
-    assert asked == [("audio", (1, 2, 2, 3, 4)), ("video", (1, 2, 5))]
+    assert calls == [("audio", (1, 2, 2, 3, 4)), ("video", (1, 2, 5))]
     for modality, value in plain.gather(index, 2).embeddings.items():
         assert torch.equal(batch.embeddings[modality], value + 1)
 
 
-def test_chunks_hold_a_few_clips_whatever_the_number_of_runs():
+def test_chunks_are_small_whatever_the_number_of_runs():
     clips, _ = make()
     many = clips.take(torch.zeros(150, dtype=torch.long))
     assert list(many.chunks(1)) == list(many.chunks(100)) == [0, CLIPS_AT_ONCE, 2 * CLIPS_AT_ONCE]
@@ -98,7 +98,7 @@ def test_chunks_hold_a_few_clips_whatever_the_number_of_runs():
 
 
 def test_batches_go_to_the_device_of_the_target():
-    """meta stands in for a device of its own: what lies on it has a shape and no numbers."""
+    """meta replaces another device: its tensors have shapes and no numbers."""
     clips, _ = make()
     away = replace(clips, present=clips.present.to("meta"), target=clips.target.to("meta"))
     for batch in (away.slice(0, 4, 3), away.gather(torch.tensor([[0, 1, 2, 3]]), 3)):

@@ -32,9 +32,9 @@ def network(spec: str = SPEC, name: str = "video") -> nn.Module:
 
 
 def recipe_for(shape: ModelShape, **changes: Any) -> Recipe:
-    given = {"method": methods["naive"], "options": None, "attributor": Attributor(), "epochs": 1, "batch_size": 4}
-    given |= {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.0, "amr_optimizer": "separate", "select": "accuracy"}
-    return Recipe(shape, **{**given, **changes})
+    fields = {"method": methods["naive"], "options": None, "attributor": Attributor(), "epochs": 1, "batch_size": 4}
+    fields |= {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.0, "amr_optimizer": "separate", "select": "accuracy"}
+    return Recipe(shape, **{**fields, **changes})
 
 
 def two_encoders() -> tuple[EncoderModel, Batch]:
@@ -53,8 +53,8 @@ def two_encoders() -> tuple[EncoderModel, Batch]:
         ("timm:test_maxvit,size=64,weights=random", (2, 1, 3, 64, 64)),  # has buffers that are in no state dict
     ],
 )
-def test_a_network_with_a_run_axis_is_the_network(spec, shape):
-    """Outputs, gradients, statistics after a step, and evaluation."""
+def test_a_network_with_a_run_axis_agrees_with_the_network(spec, shape):
+    """Same outputs, gradients, statistics after a step, and evaluation."""
     plain = network(spec).requires_grad_(True)
     ours = OneRun(network(spec))
     x = torch.randn(shape).half()
@@ -78,18 +78,18 @@ def test_a_network_with_a_run_axis_is_the_network(spec, shape):
 
 
 def test_its_weights_are_copies():
-    given = network()
-    before = {name: value.clone() for name, value in given.state_dict().items()}
-    ours = OneRun(given)
+    original = network()
+    before = {name: value.clone() for name, value in original.state_dict().items()}
+    ours = OneRun(original)
     with torch.no_grad():
         for value in ours.state_dict().values():
             value.add_(1)
-    assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())
     assert all(value.shape[0] == 1 for value in ours.state_dict().values())
 
 
-def test_a_lone_clip_is_trained_with_the_statistics_so_far():
-    """torch refuses to take the variance of one value: 32 pixels come to one behind the last stride."""
+def test_a_batch_of_one_clip_is_trained_with_the_running_statistics():
+    """torch refuses to take the variance of one value: 32 pixels become one after the last stride."""
     ours = OneRun(network())
     x = torch.randn(1, 1, 1, 3, 32, 32)
     with pytest.raises(ValueError, match="more than 1 value"):
@@ -99,19 +99,19 @@ def test_a_lone_clip_is_trained_with_the_statistics_so_far():
         ours(torch.randn(1, 2, 1, 5, 32, 32))
 
 
-def test_absent_clips_have_no_encoding_and_no_part_in_the_statistics():
+def test_absent_clips_have_no_encoding_and_do_not_enter_the_statistics():
     model, batch = two_encoders()
     present = batch.present.clone()
     present[0, ::2, 0] = False
     present[0, :, 1] = False
     model.train()
     z = model.encode(Batch(batch.embeddings, present, batch.target))
-    alone, _ = two_encoders()
-    expected = alone.train().adapters["audio"](batch.embeddings["audio"][:, 1::2])
+    other, _ = two_encoders()
+    expected = other.train().adapters["audio"](batch.embeddings["audio"][:, 1::2])
     assert torch.equal(z["audio"][:, 1::2], expected)
     assert not z["audio"][:, ::2].any()
     assert not z["video"].any()
-    for name, value in alone.adapters["audio"].state_dict().items():
+    for name, value in other.adapters["audio"].state_dict().items():
         assert torch.equal(model.adapters["audio"].state_dict()[name], value), name
     untouched, _ = two_encoders()
     for name, value in untouched.adapters["video"].state_dict().items():
@@ -122,7 +122,7 @@ def encoder_state(model: EncoderModel) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.named_parameters() if name.startswith("adapters.")}
 
 
-def test_no_parameter_of_an_encoder_has_a_gradient_from_the_regularizer():
+def test_no_encoder_parameter_has_a_gradient_from_the_regularizer():
     model, batch = two_encoders()
     z = model.train().encode(batch)
     assert all(value.requires_grad for value in z.values())
@@ -136,13 +136,13 @@ def test_no_parameter_of_an_encoder_has_a_gradient_from_the_regularizer():
 
 
 class NoTask(Naive):
-    """Nothing to learn: what moves is moved by R."""
+    """Naive training with a loss of 0, so that only R trains."""
 
     def joint_loss(self, logits, batch):
         return 0 * super().joint_loss(logits, batch)
 
 
-def test_without_a_task_the_regularizer_moves_the_head_alone():
+def test_without_a_task_the_regularizer_moves_only_the_head():
     model, batch = two_encoders()
     step = OptimizerStep(
         recipe_for(model.shape), [Member(0, (0.9, 0.1), 1.0)], model, lambda *_: None, NoTask(None, None)
@@ -158,8 +158,8 @@ def test_without_a_task_the_regularizer_moves_the_head_alone():
     assert not all(torch.equal(a, b) for a, b in zip(head, model.head.parameters(), strict=True))
 
 
-def test_the_best_epoch_is_kept_with_its_statistics():
-    """Counters are whole numbers and statistics no parameters: both go back to the best epoch, too."""
+def test_the_best_epoch_is_restored_with_its_statistics():
+    """Counters are integers and statistics are buffers: both are restored, too."""
     model, batch = two_encoders()
     best = Best(model, "accuracy", torch.zeros(1))
     states = []

@@ -37,7 +37,7 @@ from amr.fusion.run_axis.seeds import generator
 
 from .conftest import ENCODERS
 
-Asked = Callable[..., TrainConfig]
+MakeConfig = Callable[..., TrainConfig]
 TINY = {"encoder_embed_dim": 24, "encoder_num_layers": 2, "encoder_num_heads": 2, "encoder_ff_interm_features": 16}
 TINY |= {
     "encoder_pos_conv_groups": 2,
@@ -50,25 +50,25 @@ class Killed(Exception):
 
 
 class KillAfter(Progress):
-    """Breaks off when it hears of an epoch."""
+    """Progress that raises when it gets a given line."""
 
     def __init__(self, line: str) -> None:
         self.line = line
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def note(self, text: str) -> None:
-        self.said.append(text)
+        self.lines.append(text)
         if self.line in text:
             raise Killed
 
 
 def weights_of(result: TrainResult) -> dict[str, dict[str, Tensor]]:
-    """Every file of weights, by its place in the folder."""
+    """Tensors of every file of weights, by path in the folder."""
     return {str(f.relative_to(result.folder)): load_file(f) for f in sorted(result.folder.rglob("*.safetensors"))}
 
 
 def assert_same_training(one: TrainResult, other: TrainResult) -> None:
-    """Weights bit for bit, histories and measures."""
+    """Compare weights bit for bit, histories and measures."""
     ours, theirs = weights_of(one), weights_of(other)
     assert ours.keys() == theirs.keys()
     for file, tensors in ours.items():
@@ -84,7 +84,7 @@ def history(folder: Path) -> pd.DataFrame:
 
 
 def model_of(config: TrainConfig, result: TrainResult) -> tuple[EncoderModel, MediaClips, MediaClips]:
-    """The joint model as its files describe it, and the val and test clips."""
+    """The joint model read from its files, and the val and test clips."""
     data = read_media_data(config, Progress())
     encoders = {m: build_encoder(spec, m) for m, spec in result.encoders.items()}
     dims = {m: each.embed_dim for m, each in encoders.items()}
@@ -92,11 +92,11 @@ def model_of(config: TrainConfig, result: TrainResult) -> tuple[EncoderModel, Me
     model = EncoderModel(shape, [0], {m: each.network() for m, each in encoders.items()}).eval()
     head = load_file(result.folder / "head.safetensors")
     model.head.load_state_dict({name.removeprefix("head."): value[None] for name, value in head.items()})
-    return model, data.part(data.rows.val), data.part(data.rows.test)
+    return model, data.select(data.rows.val), data.select(data.rows.test)
 
 
-def test_an_encoder_alone_is_trained_by_the_loop_that_anyone_would_write(request_for: Asked):
-    config = request_for("alone", "audio", select="last", seed=3)
+def test_a_single_encoder_is_trained_as_by_a_plain_loop(request_for: MakeConfig):
+    config = request_for("single", "audio", select="last", seed=3)
     result = train_encoders(config)
     data = read_media_data(config, Progress())
     network = data.encoders["audio"].network().requires_grad_(True).train()
@@ -106,9 +106,9 @@ def test_an_encoder_alone_is_trained_by_the_loop_that_anyone_would_write(request
     layer.load_state_dict({"weight": first["head.classifier.weight"], "bias": first["head.classifier.bias"]})
     parameters = [*network.parameters(), *layer.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
-    rows, shuffles = torch.from_numpy(data.rows.train), generator(3, "batches")
+    rows, draws = torch.from_numpy(data.rows.train), generator(3, "batches")
     for _ in range(config.epochs):
-        for index in rows[torch.randperm(len(rows), generator=shuffles)].split(config.batch_size):
+        for index in rows[torch.randperm(len(rows), generator=draws)].split(config.batch_size):
             logits = layer(network(data.store.tensors["audio"][index].float()))
             optimizer.zero_grad()
             functional.cross_entropy(logits, torch.from_numpy(data.target)[index]).backward()
@@ -122,7 +122,7 @@ def test_an_encoder_alone_is_trained_by_the_loop_that_anyone_would_write(request
 
 
 @pytest.mark.parametrize("method", [name for name, method in methods.items() if method.end_to_end])
-def test_every_method_trains_encoders_with_the_regularizer(request_for: Asked, method):
+def test_every_method_trains_encoders_with_the_regularizer(request_for: MakeConfig, method):
     config = request_for("pulled", objective="joint", method=method, amr_ratio="video=3:audio=1", lr=1e-3)
     first = {m: each.weights_sha256 for m, each in read_media_data(config, Progress()).encoders.items()}
     result = train_encoders(config)
@@ -138,8 +138,8 @@ def test_every_method_trains_encoders_with_the_regularizer(request_for: Asked, m
     assert (result.folder / "teachers").exists() == (method == "umt")
 
 
-def test_the_regularizer_does_not_reach_encoders(request_for: Asked):
-    """One step with a huge R: encoders end where plain training takes them, the head does not."""
+def test_the_regularizer_does_not_reach_encoders(request_for: MakeConfig):
+    """One step with a huge R: encoders end as in plain training, the head does not."""
     one_step = {"objective": "joint", "epochs": 1, "batch_size": 100}
     plain = weights_of(train_encoders(request_for("plain", **one_step)))
     pulled = weights_of(train_encoders(request_for("pulled", amr_ratio="9:1", amr_weight=100.0, **one_step)))
@@ -150,7 +150,7 @@ def test_the_regularizer_does_not_reach_encoders(request_for: Asked):
     assert not torch.equal(plain["head.safetensors"][head], pulled["head.safetensors"][head])
 
 
-def test_ogm_ge_without_modulation_is_naive_training(request_for: Asked):
+def test_ogm_ge_without_modulation_is_naive_training(request_for: MakeConfig):
     naive = train_encoders(request_for("naive", objective="joint"))
     option = {"method": "ogm-ge", "method_option": ("alpha=0",)}
     ogm = train_encoders(request_for("ogm", objective="joint", **option))
@@ -158,7 +158,7 @@ def test_ogm_ge_without_modulation_is_naive_training(request_for: Asked):
         assert all(torch.equal(value, weights_of(ogm)[file][name]) for name, value in tensors.items())
 
 
-def test_ogm_scales_the_steps_of_the_encoder_that_leads(request_for: Asked):
+def test_ogm_scales_the_steps_of_the_stronger_encoder(request_for: MakeConfig):
     """In the first step of SGD, the change of a weight is the gradient: k times that of naive training."""
     one_step = {"objective": "joint", "epochs": 1, "batch_size": 100, "weight_decay": 0.0}
     naive = train_encoders(request_for("naive", **one_step))
@@ -173,27 +173,27 @@ def test_ogm_scales_the_steps_of_the_encoder_that_leads(request_for: Asked):
             torch.testing.assert_close(scaled[name] - before, k[m] * (plain[name] - before), rtol=1e-2, atol=1e-6)
 
 
-def test_teachers_that_are_given_are_those_that_would_be_trained(request_for: Asked, tmp_path):
-    alone = train_encoders(request_for("alone"))
+def test_teachers_from_a_folder_are_those_that_would_be_trained(request_for: MakeConfig, tmp_path):
+    unimodal = train_encoders(request_for("unimodal"))
     umt = {"objective": "joint", "method": "umt"}
     other = tuple(f"{m}=timm:test_vit,size=32,weights=random" for m in ENCODERS)
-    with pytest.raises(ValueError, match="--teachers must hold encoders that see clips as the trained ones do"):
-        train_encoders(request_for("other", encoder=other, teachers=str(alone.folder), **umt))
+    with pytest.raises(ValueError, match="--teachers must hold encoders with the preprocessing and embed_dim of"):
+        train_encoders(request_for("other", encoder=other, teachers=str(unimodal.folder), **umt))
     with pytest.raises(FileNotFoundError, match=r"got '.*nowhere/audio'"):
         train_encoders(request_for("nowhere", teachers=str(tmp_path / "nowhere"), **umt))
-    given = train_encoders(request_for("given", teachers=str(alone.folder), **umt))
+    from_folder = train_encoders(request_for("from-folder", teachers=str(unimodal.folder), **umt))
     own = train_encoders(request_for("own", **umt))
-    ours, theirs, teachers = weights_of(given), weights_of(own), weights_of(alone)
+    ours, theirs, teachers = weights_of(from_folder), weights_of(own), weights_of(unimodal)
     for file in ours:
         assert all(torch.equal(value, theirs[file][name]) for name, value in ours[file].items()), file
     for file in teachers:
         assert all(torch.equal(value, theirs[f"teachers/{file}"][name]) for name, value in teachers[file].items())
-    assert (given.val, given.test) == (own.val, own.test)
+    assert (from_folder.val, from_folder.test) == (own.val, own.test)
 
 
 @pytest.fixture
 def tiny_speech(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A speech model as it is, dropout included, but for its size."""
+    """A real speech model with dropout, but small."""
     bundle = pipelines.WAVLM_BASE_PLUS
     monkeypatch.setattr(bundle, "_params", {**bundle._params, **TINY})
     return "torchaudio:WAVLM_BASE_PLUS,weights=random"
@@ -208,7 +208,7 @@ KILLED_AT = {
 
 
 @pytest.mark.parametrize("kind", KILLED_AT)
-def test_a_training_that_was_killed_goes_on_as_if_nothing_had_happened(request_for: Asked, tiny_speech, kind):
+def test_a_killed_training_resumes_as_if_nothing_had_happened(request_for: MakeConfig, tiny_speech, kind):
     """Bit for bit, with dropout in an encoder, augmentation, noise, momentum and a second optimizer."""
     joint = {"objective": "joint", "method": "naive" if kind == "joint" else kind, "amr_ratio": "1:1"}
     changes = {} if kind == "unimodal" else joint
@@ -220,16 +220,16 @@ def test_a_training_that_was_killed_goes_on_as_if_nothing_had_happened(request_f
         progress = KillAfter(line)
         with pytest.raises(Killed):
             train_encoders(request_for("killed", **changes), progress, seconds_between=0)
-        assert "loss" in progress.said[-1]
-    heard = KillAfter("nothing")
-    resumed = train_encoders(request_for("killed", **changes), heard, seconds_between=0)
+        assert "loss" in progress.lines[-1]
+    progress = KillAfter("nothing")
+    resumed = train_encoders(request_for("killed", **changes), progress, seconds_between=0)
     if kind == "joint":
-        assert not [line for line in heard.said if "loss" in line]  # it was over but for its measures
+        assert not [line for line in progress.lines if "loss" in line]  # only its measures were missing
     assert_same_training(whole, resumed)
     assert not list(resumed.folder.rglob("*checkpoint.pt*"))
 
 
-def test_a_training_survives_kill_9(request_for: Asked, media):
+def test_a_training_survives_kill_9(request_for: MakeConfig, media):
     config = request_for("killed", objective="joint", epochs=3, amr_ratio="1:1")
     code = f"""
 import os, signal
@@ -244,13 +244,13 @@ train_encoders(TrainConfig(**{asdict(config)!r}), Kill(), seconds_between=0)
 """
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"AMR_HOME": str(media)}, check=False)
     assert done.returncode == -signal.SIGKILL
-    heard = KillAfter("nothing")
-    resumed = train_encoders(config, heard)
-    assert [line.split(",")[0] for line in heard.said] == ["naive: goes on behind epoch 2/3", "naive: epoch 3/3"]
+    progress = KillAfter("nothing")
+    resumed = train_encoders(config, progress)
+    assert [line.split(",")[0] for line in progress.lines] == ["naive: resumes after epoch 2/3", "naive: epoch 3/3"]
     assert_same_training(train_encoders(replace(config, out=f"{config.out}-whole")), resumed)
 
 
-def test_test_clips_are_read_once_when_training_is_over(request_for: Asked, monkeypatch):
+def test_test_clips_are_read_once_after_training(request_for: MakeConfig, monkeypatch):
     config = request_for("once", "audio")
     data = read_media_data(config, Progress())
     read: list[int] = []
@@ -267,69 +267,69 @@ def test_test_clips_are_read_once_when_training_is_over(request_for: Asked, monk
     assert {read.count(row) for row in data.rows.train} == {config.epochs}
 
 
-def test_what_is_extracted_is_what_was_trained(request_for: Asked, tmp_path):
-    """And what is kept is the best epoch, batch statistics included."""
+def test_extraction_agrees_with_training(request_for: MakeConfig, tmp_path):
+    """The files hold the best epoch, batch statistics included."""
     config = request_for("joint", objective="joint", epochs=4, lr=0.03)
     result = train_encoders(config)
     model, val, test = model_of(config, result)
     model.requires_grad_(False)
     chosen = history(result.folder).query("chosen == 1").iloc[0]
     assert int(chosen["epoch"]) == result.epochs["joint"]["best"]
-    for clips, part in ((val, result.val), (test, result.test)):
+    for clips, measures in ((val, result.val), (test, result.test)):
         z = encoded(model, clips)
         logits = model.head({m: e[None] for m, e in z.embeddings.items()}, clips.present[None])[0]
-        assert part is not None
-        assert float((logits.argmax(-1) == clips.target).float().mean()) == pytest.approx(part["accuracy"])
+        assert measures is not None
+        assert float((logits.argmax(-1) == clips.target).float().mean()) == pytest.approx(measures["accuracy"])
         if clips is val:
-            assert part["accuracy"] == pytest.approx(chosen["val_accuracy"], abs=1e-5)
+            assert measures["accuracy"] == pytest.approx(chosen["val_accuracy"], abs=1e-5)
             assert float(functional.cross_entropy(logits, clips.target)) == pytest.approx(chosen["val_loss"], rel=1e-4)
-    given = tuple(f"{m}={spec}" for m, spec in result.encoders.items())
+    encoder = tuple(f"{m}={spec}" for m, spec in result.encoders.items())
     out = tmp_path / "cache.h5"
-    extract_embeddings(ExtractConfig(dataset="synthetic", encoder=given, workers=0, device="cpu", out=str(out)))
+    extract_embeddings(ExtractConfig(dataset="synthetic", encoder=encoder, workers=0, device="cpu", out=str(out)))
     expected = encoded(model, test).embeddings
     with Cache.open(out) as cache:
         for m in ENCODERS:
             got = torch.from_numpy(cache.embedding(m, test.rows.numpy()))
-            apart, shuffled = ((got - each).norm() / got.norm() for each in (expected[m], expected[m].flip(0)))
-            assert apart < 0.01  # the store has half precision
-            assert shuffled > 0.1
+            error, permuted = ((got - each).norm() / got.norm() for each in (expected[m], expected[m].flip(0)))
+            assert error < 0.01  # the store has half precision
+            assert permuted > 0.1
 
 
-def test_clips_that_lack_a_modality(request_for: Asked, media, tmp_path):
+def test_clips_that_lack_a_modality(request_for: MakeConfig, media, tmp_path):
     table = pd.read_csv(media / "data/synthetic/manifest.csv", dtype=str, keep_default_na=False)
-    there = np.arange(len(table)) % 3
+    kind = np.arange(len(table)) % 3  # 0: both modalities, 1: video only, 2: audio only
     files = table["path"] if "path" in table else table["video_path"]
-    table["audio_path"] = np.where(there != 1, files, "")
-    table["video_path"] = np.where(there != 2, files, "")
+    table["audio_path"] = np.where(kind != 1, files, "")
+    table["video_path"] = np.where(kind != 2, files, "")
     columns = ["id", "label", "split", "audio_path", "video_path"]
     table[columns].to_csv(tmp_path / "clips.csv", index=False)
-    given = {"dataset": None, "manifest": str(tmp_path / "clips.csv"), "root": str(media / "data/synthetic")}
-    joint = train_encoders(request_for("joint", objective="joint", method="ogm-ge", amr_ratio="1:1", **given))
-    alone = train_encoders(request_for("alone", **given))
+    changes = {"dataset": None, "manifest": str(tmp_path / "clips.csv"), "root": str(media / "data/synthetic")}
+    joint = train_encoders(request_for("joint", objective="joint", method="ogm-ge", amr_ratio="1:1", **changes))
+    unimodal = train_encoders(request_for("unimodal", **changes))
     in_test = (table["split"] == "test").to_numpy()
     assert joint.test is not None
     assert joint.test["num_clips"] == in_test.sum()
-    assert joint.test["num_clips_without_share"] == (in_test & (there != 0)).sum()
-    assert alone.test is not None
-    assert alone.test["audio"]["num_clips"] == (in_test & (there != 1)).sum()
+    assert joint.test["num_clips_without_share"] == (in_test & (kind != 0)).sum()
+    assert unimodal.test is not None
+    assert unimodal.test["audio"]["num_clips"] == (in_test & (kind != 1)).sum()
     assert np.isfinite(history(joint.folder).to_numpy()).all()
 
 
-def test_a_folder_belongs_to_one_training(request_for: Asked, tmp_path):
+def test_a_folder_belongs_to_one_training(request_for: MakeConfig, tmp_path):
     config = request_for("mine", "audio", epochs=1)
     first = train_encoders(config)
     file = first.folder / "audio" / "weights.safetensors"
     written = file.stat().st_mtime_ns
-    heard = KillAfter("nothing")
-    again = train_encoders(replace(config, workers=1, device="auto"), heard)
+    progress = KillAfter("nothing")
+    again = train_encoders(replace(config, workers=1, device="auto"), progress)
     assert (again, file.stat().st_mtime_ns) == (first, written)
-    assert "is finished; pass --overwrite" in heard.said[0]
+    assert "is finished; pass --overwrite" in progress.lines[0]
     for changes, name in (({"epochs": 2}, "epochs"), ({"seed": 1}, "seed"), ({"shift": 0.1}, "shift")):
         with pytest.raises(ValueError, match=f"which has another --{name}. Choose another name, or --overwrite"):
             train_encoders(replace(config, **changes))
     with pytest.raises(ValueError, match="--label must be one of"):
         train_encoders(replace(config, label="nope", overwrite=True))
-    assert file.stat().st_mtime_ns == written  # a request that is refused deletes nothing
+    assert file.stat().st_mtime_ns == written  # a refused request deletes nothing
     other = train_encoders(replace(config, seed=1, overwrite=True))
     assert other.test != first.test or file.stat().st_mtime_ns != written
     for name in ("notes.txt", "config.json"):
@@ -342,7 +342,7 @@ def test_a_folder_belongs_to_one_training(request_for: Asked, tmp_path):
         assert [each.name for each in taken.iterdir()] == [name]
 
 
-def test_a_training_does_not_go_on_with_other_clips(request_for: Asked, media, tmp_path):
+def test_a_training_does_not_resume_with_other_clips(request_for: MakeConfig, media, tmp_path):
     root = media / "data/synthetic"
     table = pd.read_csv(root / "manifest.csv", dtype=str, keep_default_na=False)
     manifest = tmp_path / "clips.csv"
@@ -352,11 +352,11 @@ def test_a_training_does_not_go_on_with_other_clips(request_for: Asked, media, t
         train_encoders(config, KillAfter("epoch 1/2"), seconds_between=0)
     table["label"] = table["label"].to_numpy()[::-1]
     table.to_csv(manifest, index=False)
-    with pytest.raises(ValueError, match="begun with other clips, labels or splits"):
+    with pytest.raises(ValueError, match="started with other clips, labels or splits"):
         train_encoders(config)
 
 
-def test_the_name_of_a_folder_says_what_was_trained(request_for: Asked, media):
+def test_the_default_folder_is_named_after_the_training(request_for: MakeConfig, media):
     config = replace(request_for("x", "audio", epochs=1), out=None)
     result = train_encoders(config)
     assert result.folder == media / "encoders" / "synthetic_label_unimodal_seed0"
@@ -365,12 +365,12 @@ def test_the_name_of_a_folder_says_what_was_trained(request_for: Asked, media):
     shutil.rmtree(result.folder)
 
 
-def test_a_training_that_diverges_says_so(request_for: Asked):
+def test_a_training_that_diverges_says_so(request_for: MakeConfig):
     with pytest.raises(RuntimeError, match=r"training of audio must stay finite.*Pass a smaller --lr"):
         train_encoders(request_for("wild", "audio", lr=1e20))
 
 
-def test_the_programs_own_chance_is_left_alone(request_for: Asked):
+def test_the_global_random_state_is_unchanged(request_for: MakeConfig):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)

@@ -182,7 +182,7 @@ def test_without_its_cache_a_file_has_no_mean(media_run, tmp_path):
     explanation = explained(moved, str(file))
     assert set(explanation.removed) == {"zero"}
     assert any("gone.h5 is gone" in note for note in explanation.notes)
-    with pytest.raises(FileNotFoundError, match="CLIP must be a media file where the run's cache"):
+    with pytest.raises(FileNotFoundError, match="CLIP must be a media file, because the run's cache"):
         explained(moved, "00003")
 
 

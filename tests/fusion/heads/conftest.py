@@ -8,7 +8,7 @@ from torch import Tensor
 from amr.fusion.heads import Head, HeadShape, heads
 from amr.fusion.run_axis.seeds import Draws
 
-NAMES = ("concat", "sum", "gated", "film", "bilinear", "attention")
+NAMES = tuple(name for name, head in heads.items() if head.listed)
 DIMS = {
     1: {"audio": 5},
     2: {"audio": 5, "video": 3},
@@ -33,7 +33,7 @@ def build(
 def make_z(
     num_modalities: int = 2, *, num_runs: int = 2, num_clips: int = 7, steps: int | None = None
 ) -> dict[str, Tensor]:
-    """Each modality's z in float64."""
+    """Random z of each modality, in float64."""
     draws = torch.Generator().manual_seed(1)
     inner = () if steps is None else (steps,)
     return {
@@ -43,14 +43,14 @@ def make_z(
 
 
 def all_present(z: dict[str, Tensor]) -> Tensor:
-    """`(run, batch, modalities)`."""
+    """Mask of clips that have every modality, bool `(run, batch, modalities)`."""
     first = next(iter(z.values()))
     return torch.ones(*first.shape[:2], len(z), dtype=torch.bool)
 
 
 def linear(layer: torch.nn.Module, run: int) -> torch.nn.Linear:
-    """One run of a StackedLinear as torch's own layer."""
+    """One run of a StackedLinear as an nn.Linear."""
     weight = layer.weight[run].detach()
-    alone = torch.nn.Linear(weight.shape[1], weight.shape[0], dtype=torch.float64)
-    alone.load_state_dict({"weight": weight, "bias": layer.bias[run].detach()})
-    return alone
+    layer_of_run = torch.nn.Linear(weight.shape[1], weight.shape[0], dtype=torch.float64)
+    layer_of_run.load_state_dict({"weight": weight, "bias": layer.bias[run].detach()})
+    return layer_of_run

@@ -10,7 +10,7 @@ from .conftest import DIMS, all_present, build, linear, make_z
 
 
 def reference(head, run):
-    """torch's own pre-norm layer, over all tokens, with the weights of one run."""
+    """torch's pre-norm layer over all tokens, with the weights of one run."""
     width = head.num_features
     layer = nn.TransformerEncoderLayer(
         width, 4, 4 * width, dropout=0.0, activation="gelu", norm_first=True, batch_first=True, dtype=torch.float64
@@ -38,7 +38,7 @@ def reference(head, run):
 
 
 def literal(head, z, present, num_steps, run, clip):
-    """One clip through torch's layer: only the tokens that are there, none masked."""
+    """Logits of one clip by torch's layer, from valid tokens only, without a mask."""
     tokens = [head.class_token[run].detach()]
     for i, m in enumerate(z):
         if not present[run, clip, i]:
@@ -58,9 +58,9 @@ def literal(head, z, present, num_steps, run, clip):
 def test_it_is_a_transformer_layer_read_at_the_class_token(num_modalities):
     head, z = build("attention", num_modalities), make_z(num_modalities)
     present = all_present(z)
-    present[:, 1] = False  # a clip with nothing
+    present[:, 1] = False  # a clip without any modality
     present[:, 2:4, 0] = False
-    logits = head(z, present)  # absent z keep what they hold
+    logits = head(z, present)  # absent z are not zero here
     for run in range(2):
         for clip in range(7):
             expected = literal(head, z, present, {}, run, clip)
@@ -68,7 +68,7 @@ def test_it_is_a_transformer_layer_read_at_the_class_token(num_modalities):
 
 
 def with_steps(num_modalities=2):
-    """z with up to 5 steps, the last modality without any, and how many steps each clip has."""
+    """z with up to 5 steps, except for the last modality, which has none; and the number of steps of each clip."""
     z = make_z(num_modalities, steps=5)
     last = list(z)[-1]
     num_steps = {m: torch.tensor([5, 1, 3, 2, 5, 4, 1]) for m in z}
@@ -78,7 +78,7 @@ def with_steps(num_modalities=2):
 
 
 @pytest.mark.parametrize("num_modalities", [2, 3])
-def test_steps_are_tokens_at_their_places(num_modalities):
+def test_each_step_is_a_token_with_its_position(num_modalities):
     head = build("attention", num_modalities)
     z, num_steps = with_steps(num_modalities)
     present = all_present(z)
@@ -94,8 +94,8 @@ def test_more_padding_changes_nothing_and_gets_no_attribution():
     present = all_present(z)
     longer = z | {"audio": torch.nn.functional.pad(z["audio"], (0, 0, 0, 3))}
     torch.testing.assert_close(head(longer, present), head(z, present))
-    needing = {m: v.clone().requires_grad_() for m, v in longer.items()}
-    gradient = torch.autograd.grad(head(needing, present).square().sum(), needing["audio"])[0]  # (run, batch, 8, dim)
+    inputs = {m: v.clone().requires_grad_() for m, v in longer.items()}
+    gradient = torch.autograd.grad(head(inputs, present).square().sum(), inputs["audio"])[0]  # (run, batch, 8, dim)
     padding = torch.arange(8) >= num_steps["audio"][:, None]
     assert (gradient[:, padding] == 0).all()
     assert (gradient[:, ~padding] != 0).any(-1).all()
@@ -108,12 +108,12 @@ def test_more_padding_changes_nothing_and_gets_no_attribution():
 def test_the_order_of_steps_matters():
     head, (z, _) = build("attention"), with_steps()
     present = all_present(z)
-    turned = z | {"audio": z["audio"].flip(2)}
-    assert not torch.isclose(head(turned, present)[:, 0], head(z, present)[:, 0]).any()
+    reversed_steps = z | {"audio": z["audio"].flip(2)}
+    assert not torch.isclose(head(reversed_steps, present)[:, 0], head(z, present)[:, 0]).any()
 
 
 @pytest.mark.parametrize("content", [0.0, 1e4, -7.0])
-def test_what_an_absent_modality_holds_changes_nothing(content):
+def test_values_of_an_absent_modality_change_nothing(content):
     head, (z, _) = build("attention", 3), with_steps(3)
     present = all_present(z)
     present[:, :4, 0] = False
@@ -125,7 +125,7 @@ def test_what_an_absent_modality_holds_changes_nothing(content):
 
 
 @pytest.mark.parametrize("output", ["probability", "logit", "centered"])
-def test_a_loss_on_shares_of_steps_trains(output):
+def test_a_loss_on_shares_has_gradients_with_steps(output):
     head, (z, _) = build("attention"), with_steps()
     _, share, counted = Attributor(output).shares(head, z, all_present(z), create_graph=True)
     assert counted.all()
@@ -135,7 +135,7 @@ def test_a_loss_on_shares_of_steps_trains(output):
     assert (gradients[0] != 0).any()
 
 
-def test_a_width_that_its_heads_cannot_share_is_refused():
+def test_a_width_that_num_heads_does_not_divide_is_refused():
     with pytest.raises(ValueError, match=r"--hidden must be a multiple of 4 .*, got 30. Pass 32."):
         heads["attention"].check(30, list(DIMS[2]), AttentionOptions())
     heads["attention"].check(0, list(DIMS[2]), AttentionOptions())

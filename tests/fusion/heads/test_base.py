@@ -1,4 +1,4 @@
-"""What every head must do, whatever it computes."""
+"""Requirements that every head must meet."""
 
 import pytest
 import torch
@@ -19,25 +19,25 @@ OUTPUTS = ("probability", "logit", "centered")
 
 
 def share_loss(head, z, present, output="probability"):
-    """A loss on shares, as the regularizer is one."""
+    """A loss on shares, like the regularizer."""
     _, share, counted = Attributor(output).shares(head, z, present, create_graph=True)
     weights = torch.arange(1.0, share.shape[-1] + 1, dtype=share.dtype)
     return ((share**2 * weights).sum(-1) * counted).sum()
 
 
-def test_the_registry_holds_what_is_tested():
-    assert set(NAMES) <= set(heads)
+def test_every_listed_head_is_tested():
+    assert {"concat", "sum", "gated", "film", "bilinear", "attention"} <= set(NAMES)
     assert all(head.summary for _, head in heads.items())
 
 
 @pytest.mark.parametrize("hidden", [0, 8])
 @pytest.mark.parametrize("num_modalities", [1, 2, 3, 6])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_run_of_a_group_is_what_it_is_alone(name, num_modalities, hidden):
+def test_a_run_in_a_group_equals_the_same_run_by_itself(name, num_modalities, hidden):
     shape = HeadShape(DIMS[num_modalities], NUM_CLASSES, hidden)
     group = heads[name](shape, Draws([0, 3, 0]))
-    alone = heads[name](shape, Draws([3]))
-    for (key, value), (_, expected) in zip(group.state_dict().items(), alone.state_dict().items(), strict=True):
+    single = heads[name](shape, Draws([3]))
+    for (key, value), (_, expected) in zip(group.state_dict().items(), single.state_dict().items(), strict=True):
         assert torch.equal(value[1], expected[0]), key
         assert torch.equal(value[0], value[2]), key
     z = make_z(num_modalities, num_runs=3)
@@ -46,12 +46,12 @@ def test_a_run_of_a_group_is_what_it_is_alone(name, num_modalities, hidden):
     assert features.shape == (3, 7, group.num_features)
     logits = group(z, present)
     assert logits.shape == (3, 7, NUM_CLASSES)
-    torch.testing.assert_close(logits[1:2], alone.double()({m: v[1:2] for m, v in z.items()}, present[1:2]))
+    torch.testing.assert_close(logits[1:2], single.double()({m: v[1:2] for m, v in z.items()}, present[1:2]))
 
 
 @pytest.mark.parametrize("num_modalities", [1, 2, 3, 6])
 @pytest.mark.parametrize("name", NAMES)
-def test_clips_do_not_see_each_other(name, num_modalities):
+def test_clips_do_not_affect_each_other(name, num_modalities):
     head, z = build(name, num_modalities), make_z(num_modalities)
     present = all_present(z)
     order = torch.randperm(7)
@@ -62,15 +62,15 @@ def test_clips_do_not_see_each_other(name, num_modalities):
 @pytest.mark.parametrize("hidden", [0, 8])
 @pytest.mark.parametrize("num_modalities", [1, 2, 3, 6])
 @pytest.mark.parametrize("name", [name for name in NAMES if heads[name].closed_form])
-def test_the_input_gradient_is_autograd_s(name, num_modalities, hidden):
+def test_the_input_gradient_equals_that_of_autograd(name, num_modalities, hidden):
     head, z = build(name, num_modalities, hidden=hidden), make_z(num_modalities)
     present = all_present(z)
     cotangent = torch.randn(2, 7, NUM_CLASSES, dtype=torch.float64)
-    by_hand = head.input_gradient(head.fuse(z, present), cotangent)
-    needing = {m: v.clone().requires_grad_() for m, v in z.items()}
-    expected = torch.autograd.grad(head(needing, present), list(needing.values()), cotangent)
+    closed_form = head.input_gradient(head.fuse(z, present), cotangent)
+    inputs = {m: v.clone().requires_grad_() for m, v in z.items()}
+    expected = torch.autograd.grad(head(inputs, present), list(inputs.values()), cotangent)
     for m, gradient in zip(z, expected, strict=True):
-        torch.testing.assert_close(by_hand[m], gradient, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(closed_form[m], gradient, rtol=1e-9, atol=1e-12)
     parameters = list(head.parameters())
     for output in OUTPUTS:
         ours, reference = (
@@ -83,7 +83,7 @@ def test_the_input_gradient_is_autograd_s(name, num_modalities, hidden):
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_loss_on_shares_has_the_gradient_of_finite_differences(name, output):
+def test_the_gradient_of_a_loss_on_shares_matches_finite_differences(name, output):
     head, z = build(name, 3, seeds=(2,)), make_z(3, num_runs=1)
     present = all_present(z)
     parameters = list(head.parameters())
@@ -105,7 +105,7 @@ def test_a_loss_on_shares_has_the_gradient_of_finite_differences(name, output):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_adapters_cannot_bring_an_absent_modality_back(name):
+def test_an_absent_modality_stays_absent_after_its_adapter(name):
     shape = ModelShape.of(DIMS[2], NUM_CLASSES, head=name, hidden=8, adapter="linear", adapter_dim=5)
     model = FusionModel(shape, [0, 3]).double()
     embeddings, target = make_z(2), torch.zeros(2, 7, dtype=torch.long)
@@ -120,12 +120,12 @@ def test_adapters_cannot_bring_an_absent_modality_back(name):
 
 
 @pytest.mark.parametrize("num_modalities", [1, 2, 6])
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("all_valid", [True, False])
 @pytest.mark.parametrize("name", NAMES)
-def test_zeros_and_clips_with_nothing_have_finite_answers_and_gradients(name, there, num_modalities):
+def test_zeros_and_clips_without_modalities_have_finite_logits_and_gradients(name, all_valid, num_modalities):
     head = heads[name](HeadShape(DIMS[num_modalities], NUM_CLASSES, 8), Draws([0, 1]))
     z = {m: torch.zeros_like(v).float() for m, v in make_z(num_modalities).items()}
-    present = torch.full_like(all_present(z), there)
+    present = torch.full_like(all_present(z), all_valid)
     parameters = list(head.parameters())
     logits = head(z, present)
     plain = torch.autograd.grad(logits.square().sum(), parameters, materialize_grads=True)
@@ -136,7 +136,7 @@ def test_zeros_and_clips_with_nothing_have_finite_answers_and_gradients(name, th
 
 @pytest.mark.parametrize("num_modalities", [2, 3])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_head_learns_and_comes_to_even_shares(name, num_modalities):
+def test_every_head_learns_and_reaches_even_shares(name, num_modalities):
     dims = {m: dim + 3 for m, dim in DIMS[num_modalities].items()}
     train, val = make_clips(240, dims), make_clips(90, dims, seed=1)
     even = (1 / num_modalities,) * num_modalities

@@ -12,16 +12,16 @@ from .conftest import DIMS, all_present, build, linear, make_z
 
 @pytest.mark.parametrize("num_modalities", [1, 2, 3, 6])
 def test_it_is_a_linear_map_of_the_whole_outer_product(num_modalities):
-    """The tensor that the factors stand for, written out: weight (width, d_1 + 1, ..., d_M + 1)."""
+    """The factors are multiplied out to the full weight, (width, d_1 + 1, ..., d_M + 1)."""
     head, z = build("bilinear", num_modalities), make_z(num_modalities)
     features = head.fuse(z, all_present(z))
     axes = ascii_lowercase[:num_modalities]
     for run in range(2):
         factors = []
         for layer in head.factors:
-            alone = linear(layer, run)
+            affine = linear(layer, run)
             factors.append(
-                torch.cat([alone.weight, alone.bias[:, None]], dim=-1).unflatten(0, (BilinearOptions.rank, 8))
+                torch.cat([affine.weight, affine.bias[:, None]], dim=-1).unflatten(0, (BilinearOptions.rank, 8))
             )
         weight = torch.einsum(",".join(f"yz{axis}" for axis in axes) + f"->z{axes}", *factors)
         for clip in range(2):

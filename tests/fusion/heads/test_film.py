@@ -32,12 +32,12 @@ def test_the_first_modality_conditions_by_default():
 
 
 @pytest.mark.parametrize("condition", [None, "audio"])
-def test_one_modality_is_its_projection(condition):
+def test_a_single_modality_is_projected_only(condition):
     head, z = build("film", 1, options=FilmOptions(condition)), make_z(1)
     logits = head(z, all_present(z))
     for run in range(2):
-        alone = torch.nn.Sequential(linear(head.projections[0], run), torch.nn.ReLU(), linear(head.classifier, run))
-        torch.testing.assert_close(logits[run], alone(z["audio"][run]))
+        expected = torch.nn.Sequential(linear(head.projections[0], run), torch.nn.ReLU(), linear(head.classifier, run))
+        torch.testing.assert_close(logits[run], expected(z["audio"][run]))
 
 
 def test_an_unknown_condition_is_refused():

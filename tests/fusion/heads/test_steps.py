@@ -1,4 +1,4 @@
-"""Steps from the cache to a head that takes them: reading, normalising, adapters, fitting, predicting."""
+"""Steps from the cache to a head that accepts them: reading, normalizing, adapters, fitting, predicting."""
 
 from pathlib import Path
 
@@ -22,22 +22,22 @@ from amr.fusion.runs.weights import read_fitted
 NUM_CLIPS, STEPS, DIM = 150, 6, 5
 
 
-def write_cache(path: Path, behind: float = 0.0) -> Path:
-    """Audio with 2 to 6 steps, its class in their order only (the mean tells nothing); video weak, without steps.
+def write_cache(path: Path, padding: float = 0.0) -> Path:
+    """Write audio with 2 to 6 steps, whose order has the class but whose mean does not, and weak video without steps.
 
     Args:
-        path: of the cache.
-        behind: what the cache holds behind a clip's own steps.
+        path: Path of the cache.
+        padding: Value of the cache after a clip's own steps.
     """
     rng = np.random.default_rng(0)
     target = np.arange(NUM_CLIPS) % 3
     num_steps = rng.integers(2, STEPS + 1, NUM_CLIPS)
-    audio = np.full((NUM_CLIPS, STEPS, DIM), behind, dtype=np.float32)
-    centres = 3 * np.eye(DIM)[:3]
+    audio = np.full((NUM_CLIPS, STEPS, DIM), padding, dtype=np.float32)
+    centers = 3 * np.eye(DIM)[:3]
     for clip, (label, count) in enumerate(zip(target, num_steps, strict=True)):
         rows = 0.3 * rng.normal(size=(count, DIM)) + 2.0
-        rows[0] += centres[label]
-        rows[1] -= centres[label]
+        rows[0] += centers[label]
+        rows[1] -= centers[label]
         audio[clip, :count] = rows
     video = (np.eye(4)[target] + 0.8 * rng.normal(size=(NUM_CLIPS, 4))).astype(np.float32)
     present = np.ones(NUM_CLIPS, dtype=bool)
@@ -64,35 +64,35 @@ def cache_path(workspace):
 
 
 def config(cache: Path, **changes: object) -> FitConfig:
-    given = {"cache": str(cache), "head": "attention", "hidden": 16, "epochs": 20, "lr": 0.01, "device": "cpu"}
-    return FitConfig(**given | changes)
+    defaults = {"cache": str(cache), "head": "attention", "hidden": 16, "epochs": 20, "lr": 0.01, "device": "cpu"}
+    return FitConfig(**defaults | changes)
 
 
-def test_steps_are_kept_with_nan_behind_them_or_averaged(cache_path):
+def test_steps_are_padded_with_nan_or_averaged(cache_path):
     with Cache.open(cache_path) as cache:
-        kept, pooled = read_dataset(cache, keep_steps=True), read_dataset(cache)
+        padded, pooled = read_dataset(cache, keep_steps=True), read_dataset(cache)
         num_steps = torch.from_numpy(cache.num_steps("audio"))
         some = read_embedding(cache, "audio", np.array([3, 17]), keep_steps=True)
-    audio = kept.embeddings["audio"]
+    audio = padded.embeddings["audio"]
     assert audio.shape == (NUM_CLIPS, STEPS, DIM)
     assert torch.equal(audio.isnan().all(-1), torch.arange(STEPS) >= num_steps[:, None])
     assert torch.equal(some.nan_to_num(), audio[[3, 17]].nan_to_num())
     torch.testing.assert_close(audio.nanmean(1).nan_to_num(), pooled.embeddings["audio"])
     torch.testing.assert_close(pool_steps(audio, num_steps), pooled.embeddings["audio"])
-    assert kept.embed_dims == pooled.embed_dims == {"audio": DIM, "video": 4}
-    assert torch.equal(kept.embeddings["video"], pooled.embeddings["video"])
+    assert padded.embed_dims == pooled.embed_dims == {"audio": DIM, "video": 4}
+    assert torch.equal(padded.embeddings["video"], pooled.embeddings["video"])
 
 
-def test_standardisation_is_over_the_steps_that_are_there(cache_path):
+def test_standardization_is_over_valid_steps(cache_path):
     with Cache.open(cache_path) as cache:
         dataset = read_dataset(cache, keep_steps=True)
     train = np.arange(90)
     normal = dataset.normalization("standard", train).apply(dataset.embeddings, dataset.present)["audio"]
-    there = ~dataset.embeddings["audio"].isnan().any(-1)
-    valid = normal[:90][there[:90]]
-    torch.testing.assert_close(valid.mean(0), torch.zeros(DIM), atol=1e-5, rtol=0)
-    torch.testing.assert_close(valid.std(0, correction=0), torch.ones(DIM), atol=1e-5, rtol=0)
-    assert (normal[~there] == 0).all()
+    valid = ~dataset.embeddings["audio"].isnan().any(-1)
+    rows = normal[:90][valid[:90]]
+    torch.testing.assert_close(rows.mean(0), torch.zeros(DIM), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rows.std(0, correction=0), torch.ones(DIM), atol=1e-5, rtol=0)
+    assert (normal[~valid] == 0).all()
     raw = dataset.normalization("none", train).apply(dataset.embeddings, dataset.present)["audio"]
     assert torch.equal(raw, dataset.embeddings["audio"].nan_to_num())
 
@@ -107,10 +107,10 @@ def test_adapters_act_step_by_step_and_leave_padding_zero(cache_path, adapter):
     model = FusionModel(shape, [0, 1])
     z = model.encode(clips.slice(0, 20, 2))["audio"]
     assert z.shape == (2, 20, STEPS, 7)
-    there = (~dataset.embeddings["audio"][:20].isnan().any(-1)).expand(2, -1, -1)
-    assert (z[~there] == 0).all()
+    valid = (~dataset.embeddings["audio"][:20].isnan().any(-1)).expand(2, -1, -1)
+    assert (z[~valid] == 0).all()
     single = model.adapters["audio"](embeddings["audio"][:20, 1].expand(2, -1, -1))
-    torch.testing.assert_close(z[:, :, 1], single * there[:, :, 1, None])
+    torch.testing.assert_close(z[:, :, 1], single * valid[:, :, 1, None])
     assert predict_logits(model, clips).isfinite().all()
 
 
@@ -123,7 +123,7 @@ def test_chunks_count_steps(cache_path, monkeypatch):
     assert clips.chunks(2).step == 11
 
 
-def test_attention_reads_the_order_that_an_average_loses(cache_path):
+def test_attention_uses_the_order_that_an_average_loses(cache_path):
     attention = fit(config(cache_path, modalities="audio"))
     averaged = fit(config(cache_path, modalities="audio", head="concat"))
     assert attention.test["accuracy"] > 0.85
@@ -131,8 +131,8 @@ def test_attention_reads_the_order_that_an_average_loses(cache_path):
 
 
 @pytest.mark.parametrize("ratio", [None, "1:1"])
-def test_a_fit_does_not_depend_on_what_the_cache_holds_behind_the_steps(cache_path, ratio):
-    garbage = write_cache(cache_path.parent / "garbage.h5", behind=1e3)
+def test_a_fit_does_not_depend_on_the_padding_in_the_cache(cache_path, ratio):
+    garbage = write_cache(cache_path.parent / "garbage.h5", padding=1e3)
     results = [fit(config(path, amr_ratio=ratio, epochs=12)) for path in (cache_path, garbage)]
     assert results[0].test == results[1].test
     left, right = (read_fitted(result.run).models[0].run_state(0) for result in results)
@@ -142,7 +142,7 @@ def test_a_fit_does_not_depend_on_what_the_cache_holds_behind_the_steps(cache_pa
 
 
 @pytest.mark.parametrize("head", ["attention", "gated"])
-def test_predicting_cached_clips_repeats_the_run(cache_path, head):
+def test_predicting_cached_clips_gives_the_predictions_of_the_run(cache_path, head):
     result = fit(config(cache_path, head=head, adapter="linear", epochs=5))
     table = pd.read_csv(result.run / "predictions.csv").set_index("id")
     ids = ["c149", "c127", "c120", "c149"]  # c127 has no audio

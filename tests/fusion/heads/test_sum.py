@@ -6,7 +6,7 @@ from .conftest import DIMS, all_present, build, linear, make_z
 
 @pytest.mark.parametrize("num_modalities", [1, 2, 3, 6])
 @pytest.mark.parametrize("hidden", [0, 8])
-def test_it_is_a_classifier_a_modality_added_up(num_modalities, hidden):
+def test_it_adds_the_logits_of_one_classifier_per_modality(num_modalities, hidden):
     head, z = build("sum", num_modalities, hidden=hidden), make_z(num_modalities)
     logits = head(z, all_present(z))
     for run in range(2):
@@ -19,7 +19,7 @@ def test_it_is_a_classifier_a_modality_added_up(num_modalities, hidden):
         torch.testing.assert_close(logits[run], expected)
 
 
-def test_without_a_hidden_layer_it_is_concat_with_its_biases_added():
+def test_without_a_hidden_layer_it_equals_concat_with_the_sum_of_the_biases():
     head, concat, z = build("sum", 3, hidden=0), build("concat", 3, hidden=0), make_z(3)
     with torch.no_grad():
         concat.classifier.weight.copy_(torch.cat([layer.weight for layer in head.classifiers], dim=-1))

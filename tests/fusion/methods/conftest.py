@@ -1,4 +1,4 @@
-"""Methods of every kind, outside the trainer."""
+"""Methods outside the trainer, and clips for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from amr.fusion.methods import Method, methods
 from amr.fusion.methods.base import Method as Base
 from amr.fusion.model import Fitted, FusionModel
 from amr.fusion.train.recipe import Member
-from amr.fusion.train.trainer import _setting, train_group
+from amr.fusion.train.trainer import _context, plain_step, train_group
 
 from ..conftest import make_clips, make_recipe
 
@@ -31,14 +31,14 @@ def build(
     options: Mapping[str, Any] | None = None,
     **changes: object,
 ) -> tuple[Method, FusionModel]:
-    """A method on a fresh model, as the trainer would make it."""
+    """A method on a new model, as the trainer makes it."""
     train = make_clips(30) if train is None else train
     val = make_clips(15, seed=1) if val is None else val
     chosen = methods[name].Options(**(options or {}))
     recipe = make_recipe(train, **{"method": name, "adapter": "linear", "epochs": 2, **changes, "options": chosen})
     model = FusionModel(recipe.shape, seeds)
-    setting = _setting(recipe, [Member(seed) for seed in seeds], model, train, val)
-    return recipe.method(chosen, setting), model
+    context = _context(recipe, [Member(seed) for seed in seeds], model, train, val, plain_step)
+    return recipe.method(chosen, context), model
 
 
 def fit_group(
@@ -49,7 +49,7 @@ def fit_group(
     options: Mapping[str, Any] | None = None,
     **changes: object,
 ) -> Fitted:
-    """Members trained by a method with its own optimizer, from four epochs on the clips."""
+    """Members trained by a method with its own optimizer, by default for four epochs."""
     method = methods[name]
     changes = {"adapter": "linear", "optimizer": method.optimizer, "head": method.head or "concat", **changes}
     chosen = method.Options(**(options or {}))
@@ -57,7 +57,7 @@ def fit_group(
 
 
 def batch_of(clips: Clips, num_runs: int = len(SEEDS)) -> Batch:
-    """All clips, in each run's own order."""
+    """All clips, in another order for each run."""
     index = torch.stack(
         [torch.randperm(len(clips), generator=torch.Generator().manual_seed(i)) for i in range(num_runs)]
     )
@@ -65,7 +65,7 @@ def batch_of(clips: Clips, num_runs: int = len(SEEDS)) -> Batch:
 
 
 def with_gaps(clips: Clips) -> Clips:
-    """Every third clip lacks the first modality, every fourth the last; none lacks all."""
+    """Clips of which every third lacks the first modality, every fourth the last, and none lacks all."""
     present = clips.present.clone()
     present[::3, 0] = False
     present[1::4, -1] = False
@@ -78,15 +78,15 @@ def with_gaps(clips: Clips) -> Clips:
 
 
 def gradients(method: Base, model: FusionModel, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of each run and the gradients of the model's parameters."""
+    """Loss of each run, and gradients of the model's parameters by name."""
     names, parameters = zip(*model.named_parameters(), strict=True)
     loss = method.loss(model, batch, model.encode(batch))
-    found = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
-    return loss.detach(), dict(zip(names, found, strict=True))
+    values = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
+    return loss.detach(), dict(zip(names, values, strict=True))
 
 
 def layers(model: FusionModel, run: int) -> dict[str, torch.nn.Linear]:
-    """The adapters and the linear concat classifier of one run, as nn.Linear."""
+    """Adapters and linear concat classifier of one run, as nn.Linear."""
     result = {}
     for name, weight in model.state_dict().items():
         if name.endswith(".weight"):
@@ -100,7 +100,7 @@ def layers(model: FusionModel, run: int) -> dict[str, torch.nn.Linear]:
 
 
 def assert_same(left: Mapping[str, Tensor], right: Mapping[str, Tensor], **tolerance: float) -> None:
-    """Equal bit for bit, or within the tolerance."""
+    """Assert equality, bit for bit or within the tolerance."""
     assert left.keys() == right.keys()
     for name in left:
         if tolerance:
@@ -110,5 +110,5 @@ def assert_same(left: Mapping[str, Tensor], right: Mapping[str, Tensor], **toler
 
 
 def val_accuracy(fitted: Fitted, run: int = 0) -> float:
-    """The val accuracy of a run's chosen epoch."""
+    """Val accuracy of a run's best epoch."""
     return float(fitted.history["val_accuracy"][fitted.best_epoch[run] - 1, run])

@@ -18,30 +18,30 @@ from .conftest import HALF, SEEDS, assert_same, batch_of, build, fit_group, laye
 NAMES = ("audio", "video")
 
 
-def slow_losses(parts, embeddings, present, target):
-    """L_k of a linear concat head: each modality's W_m z_m + b / 2 over the clips that have it, then both."""
-    found, joint = {"audio": [], "video": []}, []
+def slow_losses(modules, embeddings, present, target):
+    """L_k of a linear concat head: first of W_m z_m + b / 2 over the clips that have m, then of the joint logits."""
+    unimodal, joint = {"audio": [], "video": []}, []
     for clip in range(len(target)):
-        logits = parts["classifier"].bias
+        logits = modules["classifier"].bias
         for i, m in enumerate(NAMES):
             if present[clip, i]:
-                part = parts["classifier"].weight[:, 5 * i : 5 * i + 5] @ parts[m](embeddings[m][clip])
-                found[m].append(cross_entropy(part + parts["classifier"].bias / 2, target[clip]))
-                logits = logits + part
+                own = modules["classifier"].weight[:, 5 * i : 5 * i + 5] @ modules[m](embeddings[m][clip])
+                unimodal[m].append(cross_entropy(own + modules["classifier"].bias / 2, target[clip]))
+                logits = logits + own
         joint.append(cross_entropy(logits, target[clip]))
-    return [torch.stack(found[m]).mean() for m in NAMES] + [torch.stack(joint).mean()]
+    return [torch.stack(unimodal[m]).mean() for m in NAMES] + [torch.stack(joint).mean()]
 
 
-def test_the_loss_is_the_weighed_sum():
+def test_the_loss_is_the_weighted_sum():
     clips = with_gaps(make_clips(30))
     method, model = build("gradient-blending", clips)
-    method.weights = torch.tensor([[0.2, 0.6], [0.5, 0.1], [0.3, 0.3]])
+    method.loss_weights = torch.tensor([[0.2, 0.6], [0.5, 0.1], [0.3, 0.3]])
     batch = batch_of(clips)
     loss = method.loss(model, batch, model.encode(batch))
     for run in range(len(SEEDS)):
         embeddings = {m: e[run] for m, e in batch.embeddings.items()}
         each = slow_losses(layers(model, run), embeddings, batch.present[run], batch.target[run])
-        expected = sum(float(w) * part for w, part in zip(method.weights[:, run], each, strict=True))
+        expected = sum(float(w) * value for w, value in zip(method.loss_weights[:, run], each, strict=True))
         torch.testing.assert_close(loss[run], expected)
 
 
@@ -51,39 +51,39 @@ def test_weights_are_those_of_a_loop_that_trains_a_copy_on_each_loss():
     before = model.run_state(0)
     method.begin_epoch(1)
     assert_same(before, model.run_state(0))
-    kept, held_out = hold_out(clips, 0.2)
+    fit_clips, held_out = hold_out(clips, 0.2)
 
-    def measured(parts):
+    def measured(modules):
         with torch.no_grad():
-            return [slow_losses(parts, part.embeddings, part.present, part.target) for part in (kept, held_out)]
+            return [slow_losses(modules, each.embeddings, each.present, each.target) for each in (fit_clips, held_out)]
 
     start, weights = layers(model, 0), []
     train, val = measured(start)
     for k in range(3):
-        parts = copy.deepcopy(start)
-        parameters = [p for part in parts.values() for p in part.parameters()]
+        modules = copy.deepcopy(start)
+        parameters = [p for module in modules.values() for p in module.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=0.02, weight_decay=1e-2)
         draws = generator(3, "rehearsal")
         for _ in range(2):
-            for rows in torch.randperm(len(kept), generator=draws).split(32):
-                part = kept.take(rows)
+            for rows in torch.randperm(len(fit_clips), generator=draws).split(32):
+                batch = fit_clips.take(rows)
                 optimizer.zero_grad()
-                loss = slow_losses(parts, part.embeddings, part.present, part.target)[k]
+                loss = slow_losses(modules, batch.embeddings, batch.present, batch.target)[k]
                 for parameter, g in zip(
                     parameters, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True
                 ):
                     parameter.grad = g
                 optimizer.step()
-        train_after, val_after = measured(parts)
+        train_after, val_after = measured(modules)
         generalization = max(float(val[k] - val_after[k]), 0)
         overfitting = float((val_after[k] - train_after[k]) - (val[k] - train[k]))
         weights.append(generalization / max(overfitting**2, 1e-8))
     expected = torch.tensor(weights) / sum(weights)
     assert expected.max() < 1
-    torch.testing.assert_close(method.weights[:, 0], expected, rtol=2e-2, atol=1e-3)
+    torch.testing.assert_close(method.loss_weights[:, 0], expected, rtol=2e-2, atol=1e-3)
 
 
-def test_weights_of_measurements():
+def test_the_weights_of_given_measurements():
     inf = torch.inf
     generalization = torch.tensor([[0.2, -1.0, 0.1], [0.1, -0.5, 0.0], [-0.3, 0.0, 0.0]])
     overfitting = torch.tensor([[0.1, 0.1, 0.0], [-0.2, 0.1, 0.0], [0.1, 0.1, inf]])
@@ -94,15 +94,15 @@ def test_weights_of_measurements():
     torch.testing.assert_close(weights[:, 2], torch.tensor([1.0, 0.0, 0.0]))  # nothing overfits: floored, finite
 
 
-def test_what_is_held_out_is_a_part_of_train_in_any_run():
+def test_clips_held_out_come_from_train_and_are_the_same_for_all_runs():
     clips = make_clips(40)
-    kept, held_out = hold_out(clips, 0.2)
-    assert (len(kept), len(held_out)) == (32, 8)
-    rows = torch.cat([kept.embeddings["audio"], held_out.embeddings["audio"]])
+    fit_clips, held_out = hold_out(clips, 0.2)
+    assert (len(fit_clips), len(held_out)) == (32, 8)
+    rows = torch.cat([fit_clips.embeddings["audio"], held_out.embeddings["audio"]])
     assert torch.equal(rows.sort(0).values, clips.embeddings["audio"].sort(0).values)
     assert torch.equal(hold_out(clips, 0.2)[1].target, held_out.target)
-    assert [len(part) for part in hold_out(make_clips(2), 0.01)] == [1, 1]
-    assert [len(part) for part in hold_out(make_clips(2), 0.99)] == [1, 1]
+    assert [len(clips) for clips in hold_out(make_clips(2), 0.01)] == [1, 1]
+    assert [len(clips) for clips in hold_out(make_clips(2), 0.99)] == [1, 1]
     with pytest.raises(ValueError, match="at least two train clips"):
         hold_out(make_clips(1), 0.2)
 
@@ -115,17 +115,17 @@ def test_offline_measures_once_and_online_before_each_super_epoch_on_clips_it_ne
     for fitted, blocks in ((offline, [6]), (online, [2, 2, 2])):
         weights = torch.stack([fitted.history[f"weight_{name}"][:, 0] for name in (*NAMES, "joint")], -1)
         torch.testing.assert_close(weights.sum(-1), torch.ones(6))
-        parts = weights.split(blocks)
-        assert all(torch.equal(part, part[:1].expand_as(part)) for part in parts)
-        assert all(not torch.equal(a[0], b[0]) for a, b in pairwise(parts))
+        by_block = weights.split(blocks)
+        assert all(torch.equal(block, block[:1].expand_as(block)) for block in by_block)
+        assert all(not torch.equal(a[0], b[0]) for a, b in pairwise(by_block))
     assert offline.history["weight_audio"][0] == online.history["weight_audio"][0]
     method, _ = build("gradient-blending", train, val, options={"mode": "online"})
-    kept, _ = hold_out(train, 0.2)
-    assert torch.equal(method.train_clips().target, kept.target)
+    fit_clips, _ = hold_out(train, 0.2)
+    assert torch.equal(method.train_clips().target, fit_clips.target)
     assert len(build("gradient-blending", train, val)[0].train_clips()) == len(train)
 
 
-def test_val_has_no_part_in_the_weights():
+def test_weights_do_not_depend_on_val():
     train = make_clips()
     fits = [
         fit_group("gradient-blending", [Member(0)], train, make_clips(40, seed=seed), {"super_epoch": 2})
@@ -134,7 +134,7 @@ def test_val_has_no_part_in_the_weights():
     assert torch.equal(fits[0].history["weight_audio"], fits[1].history["weight_audio"])
 
 
-def test_only_the_joint_loss_with_weight_one_is_naive_training():
+def test_weight_one_on_the_joint_loss_is_naive_training():
     train, val = make_clips(), make_clips(40, seed=1)
     naive = fit_group("naive", [Member(0)], train, val)
 
@@ -148,7 +148,7 @@ def test_only_the_joint_loss_with_weight_one_is_naive_training():
 
 
 @pytest.mark.parametrize("ratio", [None, HALF])
-def test_weights_are_the_run_s_own_and_know_no_amr(ratio):
+def test_weights_differ_by_run_and_do_not_depend_on_amr(ratio):
     train, val = make_clips(), make_clips(40, seed=1)
     members = [Member(0, ratio, 1.0), Member(3, ratio, 1.0)]
     group = fit_group("gradient-blending", members, train, val, {"super_epoch": 2})

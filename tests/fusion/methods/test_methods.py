@@ -1,4 +1,4 @@
-"""What every method must do, whatever it computes."""
+"""Requirements that every method must meet."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from .conftest import HALF, JOINT, assert_same, fit_group, val_accuracy, with_ga
 TABLE = ["unimodal", "naive", "dropout", "modality-dropout", "umt", "ume", "ogm-ge", "ogm", "gradient-blending", "gge"]
 SHORT = {"gradient-blending": {"super_epoch": 2}}
 WITH_RATIO = [(name, ratio) for name in [*JOINT, "ume"] for ratio in (None, HALF) if ratio is None or name != "ume"]
-PACE = {"ogm": 0.1, "ogm-ge": 0.1}  # SGD
+LR = {"ogm": 0.1, "ogm-ge": 0.1}  # SGD
 
 
 def members(ratio):
@@ -26,7 +26,7 @@ def is_finite(fitted):
     return all(torch.isfinite(value).all() for value in fitted.model.state_dict().values())
 
 
-def test_they_are_listed_in_the_order_of_the_table_and_say_what_they_are():
+def test_they_are_listed_in_the_order_of_the_table_with_summary_and_citation():
     assert list(methods) == TABLE
     for _, method in methods.items():
         assert method.summary
@@ -37,25 +37,25 @@ def test_they_are_listed_in_the_order_of_the_table_and_say_what_they_are():
 def test_each_learns_the_classes(name, ratio):
     train, val = make_clips(180), make_clips(60, seed=1)
     member = Member(0, ratio, 0.3)
-    fitted = fit_group(name, [member], train, val, SHORT.get(name), epochs=15, lr=PACE.get(name, 1e-2))
+    fitted = fit_group(name, [member], train, val, SHORT.get(name), epochs=15, lr=LR.get(name, 1e-2))
     assert val_accuracy(fitted) > 0.8
     assert all(torch.isfinite(values).all() for values in fitted.history.values())
 
 
 @pytest.mark.parametrize(("name", "ratio"), WITH_RATIO)
-def test_a_member_of_a_group_is_what_it_is_alone(name, ratio):
+def test_a_run_in_a_group_equals_the_same_run_by_itself(name, ratio):
     train, val = with_gaps(make_clips()), with_gaps(make_clips(40, seed=1))
     group = fit_group(name, members(ratio), train, val, SHORT.get(name))
     for run, member in enumerate(members(ratio)):
-        alone = fit_group(name, [member], train, val, SHORT.get(name))
-        assert group.best_epoch[run] == alone.best_epoch[0]
-        assert_same(group.model.run_state(run), alone.model.run_state(0), rtol=1e-3, atol=1e-4)
+        single = fit_group(name, [member], train, val, SHORT.get(name))
+        assert group.best_epoch[run] == single.best_epoch[0]
+        assert_same(group.model.run_state(run), single.model.run_state(0), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", JOINT)
 @pytest.mark.parametrize("amr_optimizer", ["shared", "separate"])
 def test_the_regularizer_never_reaches_adapters(name, amr_optimizer):
-    """One step with a huge R: adapters end where the method takes them without it, the head does not."""
+    """After one step with a huge amr_weight, adapters equal those trained without it; the head does not."""
     train, none = make_clips(32), make_clips(0)
     settings = {"adapter": "mlp", "hidden": 4, "epochs": 1, "amr_optimizer": amr_optimizer}
     plain = fit_group(name, [Member(0)], train, none, SHORT.get(name), **settings).model.run_state(0)
@@ -89,7 +89,7 @@ def test_adapters_of_every_kind(name, adapter):
 
 def extreme(case):
     train, val = make_clips(), make_clips(40, seed=1)
-    if case == "a modality that is never there":
+    if case == "a modality that no clip has":
         for clips in (train, val):
             clips.present[:, 1] = False
             clips.embeddings["video"].zero_()
@@ -111,7 +111,7 @@ def extreme(case):
 
 
 CASES = [
-    "a modality that is never there",
+    "a modality that no clip has",
     "a class that is absent in val",
     "a class that is absent in train",
     "no val",
@@ -159,7 +159,7 @@ def test_each_runs_through_fit(small_cache, name):
         amr_ratio=ratio,
         adapter="linear",
         adapter_dim=8,
-        lr=PACE.get(name, 1e-2),
+        lr=LR.get(name, 1e-2),
         method_option=options,
         device="cpu",
     )

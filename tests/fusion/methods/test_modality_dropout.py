@@ -18,43 +18,43 @@ def test_the_loss_is_that_of_a_loop_over_clips():
         batch = batch_of(clips)
         loss = method.loss(model, batch, model.encode(batch))
         for run, seed in enumerate(SEEDS):
-            parts, draw = layers(model, run), torch.rand(2, generator=draws[seed])
-            stays = [m for m, u in zip(("audio", "video"), draw, strict=True) if u >= 0.6]
-            if not stays:
-                stays = [("audio", "video")[int(draw.argmax())]]
+            modules, draw = layers(model, run), torch.rand(2, generator=draws[seed])
+            selected = [m for m, u in zip(("audio", "video"), draw, strict=True) if u >= 0.6]
+            if not selected:
+                selected = [("audio", "video")[int(draw.argmax())]]
             logits = []
             for clip in range(30):
                 has = [m for i, m in enumerate(("audio", "video")) if batch.present[run, clip, i]]
-                used = [m for m in has if m in stays] or has
-                z = [parts[m](batch.embeddings[m][run, clip]) * float(m in used) for m in ("audio", "video")]
-                logits.append(parts["classifier"](torch.cat(z)))
+                used = [m for m in has if m in selected] or has
+                z = [modules[m](batch.embeddings[m][run, clip]) * float(m in used) for m in ("audio", "video")]
+                logits.append(modules["classifier"](torch.cat(z)))
             torch.testing.assert_close(loss[run], cross_entropy(torch.stack(logits), batch.target[run]))
 
 
 @pytest.mark.parametrize("num_modalities", [1, 2, 3, 6])
 @pytest.mark.parametrize("p", [0.0, 0.5, 0.9, 1.0])
-def test_it_never_drops_everything_and_drops_as_often_as_it_says(num_modalities, p):
+def test_it_never_drops_all_modalities_and_drops_at_the_expected_rate(num_modalities, p):
     draws = torch.Generator().manual_seed(0)
     present = torch.rand(1, 50, num_modalities, generator=draws) < 0.7
     present[..., 0] |= ~present.any(-1)
-    everything = torch.ones(2000, 1, num_modalities, dtype=torch.bool)
+    all_present = torch.ones(2000, 1, num_modalities, dtype=torch.bool)
     draw = torch.rand(2000, num_modalities, generator=draws)
     for u in draw[:200]:
-        kept = keep(u[None], present, p)
-        assert kept.any(-1).all()
-        assert not (kept & ~present).any()
-    kept = keep(draw, everything, p).squeeze(1)
-    assert kept.any(-1).all()
-    # all M fall with probability p^M, and then each is the one that stays as often as the others
+        selected = keep(u[None], present, p)
+        assert selected.any(-1).all()
+        assert not (selected & ~present).any()
+    selected = keep(draw, all_present, p).squeeze(1)
+    assert selected.any(-1).all()
+    # with probability p^M all M would be dropped; then one is selected, chosen uniformly
     expected = 1 - p + p**num_modalities / num_modalities
-    torch.testing.assert_close(kept.float().mean(0), torch.full((num_modalities,), expected), atol=0.045, rtol=0)
+    torch.testing.assert_close(selected.float().mean(0), torch.full((num_modalities,), expected), atol=0.045, rtol=0)
 
 
-def test_the_head_is_told_what_is_dropped_and_gets_zeros():
+def test_the_head_gets_zeros_and_present_false_for_dropped_modalities():
     clips = make_clips(30)
     method, model = build("modality-dropout", clips, options={"p": 1.0}, seeds=(0,))
     seen = []
-    model.head.register_forward_hook(lambda head, given, logits: seen.append(given))
+    model.head.register_forward_hook(lambda head, inputs, logits: seen.append(inputs))
     batch = batch_of(clips, 1)
     for _ in range(20):
         method.loss(model, batch, model.encode(batch))

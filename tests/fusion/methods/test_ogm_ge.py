@@ -17,18 +17,18 @@ THREE = {"audio": 8, "text": 4, "video": 6}
 
 
 def slow_coefficients(model, batch, run, alpha):
-    """As in the paper, for a linear concat head: out_m = W_m z_m + b / M; one clip at a time."""
-    parts, names = layers(model, run), list(model.modalities)
+    """Coefficients of the paper for a linear concat head, out_m = W_m z_m + b / M, one clip at a time."""
+    modules, names = layers(model, run), list(model.modalities)
     score = {}
     for i, m in enumerate(names):
         columns = slice(5 * i, 5 * i + 5)
-        right = []
+        p_target = []
         for clip in range(batch.target.shape[1]):
             if batch.present[run, clip, i]:
-                z = parts[m](batch.embeddings[m][run, clip])
-                out = parts["classifier"].weight[:, columns] @ z + parts["classifier"].bias / len(names)
-                right.append(out.softmax(-1)[batch.target[run, clip]].item())
-        score[m] = sum(right) / len(right) if right else None
+                z = modules[m](batch.embeddings[m][run, clip])
+                out = modules["classifier"].weight[:, columns] @ z + modules["classifier"].bias / len(names)
+                p_target.append(out.softmax(-1)[batch.target[run, clip]].item())
+        score[m] = sum(p_target) / len(p_target) if p_target else None
     result = {}
     for m in names:
         others = [s for n, s in score.items() if n != m and s is not None]
@@ -51,24 +51,24 @@ def test_gradients_are_scaled_by_the_coefficients_of_the_paper(dims, gaps):
     adjusted = method.adjust(plain)
     for run in range(len(SEEDS)):
         expected = slow_coefficients(model, batch, run, 0.8)
-        assert min(expected.values()) < 0.5  # the leading one is held back
+        assert min(expected.values()) < 0.5  # the coefficient of the leading modality
         assert max(expected.values()) == 1
         for name, g in plain.items():
             k = expected[name.split(".")[1]] if name.startswith("adapters.") else 1.0
             torch.testing.assert_close(adjusted[name][run], k * g[run], rtol=1e-5, atol=1e-8)
 
 
-def test_sums_over_the_batch_give_the_same_coefficients_where_all_is_present():
+def test_sums_over_the_batch_give_the_same_coefficients_if_all_is_present():
     clips = make_clips(30)
     method, model = build("ogm", clips)
     batch = batch_of(clips)
     method.begin_epoch(1)
     gradients(method, model, batch)
     for run in range(len(SEEDS)):
-        parts, sums = layers(model, run), []
+        modules, sums = layers(model, run), []
         for i, m in enumerate(("audio", "video")):
-            out = parts[m](batch.embeddings[m][run]) @ parts["classifier"].weight[:, 5 * i : 5 * i + 5].T
-            p = (out + parts["classifier"].bias / 2).softmax(-1)
+            out = modules[m](batch.embeddings[m][run]) @ modules["classifier"].weight[:, 5 * i : 5 * i + 5].T
+            p = (out + modules["classifier"].bias / 2).softmax(-1)
             sums.append(sum(p[clip, y].item() for clip, y in enumerate(batch.target[run].tolist())))
         rho = sums[0] / sums[1]
         expected = [1 - math.tanh(0.8 * r) if r > 1 else 1.0 for r in (rho, 1 / rho)]
@@ -93,10 +93,10 @@ def test_the_noise_has_mean_zero_and_the_gradient_s_deviation():
             continue
         for run in range(len(SEEDS)):
             std = float(g[run].std())  # before scaling
-            of_run = noise[:, run]
-            assert float(of_run.std()) == pytest.approx(std, rel=0.03)
-            assert float(of_run.mean(0).abs().max()) < 5 * std / 3000**0.5
-            torch.testing.assert_close(of_run.std(0), torch.full_like(g[run], std), rtol=0.1, atol=0)
+            run_noise = noise[:, run]
+            assert float(run_noise.std()) == pytest.approx(std, rel=0.03)
+            assert float(run_noise.mean(0).abs().max()) < 5 * std / 3000**0.5
+            torch.testing.assert_close(run_noise.std(0), torch.full_like(g[run], std), rtol=0.1, atol=0)
 
 
 def test_a_single_element_gets_no_noise():
@@ -104,8 +104,8 @@ def test_a_single_element_gets_no_noise():
     method, _ = build("ogm-ge", clips)
     method.begin_epoch(1)
     method.coefficients = torch.ones(2, len(SEEDS))
-    lone = {"adapters.audio.bias": torch.tensor([[3.0], [4.0]])}
-    assert torch.equal(method.adjust(lone)["adapters.audio.bias"], lone["adapters.audio.bias"])
+    single = {"adapters.audio.bias": torch.tensor([[3.0], [4.0]])}
+    assert torch.equal(method.adjust(single)["adapters.audio.bias"], single["adapters.audio.bias"])
 
 
 @pytest.mark.parametrize("name", ["ogm", "ogm-ge"])
@@ -120,14 +120,14 @@ def test_alpha_zero_and_epochs_outside_are_naive_training_bit_for_bit(name, rati
     assert float(control.history["coefficient_audio"].min()) == 1
 
 
-def test_it_acts_from_start_to_before_end():
+def test_it_acts_from_start_epoch_until_before_end_epoch():
     train, val = make_clips(), make_clips(40, seed=1)
     fitted = fit_group("ogm", [Member(0)], train, val, {"start_epoch": 2, "end_epoch": 4}, epochs=5, lr=1e-3)
-    held_back = fitted.history["coefficient_audio"][:, 0] < 1
-    assert held_back.tolist() == [False, True, True, False, False]
+    scaled_down = fitted.history["coefficient_audio"][:, 0] < 1
+    assert scaled_down.tolist() == [False, True, True, False, False]
 
 
-def test_a_modality_that_is_never_there_is_compared_with_nothing():
+def test_a_modality_that_no_clip_has_is_not_compared():
     clips = with_gaps(make_clips(30))
     clips.present[:, 1] = False
     clips.embeddings["video"].zero_()
@@ -137,7 +137,7 @@ def test_a_modality_that_is_never_there_is_compared_with_nothing():
     assert torch.equal(method.coefficients, torch.ones(2, len(SEEDS)))
 
 
-def test_a_run_with_another_optimizer_says_that_it_undoes_the_method(small_cache):
+def test_a_run_with_adamw_notes_that_it_undoes_the_method(small_cache):
     config = FitConfig(cache=str(small_cache), method="ogm", adapter="linear", epochs=1, device="cpu")
     assert fit(config).record.notes == ()
     notes = fit(replace(config, optimizer="adamw")).record.notes
@@ -154,12 +154,12 @@ def test_other_optimizers_get_a_note():
 
 
 @pytest.mark.parametrize("alpha", [-0.1, float("inf"), float("nan")])
-def test_alpha_is_a_strength(alpha):
+def test_a_negative_or_infinite_alpha_is_refused(alpha):
     with pytest.raises(ValueError, match="alpha must be 0 or more"):
         OGMOptions(alpha)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 5), (5, 4)])
-def test_epochs_are_an_interval(start, end):
+def test_epochs_that_are_no_interval_are_refused(start, end):
     with pytest.raises(ValueError, match="end_epoch must be at least start_epoch"):
         OGMOptions(start_epoch=start, end_epoch=end)

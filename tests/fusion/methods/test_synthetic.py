@@ -15,7 +15,7 @@ NUM_CLASSES = 6
 
 
 def synthetic(misleading: float) -> tuple[dict[str, Clips], dict[str, float]]:
-    """Embeddings of what each modality shows, with a little noise, in three parts; and what can be reached."""
+    """Noisy embeddings of the class that each modality shows, by split, and the best reachable accuracies."""
     config = SyntheticConfig(num_clips=1200, misleading=misleading)
     table = draw_clips(config)
     draws = torch.Generator().manual_seed(0)
@@ -23,23 +23,23 @@ def synthetic(misleading: float) -> tuple[dict[str, Clips], dict[str, float]]:
     embeddings = {}
     for m in MODALITIES:
         shown = torch.tensor([names.index(cue) if cue else len(names) for cue in table[f"{m}_cue"]])
-        centres = torch.eye(len(names) + 1, 8)
-        embeddings[m] = centres[shown] + 0.1 * torch.randn(len(table), 8, generator=draws)
+        centers = torch.eye(len(names) + 1, 8)
+        embeddings[m] = centers[shown] + 0.1 * torch.randn(len(table), 8, generator=draws)
     target = torch.tensor([names.index(label) for label in table["label"]])
     clips = Clips(embeddings, torch.ones(len(table), 2, dtype=torch.bool), target)
-    parts = {part: clips.take(torch.tensor((table["split"] == part).tolist())) for part in ("train", "val", "test")}
-    return parts, best_accuracy(config)
+    splits = {split: clips.take(torch.tensor((table["split"] == split).tolist())) for split in ("train", "val", "test")}
+    return splits, best_accuracy(config)
 
 
 @pytest.mark.parametrize("misleading", [0.0, 0.25, 1.0])
 def test_naive_and_unimodal_training_pass_95_percent_of_the_best_reachable_accuracy(misleading):
-    parts, best = synthetic(misleading)
+    splits, best = synthetic(misleading)
     settings = {"num_classes": NUM_CLASSES, "adapter": "none", "epochs": 20}
 
     def reached(name, train, val, test):
         model = fit_group(name, [Member(0)], train, val, **settings).model
         return float(accuracy(predict_logits(model, test), test.target)[0])
 
-    assert reached("naive", *parts.values()) > 0.95 * best["both"]
+    assert reached("naive", *splits.values()) > 0.95 * best["both"]
     for m in MODALITIES:
-        assert reached("unimodal", *(part.only(m) for part in parts.values())) > 0.95 * best[m]
+        assert reached("unimodal", *(split.only(m) for split in splits.values())) > 0.95 * best[m]

@@ -20,20 +20,20 @@ def config(cache, **changes):
 
 @pytest.mark.parametrize("adapter", ["none", "linear"])
 @pytest.mark.parametrize("seed", [0, 4])
-def test_it_is_the_average_of_the_softmaxes_of_unimodal_runs(small_cache, adapter, seed):
+def test_it_is_the_mean_of_the_softmaxes_of_unimodal_runs(small_cache, adapter, seed):
     settings = {"adapter": adapter, "seed": seed}
     ensemble = fit(config(small_cache, method="ume", **settings))
     ids = [f"a{i // 10:02d}_c{i:03d}" for i in range(80, 120)]
-    parts = [
+    unimodal = [
         predict(fit(config(small_cache, method="unimodal", modalities=m, **settings)).run, ids, "cpu")
         for m in ("audio", "video")
     ]
-    for ours, audio, video in zip(predict(ensemble.run, ids, "cpu"), *parts, strict=True):
+    for ours, audio, video in zip(predict(ensemble.run, ids, "cpu"), *unimodal, strict=True):
         for name, probability in ours.probabilities.items():
             assert probability == pytest.approx((audio.probabilities[name] + video.probabilities[name]) / 2, abs=1e-5)
 
 
-def test_its_history_is_one_row_and_its_run_is_read_back(small_cache):
+def test_its_history_has_one_row_and_its_run_can_be_read(small_cache):
     result = fit(config(small_cache, method="ume"))
     history = pd.read_csv(result.run / "history.csv")
     assert len(history) == 1
@@ -44,7 +44,7 @@ def test_its_history_is_one_row_and_its_run_is_read_back(small_cache):
     assert sum(result.test["share"].values()) == pytest.approx(1)
 
 
-def test_each_clip_is_answered_by_what_it_has():
+def test_the_mean_is_over_the_modalities_that_a_clip_has():
     clips = with_gaps(make_clips(30))
     model = fit_group("ume", [Member(0), Member(3)], clips, clips).model
     batch = batch_of(clips)
@@ -52,30 +52,30 @@ def test_each_clip_is_answered_by_what_it_has():
     torch.testing.assert_close(logits.exp().sum(-1), torch.ones(2, 30))
     for run in range(2):
         for clip in range(30):
-            answers = []
+            softmaxes = []
             for i, m in enumerate(("audio", "video")):
                 if batch.present[run, clip, i]:
                     adapter, classifier = model.adapters[m], model.head.classifiers[m]
                     z = adapter.weight[run] @ batch.embeddings[m][run, clip] + adapter.bias[run]
-                    answers.append((classifier.weight[run] @ z + classifier.bias[run]).softmax(-1))
-            torch.testing.assert_close(logits[run, clip].exp(), torch.stack(answers).mean(0))
+                    softmaxes.append((classifier.weight[run] @ z + classifier.bias[run]).softmax(-1))
+            torch.testing.assert_close(logits[run, clip].exp(), torch.stack(softmaxes).mean(0))
 
 
-def test_a_clip_with_nothing_has_an_answer_and_a_gradient():
+def test_a_clip_without_any_modality_has_finite_logits_and_gradients():
     clips = make_clips(6)
     model = fit_group("ume", [Member(0)], clips, clips).model
-    nothing = Batch(
+    batch = Batch(
         {m: torch.zeros(1, 2, e.shape[1]).requires_grad_() for m, e in clips.embeddings.items()},
         torch.zeros(1, 2, 2, dtype=torch.bool),
         torch.zeros(1, 2, dtype=torch.long),
     )
-    logits = model(nothing)
+    logits = model(batch)
     gradients = torch.autograd.grad(logits.logsumexp(-1).sum() + logits[..., 0].sum(), list(model.head.parameters()))
     assert torch.isfinite(logits).all()
     assert all(torch.isfinite(g).all() for g in gradients)
 
 
-def test_nobody_trains_its_head(small_cache):
+def test_its_head_cannot_be_trained(small_cache):
     assert not heads["ume"].listed
     with pytest.raises(ValueError, match=r"--head must be one of .*got 'ume'\. Pass --method ume") as error:
         fit(config(small_cache, head="ume"))

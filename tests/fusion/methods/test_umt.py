@@ -16,10 +16,10 @@ def test_loss_and_gradients_are_those_of_a_loop_over_clips():
     method, model = build("umt", clips, options={"weight": 7.0})
     batch = batch_of(clips)
     loss = method.loss(model, batch, model.encode(batch))
-    found = torch.autograd.grad(loss.sum(), list(model.parameters()))
-    by_name = dict(zip(dict(model.named_parameters()), found, strict=True))
+    gradients = torch.autograd.grad(loss.sum(), list(model.parameters()))
+    by_name = dict(zip(dict(model.named_parameters()), gradients, strict=True))
     for run in range(len(SEEDS)):
-        parts = layers(model, run)
+        modules = layers(model, run)
         teachers = {m: layers(teacher, run)[m] for m, teacher in method.teachers.items()}
         joined, distances = [], {"audio": [], "video": []}
         for clip in range(30):
@@ -27,20 +27,20 @@ def test_loss_and_gradients_are_those_of_a_loop_over_clips():
             for i, m in enumerate(("audio", "video")):
                 e = batch.embeddings[m][run, clip]
                 if batch.present[run, clip, i]:
-                    z.append(parts[m](e))
+                    z.append(modules[m](e))
                     distances[m].append(((z[-1] - teachers[m](e).detach()) ** 2).mean())
                 else:
                     z.append(torch.zeros(5))
             joined.append(torch.cat(z))
-        expected = cross_entropy(parts["classifier"](torch.stack(joined)), batch.target[run])
+        expected = cross_entropy(modules["classifier"](torch.stack(joined)), batch.target[run])
         expected = expected + 7.0 * sum(torch.stack(d).mean() for d in distances.values())
         torch.testing.assert_close(loss[run], expected)
         for m in ("audio", "video"):
-            wanted = torch.autograd.grad(expected, parts[m].weight, retain_graph=True)[0]
-            torch.testing.assert_close(by_name[f"adapters.{m}.weight"][run], wanted)
+            expected_gradient = torch.autograd.grad(expected, modules[m].weight, retain_graph=True)[0]
+            torch.testing.assert_close(by_name[f"adapters.{m}.weight"][run], expected_gradient)
 
 
-def test_teachers_are_what_unimodal_training_makes_and_stay_so():
+def test_teachers_equal_unimodal_runs_and_are_frozen():
     train, val = make_clips(), make_clips(40, seed=1)
     method, _ = build("umt", train, val)
     for m, teacher in method.teachers.items():
@@ -48,11 +48,11 @@ def test_teachers_are_what_unimodal_training_makes_and_stay_so():
         assert not any(p.requires_grad for p in teacher.parameters())
         recipe = make_recipe(train.only(m), method="unimodal", adapter="linear", epochs=2)
         for run, seed in enumerate(SEEDS):
-            alone = train_group(recipe, [Member(seed)], train.only(m), val.only(m))
-            assert_same(teacher.run_state(run), alone.model.run_state(0), rtol=1e-4, atol=1e-5)
+            single = train_group(recipe, [Member(seed)], train.only(m), val.only(m))
+            assert_same(teacher.run_state(run), single.model.run_state(0), rtol=1e-4, atol=1e-5)
 
 
-def test_a_great_weight_holds_adapters_at_their_teachers():
+def test_a_large_weight_keeps_adapters_close_to_their_teachers():
     train, val = make_clips(), make_clips(40, seed=1)
     settings = {"epochs": 60, "select": "last"}
 
@@ -61,8 +61,8 @@ def test_a_great_weight_holds_adapters_at_their_teachers():
         fitted = fit_group("umt", [Member(0)], train, val, {"weight": weight}, **settings).model
         batch = batch_of(train, 1)
         z = fitted.encode(batch)
-        alone = {m: method.teachers[m].adapters[m](batch.embeddings[m]) for m in z}
-        return sum((z[m] - alone[m]).square().mean().item() for m in z)
+        taught = {m: method.teachers[m].adapters[m](batch.embeddings[m]) for m in z}
+        return sum((z[m] - taught[m]).square().mean().item() for m in z)
 
     assert distance(50.0) < 0.05 * distance(0.0)
 
@@ -77,11 +77,11 @@ def test_weight_zero_is_naive_training_bit_for_bit_and_has_no_teachers(ratio):
     assert build("umt", options={"weight": 0.0})[0].teachers == {}
 
 
-def test_it_acts_on_adapters():
+def test_it_needs_an_adapter():
     assert methods["umt"].needs_adapter
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])
-def test_the_weight_is_a_weight(weight):
+def test_a_negative_or_infinite_weight_is_refused(weight):
     with pytest.raises(ValueError, match="weight must be 0 or more"):
         UMTOptions(weight)

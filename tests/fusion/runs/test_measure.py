@@ -21,7 +21,7 @@ def fitted():
     return train_group(make_recipe(noise, epochs=15), [Member(0), Member(1, (0.5, 0.5), 1.0)], noise, noise), noise
 
 
-def test_a_modality_of_noise_costs_nothing_to_permute_and_the_other_all(fitted):
+def test_permuting_costs_accuracy_for_the_informative_modality_only(fitted):
     group, clips = fitted
     for result in measure(group.model, clips, Attributor()):
         assert result["accuracy"] > 0.8
@@ -39,15 +39,15 @@ def test_the_regularized_share_is_the_attributor_s(fitted):
         assert result["share_regularized"] != result["share"]
 
 
-def test_no_clips_have_no_measures(fitted):
+def test_measures_without_clips_are_none(fitted):
     assert measure(fitted[0].model, make_clips(0), Attributor()) is None
 
 
 def test_clips_with_one_modality_have_no_share(fitted):
     group, clips = fitted
     present = torch.tensor([True, False]).expand(150, 2)
-    lone = Clips({"audio": clips.embeddings["audio"], "video": torch.zeros(150, 6)}, present, clips.target)
-    result = measure(group.model, lone, Attributor())[0]
+    only_audio = Clips({"audio": clips.embeddings["audio"], "video": torch.zeros(150, 6)}, present, clips.target)
+    result = measure(group.model, only_audio, Attributor())[0]
     assert result["share"] == {"audio": None, "video": None}
     assert result["num_clips_without_share"] == 150
 

@@ -24,16 +24,16 @@ def test_independent_pairs_are_tested_as_scipy_does():
     assert test.p_wilcoxon == pytest.approx(stats.wilcoxon(differences).pvalue)
 
 
-def test_folds_that_share_clips_prove_less():
+def test_overlapping_training_clips_raise_p():
     differences = np.random.default_rng(0).normal(0.5, 1, 25)
-    apart, shared = paired_test(differences), paired_test(differences, overlap=1 / 3)
+    independent, overlapping = paired_test(differences), paired_test(differences, overlap=1 / 3)
     t = differences.mean() / (differences.std(ddof=1) * np.sqrt(1 / 25 + 1 / 3))
-    assert shared.p == pytest.approx(2 * stats.t.sf(abs(t), 24))
-    assert shared.p > apart.p
-    assert shared.difference == apart.difference
+    assert overlapping.p == pytest.approx(2 * stats.t.sf(abs(t), 24))
+    assert overlapping.p > independent.p
+    assert overlapping.difference == independent.difference
 
 
-def test_what_does_not_spread_is_not_tested():
+def test_equal_differences_have_no_p():
     assert paired_test([0.25]).p is None
     assert paired_test([0.1, 0.1 + 1e-16, 0.1]).p is None
     assert paired_test([0.0, 0.0, 0.0]).p == 1
@@ -49,11 +49,11 @@ def test_five_pairs_are_too_few_for_wilcoxon():
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=12))
 def test_holm_s_correction_keeps_the_order_and_only_adds(p_values):
     corrected = holm(p_values)
-    there = [(p, c) for p, c in zip(p_values, corrected, strict=True) if p is not None]
+    pairs = [(p, c) for p, c in zip(p_values, corrected, strict=True) if p is not None]
     assert [c is None for c in corrected] == [p is None for p in p_values]
-    assert all(p <= c <= 1 for p, c in there)
-    in_order = [c for _, c in sorted(there)]
+    assert all(p <= c <= 1 for p, c in pairs)
+    in_order = [c for _, c in sorted(pairs)]
     assert in_order == sorted(in_order)
-    if there:
-        smallest = min(there)
-        assert smallest[1] == pytest.approx(min(1, smallest[0] * len(there)))
+    if pairs:
+        smallest = min(pairs)
+        assert smallest[1] == pytest.approx(min(1, smallest[0] * len(pairs)))

@@ -1,4 +1,4 @@
-"""A member of a sweep is what `amr fit` gives with the same settings, for every head with every method."""
+"""A run of a sweep equals that of `amr fit` with the same settings, for every head with every method."""
 
 import json
 
@@ -17,13 +17,13 @@ from amr.fusion.sweep.sweep import sweep
 
 HEADS = [name for name in heads if heads[name].listed]
 METHODS = list(methods)
-# a method with a head of its own, or with one modality, takes no head: one of them stands for all
+# a method with a head of its own, or with one modality, ignores --head: one head is enough
 COMBINED = [(head, method) for method in METHODS for head in (HEADS if methods[method].head is None else HEADS[:1])]
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """Settings, and where the runs are of a sweep over every head and method: two ratios and two seeds of each."""
+    """Settings of a sweep over every head and method, with two ratios and two seeds, and the folder of its runs."""
     folder = tmp_path_factory.mktemp("members")
     rng = np.random.default_rng(0)
     target = np.arange(48) % 3
@@ -39,7 +39,7 @@ def swept(tmp_path_factory):
         )
     )
     fixed = {"cache": str(folder / "cache.h5"), "epochs": 2, "batch_size": 12, "adapter": "linear", "adapter_dim": 4}
-    # SGD: Adam makes whole steps of the rounding in gradients that are 0, such as that of an attention key's bias
+    # SGD, because Adam scales up the rounding in gradients that are 0, such as that of an attention key's bias
     fixed |= {"hidden": 4, "optimizer": "sgd", "lr": 0.05, "device": "cpu"}
     names = {"head": ",".join(HEADS), "method": ",".join(METHODS), "amr_ratio": "1:1,3:1"}
     result = sweep(SweepConfig.parse(seeds=2, swept=names, **fixed, out=str(folder / "sweep")))
@@ -47,26 +47,26 @@ def swept(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("head", "method"), COMBINED)
-def test_a_member_is_what_amr_fit_gives(swept, tmp_path, head, method):
+def test_a_run_of_a_sweep_equals_that_of_amr_fit(swept, tmp_path, head, method):
     fixed, runs = swept
     kind = methods[method]
-    alone = FitConfig(
+    config = FitConfig(
         **fixed,
         head=head,
         method=method,
         modalities="audio" if kind.single_modality else None,
         amr_ratio="3:1" if kind.fuses else None,
         seed=1,
-        out=str(tmp_path / "alone"),
+        out=str(tmp_path / "run"),
     )
-    ours = fit(alone).run
+    ours = fit(config).run
     ratio = "amr-3-1" if kind.fuses else "plain"
     theirs = runs / f"{method}_{'audio' if kind.single_modality else kind.head or head}_{ratio}_seed1"
     mine, member = (json.loads((run / "metrics.json").read_text()) for run in (ours, theirs))
-    for part in ("val", "test"):
-        assert list(member[part]) == list(mine[part])
-        for name, value in mine[part].items():
-            assert member[part][name] == pytest.approx(value, abs=1e-4), name
+    for split in ("val", "test"):
+        assert list(member[split]) == list(mine[split])
+        for name, value in mine[split].items():
+            assert member[split][name] == pytest.approx(value, abs=1e-4), name
     mine, member = (load_file(run / "weights.safetensors") for run in (ours, theirs))
     assert list(member) == list(mine)
     for name, value in mine.items():
@@ -74,6 +74,6 @@ def test_a_member_is_what_amr_fit_gives(swept, tmp_path, head, method):
 
 
 def test_every_run_of_the_sweep_has_its_folder(swept):
-    """Two ratios and two seeds of each pair; without a ratio, two seeds; one modality, two seeds of each."""
+    """Two ratios and two seeds of each pair; two seeds if the method takes no ratio; two per modality if unimodal."""
     num_runs = sum(2 * (2 if methods[method].fuses or methods[method].single_modality else 1) for _, method in COMBINED)
     assert len([run for run in swept[1].iterdir() if (run / "metrics.json").is_file()]) == num_runs

@@ -10,7 +10,7 @@ from amr.common.progress import Progress
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.fit import fit
 from amr.fusion.runs.weights import read_fitted
-from amr.fusion.sweep.summary import best_by_val, draw
+from amr.fusion.sweep.summary import best_by_val, write_picture
 from amr.fusion.sweep.sweep import sweep
 
 
@@ -19,9 +19,9 @@ def config(cache, *, seeds=None, group_size=None, fixed=None, **swept):
     return SweepConfig.parse(seeds=seeds, group_size=group_size, swept=swept, **fixed)
 
 
-def test_members_are_every_combination_and_weights_matter_only_with_a_ratio(small_cache):
-    asked = config(small_cache, amr_ratio="none,1:1", amr_weight="0.5,2", lr="0.01,0.1", seeds=3)
-    members = asked.members()
+def test_members_are_all_combinations_and_weights_vary_only_with_a_ratio(small_cache):
+    request = config(small_cache, amr_ratio="none,1:1", amr_weight="0.5,2", lr="0.01,0.1", seeds=3)
+    members = request.members()
     assert len(members) == 2 * 3 + 2 * 2 * 3
     assert {m.seed for m in members} == {0, 1, 2}
     assert {m.amr_weight for m in members if m.amr_ratio is None} == {0.5}
@@ -29,26 +29,26 @@ def test_members_are_every_combination_and_weights_matter_only_with_a_ratio(smal
 
 @pytest.mark.parametrize("group_size", [None, 2])
 @pytest.mark.parametrize("fixed", [{}, {"adapter": "mlp", "hidden": 5}, {"folds": 3}, {"amr_optimizer": "separate"}])
-def test_a_member_is_what_amr_fit_gives(small_cache, group_size, fixed):
+def test_a_run_of_a_sweep_equals_that_of_amr_fit(small_cache, group_size, fixed):
     result = sweep(config(small_cache, amr_ratio="none,1:1,3:1", seeds=2, group_size=group_size, fixed=fixed))
     table = result.table
     assert len(table) == 3 * 2 * 2
     for ratio in ("none", "3:1"):
-        alone = fit(FitConfig(cache=str(small_cache), epochs=4, device="cpu", amr_ratio=ratio, seed=1, **fixed))
+        single = fit(FitConfig(cache=str(small_cache), epochs=4, device="cpu", amr_ratio=ratio, seed=1, **fixed))
         rows = table[(table["amr_ratio"] == ratio) & (table["seed"] == 1)].set_index("part")
-        for part, measures in (("val", alone.val), ("test", alone.test)):
-            assert rows.loc[part, "accuracy"] == pytest.approx(measures["accuracy"])
-            assert rows.loc[part, "map"] == pytest.approx(measures["map"], abs=1e-6)
-            assert rows.loc[part, "share_audio"] == pytest.approx(measures["share"]["audio"], abs=1e-4)
+        for split, measures in (("val", single.val), ("test", single.test)):
+            assert rows.loc[split, "accuracy"] == pytest.approx(measures["accuracy"])
+            assert rows.loc[split, "map"] == pytest.approx(measures["map"], abs=1e-6)
+            assert rows.loc[split, "share_audio"] == pytest.approx(measures["share"]["audio"], abs=1e-4)
         member = read_fitted(result.folder / "runs" / rows["run"].iloc[0])
-        for ours, theirs in zip(member.models, read_fitted(alone.run).models, strict=True):
+        for ours, theirs in zip(member.models, read_fitted(single.run).models, strict=True):
             for name, value in theirs.run_state(0).items():
                 torch.testing.assert_close(ours.run_state(0)[name], value, rtol=1e-3, atol=1e-5)
 
 
-def test_a_sweep_goes_on_where_it_was_stopped_and_ends_the_same(small_cache, monkeypatch):
-    asked = config(small_cache, amr_ratio="none,1:1", seeds=3, group_size=2)
-    whole = sweep(asked)
+def test_an_interrupted_sweep_continues_to_the_same_results(small_cache, monkeypatch):
+    request = config(small_cache, amr_ratio="none,1:1", seeds=3, group_size=2)
+    whole = sweep(request)
     results = (whole.folder / "results.csv").read_bytes()
 
     class Stopping(Progress):
@@ -69,17 +69,17 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_ends_the_same(small_cache, mon
     assert started[0][0] == 6
     assert 2 <= started[0][1] < 6
     assert (resumed.folder / "results.csv").read_bytes() == results
-    assert sweep(asked).rows == whole.rows
+    assert sweep(request).rows == whole.rows
 
 
 def test_out_of_another_sweep_is_refused(small_cache, tmp_path):
-    place = {"out": str(tmp_path / "s")}
-    sweep(config(small_cache, seeds=1, fixed=place))
+    folder = {"out": str(tmp_path / "s")}
+    sweep(config(small_cache, seeds=1, fixed=folder))
     with pytest.raises(ValueError, match="--out must be new or of the same sweep"):
-        sweep(config(small_cache, seeds=2, fixed=place))
+        sweep(config(small_cache, seeds=2, fixed=folder))
 
 
-def test_methods_without_fusion_get_a_run_a_modality_and_no_ratio(small_cache):
+def test_methods_without_fusion_get_one_run_per_modality_and_no_ratio(small_cache):
     result = sweep(config(small_cache, method="naive,unimodal", amr_ratio="none,1:1", seeds=1))
     runs = result.table.drop_duplicates("run")
     assert sorted(runs["run"]) == [
@@ -101,7 +101,7 @@ def test_results_are_tidy_and_reported(small_cache):
     assert columns[:3] == ["method", "head", "amr_ratio"]
     best = result.table[result.table["part"] == "val"].groupby("amr_ratio")["accuracy"].mean().max()
     assert rows[0][columns.index("val accuracy")] == pytest.approx(best)
-    assert draw(result).stat().st_size > 5000
+    assert write_picture(result).stat().st_size > 5000
     assert json.loads((result.folder / "sweep.json").read_text())["seed"] == [0, 1]
 
 
@@ -112,40 +112,40 @@ def test_results_are_tidy_and_reported(small_cache):
         ({"lr": "0.1,"}, "--lr must be numbers"),
         ({"amr_ratio": "1:1,1"}, "--amr-ratio must have at least two parts"),
         ({"amr_weight": "-1"}, "--amr-weight must be 0 or more"),
-        ({"seed": "1", "seeds": 2}, "--seeds must be without --seed"),
+        ({"seed": "1", "seeds": 2}, "--seeds must be used without --seed"),
         ({"seeds": 0}, "--seeds must be 1 or more"),
         ({"group_size": 0}, "--group-size must be 1 or more"),
     ],
 )
-def test_wrong_requests(swept, message):
+def test_wrong_requests_are_refused(swept, message):
     with pytest.raises(ValueError, match=message):
         config("any", **swept)
 
 
 @pytest.mark.parametrize("method", ["dropout", "modality-dropout"])
-def test_dropouts_of_nothing_are_naive_in_a_group_too(small_cache, method):
+def test_dropout_of_zero_equals_naive_in_a_group(small_cache, method):
     swept = {"amr_ratio": "none,1:1", "amr_weight": "0", "seeds": 2}
     plain = sweep(config(small_cache, method="naive", **swept)).table
-    nothing = sweep(config(small_cache, method=method, fixed={"method_option": ("p=0",)}, **swept)).table
-    assert nothing["accuracy"].tolist() == plain["accuracy"].tolist()
+    zero = sweep(config(small_cache, method=method, fixed={"method_option": ("p=0",)}, **swept)).table
+    assert zero["accuracy"].tolist() == plain["accuracy"].tolist()
 
 
-def test_a_run_that_diverges_takes_no_other_with_it(small_cache):
-    # a group of one learning rate whose runs differ in the ratio alone: an absurd weight sends one away
-    asked = config(small_cache, amr_ratio="1:1", amr_weight="1,1e38", lr="0.5", seeds=2, fixed={"optimizer": "sgd"})
-    result = sweep(asked)
+def test_a_run_that_diverges_does_not_stop_the_others(small_cache):
+    # runs of one group that differ in amr_weight only: an absurd weight makes one diverge
+    request = config(small_cache, amr_ratio="1:1", amr_weight="1,1e38", lr="0.5", seeds=2, fixed={"optimizer": "sgd"})
+    result = sweep(request)
     assert len(result.diverged) == 2
     assert all("1e+38" in name for name in result.diverged)
     assert len(result.rows) == 2 * 2
-    assert sweep(asked).rows == result.rows
+    assert sweep(request).rows == result.rows
 
 
-def test_new_labels_are_another_sweep(small_cache, workspace):
+def test_new_labels_make_another_sweep(small_cache, workspace):
     from amr.extract.config import ImportConfig
     from amr.extract.import_embeddings import import_embeddings
 
-    asked = config(small_cache, seeds=1)
-    first = sweep(asked)
+    request = config(small_cache, seeds=1)
+    first = sweep(request)
     (workspace / "other.txt").write_text("".join(f"{(i // 3) % 2}\n" for i in range(120)))
     opened = tuple(f"{m}={workspace / m}.npy" for m in ("audio", "video"))
     import_embeddings(
@@ -154,4 +154,4 @@ def test_new_labels_are_another_sweep(small_cache, workspace):
             groups=r"ids:^a\d+", splits="train=80,val=20,test=20", out=str(small_cache), overwrite=True,
         )
     )  # fmt: skip
-    assert sweep(asked).folder != first.folder
+    assert sweep(request).folder != first.folder

@@ -10,13 +10,13 @@ from amr.fusion.sweep.table import make_table
 
 @pytest.fixture
 def few_methods(monkeypatch):
-    """The three kinds of row: with a ratio, without one, one a modality."""
+    """The three kinds of row: with a ratio, without one, and one per modality."""
     monkeypatch.setattr(
         "amr.fusion.sweep.table.methods", {name: methods[name] for name in ("unimodal", "naive", "ume")}
     )
 
 
-def test_the_table_is_made_of_the_sweep_s_runs(small_cache, few_methods):
+def test_the_table_summarizes_the_runs_of_the_sweep(small_cache, few_methods):
     table = make_table(FitConfig(cache=str(small_cache), adapter="linear", epochs=1, device="cpu"), 3)
     names = [(row["method"], row["modalities"]) for row in table.rows]
     assert names == [("unimodal", "audio"), ("unimodal", "video"), ("naive", "audio,video"), ("ume", "audio,video")]
@@ -47,7 +47,7 @@ def fake_sweep(monkeypatch, tmp_path, plain, amr):
             ]  # fmt: skip
     monkeypatch.setattr("amr.fusion.sweep.table.sweep", lambda config, progress: SweepResult(tmp_path, tuple(rows)))
     monkeypatch.setattr("amr.fusion.sweep.table._modalities", lambda config: ("audio", "video"))
-    monkeypatch.setattr("amr.fusion.sweep.table._check_test_part", lambda config: None)
+    monkeypatch.setattr("amr.fusion.sweep.table._check_test_split", lambda config: None)
     return make_table(FitConfig(cache="any"), len(plain))
 
 
@@ -61,7 +61,7 @@ def test_the_test_is_scipy_s_paired_t_with_holm_s_correction(monkeypatch, tmp_pa
         assert row["tests"]["map"]["difference"] == pytest.approx(0.0525)
 
 
-def test_no_spread_is_no_proof(monkeypatch, tmp_path):
+def test_equal_differences_have_no_p(monkeypatch, tmp_path):
     same = fake_sweep(monkeypatch, tmp_path, [0.5, 0.5], [0.5, 0.5])
     assert same.rows[0]["tests"]["map"]["p"] == 1
     one_seed = fake_sweep(monkeypatch, tmp_path, [0.5], [0.75])
@@ -69,6 +69,6 @@ def test_no_spread_is_no_proof(monkeypatch, tmp_path):
     assert one_seed.rows[0]["plain"]["map"] == {"mean": 0.5, "half_width": None}
 
 
-def test_equal_differences_that_rounding_tells_apart_prove_nothing(monkeypatch, tmp_path):
+def test_differences_that_are_equal_up_to_rounding_have_no_p(monkeypatch, tmp_path):
     table = fake_sweep(monkeypatch, tmp_path, [0.7, 0.8], [0.8, 0.9])  # .8 - .7 and .9 - .8 differ in the last bit
     assert table.rows[0]["tests"]["map"]["p"] is None

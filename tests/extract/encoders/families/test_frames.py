@@ -60,7 +60,7 @@ def test_prepare_can_be_sent_to_a_worker():
     ("spec", "message"),
     [
         ("frames:big", "frames must be given without a model"),
-        ("frames,frames=0", "frames must be at least 1, got 0"),
+        ("frames,frames=0", "frames must be at least 1, got 0. Pass frames=10."),
         ("frames,grid=0x4", "grid must be HxW, got '0x4'"),
         ("frames,grid=axb", "grid must be HxW, got 'axb'"),
         ("frames,crop=1:0:0:1", "crop must be left:top:right:bottom"),

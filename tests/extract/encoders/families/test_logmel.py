@@ -90,8 +90,8 @@ def test_prepare_can_be_sent_to_a_worker():
     ("spec", "message"),
     [
         ("logmel:big", "logmel must be given without a model"),
-        ("logmel,steps=0", "steps must be at least 1, got 0"),
-        ("logmel,sample_rate=3", "sample_rate must be at least 1000, got 3"),
+        ("logmel,steps=0", "steps must be at least 1, got 0. Pass steps=10."),
+        ("logmel,sample_rate=3", "sample_rate must be at least 1000, got 3. Pass sample_rate=16000."),
         ("logmel,band=3", "Did you mean bands"),
     ],
 )

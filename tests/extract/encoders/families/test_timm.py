@@ -249,7 +249,7 @@ def test_prepare_can_be_sent_to_a_worker():
         ("timm:resnt18", r"Did you mean timm:resnet18\?"),
         ("timm", "timm must name one of its models, got None"),
         ("timm:test_vit,frames=2,rate=3", "frames must be left out with rate"),
-        ("timm:test_vit,frames=0", "frames must be at least 1, got 0"),
+        ("timm:test_vit,frames=0", "frames must be at least 1, got 0. Leave it out"),
         ("timm:test_vit,weigths=random", "Did you mean weights"),
         ("timm:test_vit,size=0", "size must be HxW, got '0'. Type size=224"),
         ("timm:test_vit,channels=2", "channels must be 1 or 3, got 2"),
@@ -259,7 +259,7 @@ def test_prepare_can_be_sent_to_a_worker():
         ("timm:test_vit,stack=yes,keep=steps", "stack must be no with keep=steps, got yes"),
         ("timm:test_vit,stack=yes,modality=audio", "stack must be left out for modality=audio"),
         ("timm:test_vit,hop=3", "hop must be left out for modality=video, got 3"),
-        ("timm:test_vit,hop=0,modality=audio", "hop must be at least 1, got 0"),
+        ("timm:test_vit,hop=0,modality=audio", "hop must be at least 1, got 0. Pass hop=160."),
     ],
 )
 def test_wrong_specs(spec, message):

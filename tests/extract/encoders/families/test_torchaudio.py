@@ -67,7 +67,7 @@ def test_layers():
     assert not torch.allclose(last.embed(inputs)[0], first.embed(inputs)[0])
     assert set(last.preprocessing) == {"layer", "keep", "max_steps", "sample_rate", "normalise"}  # as in older caches
     assert last.preprocessing["layer"] == 3
-    with pytest.raises(ValueError, match="layer must be 1 to 3 for WAV2VEC2_BASE, got 4"):
+    with pytest.raises(ValueError, match=r"layer must be 1 to 3 for WAV2VEC2_BASE, got 4. Pass layer=3."):
         build_encoder("torchaudio:WAV2VEC2_BASE,weights=random,layer=4", "audio")
 
 

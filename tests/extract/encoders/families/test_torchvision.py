@@ -86,7 +86,7 @@ def test_prepare_can_be_sent_to_a_worker():
         ("torchvision:mvit_v2_s,frames=8", "frames must be exactly 16 for mvit_v2_s, got 8"),
         ("torchvision:s3d,frames=8", "frames must be at least 14 for s3d, got 8"),
         ("torchvision:r3d_18,crop=0:0:2:1", "crop must be left:top:right:bottom"),
-        ("torchvision:r3d_18,frames=0", "frames must be at least 1, got 0"),
+        ("torchvision:r3d_18,frames=0", "frames must be at least 1, got 0. Pass frames=16."),
     ],
 )
 def test_wrong_specs(spec, message):

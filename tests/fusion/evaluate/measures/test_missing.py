@@ -15,7 +15,7 @@ from ..conftest import answer, clip, make_subject, swapped
 
 def means_of(subject):
     """Name to `(run,)`: the accuracies and the values derived from them."""
-    per = per_clip(subject) | {("accuracy",): subject.right(subject.clips).float()}
+    per = per_clip(subject) | {("accuracy",): subject.correct(subject.clips).float()}
     means = {name: value.double().mean(-1).numpy() for name, value in per.items()}
     return means | derived(means, subject.modalities)
 

@@ -26,7 +26,7 @@ def test_the_curve_agrees_with_a_literal_loop(subject):
                         right.append(answer(subject, run, moved) == int(subject.clips.target[i]))
                 assert float(per[level_name(m, level)][run].mean()) == pytest.approx(np.mean(right), abs=1e-6)
         loudest = subject.scores_under_noise(m)
-        np.testing.assert_allclose(loudest.right.mean(-1), per[level_name(m, 1.0)])
+        np.testing.assert_allclose(loudest.correct.mean(-1), per[level_name(m, 1.0)])
 
 
 def test_noise_scales_with_the_train_deviation(subject):

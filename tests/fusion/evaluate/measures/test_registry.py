@@ -47,8 +47,8 @@ def test_values_are_one_per_run_and_clip(name):
             assert all(isinstance(part, str) and "." not in part for part in flat[:-1])
             assert values.shape == (3, 30)
             assert values.device.type == "cpu"
-        for confidence, right in measures[name]().reliability(subject).values():
-            assert confidence.shape == right.shape
+        for confidence, correct in measures[name]().reliability(subject).values():
+            assert confidence.shape == correct.shape
             assert confidence.shape[:2] == (3, 30)
 
 

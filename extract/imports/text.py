@@ -1,0 +1,38 @@
+"""Values of any kind as the text that people write."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+
+def to_texts(values: np.ndarray, *, verbatim: bool = False) -> list[str]:
+    """Text of each value, "" if it is absent. Whole numbers become 3, not 3.0.
+
+    Args:
+        values: Values of any shape.
+        verbatim: Whether to leave values stored as text unchanged, even if they are numbers.
+    """
+    texts = [_text(value) for value in values.ravel().tolist()]
+    if verbatim and values.dtype.kind in "OUS":
+        return texts
+    if any("." in text or "e" in text.lower() for text in texts) and all(map(_is_number_or_empty, texts)):
+        texts = [text and _text(float(text)) for text in texts]
+    return texts
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, float):
+        if np.isnan(value):
+            return ""
+        return str(int(value)) if value.is_integer() else repr(value)
+    return "" if value is None or value is pd.NA else str(value)
+
+
+def _is_number_or_empty(text: str) -> bool:
+    try:
+        return not text or bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
