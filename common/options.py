@@ -69,6 +69,16 @@ def saved_settings(config: Any) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if name not in unchanged}
 
 
+def number_text(value: float) -> str:
+    """Shortest text of a number that reads back as the same number.
+
+    >>> number_text(0.5), number_text(1e-05), number_text(0.1234567)
+    ('0.5', '1e-05', '0.1234567')
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
 def flag(name: str) -> str:
     """Option name of a field: `amr_ratio` to `--amr-ratio`."""
     return f"--{name.replace('_', '-')}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from amr.common.options import number_text
 from amr.common.registry import unknown
 
 Options = TypeVar("Options")
@@ -147,4 +148,4 @@ def _value(name: str, text: str, kind: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return number_text(value) if isinstance(value, float) else str(value)

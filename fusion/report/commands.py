@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from amr.common.options import number_text
 from amr.fusion.config import SWEPT, FitConfig
 from amr.fusion.report.read import ResultFolder
 
@@ -84,4 +85,4 @@ def _default(name: str) -> Any:
 
 
 def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return number_text(value) if isinstance(value, float) else str(value)

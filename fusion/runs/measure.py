@@ -41,12 +41,11 @@ def measure(model: FusionModel, clips: Clips, attributor: Attributor) -> list[Me
     costs = perceptual_scores(model, clips, accuracies)
     results = []
     for run in range(len(logits)):
-        scores = logits[run].softmax(-1)
-        average_precision, left_out = mean_average_precision(scores, clips.target)
+        average_precision, left_out = mean_average_precision(logits[run], clips.target)
         result: Measures = {
             "accuracy": float(accuracies[run]),
             "map": average_precision,
-            "f1": macro_f1(scores, clips.target),
+            "f1": macro_f1(logits[run], clips.target),
         }
         for view, (_, share, counted) in measured.items():
             result[view] = _by_modality(model, mean_share(share[run], counted[run]))

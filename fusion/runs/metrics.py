@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score
 from torch import Tensor
 
@@ -12,17 +14,34 @@ def accuracy(preds: Tensor, target: Tensor) -> Tensor:
     return (preds.argmax(-1) == target).double().mean(-1)
 
 
-def mean_average_precision(preds: Tensor, target: Tensor) -> tuple[float, int]:
+def log_odds(logits: Tensor) -> Tensor:
+    """Log-odds of each class, log p_c - log(1 - p_c), in float64: `(..., classes)` to the same shape.
+
+    Probabilities near 1 round to 1 and tie. These do not: for the largest logit, 1 - p comes from the other logits.
+
+    >>> log_odds(torch.tensor([[60.0, 0.0], [50.0, 0.0]]))
+    tensor([[ 60., -60.],
+            [ 50., -50.]], dtype=torch.float64)
+    """
+    logits = logits.double()
+    top = logits.argmax(-1, keepdim=True)
+    log_p = logits.log_softmax(-1)
+    of_others = log_p - torch.log1p(-log_p.exp().scatter(-1, top, 0.0))
+    rest = logits.scatter(-1, top, -torch.inf).logsumexp(-1, keepdim=True)
+    return of_others.scatter(-1, top, logits.gather(-1, top) - rest)
+
+
+def mean_average_precision(logits: Tensor, target: Tensor) -> tuple[float, int]:
     """Mean one-vs-rest average precision over classes, and the number of classes left out.
 
     Args:
-        preds: Softmax scores, `(clips, classes)`.
+        logits: Logits, `(clips, classes)`. The clips of a class are ranked by its log-odds.
         target: Classes, `(clips,)`. Classes without a clip have no precision and are left out.
     """
-    scores, truth = preds.cpu().numpy(), target.cpu().numpy()
+    scores, truth = log_odds(logits).cpu().numpy(), target.cpu().numpy()
     classes = np.unique(truth)
-    each = [average_precision_score(truth == c, scores[:, c]) for c in classes]
-    return float(np.mean(each)), preds.shape[-1] - len(classes)
+    each = [average_precision_score(truth == c, rankdata(scores[:, c])) for c in classes]  # ranks, as odds may be inf
+    return float(np.mean(each)), logits.shape[-1] - len(classes)
 
 
 def macro_f1(preds: Tensor, target: Tensor) -> float:

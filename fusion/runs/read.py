@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from amr.common.options import number_text
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
 
@@ -222,7 +223,7 @@ def setting_text(name: str, value: object) -> str:
         return ",".join(map(str, value))
     if name in ("amr_weight", "lr"):
         try:
-            return f"{float(str(value)):g}"
+            return number_text(float(str(value)))
         except ValueError:
             return "-"
     return str(value)

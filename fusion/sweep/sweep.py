@@ -21,7 +21,7 @@ import torch
 
 from amr.common.devices import choose_device, one_thread
 from amr.common.files import write_json
-from amr.common.options import saved_settings
+from amr.common.options import number_text, saved_settings
 from amr.common.progress import Progress
 from amr.common.workspace import find_cache, runs_dir
 from amr.extract.cache.reader import Cache
@@ -183,9 +183,9 @@ def _name(config: FitConfig, sweep_config: SweepConfig) -> str:
     parts = [config.method, str(config.modalities) if method.single_modality else config.head]
     parts.append(f"amr-{config.amr_ratio}" if config.amr_ratio else "plain")
     if len(sweep_config.amr_weight) > 1 and config.amr_ratio:
-        parts.append(f"weight-{config.amr_weight:g}")
+        parts.append(f"weight-{number_text(config.amr_weight)}")
     if len(sweep_config.lr) > 1:
-        parts.append(f"lr-{config.lr:g}")
+        parts.append(f"lr-{number_text(config.lr)}")
     name = "_".join([*parts, f"seed{config.seed}"])
     return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import tensor
 
-from amr.fusion.runs.metrics import accuracy, macro_f1, mean_average_precision
+from amr.fusion.runs.metrics import accuracy, log_odds, macro_f1, mean_average_precision
 
 SCORES = tensor([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1]])
 TARGET = tensor([0, 0, 1, 1])
@@ -10,17 +10,40 @@ TARGET = tensor([0, 0, 1, 1])
 
 def test_metrics_of_four_clips():
     assert float(accuracy(SCORES, TARGET)) == 0.75
-    value, left_out = mean_average_precision(SCORES, TARGET)
+    value, left_out = mean_average_precision(SCORES.log(), TARGET)
     assert (value, left_out) == (1.0, 1)  # both classes are ranked perfectly; the third has no clip
     assert macro_f1(SCORES, TARGET) == pytest.approx((2 / 3 + 4 / 5) / 2)
 
 
 def test_average_precision_of_a_wrong_ranking():
     scores = tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
-    value, _ = mean_average_precision(scores, tensor([0, 1, 0]))
+    value, _ = mean_average_precision(scores.log(), tensor([0, 1, 0]))
     assert value == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2) / 2)
 
 
 def test_accuracy_has_one_value_per_run():
     stacked = torch.stack([SCORES, SCORES.flip(-1)])
     torch.testing.assert_close(accuracy(stacked, TARGET), tensor([0.75, 0.5], dtype=torch.float64))
+
+
+def test_clips_that_are_all_certain_are_still_ranked():
+    margins = torch.tensor([90.0, 80.0, 70.0, 60.0, 50.0])  # every softmax is (1, 0) in float32, and in float64
+    logits = torch.stack([margins, torch.zeros(5)], dim=-1)
+    target = tensor([0, 0, 1, 0, 1])
+    value, _ = mean_average_precision(logits, target)
+    first = (1 + 1 + 3 / 4) / 3  # ranks 1, 2 and 4 of class 0
+    second = (1 + 2 / 3) / 2  # from the smallest margin: class 1, class 0, class 1
+    assert value == pytest.approx((first + second) / 2)
+
+
+def test_log_odds_are_those_of_the_definition():
+    logits = torch.randn(50, 7, dtype=torch.float64) * 3
+    p = logits.softmax(-1)
+    torch.testing.assert_close(log_odds(logits), p.log() - (1 - p).log())
+    assert torch.equal(log_odds(logits)[:, :1] > 0, p[:, :1] > 0.5)
+
+
+def test_a_class_that_is_impossible_ranks_last_without_an_error():
+    logits = torch.tensor([[0.0, -torch.inf], [0.0, 1.0], [1.0, 0.0]])
+    value, _ = mean_average_precision(logits, tensor([0, 1, 0]))
+    assert value == 1.0

@@ -46,6 +46,14 @@ def test_a_run_of_a_sweep_equals_that_of_amr_fit(small_cache, group_size, fixed)
                 torch.testing.assert_close(ours.run_state(0)[name], value, rtol=1e-3, atol=1e-5)
 
 
+def test_values_that_agree_in_six_digits_are_different_runs(small_cache):
+    swept = {"amr_ratio": "1:1", "lr": "0.1,0.1000001", "amr_weight": "0.5,0.50000001"}
+    result = sweep(config(small_cache, fixed={"epochs": 1}, **swept))
+    assert result.table["run"].nunique() == 4
+    assert result.table.drop_duplicates("run")["lr"].nunique() == 2
+    assert len(list((result.folder / "runs").iterdir())) == 4
+
+
 def test_an_interrupted_sweep_continues_to_the_same_results(small_cache, monkeypatch):
     request = config(small_cache, amr_ratio="none,1:1", seeds=3, group_size=2)
     whole = sweep(request)
