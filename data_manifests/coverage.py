@@ -101,7 +101,7 @@ def report_on(
         manifest: Manifest; flags are read from its column `flag`, if any.
         modalities: Modalities to look for; by default those with their own column, else audio and video.
         classes: Classes to count even if they have no clip.
-        notes: Messages to pass on.
+        notes: Messages for the user, copied to the report.
     """
     table = manifest.table
     modalities = list(modalities) or manifest.modalities or ["audio", "video"]

@@ -168,7 +168,7 @@ def existing_files(paths: Iterable[Path | None]) -> set[Path]:
         except OSError:  # no such folder, or one that may be entered but not listed
             found |= {path for path in members if path.exists()}
             continue
-        # Some disks ignore case and the form of accents: there, only the disk knows.
+        # Some file systems ignore case and the form of accents, so `exists` decides.
         folded = {_folded(name) for name in names}
         found |= {path for path in members if (path.name in names or _folded(path.name) in folded) and path.exists()}
     return found

@@ -195,9 +195,10 @@ def _divided(table: pd.DataFrame, column: str) -> list[str]:
 
 
 def check_classes(values: Iterable[str], name: str = "label") -> None:
-    """Raise ValueError for labels that are continuous numbers: a classifier would take each for a class.
+    """Raise ValueError for labels that are continuous numbers: a classifier would treat each as a class.
 
-    They are if all are numbers, not all are whole, and more than half of them or more than `MAX_FRACTIONS` differ.
+    Labels are continuous if all are numbers, some are not whole, and more than half of them or more than
+    `MAX_FRACTIONS` differ.
 
     Args:
         values: Labels as text; "" if a clip has none.

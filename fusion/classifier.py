@@ -336,7 +336,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         return {m: arrays[m] for m in self.modalities_}
 
     def _finite(self) -> bool | str:
-        """How scikit-learn checks one array: NaN may mean an absent modality, but not of the only one."""
+        """`ensure_all_finite` for scikit-learn: NaN may mark an absent modality, unless there is only one."""
         return True if self.slices is None else "allow-nan"
 
     def _dict_arrays(self, X: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from amr.common.files import write_text
 
 @dataclass(frozen=True)
 class Failure:
-    """A clip that has a modality which could not be embedded.
+    """A clip with a modality that could not be embedded.
 
     Attributes:
         row: Row of the clip.

@@ -76,7 +76,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a .safetensors file or a weights-only .pt file, by name.
 
     Raises:
-        ValueError: The file is damaged, or holds anything but tensors, which could run code on being read.
+        ValueError: The file is damaged, or holds anything other than tensors: reading such objects could run code.
     """
     try:
         if path.suffix == SAFETENSORS:

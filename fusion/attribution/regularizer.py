@@ -36,7 +36,7 @@ class AttributionRegularizer(nn.Module):
     z is detached: R trains the head, never the encoders before it.
 
     Args:
-        ratio: Target shares in the order of z: "1:1", "3:1" or (0.7, 0.3). If z is a mapping, they may have names:
+        ratio: Target shares in the order of z: "1:1", "3:1" or (0.7, 0.3). If z is a mapping, shares may be named:
             "audio=3:video=1" or {"audio": 3, "video": 1}.
         attributor: Attribution to regularize; by default gradient x input of the probability.
 

@@ -48,7 +48,7 @@ class Clips:
         return (rows.pin_memory() if device.type == "cuda" else rows).to(device, non_blocking=True).float()
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
-        """Clips `start` to `stop`, the same for every run."""
+        """Clips `start` to `stop`, exclusive, the same for every run."""
         return Batch(
             {m: e[None, start:stop].to(self.target.device).float() for m, e in self.embeddings.items()},
             self.present[start:stop].expand(num_runs, -1, -1),

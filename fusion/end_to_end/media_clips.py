@@ -44,7 +44,7 @@ class MediaClips(Clips):
         return Batch(embeddings, of_runs(self.present[index], num_runs), of_runs(self.target[index], num_runs))
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
-        """Clips start to stop, the same for every run, without augmentation."""
+        """Clips `start` to `stop`, exclusive, the same for every run, without augmentation."""
         clips = torch.arange(len(self))[start:stop]
         return Batch(
             self._read(clips[None]),

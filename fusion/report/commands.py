@@ -36,7 +36,7 @@ def _sweep(results: ResultFolder, out: str) -> str:
     sweep = results.sweep or {}
     is_table = results.table is not None
     skipped = {"out", *SWEPT} | ({"method"} if is_table else set())
-    # `amr table` has an adapter by default, and adds its methods and the ratio none itself
+    # `amr table` has an adapter by default, and adds its methods and the ratio "none" automatically
     parts = ["amr table" if is_table else "amr sweep", *_options(sweep["base"], skipped=tuple(skipped))]
     if is_table and sweep["base"]["adapter"] == "none":
         parts.append("--adapter none")

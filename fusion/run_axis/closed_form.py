@@ -39,7 +39,7 @@ def linear_magnitudes(
         weights: Weights, one per modality, each `(run, classes, dim)`.
         cotangent: Cotangent `(run, batch, classes)`.
         zero_sum: Whether the cotangent sums to 0 over the classes. If so, the last row of W is subtracted from the
-            others: there is one class less, and what all rows have in common cancels before it is squared.
+            others: there is one class fewer, and what all rows have in common cancels before it is squared.
     """
     shared = len(z[0]) < len(cotangent)  # if not, each pairwise product serves one batch only, and g is cheaper
     if not shared or cotangent.shape[-1] > MAX_CLASSES:

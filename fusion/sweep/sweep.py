@@ -184,7 +184,7 @@ def _name(config: FitConfig, sweep_config: SweepConfig) -> str:
     parts.append(f"amr-{config.amr_ratio}" if config.amr_ratio else "plain")
     if len(sweep_config.amr_weight) > 1 and config.amr_ratio:
         parts.append(f"weight-{number_text(config.amr_weight)}")
-    if len(sweep_config.lr) > 1:
+    if len(sweep_config.lr) > 1 and config.lr is not None:
         parts.append(f"lr-{number_text(config.lr)}")
     name = "_".join([*parts, f"seed{config.seed}"])
     return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)

@@ -208,9 +208,10 @@ def _against_votes(
 
 
 def conflict(votes: Votes, first: str, second: str, preds: np.ndarray) -> Result:
-    """How often each of two channels is followed if their majorities differ, by the head and by people with both.
+    """How often the head, and people given everything, follow each of two channels whose majorities differ.
 
-    Clips on which a channel has no majority are left out and counted. `tie`: people with both have no majority.
+    Clips on which a channel has no majority are left out and counted. `tie`: people given everything
+    have no majority.
 
     Args:
         votes: Votes on the clips.
@@ -253,13 +254,13 @@ def _agreement(votes: Votes, preds: np.ndarray, target: np.ndarray) -> Result:
 
 
 def distance(votes: Votes, probabilities: np.ndarray) -> Result:
-    """Distance of the head's probabilities from the votes of people with both, mean over the clips with votes.
+    """Mean distance, over clips with votes, of the head's probabilities from the votes of people given everything.
 
     Jensen-Shannon distance (base 2, 0 to 1), and cross-entropy in nats, whose lower bound is people's own entropy.
     Votes from a single channel are measured the same way, for comparison.
 
     Args:
-        votes: Votes on the clips, with `both`.
+        votes: Votes on the clips; must have the channel `both`.
         probabilities: Probabilities, `(clips, classes)`.
     """
     people = distributions(votes.counts[TOGETHER])
