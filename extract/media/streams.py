@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.packet import Packet
 from av.video.frame import VideoFrame
 
+from amr.extract.media.container import stamp_of
+from amr.extract.media.orientation import upright
 from amr.extract.media.sampling import ROUNDING_SECONDS, FrameSampling
 
+PREROLL_SECONDS = 1.0  # decoded before an interval: sound codecs need a few packets until they are exact
 WARM_UP_SECONDS = 0.1  # resampled before an interval: longer than the resampler's filter
 UNKNOWN_FRAME_SECONDS = 1 / 25  # how long a frame is shown if the file does not say
+LATE_START_SECONDS = 0.05  # a smaller delay of the sound is a delay of its codec
+GAP_SECONDS = 0.1  # a smaller gap in the sound is an error of timestamps; FFmpeg's limit, too
+MAX_GAP_SECONDS = 600.0  # a longer gap is an error of timestamps
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Timeline:
         stamps: Timestamps in the stream's own unit, `(packets,)`, increasing.
         seconds: Timestamps in seconds, `(packets,)`.
         frame_seconds: Time for which a frame is shown if timestamps do not say.
+        keys: Whether decoding can begin at each packet, `(packets,)`.
     """
 
     begin: float
@@ -33,6 +41,7 @@ class Timeline:
     stamps: np.ndarray
     seconds: np.ndarray
     frame_seconds: float = UNKNOWN_FRAME_SECONDS
+    keys: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
 
 class Pictures:
@@ -46,6 +55,7 @@ class Pictures:
         requested = [(float(time), at) for at, each in enumerate(times) for time in each]
         self._remaining = sorted(requested, reverse=True)  # the next one is at the end of the list
         self._needed = _needed_stamps(np.concatenate(times), timeline)
+        self._key = _key_stamp(self._remaining[-1][0], timeline)
         self._images: list[list[np.ndarray]] = [[] for _ in samplings]
         self._seconds: list[list[float]] = [[] for _ in samplings]
         self._samplings = samplings
@@ -54,7 +64,7 @@ class Pictures:
         self._shown_seconds = -math.inf
         self._shown_image: np.ndarray | None = None
         self._size: tuple[int, int] | None = None
-        self.began_late = False
+        self._first_is_late = True
         self.frames: dict[FrameSampling, np.ndarray] = {}
         self.frame_seconds: dict[FrameSampling, np.ndarray] = {}
 
@@ -63,9 +73,23 @@ class Pictures:
         """Whether no further frame is needed."""
         return not self._remaining
 
+    @property
+    def began_late(self) -> bool:
+        """Whether the first frame came later than the first requested time, or none came."""
+        return self._first_is_late
+
     def needs(self, stamp: int | None) -> bool:
         """Whether the frame with this timestamp may be selected; true if it has none."""
         return stamp is None or stamp in self._needed
+
+    def is_early(self, packet: Packet, zero: float) -> bool:
+        """Whether a packet comes before the one at which decoding has to begin for the first requested time."""
+        stamp = stamp_of(packet)
+        if self._key is None or not packet.size:
+            return False
+        if packet.is_keyframe and stamp is not None and stamp >= self._key:
+            self._key = None
+        return self._key is not None
 
     def add(self, frame: VideoFrame, zero: float) -> None:
         """Add the next frame in display order.
@@ -80,7 +104,7 @@ class Pictures:
             seconds = 0.0 if self._shown is None else self._shown_seconds + self._frame_seconds
         seconds = max(seconds, self._shown_seconds)  # broken timestamps never move time backwards
         if self._shown is None:
-            self.began_late = bool(self._remaining) and seconds > self._remaining[-1][0]
+            self._first_is_late = bool(self._remaining) and seconds > self._remaining[-1][0]
             self._show(frame, seconds)
         while self._remaining and self._remaining[-1][0] < seconds - ROUNDING_SECONDS:
             self._select()
@@ -114,27 +138,62 @@ class Pictures:
             self._size = (frame.width, frame.height)
         width, height = self._size
         image = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
-        return np.rot90(image, k=round(frame.rotation / 90) % 4)
+        return upright(image, frame)
 
 
 class Sound:
-    """Collector of the sound of an interval, mono, at every requested sample rate."""
+    """Collector of the sound of an interval, mono, at every requested sample rate.
 
-    def __init__(self, rates_hz: tuple[int, ...], start: float, end: float) -> None:
-        self._start, self._end = start, end
+    Silence is put where timestamps say that there is no sound for a while. Sound whose timestamps step back is joined
+    to the sound before.
+
+    Args:
+        rates_hz: Sample rates.
+        start: Start of the interval in seconds.
+        end: End of the interval in seconds.
+        stores_times: Whether the file stores timestamps, so that gaps can be seen.
+        counts: Whether to count samples from the first piece instead of reading timestamps.
+    """
+
+    def __init__(
+        self,
+        rates_hz: tuple[int, ...],
+        start: float,
+        end: float,
+        *,
+        stores_times: bool = False,
+        counts: bool = False,
+    ) -> None:
+        self._start, self._end, self._stores_times, self._counts = start, end, stores_times, counts
         self._pieces: dict[int, list[np.ndarray]] = {rate: [] for rate in rates_hz}
         self._resamplers: dict[int, AudioResampler] = {}
         self._kind: tuple[str, str, int] | None = None
         self._begin: float | None = None
-        self._now = 0.0
+        self._joined_until = 0.0
+        self._shift = 0.0
+        self._now: float | None = None
+        self._held: tuple[AudioFrame, float] | None = None
+        self._first_is_late = True
         self.done = False
-        self.began_late = False
         self.sound: dict[int, np.ndarray] = {}
 
     @property
     def seconds(self) -> float:
         """Length of the sound."""
         return max((len(sound) / rate for rate, sound in self.sound.items()), default=0.0)
+
+    @property
+    def began_late(self) -> bool:
+        """Whether the first sound came after the start of the interval, or none came."""
+        return self._first_is_late
+
+    def is_early(self, packet: Packet, zero: float) -> bool:
+        """Whether a packet is so long before the interval that it need not be decoded."""
+        stamp = stamp_of(packet)
+        if not self._stores_times or stamp is None or packet.time_base is None or not packet.size:
+            return False
+        end = (stamp + (packet.duration or 0)) * float(packet.time_base) - zero
+        return end < self._start - PREROLL_SECONDS
 
     def add(self, frame: AudioFrame, zero: float) -> None:
         """Add the next piece of sound.
@@ -143,29 +202,29 @@ class Sound:
             frame: Decoded piece.
             zero: Timestamp of the file's start, in seconds.
         """
-        if frame.pts is not None and frame.time_base is not None:
-            self._now = frame.pts * float(frame.time_base) - zero
-        begin, self._now = self._now, self._now + frame.samples / frame.sample_rate
+        begin = self._now or 0.0
+        if frame.pts is not None and frame.time_base is not None and not (self._counts and self._now is not None):
+            begin = frame.pts * float(frame.time_base) - zero
+        self._now = begin + frame.samples / frame.sample_rate
         if self._now < self._start - WARM_UP_SECONDS:
             return
-        if begin > self._end + WARM_UP_SECONDS:
-            self.done = True
-            return
         if self._begin is None:
-            self._begin = begin
-            self.began_late = begin > self._start
-        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if kind != self._kind:  # the layout or the rate of a stream may change half-way
-            self._flush()
-            self._kind = kind
-            # Channels are averaged afterwards: FFmpeg's own mono is up to 1.4 times louder and would be clipped.
-            self._resamplers = {rate: AudioResampler("fltp", None, rate) for rate in self._pieces}
-        frame.pts = None  # samples are joined as they come; gaps in the timestamps are not filled
-        for rate in self._pieces:
-            self._push(rate, frame)
+            self._begin_at(begin)
+        if self._held is not None:
+            held, held_begin = self._held
+            held_end = held_begin + held.samples / held.sample_rate
+            self._held = None
+            # One piece may have a wrong timestamp. Two that follow each other are believed.
+            self._join(held, held_begin if abs(begin - held_end) < GAP_SECONDS else None)
+        if self._stores_times and abs(self._gap(begin)) > GAP_SECONDS:
+            self._held = (frame, begin)
+        else:
+            self._join(frame, None)
 
     def finish(self) -> bool:
         """Join the pieces and cut them to the interval. Returns False if there was no sound."""
+        if self._held is not None:
+            self._join(*self._held)
         self._flush()
         begin = self._begin or 0.0
         for rate, pieces in self._pieces.items():
@@ -177,10 +236,54 @@ class Sound:
                 self.sound[rate] = cut
         return bool(self.sound)
 
+    def _begin_at(self, begin: float) -> None:
+        self._begin = self._joined_until = begin
+        self._first_is_late = begin > self._start
+        late = begin - self._start
+        if self._stores_times and LATE_START_SECONDS < late < MAX_GAP_SECONDS and begin < self._end:
+            self._begin = self._start
+            self._add_silence(begin)
+
+    def _gap(self, begin: float) -> float:
+        """Seconds between the end of the joined sound and a piece; negative if the piece begins earlier."""
+        return begin + self._shift - self._joined_until
+
+    def _join(self, frame: AudioFrame, begin: float | None) -> None:
+        """Add a piece where it begins, or, if that is None, right after the piece before."""
+        if begin is not None:
+            gap = self._gap(begin)
+            if GAP_SECONDS < gap < MAX_GAP_SECONDS:
+                self._add_silence(min(self._joined_until + gap, self._end + 2 * WARM_UP_SECONDS))
+            else:  # timestamps begin again, or are wrong
+                self._shift -= gap
+        if self._joined_until > self._end + WARM_UP_SECONDS:
+            self.done = True
+            return
+        self._joined_until += frame.samples / frame.sample_rate
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._kind:  # the layout or the rate of a stream may change half-way
+            self._flush()
+            self._kind = kind
+            # Channels are averaged afterwards: FFmpeg's own mono is up to 1.4 times louder and would be clipped.
+            self._resamplers = {rate: AudioResampler("fltp", None, rate) for rate in self._pieces}
+        frame.pts = None  # samples are joined as they come
+        for rate in self._pieces:
+            self._push(rate, frame)
+
+    def _add_silence(self, until: float) -> None:
+        """Lengthen the sound by silence up to a time."""
+        assert self._begin is not None
+        self._flush()
+        self._joined_until = until
+        for rate, pieces in self._pieces.items():
+            num_samples = round((until - self._begin) * rate) - sum(map(len, pieces))
+            pieces.append(np.zeros(max(0, num_samples), np.float32))
+
     def _flush(self) -> None:
         for rate in self._resamplers:
             self._push(rate, None)
         self._resamplers = {}
+        self._kind = None
 
     def _push(self, rate: int, frame: AudioFrame | None) -> None:
         pieces = self._resamplers[rate].resample(frame)
@@ -194,3 +297,10 @@ def _needed_stamps(times: np.ndarray, timeline: Timeline) -> frozenset[int]:
     at = np.searchsorted(timeline.seconds, times + ROUNDING_SECONDS, side="right") - 1
     around = np.concatenate([at, at - 1]).clip(0)
     return frozenset(timeline.stamps[around].tolist())
+
+
+def _key_stamp(seconds: float, timeline: Timeline) -> int | None:
+    """Timestamp of the last packet not after a time at which decoding can begin; None if there is none."""
+    at = np.searchsorted(timeline.seconds, seconds + ROUNDING_SECONDS, side="right")
+    keys = np.flatnonzero(timeline.keys[:at])
+    return int(timeline.stamps[keys[-1]]) if len(keys) else None

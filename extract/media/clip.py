@@ -1,0 +1,287 @@
+"""A clip that is being decoded: its streams are found, its packets scanned, then decoded and collected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from amr.extract.media.container import (
+    MediaStream,
+    audio_stream,
+    format_of,
+    open_media,
+    packets,
+    reason_of,
+    stamp_of,
+    video_stream,
+    zero_seconds,
+)
+from amr.extract.media.sampling import FrameSampling
+from amr.extract.media.sections import Sections, shift
+from amr.extract.media.seeking import (
+    MAY_BEGIN_AGAIN,
+    SEEK_BY_POSITION,
+    STORE_TIMES,
+    can_skip_frames,
+    is_at_constant_rate,
+    seeks_exactly,
+)
+from amr.extract.media.streams import PREROLL_SECONDS, UNKNOWN_FRAME_SECONDS, Pictures, Sound, Timeline
+
+MAX_FRAMES_AHEAD = 64  # more than any codec reorders by
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Content of a clip. Times count from the start of the file, even if an interval was requested.
+
+    Args:
+        frames: Sampling -> `(frames, height, width, 3)` uint8 RGB; empty if there are no pictures.
+        frame_seconds: Sampling -> time at which each frame appears on the screen, `(frames,)`.
+        sound: Sample rate in Hz -> `(samples,)` float32 mono in [-1, 1]; empty if there is no sound.
+        failures: Modality ("audio", "video") -> why an existing stream gave nothing.
+        has_audio: Whether the file has a sound stream.
+        has_video: Whether the file has a picture stream.
+        duration_seconds: Length of the decoded part: the longer of pictures and sound.
+    """
+
+    frames: dict[FrameSampling, np.ndarray] = field(default_factory=dict)
+    frame_seconds: dict[FrameSampling, np.ndarray] = field(default_factory=dict)
+    sound: dict[int, np.ndarray] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    has_audio: bool = False
+    has_video: bool = False
+    duration_seconds: float = 0.0
+
+
+class Clip:
+    """A clip that is being decoded, from packets to arrays.
+
+    Args:
+        path: Media file.
+        samplings: Samplings that select the frames.
+        rates_hz: Sample rates of the sound.
+        start: Start of the clip in seconds.
+        end: End of the clip in seconds.
+        audio_track: Index of the sound stream; None for the file's default.
+        thorough: Whether to decode everything from the start of the file. Otherwise decoding begins shortly before
+            the clip, after a seek if that is exact.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        samplings: tuple[FrameSampling, ...],
+        rates_hz: tuple[int, ...],
+        start: float,
+        end: float,
+        audio_track: int | None,
+        *,
+        thorough: bool,
+    ) -> None:
+        self._path, self._samplings, self._rates_hz = path, samplings, rates_hz
+        self._start, self._end, self._audio_track = start, end, audio_track
+        self._direct = start > PREROLL_SECONDS and not thorough
+        self._format = ""
+        self._seeks = self._can_skip = self._is_scanned = self._is_lost = False
+        self._has_video = self._has_audio = False
+        self._known_seconds = 0.0
+        self._shifts: list[float | None] = []
+        self._timeline: Timeline | None = None
+        self._pictures: Pictures | None = None
+        self._sound: Sound | None = None
+        self._failures: dict[str, str] = {}
+
+    @property
+    def missed_start(self) -> bool:
+        """Whether the start of the clip may be missing."""
+        collectors = [each for each in (self._pictures, self._sound) if each is not None]
+        return self._direct and (self._is_lost or any(each.began_late for each in collectors))
+
+    def read(self) -> None:
+        """Find the streams, then decode them."""
+        with open_media(self._path) as container:
+            self._find_streams(container)
+            if self._sound is not None and not self._is_scanned:
+                self._decode(container)
+        if self._is_scanned and not self._is_lost and (self._pictures is not None or self._sound is not None):
+            # Reopened instead of rewound: not every format can seek back to its first packet.
+            with open_media(self._path) as container:
+                self._decode(container)
+
+    def result(self) -> Decoded:
+        """The decoded clip, with a failure for each stream that gave nothing."""
+        pictures, sound = self._pictures, self._sound
+        for modality, content, collector in (("video", "frame", pictures), ("audio", "sound", sound)):
+            if collector is not None and not collector.finish():
+                where = "" if (self._start, self._end) == (0, math.inf) else " in the clip's interval"
+                error = self._failures.get(modality)
+                self._failures[modality] = f"no {content} could be decoded{where}" + (f": {error}" if error else "")
+            elif collector is not None:
+                self._failures.pop(modality, None)
+        shown = self._timeline.end - self._timeline.begin if self._timeline is not None else 0.0
+        return Decoded(
+            frames=pictures.frames if pictures is not None else {},
+            frame_seconds=pictures.frame_seconds if pictures is not None else {},
+            sound=sound.sound if sound is not None else {},
+            failures=self._failures,
+            has_audio=self._has_audio,
+            has_video=self._has_video,
+            duration_seconds=max(shown, sound.seconds if sound is not None else 0.0) or self._known_seconds,
+        )
+
+    def _find_streams(self, container: InputContainer) -> None:
+        video, audio = video_stream(container), audio_stream(container, self._audio_track)
+        self._has_video, self._has_audio = video is not None, bool(container.streams.audio)
+        self._known_seconds = (container.duration or 0) / av.time_base
+        if self._rates_hz and self._has_audio and audio is None:
+            count = len(container.streams.audio)
+            self._failures["audio"] = f"there is no audio track {self._audio_track}, only 0 to {count - 1}"
+        for modality, stream, requested in (("video", video, self._samplings), ("audio", audio, self._rates_hz)):
+            if stream is not None and requested and stream.codec_context is None:
+                self._failures[modality] = "there is no decoder for this stream"
+        wanted_video = video if self._samplings and "video" not in self._failures else None
+        wanted_audio = audio if self._rates_hz and "audio" not in self._failures else None
+        self._format = format_of(container)
+        self._seeks = self._direct and seeks_exactly(self._format, wanted_audio)
+        stores_times = self._format in STORE_TIMES
+        if wanted_audio is not None:
+            counts = not stores_times and not self._seeks
+            self._sound = Sound(self._rates_hz, self._start, self._end, stores_times=stores_times, counts=counts)
+        if wanted_video is not None:
+            self._can_skip = can_skip_frames(self._format, wanted_video)
+            self._timeline = self._scan(container, wanted_video, audio)
+            if self._timeline is not None:
+                self._pictures = Pictures(self._samplings, self._timeline)
+            else:
+                self._failures["video"] = "there are no pictures in the clip's interval"
+                self._is_lost |= self._direct
+        elif wanted_audio is not None and self._format in MAY_BEGIN_AGAIN:
+            self._scan(container, wanted_audio, video)
+
+    def _scan(self, container: InputContainer, stream: MediaStream, other: MediaStream | None) -> Timeline | None:
+        """Read from the packets when a stream is shown, because durations in headers are often wrong.
+
+        The other stream helps to see where timestamps begin again.
+        """
+        self._is_scanned = True
+        if self._seeks:
+            self._go_to_start(container)
+        tick, zero, sections = float(stream.time_base or 0), zero_seconds(container), Sections()
+        frame_seconds = _frame_seconds(stream)
+        may_begin_again = self._format in MAY_BEGIN_AGAIN
+        streams = [stream] if other is None or not may_begin_again else [stream, other]
+        seen: list[_Seen] = []
+        num_past = num_unstamped = 0
+        for packet in packets(container, streams):
+            section = sections.add(packet) if may_begin_again else 0
+            if packet.stream_index != stream.index:
+                continue
+            stamp = stamp_of(packet)
+            if stamp is None or packet.is_discard:
+                num_unstamped += packet.size > 0 and not packet.is_discard
+                continue
+            shown_seconds = (packet.duration or 0) * tick or frame_seconds
+            seen.append(_Seen(section, stamp, shown_seconds, packet.is_keyframe))
+            seconds = stamp * tick - zero
+            if section:
+                seconds += sections.shifts(self._format)[section] or 0.0
+            num_past = num_past + 1 if seconds > self._end else 0
+            if num_past > MAX_FRAMES_AHEAD:
+                break
+        shifts = sections.shifts(self._format)
+        if any(seconds != 0 for seconds in shifts):
+            self._shifts = shifts
+            self._is_lost |= self._seeks  # what was jumped over may have moved the rest
+            seen = [each.shifted(shifts[each.section], tick) for each in seen if shifts[each.section] is not None]
+        return self._timeline_of(seen, tick, zero, frame_seconds, num_unstamped)
+
+    def _timeline_of(
+        self, seen: Sequence[_Seen], tick: float, zero: float, frame_seconds: float, num_unstamped: int
+    ) -> Timeline | None:
+        in_order = np.unique(np.array([each.stamp for each in seen], dtype=np.int64))
+        keys = np.isin(in_order, [each.stamp for each in seen if each.is_key])
+        seconds = in_order * tick - zero
+        last_seconds = max((each.stamp * tick - zero + each.shown_seconds for each in seen), default=-math.inf)
+        begin = max(self._start, float(seconds[0]) if len(seconds) else 0.0)
+        end = min(self._end, last_seconds if len(seconds) else num_unstamped * frame_seconds)
+        return Timeline(begin, end, in_order, seconds, frame_seconds, keys) if begin <= end else None
+
+    def _decode(self, container: InputContainer) -> None:
+        """Pass every decoded frame to the collector of its stream."""
+        video, audio = video_stream(container), audio_stream(container, self._audio_track)
+        collectors: dict[int, Pictures | Sound] = {}
+        jumps: dict[int, bool] = {}  # stream -> whether packets before the clip are left out
+        streams: list[MediaStream] = []
+        for stream, collector in ((video, self._pictures), (audio, self._sound)):
+            if stream is not None and collector is not None:
+                stream.codec_context.thread_count = 1  # clips are decoded in parallel, one process per core
+                collectors[stream.index] = collector
+                from_front = self._direct and not self._seeks
+                jumps[stream.index] = from_front and (self._can_skip or collector is self._sound)
+            if stream is not None and (collector is not None or self._shifts):
+                streams.append(stream)
+        first = None
+        if self._seeks:
+            if self._format in SEEK_BY_POSITION:
+                first = next(packets(container, streams), None)
+            self._go_to_start(container)
+        zero, sections = zero_seconds(container), Sections()
+        for packet in packets(container, streams):
+            if first is not None and not is_at_constant_rate(first, packet):
+                self._is_lost = True
+                return
+            first = None
+            if self._shifts:
+                shift(packet, sections, self._shifts)
+            collector = collectors.get(packet.stream.index)
+            if collector is not None and not collector.done:
+                if not (jumps[packet.stream.index] and collector.is_early(packet, zero)):
+                    self._feed(packet, collector, zero)
+            elif all(each.done for each in collectors.values()):
+                break
+
+    def _feed(self, packet: Packet, collector: Pictures | Sound, zero: float) -> None:
+        if isinstance(collector, Pictures):
+            is_needed = not self._can_skip or collector.needs(packet.pts)
+            packet.stream.codec_context.skip_frame = "DEFAULT" if is_needed else "NONREF"
+        try:
+            for frame in packet.decode():
+                collector.add(frame, zero)  # type: ignore[arg-type]
+        except (av.FFmpegError, ValueError, RuntimeError) as error:
+            # The packet is damaged; the next may be intact.
+            self._failures["video" if isinstance(collector, Pictures) else "audio"] = reason_of(error)
+
+    def _go_to_start(self, container: InputContainer) -> None:
+        target = zero_seconds(container) + self._start - PREROLL_SECONDS
+        with suppress(av.FFmpegError):  # decoding then starts at the front, which is only slower
+            container.seek(int(target * av.time_base))
+
+
+class _Seen(NamedTuple):
+    """A packet without its content."""
+
+    section: int
+    stamp: int
+    shown_seconds: float
+    is_key: bool
+
+    def shifted(self, seconds: float | None, tick: float) -> _Seen:
+        """The packet with a later timestamp."""
+        return self._replace(stamp=self.stamp + round((seconds or 0.0) / tick))
+
+
+def _frame_seconds(stream: MediaStream) -> float:
+    """How long a frame is shown if its packet does not say."""
+    rate = stream.average_rate if isinstance(stream, VideoStream) else None
+    return 1 / float(rate) if rate else UNKNOWN_FRAME_SECONDS

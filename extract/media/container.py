@@ -1,0 +1,96 @@
+"""Media files as PyAV opens them: streams, packets, timestamps, and reasons of failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeAlias, TypeVar
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+MediaStream: TypeAlias = VideoStream | AudioStream
+AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
+
+# Playlists and session descriptions name other files and hosts, which FFmpeg would open and wait for.
+NO_OTHER_FILES = {"protocol_whitelist": "none"}
+
+av.logging.set_level(None)  # FFmpeg's own lines would land in the middle of a progress bar
+
+
+class _Nameless:
+    """A file without its name: FFmpeg takes `im%d.png` for a pattern and `yt:id.mp4` for a protocol."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+@contextmanager
+def open_media(path: Path) -> Iterator[InputContainer]:
+    """Open a media file for reading.
+
+    Raises:
+        FFmpegError: The file is not media.
+    """
+    with (
+        path.open("rb") as file,
+        av.open(_Nameless(file), mode="r", metadata_errors="ignore", options=NO_OTHER_FILES) as container,
+    ):
+        yield container
+
+
+def format_of(container: InputContainer) -> str:
+    """FFmpeg's short name of the file's format, such as "mov" for all that is like MP4."""
+    return container.format.name.partition(",")[0]
+
+
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """Stream of pictures that the file marks as default, or the first. Cover art is none."""
+    return _default([each for each in container.streams.video if not each.disposition & Disposition.attached_pic])
+
+
+def audio_stream(container: InputContainer, track: int | None = None) -> AudioStream | None:
+    """Stream of sound that the file marks as default, or the first; or the one at index `track`."""
+    streams = container.streams.audio
+    if track is not None:
+        return streams[track] if track < len(streams) else None
+    return _default(streams)
+
+
+def packets(container: InputContainer, streams: Sequence[MediaStream]) -> Iterator[Packet]:
+    """Yield every packet. If the file breaks off, yield one empty packet per stream, which flushes its decoder."""
+    try:
+        yield from container.demux(list(streams))
+    except IndexError:
+        return  # PyAV fails at the very end on a stream that first appeared half-way
+    except av.FFmpegError:
+        for stream in streams:
+            last = Packet()
+            last.stream = stream
+            yield last
+
+
+def stamp_of(packet: Packet) -> int | None:
+    """Timestamp at which a packet is shown, as far as it is known."""
+    return packet.dts if packet.pts is None else packet.pts
+
+
+def zero_seconds(container: InputContainer) -> float:
+    """Timestamp of the file's start, which is rarely 0 in transport streams."""
+    return (container.start_time or 0) / av.time_base
+
+
+def reason_of(error: Exception) -> str:
+    """FFmpeg's description of an error, without its number."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.replace("\n", " ")
+
+
+def _default(streams: Sequence[AnyStream]) -> AnyStream | None:
+    first = next(iter(streams), None)
+    return next((each for each in streams if each.disposition & Disposition.default), first)
