@@ -18,8 +18,11 @@ def upright(image: np.ndarray, frame: VideoFrame) -> np.ndarray:
         image: Image, `(height, width, channels)`.
         frame: Decoded frame of this image.
     """
-    side_data: Any = frame.side_data  # a mapping by type, which PyAV declares as one by name
-    found = side_data.get(Type.DISPLAYMATRIX)
+    try:
+        side_data: Any = frame.side_data  # a mapping by type, which PyAV declares as one by name
+        found = side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:  # PyAV has no name for other data of the frame, such as the EXIF data of an image
+        return np.rot90(image, k=round(frame.rotation / 90) % 4)
     matrix = b"" if found is None else bytes(found)
     if len(matrix) != MATRIX_BYTES:
         return image

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,10 @@ def open_store(
             info = _begin(folder, wanted, len(manifest), inputs, loader, progress)
             if not info.done:
                 info = _fill(_StoreWriter(folder, info, manifest.ids, inputs), loader, batch_size, progress)
+    elif (folder / "store.failures.jsonl").exists() or (folder / "store.json.lock").exists():
+        # killed after the store was finished and before these were deleted, or the other process is still at it
+        with suppress(RuntimeError, OSError), lock(folder / "store.json", "--store"):
+            Journal(folder / "store").remove()
     return _mapped(folder, info, tuple(inputs))
 
 

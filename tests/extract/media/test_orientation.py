@@ -34,3 +34,17 @@ def test_every_turn_and_mirror_moves_each_pixel_as_the_matrix_says(turn):
 def test_a_frame_without_a_matrix_stays_as_it_is():
     assert upright(IMAGE, SimpleNamespace(side_data={})) is IMAGE
     assert upright(IMAGE, SimpleNamespace(side_data={Type.DISPLAYMATRIX: b"short"})) is IMAGE
+
+
+class UnnamedData:
+    """A frame that PyAV cannot list the side data of."""
+
+    rotation = 90
+
+    @property
+    def side_data(self) -> dict[Type, bytes]:
+        raise ValueError("34 is not a valid Type")
+
+
+def test_a_frame_with_data_unknown_to_pyav_is_still_turned():
+    np.testing.assert_array_equal(upright(IMAGE, UnnamedData()), np.rot90(IMAGE))

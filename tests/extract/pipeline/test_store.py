@@ -310,6 +310,16 @@ def test_killed_at_random_moments(sounds, tmp_path):
     assert num_killed > 10
 
 
+def test_what_a_kill_after_the_end_leaves_is_removed_when_the_store_is_opened(sounds, tmp_path):
+    encoders = {"a": Fake(Slow()), "b": Fake(Slow())}
+    build(tmp_path / "store", sounds, encoders, batch_size=2)
+    expected = contents(tmp_path / "store")
+    (tmp_path / "store" / "store.failures.jsonl").write_text('{"row": 3}\n')
+    (tmp_path / "store" / "store.json.lock").touch()
+    build(tmp_path / "store", sounds, encoders, batch_size=2)
+    assert contents(tmp_path / "store") == expected
+
+
 def test_an_incomplete_store_json_is_no_store(tmp_path):
     (tmp_path / "store.json").write_text('{"fingerprint": "x"}')
     assert store_files.StoreInfo.read(tmp_path) is None
