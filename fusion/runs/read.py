@@ -106,6 +106,15 @@ class Run:
         """Flat name to the low and high bound over bootstrapped clips."""
         return {name: tuple(bounds) for name, bounds in self.evaluated.get("intervals", {}).items() if bounds}
 
+    @cached_property
+    def val_loss(self) -> float:
+        """Val loss of the saved epoch, the mean over folds; infinite if there is none."""
+        files = [file for folder in self._folders() if (file := folder / "history.csv").is_file()]
+        tables = [pd.read_csv(file) for file in files]
+        losses = [t.loc[t["chosen"] == 1, "val_loss"].mean() for t in tables if {"chosen", "val_loss"} <= {*t.columns}]
+        loss = float(sum(losses) / len(losses)) if losses else math.inf
+        return math.inf if math.isnan(loss) else loss
+
     def history(self) -> pd.DataFrame | None:
         """Read history.csv: one row per epoch, the mean over folds; None if there is none."""
         tables = [pd.read_csv(file) for folder in self._folders() if (file := folder / "history.csv").is_file()]
@@ -169,6 +178,28 @@ def read_runs(folder: Path, option: str = "RUN") -> list[Run]:
             f"{option} must hold a finished run, got none in {str(folder)!r}. Run the same amr sweep again."
         )
     return [read_run(run, option) for run in finished]
+
+
+def best_run(folder: Path, option: str = "RUN") -> Run:
+    """Read the run in a folder of `amr fit`, or the best run by val in a folder of `amr sweep` or `amr table`.
+
+    The best run has the highest val accuracy; of equals, the lowest val loss; of equals again, it is the first.
+
+    Raises:
+        FileNotFoundError: The folder is neither.
+        ValueError: No run is finished, there are several and none has val clips, or files are damaged.
+    """
+    runs = read_runs(folder, option)
+    if len(runs) == 1:
+        return runs[0]
+    accuracies = [-math.inf if run.val is None else run.val["accuracy"] for run in runs]
+    highest = max(accuracies)
+    if highest == -math.inf:
+        raise ValueError(
+            f"{option} must be one run if no run has val clips to choose by, got {len(runs)} runs in {str(folder)!r}. "
+            f"Name one, such as {runs[0].folder}."
+        )
+    return min((run for run, a in zip(runs, accuracies, strict=True) if a == highest), key=lambda run: run.val_loss)
 
 
 def with_evaluation(runs: Sequence[Run], evaluation: Mapping[str, Any] | None) -> list[Run]:
