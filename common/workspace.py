@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
+
+MAX_NAMES = 8  # names that an error lists
 
 
 def home() -> Path:
@@ -29,6 +32,28 @@ def encoders_dir() -> Path:
 def runs_dir() -> Path:
     """Folder in which results are written."""
     return home() / "runs"
+
+
+def place(out: str | os.PathLike[str], folder: Path, suffix: str = "") -> Path:
+    """Path that an --out names: a path with a slash as it is, a name in a folder of the workspace.
+
+    Args:
+        out: Path, or a name without a slash.
+        folder: Folder of the workspace that holds the names.
+        suffix: Suffix that a name gets if it lacks it.
+
+    >>> place("mine", Path("runs")).as_posix(), place("other/mine", Path("runs")).as_posix()
+    ('runs/mine', 'other/mine')
+    """
+    text = os.fspath(out)
+    if _is_path(text):
+        return Path(text)
+    return folder / (text if text.endswith(suffix) else f"{text}{suffix}")
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text is a path rather than a name."""
+    return "/" in text or os.sep in text or text in ("", ".", "..")
 
 
 def find_cache(name: str | None, option: str = "--cache") -> Path:
@@ -59,3 +84,35 @@ def find_cache(name: str | None, option: str = "--cache") -> Path:
     if len(caches) > 1:
         raise ValueError(f"--cache must be given if {caches_dir()} has several ({names}), got none. Pass --cache NAME.")
     return caches[0]
+
+
+def find_run(name: str | os.PathLike[str], option: str = "RUN") -> Path:
+    """Find the folder of a run, a sweep or a table: by path, or by name in runs/.
+
+    Args:
+        name: Path of a folder, or the name of one in runs/.
+        option: Name of the argument, for errors.
+
+    Raises:
+        FileNotFoundError: No folder has that path or name.
+    """
+    text = os.fspath(name)
+    places = [Path(text)] if _is_path(text) else [Path(text), runs_dir() / text]
+    # a folder of another kind in the current folder must not hide a run of the same name
+    for is_found in (_holds_runs, Path.is_dir):
+        for folder in places:
+            if is_found(folder):
+                return folder
+    names = sorted(folder.name for folder in runs_dir().glob("*") if _holds_runs(folder))
+    close = difflib.get_close_matches(Path(text).name, names, n=1)
+    hint = f"Did you mean {close[0]}?" if close else "Make one with amr fit or amr sweep."
+    listed = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
+    raise FileNotFoundError(
+        f"{option} must be the folder of a run or of a sweep, or the name of one in {runs_dir()} "
+        f"({listed or 'none'}), got {text!r}. {hint}"
+    )
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether a folder is one of amr fit, amr sweep or amr table."""
+    return (folder / "config.json").is_file() or (folder / "sweep.json").is_file()

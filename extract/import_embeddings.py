@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from amr.common.workspace import caches_dir, place
 from amr.extract.arrays import ArraySpec, parse_array_spec
 from amr.extract.cache.reader import EmbeddingInfo
 from amr.extract.cache.structure import ClipTable
@@ -62,7 +63,7 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
         FileNotFoundError: A file does not exist.
         ValueError: Lengths differ, values are not numbers, or a file lacks what it should hold.
     """
-    out = Path(str(config.out))
+    out = place(str(config.out), caches_dir(), ".h5")
     if out.exists() and not config.overwrite:
         raise ValueError(f"--out must be a new file, got {str(out)!r}. Pass --overwrite to replace it.")
     sources = read_embedding_sources(config.files, config.ids, config.labels)

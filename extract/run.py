@@ -15,7 +15,7 @@ from amr.common.devices import choose_device
 from amr.common.moved import moved_names
 from amr.common.options import available_cores
 from amr.common.progress import Progress
-from amr.common.workspace import caches_dir
+from amr.common.workspace import caches_dir, place
 from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.extract.cache.reader import FAILURE_COLUMNS, Cache, EmbeddingInfo
@@ -109,7 +109,7 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
         specs = preset_encoders(manifest, config, progress)
         encoders = {name: build_encoder(spec, name).to(device) for name, spec in specs.items()}
     infos = [describe(name, encoder, config.dtype) for name, encoder in encoders.items()]
-    out = Path(config.out) if config.out else caches_dir() / f"{manifest.dataset}.h5"
+    out = place(config.out, caches_dir(), ".h5") if config.out else caches_dir() / f"{manifest.dataset}.h5"
     clips = ClipTable(manifest.dataset, str(manifest.root), manifest.sha256(), manifest.table)
     for note in manifest.notes:
         progress.note(note)

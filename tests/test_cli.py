@@ -228,8 +228,8 @@ WRONG = {
         "--dataset synthetic --encoder audio=logmel",
         "--dataset synthetic --encoder audio=timm:resnet81",
         "--dataset synthetic --label emotion",
-        "--dataset synthetic --out taken",
-        "--dataset synthetic --out taken --overwrite",
+        "--dataset synthetic --out ./taken",
+        "--dataset synthetic --out ./taken --overwrite",
         "--manifest clips.csv --label emotion",
         "--dataset synthetic --lr 0",
         "--dataset synthetic --epochs many",
@@ -265,7 +265,7 @@ WRONG = {
         "--cache small --method unimodal --modalities audio --amr-ratio 1:1",
         "--cache small --method-option p=.5",
         "--cache small --folds 2",
-        "--cache small --out taken",
+        "--cache small --out ./taken",
         "--cache text.txt",
     ],
     "sweep": [
@@ -274,7 +274,7 @@ WRONG = {
         "--cache small --seeds 0",
         "--cache small --seeds 2 --seed 1",
         "--cache small --lr 0.1,0",
-        "--cache small --out text.txt",
+        "--cache small --out ./text.txt",
     ],
     "table": [
         "--cache nowhere",

@@ -12,7 +12,7 @@ from typing import Any
 from amr.common.files import write_json
 from amr.common.options import saved_settings
 from amr.common.version import versions
-from amr.common.workspace import encoders_dir
+from amr.common.workspace import encoders_dir, place
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import MediaData
 from amr.fusion.model import Fitted
@@ -63,7 +63,7 @@ def training_folder(config: TrainConfig) -> Path:
         ValueError: The folder holds another training, or something else.
     """
     if config.out is not None:
-        folder = Path(config.out)
+        folder = place(config.out, encoders_dir())
     else:
         dataset = config.dataset or Path(str(config.manifest)).parent.name or "clips"
         ratio = f"amr-{config.amr_ratio.replace(':', '-').replace('=', '')}" if config.amr_ratio else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from amr.common.workspace import place
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
 
@@ -14,20 +15,20 @@ RUN_FILES = ("config.json", "weights.safetensors", "history.csv", "predictions.c
 def new_folder(config: FitConfig, cache: Path, runs_dir: Path) -> tuple[FitConfig, Path]:
     """Make the folder of a run, and return the config with `out` set, and the folder.
 
-    `--out` may name a folder that is new, is empty, or holds an earlier run, which is replaced. By default a new folder
-    in `runs_dir` is named after the settings.
+    `--out` is a path, or a name in `runs_dir`: a folder that is new, is empty, or holds an earlier run, which is
+    replaced. By default a new folder in `runs_dir` is named after the settings.
 
     Raises:
         ValueError: `--out` is something else.
     """
     if config.out is not None:
-        folder = Path(config.out)
+        folder = place(config.out, runs_dir)
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"--out must be a folder, got the file {config.out!r}. Choose another name.")
         if folder.is_dir() and any(folder.iterdir()):
             _clear_run(folder, config.out)
         folder.mkdir(parents=True, exist_ok=True)
-        return config, folder
+        return replace(config, out=str(folder)), folder
     ratio = f"amr-{config.amr_ratio.replace(':', '-').replace('=', '')}" if config.amr_ratio else "plain"
     head = config.head if config.hidden == 0 else f"{config.head}{config.hidden}"
     parts = [

@@ -23,7 +23,7 @@ from amr.common.devices import choose_device, one_thread
 from amr.common.files import write_json
 from amr.common.options import number_text, saved_settings
 from amr.common.progress import Progress
-from amr.common.workspace import find_cache, runs_dir
+from amr.common.workspace import find_cache, place, runs_dir
 from amr.extract.cache.reader import Cache
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.data.folds import TrainingData, read_training_data
@@ -201,7 +201,7 @@ def _folder(config: SweepConfig) -> tuple[Path, dict[str, Any]]:
     request = asdict(replace(config, group_size=None)) | {"base": saved_settings(base)}
     request = json.loads(json.dumps(request | {"cache_fingerprints": fingerprints, "manifest_sha256": clips}))
     if config.base.out is not None:
-        folder = Path(config.base.out)
+        folder = place(config.base.out, runs_dir())
     else:
         digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
         folder = runs_dir() / f"sweep_{cache.stem}_{config.base.label}_{digest}"

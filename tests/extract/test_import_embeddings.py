@@ -247,3 +247,13 @@ def test_crema_d_embeddings(test_data, tmp_path, regime, num_clips):
     assert list(result.table["group"]) == [id_.split("_")[0] for id_ in result.table["id"]]
     assert any("votes" in column or column.startswith("voice") for column in result.columns)
     assert verify(tmp_path / f"{regime}.h5")["problems"] == []
+
+
+def test_out_without_a_slash_is_a_name_in_the_workspace(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMR_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.eye(4, 3))
+    Path("labels.txt").write_text("x\ny\nx\ny\n")
+    request = {"embeddings": ("a=a.npy",), "labels": "labels.txt"}
+    assert import_embeddings(ImportConfig(**request, out="mine")).cache == tmp_path / "home" / "caches" / "mine.h5"
+    assert import_embeddings(ImportConfig(**request, out="./mine.h5")).cache == Path("mine.h5")

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -94,6 +95,14 @@ def test_out_replaces_a_run_and_nothing_else(small_cache, tmp_path):
     (tmp_path / "thesis" / "chapter.tex").touch()
     with pytest.raises(ValueError, match="--out must be new"):
         fit(config(small_cache, out=str(tmp_path / "thesis")))
+
+
+def test_out_without_a_slash_is_a_name_in_the_workspace(small_cache, workspace, monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    result = fit(config(small_cache, out="mine", epochs=1))
+    assert result.run == workspace / "runs" / "mine"
+    assert result.record.config.out == str(workspace / "runs" / "mine")
+    assert fit(config(small_cache, out="runs/mine", epochs=1)).run.absolute() == Path("runs/mine").absolute()
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,10 @@ def test_an_interrupted_sweep_continues_to_the_same_results(small_cache, monkeyp
     assert sweep(request).rows == whole.rows
 
 
+def test_out_without_a_slash_is_a_name_in_the_workspace(small_cache, workspace):
+    assert sweep(config(small_cache, seeds=1, fixed={"out": "mine"})).folder == workspace / "runs" / "mine"
+
+
 def test_out_of_another_sweep_is_refused(small_cache, tmp_path):
     folder = {"out": str(tmp_path / "s")}
     sweep(config(small_cache, seeds=1, fixed=folder))

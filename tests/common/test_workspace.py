@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from amr.common.workspace import find_run, place, runs_dir
+
+
+@pytest.fixture
+def elsewhere(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder outside the workspace."""
+    folder = workspace / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def make_run(folder: Path, file: str = "config.json") -> Path:
+    folder.mkdir(parents=True)
+    (folder / file).write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("file", ["config.json", "sweep.json"])
+def test_a_name_is_that_of_a_run_in_the_workspace(elsewhere, file):
+    folder = make_run(runs_dir() / "even", file)
+    assert find_run("even") == folder
+    assert find_run(Path("even")) == folder
+
+
+def test_a_path_is_relative_to_the_current_folder(elsewhere):
+    make_run(runs_dir() / "even")
+    with pytest.raises(FileNotFoundError, match="got 'runs/even'"):
+        find_run("runs/even")
+    folder = make_run(elsewhere / "runs" / "even")
+    assert find_run("runs/even").resolve() == folder
+    assert find_run(str(folder)) == folder
+
+
+def test_a_run_in_the_current_folder_comes_first_and_a_folder_of_another_kind_hides_none(elsewhere):
+    named = make_run(runs_dir() / "demo")
+    (elsewhere / "demo").mkdir()
+    assert find_run("demo") == named
+    (elsewhere / "demo" / "config.json").write_text("{}")
+    assert find_run("demo").resolve() == elsewhere / "demo"
+    assert find_run(".") == Path(".")
+
+
+def test_an_unknown_name_gets_the_closest_one_and_a_few_others(elsewhere):
+    with pytest.raises(FileNotFoundError, match=r"\(none\), got 'evne'. Make one with amr fit"):
+        find_run("evne")
+    for name in ("even", *(f"run{i}" for i in range(20))):
+        make_run(runs_dir() / name)
+    (runs_dir() / "no-run").mkdir()
+    with pytest.raises(FileNotFoundError) as error:
+        find_run("evne", "DIR")
+    message = str(error.value)
+    assert message.startswith("DIR must be the folder of a run")
+    assert "(even, run0, " in message
+    assert message.endswith(", ...), got 'evne'. Did you mean even?")
+    assert "no-run" not in message
+
+
+def test_a_new_name_is_one_in_the_workspace(elsewhere):
+    assert place("mine", Path("caches"), ".h5") == Path("caches/mine.h5")
+    assert place("mine.h5", Path("caches"), ".h5") == Path("caches/mine.h5")
+    assert place("./mine", Path("runs")) == Path("mine")
+    assert place(Path("other/mine"), Path("runs")) == Path("other/mine")
+    assert place(".", Path("runs")) == Path(".")
