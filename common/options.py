@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import Field, asdict, dataclass, field, fields
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from functools import cache
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 from amr.common.registry import unknown
@@ -42,6 +47,7 @@ def option(
     panel: str | None = None,
     first: bool = False,
     since: str | None = None,
+    separator: str | None = None,
 ) -> Any:
     """Define a field of a config: its default, its help on the command line, and its rule for `check_options`.
 
@@ -55,9 +61,12 @@ def option(
         panel: Panel of the help, one of `PANELS`.
         first: Whether the option comes first in its panel.
         since: Version that added the field, if later than 0.1; see `saved_settings`.
+        separator: Separator of the text's parts, if the text is a list; see `coerce_fields`.
     """
-    rule = {"least": least, "above": above, "most": most, "choices": choices}
-    return field(default=default, metadata={"help": help, "panel": panel, "first": first, "since": since, **rule})
+    metadata = {"help": help, "panel": panel, "first": first, "since": since, "separator": separator}
+    return field(
+        default=default, metadata=metadata | {"least": least, "above": above, "most": most, "choices": choices}
+    )
 
 
 def saved_settings(config: Any) -> dict[str, Any]:
@@ -82,6 +91,75 @@ def number_text(value: float) -> str:
 def flag(name: str) -> str:
     """Option name of a field: `amr_ratio` to `--amr-ratio`."""
     return f"--{name.replace('_', '-')}"
+
+
+def coerce_fields(config: Any) -> None:
+    """Convert what Python code passes to the declared types of a frozen config, in place. Call it first.
+
+    Paths and texts become what is declared; numpy numbers become numbers; a list becomes a tuple, or a text if the
+    option has a `separator`; a mapping becomes NAME=VALUE entries of such a list.
+
+    Raises:
+        ValueError: A value has another type.
+    """
+    kinds = _kinds(type(config))  # type: ignore[arg-type]  # mypy takes classes of Any for unhashable
+    for each in fields(config):
+        value = getattr(config, each.name)
+        kind, is_optional = kinds[each.name]
+        if value is not None or not is_optional:
+            object.__setattr__(config, each.name, _coerced(each, kind, value))
+
+
+@cache
+def _kinds(config_class: Any) -> dict[str, tuple[Any, bool]]:
+    """Field to its type (`tuple` for a tuple of any kind), and whether it may be None."""
+    result = {}
+    for name, hint in typing.get_type_hints(config_class).items():
+        is_optional = typing.get_origin(hint) in (types.UnionType, typing.Union)
+        if is_optional:
+            hint = next(each for each in typing.get_args(hint) if each is not type(None))
+        result[name] = (typing.get_origin(hint) or hint, is_optional)
+    return result
+
+
+def _coerced(each: Field[Any], kind: Any, value: Any) -> Any:
+    if kind is tuple:
+        return tuple(
+            map(_text, _entries(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value])
+        )
+    separator = each.metadata.get("separator")
+    if kind is str and separator is not None and isinstance(value, Iterable) and not isinstance(value, str):
+        return separator.join(map(_text, _entries(value)))
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is bool and type(value).__module__ == "numpy":
+        return bool(value)
+    if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    if kind is float and isinstance(value, Real) and not isinstance(value, bool):
+        return _shortest(value)
+    if kind is str and isinstance(value, Path):
+        return str(value)
+    if isinstance(kind, type) and not isinstance(value, kind):
+        wanted = {str: "a text", int: "a whole number", float: "a number", bool: "True or False", Path: "a path"}
+        advice = "Pass one." if each.default in (MISSING, None) else f"The default is {each.default!r}."
+        raise ValueError(f"{flag(each.name)} must be {wanted.get(kind, kind.__name__)}, got {value!r}. {advice}")
+    return value
+
+
+def _entries(value: Any) -> Iterable[Any]:
+    return (f"{name}={_text(each)}" for name, each in value.items()) if isinstance(value, Mapping) else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return number_text(_shortest(value)) if isinstance(value, Real) and not isinstance(value, Integral) else str(value)
+
+
+def _shortest(value: Any) -> float:
+    """Python number of a numpy one; float32 .1 is .1, not .10000000149."""
+    return float(str(value)) if type(value).__module__ == "numpy" else float(value)
 
 
 def check_options(config: Any) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
+from numbers import Real
 from typing import Any
 
 from amr.common.options import (
@@ -16,6 +17,7 @@ from amr.common.options import (
     SPEED,
     TRAINING,
     check_options,
+    coerce_fields,
     flag,
     option,
 )
@@ -45,7 +47,10 @@ class TrainingConfig:
         "naive", "Training method: how training treats the modalities; amr methods lists them.", panel=MODEL
     )
     amr_ratio: str | None = option(
-        None, "Target shares, such as 1:1 or audio=3:video=1; none (the default) is no AMR.", panel=REGULARIZER
+        None,
+        "Target shares, such as 1:1 or audio=3:video=1; none (the default) is no AMR.",
+        panel=REGULARIZER,
+        separator=":",
     )
     amr_weight: float = option(1.0, "Weight of the attribution regularizer; 0 is off.", least=0, panel=REGULARIZER)
     hidden: int = option(0, "Units of the head's hidden layer; 0 for the head's default.", least=0, panel=MODEL)
@@ -86,6 +91,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check what can be checked without data and without importing heads and methods."""
+        coerce_fields(self)
         if self.amr_ratio is not None and self.amr_ratio.strip().lower() == "none":
             object.__setattr__(self, "amr_ratio", None)
         if self.amr_ratio is not None:
@@ -105,7 +111,10 @@ class FitConfig(TrainingConfig):
         None, "Cache file, or its name in caches/; by default the only one there.", panel=DATA, first=True
     )
     modalities: str | None = option(
-        None, "Embeddings to use, separated by commas; by default all, in the order of the cache.", panel=DATA
+        None,
+        "Embeddings to use, separated by commas; by default all, in the order of the cache.",
+        panel=DATA,
+        separator=",",
     )
     condition: str | None = option(
         None, "Modality that conditions the others in --head film; same as --head-option condition=M.", panel=MODEL
@@ -172,24 +181,39 @@ class SweepConfig:
 
     Args:
         base: Settings that are not swept.
-        head, method, amr_ratio, amr_weight, lr, seed: Values of each setting; None in amr_ratio is no AMR.
+        head, method, amr_ratio, amr_weight, lr, seed: Value or list of values of each setting; "none" in amr_ratio is
+            no AMR. Left out, the value of `base`.
         group_size: Number of runs to train at once; None for as many as fit the device.
+
+    >>> config = SweepConfig(FitConfig(epochs=10), amr_ratio=["none", "1:1", "3:1"], seed=range(5))
+    >>> len(config.members())
+    15
     """
 
-    base: FitConfig
-    head: tuple[str, ...]
-    method: tuple[str, ...]
-    amr_ratio: tuple[str | None, ...]
-    amr_weight: tuple[float, ...]
-    lr: tuple[float | None, ...]
-    seed: tuple[int, ...]
+    base: FitConfig = field(default_factory=FitConfig)
+    head: tuple[str, ...] = ()
+    method: tuple[str, ...] = ()
+    amr_ratio: tuple[str | None, ...] = ()
+    amr_weight: tuple[float, ...] = ()
+    lr: tuple[float | None, ...] = ()
+    seed: tuple[int, ...] = ()
     group_size: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the config of each fit."""
+        """Fill in the values of the base, and check the config of each fit."""
+        for name in SWEPT:
+            object.__setattr__(self, name, self._values(name))
         if self.group_size is not None and self.group_size < 1:
             raise ValueError(f"--group-size must be 1 or more, got {self.group_size}. Leave it out for the default.")
+        check_effects(self.base, self.amr_ratio, self.amr_weight)
         self.members()
+
+    def _values(self, name: str) -> tuple[Any, ...]:
+        """Values of a swept setting, with their declared types."""
+        given = getattr(self, name)
+        values: list[Any] = [given] if isinstance(given, str | Mapping | Real) else list(given)
+        values = values or [getattr(self.base, name)]
+        return tuple(getattr(replace(self.base, **{name: value}), name) for value in values)
 
     @classmethod
     def parse(
@@ -224,10 +248,35 @@ class SweepConfig:
         configs = [
             replace(self.base, head=head, method=method, amr_ratio=ratio, amr_weight=weight, lr=lr, seed=seed)
             for head, method, ratio, lr in product(self.head, self.method, self.amr_ratio, self.lr)
-            for weight in (self.amr_weight if ratio is not None else self.amr_weight[:1])
+            for weight in (self.amr_weight if ratio is not None else [FitConfig.amr_weight])
             for seed in self.seed
         ]
         return list(dict.fromkeys(configs))
+
+
+def check_effects(config: FitConfig, ratios: Sequence[str | None], weights: Sequence[float]) -> None:
+    """Check that every setting has an effect. Not part of the config's own checks: runs of 0.1 may have such settings.
+
+    Args:
+        config: Settings of the fits.
+        ratios: Every amr_ratio of the fits.
+        weights: Every amr_weight of the fits.
+
+    Raises:
+        ValueError: A setting has no effect without another one.
+    """
+    if all(ratio is None for ratio in ratios):
+        for name, values in (("amr_weight", weights), ("amr_optimizer", [config.amr_optimizer])):
+            if any(value != getattr(FitConfig, name) for value in values):
+                raise ValueError(
+                    f"{flag(name)} must be used with --amr-ratio, got {values[-1]} without it. "
+                    "Add --amr-ratio 1:1, or leave it out."
+                )
+    if config.adapter == "none" and config.adapter_dim != FitConfig.adapter_dim:
+        raise ValueError(
+            f"--adapter-dim must be used with --adapter linear or mlp, got {config.adapter_dim} without it. "
+            "Add --adapter linear, or leave it out."
+        )
 
 
 def _parse_list(name: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from amr.common.files import write_json
 from amr.common.progress import Progress
 from amr.common.workspace import runs_dir
-from amr.fusion.config import FitConfig
+from amr.fusion.config import FitConfig, check_effects
 from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.folder import new_folder
@@ -69,6 +69,7 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
         FileNotFoundError: There is no such cache.
         RuntimeError: Training diverged.
     """
+    check_effects(config, [config.amr_ratio], [config.amr_weight])
     data = read_training_data(config, keep_steps=takes_steps(config))
     config = resolve(config, data.dataset)
     config, folder = new_folder(config, data.cache, runs_dir())

@@ -87,14 +87,7 @@ def make_table(
     ratio = config.amr_ratio or ":".join("1" for _ in modalities)
     base = replace(config, method="naive", amr_ratio=None, seed=0)
     every_method = SweepConfig(
-        base,
-        (config.head,),
-        tuple(methods),
-        (None, ratio),
-        (config.amr_weight,),
-        (config.lr,),
-        tuple(range(num_seeds)),
-        group_size,
+        base, method=tuple(methods), amr_ratio=(None, ratio), seed=tuple(range(num_seeds)), group_size=group_size
     )
     _check_test_split(base)
     result = sweep(every_method, progress)
