@@ -35,6 +35,7 @@ from amr.extract.media.seeking import (
     can_skip_frames,
     is_at_constant_rate,
     seeks_exactly,
+    stores_decoding_order,
 )
 from amr.extract.media.streams import PREROLL_SECONDS, UNKNOWN_FRAME_SECONDS, Pictures, Sound, Timeline
 
@@ -123,7 +124,7 @@ class Clip:
         """The decoded clip, with a failure for each stream that gave nothing."""
         pictures, sound = self._pictures, self._sound
         for modality, content, collector in (("video", "frame", pictures), ("audio", "sound", sound)):
-            if collector is not None and not collector.finish():
+            if collector is not None and not self._finish(modality, collector):
                 where = "" if (self._start, self._end) == (0, math.inf) else " in the clip's interval"
                 error = self._failures.get(modality)
                 self._failures[modality] = f"no {content} could be decoded{where}" + (f": {error}" if error else "")
@@ -139,6 +140,13 @@ class Clip:
             has_video=self._has_video,
             duration_seconds=max(shown, sound.seconds if sound is not None else 0.0) or self._known_seconds,
         )
+
+    def _finish(self, modality: str, collector: Pictures | Sound) -> bool:
+        try:
+            return collector.finish()
+        except (av.FFmpegError, ValueError, RuntimeError) as error:
+            self._failures[modality] = reason_of(error)
+            return False
 
     def _find_streams(self, container: InputContainer) -> None:
         video, audio = video_stream(container), audio_stream(container, self._audio_track)
@@ -162,7 +170,8 @@ class Clip:
             self._can_skip = can_skip_frames(self._format, wanted_video)
             self._timeline = self._scan(container, wanted_video, audio)
             if self._timeline is not None:
-                self._pictures = Pictures(self._samplings, self._timeline)
+                reorders = stores_decoding_order(self._format, wanted_video)
+                self._pictures = Pictures(self._samplings, self._timeline, reorders_stamps=reorders)
             else:
                 self._failures["video"] = "there are no pictures in the clip's interval"
                 self._is_lost |= self._direct
@@ -255,6 +264,7 @@ class Clip:
         if isinstance(collector, Pictures):
             is_needed = not self._can_skip or collector.needs(packet.pts)
             packet.stream.codec_context.skip_frame = "DEFAULT" if is_needed else "NONREF"
+            collector.expect(packet)
         try:
             for frame in packet.decode():
                 collector.add(frame, zero)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,15 @@ class _Nameless:
     """A file without its name: FFmpeg takes `im%d.png` for a pattern and `yt:id.mp4` for a protocol."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Seek as a file does. Returns a negative number in place of an error, which PyAV would print."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):  # damaged files point before their own start
+            return -errno.EINVAL
 
 
 @contextmanager

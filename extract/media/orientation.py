@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from fractions import Fraction
+from typing import Any, cast
 
 import numpy as np
+from av.filter import Graph
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 MATRIX_BYTES = 36  # nine numbers of 32 bits
+UNNAMED_TYPES = range(max(each.value for each in Type) + 1, 64)  # FFmpeg has far fewer than 64
 
 
 def upright(image: np.ndarray, frame: VideoFrame) -> np.ndarray:
@@ -18,11 +21,7 @@ def upright(image: np.ndarray, frame: VideoFrame) -> np.ndarray:
         image: Image, `(height, width, channels)`.
         frame: Decoded frame of this image.
     """
-    try:
-        side_data: Any = frame.side_data  # a mapping by type, which PyAV declares as one by name
-        found = side_data.get(Type.DISPLAYMATRIX)
-    except ValueError:  # PyAV has no name for other data of the frame, such as the EXIF data of an image
-        return np.rot90(image, k=round(frame.rotation / 90) % 4)
+    found = _side_data(frame).get(Type.DISPLAYMATRIX)
     matrix = b"" if found is None else bytes(found)
     if len(matrix) != MATRIX_BYTES:
         return image
@@ -35,3 +34,21 @@ def upright(image: np.ndarray, frame: VideoFrame) -> np.ndarray:
     if d < 0:
         image = image[::-1]
     return image
+
+
+def _side_data(frame: VideoFrame) -> Any:
+    """Data of a frame by type: a mapping, which PyAV declares as one by name."""
+    try:
+        return frame.side_data
+    except ValueError:  # PyAV has no name for some of it, such as the EXIF data of an image
+        return _without_unnamed_data(frame).side_data
+
+
+def _without_unnamed_data(frame: VideoFrame) -> VideoFrame:
+    graph = Graph()
+    format_of_frame = {"width": frame.width, "height": frame.height, "format": frame.format}
+    source = graph.add_buffer(**format_of_frame, time_base=frame.time_base or Fraction(1))
+    removals = [graph.add("sidedata", f"mode=delete:type={number}") for number in UNNAMED_TYPES]
+    graph.link_nodes(source, *removals, graph.add("buffersink")).configure()
+    graph.push(frame)
+    return cast(VideoFrame, graph.pull())

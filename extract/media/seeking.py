@@ -10,8 +10,9 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-# Formats that store the time of each packet. In all others FFmpeg counts packets or bytes, and may count wrongly.
-STORE_TIMES = frozenset({"mov", "matroska", "flv", "live_flv", "mpegts", "mpeg", "ogg", "asf"})
+# Formats that store the time of each packet. In most others FFmpeg counts packets or bytes, and may count wrongly; in
+# ASF, stored times do not count the delay of the codec.
+STORE_TIMES = frozenset({"mov", "matroska", "flv", "live_flv", "mpegts", "mpeg", "ogg"})
 # Formats whose files can be joined by appending one to another.
 MAY_BEGIN_AGAIN = frozenset({"matroska", "flv", "live_flv", "mpegts", "mpeg", "ogg"})
 
@@ -49,6 +50,11 @@ def seeks_exactly(format_name: str, audio: AudioStream | None) -> bool:
 def can_skip_frames(format_name: str, video: VideoStream) -> bool:
     """Whether frames that no other frame needs can be left out without changing the others."""
     return format_name in STORE_SHOWN_TIMES and video.codec_context.name in SKIPPABLE_CODECS
+
+
+def stores_decoding_order(format_name: str, video: VideoStream) -> bool:
+    """Whether timestamps are in the order of decoding, with which the decoder marks frames in the order of showing."""
+    return format_name not in STORE_SHOWN_TIMES and video.codec_context.name == "h264"
 
 
 def is_at_constant_rate(first: Packet, landed: Packet) -> bool:

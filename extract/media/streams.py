@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from amr.extract.media.sampling import ROUNDING_SECONDS, FrameSampling
 
 PREROLL_SECONDS = 1.0  # decoded before an interval: sound codecs need a few packets until they are exact
 WARM_UP_SECONDS = 0.1  # resampled before an interval: longer than the resampler's filter
+MAX_REORDERED = 5  # packets that a decoder takes in before it gives their first frame
 UNKNOWN_FRAME_SECONDS = 1 / 25  # how long a frame is shown if the file does not say
 LATE_START_SECONDS = 0.05  # a smaller delay of the sound is a delay of its codec
 GAP_SECONDS = 0.1  # a smaller gap in the sound is an error of timestamps; FFmpeg's limit, too
@@ -48,9 +50,16 @@ class Pictures:
     """Collector of the frames that are on the screen at the requested times.
 
     Frames come in display order. Only one frame that may not be needed is held at any time: the one shown last.
+
+    Args:
+        samplings: Samplings that select the frames.
+        timeline: Times of all pictures.
+        reorders_stamps: Whether timestamps are in the order of decoding. Then each frame gets the earliest one left.
     """
 
-    def __init__(self, samplings: tuple[FrameSampling, ...], timeline: Timeline) -> None:
+    def __init__(
+        self, samplings: tuple[FrameSampling, ...], timeline: Timeline, *, reorders_stamps: bool = False
+    ) -> None:
         times = [sampling.times(timeline.begin, timeline.end) for sampling in samplings]
         requested = [(float(time), at) for at, each in enumerate(times) for time in each]
         self._remaining = sorted(requested, reverse=True)  # the next one is at the end of the list
@@ -60,6 +69,8 @@ class Pictures:
         self._seconds: list[list[float]] = [[] for _ in samplings]
         self._samplings = samplings
         self._frame_seconds = timeline.frame_seconds
+        self._reorders_stamps = reorders_stamps
+        self._waiting_stamps: list[int] = []
         self._shown: VideoFrame | None = None
         self._shown_seconds = -math.inf
         self._shown_image: np.ndarray | None = None
@@ -91,6 +102,14 @@ class Pictures:
             self._key = None
         return self._key is not None
 
+    def expect(self, packet: Packet) -> None:
+        """Note the next packet to be decoded."""
+        stamp = stamp_of(packet)
+        if self._reorders_stamps and stamp is not None:
+            heapq.heappush(self._waiting_stamps, stamp)
+            if len(self._waiting_stamps) > MAX_REORDERED:  # some packets give no frame
+                heapq.heappop(self._waiting_stamps)
+
     def add(self, frame: VideoFrame, zero: float) -> None:
         """Add the next frame in display order.
 
@@ -98,6 +117,8 @@ class Pictures:
             frame: Decoded frame.
             zero: Timestamp of the file's start, in seconds.
         """
+        if self._waiting_stamps:
+            frame.pts = heapq.heappop(self._waiting_stamps)
         if frame.pts is not None and frame.time_base is not None:
             seconds = frame.pts * float(frame.time_base) - zero
         else:
@@ -125,10 +146,10 @@ class Pictures:
         self._shown, self._shown_seconds, self._shown_image = frame, seconds, None
 
     def _select(self) -> None:
-        _, at = self._remaining.pop()
         if self._shown_image is None:
             assert self._shown is not None
             self._shown_image = self._to_rgb(self._shown)
+        _, at = self._remaining.pop()
         self._images[at].append(self._shown_image)
         self._seconds[at].append(self._shown_seconds)
 
@@ -152,7 +173,7 @@ class Sound:
         start: Start of the interval in seconds.
         end: End of the interval in seconds.
         stores_times: Whether the file stores timestamps, so that gaps can be seen.
-        counts: Whether to count samples from the first piece instead of reading timestamps.
+        counts: Whether to count samples from the start of the file instead of reading timestamps.
     """
 
     def __init__(
@@ -171,7 +192,7 @@ class Sound:
         self._begin: float | None = None
         self._joined_until = 0.0
         self._shift = 0.0
-        self._now: float | None = None
+        self._now = 0.0
         self._held: tuple[AudioFrame, float] | None = None
         self._first_is_late = True
         self.done = False
@@ -202,13 +223,13 @@ class Sound:
             frame: Decoded piece.
             zero: Timestamp of the file's start, in seconds.
         """
-        begin = self._now or 0.0
-        if frame.pts is not None and frame.time_base is not None and not (self._counts and self._now is not None):
+        begin = self._now
+        if frame.pts is not None and frame.time_base is not None and not self._counts:
             begin = frame.pts * float(frame.time_base) - zero
         self._now = begin + frame.samples / frame.sample_rate
-        if self._now < self._start - WARM_UP_SECONDS:
-            return
         if self._begin is None:
+            if self._now < self._start - WARM_UP_SECONDS:
+                return
             self._begin_at(begin)
         if self._held is not None:
             held, held_begin = self._held

@@ -31,11 +31,13 @@ class ClipFiles:
         paths: Modality -> file; None if the clip lacks it.
         start_seconds: Start of the clip in its files, None for their start.
         end_seconds: End of the clip in its files, None for their end.
+        audio_track: Index of the sound stream in its file, None for the file's default.
     """
 
     paths: Mapping[str, Path | None]
     start_seconds: float | None = None
     end_seconds: float | None = None
+    audio_track: int | None = None
 
 
 class ClipList(Protocol):
@@ -133,6 +135,7 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
             sample_rates_hz={rate_hz for rate_hz in rates_hz if rate_hz is not None},
             start_seconds=clip.start_seconds,
             end_seconds=clip.end_seconds,
+            audio_track=clip.audio_track,
         )
         for name, sampling, rate_hz in zip(names, samplings, rates_hz, strict=True):
             frames = None if sampling is None else decoded.frames.get(sampling)

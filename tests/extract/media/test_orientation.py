@@ -1,13 +1,18 @@
-"""Display matrices, against a loop over pixels."""
+"""Display matrices, against a loop over pixels; files that hold one, against what other programs show."""
 
 import itertools
+import struct
+from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
 
+from amr.extract.media.decode import decode
 from amr.extract.media.orientation import upright
+from amr.extract.media.sampling import FrameSampling
 
 IMAGE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)  # (height, width, channels)
 TURNS = [(a, 0, 0, d) for a, d in itertools.product((1, -1), repeat=2)]
@@ -36,15 +41,46 @@ def test_a_frame_without_a_matrix_stays_as_it_is():
     assert upright(IMAGE, SimpleNamespace(side_data={Type.DISPLAYMATRIX: b"short"})) is IMAGE
 
 
-class UnnamedData:
-    """A frame that PyAV cannot list the side data of."""
-
-    rotation = 90
-
-    @property
-    def side_data(self) -> dict[Type, bytes]:
-        raise ValueError("34 is not a valid Type")
+ONE = FrameSampling(num_frames=1)
+CORNERS = np.zeros((48, 64, 3), np.uint8)  # every turn and mirror of it differs
+CORNERS[:24, :32], CORNERS[:24, 32:], CORNERS[24:, :32] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
-def test_a_frame_with_data_unknown_to_pyav_is_still_turned():
-    np.testing.assert_array_equal(upright(IMAGE, UnnamedData()), np.rot90(IMAGE))
+def turned(a: int, b: int, c: int, d: int) -> np.ndarray:
+    return upright(CORNERS, frame_with(a, b, c, d))
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_the_matrix_of_a_movie_is_applied(tmp_path: Path, turn):
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
+        frame = av.VideoFrame.from_ndarray(CORNERS, format="rgb24")
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    content = bytearray(path.read_bytes())
+    at = content.find(b"tkhd") + 8 + 36  # version 0: the matrix of the track
+    one = 1 << 16
+    assert struct.unpack_from(">9i", content, at) == (one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    a, b, c, d = (one * each for each in turn)
+    struct.pack_into(">9i", content, at, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    frames = decode(path, samplings=[ONE]).frames[ONE]
+    assert frames[0].shape == turned(*turn).shape
+    assert np.abs(frames[0].astype(int) - turned(*turn)).mean() < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_of_a_photograph_is_applied(tmp_path: Path, orientation):
+    pillow = pytest.importorskip("PIL.Image")
+    image = pillow.fromarray(CORNERS)
+    exif = image.getexif()
+    exif[0x112] = orientation
+    path = tmp_path / "image.jpg"
+    image.save(path, exif=exif)
+    expected = np.asarray(pytest.importorskip("PIL.ImageOps").exif_transpose(pillow.open(path)).convert("RGB"))
+    frames = decode(path, samplings=[ONE]).frames[ONE]
+    assert frames[0].shape == expected.shape
+    assert np.abs(frames[0].astype(int) - expected).mean() < 12
