@@ -66,7 +66,7 @@ class ModelEncoder(Encoder):
     def network(self) -> nn.Module:
         """Trainable module from `(batch, *input)` to `(batch, embed_dim)`, the mean over time.
 
-        Its weights are those of `model`, named `model.<name>`. Shorter clips are padded with zeros at the end. In
+        Its weights are those of `model`, named `model.<name>`. Shorter clips are padded with NaN at the end. In
         evaluation mode it agrees with `embed` for keep=mean.
         """
 

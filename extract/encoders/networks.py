@@ -1,4 +1,7 @@
-"""Encoders as trainable modules, from batches of prepared clips, padded with zeros to one length, to embeddings."""
+"""Encoders as trainable modules, from batches of prepared clips, padded with NaN to one length, to embeddings.
+
+The padding carries the length of each clip: zeros are silence or black, which belong to the clip.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,7 @@ class MeanOverRows(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """Embeddings `(batch, embed_dim)` float32, from `(batch, rows, ...)`.
 
-        Rows of zeros at the end of a clip are padding. The model does not see them, because they would enter its
-        batch statistics.
+        Rows of NaN at the end of a clip are padding. The model does not see them.
         """
         lengths = num_rows(clips)
         valid = up_to(lengths, clips.shape[1])  # (batch, rows)
@@ -31,16 +33,16 @@ class MeanOverRows(nn.Module):
 
 
 def num_rows(clips: Tensor) -> Tensor:
-    """Number of rows of each clip, `(batch,)`, up to the last row that is not all zero; at least 1.
+    """Number of rows of each clip, `(batch,)`, without the padding; at least 1.
 
     Args:
-        clips: Padded clips, `(batch, rows, ...)`.
+        clips: Clips padded with NaN, `(batch, rows, ...)`.
 
-    >>> num_rows(torch.tensor([[5.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]))
+    >>> num_rows(torch.tensor([[5.0, 0.0, 0.0, torch.nan], [0.0, torch.nan, torch.nan, torch.nan]]))
     tensor([3, 1])
     """
-    nonzero = (clips != 0).flatten(2).any(2) if clips.ndim > 2 else clips != 0
-    return (nonzero * torch.arange(1, clips.shape[1] + 1, device=clips.device)).amax(1).clamp(min=1)
+    first = clips.flatten(2)[..., 0] if clips.ndim > 2 else clips
+    return (~first.isnan()).sum(1).clamp(min=1)
 
 
 def up_to(lengths: Tensor, num: int) -> Tensor:

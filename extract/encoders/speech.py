@@ -13,7 +13,7 @@ from amr.extract.encoders.networks import num_rows, up_to
 
 
 class MeanOverTime(nn.Module):
-    """A layer of a speech model, averaged over each sound's time. Zero padding does not change the result.
+    """A layer of a speech model, averaged over each sound's time. Padding does not change the result.
 
     torchaudio's own `lengths` do not work here: WavLM refuses them, and the first normalization of the BASE models
     is over time, padding included.
@@ -31,8 +31,9 @@ class MeanOverTime(nn.Module):
         self.fewest_samples = fewest_samples
 
     def forward(self, sounds: Tensor) -> Tensor:
-        """Embeddings `(batch, embed_dim)` float32, from `(batch, samples)`. A sound ends at its last nonzero sample."""
-        features, lengths = self._convolved(sounds, num_rows(sounds).clamp(min=self.fewest_samples))
+        """Embeddings `(batch, embed_dim)` float32, from `(batch, samples)`, padded with NaN."""
+        lengths = num_rows(sounds).clamp(min=self.fewest_samples)
+        features, lengths = self._convolved(sounds.nan_to_num(nan=0.0), lengths)
         valid = up_to(lengths, features.shape[1])  # (batch, steps)
         encoder: Any = self.model.encoder
         steps = encoder.feature_projection(features) * valid[..., None]

@@ -66,7 +66,7 @@ def open_store(
         workers: Number of decoding processes; 0 decodes in this process.
         batch_size: Number of clips decoded between two marks of what is done.
         progress: Listener that gets the size of the store before anything is written, and then the progress.
-        max_seconds: Length to which waveforms are cut or padded with zeros.
+        max_seconds: Length to which waveforms are cut or padded with NaN, as `ModelEncoder.network` wants it.
 
     Raises:
         ValueError: Clips have inputs of different shapes, the folder holds other files, or `max_seconds` is needed.
@@ -139,11 +139,15 @@ class _Input:
             )
         return cls(name, encoder, round(max_seconds * prepare.sample_rate_hz))
 
-    def ready(self, x: Tensor) -> Tensor:
-        """Prepared tensor, cut or padded as stored, in its own precision."""
+    def cut(self, x: Tensor) -> Tensor:
+        """Prepared tensor without the samples that do not fit into the store."""
+        return x if self.num_samples is None else x[: self.num_samples]
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Padded tensor, as stored. NaN carries the length: zeros would be silence."""
         if self.num_samples is None:
             return x
-        return functional.pad(x[: self.num_samples], (0, max(0, self.num_samples - len(x))))
+        return functional.pad(x, (0, self.num_samples - len(x)), value=torch.nan)
 
     def identity(self) -> dict[str, Any]:
         """Everything except the clips that determines the stored tensors."""
@@ -153,7 +157,7 @@ class _Input:
             "prepare": f"{prepare.__module__}.{prepare.__qualname__}",
             "preprocessing": self.encoder.preprocessing,
             "num_samples": self.num_samples,
-        }
+        } | ({} if self.num_samples is None else {"padding": "NaN"})  # stores of version 0.1 have zeros, and no lengths
 
 
 def _fingerprint(manifest: Manifest, inputs: Mapping[str, _Input]) -> str:
@@ -230,7 +234,7 @@ def _learn_shapes(loader: ClipLoader, num_clips: int, inputs: Mapping[str, _Inpu
     def look(batch: Batch, loaded: list[Loaded]) -> None:
         for clip in loaded:
             for name, x in clip.inputs.items():
-                shapes.setdefault(name, tuple(inputs[name].ready(x).shape))
+                shapes.setdefault(name, tuple(inputs[name].pad(inputs[name].cut(x)).shape))
             for name, reason in clip.failures.items():
                 reasons.setdefault(name, reason)
 
@@ -299,14 +303,14 @@ class _StoreWriter:
         for i, clip in enumerate(loaded):
             if name not in clip.inputs:
                 continue
-            x = given.ready(clip.inputs[name])
-            if tuple(x.shape) != shape:
+            x = given.cut(clip.inputs[name])
+            half = given.pad(x.to(torch.float16))
+            if tuple(half.shape) != shape:
                 raise ValueError(
                     f"--encoder {name}={given.encoder.spec} must give every clip the same shape, got {shape} and "
-                    f"{tuple(x.shape)} (clip {self._ids[start + i]!r}). Type frames=4 instead of rate=."
+                    f"{tuple(half.shape)} (clip {self._ids[start + i]!r}). Type frames=4 instead of rate=."
                 )
-            half = x.to(torch.float16)
-            if torch.isfinite(half).all():
+            if torch.isfinite(x.to(torch.float16)).all():
                 values[i], present[i] = half.numpy(), True
             elif torch.isfinite(x).all():
                 reasons[start + i] = f"{name}: a value of {float(x.abs().max()):g} does not fit into float16"

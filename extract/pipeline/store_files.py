@@ -3,7 +3,8 @@
     store.json               origin and shapes; failures, once it is done
     store.states             uint8 (clips, names): TODO, ABSENT or PRESENT
     store.failures.jsonl     failures, until it is done
-    <name>.npy               (clips, *shape) float16: output of the encoder's `prepare`; 0 if absent
+    <name>.npy               (clips, *shape) float16: output of the encoder's `prepare`; 0 if absent, NaN
+                             after the end of a waveform
 
 States are written after their tensors. So a kill costs one batch, which is then decoded again.
 """

@@ -82,10 +82,11 @@ class Augment:
         return torch.where(masked, mean, x)
 
     def _waveform(self, x: Tensor) -> Tensor:
-        """Silence one stretch of time."""
+        """Silence one stretch of time; padding, which is NaN, stays."""
         if self.config.time_mask == 0:
             return x
-        return x.masked_fill(self._strips(x.shape[:2], x.shape[2], self.config.time_mask).to(x.device), 0)
+        silent = self._strips(x.shape[:2], x.shape[2], self.config.time_mask).to(x.device)
+        return x.masked_fill(silent & ~x.isnan(), 0)
 
     def _offsets(self, clips: torch.Size, size: int) -> Tensor:
         """Random integers `(run, batch, 1)` of at most shift * size in either direction."""

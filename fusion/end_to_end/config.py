@@ -129,7 +129,7 @@ class TrainConfig(TrainingConfig):
         panel=TRAINING,
     )
     clip_seconds: float = option(
-        10.0, "Length to which waveforms are cut or padded with silence.", least=0.1, most=3600, panel=DATA
+        10.0, "Length to which waveforms are cut; shorter ones keep theirs.", least=0.1, most=3600, panel=DATA
     )
     store: str | None = option(None, "Folder of the decoded clips; by default in the workspace's store/.", panel=OUTPUT)
     workers: int | None = option(

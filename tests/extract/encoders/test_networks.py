@@ -37,7 +37,7 @@ def build(spec: str, name: str) -> ModelEncoder:
 
 
 def padded(inputs: list[torch.Tensor]) -> torch.Tensor:
-    return nn.utils.rnn.pad_sequence(inputs, batch_first=True)
+    return nn.utils.rnn.pad_sequence(inputs, batch_first=True, padding_value=torch.nan)
 
 
 def check_agreement(encoder: ModelEncoder, inputs: list[torch.Tensor]) -> None:
@@ -68,11 +68,34 @@ def test_sounds_of_several_lengths_agree_with_embed(name, layer):
     check_agreement(encoder, [encoder.prepare(SOUND[:3001])])
 
 
-def test_a_silent_sound_and_an_absent_clip_are_finite():
-    speech = build("torchaudio:WAV2VEC2_BASE,weights=random", "audio")
-    assert torch.isfinite(speech.network()(torch.zeros(2, 5000))).all()
-    pictures = build(PICTURES, "video")
-    assert torch.isfinite(pictures.network()(torch.zeros(1, 2, 3, 32, 32))).all()
+@pytest.mark.parametrize("name", SPEECH)
+def test_silence_at_the_end_of_a_sound_counts(name):
+    encoder = build(f"torchaudio:{name},weights=random", "audio")
+    sound = np.random.default_rng(1).normal(size=32000).astype(np.float32) * 0.1
+    sound[24000:] = 0
+    (expected,) = encoder.embed([torch.from_numpy(sound)])
+    longer = torch.randn(40000, generator=torch.Generator().manual_seed(0)) * 0.1
+    for batch in ([torch.from_numpy(sound)], [torch.from_numpy(sound), longer]):
+        with torch.no_grad():
+            out = encoder.network()(padded(batch))[0]
+        assert torch.linalg.vector_norm(out - expected) < 1e-5 * torch.linalg.vector_norm(expected)
+        assert torch.linalg.vector_norm(encoder.embed(batch)[0] - expected) < 1e-5 * torch.linalg.vector_norm(expected)
+    (shorter,) = encoder.embed([torch.from_numpy(sound[:24000])])
+    assert torch.linalg.vector_norm(shorter - expected) > 1e-2 * torch.linalg.vector_norm(expected)
+
+
+def test_black_frames_at_the_end_of_a_clip_count():
+    encoder = build(f"{PICTURES},rate=2", "video")
+    clips = [torch.cat([torch.randn(2, 3, 32, 32), torch.zeros(2, 3, 32, 32)]), torch.randn(6, 3, 32, 32)]
+    check_agreement(encoder, clips)
+    check_agreement(encoder, clips[:1])
+
+
+def test_a_silent_sound_and_a_clip_of_padding_are_finite():
+    speech = build("torchaudio:WAV2VEC2_BASE,weights=random", "audio").network()
+    pictures = build(PICTURES, "video").network()
+    assert torch.isfinite(speech(torch.stack([torch.zeros(5000), torch.full((5000,), torch.nan)]))).all()
+    assert torch.isfinite(pictures(torch.zeros(1, 2, 3, 32, 32))).all()
 
 
 @pytest.mark.parametrize(
@@ -111,11 +134,11 @@ def test_padding_does_not_enter_batch_statistics():
         torch.testing.assert_close(one, other)
 
 
-def test_silence_within_a_clip_counts():
+def test_rows_of_a_clip_are_those_before_the_padding():
     clips = torch.zeros(2, 4, 2)
-    clips[0, 2, 1] = -1.0
+    clips[0, 3], clips[1, 1:] = torch.nan, torch.nan
     assert num_rows(clips).tolist() == [3, 1]
-    assert num_rows(torch.tensor([[0.0, 0.0, 1.0]])).tolist() == [3]
+    assert num_rows(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, torch.nan]])).tolist() == [3, 2]
 
 
 @pytest.mark.parametrize("spec", ["timm:test_vit", "torchvision:mc3_18", "torchaudio:WAV2VEC2_BASE"])

@@ -12,15 +12,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchaudio import pipelines
 
 from amr.common.progress import Progress
 from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.extract.encoders import Encoder, Prepare, build_encoder
+from amr.extract.encoders.model import ModelEncoder
 from amr.extract.media.decode import decode
+from amr.extract.pipeline import store as store_module
 from amr.extract.pipeline import store_files
 from amr.extract.pipeline.store import Store, open_store
+from amr.extract.run import embed_clips
 
 NUM_CLIPS = 11
+TINY = {"encoder_embed_dim": 24, "encoder_num_layers": 2, "encoder_num_heads": 2, "encoder_ff_interm_features": 16}
+TINY |= {
+    "encoder_pos_conv_groups": 2,
+    "extractor_conv_layer_config": [(16, 10, 5), *[(16, 3, 2)] * 4, *[(16, 2, 2)] * 2],
+}
 
 
 class Samples(Prepare):
@@ -95,9 +104,13 @@ def build(folder: Path, manifest: Manifest, encoders: dict[str, Encoder], **chan
 
 
 def write_sound(path: Path, value: int, num_samples: int = 400) -> None:
+    write_samples(path, np.full(num_samples, value * 256), rate_hz=8000)
+
+
+def write_samples(path: Path, values: np.ndarray, rate_hz: int) -> None:
     with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, 8000, 0, "NONE", ""))
-        file.writeframes(np.full(num_samples, value * 256, dtype="<i2").tobytes())
+        file.setparams((1, 2, rate_hz, 0, "NONE", ""))
+        file.writeframes(values.astype("<i2").tobytes())
 
 
 @pytest.fixture
@@ -165,10 +178,42 @@ def test_waveforms_are_cut_and_padded(sounds, tmp_path):
     assert store.tensors["a"].shape == (NUM_CLIPS, 440)
     for i in range(NUM_CLIPS):
         whole = torch.full((400 + 10 * i,), i / 128)
-        expected = torch.cat([whole, torch.zeros(440)])[:440].half()
-        assert torch.equal(store.tensors["a"][i], expected)
+        expected = torch.cat([whole, torch.full((440,), torch.nan)])[:440].half()
+        torch.testing.assert_close(store.tensors["a"][i], expected, rtol=0, atol=0, equal_nan=True)
     with pytest.raises(ValueError, match="max_seconds must be given for --encoder a=fake"):
         build(tmp_path / "other", sounds, encoders)
+
+
+def test_a_clip_from_the_store_is_embedded_as_by_extraction(tmp_path, monkeypatch):
+    """Also if it ends in silence, and is shorter than others."""
+    monkeypatch.setattr(pipelines.WAV2VEC2_BASE, "_params", {**pipelines.WAV2VEC2_BASE._params, **TINY})
+    encoder = build_encoder("torchaudio:WAV2VEC2_BASE,weights=random", "a")
+    assert isinstance(encoder, ModelEncoder)
+    rng = np.random.default_rng(0)
+    for i, num_samples in enumerate((16000, 24000)):
+        values = rng.integers(-99, 99, num_samples) * 64  # exact in float16
+        values[num_samples // 2 :] *= i
+        write_samples(tmp_path / f"{i}.wav", values, rate_hz=16000)
+    (tmp_path / "clips.csv").write_text("path,label\n0.wav,x\n1.wav,x\n")
+    manifest = read_manifest(tmp_path / "clips.csv")
+    store = build(tmp_path / "store", manifest, {"a": encoder}, max_seconds=2.0)
+    with torch.no_grad():
+        trained = encoder.network()(store.tensors["a"].float())
+    extracted = embed_clips([tmp_path / "0.wav", tmp_path / "1.wav"], {"a": encoder.spec}, workers=0)["a"][1].values
+    for one, other in zip(trained, torch.from_numpy(extracted), strict=True):
+        assert torch.linalg.vector_norm(one - other) < 1e-5 * torch.linalg.vector_norm(other)
+
+
+def test_a_store_without_lengths_is_rebuilt(sounds, tmp_path, monkeypatch):
+    encoders = {"a": Fake(Samples(waveform=True))}
+    with monkeypatch.context() as patch:  # as version 0.1 wrote it
+        identity = store_module._Input.identity
+        patch.setattr(store_module._Input, "identity", lambda self: {**identity(self), "padding": None})
+        build(tmp_path / "store", sounds, encoders, max_seconds=0.06)
+    progress = Notes()
+    store = build(tmp_path / "store", sounds, encoders, max_seconds=0.06, progress=progress)
+    assert "it is rebuilt" in progress.notes[0]
+    assert (~store.tensors["a"].isnan()).sum(1).tolist() == [min(480, 400 + 10 * i) for i in range(NUM_CLIPS)]
 
 
 def test_other_inputs_must_have_one_shape(sounds, tmp_path):

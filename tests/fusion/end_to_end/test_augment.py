@@ -87,6 +87,14 @@ def test_masks_are_strips_of_bounded_width_filled_with_the_mean(seed, fraction):
     assert (silent.diff(dim=-1) == 1).sum(-1).max() <= 1
 
 
+def test_a_mask_leaves_the_padding_of_a_waveform():
+    x = torch.ones(1, 50, 100)
+    x[..., 60:] = torch.nan
+    out = augment(time_mask=0.5)("speech", x)
+    assert torch.equal(out.isnan(), x.isnan())
+    assert (out == 0).any()
+
+
 def test_a_mask_can_have_any_width_up_to_the_maximum():
     x = torch.ones(1, 2000, 10)
     lengths = (augment(time_mask=0.5)("speech", x) == 0).sum(-1)
