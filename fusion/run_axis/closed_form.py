@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from amr.fusion.run_axis.axes import of_runs
 
@@ -38,8 +37,8 @@ def linear_magnitudes(
             constants.
         weights: Weights, one per modality, each `(run, classes, dim)`.
         cotangent: Cotangent `(run, batch, classes)`.
-        zero_sum: Whether the cotangent sums to 0 over the classes. If so, the last row of W is subtracted from the
-            others: there is one class fewer, and what all rows have in common cancels before it is squared.
+        zero_sum: Whether the cotangent sums to 0 over the classes. If so, one row of W is subtracted from the others:
+            there is one class fewer, and what all rows have in common cancels before it is squared.
     """
     shared = len(z[0]) < len(cotangent)  # if not, each pairwise product serves one batch only, and g is cheaper
     if not shared or cotangent.shape[-1] > MAX_CLASSES:
@@ -98,9 +97,12 @@ class _Quadratic(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, zero_sum: bool, cotangent: Tensor, *inputs: Tensor) -> Tensor:
         squares = [x.square() for x in inputs[: len(inputs) // 2]]  # each (shared, batch, dim)
-        weight, u = torch.cat(inputs[len(inputs) // 2 :], dim=-1), cotangent.mT  # (run, rows, dims or batch)
+        weights = inputs[len(inputs) // 2 :]
+        weight, u = torch.cat(weights, dim=-1), cotangent.mT  # (run, rows, dims or batch)
+        reference = None
         if zero_sum:
-            weight, u = weight[:, :-1] - weight[:, -1:], u[:, :-1]
+            reference = _central_row(weights)
+            weight, u = _without_row(weight, reference, subtract=True), _without_row(u, reference)
         u = u.contiguous()
         products = _pairs(weight).split([x.shape[-1] for x in squares], dim=-1)  # (run, pairs, dim)
         q = u.new_empty(len(squares), *products[0].shape[:2], u.shape[-1])  # (modality, run, pairs, batch)
@@ -108,7 +110,7 @@ class _Quadratic(torch.autograd.Function):
             _bmm_shared(p, x.mT, result)
         q_u = _contract(q, u)  # (modality, run, rows, batch)
         norm = (q_u * u).sum(2).clamp_min_(0).sqrt_()  # rounding can make it slightly negative
-        ctx.zero_sum = zero_sum
+        ctx.reference = reference
         ctx.save_for_backward(weight, u, q_u, norm, *squares)
         return norm.movedim(0, -1)
 
@@ -123,11 +125,47 @@ class _Quadratic(torch.autograd.Function):
         for s, x, result in zip(scaled, squares, products.split([x.shape[-1] for x in squares], dim=-1), strict=True):
             _bmm_shared(s, x, result)
         grad_weight = _contract(products, weight)
-        if ctx.zero_sum:
-            grad_u = functional.pad(grad_u, (0, 0, 0, 1))
-            grad_weight = torch.cat([grad_weight, -grad_weight.sum(1, keepdim=True)], dim=1)
+        if ctx.reference is not None:
+            grad_u = _with_row(grad_u, ctx.reference, torch.zeros_like(grad_u[:, 0]))
+            grad_weight = _with_row(grad_weight, ctx.reference, -grad_weight.sum(1))
         grad_weights = grad_weight.split([x.shape[-1] for x in squares], dim=-1)
         return None, grad_u.mT, *[None] * len(squares), *grad_weights
+
+
+def _central_row(weights: Sequence[Tensor]) -> Tensor:
+    """Row that is nearest to the mean row, `(run,)`; every modality counts alike.
+
+    Relative to a row that dwarfs the others, all differences would be large. Where its cotangent is small they cancel,
+    but only after they were squared and rounded. Of two rows either will do.
+    """
+    if weights[0].shape[1] == 2:
+        return torch.ones(len(weights[0]), dtype=torch.long, device=weights[0].device)
+    distances = [torch.linalg.vector_norm(w - w.mean(1, keepdim=True), dim=-1) for w in weights]  # (run, rows)
+    relative = [d / d.sum(-1, keepdim=True) for d in distances]
+    return torch.stack(relative).sum(0).nan_to_num(0).argmin(-1)
+
+
+def _without_row(x: Tensor, row: Tensor, *, subtract: bool = False) -> Tensor:
+    """`(run, rows, n)` without one row of each run: the last row takes its place. Optionally subtract it first."""
+    runs, is_last = torch.arange(len(x), device=x.device), row == x.shape[1] - 1
+    place = row.masked_fill(is_last, 0)
+    moved = torch.where(is_last.unsqueeze(-1), x[:, 0], x[:, -1])  # the last row needs no place if it is left out
+    if subtract:
+        removed = x[runs, row]
+        result, moved = x[:, :-1] - removed.unsqueeze(1), moved - removed
+    else:
+        result = x[:, :-1].clone(memory_format=torch.contiguous_format)
+    result[runs, place] = moved
+    return result
+
+
+def _with_row(x: Tensor, row: Tensor, values: Tensor) -> Tensor:
+    """Undo `_without_row`: `(run, rows - 1, n)` to `(run, rows, n)` with `values`, `(run, n)`, in that row."""
+    runs = torch.arange(len(x), device=x.device)
+    x = torch.cat([x, values.unsqueeze(1)], dim=1)
+    x[:, -1] = x[runs, row]  # if the row is the last one, these are its values already
+    x[runs, row] = values
+    return x
 
 
 def _bmm_shared(x: Tensor, shared: Tensor, result: Tensor) -> None:

@@ -3,6 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.heads import HeadShape, heads
+from amr.fusion.run_axis import closed_form
 from amr.fusion.run_axis.axes import of_runs
 from amr.fusion.run_axis.closed_form import MAX_CLASSES, dense_magnitude, linear_magnitudes, quadratic_magnitudes
 from amr.fusion.run_axis.layers import StackedLinear, shared_bmm
@@ -72,3 +75,50 @@ def test_a_shared_input_equals_a_repeated_input(shared):
     x, layer = torch.randn(shared, 5, 7), StackedLinear(7, 3, Draws(range(6)))
     torch.testing.assert_close(layer(x), layer(of_runs(x, 6)))
     torch.testing.assert_close(shared_bmm(x, layer.weight), of_runs(x, 6) @ layer.weight.mT)
+
+
+@pytest.mark.parametrize("factor", [1, 100, 1e4])
+@pytest.mark.parametrize(("num_classes", "large"), [(2, 1), (3, 0), (3, 2), (6, 0), (6, 3), (6, 5)])
+@pytest.mark.parametrize("name", ["concat", "sum"])
+def test_shares_are_exact_in_float32_where_one_class_dwarfs_the_others(name, num_classes, large, factor):
+    dims, draws = {"audio": 20, "video": 15}, torch.Generator().manual_seed(0)
+    head = heads[name](HeadShape(dims, num_classes), Draws([0, 0, 0]))
+    z = {m: torch.randn(1, 12, dim, generator=draws) for m, dim in dims.items()}  # shared: the quadratic form
+    with torch.no_grad():
+        for parameter in head.parameters():
+            if parameter.ndim == 3:
+                parameter.copy_(torch.randn(parameter.shape, generator=draws))
+                parameter[:, large] *= factor
+            else:
+                parameter.zero_()
+                parameter[:, large] = -40 * factor / (1 if name == "concat" else 2)  # the large class is never chosen
+    reference = heads[name](HeadShape(dims, num_classes), Draws([0, 0, 0])).double()
+    reference.load_state_dict(head.state_dict())
+    results = []
+    for each, inputs, function in (
+        (head, z, head),
+        (reference, {m: of_runs(x.double(), 3) for m, x in z.items()}, lambda z, present: reference(z, present)),
+    ):
+        present = torch.ones(3, 12, 2, dtype=torch.bool)
+        _, share, counted = Attributor().shares(function, inputs, present, create_graph=True)
+        assert counted.all()
+        gradients = torch.autograd.grad(
+            (share[..., 0] - 0.3).abs().sum(), list(each.parameters()), materialize_grads=True
+        )
+        results.append([share, *gradients])
+    largest = max(float(exact.detach().abs().amax()) for exact in results[1])
+    for ours, exact in zip(*results, strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=2e-6 * largest)
+
+
+@pytest.mark.parametrize("row", [0, 2, 4])
+def test_any_row_may_be_the_one_that_is_subtracted(row, monkeypatch):
+    monkeypatch.setattr(closed_form, "_central_row", lambda weights: torch.full((len(weights[0]),), row))
+    z, weight = [torch.randn(1, 4, 6).double()], torch.randn(3, 5, 6).double().requires_grad_()
+    u = (torch.randn(3, 4, 5).double().softmax(-1) - 0.2).requires_grad_()
+    expected = (u @ weight * of_runs(z[0], 3)).norm(dim=-1)
+    ours = quadratic_magnitudes(z, [weight], u, zero_sum=True)[..., 0]
+    torch.testing.assert_close(ours, expected)
+    (theirs,) = torch.autograd.grad(expected.sum(), weight)
+    (mine,) = torch.autograd.grad(ours.sum(), weight)
+    torch.testing.assert_close(mine, theirs)
