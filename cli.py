@@ -14,18 +14,18 @@ from typing import Annotated, Any
 
 import typer
 
-from amr.common.options import MODEL, REGULARIZER, SPEED, TRAINING
+from amr.common.options import MODEL, OUTPUT, REGULARIZER, SPEED, TRAINING
 from amr.common.version import __version__
 from amr.console.commands import Json, configured, field_option, parameter
+from amr.console.fitted import add_fitted
 from amr.console.listings import add_listings
-from amr.console.output import cell, lines, say, show, table
+from amr.console.output import lines, say, say_notes, show, table
 from amr.console.progress import stderr_progress
 from amr.console.refusals import run_app
-from amr.console.tables import explanation_table, measures_table, trained_table
+from amr.console.tables import measures_table, trained_table
 from amr.extract.config import ExtractConfig, ImportConfig
 from amr.fusion.config import SWEPT, FitConfig, SweepConfig
 from amr.fusion.end_to_end.config import TrainConfig
-from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.report.config import ReportConfig
 
 app = typer.Typer(
@@ -161,19 +161,28 @@ def verify_cache(
 # --- fit, predict ----------------------------------------------------------------------------------------------------
 
 
-def _fit(config: FitConfig, as_json: bool) -> None:
+def _fit(request: tuple[FitConfig, bool], as_json: bool) -> None:
     """Fit a fusion head on a cache; --amr-ratio adds the attribution regularizer."""
     from amr.fusion.fit import fit
 
+    config, overwrite = request
     with stderr_progress() as progress:
-        result = fit(config, progress)
-    for note in result.record.notes:
-        say(note)
-    show(result.to_json(), as_json, lambda: measures_table({"val": result.val, "test": result.test}))
+        result = fit(config, progress, overwrite=overwrite)
+    say_notes(result.record.notes, result.warnings)
+    show(result.to_json(), as_json, lambda: measures_table(result.record, {"val": result.val, "test": result.test}))
     say(f"written to {result.run}")
 
 
-configured(app, "fit", FitConfig, _fit)
+def _fit_request(*, overwrite: bool, **values: Any) -> tuple[FitConfig, bool]:
+    return FitConfig(**values), overwrite
+
+
+_OVERWRITE = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a run of other settings in --out.", rich_help_panel=OUTPUT)
+]
+configured(
+    app, "fit", FitConfig, _fit, build=_fit_request, instead={"overwrite": parameter("overwrite", _OVERWRITE, False)}
+)
 
 
 def _sweep(config: SweepConfig, as_json: bool) -> None:
@@ -183,14 +192,13 @@ def _sweep(config: SweepConfig, as_json: bool) -> None:
 
     with stderr_progress() as progress:
         result = sweep(config, progress)
-    for note in result.notes:
-        say(note)
+    say_notes(result.notes, result.warnings)
     if not result.rows and not result.diverged:
         say("the clips have neither a val nor a test split: the runs are written but not measured")
         show([], as_json, lambda: "")
         return
     if result.rows:
-        show(list(result.rows), as_json, lambda: table("best by val", *best_by_val(result.table)))
+        show(result.to_json(), as_json, lambda: table("best by val", *best_by_val(result.table)))
         say(f"{result.folder / 'results.csv'}, {write_picture(result)}")
     _refuse_diverged(result.diverged)
 
@@ -288,79 +296,7 @@ _DIRS = Annotated[list[str], typer.Argument(metavar="DIR", help="Folders of amr 
 configured(app, "report", ReportConfig, _report, instead={"dirs": parameter("dirs", _DIRS, inspect.Parameter.empty)})
 
 
-def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
-    """Measure what one run or a whole sweep relies on: missing modalities, noise, conflict, calibration, people."""
-    from amr.fusion.evaluate.evaluate import evaluate
-    from amr.fusion.evaluate.tables import differences_table, reading, settings_table
-
-    with stderr_progress() as progress:
-        result = evaluate(config, progress)
-    document = result.document
-    show(document, as_json, lambda: table("test", *settings_table(document)))
-    if not as_json and document["comparisons"]:
-        title = "AMR against none, paired; * p < .05, t-test, Holm"
-        show(None, False, lambda: table(title, *differences_table(document)))
-    if not as_json:
-        say(reading(document))
-    say(f"evaluation.json, .csv and .npz in {result.folder}")
-
-
-_RUN = Annotated[Path, typer.Argument(help="Folder of a run, of amr sweep or of amr table.")]
-configured(
-    app,
-    "evaluate",
-    EvaluateConfig,
-    _evaluate,
-    instead={"run": parameter("run", _RUN, inspect.Parameter.empty)},
-)
-
-
-@app.command("predict")
-def predict_clips(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    clips: Annotated[list[str] | None, typer.Argument(help="Media files, or ids of cached clips.")] = None,
-    clip: Annotated[list[str] | None, typer.Option(help="One more clip; --clip=ID for ids that begin with -.")] = None,
-    device: Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")] = "auto",
-    json: Json = False,
-) -> None:
-    """Predict class, probability and shares of new media files or cached clips."""
-    from amr.fusion.predict import predict
-
-    predictions = predict(run, [*(clips or []), *(clip or [])], device)
-    rows = [dataclasses.asdict(prediction) for prediction in predictions]
-    columns = ["clip", "class", "probability", "shares", "note"]
-    shares = [", ".join(f"{m} {cell(share)}" for m, share in p.share.items()) for p in predictions]
-    cells = [[p.clip, p.pred, p.probability, s, p.note] for p, s in zip(predictions, shares, strict=True)]
-    show(rows, json, lambda: table("", columns, cells))
-    if all(prediction.pred is None for prediction in predictions):
-        raise RuntimeError(
-            f"at least one clip must have a modality of the run, got none of {len(predictions)}. Name another clip."
-        )
-
-
-@app.command("explain")
-def explain_clip(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    clip: Annotated[str | None, typer.Argument(help="Media file, or id of a cached clip.")] = None,
-    clip_option: Annotated[
-        str | None, typer.Option("--clip", help="The clip; --clip=ID for an id that begins with -.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Picture to write, .png, .svg or .pdf; explain_CLIP.png in the run by default.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")] = "auto",
-    json: Json = False,
-) -> None:
-    """Explain one clip in a picture: shares by attribution, predictions without a modality, and when each mattered."""
-    from amr.fusion.explain.config import ExplainConfig
-    from amr.fusion.explain.explain import explain
-
-    requested = [each for each in (clip, clip_option) if each is not None]
-    if len(requested) != 1:
-        raise ValueError(f"amr explain must be given one clip, got {len(requested)}. Name a media file or a cached id.")
-    explanation = explain(ExplainConfig(run, requested[0], out, device))
-    show(explanation.to_json(), json, lambda: explanation_table(explanation.to_json()))
-    say("; ".join([*explanation.notes, f"picture written to {explanation.picture}"]))
+add_fitted(app)
 
 
 @app.command("demo")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +16,14 @@ MAX_LISTED = 20
 def say(text: str) -> None:
     """Print a message on stderr."""
     print(text, file=sys.stderr)  # noqa: T201
+
+
+def say_notes(notes: Iterable[str], warnings: Iterable[str] = ()) -> None:
+    """Print notes and warnings on stderr, one line each."""
+    for note in notes:
+        say(note)
+    for warning in warnings:
+        say(f"warning: {warning}")
 
 
 def show(result: Any, as_json: bool, text: Callable[[], str | Table]) -> None:
@@ -56,7 +64,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     """Table of texts and numbers; numbers are aligned right."""
     result = Table(title=title or None, title_justify="left", box=None, pad_edge=False, title_style="bold")
     for i, column in enumerate(columns):
-        numbers = bool(rows) and all(isinstance(row[i], int | float) or row[i] in ("-", None) for row in rows)
+        numbers = bool(rows) and all(isinstance(row[i], int | float) or row[i] in ("-", "", None) for row in rows)
         result.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         result.add_row(*(cell(value) for value in row))

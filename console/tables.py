@@ -7,7 +7,10 @@ from typing import Any
 
 from rich.table import Table
 
+from amr.common.options import number_text
 from amr.console.output import table
+from amr.fusion.config import FitConfig
+from amr.fusion.runs.record import RunRecord
 
 
 def trained_table(trained: Mapping[str, Any]) -> Table:
@@ -21,26 +24,31 @@ def trained_table(trained: Mapping[str, Any]) -> Table:
     return table("", ["trained", "epochs", "best epoch", "val accuracy", "test accuracy", "test mAP"], rows)
 
 
-def measures_table(splits: Mapping[str, Any]) -> Table:
-    """Table with one row per split for up to two modalities, else one row per split and modality."""
-    measured = {name: measures for name, measures in splits.items() if measures is not None}
-    modalities = list(next(iter(measured.values()))["share"]) if measured else []
-    headings = {"share": "share", "share_logit": "logit share", "perceptual": "perceptual"}
-    columns = ["", "clips", "accuracy", "mAP", "F1"]
-    scores = {name: [m["num_clips"], m["accuracy"], m["map"], m["f1"]] for name, m in measured.items()}
-    if len(modalities) <= 2:
-        columns += [f"{heading} {m}" for heading in headings.values() for m in modalities]
-        rows = [
-            [name, *scores[name], *(m[measure][modality] for measure in headings for modality in modalities)]
-            for name, m in measured.items()
-        ]
-        return table("", columns, rows)
-    rows = []
-    for name, measures in measured.items():
-        for i, modality in enumerate(modalities):
-            first = [name, *scores[name]] if i == 0 else ["", None, None, None, None]
+def measures_table(record: RunRecord, splits: Mapping[str, Any]) -> Table:
+    """Table with one row per split and modality; its title has the ratio and the attribution that was regularized."""
+    config = record.config
+    headings = {"share": "share", "share_logit": "logit share", "perceptual": "use"}
+    settings = (config.attribution, config.attribution_output, config.attribution_pooling)
+    if settings != (FitConfig.attribution, FitConfig.attribution_output, FitConfig.attribution_pooling):
+        headings = {"share": "share", "share_regularized": f"{attribution_text(config)} share"} | headings
+    title = "" if record.named_ratio is None else f"AMR {record.named_ratio}, weight {number_text(config.amr_weight)}"
+    rows: list[list[object]] = []
+    for name, measures in splits.items():
+        if measures is None:
+            continue
+        for i, modality in enumerate(measures["share"]):
+            scores = [measures[score] for score in ("num_clips", "accuracy", "map", "f1")]
+            first = [name, *scores] if i == 0 else ["", *([""] * len(scores))]
             rows.append([*first, modality, *(measures[measure][modality] for measure in headings)])
-    return table("", [*columns, "modality", *headings.values()], rows)
+    return table(title, ["", "clips", "accuracy", "mAP", "F1", "modality", *headings.values()], rows)
+
+
+def attribution_text(config: FitConfig) -> str:
+    """Attribution of a run's settings in short: its name, and what differs from the defaults."""
+    name = "" if config.attribution == FitConfig.attribution else config.attribution
+    output = "" if config.attribution_output == FitConfig.attribution_output else config.attribution_output
+    pooling = "" if config.attribution_pooling == FitConfig.attribution_pooling else config.attribution_pooling
+    return " ".join(part for part in (name, output, pooling) if part)
 
 
 def explanation_table(e: Mapping[str, Any]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from numbers import Real
 from typing import Any
@@ -163,6 +163,10 @@ class FitConfig(TrainingConfig):
         if self.folds in (1, 2):  # fold k is test, k + 1 is val, the rest train
             raise ValueError(f"--folds must be 0 (none) or at least 3, got {self.folds}. Pass --folds 5.")
 
+    def to_json(self) -> dict[str, Any]:
+        """Settings as in JSON documents: modalities are a list."""
+        return asdict(self) | {"modalities": None if self.modalities is None else self.modalities.split(",")}
+
 
 # Options of `amr fit` that take a list in `amr sweep`.
 SWEPT: dict[str, Callable[[str], Any]] = {
@@ -245,10 +249,12 @@ class SweepConfig:
 
     def members(self) -> list[FitConfig]:
         """Config of each fit. Weights are swept only for fits with a ratio."""
+        without_amr = replace(self.base, amr_weight=FitConfig.amr_weight, amr_optimizer=FitConfig.amr_optimizer)
         configs = [
-            replace(self.base, head=head, method=method, amr_ratio=ratio, amr_weight=weight, lr=lr, seed=seed)
+            replace(base, head=head, method=method, amr_ratio=ratio, amr_weight=weight, lr=lr, seed=seed)
             for head, method, ratio, lr in product(self.head, self.method, self.amr_ratio, self.lr)
-            for weight in (self.amr_weight if ratio is not None else [FitConfig.amr_weight])
+            for base in [without_amr if ratio is None else self.base]
+            for weight in ([base.amr_weight] if ratio is None else self.amr_weight)
             for seed in self.seed
         ]
         return list(dict.fromkeys(configs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ import numpy as np
 
 from amr.common.files import write_json
 from amr.common.progress import Progress
-from amr.common.workspace import runs_dir
 from amr.fusion.config import FitConfig, check_effects
 from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
-from amr.fusion.runs.folder import new_folder
+from amr.fusion.runs.folder import new_run
 from amr.fusion.runs.measure import Measures, mean_measures
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.write import FoldMeasures, write_group
@@ -43,46 +42,57 @@ class FitResult:
     test: Measures | None
     folds: tuple[dict[str, Measures | None], ...] = ()
 
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about data that make the result doubtful, and about a ratio that was not reached."""
+        missed = self.record.missed_target(self.val, self.test)
+        return [*self.record.warnings, *([] if missed is None else [missed])]
+
     def to_json(self) -> dict[str, Any]:
         """Document of `amr fit --json`."""
         result: dict[str, Any] = {
             "run": str(self.run),
-            "config": asdict(self.record.config),
+            "config": self.record.config.to_json(),
             "val": self.val,
             "test": self.test,
+            "target_share": self.record.target_share,
             "notes": list(self.record.notes),
+            "warnings": self.warnings,
         }
         if self.folds:
             result["folds"] = list(self.folds)
         return result
 
 
-def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
+def fit(config: FitConfig, progress: Progress | None = None, *, overwrite: bool = False) -> FitResult:
     """Fit a head on the train clips of a cache, select the epoch on val, test once, and write the run folder.
+
+    The folder appears when the run is complete: a fit that fails or is stopped leaves nothing.
 
     Args:
         config: Settings of the fit.
         progress: Listener; None for no reports.
+        overwrite: Whether to replace a run of other settings in `config.out`.
 
     Raises:
-        ValueError: The config does not fit the cache.
+        ValueError: The config does not fit the cache, or `config.out` holds something that must not be replaced.
         FileNotFoundError: There is no such cache.
         RuntimeError: Training diverged.
     """
     check_effects(config, [config.amr_ratio], [config.amr_weight])
     data = read_training_data(config, keep_steps=takes_steps(config))
     config = resolve(config, data.dataset)
-    config, folder = new_folder(config, data.cache, runs_dir())
     progress = progress or Progress()
     total = config.epochs * len(data.folds)
-    progress.start(total, unit="epochs")
-    try:
-        (result,) = fit_group([record_of(config, data)], [folder], data, lambda done: progress.advance(done * total))
-    finally:
-        progress.stop()
-    if result is None:
-        raise RuntimeError(f"training must stay finite, got a loss or weights that did not. {DIVERGED}")
-    return result
+    with new_run(record_of(config, data), overwrite=overwrite) as (record, unfinished):
+        progress.start(total, unit="epochs")
+        try:
+            (result,) = fit_group([record], [unfinished], data, lambda done: progress.advance(done * total))
+        finally:
+            progress.stop()
+        if result is None:
+            raise RuntimeError(f"training must stay finite, got a loss or weights that did not. {DIVERGED}")
+    return replace(result, run=Path(str(record.config.out)))
 
 
 def fit_group(

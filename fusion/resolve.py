@@ -39,6 +39,7 @@ def record_of(config: FitConfig, data: TrainingData) -> RunRecord:
         str(data.cache.resolve()),
         notes,
         methods[config.method].fuses,
+        warnings=data.warnings,
     )
 
 

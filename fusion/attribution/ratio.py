@@ -48,6 +48,18 @@ def parse_ratio(text: str, modalities: Sequence[str] | None = None, *, name: str
     return tuple(value / sum(scaled) for value in scaled)
 
 
+def named_ratio(text: str, modalities: Sequence[str]) -> str:
+    """Ratio with the names of its modalities, in their order.
+
+    >>> named_ratio("3:1", ["audio", "video"]), named_ratio("video=1:audio=3", ["audio", "video"])
+    ('audio=3:video=1', 'audio=3:video=1')
+    """
+    names, _ = ratio_parts(text)
+    values = [part.rpartition("=")[2].strip() for part in text.split(":")]
+    of_name = dict(zip(modalities if names is None else names, values, strict=True))
+    return ":".join(f"{modality}={of_name[modality]}" for modality in modalities)
+
+
 def ratio_parts(text: str, *, name: str = "ratio") -> tuple[list[str] | None, list[float]]:
     """Names (None if it has none) and values of a ratio, checked but not scaled."""
     parts = text.split(":")

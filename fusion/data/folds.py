@@ -17,6 +17,7 @@ from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import Dataset, read_dataset
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.data.splits import SplitRows, split_rows
+from amr.fusion.data.warnings import data_warnings
 
 EMBEDDINGS_FRACTION = 0.6  # of free device memory; the rest is for weights and activations
 
@@ -47,12 +48,14 @@ class TrainingData:
         dataset: Clips, embeddings, labels.
         folds: Folds of a cross-validation; without one, a single fold with the splits of the policy.
         notes: Sentences about what was decided or left out.
+        warnings: Sentences about data that make results doubtful.
     """
 
     cache: Path
     dataset: Dataset
     folds: tuple[Fold, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Modality to the cache's description of its embedding."""
@@ -93,7 +96,7 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
             f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit on the device: batches stream from host memory"
         )
     folds = tuple(_fold(dataset, rows, config.normalize, device, streams) for rows in all_splits)
-    return TrainingData(path, dataset, folds, tuple(dict.fromkeys(notes)))
+    return TrainingData(path, dataset, folds, tuple(dict.fromkeys(notes)), tuple(data_warnings(dataset, all_splits)))
 
 
 def free_bytes(device: torch.device) -> float:

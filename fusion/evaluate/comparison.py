@@ -60,18 +60,18 @@ def against_none(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     seeds.
     """
     settings = _settings(measured)
-    plain = {_without_ratio(members[0].run): members for members in settings if _ratio(members[0].run) == "none"}
+    plain = {_without_ratio(members[0].run): members for members in settings if members[0].run.config.amr_ratio is None}
     results = []
     for members in settings:
         controls = plain.get(_without_ratio(members[0].run))
-        if _ratio(members[0].run) == "none" or controls is None:
+        if members[0].run.config.amr_ratio is None or controls is None:
             continue
         by_seed = {control.run.config.seed: control for control in controls}
         pairs = [(m, by_seed[m.run.config.seed]) for m in members if m.run.config.seed in by_seed]
         for name in members[0].value:
             compared = _compared(pairs, name)
             if compared is not None:
-                results.append({**members[0].run.setting, "against": "none", "measure": ".".join(name), **compared})
+                results.append({**members[0].run.setting, "against": None, "measure": ".".join(name), **compared})
     for _, family in groupby(sorted(results, key=lambda r: r["measure"]), key=lambda r: r["measure"]):
         tests = list(family)
         for p in ("p", "p_wilcoxon"):
@@ -108,10 +108,6 @@ def _settings(measured: Sequence[Measured]) -> list[list[Measured]]:
     for m in measured:
         settings.setdefault(str(m.run.setting), []).append(m)
     return list(settings.values())
-
-
-def _ratio(run: Run) -> str:
-    return str(run.setting["amr_ratio"])
 
 
 def _without_ratio(run: Run) -> str:

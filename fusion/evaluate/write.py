@@ -17,6 +17,7 @@ from amr.fusion.evaluate.groups import RunGroup
 from amr.fusion.evaluate.measures.noise import LEVELS
 from amr.fusion.evaluate.measures.perturb import Name
 from amr.fusion.evaluate.per_clip import PerClip
+from amr.fusion.runs.read import setting_text
 
 FORMAT, VERSION = "amr-evaluation", 1
 MAX_PROBABILITIES = 20_000_000
@@ -28,7 +29,8 @@ def write(folder: Path, document: Mapping[str, Any], measured: Sequence[Measured
     write_json(folder / "evaluation.json", document)
     rows = []
     for m in measured:
-        setting = m.run.setting | {"modalities": ",".join(m.run.modalities), "seed": m.run.config.seed}
+        texts = {name: setting_text(name, m.run.setting[name]) for name in ("modalities", "amr_ratio")}
+        setting = m.run.setting | texts | {"seed": m.run.config.seed}
         for name, value in m.value.items():
             low, high = m.interval.get(name, (math.nan, math.nan))
             row = {"measure": ".".join(name), "value": value, "low": low, "high": high}

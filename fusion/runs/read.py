@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from amr.common.options import number_text
+from amr.common.progress import Progress
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
 
@@ -75,13 +76,13 @@ class Run:
 
     @cached_property
     def setting(self) -> dict[str, Any]:
-        """`SETTINGS` of the run as in evaluation.json: "-" for no head, "none" for no ratio, None if not set."""
+        """`SETTINGS` of the run as in evaluation.json: "-" for no head, None for no ratio, or if not set."""
         c = self.config
         return {
             "head": c.head if self.record.fuses else "-",
             "method": c.method,
             "modalities": list(self.modalities),
-            "amr_ratio": c.amr_ratio or "none",
+            "amr_ratio": c.amr_ratio,
             "amr_weight": c.amr_weight if c.amr_ratio else None,
             "lr": c.lr,
         }
@@ -202,6 +203,22 @@ def best_run(folder: Path, option: str = "RUN") -> Run:
     return min((run for run, a in zip(runs, accuracies, strict=True) if a == highest), key=lambda run: run.val_loss)
 
 
+def chosen_run(folder: Path, progress: Progress | None = None, option: str = "RUN") -> Path:
+    """Folder of the run in a folder of `amr fit`, or of the `best_run` of a sweep or table, which is then noted.
+
+    Raises:
+        FileNotFoundError: The folder is neither.
+        ValueError: There is no best run.
+    """
+    if (folder / "config.json").is_file():
+        return folder
+    run = best_run(folder, option)
+    if progress is not None:
+        accuracy = "" if run.val is None else f" (val accuracy {run.val['accuracy']:.3f})"
+        progress.note(f"using {run.folder}, the best run by val{accuracy}")
+    return run.folder
+
+
 def with_evaluation(runs: Sequence[Run], evaluation: Mapping[str, Any] | None) -> list[Run]:
     """Add the entries of evaluation.json to runs; a single run gets the only entry."""
     if evaluation is None:
@@ -243,11 +260,15 @@ def flat(measures: Mapping[str, Any], before: str = "") -> dict[str, float]:
 
 
 def setting_text(name: str, value: object) -> str:
-    """Text of a setting on pages; "-" if it is not set.
+    """Text of a setting on pages and in CSV files: "none" without a ratio, "-" if something else is not set.
 
     >>> setting_text("modalities", ["audio", "video"]), setting_text("lr", 0.001), setting_text("amr_weight", None)
     ('audio,video', '0.001', '-')
+    >>> setting_text("amr_ratio", None)
+    'none'
     """
+    if value is None and name == "amr_ratio":
+        return "none"
     if value is None or value == "":
         return "-"
     if isinstance(value, list | tuple):

@@ -19,7 +19,10 @@ from typing import Any
 
 from amr.common.files import write_json
 from amr.common.version import versions
+from amr.fusion.attribution.ratio import named_ratio, parse_ratio
 from amr.fusion.config import FitConfig
+
+NEAR_TARGET = 0.1  # largest distance of a share from its target that passes for reached
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class RunRecord:
         notes: Sentences about what was decided or left out.
         fuses: Whether one head fuses the modalities (`Method.fuses`).
         versions: Versions of the packages that fitted the run; filled in by `save`.
+        warnings: Sentences about data that make results doubtful.
     """
 
     config: FitConfig
@@ -43,10 +47,44 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     fuses: bool = True
     versions: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def target_share(self) -> dict[str, float] | None:
+        """Modality to its target share, in the order of the modalities; None without AMR."""
+        if self.config.amr_ratio is None:
+            return None
+        return dict(zip(self.modalities, parse_ratio(self.config.amr_ratio, [*self.modalities]), strict=True))
+
+    @property
+    def named_ratio(self) -> str | None:
+        """Ratio with names, such as audio=3:video=1; None without AMR."""
+        return None if self.config.amr_ratio is None else named_ratio(self.config.amr_ratio, [*self.modalities])
+
+    def missed_target(self, val: Mapping[str, Any] | None, test: Mapping[str, Any] | None) -> str | None:
+        """Sentence about shares that are far from the target; None if they are near, or without AMR.
+
+        Args:
+            val: Measures of the val split, which are looked at if there are any.
+            test: Measures of the test split.
+        """
+        target, measures = self.target_share, val or test
+        if target is None or measures is None or self.config.amr_weight == 0:
+            return None
+        share = measures["share_regularized"]
+        if any(value is None for value in share.values()):
+            return f"the ratio {self.named_ratio} was not reached: no clip has a share. Run amr inspect {self.cache}"
+        if max(abs(share[m] - part) for m, part in target.items()) <= NEAR_TARGET:
+            return None
+        shares, targets = ("/".join(f"{value:.2f}" for value in each.values()) for each in (share, target))
+        return (
+            f"the ratio {self.named_ratio} was not reached: shares {shares} for {targets} on "
+            f"{'test' if val is None else 'val'}. Pass more --epochs, or a larger --amr-weight"
+        )
 
     def save(self, folder: Path) -> None:
         """Write config.json."""
-        record = asdict(self) | {"versions": versions("torch")}
+        record = asdict(self) | {"config": self.config.to_json(), "versions": versions("torch")}
         write_json(folder / "config.json", record)
 
     @classmethod
@@ -78,6 +116,7 @@ class RunRecord:
                 # version 0.1 did not save it; two of its methods did not fuse
                 fuses=record.get("fuses", settings["method"] not in ("unimodal", "ume")),
                 versions=record.get("versions", {}),
+                warnings=tuple(record.get("warnings", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(

@@ -81,7 +81,7 @@ def history_table(fitted: Fitted, run: int) -> pd.DataFrame:
 def predictions_table(
     record: RunRecord, dataset: Dataset, fitted: Fitted, split: str, rows: np.ndarray, clips: Clips, run: int
 ) -> pd.DataFrame:
-    """Table with one row per clip: id, part, target, pred, the probability of pred, and the shares of the decision."""
+    """Table with one row per clip: id, split, target, pred, the probability of pred, and the shares of the decision."""
     logits, share, counted = (
         values[run].cpu() for values in predict_shares(fitted.model, clips, attributor_of(record))
     )
@@ -91,7 +91,8 @@ def predictions_table(
     return pd.DataFrame(
         {
             "id": dataset.clips["id"].to_numpy()[rows],
-            "part": split,
+            "part": split,  # the name of `split` in 0.1
+            "split": split,
             "target": names[clips.target.cpu().numpy()],
             "pred": names[pred.numpy()],
             "probability": probability.numpy(),

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from amr.common.files import write_csv
-from amr.fusion.runs.read import Run, read_run
+from amr.fusion.runs.read import Run, read_run, setting_text
 from amr.fusion.runs.record import RunRecord
 
 
@@ -22,9 +22,19 @@ def write_results(folder: Path, records: Sequence[RunRecord]) -> list[dict[str, 
     return rows
 
 
+def missed_targets(records: Sequence[RunRecord]) -> list[str]:
+    """One sentence about the finished runs whose shares are far from their target; empty if there are none."""
+    runs = [read_run(run_folder(record)) for record in records if record.config.amr_ratio and is_finished(record)]
+    missed = {run.name: text for run in runs if (text := run.record.missed_target(run.val, run.test)) is not None}
+    if not missed:
+        return []
+    name, text = next(iter(missed.items()))
+    return [f"{len(missed)} of {len(runs)} runs with AMR did not reach their ratio, such as {name}: {text}"]
+
+
 def _row(run: Run, split: str, measures: Mapping[str, Any]) -> dict[str, Any]:
-    modalities = ",".join(run.modalities)
-    row: dict[str, Any] = {"run": run.name, **run.setting, "modalities": modalities, "seed": run.seed, "part": split}
+    texts = {name: setting_text(name, run.setting[name]) for name in ("modalities", "amr_ratio")}
+    row: dict[str, Any] = {"run": run.name, **run.setting, **texts, "seed": run.seed, "part": split, "split": split}
     for name, value in measures.items():
         row |= {f"{name}_{m}": v for m, v in value.items()} if isinstance(value, dict) else {name: value}
     return row

@@ -32,7 +32,7 @@ from amr.fusion.methods import methods
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.grouping import group_size, partition
-from amr.fusion.sweep.results import is_finished, run_folder, write_results
+from amr.fusion.sweep.results import is_finished, missed_targets, run_folder, write_results
 from amr.fusion.train.recipe import Recipe
 
 
@@ -45,12 +45,25 @@ class SweepResult:
         rows: Rows of results.csv, one per run and split.
         notes: Sentences about what was decided or left out.
         diverged: Names of the runs that did not stay finite; they have no rows.
+        warnings: Sentences about data that make results doubtful, and about ratios that were not reached.
     """
 
     folder: Path
     rows: tuple[dict[str, Any], ...]
     notes: tuple[str, ...] = field(default=())
     diverged: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Document of `amr sweep --json`: the rows, with null for no AMR, and lists of modalities."""
+        return [
+            row
+            | {
+                "amr_ratio": None if row["amr_ratio"] == "none" else row["amr_ratio"],
+                "modalities": row["modalities"].split(","),
+            }
+            for row in self.rows
+        ]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -107,7 +120,8 @@ def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
     rows = write_results(folder, records)
     notes = dict.fromkeys(note for data in opened.values() for note in data.notes)
     failed = [run_folder(record).name for record in records if not is_finished(record)]
-    return SweepResult(folder, tuple(rows), tuple(notes), tuple(failed))
+    warnings = dict.fromkeys(text for data in opened.values() for text in data.warnings)
+    return SweepResult(folder, tuple(rows), tuple(notes), tuple(failed), (*warnings, *missed_targets(records)))
 
 
 class _Stopped(Exception):

@@ -69,7 +69,7 @@ def test_groups_and_comparisons_agree_with_the_runs(small_cache):
     document = evaluated(make_sweep(small_cache, folds=3))
     plain, with_amr = (
         [run for run in document["runs"] if run["method"] == "naive" and run["amr_ratio"] == ratio]
-        for ratio in ("none", "1:1")
+        for ratio in (None, "1:1")
     )
     group = next(g for g in document["groups"] if g["method"] == "naive" and g["amr_ratio"] == "1:1")
     assert group["seeds"] == [0, 1]
