@@ -5,38 +5,94 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import typer
 
 # errors of a wrong request: a refused value, or a path that the file system refuses
 REQUEST_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+STOPPED = 130  # exit status after Ctrl-C, as of shells
+# what a command that was stopped keeps; the others leave nothing half done
+KEPT = {
+    "demo": "Finished steps are",
+    "extract": "Finished clips are",
+    "sweep": "Finished runs are",
+    "table": "Finished runs are",
+    "train-encoders": "Decoded clips and the last checkpoint are",
+}
 
 
 def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
-    """Run a command with these arguments and return its exit status: 0 done, 1 the work failed, 2 a wrong request.
+    """Run a command with these arguments and return its exit status.
 
-    With AMR_TRACEBACK set, errors keep their traceback.
+    0 done, 1 the work failed, 2 a wrong request, 130 stopped by Ctrl-C. With AMR_TRACEBACK set, errors keep their
+    traceback.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    with _noting_interrupts() as interrupted:
+        try:
+            status, message = _outcome(app, given)
+        except BaseException as error:
+            if not (interrupted.is_set() or isinstance(error, KeyboardInterrupt)):
+                raise
+            status, message = STOPPED, ""
+        if status == STOPPED or (interrupted.is_set() and status != 0):  # libraries turn Ctrl-C into their own errors
+            status, message = STOPPED, _stopped(given)
+        if message:
+            _print_error(message)
+        return status
+
+
+def _stopped(arguments: Sequence[str]) -> str:
+    """Message after Ctrl-C: what is kept, and what the same command does."""
+    kept = KEPT.get(next(iter(arguments), ""))
+    if kept is None:
+        return "stopped. Run the same command to start over."
+    return f"stopped. {kept} saved; run the same command to continue."
+
+
+@contextmanager
+def _noting_interrupts() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C sets, besides the KeyboardInterrupt that it raises."""
+    interrupted = threading.Event()
+
+    def note(signum: int, frame: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    own = threading.current_thread() is threading.main_thread()
+    if not own or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupted  # the program around it handles signals
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _outcome(app: typer.Typer, arguments: Sequence[str]) -> tuple[int, str]:
+    """Run a command; its exit status and the message of its error."""
     keep_traceback = bool(os.environ.get("AMR_TRACEBACK"))
     try:
-        status = app(arguments, prog_name="amr", standalone_mode=False)
-        return status if isinstance(status, int) else 0
+        status = app(list(arguments), prog_name="amr", standalone_mode=False)
+        return (status if isinstance(status, int) else 0), ""
     except typer.TyperException as error:
         if not error.format_message():  # no command: the help was printed
-            return 2
-        return _failed(_usage_message(error, sys.argv[1:] if arguments is None else arguments), 2)
+            return 2, ""
+        return 2, _usage_message(error, arguments)
     except REQUEST_ERRORS as error:
         if keep_traceback:
             raise
-        return _failed(_message(error), 2)
+        return 2, _message(error)
     except (RuntimeError, OSError, MemoryError) as error:
         if keep_traceback:
             raise
-        return _failed(_message(error), 1)
-    except KeyboardInterrupt:
-        return _failed("stopped. Finished work is saved; run the same command to continue.", 130)
+        return 1, _message(error)
 
 
 def _message(error: BaseException) -> str:
@@ -65,7 +121,6 @@ def _help_command(error: Exception) -> str:
     return f"{context.command_path if context is not None else 'amr'} --help"
 
 
-def _failed(message: str, status: int) -> int:
+def _print_error(message: str) -> None:
     lines = " ".join(message.split("\n")[:2])
     print(f"amr: {lines}", file=sys.stderr)  # noqa: T201
-    return status

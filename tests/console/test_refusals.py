@@ -1,0 +1,108 @@
+"""Ctrl-C in a real process, as a terminal sends it: to the command and to its workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from amr.data_manifests.synthetic import SyntheticConfig, render
+from amr.extract.config import ImportConfig
+from amr.extract.import_embeddings import import_embeddings
+
+SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A workspace with a cache, and a manifest long enough to stop its extraction."""
+    folder = tmp_path_factory.mktemp("home")
+    render(SyntheticConfig(num_classes=2, num_clips=20), folder / "media")
+    files = sorted((folder / "media" / "clips").glob("*.mp4"))
+    rows = [(f"c{i}", str(files[i % 20]), "ab"[i % 2], ("train", "val")[i % 10 == 0]) for i in range(20_000)]
+    for name, of_rows in (("long.csv", rows), ("short.csv", rows[:20])):
+        pd.DataFrame(of_rows, columns=["id", "path", "label", "split"]).to_csv(folder / name, index=False)
+    np.save(folder / "a.npy", np.random.default_rng(0).normal(size=(60, 4)))
+    (folder / "labels.txt").write_text("".join(f"{i % 2}\n" for i in range(60)))
+    import_embeddings(
+        ImportConfig(
+            embeddings=(f"a={folder}/a.npy", f"b={folder}/a.npy"),
+            labels=f"{folder}/labels.txt",
+            splits="train=40,val=10,test=10",
+            out=str(folder / "caches" / "small.h5"),
+        )
+    )
+    return folder
+
+
+def interrupted(home: Path, line: str, begun: Callable[[str], bool], *options: str) -> tuple[int, str]:
+    """Exit status and stderr of a command that gets Ctrl-C when `begun`, given its stderr so far, is true."""
+    log = home / "stderr.txt"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, *options, "-m", "amr", *line.split()],
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            cwd=home,
+            env=os.environ | {"AMR_HOME": str(home)},
+            start_new_session=True,
+        )
+        try:
+            end = time.monotonic() + SECONDS
+            while not begun(log.read_text()):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.01)
+            os.killpg(process.pid, signal.SIGINT)
+            return process.wait(SECONDS), log.read_text()
+        finally:
+            process.kill()
+
+
+def test_a_fit_leaves_nothing(home):
+    runs = home / "runs"
+    status, err = interrupted(
+        home, "fit --cache small --epochs 1000000 --device cpu", lambda _: any(runs.rglob(".unfinished/config.json"))
+    )
+    assert (status, err) == (130, "amr: stopped. Run the same command to start over.\n")
+    assert list(runs.iterdir()) == []
+
+
+def test_a_sweep_keeps_its_finished_runs(home):
+    line = "sweep --cache small --amr-ratio none,1:1 --seeds 4 --epochs 1000000 --device cpu --out runs/sweep"
+    status, err = interrupted(home, line, lambda _: any((home / "runs/sweep").rglob("config.json")))
+    assert (status, err) == (130, "amr: stopped. Finished runs are saved; run the same command to continue.\n")
+
+
+def test_an_extraction_with_workers_keeps_its_finished_clips(home):
+    line = "extract --manifest long.csv --workers 2 --device cpu --out long"
+    status, err = interrupted(home, line, lambda _: any((home / "caches").glob("*long*")))
+    assert status == 130
+    assert err.splitlines()[-1] == "amr: stopped. Finished clips are saved; run the same command to continue."
+    assert "Traceback" not in err
+
+
+def test_a_training_keeps_its_clips(home):
+    line = "train-encoders --manifest short.csv --encoder video=timm:test_efficientnet,size=32,frames=1,weights=random"
+    line += " --epochs 1000000 --workers 2 --device cpu --out own"
+    status, err = interrupted(home, line, lambda err: "epoch 1/" in err)
+    assert status == 130
+    assert err.splitlines()[-1].endswith("run the same command to continue.")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("module", ["amr.common.options", "typer", "numpy", "torch._C", "torch.nn.modules"])
+def test_during_the_imports_of_the_start(home, module):
+    line = "fit --cache small --epochs 1000000 --device cpu"
+    status, err = interrupted(home, line, lambda err: module in err, "-X", "importtime")
+    assert status == 130
+    assert err.splitlines()[-1] == "amr: stopped. Run the same command to start over."
+    assert "Traceback" not in err
