@@ -1,68 +1,195 @@
-"""The folder of a run: its name, and when an old folder may be replaced."""
+"""The folder of a run: its name, when an old run may be replaced, and how a fit leaves all of its files or none."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
-from amr.common.workspace import place
-from amr.fusion.config import FitConfig
+from amr.common.files import partial_path
+from amr.common.options import flag, number_text
+from amr.common.workspace import place, runs_dir
+from amr.extract.cache.lock import lock
+from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.runs.record import RunRecord
 
+# in the order in which a run appears: a run with metrics.json is finished
 RUN_FILES = ("config.json", "weights.safetensors", "history.csv", "predictions.csv", "metrics.json")
+LATER_FILES = ("evaluation.json", "evaluation.csv", "evaluation.npz", "explain_*.*")  # of amr evaluate and amr explain
+UNFINISHED = ".unfinished"  # folder in the folder of a run that a fit writes to
+MAX_DIFFERENCES = 3  # settings that an error lists
 
 
-def new_folder(config: FitConfig, cache: Path, runs_dir: Path) -> tuple[FitConfig, Path]:
-    """Make the folder of a run, and return the config with `out` set, and the folder.
+@contextmanager
+def new_run(record: RunRecord, *, overwrite: bool = False) -> Iterator[tuple[RunRecord, Path]]:
+    """Yield the record with `out` set to the run's folder, and a folder to write the run's files to.
 
-    `--out` is a path, or a name in `runs_dir`: a folder that is new, is empty, or holds an earlier run, which is
-    replaced. By default a new folder in `runs_dir` is named after the settings.
+    The files replace those of an earlier run at the end of the block. If the block raises, they are deleted, and the
+    earlier run stays as it is.
+
+    Args:
+        record: Record of the run. Its `out` is a path or a name in runs/: a folder that is new, is empty, or holds an
+            earlier run. By default a new folder in runs/ is named after the settings.
+        overwrite: Whether a run of other settings may be replaced.
 
     Raises:
-        ValueError: `--out` is something else.
+        ValueError: `out` holds something else, or a run of other settings.
+        RuntimeError: Another process writes to `out`.
     """
-    if config.out is not None:
-        folder = place(config.out, runs_dir)
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"--out must be a folder, got the file {config.out!r}. Choose another name.")
-        if folder.is_dir() and any(folder.iterdir()):
-            _clear_run(folder, config.out)
-        folder.mkdir(parents=True, exist_ok=True)
-        return replace(config, out=str(folder)), folder
+    if record.config.out is None:
+        folder = _free_folder(record)
+    else:
+        folder = place(record.config.out, runs_dir())
+        _check_replaceable(folder, record, overwrite)
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / UNFINISHED
+    try:
+        with lock(unfinished, work="fit"):
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a fit that was killed
+            unfinished.mkdir()
+            try:
+                yield replace(record, config=replace(record.config, out=str(folder))), unfinished
+                _finish(folder)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+    finally:
+        if is_new:
+            with suppress(OSError):  # it holds the run
+                folder.rmdir()
+
+
+def _free_folder(record: RunRecord) -> Path:
+    """First folder of the settings' name, numbered if necessary, that holds no run and is not being written to."""
+    name, number = _name(record), 1
+    while True:
+        folder = runs_dir() / (name if number == 1 else f"{name}_{number}")
+        if not folder.exists() or (_is_replaceable(folder) and not is_finished(folder) and not _is_in_work(folder)):
+            return folder
+        number += 1
+
+
+def _name(record: RunRecord) -> str:
+    config = record.config
     ratio = f"amr-{config.amr_ratio.replace(':', '-').replace('=', '')}" if config.amr_ratio else "plain"
     head = config.head if config.hidden == 0 else f"{config.head}{config.hidden}"
-    parts = [
-        cache.stem,
-        config.label,
-        config.modalities and config.modalities.replace(",", "+"),
-        head,
-        config.method,
-    ]
+    modalities = config.modalities and config.modalities.replace(",", "+")
+    parts = [Path(record.cache).stem, config.label, modalities, head, config.method]
     name = "_".join([part for part in parts if part is not None] + [ratio, f"seed{config.seed}"])
-    name = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
-    number = 1
-    while (folder := runs_dir / (name if number == 1 else f"{name}_{number}")).exists():
-        number += 1
-    folder.mkdir(parents=True)
-    return replace(config, out=str(folder)), folder
+    return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
 
 
-def _clear_run(folder: Path, out: str) -> None:
-    """Delete the files of an earlier run, and nothing else.
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a run that is fitted and measured."""
+    return (folder / "metrics.json").is_file()
 
-    Raises:
-        ValueError: The folder is not a run, or holds other files.
-    """
-    refused = ValueError(f"--out must be new, empty or an earlier run, got {out!r}. Choose another name.")
+
+def _is_in_work(folder: Path) -> bool:
+    """Whether another process writes to the folder."""
+    try:
+        with lock(folder / UNFINISHED):
+            return False
+    except RuntimeError:
+        return True
+
+
+def _check_replaceable(folder: Path, record: RunRecord, overwrite: bool) -> None:
+    """Raise ValueError if a fit must not replace what a folder holds."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out must be a folder, got the file {str(folder)!r}. Choose another name.")
+    if not folder.exists():
+        return
+    if foreign := _foreign(folder):
+        raise ValueError(
+            f"--out must be new, empty or an earlier run, got {str(folder)!r}, which holds {foreign}. "
+            "Choose another name."
+        )
+    if not _is_replaceable(folder):
+        raise ValueError(f"--out must be new, empty or an earlier run, got {str(folder)!r}. Choose another name.")
+    if not overwrite and is_finished(folder) and (differences := _differences(RunRecord.read(folder), record)):
+        more = len(differences) - MAX_DIFFERENCES
+        shown = ", ".join(differences[:MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
+        raise ValueError(
+            f"--out must be new or a run of the same settings, got {str(folder)!r}, a run with {shown}. "
+            "Pass --overwrite to replace it, or choose another name."
+        )
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Whether a folder holds a run or what is left of one, and nothing else."""
+    return _foreign(folder) is None and (_is_run(folder) or not _files(folder))
+
+
+def _is_run(folder: Path) -> bool:
     try:
         RunRecord.read(folder)
-    except (FileNotFoundError, ValueError) as error:
-        raise refused from error
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def _files(folder: Path) -> list[Path]:
+    """Everything in the folder of a run and its folds, besides the folds and what a killed fit left."""
     folds = [path for path in folder.glob("fold-*") if path.is_dir()]
-    files = [place / name for place in (folder, *folds) for name in RUN_FILES if (place / name).exists()]
-    if set(folder.rglob("*")) - {*files, *folds}:
-        raise refused
-    for path in files:
+    found = [path for place in (folder, *folds) for path in place.iterdir()]
+    return [path for path in found if path not in folds and not path.name.startswith(UNFINISHED)]
+
+
+def _foreign(folder: Path) -> str | None:
+    """Name of something in a folder that no command wrote; None if there is nothing."""
+    names = [*RUN_FILES, *LATER_FILES]
+    names += [partial_path(Path(name)).name for name in names]  # of a killed command
+    for path in _files(folder):
+        if path.is_dir() or not any(fnmatch(path.name, name) for name in names):
+            return str(path.relative_to(folder))
+    return None
+
+
+def _differences(saved: RunRecord, record: RunRecord) -> list[str]:
+    """Options in which two runs differ, such as `--seed 0 (now 1)`."""
+    then, now = _settings(saved), _settings(record)
+    compared_then, compared_now = (_comparable(r, s) for r, s in ((saved, then), (record, now)))
+    names = [name for name in now if compared_then[name] != compared_now[name]]
+    return [f"{flag(name)} {_text(then[name])} (now {_text(now[name])})" for name in names]
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
+    """Settings that decide what a run is."""
+    modalities = ",".join(record.modalities)
+    return asdict(replace(record.config, cache=record.cache, modalities=modalities, out=None, device="auto"))
+
+
+def _comparable(record: RunRecord, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in a form that does not depend on how a ratio was typed."""
+    ratio = record.config.amr_ratio
+    parts = None if ratio is None else [round(part, 9) for part in parse_ratio(ratio, [*record.modalities])]
+    return {**settings, "amr_ratio": parts}
+
+
+def _text(value: object) -> str:
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return number_text(value) if isinstance(value, float) else str(value)
+
+
+def _finish(folder: Path) -> None:
+    """Replace an earlier run by the files of the unfinished one.
+
+    A kill in between leaves a config.json without metrics.json, a run that is not finished.
+    """
+    old = [path for path in _files(folder) if path.name != RUN_FILES[0]]
+    for path in sorted(old, key=lambda path: path.name != RUN_FILES[-1]):
         path.unlink()
-    for path in folds:
+    for path in folder.glob("fold-*"):
         path.rmdir()
+    files = [*(folder / UNFINISHED).iterdir()]
+    files.sort(key=lambda path: (path.name != RUN_FILES[0], path.name == RUN_FILES[-1]))
+    for path in files:
+        os.replace(path, folder / path.name)

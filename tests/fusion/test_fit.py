@@ -89,7 +89,7 @@ def test_a_single_modality(small_cache):
 def test_out_replaces_a_run_and_nothing_else(small_cache, tmp_path):
     folder = tmp_path / "mine"
     fit(config(small_cache, out=str(folder)))
-    fit(config(small_cache, out=str(folder), seed=1))
+    fit(config(small_cache, out=str(folder), seed=1), overwrite=True)
     assert RunRecord.read(folder).config.seed == 1
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
