@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,26 @@ def replacing(file: Path, *, durable: bool = False) -> Iterator[Path]:
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path, what: str, advice: str) -> None:
+    """Refuse a folder that cannot be written to, before any work is done. Folders that are missing are not made.
+
+    Args:
+        folder: Folder for the results; it need not exist.
+        what: Name of the option or argument that chose the folder, for the error.
+        advice: What to type instead, for the error.
+
+    Raises:
+        ValueError: Files cannot be written there.
+    """
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            return
+    except OSError as error:
+        problem = error.strerror
+    raise ValueError(f"{what} must be a folder that can be written to, got {str(folder)!r} ({problem}). {advice}")
 
 
 def partial_path(file: Path) -> Path:

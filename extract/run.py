@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,27 +198,52 @@ def embed_clips(
     if missing:
         raise FileNotFoundError(f"clip must be an existing file, got {missing[0]!r}. Check the path.")
     chosen = choose_device(device)
-    built = {name: build_encoder(spec, name).to(chosen) for name, spec in encoders.items()}
+    built = {name: build_encoder(spec, name) for name, spec in encoders.items()}
+    clips = [ClipFiles(dict.fromkeys({encoder.modality for encoder in built.values()}, path)) for path in paths]
+    batches: dict[int, dict[str, Embedded]] = {}
+    ids = [str(path) for path in paths]
+    embed_batches(clips, ids, built, batches.__setitem__, device=chosen, batch_size=batch_size, workers=workers)
     infos = {name: describe(name, encoder, "float32") for name, encoder in built.items()}
-    modalities = {encoder.modality for encoder in built.values()}
-    clips = [ClipFiles(dict.fromkeys(modalities, path)) for path in paths]
-    num_workers = available_cores() if workers is None else workers
+    return {name: (infos[name], joined([batch[name] for batch in batches.values()])) for name in infos}
+
+
+def embed_batches(
+    clips: Sequence[ClipFiles],
+    ids: Sequence[str],
+    encoders: Mapping[str, Encoder],
+    handle: Callable[[int, dict[str, Embedded]], None],
+    *,
+    device: torch.device,
+    batch_size: int = 32,
+    workers: int | None = None,
+) -> None:
+    """Embed clips batch by batch, so that memory does not grow with the number of clips.
+
+    Args:
+        clips: Media files of each clip.
+        ids: Id of each clip, for failures.
+        encoders: Embedding name -> encoder.
+        handle: Function that gets the row of a batch's first clip, and embedding name -> rows of the batch in float32.
+            After a clip that kills its process it may get a batch again.
+        device: Device of the encoders.
+        batch_size: Number of clips encoded at once.
+        workers: Number of decoding processes; by default one per core, at most one per clip.
+    """
+    encoders = {name: encoder.to(device) for name, encoder in encoders.items()}
+    infos = {name: describe(name, encoder, "float32") for name, encoder in encoders.items()}
     loader = ClipLoader(
         clips,
-        built,
-        num_workers=min(num_workers, len(clips)),
+        encoders,
+        num_workers=min(available_cores() if workers is None else workers, len(clips)),
         batch_size=batch_size,
-        pin_memory=chosen.type == "cuda",
+        pin_memory=device.type == "cuda",
     )
-    batches: dict[str, list[Embedded]] = {name: [] for name in infos}
 
-    def add(batch: Batch, loaded: list[Loaded]) -> None:
-        ids = [str(path) for path in paths[batch.start : batch.stop]]
-        for name in batch.names:
-            batches[name].append(encode(built[name], infos[name], loaded, batch.start, ids))
+    def encoded(batch: Batch, loaded: list[Loaded]) -> None:
+        rows = ids[batch.start : batch.stop]
+        handle(batch.start, {m: encode(encoders[m], infos[m], loaded, batch.start, rows) for m in batch.names})
 
-    run_batches(loader, unfinished_batches({name: np.zeros(len(clips), bool) for name in built}, batch_size), add)
-    return {name: (infos[name], joined(batches[name])) for name in infos}
+    run_batches(loader, unfinished_batches({m: np.zeros(len(clips), bool) for m in encoders}, batch_size), encoded)
 
 
 def _fill(

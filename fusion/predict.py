@@ -1,80 +1,95 @@
-"""Predictions of a run for new media files or cached clips: `amr predict`."""
+"""Predictions of a run for new media or cached clips: `amr predict`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from amr.common.devices import choose_device
+from amr.common.progress import Progress
+from amr.common.workspace import find_run
+from amr.extract.named_clips import named_clips
 from amr.fusion.heads import heads
 from amr.fusion.model import predict_shares
+from amr.fusion.prediction import Prediction
 from amr.fusion.runs.new_clips import ReadClips, read_clips
+from amr.fusion.runs.read import chosen_run
 from amr.fusion.runs.weights import FittedRun, attributor_of, read_fitted
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """Prediction for one clip.
-
-    Args:
-        clip: Path or id, as requested.
-        pred: Predicted class; None if the clip has none of the modalities.
-        probability: Softmax probability of `pred`, the mean over folds.
-        probabilities: Class to its probability.
-        share: Modality to its share of the decision; None if the clip has fewer than two of the modalities.
-        note: Remarks, such as an absent modality; empty if there are none.
-    """
-
-    clip: str
-    pred: str | None
-    probability: float | None
-    probabilities: dict[str, float]
-    share: dict[str, float | None]
-    note: str = ""
+PathOrId = str | os.PathLike[str]
 
 
-def predict(run: Path, clips: Sequence[str], device: str = "auto") -> list[Prediction]:
-    """Predict clips, each a media file or the id of a cached clip, in the order given.
+def predict(
+    run: str | os.PathLike[str],
+    clips: PathOrId | Sequence[PathOrId],
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> list[Prediction]:
+    """Predict clips, in the order given.
+
+    A clip that is not found or cannot be read gets a prediction without a class, and a note that says why. Clips are
+    read in batches, so their number is not limited by memory.
 
     Args:
-        run: Folder of a run.
-        clips: Paths of media files, or ids in the run's cache.
+        run: Folder or name of a run. Of a sweep or table, the best run by val is used; see `best_run`.
+        clips: One clip, or several: media files, ids in the run's cache, folders of media, manifests and other CSV
+            files with a column of clips; see `named_clips`.
         device: Device: auto, cpu or cuda.
+        progress: Listener.
 
     Raises:
-        ValueError: There are no clips, a clip is neither a file nor an id, or the run's embeddings were imported, so
-            that there is no encoder for new media.
-        FileNotFoundError: There is no such run, or an id was requested and the cache is gone.
+        ValueError: No clips are given, a CSV is damaged, or an encoder is not that of the run.
+        FileNotFoundError: There is no such run, or weights of its encoders are missing.
     """
-    fitted = read_fitted(run, choose_device(device))
-    read = read_clips(fitted, clips, device, keep_steps=heads[fitted.record.config.head].takes_steps)
-    return _predict(fitted, clips, read)
+    progress = progress or Progress()
+    texts = [os.fspath(clip) for clip in ([clips] if isinstance(clips, str | os.PathLike) else clips)]
+    if not texts:
+        raise ValueError("amr predict must be given at least one clip, got none. Name media files or cached ids.")
+    fitted = read_fitted(chosen_run(find_run(run), progress), choose_device(device))
+    kinds = {info["modality"] for info in fitted.record.modalities.values()}
+    named = named_clips(texts, sorted(kinds))
+    predictions: dict[int, Prediction] = {}
+    progress.start(len(named))
+
+    def handle(indices: Sequence[int], read: ReadClips) -> None:
+        found = _predict(fitted, [named[i].name for i in indices], read)
+        predictions.update(zip(indices, found, strict=True))
+        progress.advance(len(indices), sum(prediction.pred is None for prediction in found))
+
+    try:
+        takes_steps = heads[fitted.record.config.head].takes_steps
+        unread = read_clips(fitted, named, device, handle, keep_steps=takes_steps)
+        progress.advance(len(unread), len(unread))
+    finally:
+        progress.stop()
+    without_share = dict.fromkeys(fitted.record.modalities)
+    for i, reason in unread.items():
+        predictions[i] = Prediction(named[i].name, None, None, {}, dict(without_share), reason)
+    return [predictions[i] for i in range(len(named))]
 
 
-def _predict(fitted: FittedRun, clips: Sequence[str], read: ReadClips) -> list[Prediction]:
+def _predict(fitted: FittedRun, names: Sequence[str], read: ReadClips) -> list[Prediction]:
     probabilities, share, counted = _mean_over_folds(fitted, read)
     modalities, classes = list(fitted.record.modalities), fitted.record.classes
     folds = f"mean over {len(fitted.models)} folds" if len(fitted.models) > 1 else ""
     unseen = [m for m in modalities if not any(normalization.seen[m] for normalization in fitted.normalizations)]
     predictions = []
-    for i, clip in enumerate(clips):
+    for i, name in enumerate(names):
         has = dict(zip(modalities, read.present[i].tolist(), strict=True))
         absent = [m for m in modalities if not has[m] or m in unseen]
-        absence = f"no {', no '.join(absent)}" if absent else ""
         ignored = ", ".join(m for m in unseen if has[m])
         training = f"no training clip had {ignored}" if ignored else ""
-        notes = [text for text in (absence, training, read.reasons.get(clip, ""), folds) if text]
+        notes = [text for text in (*read.notes(i, absent), training, folds) if text]
         shares = {m: float(s) if counted[i] else None for m, s in zip(modalities, share[i], strict=True)}
         if len(absent) == len(modalities):
-            predictions.append(Prediction(clip, None, None, {}, shares, "; ".join(notes)))
+            predictions.append(Prediction(name, None, None, {}, shares, "; ".join(notes)))
             continue
         values = dict(zip(classes, probabilities[i].tolist(), strict=True))
         best = int(probabilities[i].argmax())
-        predictions.append(Prediction(clip, classes[best], values[classes[best]], values, shares, "; ".join(notes)))
+        predictions.append(Prediction(name, classes[best], values[classes[best]], values, shares, "; ".join(notes)))
     return predictions
 
 

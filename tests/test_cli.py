@@ -282,7 +282,7 @@ WRONG = {
         "--cache small --adapter lin",
         "--cache small --amr-ratio 1",
     ],
-    "predict": ["", "runs/small", "nowhere 000", "taken 000", "runs/small nosuchid", "runs/small text.txt", "--bogus"],
+    "predict": ["", "runs/small", "nowhere 000", "taken 000", "runs/small 000 --out a.txt", "--bogus"],
     "explain": [
         "",
         "runs/small",
@@ -290,6 +290,8 @@ WRONG = {
         "runs/small nosuchid",
         "runs/small 000 --clip=000",
         "runs/small 000 --out a.jpg",
+        "runs/small ids.csv",
+        "runs/small nowhere.mp4",
         "runs/small -abc",
     ],
     "evaluate": [
@@ -300,6 +302,8 @@ WRONG = {
         "runs/small --against people",
         "runs/small --people voice=audio",
         "runs/small --bootstrap -1",
+        "runs/small --bootstrap 99",
+        "runs/small --out text.txt",
         "runs/small --noise-draws 0",
     ],
     "report": [

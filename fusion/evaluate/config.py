@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amr.common.options import DEVICES, check_options, option
+from amr.common.files import check_writable
+from amr.common.options import DEVICES, check_options, coerce_fields, option
+from amr.common.workspace import place, runs_dir
 
 REFERENCES = ("people",)
+LEAST_BOOTSTRAP = 100  # fewer samples have no 2.5 % quantile to speak of
 
 
 @dataclass(frozen=True)
@@ -18,20 +21,48 @@ class EvaluateConfig:
         ValueError: An option is invalid for every run.
     """
 
-    run: Path = field(metadata={"help": "Folder of a run, of amr sweep or of amr table."})
+    run: Path = field(metadata={"help": "Folder of a run, of amr sweep or of amr table, or its name in runs/."})
     against: str | None = option(
         None, "Reference to compare with; people: votes or tags of people, if the cache has them.", choices=REFERENCES
     )
     people: str | None = option(None, "Channels of votes and their modalities, such as voice=audio,face=video.")
-    bootstrap: int = option(1000, "Number of bootstrap samples of the test clips; 0: no intervals.", least=0)
+    bootstrap: int = option(
+        1000, "Number of bootstrap samples of the test clips, 100 or more; 0: no intervals.", least=0
+    )
     noise_draws: int = option(5, "Number of noise draws per level.", least=1)
     seed: int = option(0, "Seed of permutations, noise, conflicts and resamples, the same for every run.", least=0)
     device: str = option("auto", "Device: auto, cpu or cuda.", choices=DEVICES)
+    out: str | None = option(
+        None, "Folder to write to, or its name in runs/; by default the run's folder, where amr report looks."
+    )
 
     def __post_init__(self) -> None:
         """Check what can be checked without the run."""
+        coerce_fields(self)
         check_options(self)
+        if 0 < self.bootstrap < LEAST_BOOTSTRAP:
+            raise ValueError(
+                f"--bootstrap must be {LEAST_BOOTSTRAP} or more, or 0 for no intervals, got {self.bootstrap}. "
+                f"The default is {EvaluateConfig.bootstrap}."
+            )
         if self.people is not None and self.against is None:
             raise ValueError(
                 f"--people must be used with --against people, got {self.people!r} without it. Add --against people."
             )
+
+    def folder(self, run: Path) -> Path:
+        """Folder for the results.
+
+        Args:
+            run: Folder of the run, sweep or table.
+        """
+        return run if self.out is None else place(self.out, runs_dir())
+
+    def check_writable(self, run: Path) -> None:
+        """Raise ValueError if the results cannot be written.
+
+        Args:
+            run: Folder of the run, sweep or table.
+        """
+        what = "RUN" if self.out is None else "--out"
+        check_writable(self.folder(run), what, "Pass --out with a folder elsewhere.")

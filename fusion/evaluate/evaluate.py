@@ -10,16 +10,25 @@ from typing import Any
 import numpy as np
 
 from amr.common.progress import Progress
+from amr.common.workspace import find_run
+from amr.extract.cache.reader import Cache
 from amr.fusion.data.folds import TrainingData
 from amr.fusion.data.splits import group_codes
 from amr.fusion.evaluate.bootstrap import percentiles, resamples
 from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.gain_over_ume import Ensembles
-from amr.fusion.evaluate.groups import OpenedCaches, RunGroup, other_cache, read_tested_runs, run_groups
+from amr.fusion.evaluate.groups import (
+    OpenedCaches,
+    RunGroup,
+    count_unfinished,
+    other_cache,
+    read_tested_runs,
+    run_groups,
+)
 from amr.fusion.evaluate.measures.conflict import NUM_DRAWS
 from amr.fusion.evaluate.measures.noise import LEVELS
-from amr.fusion.evaluate.measures.people import against_people, parse_channels
+from amr.fusion.evaluate.measures.people import against_people, find_votes, parse_channels
 from amr.fusion.evaluate.measures.perturb import Name
 from amr.fusion.evaluate.per_clip import PerClip, measure_group
 from amr.fusion.evaluate.write import FORMAT, VERSION, Arrays, rounded, run_entry, write
@@ -35,7 +44,7 @@ class Evaluation:
     """Result of an evaluation.
 
     Args:
-        folder: Folder of the run or sweep, with evaluation.json, evaluation.csv and evaluation.npz.
+        folder: Folder with evaluation.json, evaluation.csv and evaluation.npz: that of the run or sweep, or `out`.
         document: Content of evaluation.json.
     """
 
@@ -44,7 +53,7 @@ class Evaluation:
 
 
 def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evaluation:
-    """Measure what the fitted heads of a folder rely on, and write the results into it.
+    """Measure what the fitted heads of a folder rely on, and write the results into it, or into `out`.
 
     Args:
         config: Options of the evaluation.
@@ -52,10 +61,21 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
 
     Raises:
         FileNotFoundError: The folder is neither a run nor a sweep, or its cache is gone.
-        ValueError: The runs were fitted on another cache, or it has no votes or tags of people.
+        ValueError: The runs were fitted on another cache, it has no votes or tags of people, or the results cannot be
+            written.
     """
     progress = progress or Progress()
-    runs = read_tested_runs(config.run)
+    folder = find_run(config.run)
+    config.check_writable(folder)
+    runs = read_tested_runs(folder)
+    if config.against == "people":
+        _check_people(runs, config)
+    num_unfinished = count_unfinished(folder)
+    if num_unfinished:
+        progress.note(
+            f"{num_unfinished} of {num_unfinished + len(runs)} runs are left out: they are not finished, or diverged. "
+            "The same amr sweep or amr table continues."
+        )
     progress.start(len(runs), unit="runs")
     caches = OpenedCaches(config.device)
     ensembles = Ensembles(runs, caches)
@@ -74,10 +94,12 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
         arrays.add(group, per_clip)
         progress.advance(len(group.runs))
     ordered = [measured[run.folder] for run in runs]
-    document = rounded(_document(config, all_data, ordered, people))
-    write(config.run, document, ordered)
-    arrays.save(config.run)
-    return Evaluation(config.run, document)
+    document = rounded(_document(config, folder, all_data, ordered, people)) | {"num_unfinished": num_unfinished}
+    out = config.folder(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    write(out, document, ordered)
+    arrays.save(out)
+    return Evaluation(out, document)
 
 
 def _measured(group: RunGroup, per_clip: PerClip, config: EvaluateConfig) -> list[Measured]:
@@ -139,6 +161,19 @@ def _as_fitted(runs: Sequence[Run]) -> dict[Name, np.ndarray]:
     return result
 
 
+def _check_people(runs: Sequence[Run], config: EvaluateConfig) -> None:
+    """Refuse caches without votes or tags, or with votes that do not fit, before anything is measured."""
+    checked = {(Path(run.record.cache), run.record.classes, run.modalities) for run in runs}
+    for path, classes, modalities in checked:
+        if path.is_file():  # `OpenedCaches` refuses the others
+            with Cache.open(path) as cache:
+                find_votes(cache.table().iloc[:0], classes, modalities, _channels(config))
+
+
+def _channels(config: EvaluateConfig) -> dict[str, str] | None:
+    return None if config.people is None else parse_channels(config.people)
+
+
 def _against_people(group: RunGroup, per_clip: PerClip, config: EvaluateConfig) -> dict[Path, dict[str, Any]]:
     dataset = group.data.dataset
     results = against_people(
@@ -148,13 +183,17 @@ def _against_people(group: RunGroup, per_clip: PerClip, config: EvaluateConfig) 
         per_clip.probability,
         per_clip.share,
         label=group.runs[0].config.label,
-        channels=None if config.people is None else parse_channels(config.people),
+        channels=_channels(config),
     )
     return {run.folder: result for run, result in zip(group.runs, results, strict=True)}
 
 
 def _document(
-    config: EvaluateConfig, data: TrainingData, measured: Sequence[Measured], people: dict[Path, dict[str, Any]]
+    config: EvaluateConfig,
+    folder: Path,
+    data: TrainingData,
+    measured: Sequence[Measured],
+    people: dict[Path, dict[str, Any]],
 ) -> dict[str, Any]:
     first = measured[0].run.config
     clips = data.dataset.clips
@@ -168,7 +207,7 @@ def _document(
     return {
         "format": FORMAT,
         "version": VERSION,
-        "source": config.run.resolve().name,
+        "source": folder.resolve().name,
         "cache": str(data.cache),
         "label": first.label,
         "modalities": list(data.dataset.modalities),

@@ -35,6 +35,12 @@ def read_tested_runs(folder: Path) -> list[Run]:
     return runs
 
 
+def count_unfinished(folder: Path) -> int:
+    """Number of runs of a sweep that have no results: unfinished ones, and ones that diverged."""
+    planned = [file.parent for file in folder.glob("runs/*/config.json")]
+    return sum(not (run / "metrics.json").is_file() for run in planned)
+
+
 class OpenedCaches:
     """Caches of runs, each opened once.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from amr.common.options import DEVICES
+from amr.common.files import check_writable
+from amr.common.options import DEVICES, coerce_fields
 from amr.common.registry import unknown
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -17,8 +18,8 @@ class ExplainConfig:
     """One clip to explain.
 
     Args:
-        run: Folder of a run.
-        clip: Media file, or id of a clip in the run's cache.
+        run: Folder or name of a run; of a sweep or table, the best run by val is explained.
+        clip: Media file, folder of images, or id of a clip in the run's cache.
         out: Picture to write; None: explain_<clip>.png in the run's folder.
         device: Device: auto, cpu or cuda.
 
@@ -33,6 +34,7 @@ class ExplainConfig:
 
     def __post_init__(self) -> None:
         """Check what can be checked without the run."""
+        coerce_fields(self)
         if not self.clip:
             raise ValueError("CLIP must be a media file or the id of a cached clip, got ''. Name one.")
         if self.device not in DEVICES:
@@ -42,14 +44,25 @@ class ExplainConfig:
                 f"--out must end in {', '.join(PICTURES)}, got {str(self.out)!r}. Pass {self.out.stem or 'clip'}.png."
             )
 
-    @property
-    def picture(self) -> Path:
+    def picture(self, run: Path) -> Path:
         """Path of the picture.
 
-        >>> ExplainConfig(Path("runs/a"), "clips/a b.mp4").picture.as_posix()
+        Args:
+            run: Folder of the run that is explained.
+
+        >>> ExplainConfig("runs/a", "clips/a b.mp4").picture(Path("runs/a")).as_posix()
         'runs/a/explain_a-b.mp4.png'
         """
         if self.out is not None:
             return self.out
         name = "".join(c if c.isalnum() or c in "-_.+" else "-" for c in Path(self.clip).name)
-        return self.run / f"explain_{name[:MAX_NAME]}.png"
+        return run / f"explain_{name[:MAX_NAME]}.png"
+
+    def check_writable(self, run: Path) -> None:
+        """Raise ValueError if the picture cannot be written.
+
+        Args:
+            run: Folder of the run that is explained.
+        """
+        what = "RUN" if self.out is None else "--out"
+        check_writable(self.picture(run).parent, what, "Pass --out with a picture elsewhere, such as clip.png.")

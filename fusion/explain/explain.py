@@ -16,7 +16,10 @@ import torch
 from torch import Tensor
 
 from amr.common.devices import choose_device
+from amr.common.progress import Progress
+from amr.common.workspace import find_run
 from amr.extract.cache.reader import Cache
+from amr.extract.named_clips import NamedClip, named_clips
 from amr.extract.pipeline.preview import MODALITIES, Media, cached_media, decode_media
 from amr.extract.pipeline.workers import ClipFiles
 from amr.fusion.data.folds import TrainingData, read_training_data
@@ -25,42 +28,75 @@ from amr.fusion.explain.explanation import Explanation, Removed, Steps
 from amr.fusion.explain.fold import FoldNumbers, explain_fold
 from amr.fusion.explain.picture import draw
 from amr.fusion.heads import heads
-from amr.fusion.runs.new_clips import check_embeddings, read_clips
+from amr.fusion.runs.new_clips import ReadClips, check_embeddings, is_imported, read_clips
+from amr.fusion.runs.read import chosen_run
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import FittedRun, read_fitted
 
 MAX_FRAMES = 10
 
 
-def explain(config: ExplainConfig) -> Explanation:
+def explain(config: ExplainConfig, progress: Progress | None = None) -> Explanation:
     """Explain one clip and write the picture.
 
+    Args:
+        config: Run, clip and picture.
+        progress: Listener; it is told which run of a sweep is explained.
+
     Raises:
-        ValueError: The clip is neither a file nor an id in the run's cache.
-        FileNotFoundError: The run does not exist, or its cache is gone and the clip is an id.
+        ValueError: The clip is neither a file nor an id in the run's cache, or the picture cannot be written.
+        FileNotFoundError: The run does not exist.
         RuntimeError: The clip has none of the run's modalities.
     """
-    fitted = read_fitted(config.run, choose_device(config.device))
-    read = read_clips(fitted, [config.clip], config.device, keep_steps=True)
-    if not read.present.any():
-        reason = read.reasons.get(config.clip, f"it has none of {', '.join(fitted.record.modalities)}")
-        raise RuntimeError(f"CLIP must have one of the run's modalities, got {config.clip!r}: {reason}. Name another.")
+    progress = progress or Progress()
+    run = chosen_run(find_run(config.run), progress)
+    config.check_writable(run)
+    fitted = read_fitted(run, choose_device(config.device))
+    clip, read = _read_clip(config, fitted)
     data, note = _training_data(fitted.record, config.device)
     folds = [
         explain_fold(model, clips, fitted.record.modalities, None if data is None else data.folds[fold].train)
         for fold, (model, clips) in enumerate(read.of_folds(fitted))
     ]
-    origin = _Origin.find(config.clip, fitted, data)
+    origin = _Origin.find(clip, fitted, data)
     steps = _mean([fold.weights for fold in folds])
     video = [len(weight) for m, weight in steps.items() if fitted.record.modalities[m]["modality"] == "video"]
     media = decode_media(origin.media, video[0] if video and video[0] <= MAX_FRAMES else MAX_FRAMES)
     presence = zip(fitted.record.modalities, read.present[0].tolist(), strict=True)
-    notes = [f"no {m}" for m, present in presence if not present]
-    notes += [*read.reasons.values(), *origin.notes, *([note] if note else []), *media.notes]
-    explanation = _explanation(config, fitted.record, folds, origin.true, _timed(fitted.record, steps, media), notes)
-    config.picture.parent.mkdir(parents=True, exist_ok=True)
-    draw(config.picture, explanation, media, {m: info["modality"] for m, info in fitted.record.modalities.items()})
+    notes = read.notes(0, [m for m, present in presence if not present])
+    notes += [*origin.notes, *([note] if note else []), *media.notes]
+    picture = config.picture(run)
+    timed = _timed(fitted.record, steps, media)
+    explanation = _explanation(clip.name, run, picture, fitted.record, folds, origin.true, timed, notes)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    draw(picture, explanation, media, {m: info["modality"] for m, info in fitted.record.modalities.items()})
     return explanation
+
+
+def _read_clip(config: ExplainConfig, fitted: FittedRun) -> tuple[NamedClip, ReadClips]:
+    """Find the clip of a config, and embed it as the run does.
+
+    Raises:
+        ValueError: There is no such clip, or there are several.
+        RuntimeError: The clip has none of the run's modalities.
+    """
+    kinds = {info["modality"] for info in fitted.record.modalities.values()}
+    named = named_clips([config.clip], sorted(kinds | set(MODALITIES)))
+    if len(named) != 1:
+        example = f" Name one, such as {named[0].name}." if named else ""
+        raise ValueError(f"CLIP must be a single clip, got {config.clip!r} with {len(named)} clips.{example}")
+    batches: list[ReadClips] = []
+    unread = read_clips(fitted, named, config.device, lambda _, read: batches.append(read), keep_steps=True)
+    for reason in unread.values():
+        raise ValueError(
+            f"CLIP must be a media file or the id of a cached clip, got {config.clip!r}: {reason}. "
+            "Check the path, or the manifest's ids."
+        )
+    read = batches[-1]
+    if not read.present.any():
+        reason = "; ".join(read.notes(0, list(fitted.record.modalities)))
+        raise RuntimeError(f"CLIP must have one of the run's modalities, got {config.clip!r}: {reason}. Name another.")
+    return named[0], read
 
 
 @dataclass(frozen=True)
@@ -72,15 +108,15 @@ class _Origin:
     notes: list[str]
 
     @classmethod
-    def find(cls, clip: str, fitted: FittedRun, data: TrainingData | None) -> _Origin:
+    def find(cls, clip: NamedClip, fitted: FittedRun, data: TrainingData | None) -> _Origin:
         """Look the clip up in the run's cache, unless it is a file."""
         folds = [f"mean over {len(fitted.models)} folds"] if len(fitted.models) > 1 else []
-        if Path(clip).is_file():
-            return cls(ClipFiles(dict.fromkeys(MODALITIES, Path(clip))), None, folds)
+        if clip.files is not None and not is_imported(fitted.record):
+            return cls(clip.files, None, folds)
         with Cache.open(Path(fitted.record.cache)) as cache:
             table = cache.table()
-            row = int(np.flatnonzero(table["id"] == clip)[0])
-            media = cached_media(cache, row)
+            row = int(np.flatnonzero(table["id"] == clip.name)[0])
+            media = clip.files or cached_media(cache, row)
         label = fitted.record.config.label
         value = str(table[label].iat[row]) if label in table else ""
         true = value if value in fitted.record.classes else None
@@ -127,7 +163,9 @@ def _timed(record: RunRecord, weights: Mapping[str, Tensor], media: Media) -> di
 
 
 def _explanation(
-    config: ExplainConfig,
+    clip: str,
+    run: Path,
+    picture: Path,
     record: RunRecord,
     folds: Sequence[FoldNumbers],
     true: str | None,
@@ -146,15 +184,15 @@ def _explanation(
         return Removed(classes[other], float(p[other]), float(p[pred]), true_probability)
 
     return Explanation(
-        clip=config.clip,
-        run=str(config.run),
+        clip=clip,
+        run=str(run),
         head=record.config.head,
         method=record.config.method,
         amr_ratio=record.config.amr_ratio,
         pred=classes[pred],
         true=true,
         probabilities=dict(zip(classes, probabilities.tolist(), strict=True)),
-        shares={
+        share={
             name: {m: None if s.isnan() else float(s) for m, s in zip(record.modalities, share, strict=True)}
             for name, share in shares.items()
         },
@@ -164,7 +202,7 @@ def _explanation(
         },
         steps=steps,
         notes=tuple(dict.fromkeys(notes)),
-        picture=str(config.picture),
+        picture=str(picture),
     )
 
 

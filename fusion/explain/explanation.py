@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+SAME = 1e-3  # difference of probabilities that no picture shows
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Explanation:
         pred: Predicted class.
         true: Label of the clip; None if it is unknown.
         probabilities: Class to probability.
-        shares: Attribution (`VIEWS` in fold.py) to modality to share; None if the clip has fewer than two modalities.
+        share: Attribution (`VIEWS` in fold.py) to modality to share; None if the clip has fewer than two modalities.
         removed: Baseline (zero, mean) to modality to the prediction without it; without mean if the cache is gone.
         steps: Modality to the weights of its steps, if its embedding has steps.
         notes: Remarks for the reader.
@@ -68,17 +71,38 @@ class Explanation:
     pred: str
     true: str | None
     probabilities: dict[str, float]
-    shares: dict[str, dict[str, float | None]]
+    share: dict[str, dict[str, float | None]]
     removed: dict[str, dict[str, Removed]]
     steps: dict[str, Steps]
     notes: tuple[str, ...]
     picture: str
 
     @property
+    def baselines(self) -> dict[str, dict[str, Removed]]:
+        """`removed` with names for readers; baselines that agree, as with standardized embeddings, are one."""
+        names: dict[str, list[str]] = {}
+        for name, by_modality in self.removed.items():
+            equal = next((first for first in names if _agree(self.removed[first], by_modality)), name)
+            names.setdefault(equal, []).append(name)
+        return {" or ".join(equals): self.removed[first] for first, equals in names.items()}
+
+    @property
     def modalities(self) -> list[str]:
         """Modalities in the run's order."""
-        return list(next(iter(self.shares.values())))
+        return list(next(iter(self.share.values())))
 
     def to_json(self) -> dict[str, Any]:
         """Output of `amr explain --json`."""
         return asdict(self)
+
+
+def _agree(one: Mapping[str, Removed], other: Mapping[str, Removed]) -> bool:
+    """Whether two baselines give the same predictions, but for rounding errors."""
+    for m, a in one.items():
+        b = other[m]
+        pairs = [(a.pred_probability, b.pred_probability), (a.probability, b.probability)]
+        if a.true_probability is not None and b.true_probability is not None:
+            pairs.append((a.true_probability, b.true_probability))
+        if a.pred != b.pred or any(abs(p - q) > SAME for p, q in pairs):
+            return False
+    return True

@@ -82,10 +82,10 @@ class _Sheet:
 
 
 def _title(sheet: _Sheet, e: Explanation) -> None:
-    truth = "" if e.true is None else ", correct" if e.true == e.pred else f"; the label is {e.true}"
+    truth = "" if e.true is None else ", correct" if e.true == e.pred else f"; the label is class {e.true}"
     lines = (
         (0.3, 13, "bold", "#000000", textwrap.shorten(Path(e.clip).name, 80, placeholder="...")),
-        (0.56, 10.5, "normal", "#000000", f"{e.pred} with probability {e.probabilities[e.pred]:.2f}{truth}"),
+        (0.56, 10.5, "normal", "#000000", f"class {e.pred} with probability {e.probabilities[e.pred]:.2f}{truth}"),
         (0.79, 8, "normal", "#555555", f"{_shortened(e.run, 60)}: head {e.head}, method {e.method}, {_ratio(e)}"),
     )
     for y, size, weight, color, text in lines:
@@ -101,8 +101,8 @@ def _shortened(text: str, most: int) -> str:
 
 
 def _short_class(label: str | None) -> str:
-    """Shorten the name of a class."""
-    return textwrap.shorten(label or "", 20, placeholder="...")
+    """Shorten the name of a class, and say that it is one: names such as 1 are easily taken for something else."""
+    return f"class {textwrap.shorten(label or '', 20, placeholder='...')}"
 
 
 def _shows_true(e: Explanation) -> bool:
@@ -111,7 +111,7 @@ def _shows_true(e: Explanation) -> bool:
 
 def _draw_shares(axes: Axes, e: Explanation, colors: Mapping[str, str]) -> None:
     """One bar per attribution, divided among the modalities."""
-    for row, shares in enumerate(e.shares.values()):
+    for row, shares in enumerate(e.share.values()):
         left = 0.0
         for m, share in shares.items():
             if share is None:
@@ -123,8 +123,8 @@ def _draw_shares(axes: Axes, e: Explanation, colors: Mapping[str, str]) -> None:
             left += share
         if left == 0:
             axes.text(0.5, row, "fewer than two modalities", ha="center", va="center", fontsize=8, color="#777777")
-    axes.set_yticks(range(len(e.shares)), [NAMES[name] for name in e.shares], fontsize=8.5)
-    axes.set_ylim(len(e.shares) - 0.5, -0.5)
+    axes.set_yticks(range(len(e.share)), [NAMES[name] for name in e.share], fontsize=8.5)
+    axes.set_ylim(len(e.share) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"], fontsize=8)
     _bare(axes)
@@ -149,7 +149,7 @@ def _removal_rows(e: Explanation) -> list[tuple[str, Removed]]:
     p = e.probabilities
     rows = [("with everything", Removed(e.pred, p[e.pred], p[e.pred], None if e.true is None else p[e.true]))]
     for m in next(iter(e.removed.values())):
-        rows += [(f"without {m}: {baseline}", by_modality[m]) for baseline, by_modality in e.removed.items()]
+        rows += [(f"without {m}: {baseline}", by_modality[m]) for baseline, by_modality in e.baselines.items()]
     return rows
 
 
@@ -166,7 +166,7 @@ def _draw_removals(axes: Axes, e: Explanation, rows: Sequence[tuple[str, Removed
             axes.barh(y, value, height=height, color=color)
             other = ""
             if removed.pred != e.pred and i == 0:
-                other = f"   answer: {_short_class(removed.pred)} {removed.pred_probability:.2f}"
+                other = f"   predicts {_short_class(removed.pred)}: {removed.pred_probability:.2f}"
             axes.text(value + 0.015, y, f"{value:.2f}{other}", va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -275,6 +275,10 @@ def _footer(e: Explanation) -> list[str]:
     lines = ["zero: the modality is set to 0 and marked absent; mean: it is replaced by its mean over the train clips."]
     if "mean" not in e.removed:
         lines = ["zero: the modality is set to 0 and marked absent."]
+    elif len(e.baselines) == 1:
+        lines = [
+            "zero or mean: the modality is absent, or is replaced by its mean over the train clips; both agree here."
+        ]
     if e.steps:
         lines.append("when: the part of a modality's gradient x input in each step; dotted: all steps equal.")
     else:

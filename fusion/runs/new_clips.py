@@ -1,8 +1,8 @@
-"""Read clips for a fitted run: cached clips by id, or new media files."""
+"""Read clips for a fitted run: cached clips by id, or new media."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amr.common.devices import choose_device
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.writer import Embedded
+from amr.extract.named_clips import NamedClip
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import read_embedding
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import take_steps
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import FittedRun
+
+CACHED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,26 @@ class ReadClips:
     Args:
         embeddings: Modality to `(clips, dim)`, or `(clips, steps, dim)` with NaN after each clip's last step.
         present: Bool `(clips, modalities)`.
-        reasons: Clip to the reason that a modality of its file could not be read.
+        failures: For each clip, modality to the reason that it could not be read from the clip's files.
     """
 
     embeddings: Mapping[str, Tensor]
     present: Tensor
-    reasons: Mapping[str, str]
+    failures: Sequence[Mapping[str, str]]
+
+    def notes(self, clip: int, absent: Sequence[str]) -> list[str]:
+        """Remarks on the modalities that a clip lacks, and on those that could not be read.
+
+        Args:
+            clip: Index of the clip.
+            absent: Modalities without an embedding.
+        """
+        by_reason: dict[str, list[str]] = {}
+        for m, reason in self.failures[clip].items():
+            by_reason.setdefault(reason, []).append(m)
+        lacking = [m for m in absent if m not in self.failures[clip]]
+        failed = [f"{', '.join(modalities)}: {reason}" for reason, modalities in by_reason.items()]
+        return [*([f"no {', no '.join(lacking)}"] if lacking else []), *failed]
 
     def of_folds(self, fitted: FittedRun) -> Iterator[tuple[FusionModel, Clips]]:
         """Yield the model of each fold (one without folds), and the clips normalized for it; their target is 0."""
@@ -43,56 +61,81 @@ class ReadClips:
             yield model, Clips(embeddings, present, torch.zeros(len(present), dtype=torch.long, device=device))
 
 
-def read_clips(fitted: FittedRun, clips: Sequence[str], device: str, *, keep_steps: bool) -> ReadClips:
-    """Read clips, each a media file or the id of a cached clip, in the order given.
+# called with the indices of some clips, and these clips
+Handle = Callable[[Sequence[int], ReadClips], None]
+
+
+def read_clips(
+    fitted: FittedRun, clips: Sequence[NamedClip], device: str, handle: Handle, *, keep_steps: bool
+) -> dict[int, str]:
+    """Read clips in batches, so that memory does not grow with their number: ids in the run's cache, then media.
+
+    A clip without media files is looked up in the cache by its name. So is every clip that is in the cache if the run's
+    embeddings were imported, because new media then have no encoder.
 
     Args:
         fitted: Run with its models.
-        clips: Paths of media files, or ids in the run's cache.
+        clips: Clips.
         device: Device of the encoders: auto, cpu or cuda.
+        handle: Function that gets every batch; batches are not in the order of the clips.
         keep_steps: Whether to keep the steps of embeddings; if not, they are averaged.
 
+    Returns:
+        Index of each clip that cannot be read -> the reason. `handle` does not get these.
+
     Raises:
-        ValueError: No clip is given, or one is neither a file nor an id; or the run's embeddings were imported, so new
-            media have no encoder.
-        FileNotFoundError: An id is given, but the run's cache does not exist.
+        ValueError: The encoders are not those of the run.
+        FileNotFoundError: Weights of the encoders are missing.
     """
-    if not clips:
-        raise ValueError("amr predict must be given at least one clip, got none. Name media files or cached ids.")
-    files = [clip for clip in clips if Path(clip).is_file()]
-    ids = [clip for clip in clips if not Path(clip).is_file()]
-    rows: dict[str, tuple[dict[str, Tensor], Tensor]] = {}
-    reasons: dict[str, str] = {}
-    if ids:
-        rows |= _cached(fitted, ids, keep_steps)
+    record = fitted.record
+    imported = _imported(record)
+    sought = [i for i, clip in enumerate(clips) if clip.files is None or imported]
+    files = [i for i, clip in enumerate(clips) if clip.files is not None and not imported]
+    unread = _read_cached(record, clips, sought, handle, keep_steps) if sought else {}
+    for i in unread:
+        if imported and clips[i].files is not None:
+            unread[i] = f"{imported[0]} was imported, so there is no encoder for new media; {unread[i]}"
+        elif clips[i].problem:
+            unread[i] = f"{clips[i].problem}; {unread[i]}"
     if files:
-        rows |= _extracted(fitted, files, device, reasons, keep_steps)
-    embeddings = {m: torch.stack([rows[clip][0][m] for clip in clips]) for m in fitted.record.modalities}
-    return ReadClips(embeddings, torch.stack([rows[clip][1] for clip in clips]), reasons)
+        _embed_files(record, clips, files, device, handle, keep_steps)
+    return unread
 
 
-def _cached(fitted: FittedRun, ids: Sequence[str], keep_steps: bool) -> dict[str, tuple[dict[str, Tensor], Tensor]]:
-    path = Path(fitted.record.cache)
+def is_imported(record: RunRecord) -> bool:
+    """Whether a run was fitted on imported embeddings, so that only cached clips can be read."""
+    return bool(_imported(record))
+
+
+def _imported(record: RunRecord) -> list[str]:
+    return [m for m, info in record.modalities.items() if info["encoder"].startswith("import")]
+
+
+def _read_cached(
+    record: RunRecord, clips: Sequence[NamedClip], sought: Sequence[int], handle: Handle, keep_steps: bool
+) -> dict[int, str]:
+    """Read clips of the run's cache by id, and return the reasons for those that cannot be read."""
+    path = Path(record.cache)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"CLIP must be a media file, because the run's cache {path} is missing, got {ids[0]!r}. Name a file."
-        )
+        return dict.fromkeys(sought, f"the run's cache {path} is missing")
     with Cache.open(path) as cache:
         row_of = {id_: row for row, id_ in enumerate(cache.table()["id"])}
-        for id_ in ids:
-            if id_ not in row_of:
-                raise ValueError(
-                    f"CLIP must be a media file or the id of a clip in {path}, got {id_!r}. "
-                    "Check the path, or the manifest's ids."
-                )
-        rows = np.array([row_of[id_] for id_ in ids])
-        check_embeddings(fitted.record, cache)
-        order, back = np.unique(rows, return_inverse=True)
-        embeddings = {
-            m: read_embedding(cache, m, order, keep_steps=keep_steps)[back].float() for m in fitted.record.modalities
-        }
-        present = torch.from_numpy(np.stack([cache.present(m)[rows] for m in fitted.record.modalities], axis=-1))
-    return {id_: ({m: e[i] for m, e in embeddings.items()}, present[i]) for i, id_ in enumerate(ids)}
+        found = [i for i in sought if clips[i].name in row_of]
+        unread = {i: f"no such id in {path}" for i in sought if clips[i].name not in row_of}
+        try:
+            check_embeddings(record, cache)
+        except ValueError as error:
+            return unread | dict.fromkeys(found, str(error))
+        for start in range(0, len(found), CACHED_AT_ONCE):
+            indices = found[start : start + CACHED_AT_ONCE]
+            rows = np.array([row_of[clips[i].name] for i in indices])
+            order, back = np.unique(rows, return_inverse=True)
+            embeddings = {
+                m: read_embedding(cache, m, order, keep_steps=keep_steps)[back].float() for m in record.modalities
+            }
+            present = torch.from_numpy(np.stack([cache.present(m)[rows] for m in record.modalities], axis=-1))
+            handle(indices, ReadClips(embeddings, present, [{}] * len(indices)))
+    return unread
 
 
 def check_embeddings(record: RunRecord, cache: Cache) -> None:
@@ -105,33 +148,44 @@ def check_embeddings(record: RunRecord, cache: Cache) -> None:
             )
 
 
-def _extracted(
-    fitted: FittedRun, files: Sequence[str], device: str, reasons: dict[str, str], keep_steps: bool
-) -> dict[str, tuple[dict[str, Tensor], Tensor]]:
-    from amr.extract.run import embed_clips
+def _embed_files(
+    record: RunRecord,
+    clips: Sequence[NamedClip],
+    files: Sequence[int],
+    device: str,
+    handle: Handle,
+    keep_steps: bool,
+) -> None:
+    """Embed media files with the encoders of the run."""
+    from amr.extract.encoders import build_encoder
+    from amr.extract.run import embed_batches
 
-    for m, info in fitted.record.modalities.items():
-        if info["encoder"].startswith("import"):
-            raise ValueError(
-                f"CLIP must be the id of a cached clip, because {m} was imported ({info['encoder']}), "
-                f"got the file {files[0]!r}. Name ids."
-            )
-    specs = {m: info["encoder"] for m, info in fitted.record.modalities.items()}
-    embedded = embed_clips([Path(file) for file in files], specs, device=device)
-    for m, (found, _) in embedded.items():
-        info = fitted.record.modalities[m]
+    encoders = {m: build_encoder(info["encoder"], m) for m, info in record.modalities.items()}
+    for m, encoder in encoders.items():
+        info = record.modalities[m]
         for name in ("weights_sha256", "preprocessing"):
-            if getattr(found, name) != info[name]:
+            if getattr(encoder, name) != info[name]:
                 raise ValueError(
-                    f"{name} of {specs[m]} must be the run's own ({info[name]}), got {getattr(found, name)}. "
+                    f"{name} of {encoder.spec} must be the run's own ({info[name]}), got {getattr(encoder, name)}. "
                     "Restore it, or fit again on a new cache."
                 )
-    for m, (_, embedded_rows) in embedded.items():
-        for failure in embedded_rows.failures:
-            reasons[files[failure.row]] = f"{m}: {failure.reason}"
-    vectors = {m: _vectors(rows, keep_steps) for m, (_, rows) in embedded.items()}
-    present = torch.from_numpy(np.stack([embedded[m][1].present for m in specs], axis=-1))
-    return {file: ({m: vectors[m][i] for m in specs}, present[i]) for i, file in enumerate(files)}
+
+    def embedded(start: int, rows: dict[str, Embedded]) -> None:
+        indices = files[start : start + len(next(iter(rows.values())).present)]
+        failures: list[dict[str, str]] = [{} for _ in indices]
+        for m in encoders:
+            for failure in rows[m].failures:
+                failures[failure.row - start][m] = failure.reason
+        present = torch.from_numpy(np.stack([rows[m].present for m in encoders], axis=-1))
+        handle(indices, ReadClips({m: _vectors(rows[m], keep_steps) for m in encoders}, present, failures))
+
+    embed_batches(
+        [clip for i in files if (clip := clips[i].files) is not None],
+        [clips[i].name for i in files],
+        encoders,
+        embedded,
+        device=choose_device(device),
+    )
 
 
 def _vectors(rows: Embedded, keep_steps: bool) -> Tensor:

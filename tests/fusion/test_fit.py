@@ -139,16 +139,6 @@ def test_requests_that_no_cache_could_meet(changes, message):
         FitConfig(**changes)
 
 
-def test_predict_refuses_clips_that_are_neither_files_nor_ids(small_cache):
-    result = fit(config(small_cache))
-    with pytest.raises(ValueError, match="media file or the id"):
-        predict(result.run, ["a99"], "cpu")
-    with pytest.raises(ValueError, match="at least one clip"):
-        predict(result.run, [], "cpu")
-    with pytest.raises(ValueError, match="imported"):
-        predict(result.run, [str(result.run / "config.json")], "cpu")
-
-
 def test_out_never_deletes_files_that_are_not_of_a_run(small_cache, tmp_path):
     model = tmp_path / "model"
     model.mkdir()
@@ -165,20 +155,6 @@ def test_out_never_deletes_files_that_are_not_of_a_run(small_cache, tmp_path):
     (mine / "notes.txt").unlink()
     fit(config(small_cache, out=str(mine)))
     assert not (mine / "fold-0").exists()
-
-
-def test_a_run_of_the_ensemble_predicts(small_cache):
-    result = fit(config(small_cache, method="ume"))
-    assert predict(result.run, ["a00_c000"], "cpu")[0].pred in result.record.classes
-
-
-def test_cached_clips_of_another_cache_are_refused(small_cache):
-    result = fit(config(small_cache, modalities="audio"))
-    record = json.loads((result.run / "config.json").read_text())
-    record["modalities"]["audio"]["fingerprint"] = "of another"
-    (result.run / "config.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match="must hold the embedding audio that the run was fitted on"):
-        predict(result.run, ["a00_c000"], "cpu")
 
 
 def test_divergence_in_the_last_step_is_a_runtime_error(small_cache):

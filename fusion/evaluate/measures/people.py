@@ -74,12 +74,7 @@ def against_people(
     Raises:
         ValueError: The clips have neither, or the votes are for other classes than the head's.
     """
-    votes = read_votes(table, classes, modalities, channels)
-    if votes is None and TAG not in table:
-        raise ValueError(
-            f"--against people must find columns {VOTES}<CHANNEL>_<CLASS> or {TAG} in the cache, got "
-            f"{', '.join(map(str, table))}. Add them with amr import --columns CSV."
-        )
+    votes = find_votes(table, classes, modalities, channels)
     tags = Tags.read(table) if TAG in table else None
     codes = {name: code for code, name in enumerate(classes)}
     target = np.array([codes.get(value, -1) for value in table[label].astype(str)])
@@ -95,6 +90,23 @@ def against_people(
             }
         )
     return results
+
+
+def find_votes(
+    table: pd.DataFrame, classes: Sequence[str], modalities: Sequence[str], channels: Mapping[str, str] | None = None
+) -> Votes | None:
+    """Read the votes as `read_votes` does; None if the clips have tags only.
+
+    Raises:
+        ValueError: The clips have neither votes nor tags, or the votes are for other classes.
+    """
+    votes = read_votes(table, classes, modalities, channels)
+    if votes is None and TAG not in table:
+        raise ValueError(
+            f"--against people must find columns {VOTES}<CHANNEL>_<CLASS> or {TAG} in the cache, got "
+            f"{', '.join(map(str, table))}. Add them with amr import --columns CSV."
+        )
+    return votes
 
 
 def parse_channels(text: str) -> dict[str, str]:

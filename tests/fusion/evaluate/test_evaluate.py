@@ -22,7 +22,7 @@ def config(cache, **changes):
 
 
 def evaluated(folder, **changes):
-    return evaluate(EvaluateConfig(folder, **{"bootstrap": 50, "noise_draws": 2, "device": "cpu", **changes})).document
+    return evaluate(EvaluateConfig(folder, **{"bootstrap": 100, "noise_draws": 2, "device": "cpu", **changes})).document
 
 
 def make_sweep(cache, methods=("naive", "ume", "unimodal"), ratios=(None, "1:1"), seeds=(0, 1), **changes):

@@ -9,6 +9,7 @@ from matplotlib.image import imread
 
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
+from amr.extract.named_clips import named_clips
 from amr.extract.run import extract_embeddings
 from amr.fusion.attribution.gradients import grad_x_input
 from amr.fusion.config import FitConfig
@@ -43,7 +44,7 @@ def test_it_agrees_with_predict_and_writes_a_picture(small_cache, folds):
     (prediction,) = predict(run, ["a11_c119"], "cpu")
     assert explanation.pred == prediction.pred
     assert explanation.probabilities == pytest.approx(prediction.probabilities, abs=1e-6)
-    assert explanation.shares["grad_x_input"] == pytest.approx(prediction.share, abs=1e-6)
+    assert explanation.share["grad_x_input"] == pytest.approx(prediction.share, abs=1e-6)
     assert explanation.true == str(119 % 3)
     notes = "; ".join(explanation.notes)
     assert ("mean over 3 folds" in notes and "trained on in 1 of them" in notes) if folds else "test split" in notes
@@ -59,13 +60,19 @@ def test_a_removed_modality_equals_an_absent_one(workspace, head):
         explanation = explained(run, clip)
         assert set(explanation.removed["zero"]) == ({"video"} if absent else {"audio", "video"})
         assert ("no audio" in explanation.notes) == absent
-        assert (explanation.shares["shapley"]["audio"] is None) == absent
+        assert (explanation.share["shapley"]["audio"] is None) == absent
         assert set(explanation.steps) == (set() if absent else {"audio"})
 
 
 def linear_model(dims):
     shape = ModelShape.of(dims, 3, head="concat", hidden=0, adapter="none", adapter_dim=0)
     return FusionModel(shape, [0])
+
+
+def read_one(run, clip):
+    batches = []
+    read_clips(run, named_clips([clip]), "cpu", lambda _, read: batches.append(read), keep_steps=True)
+    return batches[0]
 
 
 def one(clips):
@@ -132,7 +139,7 @@ def test_a_head_of_steps_uses_those_with_the_class(workspace):
     run = read_fitted(fitted(write_cache(workspace / "caches/steps.h5"), head="attention", epochs=25))
     ratios = []
     for number in range(120, 150):
-        read = read_clips(run, [f"c{number}"], "cpu", keep_steps=True)
+        read = read_one(run, f"c{number}")
         ((model, clips),) = read.of_folds(run)
         weights = step_weights(model, clips, {"audio": NO_STEPS, "video": NO_STEPS})
         num_steps = int((~read.embeddings["audio"][0].isnan().any(-1)).sum())
@@ -182,7 +189,7 @@ def test_without_its_cache_a_file_has_no_mean(media_run, tmp_path):
     explanation = explained(moved, str(file))
     assert set(explanation.removed) == {"zero"}
     assert any("gone.h5 is gone" in note for note in explanation.notes)
-    with pytest.raises(FileNotFoundError, match="CLIP must be a media file, because the run's cache"):
+    with pytest.raises(ValueError, match=r"CLIP must be a media file or .*, got '00003': .*cache .*gone.h5 is missing"):
         explained(moved, "00003")
 
 
@@ -197,10 +204,10 @@ def test_media_that_are_gone_leave_fractions_of_the_clip(media_run, monkeypatch)
 
 def test_a_unimodal_run_and_an_ensemble_are_explained(small_cache):
     unimodal = explained(fitted(small_cache, method="unimodal", modalities="audio"), "a00_c000")
-    assert unimodal.shares["grad_x_input"] == {"audio": 1.0}
+    assert unimodal.share["grad_x_input"] == {"audio": 1.0}
     assert set(unimodal.removed["zero"]) == {"audio"}
     ensemble = explained(fitted(small_cache, method="ume"), "a00_c000")
-    assert sum(ensemble.shares["shapley"].values()) == pytest.approx(1)
+    assert sum(ensemble.share["shapley"].values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -217,10 +224,10 @@ def test_a_wrong_request_is_refused(changes, message):
 
 
 def test_names_of_clips_become_file_names():
-    assert ExplainConfig(Path("r"), "-a/b c:d.mp4").picture == Path("r/explain_b-c-d.mp4.png")
-    assert len(ExplainConfig(Path("r"), "x" * 400).picture.name) < 150
+    assert ExplainConfig("r", "-a/b c:d.mp4").picture(Path("r")) == Path("r/explain_b-c-d.mp4.png")
+    assert len(ExplainConfig("r", "x" * 400).picture(Path("r")).name) < 150
 
 
 def test_an_unknown_clip_is_refused(small_cache):
-    with pytest.raises(ValueError, match=r"CLIP must be a media file or the id of a clip in .*, got 'nobody'"):
+    with pytest.raises(ValueError, match=r"CLIP must be a media file or the id of a cached clip, got 'nobody'"):
         explained(fitted(small_cache), "nobody")
