@@ -3,8 +3,11 @@
 The other modalities are replaced by a baseline: zero (removed, and marked as absent), the mean of the train clips, or
 the same modalities of another clip, over 10 permutations.
 
-    perceptual score    P_m   = v(all) - v(all but m), by permutation (Gat et al. 2021)
+    use                 u_m   = v(all) - v(all but m), by permutation (the perceptual score of Gat et al. 2021)
+    use share           max(u_m, 0) / sum over k of max(u_k, 0)
+    alone               v(m), with the train mean for the rest
     Shapley value       phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! [v(S ∪ {m}) - v(S)],    v the accuracy
+    Shapley use share   phi_m / sum over k of phi_k, by permutation
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ def _inputs(subject: Subject, baseline: str, replaced: Sequence[str], orders: Se
 
 
 def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
-    """Full minus worst, perceptual scores and Shapley values from the accuracies, all of one shape."""
+    """Full minus worst, use, alone and Shapley values from the accuracies, all of one shape."""
     result: dict[Name, np.ndarray] = {}
     full = means[("accuracy",)]
     for baseline in BASELINES:
@@ -64,6 +67,12 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
     for m in modalities:
         rest = "+".join(other for other in modalities if other != m)
         result["perceptual", m] = full - means["missing", "permutation", rest]
+        result["alone", m] = means["missing", "mean", m]
+        result["shapley_use_share", m] = result["shapley_share", "permutation", m]
+    used = {m: np.maximum(result["perceptual", m], 0) for m in modalities}
+    total = sum(used.values(), np.zeros_like(full))
+    for m in modalities:
+        result["use_share", m] = used[m] / np.where(total > 0, total, np.nan)
     return result
 
 
@@ -74,21 +83,24 @@ def _name(baseline: str, modalities: Sequence[str], subset: Sequence[bool]) -> N
 
 @measures.register("missing")
 class Missing(Measure):
-    """Accuracy on every subset of the modalities, perceptual scores and Shapley values."""
+    """Accuracy on every subset of the modalities, use, alone and Shapley values."""
 
     summary = (
         "accuracy on every subset of the modalities, with zero, the train mean or a permutation for the rest; "
-        "perceptual scores and Shapley values"
+        "use, alone and Shapley values"
     )
     citation = "Gat et al. 2021; Shapley 1953"
     least_modalities = 2
     words: ClassVar[Mapping[str, str]] = {
         "full_minus_worst": "accuracy lost with the worst subset",
+        "use_share": "use share of",
+        "shapley_use_share": "Shapley use share of",
+        "alone": "accuracy alone of",
         "shapley_share": "Shapley share of",
         "shapley": "Shapley value of",
         "missing": "accuracy with only",
         "nothing": "accuracy with nothing left",
-        "perceptual": "perceptual score of",
+        "perceptual": "use of",
     }
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
@@ -96,5 +108,5 @@ class Missing(Measure):
         return per_clip(subject)
 
     def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
-        """Full minus worst, Shapley values and shares, and perceptual scores."""
+        """Full minus worst, use, alone, and Shapley values and shares."""
         return derived(means, modalities)
