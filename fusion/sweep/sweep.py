@@ -1,18 +1,15 @@
 """Many runs on one cache: `amr sweep`. Runs of one recipe are trained together; on a CPU, one group per core at a time.
 
-The folder of a sweep holds sweep.json (the request), runs/ (one folder per run) and results.csv (one row per run and
-split). A run is finished when its metrics.json exists; the same command continues with the other runs.
+A run is finished when its metrics.json exists; the same command continues with the other runs.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +17,15 @@ import pandas as pd
 import torch
 
 from amr.common.devices import choose_device, one_thread
-from amr.common.files import write_json
-from amr.common.options import number_text, saved_settings
+from amr.common.options import number_text
 from amr.common.progress import Progress
-from amr.common.workspace import find_cache, place, runs_dir
-from amr.extract.cache.reader import Cache
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.fit import fit_group
 from amr.fusion.methods import methods
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.record import RunRecord
+from amr.fusion.sweep.folder import begin_folder, choose_folder
 from amr.fusion.sweep.grouping import group_size, partition
 from amr.fusion.sweep.results import is_finished, missed_targets, run_folder, write_results
 from amr.fusion.train.recipe import Recipe
@@ -80,12 +75,13 @@ class RunGroup:
     data: TrainingData
 
 
-def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
+def sweep(config: SweepConfig, progress: Progress | None = None, *, overwrite: bool = False) -> SweepResult:
     """Fit every combination of a sweep, and write results.csv.
 
     Args:
         config: Config of the sweep.
         progress: Listener.
+        overwrite: Whether to replace another sweep in the folder.
 
     Raises:
         ValueError: The request does not fit the cache, or the folder holds another sweep.
@@ -93,7 +89,7 @@ def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
         RuntimeError: A unimodal model that a method needs diverged; groups that finished before remain on disk.
     """
     progress = progress or Progress()
-    folder, request = _folder(config)
+    folder, request = choose_folder(config, overwrite=overwrite)
     opened: dict[tuple[str | None, bool], TrainingData] = {}
 
     def data_of(member: FitConfig) -> TrainingData:
@@ -109,16 +105,18 @@ def sweep(config: SweepConfig, progress: Progress | None = None) -> SweepResult:
             data = data_of(member)
             resolved = resolve(member, data.dataset)
             records.append(record_of(replace(resolved, out=str(folder / "runs" / _name(resolved, config))), data))
-    records = list({record.config.out: record for record in records}.values())
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "sweep.json", request)
+    records, repeated = _distinct(records)
+    begin_folder(folder, request)
     todo = [record for record in records if not is_finished(record)]
+    for record in todo:  # who reads an unfinished sweep can then count what is missing
+        run_folder(record).mkdir(parents=True, exist_ok=True)
+        record.save(run_folder(record))
     progress.start(len(records), len(records) - len(todo), "runs")
     num_workers = torch.get_num_threads() if choose_device(config.base.device).type == "cpu" else 1
     for _ in _fit_all(_groups(todo, data_of, config.group_size, num_workers), num_workers, progress):
         write_results(folder, records)
     rows = write_results(folder, records)
-    notes = dict.fromkeys(note for data in opened.values() for note in data.notes)
+    notes = dict.fromkeys([*repeated, *(note for data in opened.values() for note in data.notes)])
     failed = [run_folder(record).name for record in records if not is_finished(record)]
     warnings = dict.fromkeys(text for data in opened.values() for text in data.warnings)
     return SweepResult(folder, tuple(rows), tuple(notes), tuple(failed), (*warnings, *missed_targets(records)))
@@ -166,6 +164,19 @@ def _expanded(member: FitConfig, data: TrainingData) -> list[FitConfig]:
     return [replace(member, modalities=modality) for modality in data.dataset.modalities]
 
 
+def _distinct(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+    """Leave out runs of the same settings; also return a note about each ratio that was typed in several ways."""
+    first: dict[tuple[FitConfig, tuple[float, ...]], RunRecord] = {}
+    typed: dict[str, dict[str, None]] = {}
+    for record in records:
+        target = tuple(round(share, 9) for share in (record.target_share or {}).values())
+        kept = first.setdefault((replace(record.config, out=None, amr_ratio=None), target), record).config.amr_ratio
+        if kept is not None and record.config.amr_ratio != kept:
+            typed.setdefault(kept, {})[str(record.config.amr_ratio)] = None
+    notes = [f"--amr-ratio {kept} and {', '.join(others)} are the same: fitted once" for kept, others in typed.items()]
+    return list(first.values()), notes
+
+
 def _groups(
     records: Sequence[RunRecord], data_of: Callable[[FitConfig], TrainingData], size: int | None, num_workers: int
 ) -> list[RunGroup]:
@@ -202,27 +213,3 @@ def _name(config: FitConfig, sweep_config: SweepConfig) -> str:
         parts.append(f"lr-{number_text(config.lr)}")
     name = "_".join([*parts, f"seed{config.seed}"])
     return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
-
-
-def _folder(config: SweepConfig) -> tuple[Path, dict[str, Any]]:
-    """Folder of the sweep, new or of the same sweep, and the content of its sweep.json."""
-    cache = find_cache(config.base.cache)
-    with Cache.open(cache) as opened:
-        fingerprints = {name: opened.info(name).fingerprint for name in opened.names}
-        clips = opened.manifest_sha256  # labels, splits and groups are not in the fingerprints
-    # settings that do not change the numbers may differ when a sweep continues
-    base = replace(config.base, out=None, device="auto")
-    request = asdict(replace(config, group_size=None)) | {"base": saved_settings(base)}
-    request = json.loads(json.dumps(request | {"cache_fingerprints": fingerprints, "manifest_sha256": clips}))
-    if config.base.out is not None:
-        folder = place(config.base.out, runs_dir())
-    else:
-        digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
-        folder = runs_dir() / f"sweep_{cache.stem}_{config.base.label}_{digest}"
-    file = folder / "sweep.json"
-    if file.is_file():
-        if json.loads(file.read_text()) != request:
-            raise ValueError(f"--out must be new or of the same sweep, got {str(folder)!r}. Choose another name.")
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"--out must be new or of the same sweep, got {str(folder)!r}. Choose another name.")
-    return folder, request
