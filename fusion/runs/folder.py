@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from fnmatch import fnmatch
@@ -15,7 +15,6 @@ from amr.common.files import partial_path
 from amr.common.options import flag, number_text
 from amr.common.workspace import place, runs_dir
 from amr.extract.cache.lock import lock
-from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.runs.record import RunRecord
 
 # in the order in which a run appears: a run with metrics.json is finished
@@ -104,7 +103,7 @@ def _check_replaceable(folder: Path, record: RunRecord, overwrite: bool) -> None
         raise ValueError(f"--out must be a folder, got the file {str(folder)!r}. Choose another name.")
     if not folder.exists():
         return
-    if foreign := _foreign(folder):
+    if foreign := foreign_file(folder):
         raise ValueError(
             f"--out must be new, empty or an earlier run, got {str(folder)!r}, which holds {foreign}. "
             "Choose another name."
@@ -112,17 +111,15 @@ def _check_replaceable(folder: Path, record: RunRecord, overwrite: bool) -> None
     if not _is_replaceable(folder):
         raise ValueError(f"--out must be new, empty or an earlier run, got {str(folder)!r}. Choose another name.")
     if not overwrite and is_finished(folder) and (differences := _differences(RunRecord.read(folder), record)):
-        more = len(differences) - MAX_DIFFERENCES
-        shown = ", ".join(differences[:MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
         raise ValueError(
-            f"--out must be new or a run of the same settings, got {str(folder)!r}, a run with {shown}. "
-            "Pass --overwrite to replace it, or choose another name."
+            f"--out must be new or a run of the same settings, got {str(folder)!r}, a run with "
+            f"{few_of(differences)}. Pass --overwrite to replace it, or choose another name."
         )
 
 
 def _is_replaceable(folder: Path) -> bool:
     """Whether a folder holds a run or what is left of one, and nothing else."""
-    return _foreign(folder) is None and (_is_run(folder) or not _files(folder))
+    return foreign_file(folder) is None and (_is_run(folder) or not _files(folder))
 
 
 def _is_run(folder: Path) -> bool:
@@ -140,8 +137,8 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in found if path not in folds and not path.name.startswith(UNFINISHED)]
 
 
-def _foreign(folder: Path) -> str | None:
-    """Name of something in a folder that no command wrote; None if there is nothing."""
+def foreign_file(folder: Path) -> str | None:
+    """Name of something in the folder of a run that no command wrote; None if there is nothing."""
     names = [*RUN_FILES, *LATER_FILES]
     names += [partial_path(Path(name)).name for name in names]  # of a killed command
     for path in _files(folder):
@@ -151,11 +148,9 @@ def _foreign(folder: Path) -> str | None:
 
 
 def _differences(saved: RunRecord, record: RunRecord) -> list[str]:
-    """Options in which two runs differ, such as `--seed 0 (now 1)`."""
     then, now = _settings(saved), _settings(record)
-    compared_then, compared_now = (_comparable(r, s) for r, s in ((saved, then), (record, now)))
-    names = [name for name in now if compared_then[name] != compared_now[name]]
-    return [f"{flag(name)} {_text(then[name])} (now {_text(now[name])})" for name in names]
+    same_ratio = _target(saved) == _target(record)
+    return differences(then, now | ({"amr_ratio": then["amr_ratio"]} if same_ratio else {}))
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
@@ -164,18 +159,33 @@ def _settings(record: RunRecord) -> dict[str, Any]:
     return asdict(replace(record.config, cache=record.cache, modalities=modalities, out=None, device="auto"))
 
 
-def _comparable(record: RunRecord, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in a form that does not depend on how a ratio was typed."""
-    ratio = record.config.amr_ratio
-    parts = None if ratio is None else [round(part, 9) for part in parse_ratio(ratio, [*record.modalities])]
-    return {**settings, "amr_ratio": parts}
+def _target(record: RunRecord) -> list[float] | None:
+    """Target shares, which do not depend on how the ratio was typed."""
+    shares = record.target_share
+    return None if shares is None else [round(share, 9) for share in shares.values()]
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Options in which two requests differ.
+
+    >>> differences({"seed": 0, "amr_ratio": "1:1", "lr": 0.1}, {"seed": 1, "amr_ratio": None, "lr": 0.1})
+    ['--seed 0 (now 1)', '--amr-ratio 1:1 (now none)']
+    """
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    return [f"{flag(name)} {_text(then.get(name))} (now {_text(now.get(name))})" for name in names]
+
+
+def few_of(texts: Sequence[str]) -> str:
+    """The first few of many texts, and the number of the others."""
+    more = len(texts) - MAX_DIFFERENCES
+    return ", ".join(texts[:MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _text(value: object) -> str:
-    if value is None or value == ():
+    if value is None or value in ((), []):
         return "none"
-    if isinstance(value, tuple):
-        return " ".join(map(str, value))
+    if isinstance(value, list | tuple):
+        return ",".join(map(_text, value))
     return number_text(value) if isinstance(value, float) else str(value)
 
 

@@ -169,10 +169,13 @@ def _distinct(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]
     first: dict[tuple[FitConfig, tuple[float, ...]], RunRecord] = {}
     typed: dict[str, dict[str, None]] = {}
     for record in records:
+        config = record.config
         target = tuple(round(share, 9) for share in (record.target_share or {}).values())
-        kept = first.setdefault((replace(record.config, out=None, amr_ratio=None), target), record).config.amr_ratio
-        if kept is not None and record.config.amr_ratio != kept:
-            typed.setdefault(kept, {})[str(record.config.amr_ratio)] = None
+        weight = config.amr_weight if target else 0.0  # without a ratio it has no effect
+        setting = replace(config, out=None, amr_ratio=None, amr_weight=weight)
+        kept = first.setdefault((setting, target), record).config.amr_ratio
+        if kept is not None and config.amr_ratio != kept:
+            typed.setdefault(kept, {})[str(config.amr_ratio)] = None
     notes = [f"--amr-ratio {kept} and {', '.join(others)} are the same: fitted once" for kept, others in typed.items()]
     return list(first.values()), notes
 

@@ -85,6 +85,13 @@ def test_out_without_a_slash_is_a_name_in_the_workspace(small_cache, workspace):
     assert sweep(config(small_cache, seeds=1, fixed={"out": "mine"})).folder == workspace / "runs" / "mine"
 
 
+def test_a_ratio_that_is_typed_in_several_ways_is_fitted_once(small_cache):
+    result = sweep(config(small_cache, amr_ratio="audio=1:video=1,1:1,2:2,none,1:3", seeds=1, fixed={"epochs": 1}))
+    assert list(result.table["amr_ratio"].unique()) == ["audio=1:video=1", "none", "1:3"]
+    assert len(list((result.folder / "runs").iterdir())) == 3
+    assert "--amr-ratio audio=1:video=1 and 1:1, 2:2 are the same: fitted once" in result.notes
+
+
 def test_out_of_another_sweep_is_refused(small_cache, tmp_path):
     folder = {"out": str(tmp_path / "s")}
     sweep(config(small_cache, seeds=1, fixed=folder))

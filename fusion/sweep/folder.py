@@ -1,0 +1,132 @@
+"""The folder of a sweep: its name, when a sweep continues in it, and when it may be replaced.
+
+A folder holds sweep.json (the request), runs/ (one folder per run) and results.csv (one row per run and split).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from amr.common.files import write_json
+from amr.common.options import saved_settings
+from amr.common.workspace import find_cache, place, runs_dir
+from amr.extract.cache.reader import Cache
+from amr.fusion.config import SWEPT, SweepConfig
+from amr.fusion.runs.folder import differences, few_of, foreign_file
+
+REQUEST = "sweep.json"
+# besides runs/: files of amr sweep, amr table and amr evaluate
+FILES = (REQUEST, "results.csv", "accuracy-against-share.png", "table.csv", "table.md", "table.tex", "table.json")
+FILES += ("evaluation.json", "evaluation.csv", "evaluation.npz")
+
+
+def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path, dict[str, Any]]:
+    """Choose the folder of a sweep; return it, and the content of its sweep.json.
+
+    Args:
+        config: Config of the sweep. Its `out` is a path or a name in runs/: a folder that is new, is empty, or holds
+            the same sweep. By default it is named after the settings.
+        overwrite: Whether the folder may hold another sweep, which `begin_folder` will replace.
+
+    Raises:
+        ValueError: The folder holds something else.
+        FileNotFoundError: The cache does not exist.
+    """
+    cache = find_cache(config.base.cache)
+    request = _request(config, cache)
+    if config.base.out is not None:
+        folder = place(config.base.out, runs_dir())
+    else:
+        digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
+        folder = runs_dir() / f"sweep_{cache.stem}_{config.base.label}_{digest}"
+    if not folder.exists():
+        return folder, request
+    if not folder.is_dir():
+        raise ValueError(f"--out must be a folder, got the file {str(folder)!r}. Choose another name.")
+    saved = _read(folder)
+    if saved is None and any(folder.iterdir()):
+        raise ValueError(f"--out must be new, empty or an earlier sweep, got {str(folder)!r}. Choose another name.")
+    if saved is not None and (changes := _differences(saved, request)):
+        if not overwrite:
+            raise ValueError(
+                f"--out must be new or of the same sweep, got {str(folder)!r}, a sweep with "
+                f"{few_of(changes)}. Pass --overwrite to replace it, or choose another name."
+            )
+        if foreign := _foreign(folder):
+            raise ValueError(
+                f"--out must be new, empty or an earlier sweep, got {str(folder)!r}, which holds {foreign}. "
+                "Choose another name."
+            )
+    return folder, request
+
+
+def begin_folder(folder: Path, request: Mapping[str, Any]) -> None:
+    """Make the folder that `choose_folder` chose, without another sweep that it holds, and write sweep.json."""
+    saved = _read(folder)
+    if saved is not None and _differences(saved, request):
+        shutil.rmtree(folder / "runs", ignore_errors=True)
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / REQUEST, request)
+
+
+def _request(config: SweepConfig, cache: Path) -> dict[str, Any]:
+    with Cache.open(cache) as opened:
+        fingerprints = {name: opened.info(name).fingerprint for name in opened.names}
+        clips = opened.manifest_sha256  # labels, splits and groups are not in the fingerprints
+    # settings that do not change the numbers may differ when a sweep continues
+    base = replace(config.base, out=None, device="auto")
+    request = asdict(replace(config, group_size=None)) | {"base": saved_settings(base)}
+    saved: dict[str, Any] = json.loads(
+        json.dumps(request | {"cache_fingerprints": fingerprints, "manifest_sha256": clips})
+    )
+    return saved
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """Content of sweep.json; None if there is none, {} if it is damaged."""
+    file = folder / REQUEST
+    if not file.is_file():
+        return None
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return saved if isinstance(saved, dict) else {}
+
+
+def _differences(saved: Mapping[str, Any], request: Mapping[str, Any]) -> list[str]:
+    """Settings in which two sweeps differ, such as `--seed 0,1 (now 0)`."""
+    if not saved:
+        return ["a damaged sweep.json"]
+    changes = differences(_settings(saved), _settings(request))
+    for name, what in (("cache_fingerprints", "other embeddings"), ("manifest_sha256", "other labels or splits")):
+        if saved.get(name) != request.get(name):
+            changes.append(f"{what} in the cache")
+    return changes
+
+
+def _settings(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a sweep. Its cache is compared by content."""
+    base = {name: value for name, value in request.get("base", {}).items() if name not in ("cache", *SWEPT)}
+    return base | {name: request[name] for name in SWEPT if name in request}
+
+
+def _foreign(folder: Path) -> str | None:
+    """Name of something in the folder of a sweep that no command wrote; None if there is nothing."""
+    for path in folder.iterdir():
+        if path.name != "runs" and not (path.is_file() and path.name in FILES):
+            return path.name
+    for run in (folder / "runs").glob("*"):
+        if not run.is_dir():
+            return f"runs/{run.name}"
+        if (foreign := foreign_file(run)) is not None:
+            return f"runs/{run.name}/{foreign}"
+    return None

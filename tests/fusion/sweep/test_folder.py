@@ -1,0 +1,62 @@
+"""When a sweep continues in a folder, and when it may replace what the folder holds."""
+
+import json
+
+import pytest
+
+from amr.fusion.config import SweepConfig
+from amr.fusion.sweep.sweep import sweep
+
+
+@pytest.fixture
+def run(small_cache, workspace):
+    """Sweep into runs/mine."""
+
+    def call(*, overwrite: bool = False, seeds: int | None = 1, swept: dict[str, str] | None = None, **changes):
+        fixed = {"cache": str(small_cache), "epochs": 1, "device": "cpu", "out": "mine", **changes}
+        return sweep(SweepConfig.parse(seeds=seeds, swept=swept or {}, **fixed), overwrite=overwrite)
+
+    return call
+
+
+def test_another_sweep_in_the_folder_is_replaced_with_overwrite_only(run):
+    folder = run().folder
+    with pytest.raises(ValueError, match=r"a sweep with --lr none \(now 0.1\), --seed 0 \(now 0,1\). Pass --overwrite"):
+        run(seeds=2, swept={"lr": "0.1"})
+    with pytest.raises(ValueError, match=r"a sweep with --epochs 1 \(now 2\). Pass --overwrite"):
+        run(epochs=2)
+    again = run(seeds=2, swept={"lr": "0.1"}, overwrite=True)
+    assert json.loads((folder / "sweep.json").read_text())["seed"] == [0, 1]
+    assert {path.name for path in (folder / "runs").iterdir()} == {str(row["run"]) for row in again.rows}
+
+
+def test_the_same_sweep_goes_on_however_its_cache_is_typed(run, small_cache):
+    first = run()
+    finished = {path: path.stat().st_mtime_ns for path in first.folder.rglob("metrics.json")}
+    assert run(cache=small_cache.stem).rows == first.rows
+    assert run(cache=small_cache.stem, overwrite=True).rows == first.rows
+    assert {path: path.stat().st_mtime_ns for path in first.folder.rglob("metrics.json")} == finished
+
+
+@pytest.mark.parametrize("place", [".", "runs", "runs/naive_concat_plain_seed0"])
+def test_a_folder_with_something_that_no_command_wrote_is_never_replaced(run, place):
+    folder = run().folder
+    (folder / place / "notes.txt").write_text("dear diary")
+    with pytest.raises(ValueError, match=r"which holds .*notes.txt. Choose another name"):
+        run(seeds=2, overwrite=True)
+    assert (folder / "results.csv").is_file()
+
+
+def test_a_folder_that_is_no_sweep_is_refused(run, workspace):
+    folder = workspace / "runs" / "mine"
+    folder.mkdir(parents=True)
+    run()  # an empty one is not
+    for file in folder.glob("sweep.json"):
+        file.unlink()
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="--out must be new, empty or an earlier sweep"):
+            run(overwrite=overwrite)
+    (folder / "sweep.json").write_text("{")
+    with pytest.raises(ValueError, match=r"a sweep with a damaged sweep\.json. Pass --overwrite"):
+        run()
+    assert len(run(overwrite=True).rows) == 2
