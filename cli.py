@@ -19,6 +19,7 @@ from amr.common.version import __version__
 from amr.console.commands import Json, configured, field_option, parameter
 from amr.console.fitted import add_fitted
 from amr.console.listings import add_listings
+from amr.console.next_steps import say_next
 from amr.console.output import lines, say, say_notes, show, table
 from amr.console.progress import stderr_progress
 from amr.console.refusals import run_app
@@ -177,11 +178,18 @@ def _fit_request(*, overwrite: bool, **values: Any) -> tuple[FitConfig, bool]:
     return FitConfig(**values), overwrite
 
 
-_OVERWRITE = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a run of other settings in --out.", rich_help_panel=OUTPUT)
-]
+def _overwrite_option(what: str) -> inspect.Parameter:
+    option = typer.Option("--overwrite", help=f"Replace {what} in --out.", rich_help_panel=OUTPUT)
+    return parameter("overwrite", Annotated[bool, option], False)
+
+
 configured(
-    app, "fit", FitConfig, _fit, build=_fit_request, instead={"overwrite": parameter("overwrite", _OVERWRITE, False)}
+    app,
+    "fit",
+    FitConfig,
+    _fit,
+    build=_fit_request,
+    instead={"overwrite": _overwrite_option("a run of other settings")},
 )
 
 
@@ -190,8 +198,9 @@ def _sweep(config: SweepConfig, as_json: bool) -> None:
     from amr.fusion.sweep.summary import best_by_val, write_picture
     from amr.fusion.sweep.sweep import sweep
 
+    config, overwrite = request
     with stderr_progress() as progress:
-        result = sweep(config, progress)
+        result = sweep(config, progress, overwrite=overwrite)
     say_notes(result.notes, result.warnings)
     if not result.rows and not result.diverged:
         say("the clips have neither a val nor a test split: the runs are written but not measured")
@@ -200,6 +209,7 @@ def _sweep(config: SweepConfig, as_json: bool) -> None:
     if result.rows:
         show(result.to_json(), as_json, lambda: table("best by val", *best_by_val(result.table)))
         say(f"{result.folder / 'results.csv'}, {write_picture(result)}")
+        say_next(result.folder)
     _refuse_diverged(result.diverged)
 
 
@@ -215,9 +225,11 @@ def _swept(field: dataclasses.Field[Any]) -> inspect.Parameter:
     return field_option(field, str | None, None, more_help=help_text, show_default=False)
 
 
-def _sweep_config(*, seeds: int | None, group_size: int | None, **values: Any) -> SweepConfig:
+def _sweep_request(
+    *, seeds: int | None, group_size: int | None, overwrite: bool, **values: Any
+) -> tuple[SweepConfig, bool]:
     swept = {name: values.pop(name) for name in SWEPT}
-    return SweepConfig.parse(seeds=seeds, group_size=group_size, swept=swept, **values)
+    return SweepConfig.parse(seeds=seeds, group_size=group_size, swept=swept, **values), overwrite
 
 
 _GROUP_SIZE = Annotated[
@@ -230,11 +242,12 @@ configured(
     "sweep",
     FitConfig,
     _sweep,
-    build=_sweep_config,
+    build=_sweep_request,
     instead={
         **{field.name: _swept(field) for field in dataclasses.fields(FitConfig) if field.name in SWEPT},
         "seeds": parameter("seeds", Annotated[int | None, typer.Option(help=_SEEDS_HELP, rich_help_panel=SPEED)], None),
         "group_size": parameter("group_size", _GROUP_SIZE, None),
+        "overwrite": _overwrite_option("a sweep of other settings"),
     },
 )
 
@@ -244,23 +257,29 @@ def _table(request: tuple[FitConfig, int, int | None], as_json: bool) -> None:
     from amr.fusion.sweep.table import make_table
 
     with stderr_progress() as progress:
-        made = make_table(*request, progress)
-    title = f"test, mean and 95 % interval of {made.num_seeds} seeds; p of AMR against none, paired, Holm"
-    show(list(made.rows), as_json, lambda: table(title, *made.cells()))
+        made = make_table(**request, progress=progress)
+    say_notes(made.notes, made.warnings)
+    show(list(made.rows), as_json, lambda: table(made.title, *made.cells()))
     say(f"table.csv, .md, .tex and .json in {made.folder}")
+    say_next(made.folder)
     _refuse_diverged(made.diverged)
 
 
-def _table_request(*, seeds: int, group_size: int | None, **values: Any) -> tuple[FitConfig, int, int | None]:
+def _table_request(*, seeds: int, group_size: int | None, overwrite: bool, **values: Any) -> dict[str, Any]:
     if seeds < 1:
         raise ValueError(f"--seeds must be 1 or more, got {seeds}. Pass --seeds 5.")
-    if str(values["amr_ratio"]).lower() == "none" and values["amr_ratio"] is not None:
-        raise ValueError("--amr-ratio must be a ratio, got 'none': the left columns are without AMR. Pass 1:1.")
-    return FitConfig(**values), seeds, group_size
+    ratio = values["amr_ratio"]
+    return {
+        "config": FitConfig(**values),
+        "num_seeds": seeds,
+        "group_size": group_size,
+        "with_amr": ratio is None or ratio.strip().lower() != "none",
+        "overwrite": overwrite,
+    }
 
 
 _ADAPTER = "Trainable layer on each embedding, the same in every row: none, linear or mlp."
-_RATIO = "Target shares of the right-hand columns, such as 3:1; by default equal shares."
+_RATIO = "Target shares of the columns with AMR, such as 3:1; none leaves them out. By default equal shares."
 configured(
     app,
     "table",
@@ -279,6 +298,7 @@ configured(
             "seeds", Annotated[int, typer.Option(help="Number of seeds, 0 to N-1.", rich_help_panel=TRAINING)], 5
         ),
         "group_size": parameter("group_size", _GROUP_SIZE, None),
+        "overwrite": _overwrite_option("a table of other settings"),
     },
 )
 

@@ -36,7 +36,7 @@ def _sweep(results: ResultFolder, out: str) -> str:
     sweep = results.sweep or {}
     is_table = results.table is not None
     skipped = {"out", *SWEPT} | ({"method"} if is_table else set())
-    # `amr table` has an adapter by default, and adds its methods and the ratio "none" automatically
+    # `amr table` has an adapter by default, and adds its methods and the columns without AMR automatically
     parts = ["amr table" if is_table else "amr sweep", *_options(sweep["base"], skipped=tuple(skipped))]
     if is_table and sweep["base"]["adapter"] == "none":
         parts.append("--adapter none")
@@ -45,7 +45,7 @@ def _sweep(results: ResultFolder, out: str) -> str:
         if is_table and name == "method":
             continue
         if is_table and name == "amr_ratio":
-            values = [value for value in values if value is not None]
+            values = [value for value in values if value is not None] or ["none"]
         text = ",".join("none" if value is None else _text(value) for value in values)
         if name == "seed" and values == list(range(len(values))) and (is_table or len(values) > 1):
             parts.append(f"--seeds {len(values)}")

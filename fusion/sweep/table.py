@@ -35,42 +35,64 @@ class Table:
             metric, and the mean shares; `p` is the paired t-test of AMR against none over seeds, `p_holm` corrected
             for all rows.
         modalities: Names of the modalities, in the order of the shares.
-        ratio: Target ratio of AMR.
+        ratio: Target ratio of AMR; None if the table has no columns with AMR.
         num_seeds: Number of pairs in each test.
         diverged: Names of the runs that did not stay finite; they are left out.
+        notes: Sentences about what was decided or left out.
+        warnings: Sentences about data that make results doubtful, and about ratios that were not reached.
     """
 
     folder: Path
     rows: tuple[dict[str, Any], ...]
     modalities: tuple[str, ...]
-    ratio: str
+    ratio: str | None
     num_seeds: int
     diverged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Heading of the table."""
+        tests = "" if self.ratio is None else "; p of AMR against none, paired, Holm"
+        interval = " and 95 % interval" if self.num_seeds > 2 else ""  # fewer seeds have none
+        return f"test, mean{interval} of {self.num_seeds} seeds{tests}"
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows as text: without AMR on the left, with AMR on the right, as in the paper."""
         share = "/".join(self.modalities)
         columns = ["method"]
-        for half in ("", f" AMR {self.ratio}"):
+        for half in ("",) if self.ratio is None else ("", f" AMR {self.ratio}"):
             columns += [f"{title}{half}" for title in METRICS.values()] + [f"{share}{half}"]
-        columns += [f"p {title}" for title in METRICS.values()]
+        if self.ratio is not None:
+            columns += [f"p {title}" for title in METRICS.values()]
         return columns, [self._cells(row) for row in self.rows]
 
     def _cells(self, row: dict[str, Any]) -> list[str]:
         unimodal = methods[row["method"]].single_modality
         cells = [f"{row['modalities']} only" if unimodal else row["method"]]
-        for half in ("plain", "amr"):
+        for half in ("plain",) if self.ratio is None else ("plain", "amr"):
             values = row[half]
             cells += ["-" if values is None else _interval(values[metric]) for metric in METRICS]
             cells.append("-" if values is None or unimodal else _percentages(values["share"]))
+        if self.ratio is None:
+            return cells
         tests = row["tests"]
         return cells + ["-" if tests is None else p_text(tests[metric]["p_holm"]) for metric in METRICS]
 
 
 def make_table(
-    config: FitConfig, num_seeds: int, group_size: int | None = None, progress: Progress | None = None
+    config: FitConfig,
+    num_seeds: int,
+    group_size: int | None = None,
+    progress: Progress | None = None,
+    *,
+    with_amr: bool = True,
+    overwrite: bool = False,
 ) -> Table:
     """Fit every method without and with AMR, with the same adapter in every row, and compare.
+
+    With one modality there is nothing to fuse or to balance: the table is then the row of its unimodal model.
 
     Args:
         config: Settings of all rows. Its amr_ratio, by default 1:1:..., is used in the columns with AMR; its method and
@@ -78,23 +100,37 @@ def make_table(
         num_seeds: Number of seeds, 0 to N-1.
         group_size: Number of runs trained at once; None for as many as fit the device.
         progress: Listener.
+        with_amr: Whether to make the columns with AMR.
+        overwrite: Whether to replace another sweep in the folder.
 
     Raises:
-        ValueError: The config does not fit the cache.
+        ValueError: The config does not fit the cache, or the folder holds something else.
         FileNotFoundError: The cache does not exist.
     """
     modalities = _modalities(config)
-    ratio = config.amr_ratio or ":".join("1" for _ in modalities)
+    notes: list[str] = []
+    names = tuple(methods)
+    ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
+    if len(modalities) == 1 and config.amr_ratio is None:
+        names, ratio = tuple(name for name in methods if methods[name].single_modality), None
+        notes.append(f"AMR and fusion need two modalities, got {modalities[0]}: the table has its unimodal row only")
     base = replace(config, method="naive", amr_ratio=None, seed=0)
     every_method = SweepConfig(
-        base, method=tuple(methods), amr_ratio=(None, ratio), seed=tuple(range(num_seeds)), group_size=group_size
+        base,
+        method=names,
+        amr_ratio=(None,) if ratio is None else (None, ratio),
+        seed=tuple(range(num_seeds)),
+        group_size=group_size,
     )
     _check_test_split(base)
-    result = sweep(every_method, progress)
+    result = sweep(every_method, progress, overwrite=overwrite)
     test = result.table[result.table["part"] == "test"]
     rows = [_row(runs, modalities) for _, runs in test.groupby(["method", "modalities"], sort=False)]
     _correct(rows)
-    table = Table(result.folder, tuple(rows), modalities, ratio, num_seeds, result.diverged)
+    notes += result.notes
+    table = Table(
+        result.folder, tuple(rows), modalities, ratio, num_seeds, result.diverged, tuple(notes), result.warnings
+    )
     _write(table)
     return table
 

@@ -40,7 +40,7 @@ def test_the_command_of_a_sweep_gives_its_config(made, monkeypatch, swept):
     folder = made()
     (folder / "sweep.json").write_text(json.dumps(asdict(swept)))
     seen: list[Any] = []
-    monkeypatch.setattr("amr.fusion.sweep.sweep.sweep", lambda config, progress: seen.append(config) or 1 / 0)
+    monkeypatch.setattr("amr.fusion.sweep.sweep.sweep", lambda config, *_, **__: seen.append(config) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.run(arguments(commands(read_results(folder))[0]))
     assert replace(seen[0], base=replace(seen[0].base, out=None)) == swept
@@ -50,24 +50,26 @@ def test_the_command_of_a_sweep_gives_its_config(made, monkeypatch, swept):
 def test_the_command_of_a_fit_gives_its_config(made, monkeypatch):
     run = read_results(made()).runs[2]
     seen: list[Any] = []
-    monkeypatch.setattr("amr.fusion.fit.fit", lambda config, progress: seen.append(config) or 1 / 0)
+    monkeypatch.setattr("amr.fusion.fit.fit", lambda config, *_, **__: seen.append(config) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.run(arguments(commands(read_results(run.folder))[0]))
     assert asdict(replace(seen[0], out=None)) == asdict(run.config)
 
 
-def test_the_command_of_a_table_gives_its_config(made, monkeypatch):
+@pytest.mark.parametrize("ratio", ["2:1", None])
+def test_the_command_of_a_table_gives_its_config(made, monkeypatch, ratio):
     folder = made()
     (folder / "table.json").write_text("[]")
     seen: list[Any] = []
-    monkeypatch.setattr("amr.fusion.sweep.table.make_table", lambda *request: seen.append(request) or 1 / 0)
+    monkeypatch.setattr("amr.fusion.sweep.table.make_table", lambda **request: seen.append(request) or 1 / 0)
     sweep = json.loads((folder / "sweep.json").read_text())
-    sweep["amr_ratio"], sweep["base"]["adapter"] = [None, "2:1"], "linear"
+    sweep["amr_ratio"], sweep["base"]["adapter"] = list(dict.fromkeys([None, ratio])), "linear"
     (folder / "sweep.json").write_text(json.dumps(sweep))
     with pytest.raises(ZeroDivisionError):
         cli.run(arguments(commands(read_results(folder))[0]))
-    config, num_seeds, *_ = seen[0]
-    assert (config.amr_ratio, config.adapter, config.cache, num_seeds) == ("2:1", "linear", "gone", 2)
+    config = seen[0]["config"]
+    assert (config.amr_ratio, config.adapter, config.cache) == (ratio, "linear", "gone")
+    assert (seen[0]["num_seeds"], seen[0]["with_amr"]) == (2, ratio is not None)
 
 
 def test_the_command_of_an_evaluation_gives_its_config(made, monkeypatch):

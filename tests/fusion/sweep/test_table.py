@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from scipy import stats
@@ -36,6 +38,27 @@ def test_the_table_summarizes_the_runs_of_the_sweep(small_cache, few_methods):
         assert mark in (table.folder / name).read_text()
 
 
+def test_without_a_ratio_there_are_only_the_columns_without_amr(small_cache, few_methods):
+    config = FitConfig(cache=str(small_cache), adapter="linear", epochs=1, device="cpu")
+    table = make_table(config, 2, with_amr=False)
+    columns, cells = table.cells()
+    assert columns == ["method", "mAP", "accuracy", "audio/video"]
+    assert {len(row) for row in cells} == {4}
+    assert [row["amr"] for row in table.rows] == [None] * 4
+    assert "AMR" not in (table.folder / "table.md").read_text() + table.title
+    assert {row["amr_ratio"] for row in pd.read_csv(table.folder / "results.csv").to_dict("records")} == {"none"}
+
+
+def test_one_modality_makes_its_unimodal_row_and_says_why(small_cache):
+    config = FitConfig(cache=str(small_cache), modalities="audio", adapter="linear", epochs=1, device="cpu")
+    table = make_table(config, 2)
+    assert [(row["method"], row["modalities"]) for row in table.rows] == [("unimodal", "audio")]
+    assert table.notes[0].startswith("AMR and fusion need two modalities, got audio")
+    assert table.cells()[0] == ["method", "mAP", "accuracy", "audio"]
+    with pytest.raises(ValueError, match="--amr-ratio must be left out for one modality"):
+        make_table(replace(config, amr_ratio="1:1"), 2)
+
+
 def fake_sweep(monkeypatch, tmp_path, plain, amr):
     rows = []
     for method in ("naive", "dropout"):
@@ -45,7 +68,7 @@ def fake_sweep(monkeypatch, tmp_path, plain, amr):
                  "map": value, "accuracy": value, "share_audio": 0.6, "share_video": 0.4}
                 for seed, value in enumerate(values)
             ]  # fmt: skip
-    monkeypatch.setattr("amr.fusion.sweep.table.sweep", lambda config, progress: SweepResult(tmp_path, tuple(rows)))
+    monkeypatch.setattr("amr.fusion.sweep.table.sweep", lambda *_, **__: SweepResult(tmp_path, tuple(rows)))
     monkeypatch.setattr("amr.fusion.sweep.table._modalities", lambda config: ("audio", "video"))
     monkeypatch.setattr("amr.fusion.sweep.table._check_test_split", lambda config: None)
     return make_table(FitConfig(cache="any"), len(plain))
