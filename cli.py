@@ -193,7 +193,7 @@ configured(
 )
 
 
-def _sweep(config: SweepConfig, as_json: bool) -> None:
+def _sweep(request: tuple[SweepConfig, bool], as_json: bool) -> None:
     """Fit every combination of heads, methods, ratios, weights, learning rates and seeds, together."""
     from amr.fusion.sweep.summary import best_by_val, write_picture
     from amr.fusion.sweep.sweep import sweep
@@ -207,7 +207,7 @@ def _sweep(config: SweepConfig, as_json: bool) -> None:
         show([], as_json, lambda: "")
         return
     if result.rows:
-        show(result.to_json(), as_json, lambda: table("best by val", *best_by_val(result.table)))
+        show(result.to_json(), as_json, lambda: table("best by val accuracy; test accuracy, mAP and share beside it", *best_by_val(result.table)))
         say(f"{result.folder / 'results.csv'}, {write_picture(result)}")
         say_next(result.folder)
     _refuse_diverged(result.diverged)
@@ -252,7 +252,7 @@ configured(
 )
 
 
-def _table(request: tuple[FitConfig, int, int | None], as_json: bool) -> None:
+def _table(request: dict[str, Any], as_json: bool) -> None:
     """Make the paper's table 1 on a cache: every method without and with AMR, over seeds, with a paired test."""
     from amr.fusion.sweep.table import make_table
 
