@@ -111,7 +111,7 @@ def _import(config: ImportConfig, as_json: bool) -> None:
     from amr.extract.import_embeddings import import_embeddings
 
     result = import_embeddings(config)
-    show(result.to_json(), as_json, lambda: lines(result.to_json()))
+    show(result.to_json(), as_json, lambda: lines(result.summary()))
 
 
 def _train_encoders(config: TrainConfig, as_json: bool) -> None:

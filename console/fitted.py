@@ -45,16 +45,17 @@ def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
     config.check_writable(find_run(config.run))  # before torch is imported
     from amr.fusion.evaluate.evaluate import evaluate
     from amr.fusion.evaluate.people_tables import people_tables
-    from amr.fusion.evaluate.tables import differences_table, reading, settings_table
+    from amr.fusion.evaluate.tables import differences_table, reading, reliance_table, scores_table
 
     with stderr_progress() as progress:
         result = evaluate(config, progress)
     document = result.document
-    show(document, as_json, lambda: table("test", *settings_table(document)))
+    show(document, as_json, lambda: table("test", *scores_table(document)))
     if not as_json:
-        others = [(each.title, each.columns, each.rows) for each in people_tables(document)]
+        others = [("what each setting relies on", *reliance_table(document))]
         if document["comparisons"]:
-            others.insert(0, ("AMR against none, paired; * p < .05, t-test, Holm", *differences_table(document)))
+            others.append(("AMR against none, paired; * p < .05, t-test, Holm", *differences_table(document)))
+        others += [(each.title, each.columns, each.rows) for each in people_tables(document)]
         for other in others:
             show(None, False, partial(table, *other))
         say(reading(document))
@@ -137,9 +138,11 @@ def explain_clip(
 
 def _explanation_table(e: Explanation) -> Table:
     """Table with one row of shares per attribution, and one row of probabilities without each modality per baseline."""
+    from amr.fusion.explain.explanation import class_text
+
     rows: list[list[object]] = [[f"share, {name}", *share.values()] for name, share in e.share.items()]
     for baseline, removed in e.baselines.items():
         without = [removed[m].probability if m in removed else None for m in e.modalities]
         rows.append([f"probability without it, {baseline}", *without])
     truth = "" if e.true is None else f", label {e.true}"
-    return table("", [f"class {e.pred}, probability {e.probabilities[e.pred]:.3f}{truth}", *e.modalities], rows)
+    return table("", [f"{class_text(e.pred)}, probability {e.probabilities[e.pred]:.3f}{truth}", *e.modalities], rows)

@@ -7,10 +7,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import TextType
 
 MAX_LISTED = 20
+PIPE_WIDTH = 200  # files and pipes have no width of their own
+GAP = 2  # blanks between columns
 
 
 def say(text: str) -> None:
@@ -35,8 +39,9 @@ def show(result: Any, as_json: bool, text: Callable[[], str | Table]) -> None:
     if isinstance(shown, str):
         print(shown)  # noqa: T201
     else:
-        # files and pipes have no width of their own
-        Console(width=None if sys.stdout.isatty() else 200).print(shown)
+        console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+        for part in fitting(shown, console.width):
+            console.print(part)
 
 
 def lines(value: Mapping[str, Any], indent: str = "") -> str:
@@ -69,6 +74,34 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for row in rows:
         result.add_row(*(cell(value) for value in row))
     return result
+
+
+def fitting(whole: Table, width: int) -> list[Table]:
+    """Divide a table that is too wide into several below each other, all with its first column.
+
+    >>> [[column.header for column in part.columns] for part in fitting(table("", ["a", "b", "c"], [[1, 2, 3]]), 5)]
+    [['a', 'b'], ['a', 'c']]
+    """
+    columns = whole.columns
+    widths = [max(map(cell_len, [str(column.header), *map(str, column.cells)])) for column in columns]
+    if sum(widths) + GAP * (len(columns) - 1) <= width:
+        return [whole]
+    parts: list[list[int]] = [[0]]
+    for i in range(1, len(columns)):
+        if len(parts[-1]) > 1 and sum(widths[j] + GAP for j in parts[-1]) + widths[i] > width:
+            parts.append([0])
+        parts[-1].append(i)
+    return [_part(whole, indices, whole.title if number == 0 else None) for number, indices in enumerate(parts)]
+
+
+def _part(whole: Table, indices: Sequence[int], title: TextType | None) -> Table:
+    columns = [whole.columns[i] for i in indices]
+    part = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    for column in columns:
+        part.add_column(column.header, justify=column.justify, overflow="fold")
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        part.add_row(*cells)
+    return part
 
 
 def cell(value: object) -> str:

@@ -1,57 +1,69 @@
-"""Tables of an evaluation: the measures of each setting, and the changes by AMR."""
+"""Tables of an evaluation: the scores of each setting, what it relies on, and the changes by AMR."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.runs.read import SETTINGS, setting_text
 
 Rows = tuple[list[str], list[list[object]]]
 
 SIGNIFICANT = 0.05
-READING = """\
-{order}fractions of 1, test clips
-share     part of the decision, by gradient x input; this is what AMR changes
-use       accuracy lost if the modality comes from another clip (perceptual score)
-alone     accuracy with that modality only, the rest from another clip
-noisy     part of the accuracy that is left, mean over noise of 0 to 1 standard deviation in the modality
-follows   how often the modality's class is predicted if the modalities come from clips of two classes
-over UME  accuracy minus that of UME, the mean of the uni-modal heads"""
+READING = {
+    "ECE": "expected calibration error: mean gap of confidence and accuracy",
+    "over UME": "accuracy minus that of UME, the average of the uni-modal heads",
+    "share": "part of the decision, by gradient x input; this is what AMR changes",
+    "use": "accuracy lost when it is permuted between clips, mean of 10 orders",
+    "alone": "accuracy with it alone, the others replaced by the train mean",
+    "robustness": "accuracy under noise in it over clean accuracy, mean of 0 to 1 deviations",
+    "follows": "how often its class is predicted if modalities are of two classes",
+}
+SCORES = {"ECE": "calibration.clean.ece", "over UME": "gain_over_ume"}
+RELIANCE = {
+    "share": "share.{}",
+    "use": "perceptual.{}",
+    "alone": "alone.{}",
+    "robustness": "robustness.{}",
+    "follows": "conflict.{}",
+}
+COMPARED = ("share", "use", "robustness")
 
 
 def reading(document: Mapping[str, Any]) -> str:
-    """Explain the columns of `settings_table`."""
-    modalities = document["modalities"]
-    return READING.format(order=f"{' / '.join(modalities)}, " if len(modalities) == 2 else "")
+    """Explain the columns of the tables; fractions of 1, except robustness, a ratio."""
+    shown = [*scores_table(document)[0], *reliance_table(document)[0]]
+    few = [len(group["seeds"]) for group in document["groups"]]
+    lines = ["fractions of 1, on the test clips; robustness is a ratio"]
+    lines += [f"{name:<10}  {text}" for name, text in READING.items() if name in shown]
+    return "\n".join(lines + ["no ± below 3 seeds"] * (1 < max(few) < 3))
 
 
-def settings_table(document: Mapping[str, Any]) -> Rows:
-    """Columns, and one row per setting: means over seeds; `±` is half the 95 % interval over seeds.
-
-    Two modalities are in one cell; of more, each has its own row.
-    """
-    modalities, groups = document["modalities"], document["groups"]
-    varied = _varied(groups)
-    several = max(len(group["seeds"]) for group in groups) > 1
-    pair = len(modalities) == 2
-    templates = _EACH | {"follows": "conflict.{}"} if pair else _EACH
-    columns = [*varied, *(["seeds"] if several else []), "accuracy", "ECE", "over UME"]
-    columns += [*([] if pair else ["modality"]), *templates]
+def scores_table(document: Mapping[str, Any]) -> Rows:
+    """Columns, and one row per setting: means over seeds; `±` is half the 95 % interval over seeds."""
+    groups = document["groups"]
+    names = [name for name, key in SCORES.items() if any(group["mean"].get(key) is not None for group in groups)]
     rows: list[list[object]] = []
-    for group in groups:
-        mean, own = group["mean"], group["modalities"]
-        first: list[object] = [setting_text(name, group[name]) for name in varied] + (
-            [len(group["seeds"])] if several else []
-        )
-        first += [_with_interval(group), mean.get("calibration.clean.ece"), mean.get("gain_over_ume")]
-        if pair:
-            rows.append([*first, *(_pair(mean, template, modalities, own) for template in templates.values())])
-            continue
-        for i, m in enumerate(own):
-            values = [mean.get(template.format(m)) for template in templates.values()]
-            rows.append([*(first if i == 0 else [""] * len(first)), m, *values])
-    return columns, rows
+    for group, label in zip(groups, _labels(groups), strict=True):
+        scores = [group["mean"].get(SCORES[name]) for name in names]
+        rows.append([", ".join(label), len(group["seeds"]), _with_interval(group), *scores])
+    return ["setting", "seeds", "accuracy", *names], rows
+
+
+def reliance_table(document: Mapping[str, Any]) -> Rows:
+    """Columns, and one row per setting and modality, means over seeds; a setting's name goes over several rows."""
+    groups = document["groups"]
+    names = [
+        name
+        for name, key in RELIANCE.items()
+        if any(group["mean"].get(key.format(m)) is not None for group in groups for m in group["modalities"])
+    ]
+    rows: list[list[object]] = []
+    for group, label in zip(groups, _labels(groups), strict=True):
+        values = [[group["mean"].get(RELIANCE[name].format(m)) for name in names] for m in group["modalities"]]
+        rows += _stacked(label, group["modalities"], values)
+    return ["setting", "modality", *names], rows
 
 
 def differences_table(document: Mapping[str, Any]) -> Rows:
@@ -62,42 +74,46 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
         key = str([entry[name] for name in SETTINGS])
         settings[key] = entry
         compared.setdefault(key, {})[entry["measure"]] = entry
-    varied = _varied(list(settings.values()))
-    columns = [*varied, "pairs", "accuracy", *(f"{name} {m}" for name in _COMPARED for m in document["modalities"])]
     rows: list[list[object]] = []
-    for key, by_measure in compared.items():
-        names = ["accuracy", *(t.format(m) for t in _COMPARED.values() for m in document["modalities"])]
-        pairs = by_measure["accuracy"]["num_pairs"]
-        cells = [_change(by_measure.get(name)) for name in names]
-        rows.append([*(setting_text(name, settings[key][name]) for name in varied), pairs, *cells])
-    return columns, rows
+    for (key, by_measure), label in zip(compared.items(), _labels([*settings.values()]), strict=True):
+        modalities = settings[key]["modalities"]
+        scores: list[list[object]] = [["", ""] for _ in modalities]
+        scores[0] = [by_measure["accuracy"]["num_pairs"], _change(by_measure["accuracy"])]
+        changes = [[_change(by_measure.get(RELIANCE[name].format(m))) for name in COMPARED] for m in modalities]
+        stacked = _stacked(label, modalities, changes)
+        rows += [[name, *score, *rest] for (name, *rest), score in zip(stacked, scores, strict=True)]
+    return ["setting", "pairs", "accuracy", "modality", *COMPARED], rows
 
 
-_EACH = {
-    "share": "share.{}",
-    "use": "perceptual.{}",
-    "alone": "missing.permutation.{}",
-    "noisy": "robustness.{}",
-}
-_COMPARED = {"share": "share.{}", "use": "perceptual.{}", "noisy": "robustness.{}"}
+def _labels(groups: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Texts of each setting: the method, the options in which settings differ, and the ratio with names."""
+    several = [group for group in groups if len(group["modalities"]) > 1]
+    texts = {name: {setting_text(name, group[name]) for group in several} - {"-"} for name in SETTINGS}
+    varied = [name for name in SETTINGS if len(texts[name]) > 1]
+    return [_label(group, varied) for group in groups]
 
 
-def _varied(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Options in which the settings differ, and always the method and the ratio."""
-    always = ("method", "amr_ratio")
-    return [n for n in SETTINGS if n in always or len({setting_text(n, g[n]) for g in groups if g[n] is not None}) > 1]
+def _label(group: Mapping[str, Any], varied: Sequence[str]) -> list[str]:
+    alone = len(group["modalities"]) == 1
+    texts = [f"{group['modalities'][0]} only" if alone else group["method"]]
+    texts += [group["head"]] * ("head" in varied and not alone and group["head"] != "-")
+    texts += ["+".join(group["modalities"])] * ("modalities" in varied and not alone)
+    if group["amr_ratio"] not in (None, "none"):  # "none" in 0.1
+        texts.append(f"AMR {named_ratio(group['amr_ratio'], group['modalities'])}")
+        texts += [f"weight {setting_text('amr_weight', group['amr_weight'])}"] * ("amr_weight" in varied)
+    return texts + [f"lr {setting_text('lr', group['lr'])}"] * ("lr" in varied and group["lr"] is not None)
+
+
+def _stacked(label: Sequence[str], modalities: Sequence[str], values: Sequence[Sequence[object]]) -> list[list[object]]:
+    """One row per modality. The texts of the label go one below the other; the last row has all that remain."""
+    last = len(modalities) - 1
+    names = [*label[:last], ", ".join(label[last:])] + [""] * last
+    return [[name, m, *row] for name, m, row in zip(names, modalities, values, strict=False)]
 
 
 def _with_interval(group: Mapping[str, Any]) -> str:
     mean, interval = group["mean"]["accuracy"], group["interval"]["accuracy"]
     return f"{mean:.3f}" if interval is None else f"{mean:.3f} ± {(interval[1] - interval[0]) / 2:.3f}"
-
-
-def _pair(mean: Mapping[str, float | None], template: str, modalities: Sequence[str], own: Sequence[str]) -> str:
-    values = [mean.get(template.format(m)) if m in own else None for m in modalities]
-    if all(value is None for value in values):
-        return "-"
-    return " / ".join("-" if value is None else f"{value:.2f}" for value in values)
 
 
 def _change(entry: Mapping[str, Any] | None) -> str:

@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-9  # differences with a smaller deviation than this differ by rounding only
+MIN_VALUES_INTERVAL = 3  # the t-interval of two values is 12.7 times their standard error, or 0 if they happen to agree
 MIN_PAIRS_WILCOXON = 6  # with fewer pairs no outcome reaches p < .05
 
 
@@ -23,7 +24,7 @@ class PairedTest:
     Args:
         num_pairs: Number of pairs.
         difference: Mean difference.
-        interval: Interval of the mean, by the t distribution.
+        interval: 95 % interval of the mean, by the t distribution; None for fewer than three pairs.
         effect_size: Cohen's d of the differences: their mean over their deviation.
         p: p value of the t-test, two-sided.
         p_wilcoxon: p value of Wilcoxon's signed ranks, two-sided.
@@ -38,14 +39,14 @@ class PairedTest:
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float | None]:
-    """Mean and half the width of its 95 % t-interval, which is None for one value.
+    """Mean and half the width of its 95 % t-interval, which is None for fewer than three values.
 
-    >>> mean_interval([0.5])
+    >>> mean_interval([0.5, 0.5])
     (0.5, None)
     """
     values = np.asarray(values, float)
     count, mean = len(values), float(np.mean(values))
-    if count < 2:
+    if count < MIN_VALUES_INTERVAL:
         return mean, None
     return mean, float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
 
@@ -71,7 +72,8 @@ def paired_test(differences: Sequence[float] | np.ndarray, overlap: float = 0.0)
     error = spread * float(np.sqrt(1 / count + overlap))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, count - 1))
-    return PairedTest(count, mean, (mean - half, mean + half), mean / spread, p, wilcoxon(values))
+    interval = (mean - half, mean + half) if count >= MIN_VALUES_INTERVAL else None
+    return PairedTest(count, mean, interval, mean / spread, p, wilcoxon(values))
 
 
 def wilcoxon(differences: Sequence[float] | np.ndarray) -> float | None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from amr.fusion.attribution.ratio import named_ratio
+from amr.fusion.runs.read import setting_text
 from amr.fusion.sweep.plots import plot_shares
 from amr.fusion.sweep.sweep import SweepResult
 
@@ -14,20 +16,41 @@ MAX_ROWS = 10
 
 
 def best_by_val(results: pd.DataFrame) -> tuple[list[str], list[list[object]]]:
-    """Columns and rows of the table of settings, best val accuracy first. Measures are means over seeds."""
+    """Columns and rows of the table of settings, best val accuracy first. Measures are means over seeds.
+
+    The shares of all modalities are in one cell.
+    """
     results = results.assign(amr_weight=results["amr_weight"].fillna(0.0))
-    shares = [f"share_{m}" for m in dict.fromkeys(",".join(results["modalities"]).split(","))]
-    varied = [name for i, name in enumerate(SETTINGS) if i < 2 or results[name].nunique() > 1]
-    columns = [*varied, "seeds", "val accuracy", "test accuracy", "test mAP"]
-    columns += [f"test {name.replace('_', ' ')}" for name in shares]
+    names = [*dict.fromkeys(",".join(results["modalities"]).split(","))]
+    varied = [name for name in SETTINGS if name == "amr_ratio" or _varies(results, name)]
+    columns = [*varied, "seeds", "val", "test", "mAP", f"share {'/'.join(names)}"]
     rows: list[list[object]] = []
     for _, runs in results.groupby(SETTINGS, sort=False):
         val, test = (runs[runs["part"] == split] for split in ("val", "test"))
-        means = [_mean(val["accuracy"]), *(_mean(test[name]) for name in ("accuracy", "map", *shares))]
-        rows.append([*(runs[name].iloc[0] for name in varied), runs["seed"].nunique(), *means])
+        means = [_mean(each) for each in (val["accuracy"], test["accuracy"], test["map"])]
+        shares = [_mean(test[f"share_{m}"]) for m in names if "," in runs["modalities"].iloc[0]]
+        share = "/".join("-" if value is None else f"{value:.2f}" for value in shares) or "-"
+        rows.append([*(_text(runs.iloc[0], name) for name in varied), runs["seed"].nunique(), *means, share])
     val_column = len(varied) + 1
     rows.sort(key=lambda row: -1.0 if row[val_column] is None else float(str(row[val_column])), reverse=True)
     return columns, rows[:MAX_ROWS]
+
+
+def _varies(results: pd.DataFrame, name: str) -> bool:
+    one_each = results.drop_duplicates(SETTINGS)
+    if name == "modalities":  # single ones are shown as methods
+        one_each = one_each[one_each["modalities"].str.contains(",")]
+    return len({_text(row, name) for _, row in one_each.iterrows()} - {"-"}) > 1
+
+
+def _text(row: pd.Series, name: str) -> str:
+    if name == "method" and row[name] == "unimodal":
+        return f"{row['modalities']} only"
+    if name == "amr_ratio" and row[name] != "none":
+        return named_ratio(row[name], row["modalities"].split(","))
+    if name == "amr_weight" and row["amr_ratio"] == "none":
+        return "-"
+    return setting_text(name, row[name])
 
 
 def _mean(values: pd.Series) -> float | None:

@@ -12,7 +12,7 @@ from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
-from amr.fusion.evaluate.tables import differences_table, reading, settings_table
+from amr.fusion.evaluate.tables import differences_table, reading, reliance_table, scores_table
 from amr.fusion.fit import fit
 from amr.fusion.sweep.sweep import sweep
 
@@ -85,12 +85,16 @@ def test_groups_and_comparisons_agree_with_the_runs(small_cache):
         assert entry["num_pairs"] == 6
         assert entry["difference"] == pytest.approx(difference, abs=1e-5)
     assert by_measure["map"]["p_corrected"] == by_measure["map"]["p"]  # one setting: a family of one
-    columns, rows = settings_table(document)
+    columns, rows = scores_table(document)
     assert len(rows) == len(document["groups"])
     assert {len(row) for row in rows} == {len(columns)}
     columns, rows = differences_table(document)
-    assert [len(row) for row in rows] == [len(columns)]
-    assert "audio / video" in reading(document)
+    assert [len(row) for row in rows] == [len(columns)] * 2
+    assert [row[:4] for row in rows] == [
+        ["naive", 6, f"{by_measure['accuracy']['difference']:+.3f}", "audio"],
+        ["AMR audio=1:video=1", "", "", "video"],
+    ]
+    assert "alone       accuracy with it alone" in reading(document)
 
 
 @pytest.mark.parametrize("folds", [0, 3])
@@ -149,7 +153,7 @@ def test_steps_gaps_and_three_modalities(workspace, head):
     assert set(measures["conflict"]) == {"audio/text", "audio/video", "text/video"}
     assert len(measures["noise"]["text"]) == 5
     assert document["settings"]["resampled"] == "clips"
-    columns, rows = settings_table(document)
+    columns, rows = reliance_table(document)
     assert [row[columns.index("modality")] for row in rows] == list(names)
     phi = measures["shapley"]["permutation"]
     gained = measures["accuracy"] - measures["nothing"]["permutation"]

@@ -118,9 +118,13 @@ def test_results_are_tidy_and_reported(small_cache):
     assert np.allclose(table["share_audio"] + table["share_video"], 1, atol=1e-5)
     columns, rows = best_by_val(result.table)
     assert len(rows) == 2
-    assert columns[:3] == ["method", "head", "amr_ratio"]
+    assert columns == ["amr_ratio", "seeds", "val", "test", "mAP", "share audio/video"]
+    assert {row[0] for row in rows} == {"none", "audio=1:video=3"}
+    assert list(table["split"]) == list(table["part"])
+    assert {row["amr_ratio"] for row in result.to_json()} == {None, "1:3"}
+    assert all(row["modalities"] == ["audio", "video"] for row in result.to_json())
     best = result.table[result.table["part"] == "val"].groupby("amr_ratio")["accuracy"].mean().max()
-    assert rows[0][columns.index("val accuracy")] == pytest.approx(best)
+    assert rows[0][columns.index("val")] == pytest.approx(best)
     assert write_picture(result).stat().st_size > 5000
     assert json.loads((result.folder / "sweep.json").read_text())["seed"] == [0, 1]
 
