@@ -96,6 +96,15 @@ class Explanation:
         return asdict(self)
 
 
+def class_text(name: str) -> str:
+    """Name of a class that cannot be taken for a number.
+
+    >>> class_text("1"), class_text("class-05")
+    ('class 1', 'class-05')
+    """
+    return name if name.lower().startswith("class") else f"class {name}"
+
+
 def _agree(one: Mapping[str, Removed], other: Mapping[str, Removed]) -> bool:
     """Whether two baselines give the same predictions, but for rounding errors."""
     for m, a in one.items():

@@ -16,7 +16,7 @@ from scipy.signal import spectrogram
 from amr.common.colors import COLORS
 from amr.common.files import replacing
 from amr.extract.pipeline.preview import SAMPLE_RATE_HZ, Media
-from amr.fusion.explain.explanation import Explanation, Removed, Steps
+from amr.fusion.explain.explanation import Explanation, Removed, Steps, class_text
 
 WIDTH, MARGIN, LEFT, RIGHT, GAP = 10.0, 0.25, 1.75, 0.35, 0.16  # all sizes in inches
 ROW, HEAD, FOOT_LINE = 0.27, 0.95, 0.17
@@ -48,10 +48,11 @@ def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str,
     times = sum(height for _, height, _ in panels) + GAP * len(panels)
     notes = _footer(explanation)
     foot = FOOT_LINE * len(notes) + (0.55 if panels else 0.2)
-    figure = Figure(figsize=(WIDTH, HEAD + 0.3 + top + 0.62 + times + foot))
+    head = HEAD + 0.3 + FOOT_LINE * _removals_heading(explanation).count("\n")
+    figure = Figure(figsize=(WIDTH, head + top + 0.62 + times + foot))
     sheet = _Sheet(figure)
     _title(sheet, explanation)
-    sheet.skip(HEAD + 0.3)
+    sheet.skip(head)
     _draw_shares(sheet.axes(LEFT, 2.75, min(top, SHARES)), explanation, colors)
     _draw_removals(sheet.axes(LEFT + 2.75 + 1.9, WIDTH - LEFT - 2.75 - 1.9 - 0.95, top), explanation, rows)
     sheet.skip(top + 0.62)
@@ -82,10 +83,11 @@ class _Sheet:
 
 
 def _title(sheet: _Sheet, e: Explanation) -> None:
-    truth = "" if e.true is None else ", correct" if e.true == e.pred else f"; the label is class {e.true}"
+    truth = "" if e.true is None else ", correct" if e.true == e.pred else f"; the label is {class_text(e.true)}"
+    decision = f"{class_text(e.pred)} with probability {e.probabilities[e.pred]:.2f}{truth}"
     lines = (
         (0.3, 13, "bold", "#000000", textwrap.shorten(Path(e.clip).name, 80, placeholder="...")),
-        (0.56, 10.5, "normal", "#000000", f"class {e.pred} with probability {e.probabilities[e.pred]:.2f}{truth}"),
+        (0.56, 10.5, "normal", "#000000", decision),
         (0.79, 8, "normal", "#555555", f"{_shortened(e.run, 60)}: head {e.head}, method {e.method}, {_ratio(e)}"),
     )
     for y, size, weight, color, text in lines:
@@ -100,9 +102,9 @@ def _shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"...{text[3 - most :]}"
 
 
-def _short_class(label: str | None) -> str:
-    """Shorten the name of a class, and say that it is one: names such as 1 are easily taken for something else."""
-    return f"class {textwrap.shorten(label or '', 20, placeholder='...')}"
+def _short_class(label: str | None, most: int = 20) -> str:
+    """Shorten the name of a class."""
+    return class_text(textwrap.shorten(label or "", most, placeholder="..."))
 
 
 def _shows_true(e: Explanation) -> bool:
@@ -149,7 +151,9 @@ def _removal_rows(e: Explanation) -> list[tuple[str, Removed]]:
     p = e.probabilities
     rows = [("with everything", Removed(e.pred, p[e.pred], p[e.pred], None if e.true is None else p[e.true]))]
     for m in next(iter(e.removed.values())):
-        rows += [(f"without {m}: {baseline}", by_modality[m]) for baseline, by_modality in e.baselines.items()]
+        for baseline, by_modality in e.baselines.items():
+            separator = "\n" if " or " in baseline else ": "
+            rows.append((f"without {m}{separator}{baseline}", by_modality[m]))
     return rows
 
 
@@ -166,16 +170,22 @@ def _draw_removals(axes: Axes, e: Explanation, rows: Sequence[tuple[str, Removed
             axes.barh(y, value, height=height, color=color)
             other = ""
             if removed.pred != e.pred and i == 0:
-                other = f"   predicts {_short_class(removed.pred)}: {removed.pred_probability:.2f}"
+                other = f"   now {_short_class(removed.pred, 14)}: {removed.pred_probability:.2f}"
             axes.text(value + 0.015, y, f"{value:.2f}{other}", va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"], fontsize=8)
     _bare(axes)
-    _heading(
-        axes, f"probability of {_short_class(e.pred)}" + (f" (dark) and {_short_class(e.true)} (light)" if both else "")
-    )
+    _heading(axes, _removals_heading(e))
+
+
+def _removals_heading(e: Explanation) -> str:
+    """Which classes the bars are of, on as many lines as their names take."""
+    text = f"probability of {_short_class(e.pred)}"
+    if _shows_true(e):
+        text += f" (dark) and {_short_class(e.true)} (light)"
+    return textwrap.fill(text, 50)
 
 
 Panel = tuple[str, float, str]  # content (sound, frames or steps), height in inches, modality
