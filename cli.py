@@ -207,7 +207,8 @@ def _sweep(request: tuple[SweepConfig, bool], as_json: bool) -> None:
         show([], as_json, lambda: "")
         return
     if result.rows:
-        show(result.to_json(), as_json, lambda: table("best by val accuracy; test accuracy, mAP and share beside it", *best_by_val(result.table)))
+        title = "best by val accuracy; test accuracy, mAP and share beside it"
+        show(result.to_json(), as_json, lambda: table(title, *best_by_val(result.table)))
         say(f"{result.folder / 'results.csv'}, {write_picture(result)}")
         say_next(result.folder)
     _refuse_diverged(result.diverged)
@@ -259,7 +260,7 @@ def _table(request: dict[str, Any], as_json: bool) -> None:
     with stderr_progress() as progress:
         made = make_table(**request, progress=progress)
     say_notes(made.notes, made.warnings)
-    show(list(made.rows), as_json, lambda: table(made.title, *made.cells()))
+    show(list(made.rows), as_json, lambda: table(made.title, *made.stacked()))
     say(f"table.csv, .md, .tex and .json in {made.folder}")
     say_next(made.folder)
     _refuse_diverged(made.diverged)

@@ -14,11 +14,12 @@ from amr.common.files import write_csv, write_json, write_text
 from amr.common.progress import Progress
 from amr.common.workspace import find_cache
 from amr.extract.cache.reader import Cache
+from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.data.folds import read_training_data
 from amr.fusion.methods import methods
 from amr.fusion.resolve import takes_steps
-from amr.fusion.runs.statistics import holm, mean_interval, p_text, paired_test
+from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, holm, mean_interval, p_text, paired_test
 from amr.fusion.sweep.sweep import sweep
 
 METRICS = {"map": "mAP", "accuracy": "accuracy"}
@@ -54,31 +55,64 @@ class Table:
     @property
     def title(self) -> str:
         """Heading of the table."""
-        tests = "" if self.ratio is None else "; p of AMR against none, paired, Holm"
-        interval = " and 95 % interval" if self.num_seeds > 2 else ""  # fewer seeds have none
-        return f"test, mean{interval} of {self.num_seeds} seeds{tests}"
-
-    def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Columns and rows as text: without AMR on the left, with AMR on the right, as in the paper."""
-        share = "/".join(self.modalities)
-        columns = ["method"]
-        for half in ("",) if self.ratio is None else ("", f" AMR {self.ratio}"):
-            columns += [f"{title}{half}" for title in METRICS.values()] + [f"{share}{half}"]
-        if self.ratio is not None:
-            columns += [f"p {title}" for title in METRICS.values()]
-        return columns, [self._cells(row) for row in self.rows]
-
-    def _cells(self, row: dict[str, Any]) -> list[str]:
-        unimodal = methods[row["method"]].single_modality
-        cells = [f"{row['modalities']} only" if unimodal else row["method"]]
-        for half in ("plain",) if self.ratio is None else ("plain", "amr"):
-            values = row[half]
-            cells += ["-" if values is None else _interval(values[metric]) for metric in METRICS]
-            cells.append("-" if values is None or unimodal else _percentages(values["share"]))
+        interval = " and 95 % interval" if self.num_seeds >= MIN_VALUES_INTERVAL else ""
+        title = f"test, mean{interval} of {self.num_seeds} seeds"
         if self.ratio is None:
-            return cells
-        tests = row["tests"]
-        return cells + ["-" if tests is None else p_text(tests[metric]["p_holm"]) for metric in METRICS]
+            return title
+        tested = "/".join(METRICS.values())
+        return f"{title}; AMR {self._named_ratio}; p of AMR against none for {tested}, paired, Holm"
+
+    @property
+    def _named_ratio(self) -> str:
+        return "" if self.ratio is None else named_ratio(self.ratio, self.modalities)
+
+    def cells(self, *, as_csv: bool = False) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows as text: without AMR on the left, with AMR on the right, as in the paper.
+
+        Args:
+            as_csv: Whether to name columns and print shares as table.csv of version 0.1 did: in percent.
+        """
+        share = "/".join(self.modalities)
+        halves = [""] if self.ratio is None else ["", f" AMR {self.ratio if as_csv else self._named_ratio}"]
+        columns = ["method"]
+        for half in halves:
+            columns += [f"{title}{half}" for title in METRICS.values()] + [f"{share}{half}"]
+        columns += [f"p {title}" for title in METRICS.values()] * (self.ratio is not None)
+        return columns, [self._cells(row, percent=as_csv) for row in self.rows]
+
+    def _cells(self, row: dict[str, Any], *, percent: bool) -> list[str]:
+        cells = [_name(row)]
+        for half in ("plain",) if self.ratio is None else ("plain", "amr"):
+            cells += _half_cells(row, half, percent=percent)
+        return cells if self.ratio is None else cells + _p_cells(row)
+
+    def stacked(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows for a terminal: the row with AMR below the one without."""
+        columns = ["method", *METRICS.values(), "/".join(self.modalities)]
+        if self.ratio is None:
+            return columns, [[_name(row), *_half_cells(row, "plain")] for row in self.rows]
+        rows = []
+        for row in self.rows:
+            rows.append([_name(row), "no", *_half_cells(row, "plain"), ""])
+            if row["amr"] is not None:
+                rows.append(["", "yes", *_half_cells(row, "amr"), "/".join(_p_cells(row))])
+        return [columns[0], "AMR", *columns[1:], "p"], rows
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['modalities'][0]} only" if methods[row["method"]].single_modality else row["method"]
+
+
+def _half_cells(row: dict[str, Any], half: str, *, percent: bool = False) -> list[str]:
+    values = row[half]
+    cells = ["-" if values is None else _interval(values[metric]) for metric in METRICS]
+    no_share = values is None or len(row["modalities"]) == 1
+    return [*cells, "-" if no_share else _share_text(values["share"], percent=percent)]
+
+
+def _p_cells(row: dict[str, Any]) -> list[str]:
+    tests = row["tests"]
+    return ["-" if tests is None else p_text(tests[metric]["p_holm"]) for metric in METRICS]
 
 
 def make_table(
@@ -151,7 +185,7 @@ def _modalities(config: FitConfig) -> tuple[str, ...]:
 
 def _row(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
     halves = {"plain": runs[runs["amr_ratio"] == "none"], "amr": runs[runs["amr_ratio"] != "none"]}
-    row: dict[str, Any] = {"method": runs["method"].iloc[0], "modalities": runs["modalities"].iloc[0]}
+    row: dict[str, Any] = {"method": runs["method"].iloc[0], "modalities": runs["modalities"].iloc[0].split(",")}
     for half, values in halves.items():
         row[half] = None if len(values) == 0 else _half(values, modalities)
     row["tests"] = None if len(halves["amr"]) == 0 else {m: _test(halves, m) for m in METRICS}
@@ -188,14 +222,15 @@ def _interval(value: dict[str, float | None]) -> str:
     return f"{value['mean']:.3f}" if half is None else f"{value['mean']:.3f} ± {half:.3f}"
 
 
-def _percentages(share: dict[str, float | None]) -> str:
-    return "/".join("-" if value is None else f"{100 * value:.0f}" for value in share.values())
+def _share_text(share: dict[str, float | None], *, percent: bool) -> str:
+    texts = (None if value is None else f"{100 * value:.0f}" if percent else f"{value:.2f}" for value in share.values())
+    return "/".join(text or "-" for text in texts)
 
 
 def _write(table: Table) -> None:
+    columns, rows = table.cells(as_csv=True)
+    write_csv(table.folder / "table.csv", pd.DataFrame(rows, columns=columns))
     columns, rows = table.cells()
-    frame = pd.DataFrame(rows, columns=columns)
-    write_csv(table.folder / "table.csv", frame)
     write_text(table.folder / "table.md", markdown(columns, rows))
     write_text(table.folder / "table.tex", _latex(columns, rows))
     write_json(table.folder / "table.json", list(table.rows))

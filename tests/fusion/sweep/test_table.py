@@ -21,7 +21,8 @@ def few_methods(monkeypatch):
 def test_the_table_summarizes_the_runs_of_the_sweep(small_cache, few_methods):
     table = make_table(FitConfig(cache=str(small_cache), adapter="linear", epochs=1, device="cpu"), 3)
     names = [(row["method"], row["modalities"]) for row in table.rows]
-    assert names == [("unimodal", "audio"), ("unimodal", "video"), ("naive", "audio,video"), ("ume", "audio,video")]
+    both = ["audio", "video"]
+    assert names == [("unimodal", ["audio"]), ("unimodal", ["video"]), ("naive", both), ("ume", both)]
     results = pd.read_csv(table.folder / "results.csv")
     runs = results[(results["method"] == "naive") & (results["part"] == "test")]
     naive = table.rows[2]
@@ -34,6 +35,15 @@ def test_the_table_summarizes_the_runs_of_the_sweep(small_cache, few_methods):
     assert len({len(columns), *map(len, cells)}) == 1
     assert cells[0][0] == "audio only"
     assert cells[3][4:] == ["-"] * 5  # ume takes no ratio
+    assert columns[4] == "mAP AMR audio=1:video=1"
+    assert cells[2][3] == "/".join(f"{naive['plain']['share'][m]:.2f}" for m in ("audio", "video"))
+    columns, cells = table.stacked()
+    assert columns == ["method", "AMR", "mAP", "accuracy", "audio/video", "p"]
+    assert [row[:2] for row in cells[2:]] == [["naive", "no"], ["", "yes"], ["ume", "no"]]
+    assert "AMR audio=1:video=1" in table.title
+    csv = pd.read_csv(table.folder / "table.csv")  # as in 0.1
+    assert csv.columns[4] == "mAP AMR 1:1"
+    assert csv["audio/video"][2] == "/".join(f"{100 * naive['plain']['share'][m]:.0f}" for m in ("audio", "video"))
     for name, mark in (("table.csv", ","), ("table.md", "| --- |"), ("table.tex", r"\toprule"), ("table.json", '"p"')):
         assert mark in (table.folder / name).read_text()
 
@@ -52,7 +62,7 @@ def test_without_a_ratio_there_are_only_the_columns_without_amr(small_cache, few
 def test_one_modality_makes_its_unimodal_row_and_says_why(small_cache):
     config = FitConfig(cache=str(small_cache), modalities="audio", adapter="linear", epochs=1, device="cpu")
     table = make_table(config, 2)
-    assert [(row["method"], row["modalities"]) for row in table.rows] == [("unimodal", "audio")]
+    assert [(row["method"], row["modalities"]) for row in table.rows] == [("unimodal", ["audio"])]
     assert table.notes[0].startswith("AMR and fusion need two modalities, got audio")
     assert table.cells()[0] == ["method", "mAP", "accuracy", "audio"]
     with pytest.raises(ValueError, match="--amr-ratio must be left out for one modality"):
