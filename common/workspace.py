@@ -73,9 +73,10 @@ def find_cache(name: str | None, option: str = "--cache") -> Path:
         for path in (Path(name), caches_dir() / name, caches_dir() / f"{name}.h5"):
             if path.is_file():
                 return path
+        close = difflib.get_close_matches(Path(name).stem, [path.stem for path in caches], n=1)
+        advice = f"Did you mean {close[0]}?" if close else "Make one with amr extract or amr import."
         raise FileNotFoundError(
-            f"{option} must be a cache file or the name of one in {caches_dir()} ({names}), got {name!r}. "
-            "Make one with amr extract or amr import."
+            f"{option} must be a cache file or the name of one in {caches_dir()} ({names}), got {name!r}. {advice}"
         )
     if not caches:
         raise FileNotFoundError(

@@ -36,4 +36,4 @@ class Dataset:
     presets: dict[str, dict[str, str]]
 
 
-datasets: Registry[Dataset] = Registry("dataset")
+datasets: Registry[Dataset] = Registry("--dataset")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from amr.common.workspace import media_dir
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 
-def build_manifest(name: str, root: Path | None = None) -> tuple[Manifest, ManifestReport]:
+def build_manifest(name: str, root: str | os.PathLike[str] | None = None) -> tuple[Manifest, ManifestReport]:
     """Make the manifest of a dataset, with the media that exist.
 
     It holds every clip of the dataset's list, with or without media: splits never depend on the disk.
@@ -39,4 +40,4 @@ def build_manifest(name: str, root: Path | None = None) -> tuple[Manifest, Manif
         ValueError: The dataset is unknown.
         FileNotFoundError: The folder does not exist, and the dataset cannot be rendered.
     """
-    return datasets[name].build(media_dir(name) if root is None else root)
+    return datasets[name].build(media_dir(name) if root is None else Path(root))

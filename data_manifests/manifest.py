@@ -108,7 +108,11 @@ class Manifest:
 
 
 def read_manifest(
-    csv: Path, *, root: Path | None = None, label_column: str = "label", allow_unlabelled: bool = False
+    csv: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    label_column: str = "label",
+    allow_unlabelled: bool = False,
 ) -> Manifest:
     """Read a user's CSV of clips.
 
@@ -145,7 +149,7 @@ def read_manifest(
     return Manifest(csv.stem, folder, table, (*notes, *divided_groups(table)))
 
 
-def write_manifest(manifest: Manifest, csv: Path) -> None:
+def write_manifest(manifest: Manifest, csv: str | os.PathLike[str]) -> None:
     """Write the canonical CSV of a manifest, completely or not at all.
 
     Its paths are relative to `manifest.root`: if the CSV is in another folder, read it with that root.
@@ -184,10 +188,15 @@ def _quoted(value: str) -> str:
     return '"' + value.replace('"', '""') + '"' if needs_quotes else value
 
 
+def check_csv(csv: Path) -> None:
+    """Raise FileNotFoundError if a manifest's file does not exist."""
+    if not csv.is_file():
+        raise FileNotFoundError(f"--manifest must be an existing CSV file, got {str(csv)!r}. Check the path.")
+
+
 def _read_rows(csv: Path) -> tuple[list[str], list[list[str]], list[int]]:
     """Header, rows, and the line on which each row starts, of a CSV file."""
-    if not csv.is_file():
-        raise FileNotFoundError(f"manifest must be an existing CSV file, got {str(csv)!r}. Check the path.")
+    check_csv(csv)
     found = [(row, line) for row, line in zip(*read_csv_rows(csv), strict=True) if row]
     rows, lines = [row for row, _ in found], [line for _, line in found]
     if not rows:
@@ -233,7 +242,7 @@ def _with_label(table: pd.DataFrame, label_column: str, allow_unlabelled: bool, 
     close = difflib.get_close_matches(label_column, list(table.columns), n=1)
     hint = f"Did you mean {close[0]}?" if close else "Pass --label-column with the column of labels."
     raise ValueError(
-        f"label column must be a column of {origin.name} ({', '.join(table.columns)}), got {label_column!r}. {hint}"
+        f"--label-column must be a column of {origin.name} ({', '.join(table.columns)}), got {label_column!r}. {hint}"
     )
 
 

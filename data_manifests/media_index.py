@@ -54,7 +54,7 @@ def index_media(root: Path, homepage: str) -> MediaIndex:
     """
     if not root.is_dir():
         raise FileNotFoundError(
-            f"root must be the folder of the media, got {str(root)!r}. Get them from {homepage}, or pass --root."
+            f"--root must be the folder of the media, got {str(root)!r}. Get them from {homepage}, or pass --root."
         )
     paths: list[str] = []
     pointers: list[str] = []

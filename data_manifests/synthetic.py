@@ -155,9 +155,9 @@ def render(config: SyntheticConfig, root: Path) -> Manifest:
     """
     saved = read_config(root)
     if saved is not None and saved != config:
-        raise ValueError(f"root must be rendered with one config, got {str(root)!r} with another. Pass a new folder.")
+        raise ValueError(f"--root must be rendered with one config, got {str(root)!r} with another. Pass a new folder.")
     if saved is None and (root / "manifest.csv").is_file():
-        raise ValueError(f"root must be a new folder, got {str(root)!r} with a manifest. Pass another.")
+        raise ValueError(f"--root must be a new folder, got {str(root)!r} with a manifest. Pass another.")
     if (root / "manifest.csv").is_file():
         return read_manifest(root / "manifest.csv")
     clips = draw_clips(config)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from amr.common.options import DATA, DEVICES, OUTPUT, SOURCE, SPEED, available_cores, check_options, option, parse_named
+from amr.common.options import (
+    DATA,
+    DEVICES,
+    OUTPUT,
+    SOURCE,
+    SPEED,
+    check_options,
+    coerce_fields,
+    option,
+    parse_named,
+)
 from amr.common.registry import unknown
 
 DTYPES = ("float32", "float16")
@@ -56,6 +66,16 @@ class ExtractConfig:
     )
     dtype: str = option("float32", "Type of stored embeddings: float32 or float16.", choices=DTYPES, panel=OUTPUT)
     label_column: str = option("label", "Column of the CSV that holds the label.", panel=DATA)
+    audio_track: int | None = option(
+        None,
+        "Audio track of each file, from 0; by default the one that the file marks as default.",
+        least=0,
+        panel=DATA,
+        since="0.2",
+    )
+    folder_fps: float | None = option(
+        None, "Frames per second of clips that are folders of images; by default 25.", above=0, panel=DATA, since="0.2"
+    )
     allow_unlabelled: bool = option(False, "Include clips of the CSV that have no label.", panel=DATA)
     resume: bool = option(False, "Require a cache to continue (an existing one is continued anyway).", panel=OUTPUT)
     overwrite: bool = option(False, "Replace the cache if it exists.", panel=OUTPUT)
@@ -63,6 +83,7 @@ class ExtractConfig:
 
     def __post_init__(self) -> None:
         """Check the settings as far as possible without the clips."""
+        coerce_fields(self)
         check_clips("amr extract", self.dataset, self.manifest)
         if self.dataset is not None and (self.label_column != "label" or self.allow_unlabelled):
             option_name = "--allow-unlabelled" if self.allow_unlabelled else "--label-column"
@@ -85,11 +106,6 @@ class ExtractConfig:
         """Embedding name to encoder spec, as given by `encoder`; empty if a preset is used."""
         return parse_named(self.encoder, "--encoder", "SPEC", "audio=logmel")
 
-    @property
-    def num_workers(self) -> int:
-        """Number of decoding processes."""
-        return available_cores() if self.workers is None else self.workers
-
 
 @dataclass(frozen=True)
 class ImportConfig:
@@ -110,7 +126,9 @@ class ImportConfig:
     labels: str | None = option(None, "FILE[:KEY[+KEY...]] with one label per clip; by default a column of --columns.")
     ids: str | None = option(None, "FILE with one id per clip; by default 0, 1, 2, ...")
     groups: str | None = option(None, "FILE with one group per clip, or ids:REGEX for its match (or capture) in ids.")
-    splits: str | None = option(None, "FILE with train, val or test per clip, or counts such as train=1600,test=400.")
+    splits: str | None = option(
+        None, "FILE with train, val or test per clip, or counts such as train=1600,test=400.", separator=","
+    )
     columns: str | None = option(None, "CSV of further columns, joined on id, or a dataset for its own list.")
     out: str | None = option(None, "Cache to write.")
     dtype: str = option("float32", "Type of stored embeddings: float32 or float16.", choices=DTYPES)
@@ -124,6 +142,7 @@ class ImportConfig:
 
     def __post_init__(self) -> None:
         """Check the settings as far as possible without the files."""
+        coerce_fields(self)
         if not self.embeddings:
             raise ValueError(
                 "--embeddings must be given, got none. Pass --embeddings audio=audio.npy, once per modality."

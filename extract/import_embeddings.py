@@ -12,7 +12,7 @@ import pandas as pd
 from amr.common.workspace import caches_dir, place
 from amr.extract.arrays import ArraySpec, parse_array_spec
 from amr.extract.cache.reader import EmbeddingInfo
-from amr.extract.cache.structure import ClipTable
+from amr.extract.cache.structure import ClipTable, notes_on_name
 from amr.extract.cache.verify import value_counts
 from amr.extract.cache.writer import Embedded, save
 from amr.extract.config import ImportConfig
@@ -55,6 +55,13 @@ class ImportResult:
             "notes": self.notes,
         }
 
+    def summary(self) -> dict[str, Any]:
+        """Summary as a dict: shapes as text, and only what says something."""
+        document = self.to_json()
+        document["dims"] = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in self.dims.items())
+        said_if_any = {"groups", "columns", "notes"}
+        return {name: item for name, item in document.items() if name not in said_if_any or item not in (0, [])}
+
 
 def import_embeddings(config: ImportConfig) -> ImportResult:
     """Write a cache from files of embeddings, labels, ids, groups, splits and further columns.
@@ -69,6 +76,7 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
     sources = read_embedding_sources(config.files, config.ids, config.labels)
     clip_ids = choose_ids(list(sources.values()), config.ids)
     table, notes = make_clip_table(config, clip_ids)
+    notes += notes_on_name(out)
     if "" in config.lengths_files and all(source.rows.values.ndim != 3 for source in sources.values()):
         raise ValueError("--lengths must be for an embedding with steps, got none with steps. Leave it out.")
     embedded: dict[str, Embedded] = {}

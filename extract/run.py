@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +21,15 @@ from amr.common.workspace import caches_dir, place
 from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.extract.cache.reader import FAILURE_COLUMNS, Cache, EmbeddingInfo
-from amr.extract.cache.structure import ClipTable
+from amr.extract.cache.structure import ClipTable, notes_on_name
 from amr.extract.cache.writer import CacheWriter, Embedded, joined, open_writer
 from amr.extract.config import ExtractConfig
-from amr.extract.encoders import Encoder, build_encoder
+from amr.extract.encoders import Encoder, build_encoder, build_requested
+from amr.extract.encoders.media_options import MediaOptions
 from amr.extract.pipeline.background import BackgroundWriter
 from amr.extract.pipeline.batches import Batch, join_absent, run_batches, unfinished_batches
 from amr.extract.pipeline.encode import describe, encode
-from amr.extract.pipeline.workers import ClipFiles, ClipLoader, Loaded, ManifestFiles
+from amr.extract.pipeline.workers import ClipFiles, ClipLoader, Loaded, ManifestFiles, useful_workers
 
 BYTES_AT_ONCE = 2**24  # largest block of zeros that is written for absent clips
 
@@ -44,6 +47,7 @@ class ExtractResult:
         failures: {"id", "modality", "reason"} of each modality that exists but could not be embedded.
         extracted: Number of clips decoded by this extraction.
         seconds: Time from the first clip to the complete cache, without the loading of models.
+        notes: Messages for the user, which were shown as progress.
     """
 
     cache: Path
@@ -54,6 +58,7 @@ class ExtractResult:
     failures: list[dict[str, str]]
     extracted: int
     seconds: float
+    notes: list[str]
 
     @property
     def failed(self) -> int:
@@ -73,17 +78,20 @@ class ExtractResult:
             "extracted": self.extracted,
             "absent": self.absent,
             "failures": self.failures,
+            "notes": self.notes,
         }
 
     def summary(self) -> dict[str, Any]:
         """Summary as a dict, led by what is missing. Clips without any modality are counted, others named."""
-        document = self.to_json()
+        without_any = set.intersection(*(set(ids) for ids in self.absent.values())) if self.absent else set()
+        absent = {m: rest for m, ids in self.absent.items() if (rest := [id_ for id_ in ids if id_ not in without_any])}
+        # the notes are on the screen already
+        document = self.to_json() | {"without_any": len(without_any), "absent": absent, "notes": []}
         if self.present < self.clips:
             first = f"{self.present:,} of {self.clips:,} clips present, {self.clips - self.present:,} have no file"
             document = {"missing": first} | document
-        without_any = set.intersection(*(set(ids) for ids in self.absent.values())) if self.absent else set()
-        absent = {m: [clip for clip in ids if clip not in without_any] for m, ids in self.absent.items()}
-        return document | {"without_any": len(without_any), "absent": absent}
+        said_if_any = {"clips_per_second", "without_any", "absent", "failures", "notes"}
+        return {name: item for name, item in document.items() if name not in said_if_any or item not in (0, [], {})}
 
 
 def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) -> ExtractResult:
@@ -103,35 +111,62 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
     progress = progress or Progress()
     device = choose_device(config.device)
     # encoders first: a wrong spec must fail before media are searched or rendered
-    encoders = {name: build_encoder(spec, name).to(device) for name, spec in config.encoders.items()}
+    encoders = build_requested(config.encoders)
+    media = MediaOptions(config.audio_track, config.folder_fps)
+    if encoders:
+        media.apply_where_unsaid(encoders)
     manifest = read_clips_manifest(config)
     if not encoders:
         specs = preset_encoders(manifest, config, progress)
-        encoders = {name: build_encoder(spec, name).to(device) for name, spec in specs.items()}
+        encoders = {name: build_encoder(spec, name) for name, spec in specs.items()}
+        media.apply_where_unsaid(encoders)
+    encoders = {name: encoder.to(device) for name, encoder in encoders.items()}
     infos = [describe(name, encoder, config.dtype) for name, encoder in encoders.items()]
     out = place(config.out, caches_dir(), ".h5") if config.out else caches_dir() / f"{manifest.dataset}.h5"
     clips = ClipTable(manifest.dataset, str(manifest.root), manifest.sha256(), manifest.table)
-    for note in manifest.notes:
-        progress.note(note)
     files = ManifestFiles(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values())))
-    _note_missing(files, config, progress)
+    if config.folder_fps is not None and not files.has_folders:
+        raise ValueError(
+            f"--folder-fps must be used with clips that are folders of images, got {config.folder_fps:g} without any. "
+            "Leave it out."
+        )
+    notes = [*manifest.notes, *notes_on_name(out), *_notes_on_names(encoders), *_notes_on_missing(files, config)]
+    for note in notes:
+        progress.note(note)
     with open_writer(out, clips, infos, resume=config.resume, overwrite=config.overwrite) as writer:
         began = time.perf_counter()
         extracted = _fill(writer, files, encoders, device, config, progress)
         writer.finalize()
         seconds = time.perf_counter() - began
-    return _result(out, list(encoders), int(files.exist.sum()), extracted, seconds)
+    return _result(out, list(encoders), notes, int(files.exist.sum()), extracted, seconds)
 
 
-def _note_missing(files: ManifestFiles, config: ExtractConfig, progress: Progress) -> None:
-    """Note how many clips have no media, so that a partial cache is not mistaken for a complete one."""
+def _notes_on_names(encoders: Mapping[str, Encoder]) -> list[str]:
+    """Notes on embeddings that are named like another modality than their own."""
+    wrong = {name: encoder for name, encoder in encoders.items() if name in {"audio", "video"} - {encoder.modality}}
+    return [
+        f"the embedding {name} is made from {encoder.modality}: {encoder.spec} reads {encoder.modality} only. "
+        f"If that is not meant, pass --encoder {encoder.modality}={encoder.spec}."
+        for name, encoder in wrong.items()
+    ]
+
+
+def _notes_on_missing(files: ManifestFiles, config: ExtractConfig) -> list[str]:
+    """Note on how many clips have no media, so that a partial cache is not mistaken for a complete one."""
     num_clips, num_present = len(files.exist), int(files.exist.sum())
-    if num_present < num_clips:
-        listed = f"amr manifest --dataset {config.dataset}" if config.dataset else "amr inspect"
-        progress.note(
-            f"{num_present:,} of {num_clips:,} clips present: {num_clips - num_present:,} have no file in "
-            f"{files.manifest.root} and are not embedded. {listed} lists them."
-        )
+    if num_present == num_clips:
+        return []
+    return [
+        f"{num_present:,} of {num_clips:,} clips present: {num_clips - num_present:,} have no file in "
+        f"{files.manifest.root} and are not embedded. {_listing(config) if config.dataset else 'amr inspect'} "
+        "lists them."
+    ]
+
+
+def _listing(config: ExtractConfig) -> str:
+    """Command that lists the media of a dataset."""
+    root = f" --root {shlex.quote(config.root)}" if config.root else ""
+    return f"amr manifest --dataset {config.dataset}{root}"
 
 
 def read_clips_manifest(config: ExtractConfig) -> Manifest:
@@ -142,7 +177,7 @@ def read_clips_manifest(config: ExtractConfig) -> Manifest:
         if not any(report.found.values()):
             raise ValueError(
                 f"--root must hold media of {config.dataset}, got {str(report.root)!r} with none of its "
-                f"{len(manifest)} clips. See amr manifest --dataset {config.dataset}."
+                f"{len(manifest)} clips. See {_listing(config)}."
             )
         return manifest
     return read_manifest(
@@ -172,7 +207,7 @@ def preset_encoders(manifest: Manifest, config: ExtractConfig, progress: Progres
 
 
 def embed_clips(
-    paths: Sequence[Path],
+    paths: Sequence[str | os.PathLike[str]],
     encoders: Mapping[str, str],
     *,
     device: str = "auto",
@@ -194,14 +229,15 @@ def embed_clips(
     Raises:
         FileNotFoundError: A file does not exist.
     """
-    missing = [str(path) for path in paths if not path.exists()]
+    files = list(map(Path, paths))
+    missing = [str(path) for path in files if not path.exists()]
     if missing:
         raise FileNotFoundError(f"clip must be an existing file, got {missing[0]!r}. Check the path.")
     chosen = choose_device(device)
     built = {name: build_encoder(spec, name) for name, spec in encoders.items()}
-    clips = [ClipFiles(dict.fromkeys({encoder.modality for encoder in built.values()}, path)) for path in paths]
+    clips = [ClipFiles(dict.fromkeys({encoder.modality for encoder in built.values()}, path)) for path in files]
     batches: dict[int, dict[str, Embedded]] = {}
-    ids = [str(path) for path in paths]
+    ids = list(map(str, files))
     embed_batches(clips, ids, built, batches.__setitem__, device=chosen, batch_size=batch_size, workers=workers)
     infos = {name: describe(name, encoder, "float32") for name, encoder in built.items()}
     return {name: (infos[name], joined([batch[name] for batch in batches.values()])) for name in infos}
@@ -262,7 +298,7 @@ def _fill(
     loader = ClipLoader(
         files,
         encoders,
-        num_workers=config.num_workers,
+        num_workers=useful_workers(config.workers, num_clips, progress),
         batch_size=config.batch_size,
         pin_memory=device.type == "cuda",
     )
@@ -287,7 +323,9 @@ def _fill(
     return num_clips
 
 
-def _result(path: Path, names: list[str], num_present: int, extracted: int, seconds: float) -> ExtractResult:
+def _result(
+    path: Path, names: list[str], notes: list[str], num_present: int, extracted: int, seconds: float
+) -> ExtractResult:
     with Cache.open(path) as cache:
         ids = cache.table()["id"]
         present = {name: cache.present(name) for name in names}
@@ -306,6 +344,7 @@ def _result(path: Path, names: list[str], num_present: int, extracted: int, seco
         failures=[dict(zip(FAILURE_COLUMNS, row, strict=True)) for row in failures.itertuples(index=False)],
         extracted=extracted,
         seconds=seconds,
+        notes=notes,
     )
 
 

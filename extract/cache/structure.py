@@ -56,6 +56,13 @@ class ClipTable:
         object.__setattr__(self, "table", table.reset_index(drop=True))
 
 
+def notes_on_name(path: Path) -> list[str]:
+    """Note on a name by which a cache will not be found."""
+    if path.suffix == ".h5":
+        return []
+    return [f"--out {path} does not end with .h5: the cache is found by its path only, not by its name"]
+
+
 def create(file: h5py.File, clips: ClipTable, infos: Sequence[EmbeddingInfo]) -> None:
     """Write a new cache in which no clip is done."""
     file.attrs.update(format=FORMAT, version=VERSION, complete=False, created_by=f"amr {__version__}")

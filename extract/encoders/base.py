@@ -26,11 +26,15 @@ class Prepare(ABC):
         sampling: Frames that it needs; None if it needs sound.
         sample_rate_hz: Sample rate of the sound that it needs; None if it needs frames.
         waveform: Whether it returns `(samples,)` at that rate, as many as the clip has.
+        audio_track: Index of the sound stream in a file, None for the file's default.
+        folder_fps: Frames per second of a folder of images, None for the default.
     """
 
     sampling: FrameSampling | None = None
     sample_rate_hz: int | None = None
     waveform: bool = False
+    audio_track: int | None = None
+    folder_fps: float | None = None
 
     @abstractmethod
     def __call__(self, media: np.ndarray) -> Tensor:

@@ -7,12 +7,13 @@ tests/extract/encoders/test_registry.py compares them with the libraries.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 
 from amr.common.registry import Registry
 from amr.extract.encoders.base import Encoder
+from amr.extract.encoders.media_options import MediaOptions
 from amr.extract.encoders.spec import Spec
 
 # name -> embed_dim
@@ -166,8 +167,29 @@ def build_encoder(spec: str, name: str) -> Encoder:
         ValueError: The family, model or option is unknown, a value is wrong, or the weights do not fit the model.
         FileNotFoundError: The weights do not exist and cannot be downloaded.
     """
-    parsed = Spec.parse(spec)
-    return families[parsed.family].build(parsed, name)
+    media, own = MediaOptions.split(Spec.parse(spec))
+    encoder = families[own.family].build(own, name)
+    media.apply(encoder)
+    return encoder
+
+
+def build_requested(specs: Mapping[str, str]) -> dict[str, Encoder]:
+    """Build the encoders that a user requested by `--encoder`, which errors name.
+
+    Args:
+        specs: Embedding name -> spec.
+
+    Raises:
+        ValueError: As for `build_encoder`.
+        FileNotFoundError: As for `build_encoder`.
+    """
+    encoders = {}
+    for name, spec in specs.items():
+        try:
+            encoders[name] = build_encoder(spec, name)
+        except ValueError as error:
+            raise ValueError(f"--encoder {name}={spec}: {error}") from error
+    return encoders
 
 
 def list_encoders(pattern: str | None = None) -> list[EncoderInfo]:

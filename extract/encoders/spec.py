@@ -43,6 +43,7 @@ class Spec:
         """
         head, *rest = text.split(",")
         family, colon, model = (part.strip() for part in head.partition(":"))
+        family = family.lower()
         if not family or (colon and not model):
             raise ValueError(f"encoder must be family[:model][,option=value]..., got {text!r}. See amr encoders.")
         options: dict[str, str] = {}
@@ -55,21 +56,28 @@ class Spec:
             options[name] = value
         return cls(family, model or None, options)
 
+    def with_option(self, name: str, value: Any) -> Spec:
+        """The spec with an option set."""
+        return Spec(self.family, self.model, {**self.options, name: _text(value)})
+
     def __str__(self) -> str:
         head = self.family if self.model is None else f"{self.family}:{self.model}"
         return ",".join([head, *(f"{name}={value}" for name, value in self.options.items())])
 
-    def model_among(self, models: Iterable[str]) -> str:
-        """The model, checked to be one of `models`.
+    def with_model_among(self, models: Iterable[str]) -> Spec:
+        """The spec with its model spelled as among `models`, whatever its case.
 
         Raises:
             ValueError: The model is missing or unknown. The message does not list all names, as there may be many.
         """
-        names = list(models)
-        if self.model in names:
-            return str(self.model)
-        close = difflib.get_close_matches(self.model or "", names, n=1)
-        hint = f"Did you mean {self.family}:{close[0]}? " if close else ""
+        spellings = {name.casefold(): name for name in models}
+        wanted = (self.model or "").casefold()
+        if self.model in spellings.values():
+            return self
+        if wanted in spellings:
+            return Spec(self.family, spellings[wanted], self.options)
+        close = difflib.get_close_matches(wanted, spellings, n=1)
+        hint = f"Did you mean {self.family}:{spellings[close[0]]}? " if close else ""
         raise ValueError(
             f"{self.family} must name one of its models, got {self.model!r}. {hint}"
             f"amr encoders {self.family} lists them."

@@ -48,7 +48,7 @@ def make_clip_table(config: ImportConfig, clips: ClipIds) -> tuple[pd.DataFrame,
         raise ValueError("label must be given for at least one clip, got none. Pass --labels FILE.")
     first = ["id", "label", "split", "group"]
     table = table[[*first, *(name for name in table if name not in first)]]
-    return table, [*notes, *_continuous(table), *divided_groups(table)]
+    return table, [*notes, *_refused_labels(table), *divided_groups(table)]
 
 
 def _check_ids(ids: list[str], file: str | None) -> None:
@@ -60,8 +60,11 @@ def _check_ids(ids: list[str], file: str | None) -> None:
         seen[id_] = row
 
 
-def _continuous(table: pd.DataFrame) -> list[str]:
+def _refused_labels(table: pd.DataFrame) -> list[str]:
     """Note on labels that a training will refuse."""
+    classes = set(table["label"]) - {""}
+    if len(classes) == 1:
+        return [f"label: every clip is {classes.pop()!r}: amr fit will refuse a single class. Pass --labels FILE."]
     try:
         check_classes(table["label"])
     except ValueError as error:

@@ -15,6 +15,7 @@ clip without sound, whose frames are the images.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -22,14 +23,14 @@ import av
 
 from amr.extract.media.clip import Clip, Decoded
 from amr.extract.media.container import reason_of
-from amr.extract.media.frames_folder import FRAME_RATE_HZ, decode_folder
-from amr.extract.media.sampling import FrameSampling
+from amr.extract.media.frames_folder import decode_folder
+from amr.extract.media.sampling import FRAME_RATE_HZ, FrameSampling
 
 __all__ = ["Decoded", "FrameSampling", "decode"]
 
 
 def decode(
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     samplings: Collection[FrameSampling] = (),
     sample_rates_hz: Collection[int] = (),
@@ -61,6 +62,7 @@ def decode(
     Raises:
         ValueError: The interval ends before it begins, or a number is out of range. Never raised for bad media.
     """
+    path = Path(path)
     start = 0.0 if start_seconds is None else start_seconds
     end = math.inf if end_seconds is None else end_seconds
     if not 0 <= start < end:

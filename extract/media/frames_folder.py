@@ -15,7 +15,6 @@ from amr.extract.media.container import open_media, reason_of
 from amr.extract.media.sampling import FrameSampling
 from amr.extract.media.streams import Pictures, Timeline
 
-FRAME_RATE_HZ = 25.0  # a folder does not say
 TICK = Fraction(1, 1_000_000)  # seconds per unit of timestamps
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".gif"})
 

@@ -11,7 +11,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 MATRIX_BYTES = 36  # nine numbers of 32 bits
-UNNAMED_TYPES = range(max(each.value for each in Type) + 1, 64)  # FFmpeg has far fewer than 64
+LATER_TYPES = range(7, 64)  # of data that FFmpeg knows, after the display matrix; there are far fewer than 64
 
 
 def upright(image: np.ndarray, frame: VideoFrame) -> np.ndarray:
@@ -46,9 +46,9 @@ def _side_data(frame: VideoFrame) -> Any:
 
 def _without_unnamed_data(frame: VideoFrame) -> VideoFrame:
     graph = Graph()
-    format_of_frame = {"width": frame.width, "height": frame.height, "format": frame.format}
-    source = graph.add_buffer(**format_of_frame, time_base=frame.time_base or Fraction(1))
-    removals = [graph.add("sidedata", f"mode=delete:type={number}") for number in UNNAMED_TYPES]
+    time_base = frame.time_base or Fraction(1)
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
+    removals = [graph.add("sidedata", f"mode=delete:type={number}") for number in LATER_TYPES]
     graph.link_nodes(source, *removals, graph.add("buffersink")).configure()
     graph.push(frame)
     return cast(VideoFrame, graph.pull())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+FRAME_RATE_HZ = 25.0  # of a folder of images, which does not say
 ROUNDING_SECONDS = 1e-6  # timestamps are rounded: a frame this much late still counts as on time
 
 

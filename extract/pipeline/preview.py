@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.reader import Cache
+from amr.extract.encoders.media_options import MODALITY
 from amr.extract.media.decode import decode
-from amr.extract.media.sampling import FrameSampling
+from amr.extract.media.sampling import FRAME_RATE_HZ, FrameSampling
 from amr.extract.pipeline.workers import ClipFiles, ManifestFiles
 
 SAMPLE_RATE_HZ = 16000
@@ -41,7 +43,18 @@ def cached_media(cache: Cache, row: int) -> ClipFiles:
     if not root.is_absolute():
         return ClipFiles(dict.fromkeys(MODALITIES))
     manifest = Manifest(cache.dataset, root, cache.table().iloc[[row]].reset_index(drop=True))
-    return ManifestFiles(manifest, MODALITIES)[0]
+    return read_as(ManifestFiles(manifest, MODALITIES)[0], [cache.info(name).preprocessing for name in cache.names])
+
+
+def read_as(clip: ClipFiles, preprocessings: Iterable[Mapping[str, Any]]) -> ClipFiles:
+    """A clip whose media are read as for embeddings: the audio track and the rate of folders of the first that says.
+
+    Args:
+        clip: Media files of the clip.
+        preprocessings: Preprocessing of each embedding, as a cache and the record of a run have it.
+    """
+    chosen = {name: each[name] for each in reversed(list(preprocessings)) for name in MODALITY if name in each}
+    return replace(clip, **chosen)
 
 
 def decode_media(clip: ClipFiles, num_frames: int) -> Media:
@@ -64,6 +77,8 @@ def decode_media(clip: ClipFiles, num_frames: int) -> Media:
             sample_rates_hz=[SAMPLE_RATE_HZ] if "audio" in requested else [],
             start_seconds=clip.start_seconds,
             end_seconds=clip.end_seconds,
+            audio_track=clip.audio_track,
+            frame_rate_hz=clip.folder_fps or FRAME_RATE_HZ,
         )
         found = {"audio": decoded.sound.get(SAMPLE_RATE_HZ), "video": decoded.frames.get(sampling)}
         for m in requested:

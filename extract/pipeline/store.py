@@ -24,7 +24,7 @@ from amr.extract.cache.lock import lock
 from amr.extract.encoders import Encoder
 from amr.extract.pipeline.batches import Batch, run_batches, unfinished_batches
 from amr.extract.pipeline.store_files import ABSENT, PRESENT, TODO, VERSION, StoreInfo
-from amr.extract.pipeline.workers import ClipLoader, Loaded, ManifestFiles
+from amr.extract.pipeline.workers import ClipLoader, Loaded, ManifestFiles, useful_workers
 
 MARGIN = 1.05  # free disk space that is required, relative to the size of the store
 
@@ -49,7 +49,7 @@ def open_store(
     manifest: Manifest,
     encoders: Mapping[str, Encoder],
     *,
-    workers: int,
+    workers: int | None,
     batch_size: int,
     progress: Progress,
     max_seconds: float | None,
@@ -63,7 +63,7 @@ def open_store(
         folder: Folder of the store.
         manifest: Manifest of the clips.
         encoders: Embedding name -> encoder.
-        workers: Number of decoding processes; 0 decodes in this process.
+        workers: Number of decoding processes; by default one per core, 0 decodes in this process.
         batch_size: Number of clips decoded between two marks of what is done.
         progress: Listener that gets the size of the store before anything is written, and then the progress.
         max_seconds: Length to which waveforms are cut or padded with NaN, as `ModelEncoder.network` wants it.
@@ -79,10 +79,11 @@ def open_store(
     if info is None or not info.done or info.fingerprint != wanted or not info.is_whole(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / "store.json", "--store"):
+            files = ManifestFiles(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values())))
             loader = ClipLoader(
-                ManifestFiles(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values()))),
+                files,
                 encoders,
-                num_workers=workers,
+                num_workers=useful_workers(workers, int(files.exist.sum()), progress),
                 batch_size=batch_size,
                 pin_memory=False,
             )

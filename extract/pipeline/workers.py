@@ -9,16 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from amr.common.options import available_cores
+from amr.common.progress import Progress
 from amr.data_manifests.manifest import Manifest, existing_files
 from amr.extract.encoders import Encoder, Prepare
 from amr.extract.media.decode import decode
+from amr.extract.media.sampling import FRAME_RATE_HZ
 
 MAX_UNEXPLAINED_CRASHES = 3
 
@@ -31,13 +34,15 @@ class ClipFiles:
         paths: Modality -> file; None if the clip lacks it.
         start_seconds: Start of the clip in its files, None for their start.
         end_seconds: End of the clip in its files, None for their end.
-        audio_track: Index of the sound stream in its file, None for the file's default.
+        audio_track: Index of the sound stream in its file, None for the file's default. An encoder's own goes first.
+        folder_fps: Frames per second of a folder of images, None for the default. An encoder's own goes first.
     """
 
     paths: Mapping[str, Path | None]
     start_seconds: float | None = None
     end_seconds: float | None = None
     audio_track: int | None = None
+    folder_fps: float | None = None
 
 
 class ClipList(Protocol):
@@ -68,6 +73,11 @@ class ManifestFiles:
         """Mask of the clips of which a file exists, `(clips,)`. Folders are listed once, when first asked."""
         existing = existing_files(path for files in self._paths.values() for path in files)
         return np.array([any(path in existing for path in files) for files in zip(*self._paths.values(), strict=True)])
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether a clip is a folder of images."""
+        return any(path is not None and path.is_dir() for files in self._paths.values() for path in files)
 
     @cached_property
     def _paths(self) -> dict[str, list[Path | None]]:
@@ -118,12 +128,7 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
         prepares: Embedding name -> `prepare` of its encoder.
     """
     loaded = Loaded()
-    readers: dict[Path, list[str]] = {}
-    for name in prepares:
-        path = clip.paths[modalities[name]]
-        if path is not None:
-            readers.setdefault(path, []).append(name)
-    for path, names in readers.items():
+    for (path, audio_track, folder_fps), names in _readers(clip, modalities, prepares).items():
         if not path.exists():
             loaded.failures.update(dict.fromkeys(names, not_found(path)))
             continue
@@ -135,7 +140,8 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
             sample_rates_hz={rate_hz for rate_hz in rates_hz if rate_hz is not None},
             start_seconds=clip.start_seconds,
             end_seconds=clip.end_seconds,
-            audio_track=clip.audio_track,
+            audio_track=audio_track,
+            frame_rate_hz=folder_fps,
         )
         for name, sampling, rate_hz in zip(names, samplings, rates_hz, strict=True):
             frames = None if sampling is None else decoded.frames.get(sampling)
@@ -150,6 +156,47 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
     return loaded
 
 
+class _Reading(NamedTuple):
+    path: Path
+    audio_track: int | None
+    folder_fps: float
+
+
+def _readers(
+    clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, Prepare]
+) -> dict[_Reading, list[str]]:
+    """Names of the embeddings that are read together. Pictures are read along with any sound of their file."""
+    readers: dict[_Reading, list[str]] = {}
+    tracks: dict[Path, int | None] = {}
+    for name in sorted(prepares, key=lambda name: prepares[name].sample_rate_hz is None):
+        path, prepare = clip.paths[modalities[name]], prepares[name]
+        if path is None:
+            continue
+        track = clip.audio_track if prepare.audio_track is None else prepare.audio_track
+        if prepare.sample_rate_hz is None:
+            track = tracks.get(path)
+        tracks.setdefault(path, track)
+        fps = (prepare.folder_fps or clip.folder_fps or FRAME_RATE_HZ) if path.is_dir() else FRAME_RATE_HZ
+        readers.setdefault(_Reading(path, track, fps), []).append(name)
+    return readers
+
+
+def useful_workers(requested: int | None, num_clips: int, progress: Progress) -> int:
+    """Number of decoding processes: at most one per core and per clip. Fewer than requested are noted.
+
+    Args:
+        requested: Number that was requested, None for one per core.
+        num_clips: Number of clips to decode.
+        progress: Listener that gets the note.
+    """
+    cores = available_cores()
+    workers = min(cores if requested is None else requested, cores, num_clips)
+    if requested is not None and workers < requested and num_clips > 0:
+        why = f"there are {cores} cores" if workers == cores else f"{num_clips} clips are left"
+        progress.note(f"--workers {requested}: {workers} are used, because {why}")
+    return workers
+
+
 class ClipLoader:
     """A loader of clips, in order, in worker processes, with a bounded number loaded ahead.
 
@@ -158,7 +205,7 @@ class ClipLoader:
     Args:
         clips: All clips.
         encoders: Embedding name -> encoder.
-        num_workers: Number of processes; 0 loads in this one.
+        num_workers: Number of processes, at most one per core; 0 loads in this one.
         batch_size: Number of clips encoded at once, which is about the number loaded ahead.
         pin_memory: Whether to return tensors in pinned memory.
     """
@@ -172,6 +219,7 @@ class ClipLoader:
         batch_size: int,
         pin_memory: bool,
     ) -> None:
+        num_workers = min(num_workers, available_cores())  # more would only take turns, and torch warns of them
         self._dataset = _TaskDataset(clips, encoders, num_workers)
         self._exist = clips.exist if isinstance(clips, ManifestFiles) else None
         self._num_workers = num_workers

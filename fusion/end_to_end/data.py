@@ -17,7 +17,7 @@ from amr.common.progress import Progress
 from amr.common.workspace import home
 from amr.data_manifests.manifest import Manifest
 from amr.extract.config import ExtractConfig
-from amr.extract.encoders import Spec, build_encoder
+from amr.extract.encoders import Spec, build_requested
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.pipeline.store import Store, open_store
 from amr.extract.run import read_clips_manifest
@@ -83,7 +83,7 @@ def read_media_data(config: TrainConfig, progress: Progress) -> MediaData:
         Path(config.store) if config.store else _store_dir(manifest, encoders),
         manifest,
         encoders,
-        workers=config.num_workers,
+        workers=config.workers,
         batch_size=config.batch_size,
         progress=progress,
         max_seconds=config.clip_seconds,
@@ -106,7 +106,7 @@ def _trainable(name: str, text: str, seed: int) -> ModelEncoder:
     spec = Spec.parse(text)
     if spec.options.get("weights") == "random" and "seed" not in spec.options:
         spec = Spec(spec.family, spec.model, {**spec.options, "seed": str(seed)})
-    encoder = build_encoder(str(spec), name)
+    encoder = build_requested({name: str(spec)})[name]
     if not isinstance(encoder, ModelEncoder):
         raise ValueError(
             f"--encoder {name} must have weights to train, got {text!r}. Pass {name}=timm:resnet18,weights=random."

@@ -203,7 +203,7 @@ def test_other_splits_and_intervals(tmp_path):
     [
         ("path,label\nd/a.mp4,x\nb.mp4,x\ne/a.wav,y\n", r"'a' on line 2 of clips.csv and again on line 4"),
         ("id,path,label\n,a.mp4,x\n", r"id must not be empty, got '' on line 2"),
-        ("path,emotion\na.mp4,x\n", r"label column must be .*\(path, emotion\), got 'label'. Pass --label-column"),
+        ("path,emotion\na.mp4,x\n", r"--label-column must be .*\(path, emotion\), got 'label'. Pass --label-column"),
         ("path,lable\na.mp4,x\n", r"Did you mean lable\?"),
         ("id,label\n1,x\n", r"must have a column path, or <modality>_path"),
         ("path,label,split\na.mp4,x,trian\n", r"split must be one of .* got 'trian' on line 2 .*Did you mean train\?"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,42 @@ def test_every_kind_of_file_gives_the_same(tmp_path, suffix):
     write(tmp_path / f"x{suffix}", ROWS)
     with run(tmp_path, embeddings=(f"x={tmp_path}/x{suffix}",)) as cache:
         np.testing.assert_array_equal(cache.embedding("x"), ROWS.astype(np.float32))
+
+
+def test_a_single_class_and_an_unusual_name_are_noted(tmp_path):
+    np.save(tmp_path / "a.npy", ROWS)
+    np.save(tmp_path / "labels.npy", np.zeros(6, int))
+    settings = {"embeddings": {"audio": tmp_path / "a.npy"}, "labels": tmp_path / "labels.npy"}
+    result = import_embeddings(ImportConfig(out=tmp_path / "x.txt", **settings))
+    assert result.notes == [
+        "label: every clip is '0': amr fit will refuse a single class. Pass --labels FILE.",
+        f"--out {tmp_path / 'x.txt'} does not end with .h5: the cache is found by its path only, not by its name",
+    ]
+
+
+def test_the_summary_has_shapes_in_one_line(tmp_path):
+    np.save(tmp_path / "a.npy", ROWS)
+    np.save(tmp_path / "v.npy", np.ones((6, 3, 4)))
+    np.save(tmp_path / "labels.npy", np.arange(6) % 2)
+    config = ImportConfig(
+        embeddings={"audio": tmp_path / "a.npy", "video": tmp_path / "v.npy"},
+        labels=tmp_path / "labels.npy",
+        splits={"train": 4, "test": np.int64(2)},
+        out=tmp_path / "x.h5",
+    )
+    summary = import_embeddings(config).summary()
+    assert summary["dims"] == "audio 2, video 3 x 4"
+    assert list(summary) == ["cache", "clips", "embedded", "dims", "classes", "splits"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0o077, 0o600)])
+def test_an_imported_cache_is_as_readable_as_the_umask_says(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        run(tmp_path).close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out.h5").stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize(

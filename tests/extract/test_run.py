@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imsave
+from torch.utils.data import DataLoader
 
 from amr.common.progress import Progress
 from amr.console.progress import LineProgress
-from amr.extract import run
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.verify import verify
 from amr.extract.config import ExtractConfig
-from amr.extract.encoders import Encoder, Prepare
+from amr.extract.encoders import Encoder, Prepare, registry
 from amr.extract.pipeline import workers as loading
 from amr.extract.pipeline.background import BackgroundWriter
 from amr.extract.run import embed_clips, extract_embeddings
@@ -56,7 +57,11 @@ class Fake(Encoder):
 def fakes(monkeypatch):
     """Encoders by spec that `extract` finds instead of real ones."""
     known: dict[str, Encoder] = {}
-    monkeypatch.setattr(run, "build_encoder", lambda spec, name: known.get(spec) or known.setdefault(spec, Fake(spec)))
+
+    def build(spec: str, name: str) -> Encoder:
+        return known.setdefault(spec, known.get(spec) or Fake(spec))
+
+    monkeypatch.setattr(registry, "build_encoder", build)
     return known
 
 
@@ -107,6 +112,7 @@ def test_rows_are_in_the_order_of_the_manifest(sounds, fakes):
         "extracted": 10,
         "absent": {"audio": []},
         "failures": [],
+        "notes": [],
     }
     assert any(result.embedded.values())
     with Cache.open(Path(str(sounds.out))) as cache:
@@ -347,6 +353,113 @@ def test_embedding_in_memory_is_what_a_cache_holds(sounds):
     assert not rows["v"][1].present.any()
     with pytest.raises(FileNotFoundError, match="clip must be an existing file"):
         embed_clips([Path("absent.wav")], {"a": "logmel"})
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_more_workers_than_cores_or_clips_are_not_started(sounds, monkeypatch, recwarn):
+    started = []
+
+    class CountingLoader(DataLoader):
+        def __init__(self, *args, **settings) -> None:
+            started.append(settings["num_workers"])
+            super().__init__(*args, **settings)
+
+    monkeypatch.setattr(loading, "DataLoader", CountingLoader)
+    monkeypatch.setattr(loading, "available_cores", lambda: 2)
+    progress = Notes()
+    extract_embeddings(replace(sounds, encoder=("a=logmel",), workers=1000), progress)
+    assert (started, list(recwarn)) == ([2], [])
+    assert progress.notes == ["--workers 1000: 2 are used, because there are 2 cores"]
+    monkeypatch.setattr(loading, "available_cores", lambda: 64)
+    assert loading.useful_workers(60, 10, progress) == 10
+    assert progress.notes[1:] == ["--workers 60: 10 are used, because 10 clips are left"]
+    assert [loading.useful_workers(*each, progress) for each in ((None, 10), (0, 10), (8, 10), (8, 0))] == [10, 0, 8, 0]
+    assert len(progress.notes) == 2
+
+
+def test_an_embedding_named_like_another_modality_is_noted(sounds):
+    progress = Notes()
+    result = extract_embeddings(replace(sounds, encoder=("audio=frames", "video=logmel", "mine=logmel")), progress)
+    assert result.notes == progress.notes
+    assert result.notes == [
+        "the embedding audio is made from video: frames reads video only. If that is not meant, pass "
+        "--encoder video=frames.",
+        "the embedding video is made from audio: logmel reads audio only. If that is not meant, pass "
+        "--encoder audio=logmel.",
+    ]
+
+
+def test_the_summary_holds_what_says_something(sounds, fakes):
+    first = extract_embeddings(sounds).summary()
+    assert list(first) == [
+        "cache",
+        "clips",
+        "present",
+        "embedded",
+        "failed",
+        "seconds",
+        "clips_per_second",
+        "extracted",
+    ]
+    assert (first["failed"], first["extracted"]) == (0, 10)
+    assert "clips_per_second" not in extract_embeddings(sounds).summary()
+    Path(str(sounds.manifest)).write_text("id,path,label\na,0.wav,x\nb,,y\nc,absent.wav,x\n", "utf-8")
+    summary = extract_embeddings(replace(sounds, overwrite=True)).summary()
+    assert (summary["without_any"], "absent" in summary) == (1, False)
+    assert len(summary["failures"]) == 1
+
+
+def test_advice_about_missing_media_keeps_the_root(workspace, tmp_path):
+    (tmp_path / "my lfs").mkdir()
+    command = "amr manifest --dataset crema-d --root '.*/my lfs'"
+    with pytest.raises(ValueError, match=rf"none of its 7442 clips\. See {command}\."):
+        extract_embeddings(ExtractConfig(dataset="crema-d", root=tmp_path / "my lfs", encoder="a=logmel"))
+    write_sound(tmp_path / "my lfs" / "1001_DFA_ANG_XX.wav", 5)
+    result = extract_embeddings(
+        ExtractConfig(dataset="crema-d", root=tmp_path / "my lfs", encoder="a=logmel", workers=0, device="cpu")
+    )
+    assert re.search(rf"1 of 7,442 clips present: .* {command} lists them", result.notes[0])
+
+
+def test_python_types_of_every_kind_are_accepted(sounds):
+    config = ExtractConfig(
+        manifest=Path(str(sounds.manifest)),
+        encoder={"a": "logmel"},
+        out=Path(str(sounds.out)),
+        batch_size=np.int64(4),
+        workers=np.int32(0),
+        device="cpu",
+    )
+    assert config == replace(sounds, encoder=("a=logmel",))
+    assert extract_embeddings(config).embedded == {"a": 10}
+    assert ExtractConfig(manifest="x.csv", encoder=["a=logmel", "v=frames"]).encoders == {"a": "logmel", "v": "frames"}
+    with pytest.raises(ValueError, match="--batch-size must be a whole number"):
+        ExtractConfig(manifest="x.csv", batch_size=2.5)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_a_cache_is_as_readable_as_the_umask_says(sounds, fakes, umask, mode):
+    before = os.umask(umask)
+    try:
+        extract_embeddings(sounds)
+        extract_embeddings(replace(sounds, encoder=("a=first", "b=second")))  # written to a copy
+    finally:
+        os.umask(before)
+    assert Path(str(sounds.out)).stat().st_mode & 0o777 == mode
+
+
+def test_a_cache_that_its_name_does_not_find_is_noted(sounds, fakes):
+    out = str(sounds.out).replace(".h5", ".txt")
+    assert extract_embeddings(replace(sounds, out=out)).notes == [
+        f"--out {out} does not end with .h5: the cache is found by its path only, not by its name"
+    ]
 
 
 def test_presets(sounds, tmp_path):

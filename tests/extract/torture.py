@@ -24,7 +24,7 @@ from amr.extract import run
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.verify import verify
 from amr.extract.config import ExtractConfig
-from amr.extract.encoders import Encoder, Prepare
+from amr.extract.encoders import Encoder, Prepare, registry
 
 NUM_CLIPS = 40
 
@@ -94,7 +94,7 @@ def content(path: Path) -> dict[str, object]:
 
 def torture(num_kills: int, seed: int, folder: Path) -> tuple[int, int]:
     """Kill `num_kills` times. Returns how many extractions finished, and how many kills left a cache."""
-    run.build_encoder = lambda spec, name: Slow(spec)
+    registry.build_encoder = lambda spec, name: Slow(spec)
     configs = write_clips(folder)
     whole = folder / "whole.h5"
     began = time.monotonic()

@@ -169,7 +169,8 @@ class Timm(ModelEncoder):
     """The `timm` encoder."""
 
     def __init__(self, spec: Spec, modality: str) -> None:
-        name = spec.model_among(_names())
+        spec = spec.with_model_among(_names())
+        name = str(spec.model)
         if "modality" not in spec.options:
             spec = Spec(spec.family, spec.model, {**spec.options, "modality": modality})
         options = spec.read(TimmOptions)

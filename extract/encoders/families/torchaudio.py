@@ -74,7 +74,8 @@ class Torchaudio(ModelEncoder):
     rows_at_once = 16
 
     def __init__(self, spec: Spec) -> None:
-        name = spec.model_among(TORCHAUDIO_BUNDLES)
+        spec = spec.with_model_among(TORCHAUDIO_BUNDLES)
+        name = str(spec.model)
         options = spec.read(TorchaudioOptions)
         bundle = getattr(pipelines, name)
         # The bundle's own get_model() accepts no file, and this is torchaudio's last release.

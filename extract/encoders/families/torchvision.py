@@ -88,7 +88,8 @@ class Torchvision(ModelEncoder):
     rows_at_once = 16
 
     def __init__(self, spec: Spec) -> None:
-        name = spec.model_among(TORCHVISION_MODELS)
+        spec = spec.with_model_among(TORCHVISION_MODELS)
+        name = str(spec.model)
         options = spec.read(TorchvisionOptions)
         published: WeightsEnum = get_model_weights(name).DEFAULT
         _check_frames(name, options.frames, published.meta.get("min_temporal_size", 1))

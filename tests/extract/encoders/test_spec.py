@@ -75,8 +75,17 @@ def test_the_canonical_spec_leaves_out_defaults_and_has_one_order():
     assert Spec.parse("timm:x,frames=8").canonical(Options()) == "timm:x"
 
 
-def test_unknown_models():
-    with pytest.raises(ValueError, match=r"got 'resnt18'. Did you mean timm:resnet18\? amr encoders timm lists"):
-        Spec.parse("timm:resnt18").model_among(["resnet18", "vit"])
+@pytest.mark.parametrize("written", ["resnt18", "ResNt18", "RESNT18"])
+def test_unknown_models(written):
+    with pytest.raises(ValueError, match=rf"got '{written}'. Did you mean timm:ResNet18\? amr encoders timm lists"):
+        Spec.parse(f"timm:{written}").with_model_among(["ResNet18", "vit"])
     with pytest.raises(ValueError, match="timm must name one of its models, got None"):
-        Spec.parse("timm").model_among(["resnet18"])
+        Spec.parse("timm").with_model_among(["resnet18"])
+
+
+@pytest.mark.parametrize("written", ["timm:resnet18", "timm:ResNet18", "TIMM:RESNET18"])
+def test_a_model_is_found_whatever_its_case(written):
+    spec = Spec.parse(f"{written},frames=4").with_model_among(["vit", "ResNet18"])
+    assert str(spec) == "timm:ResNet18,frames=4"
+    both = Spec.parse("timm:VIT").with_model_among(["vit", "VIT"])
+    assert both.model == "VIT"

@@ -33,14 +33,14 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def run(*embeddings: str, **options: object) -> ImportResult:
-    config = ImportConfig(embeddings=embeddings or ("a=a.npy",), out="o.h5", overwrite=True, **options)
+    config = ImportConfig(embeddings=embeddings or ("a=a.npy",), out="./o.h5", overwrite=True, **options)
     result = import_embeddings(config)
-    assert verify(Path("o.h5"))["problems"] == []
+    assert verify(Path("./o.h5"))["problems"] == []
     return result
 
 
 def rows_by_id(name: str = "a") -> dict[str, list[float]]:
-    with Cache.open(Path("o.h5")) as cache:
+    with Cache.open(Path("./o.h5")) as cache:
         rows = zip(cache.table()["id"], cache.embedding(name), cache.present(name), strict=True)
         return {id_: row.tolist() for id_, row, present in rows if present}
 
@@ -64,7 +64,7 @@ def test_groups_splits_and_lengths_are_joined_on_id_too():
     result = run("s=s.npy", ids="ids.txt", labels="labels.txt", groups="t.csv", splits="t.csv", lengths=("t.csv",))
     assert list(result.table["group"]) == list(table["group"])
     assert list(result.table["split"]) == list(table["split"])
-    with Cache.open(Path("o.h5")) as cache:
+    with Cache.open(Path("./o.h5")) as cache:
         assert cache.num_steps("s").tolist() == list(range(1, 9))
 
 
@@ -213,7 +213,7 @@ def write_half() -> dict[str, object]:
 def test_other_numbers_of_rows_are_refused_with_harmless_advice(write, message, first_rows):
     options = {"embeddings": ("a=a.npy",), "labels": "labels.txt"} | write()
     with pytest.raises(ValueError, match=message) as refused:
-        import_embeddings(ImportConfig(out="o.h5", **options))
+        import_embeddings(ImportConfig(out="./o.h5", **options))
     assert ("pass FILE:" in str(refused.value)) == first_rows
 
 

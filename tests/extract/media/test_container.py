@@ -72,7 +72,7 @@ def test_the_default_pictures_are_read(tmp_path):
 def test_a_track_that_the_file_lacks_is_a_failure(tmp_path):
     path = write(tmp_path / "clip.mkv")
     decoded = decode(path, samplings=[ONE], sample_rates_hz=[RATE_HZ], audio_track=3)
-    assert decoded.failures == {"audio": "there is no audio track 3, only 0 to 2"}
+    assert decoded.failures == {"audio": "there is no audio track 3: the file has 3, counted from 0"}
     assert decoded.has_audio
     assert decoded.frames[ONE].shape == (1, 48, 64, 3)
     with pytest.raises(ValueError, match="audio_track must be at least 0, got -1"):

@@ -15,7 +15,7 @@ import torch
 from torchaudio import pipelines
 
 from amr.common.progress import Progress
-from amr.data_manifests.manifest import Manifest, read_manifest
+from amr.data_manifests.manifest import Manifest, read_manifest, write_manifest
 from amr.extract.encoders import Encoder, Prepare, build_encoder
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.media.decode import decode
@@ -264,6 +264,18 @@ def test_a_store_of_other_inputs_is_rebuilt(sounds, tmp_path, change):
     assert progress.advanced == NUM_CLIPS
     build(tmp_path / "fresh", sounds, encoders, max_seconds=seconds)
     assert contents(folder) == contents(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_are_as_readable_as_the_umask_says(sounds, tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        build(tmp_path / "store", sounds, {"a": Fake(Special())})
+        write_manifest(sounds, tmp_path / "manifest.csv")
+    finally:
+        os.umask(before)
+    files = [*(tmp_path / "store").iterdir(), tmp_path / "manifest.csv"]
+    assert {path.name: path.stat().st_mode & 0o777 for path in files} == {path.name: mode for path in files}
 
 
 def test_other_files_are_left_alone(sounds, tmp_path):
