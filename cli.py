@@ -16,6 +16,7 @@ import typer
 
 from amr.common.options import MODEL, OUTPUT, REGULARIZER, SPEED, TRAINING
 from amr.common.version import __version__
+from amr.common.workspace import find_cache
 from amr.console.commands import Json, configured, field_option, parameter
 from amr.console.fitted import add_fitted
 from amr.console.listings import add_listings
@@ -92,8 +93,20 @@ def manifest(
     show(report.to_json(), json, report.to_text)
 
 
+def _check_clips(config: ExtractConfig | TrainConfig) -> None:
+    """Refuse an unknown dataset or CSV before torch is imported."""
+    from amr.data_manifests.datasets import datasets
+    from amr.data_manifests.manifest import check_csv
+
+    if config.dataset is not None:
+        _ = datasets[config.dataset]
+    else:
+        check_csv(Path(str(config.manifest)))
+
+
 def _extract(config: ExtractConfig, as_json: bool) -> None:
     """Decode every clip once, run every encoder over it, and write the embeddings to a cache."""
+    _check_clips(config)
     from amr.extract.run import extract_embeddings
 
     with stderr_progress() as progress:
@@ -116,6 +129,7 @@ def _import(config: ImportConfig, as_json: bool) -> None:
 
 def _train_encoders(config: TrainConfig, as_json: bool) -> None:
     """Train encoders on your own clips, each separately or all with one head, for use in amr extract."""
+    _check_clips(config)
     from amr.fusion.end_to_end.train import train_encoders
 
     with stderr_progress() as progress:
@@ -138,10 +152,10 @@ def inspect_cache(
     cache: Annotated[str, typer.Argument(help="Cache file, or its name in caches/.")], json: Json = False
 ) -> None:
     """Show the contents of a cache."""
-    from amr.common.workspace import find_cache
+    file = find_cache(cache, "CACHE")
     from amr.extract.cache.verify import inspect
 
-    result = inspect(find_cache(cache, "CACHE"))
+    result = inspect(file)
     show(result, json, lambda: lines(result))
 
 
@@ -150,10 +164,10 @@ def verify_cache(
     cache: Annotated[str, typer.Argument(help="Cache file, or its name in caches/.")], json: Json = False
 ) -> None:
     """Check a cache: checksums, finite values, counts. The exit status is 1 if it is damaged."""
-    from amr.common.workspace import find_cache
+    file = find_cache(cache, "CACHE")
     from amr.extract.cache.verify import verify
 
-    result = verify(find_cache(cache, "CACHE"))
+    result = verify(file)
     show(result, json, lambda: lines(result))
     if result["problems"]:
         raise typer.Exit(1)
@@ -164,9 +178,10 @@ def verify_cache(
 
 def _fit(request: tuple[FitConfig, bool], as_json: bool) -> None:
     """Fit a fusion head on a cache; --amr-ratio adds the attribution regularizer."""
+    config, overwrite = request
+    find_cache(config.cache)  # a wrong name is refused before torch is imported
     from amr.fusion.fit import fit
 
-    config, overwrite = request
     with stderr_progress() as progress:
         result = fit(config, progress, overwrite=overwrite)
     say_notes(result.record.notes, result.warnings)
@@ -195,10 +210,11 @@ configured(
 
 def _sweep(request: tuple[SweepConfig, bool], as_json: bool) -> None:
     """Fit every combination of heads, methods, ratios, weights, learning rates and seeds, together."""
+    config, overwrite = request
+    find_cache(config.base.cache)
     from amr.fusion.sweep.summary import best_by_val, write_picture
     from amr.fusion.sweep.sweep import sweep
 
-    config, overwrite = request
     with stderr_progress() as progress:
         result = sweep(config, progress, overwrite=overwrite)
     say_notes(result.notes, result.warnings)
@@ -255,6 +271,7 @@ configured(
 
 def _table(request: dict[str, Any], as_json: bool) -> None:
     """Make the paper's table 1 on a cache: every method without and with AMR, over seeds, with a paired test."""
+    find_cache(request["config"].cache)
     from amr.fusion.sweep.table import make_table
 
     with stderr_progress() as progress:
@@ -334,4 +351,7 @@ def demo(
     from amr.fusion.demo import demo
 
     result = demo(out or home() / "demo", seed, say, device)
-    show(result.to_json(), json, result.to_text)
+    show(result.to_json(), json, lambda: table("", *result.cells()))
+    if not json:
+        show(None, False, lambda: f"\n{result.reading()}")
+    say(f"the picture is {result.picture}, the page of the sweep: amr report {result.sweep}")

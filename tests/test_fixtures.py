@@ -68,11 +68,15 @@ RENAMED = {
 }
 
 
+WORDS = ("notes",)  # sentences for readers may change
+
+
 def assert_close(found, expected, tolerance, where="document"):
     """The same numbers, texts and names; found may say more than was expected."""
     if isinstance(expected, dict):
         assert set(expected) <= set(found), where
-        expected = expected | {name: renamed(expected[name]) for name, renamed in RENAMED.items() if name in expected}
+        expected = {name: value for name, value in expected.items() if name not in WORDS}
+        expected |= {name: renamed(expected[name]) for name, renamed in RENAMED.items() if name in expected}
         for name, value in expected.items():
             assert_close(found[name], value, tolerance, f"{where}.{name}")
     elif isinstance(expected, list):

@@ -77,6 +77,7 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
     path = find_cache(config.cache)
     with Cache.open(path) as cache:
         dataset = read_dataset(cache, modalities=config.modalities, label=config.label, keep_steps=keep_steps)
+        in_old_order = not cache.is_ordered and config.modalities is None and len(dataset.modalities) > 1
     all_splits = split_rows(
         dataset.clips,
         dataset.target.numpy(),
@@ -88,6 +89,11 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
     )
     notes = [*dataset.notes(), *(note for rows in all_splits for note in rows.notes)]
     notes += [note for rows in all_splits for note in _unseen_notes(dataset, rows)]
+    if in_old_order:
+        notes.append(
+            f"{path.name} was made by version 0.1 and has no order: its embeddings are in alphabetical order "
+            f"({', '.join(dataset.modalities)}); --modalities sets another"
+        )
     device = choose_device(config.device)
     num_bytes = len(all_splits) * sum(e.numel() * dataset.dtype(m).itemsize for m, e in dataset.embeddings.items())
     streams = num_bytes > EMBEDDINGS_FRACTION * free_bytes(device)
