@@ -1,6 +1,14 @@
-"""Allowed values of options that have a fixed list."""
+"""Allowed values of options: fixed lists, and the names of heads, methods and attributions. Nothing imports torch."""
 
 from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from amr.common.registry import unknown
 
 OUTPUTS = ("probability", "logit", "centered")
 POOLINGS = ("l2", "l1")
@@ -10,3 +18,35 @@ OPTIMIZERS = ("adamw", "sgd", "adamax")
 NORMALIZATIONS = ("standard", "none")
 AMR_OPTIMIZERS = ("shared", "separate")
 SELECTIONS = ("accuracy", "loss", "last")
+
+# Option to the room whose files register its names, and the module and variable of the registry.
+REGISTRIES: Mapping[str, tuple[str, str, str]] = {
+    "--head": ("heads", "amr.fusion.heads.base", "heads"),
+    "--method": ("methods", "amr.fusion.methods.base", "methods"),
+    "--attribution": ("attribution", "amr.fusion.attribution.base", "attributions"),
+}
+_REGISTERED = re.compile(r"^@\w+\.register\(\"([^\"]+)\"\)", re.MULTILINE)
+
+
+def check_registered(option_name: str, name: str) -> None:
+    """Check the name of a head, a method or an attribution without importing them, which would import torch.
+
+    Args:
+        option_name: `--head`, `--method` or `--attribution`.
+        name: Name to check.
+
+    Raises:
+        ValueError: Nothing of that name is registered.
+    """
+    room, module, registry = REGISTRIES[option_name]
+    names = registered_names(room)
+    if names and name not in names and name not in getattr(sys.modules.get(module), registry, ()):
+        heads_of_methods = registered_names("methods") if room == "heads" else ()
+        raise unknown(option_name, name, [each for each in names if each not in heads_of_methods])
+
+
+@cache
+def registered_names(room: str) -> tuple[str, ...]:
+    """Names that the files of a room register, read from their text."""
+    files = sorted((Path(__file__).parent / room).glob("*.py"))
+    return tuple(name for file in files for name in _REGISTERED.findall(file.read_text(encoding="utf-8")))

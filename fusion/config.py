@@ -31,6 +31,7 @@ from amr.fusion.choices import (
     OUTPUTS,
     POOLINGS,
     SELECTIONS,
+    check_registered,
 )
 
 
@@ -97,6 +98,8 @@ class TrainingConfig:
         if self.amr_ratio is not None:
             parse_ratio(self.amr_ratio, name="--amr-ratio")
         check_options(self)
+        check_registered("--head", self.head)
+        check_registered("--method", self.method)
         for name in ("head_option", "method_option"):
             for text in getattr(self, name):
                 if "=" not in text:
@@ -160,6 +163,7 @@ class FitConfig(TrainingConfig):
     def __post_init__(self) -> None:
         """Check what can be checked without a cache."""
         super().__post_init__()
+        check_registered("--attribution", self.attribution)
         if self.folds in (1, 2):  # fold k is test, k + 1 is val, the rest train
             raise ValueError(f"--folds must be 0 (none) or at least 3, got {self.folds}. Pass --folds 5.")
 

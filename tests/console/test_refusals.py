@@ -1,4 +1,7 @@
-"""Ctrl-C in a real process, as a terminal sends it: to the command and to its workers."""
+"""Commands in processes of their own: what Ctrl-C leaves, and what a refusal imports.
+
+Ctrl-C is sent as by a terminal: to the command and to its workers.
+"""
 
 from __future__ import annotations
 
@@ -106,3 +109,37 @@ def test_during_the_imports_of_the_start(home, module):
     assert status == 130
     assert err.splitlines()[-1] == "amr: stopped. Run the same command to start over."
     assert "Traceback" not in err
+
+
+TYPOS = (
+    "fit --head conc",
+    "fit --method niave",
+    "fit --attribution shaply",
+    "fit --amr-ratio 1:x",
+    "fit --cache nope",
+    "sweep --head concat,conc",
+    "sweep --cache nope",
+    "table --cache nope",
+    "train-encoders --manifest nope.csv",
+    "train-encoders --dataset nope",
+    "train-encoders --manifest short.csv --objective joint --method niave",
+    "extract --manifest nope.csv",
+    "evaluate nope",
+    "predict nope clip.mp4",
+    "explain nope clip.mp4",
+    "inspect nope",
+)
+
+
+def test_a_typo_is_refused_before_torch_is_imported(home):
+    code = f"""
+import sys
+from amr.cli import run
+for line in {TYPOS!r}:
+    assert run(line.split()) == 2, line
+    assert not {{"torch", "h5py", "sklearn"}} & sys.modules.keys(), line
+"""
+    env = os.environ | {"AMR_HOME": str(home)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=home, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == len(TYPOS), done.stderr

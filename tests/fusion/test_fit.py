@@ -153,7 +153,7 @@ def test_out_never_deletes_files_that_are_not_of_a_run(small_cache, tmp_path):
     with pytest.raises(ValueError, match="--out must be new"):
         fit(config(small_cache, out=str(mine)))
     (mine / "notes.txt").unlink()
-    fit(config(small_cache, out=str(mine)))
+    fit(config(small_cache, out=str(mine)), overwrite=True)
     assert not (mine / "fold-0").exists()
 
 
