@@ -62,16 +62,16 @@ class DemoResult:
     def reading(self) -> str:
         """The results in a few sentences."""
         by_ratio = {row["amr_ratio"]: row for row in self.rows}
-        plain, even = by_ratio[None], by_ratio["1:1"]
-        audio_most, audio_least = by_ratio["9:1"], by_ratio["1:9"]
+        plain, even, most, least = (by_ratio[ratio] for ratio in (None, "1:1", "9:1", "1:9"))
+        share = {name: row["share"]["audio"] for name, row in (("most", most), ("least", least))}
+        use = {name: row["perceptual"]["audio"] for name, row in (("most", most), ("least", least))}
         return (
             f"Without AMR, audio's share is {plain['share']['audio']:.2f}. With the ratio audio=1:video=1 it is "
             f"{even['share']['audio']:.2f}, and accuracy goes from {plain['accuracy']:.3f} to {even['accuracy']:.3f} "
             f"(best reachable: {self.best['both']:.3f}).\n"
-            f"From 9:1 to 1:9, audio's share goes from {audio_most['share']['audio']:.2f} to "
-            f"{audio_least['share']['audio']:.2f}. Its use, the accuracy lost when audio is permuted between clips, "
-            f"goes from {audio_most['perceptual']['audio']:.2f} to {audio_least['perceptual']['audio']:.2f}. A share is not "
-            "use, so every result reports both."
+            f"From 9:1 to 1:9, audio's share goes from {share['most']:.2f} to {share['least']:.2f}. Its use, the "
+            f"accuracy lost when audio is permuted between clips, goes from {use['most']:.2f} to {use['least']:.2f}. "
+            "A share is not use, so every result reports both."
         )
 
 
