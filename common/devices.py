@@ -7,13 +7,18 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
+from amr.common.options import DEVICES
+from amr.common.registry import unknown
+
 
 def choose_device(name: str) -> torch.device:
     """Device of a `--device` value; `auto` is the GPU if there is one.
 
     Raises:
-        ValueError: `cuda` is requested without a GPU.
+        ValueError: The name is unknown, or `cuda` is requested without a GPU.
     """
+    if name not in DEVICES:
+        raise unknown("--device", name, DEVICES)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():

@@ -34,6 +34,8 @@ from amr.fusion.choices import (
     check_registered,
 )
 
+MAX_EPOCHS = 1_000_000  # a slip of the finger, not a training
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -70,7 +72,7 @@ class TrainingConfig:
         panel=DATA,
     )
     keep_flagged: bool = option(False, "Training on clips that the manifest flags, too.", panel=DATA)
-    epochs: int = option(60, "Number of passes over the training clips.", least=1, panel=TRAINING)
+    epochs: int = option(60, "Number of passes over the training clips.", least=1, most=MAX_EPOCHS, panel=TRAINING)
     batch_size: int = option(64, "Clips per batch.", least=1, panel=TRAINING)
     lr: float | None = option(None, "Learning rate; by default the method's own.", above=0, panel=TRAINING)
     optimizer: str | None = option(

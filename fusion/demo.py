@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amr.common.devices import choose_device
 from amr.data_manifests.synthetic import SyntheticConfig, best_accuracy, render
 from amr.extract.config import ExtractConfig
 from amr.extract.run import extract_embeddings
@@ -90,6 +91,9 @@ def demo(
         say: Function that is called with a sentence at each stage.
         device: Device: auto, cpu or cuda.
     """
+    choose_device(device)  # refused before clips are rendered
+    if seed < 0:
+        raise ValueError(f"--seed must be 0 or more, got {seed}. The default is 0.")
     config = SyntheticConfig(num_clips=480, seed=seed)
     is_rendered = (folder / "media" / "manifest.csv").is_file()
     done = "using the" if is_rendered else "rendering"

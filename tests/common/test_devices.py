@@ -1,0 +1,20 @@
+import pytest
+import torch
+
+from amr.common.devices import choose_device
+
+
+def test_auto_is_the_gpu_if_there_is_one():
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_unknown_devices_are_refused_in_words():
+    with pytest.raises(ValueError, match="--device must be one of auto, cpu, cuda, got 'cup'. Did you mean cpu"):
+        choose_device("cup")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="--device must be available, got cuda without a GPU"):
+        choose_device("cuda")
