@@ -26,7 +26,7 @@ def read_list() -> pd.DataFrame:
     return pd.read_csv(LIST, dtype=str, keep_default_na=False)
 
 
-def build(root: Path) -> tuple[Manifest, ManifestReport]:
+def build(root: str | os.PathLike[str]) -> tuple[Manifest, ManifestReport]:
     """Make the manifest of all clips, with the files below a folder in any arrangement.
 
     Audio comes from the wav, else the flv's own sound track, else the mp3, else any other file of the clip. Video comes

@@ -42,7 +42,7 @@ class MediaIndex:
         ]
 
 
-def index_media(root: Path, homepage: str) -> MediaIndex:
+def index_media(root: str | os.PathLike[str], homepage: str) -> MediaIndex:
     """Index a folder and all its subfolders. Hidden files are left out, links to folders are followed.
 
     Args:
@@ -52,6 +52,7 @@ def index_media(root: Path, homepage: str) -> MediaIndex:
     Raises:
         FileNotFoundError: The folder does not exist.
     """
+    root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(
             f"--root must be the folder of the media, got {str(root)!r}. Get them from {homepage}, or pass --root."

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from amr.common.files import write_json
+from amr.common.options import coerce_fields
 from amr.data_manifests.coverage import ManifestReport, report_on
 from amr.data_manifests.dataset import WEIGHTLESS, Dataset, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest, write_manifest
@@ -59,6 +60,7 @@ class SyntheticConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        coerce_fields(self)
         for name, low, high in (
             ("num_classes", 2, 16),
             ("p_audio", 0.0, 1.0),
@@ -117,11 +119,12 @@ def best_accuracy(config: SyntheticConfig) -> dict[str, float]:
     }
 
 
-def build(root: Path) -> tuple[Manifest, ManifestReport]:
+def build(root: str | os.PathLike[str]) -> tuple[Manifest, ManifestReport]:
     """Read the clips in a folder; render them first if it has none.
 
     They are rendered with the config that the folder was begun with, if any, else with the default config.
     """
+    root = Path(root)
     if not (root / "manifest.csv").is_file():
         render(read_config(root) or SyntheticConfig(), root)
     listed = read_manifest(root / "manifest.csv")
@@ -138,13 +141,13 @@ def build(root: Path) -> tuple[Manifest, ManifestReport]:
     return manifest, report_on(manifest, modalities=MODALITIES, notes=notes)
 
 
-def read_config(root: Path) -> SyntheticConfig | None:
+def read_config(root: str | os.PathLike[str]) -> SyntheticConfig | None:
     """Config that a folder was rendered with, or None."""
-    path = root / "synthetic.json"
+    path = Path(root) / "synthetic.json"
     return SyntheticConfig(**json.loads(path.read_text())) if path.is_file() else None
 
 
-def render(config: SyntheticConfig, root: Path) -> Manifest:
+def render(config: SyntheticConfig, root: str | os.PathLike[str]) -> Manifest:
     """Write `clips/*.mp4`, `synthetic.json` and, last, `manifest.csv` into a folder.
 
     The same config gives the same bytes (with the same version of FFmpeg). A folder that was already rendered with it
@@ -153,6 +156,7 @@ def render(config: SyntheticConfig, root: Path) -> Manifest:
     Raises:
         ValueError: The folder holds clips of another config.
     """
+    root = Path(root)
     saved = read_config(root)
     if saved is not None and saved != config:
         raise ValueError(f"--root must be rendered with one config, got {str(root)!r} with another. Pass a new folder.")

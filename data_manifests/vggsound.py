@@ -39,7 +39,7 @@ def read_classes() -> pd.DataFrame:
     return pd.read_csv(CLASS_LIST, dtype=str, keep_default_na=False)
 
 
-def build(root: Path) -> tuple[Manifest, ManifestReport]:
+def build(root: str | os.PathLike[str]) -> tuple[Manifest, ManifestReport]:
     """Make the manifest of the test clips and of a `vggsound.csv` in the root or a folder of it, with their files.
 
     A file is named `<video>_<start, 6 digits>`, as in the official list, or `<video>_<start>`,
@@ -50,6 +50,7 @@ def build(root: Path) -> tuple[Manifest, ManifestReport]:
         FileNotFoundError: The folder does not exist.
         ValueError: A row of vggsound.csv is wrong; the message names its line.
     """
+    root = Path(root)
     index = index_media(root, HOMEPAGE)
     clips = read_test_list()
     classes = list(read_classes()["class"])

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from amr.data_manifests.datasets import build_manifest, datasets
+from amr.data_manifests.manifest import read_manifest, write_manifest
 
 
 def test_every_dataset_is_complete():
@@ -29,6 +30,24 @@ def test_media_are_looked_for_in_the_workspace(workspace):
     manifest, report = build_manifest("crema-d")
     assert report.found == {"audio": 0, "video": 0}
     assert len(manifest) == report.clips == 7442
+
+
+@pytest.mark.parametrize("name", ["crema-d", "vggsound"])
+def test_a_root_may_be_text_or_a_path(tmp_path, name):
+    manifest, report = datasets[name].build(str(tmp_path))
+    assert (
+        manifest.sha256()
+        == build_manifest(name, tmp_path)[0].sha256()
+        == build_manifest(name, str(tmp_path))[0].sha256()
+    )
+    assert report.root == tmp_path
+
+
+def test_a_manifest_is_read_and_written_by_text_too(tmp_path):
+    (tmp_path / "clips.csv").write_text("path,label\na.wav,x\n")
+    manifest = read_manifest(str(tmp_path / "clips.csv"), root=str(tmp_path))
+    write_manifest(manifest, str(tmp_path / "again.csv"))
+    assert read_manifest(tmp_path / "again.csv").sha256() == manifest.sha256()
 
 
 def test_manifests_do_not_import_torch():

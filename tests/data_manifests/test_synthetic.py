@@ -88,6 +88,14 @@ def test_rendering_is_deterministic_and_resumes(tmp_path):
     assert render(replace(SMALL, seed=1), other).sha256() != manifest.sha256()
 
 
+def test_a_config_takes_numbers_of_numpy_and_a_root_text(tmp_path):
+    config = replace(SMALL, num_clips=np.int64(18), duration_seconds=np.float32(0.3), seed=np.uint8(0))
+    assert config == SMALL
+    assert render(config, str(tmp_path)).sha256() == render(SMALL, tmp_path).sha256()
+    assert read_config(str(tmp_path)) == SMALL
+    assert len(build(str(tmp_path))[0]) == 18
+
+
 def test_a_folder_of_something_else_is_left_unchanged(tmp_path):
     render(SMALL, tmp_path / "a")
     with pytest.raises(ValueError, match=r"with another\. Pass a new folder"):

@@ -212,6 +212,16 @@ def test_a_bare_stream_has_no_timestamps_and_frames_are_counted(tmp_path):
     np.testing.assert_allclose(brightness, 20 + 200 * times * FPS / NUM_FRAMES, atol=4)
 
 
+def test_a_path_may_be_text_and_numbers_those_of_numpy(clips):
+    numbers = {"start_seconds": np.float32(0.5), "end_seconds": np.int64(2), "audio_track": np.int64(0)}
+    ours = decode(str(clips["clip.mp4"]), samplings=[SEVEN], sample_rates_hz=[np.int64(16000)], **numbers)
+    plain = decode(
+        clips["clip.mp4"], samplings=[SEVEN], sample_rates_hz=[16000], start_seconds=0.5, end_seconds=2, audio_track=0
+    )
+    np.testing.assert_array_equal(ours.sound[16000], plain.sound[16000])
+    np.testing.assert_array_equal(ours.frames[SEVEN], plain.frames[SEVEN])
+
+
 def test_one_frame(tmp_path):
     path = render(tmp_path / "one.mp4", audio=None, num_frames=1)
     decoded = decode(path, samplings=[SEVEN, THREE_HZ])
