@@ -16,6 +16,7 @@ from amr.common.colors import COLORS
 from amr.common.files import write_text
 from amr.common.progress import Progress
 from amr.common.version import versions
+from amr.fusion.attribution.base import attributions
 from amr.fusion.report.commands import commands
 from amr.fusion.report.config import ReportConfig
 from amr.fusion.report.read import ResultFolder, read_results
@@ -25,8 +26,16 @@ from amr.fusion.report.sections.people import people_table
 from amr.fusion.report.sections.picture import Picture
 from amr.fusion.report.settings import Setting, settings_of
 from amr.fusion.report.tables import Table, comparison_tables, headline
-from amr.fusion.report.words import summary
+from amr.fusion.report.words import summary, terms, warnings
 
+EVALUATED = {
+    "num_permutations": "permutations",
+    "noise_levels": "noise levels",
+    "noise_draws": "noise draws",
+    "conflict_draws": "conflict draws",
+    "num_bootstrap": "bootstrap samples",
+    "resampled": "drawn as",
+}
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -37,6 +46,8 @@ class Chapter:
     id: str
     title: str
     sentences: tuple[str, ...]
+    terms: Mapping[str, str]
+    warnings: tuple[str, ...]
     headline: Table
     pictures: tuple[Picture, ...]
     clips: OneSided | None
@@ -100,6 +111,8 @@ def chapter_of(results: ResultFolder, id_: str, config: ReportConfig) -> Chapter
         id=id_,
         title=results.name if len(config.dirs) > 1 else "In short",
         sentences=tuple(summary(results, settings)),
+        terms=terms(results),
+        warnings=tuple(warnings(results, settings)),
         headline=headline(results, settings),
         pictures=_pictures(results, settings),
         clips=one_sided(results, settings, config.clips, media=not config.no_media),
@@ -123,14 +136,21 @@ def _facts(results: ResultFolder) -> dict[str, str]:
     facts = {
         "cache": str(results.cache),
         "embeddings": encoders,
-        "attribution": ", ".join(getattr(config, f"attribution{option}") for option in ("", "_output", "_pooling")),
+        "attribution": f"{attributions[config.attribution].label} (output: {config.attribution_output}, "
+        f"norm: {config.attribution_pooling.upper()})",
         "fitted with": ", ".join(f"{name} {number}" for name, number in results.record.versions.items()),
         "page made with": ", ".join(f"{name} {number}" for name, number in versions("plotly", "jinja2").items()),
     }
     if results.evaluation is not None:
         settings = results.evaluation.get("settings", {})
-        facts["evaluated with"] = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items() if v is not None)
+        facts["evaluated with"] = ", ".join(
+            f"{EVALUATED.get(name, name)} {_fact(value)}" for name, value in settings.items() if value is not None
+        )
     return facts
+
+
+def _fact(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def render(title: str, chapters: Sequence[Chapter]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from amr.fusion.runs.read import Run, read_json, read_runs, with_evaluation
+from amr.fusion.runs.read import SETTINGS, Run, canonical_name, read_json, read_runs, with_evaluation
 from amr.fusion.runs.record import RunRecord
 
 FILES = "config.json of amr fit or sweep.json of amr sweep"
@@ -82,10 +82,13 @@ class ResultFolder:
         names = [m for run in self.runs for m in run.modalities]
         return tuple(dict.fromkeys(names))
 
-    @property
+    @cached_property
     def comparisons(self) -> list[Mapping[str, Any]]:
-        """Paired tests of evaluation.json."""
-        return [] if self.evaluation is None else list(self.evaluation.get("comparisons", []))
+        """Paired tests of evaluation.json, each measure under one name."""
+        tests = [] if self.evaluation is None else self.evaluation.get("comparisons", [])
+        renamed = [{**test, "measure": canonical_name(test["measure"])} for test in tests]
+        unique = {(test["measure"], *(str(test.get(name)) for name in SETTINGS)): test for test in renamed}
+        return list(unique.values())
 
     @cached_property
     def decisions(self) -> Decisions | None:

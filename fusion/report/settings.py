@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
 
 from amr.common.colors import COLORS
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.runs.read import SETTINGS, Run, setting_text
+from amr.fusion.runs.statistics import mean_interval
 
 MAX_SHOWN = len(COLORS)  # lines in one picture that can still be distinguished
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
@@ -31,8 +31,20 @@ class Setting:
 
     @cached_property
     def texts(self) -> dict[str, str]:
-        """Values of the setting as text, "-" if not set."""
+        """Values of the setting as text, "none" without a ratio, "-" if something else is not set."""
         return {name: setting_text(name, value) for name, value in self.runs[0].setting.items()}
+
+    @property
+    def ratio(self) -> str:
+        """Ratio with the names of its modalities; "no AMR" without AMR."""
+        named = self.runs[0].record.named_ratio
+        return "no AMR" if named is None else f"AMR {named}"
+
+    @property
+    def is_even(self) -> bool:
+        """Whether AMR was asked for equal shares."""
+        target = self.runs[0].record.target_share
+        return target is not None and len(set(target.values())) == 1
 
     @property
     def fuses(self) -> bool:
@@ -67,18 +79,18 @@ class Setting:
     def half_width(self, name: str) -> float | None:
         """Half of the 95 % t-interval over seeds; for a single seed, of its bootstrap over clips; else None."""
         values = self.values(name)
-        if len(values) < 2:
-            low, high = next((run.intervals[name] for run in self.runs if name in run.intervals), (None, None))
-            return None if low is None or high is None else (high - low) / 2
-        return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+        if len(values) > 1:
+            return mean_interval(values)[1]
+        low, high = next((run.intervals[name] for run in self.runs if name in run.intervals), (None, None))
+        return None if low is None or high is None else (high - low) / 2
 
-    def by_modality(self, *names: str) -> dict[str, float | None]:
-        """Modality to the mean of `name.MODALITY`, for the first of the names that has values."""
-        for name in names:
-            means = {m: self.mean(f"{name}.{m}") for m in self.modalities}
-            if any(value is not None for value in means.values()):
-                return means
-        return dict.fromkeys(self.modalities)
+    def by_modality(self, name: str) -> dict[str, float | None]:
+        """Modality to the mean of `name.MODALITY`."""
+        return {m: self.mean(f"{name}.{m}") for m in self.modalities}
+
+    def has(self, name: str) -> bool:
+        """Whether `name.MODALITY` is known for a modality."""
+        return any(value is not None for value in self.by_modality(name).values())
 
     def matches(self, row: Mapping[str, object]) -> bool:
         """Whether a row of evaluation.json is about this setting."""
@@ -109,9 +121,8 @@ def _label(setting: Setting, varied: set[str]) -> str:
     else:
         parts = [texts["method"]] * ("method" in varied) + [texts["head"]] * ("head" in varied)
         parts += [texts["modalities"].replace(",", "+")] * ("modalities" in varied)
-        plain = texts["amr_ratio"] == "none"
-        parts.append("no AMR" if plain else f"AMR {texts['amr_ratio']}")
-        parts += [f"weight {texts['amr_weight']}"] * ("amr_weight" in varied and not plain)
+        parts.append(setting.ratio)
+        parts += [f"weight {texts['amr_weight']}"] * ("amr_weight" in varied and texts["amr_ratio"] != "none")
     return " · ".join(parts + [f"lr {texts['lr']}"] * ("lr" in varied))
 
 

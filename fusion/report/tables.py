@@ -10,9 +10,8 @@ from typing import Any
 from amr.fusion.evaluate.measures import measures
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, settings_of
-from amr.fusion.runs.statistics import p_text
+from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, p_text
 
-SHAPLEY_SHARES = ("shapley_share.mean", "shapley_share.zero", "shapley_share.permutation")
 # measures that show whether balance helped; the second table of tests has all
 MAIN_MEASURES = ("accuracy", "map", "full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
 SIGNIFICANT = 0.05
@@ -66,7 +65,7 @@ def make_table(
     rows: Sequence[Sequence[object]],
     notes: Mapping[str, str] | None = None,
 ) -> Table:
-    """Make a table of texts, numbers (to 4 digits), None and finished cells."""
+    """Make a table of texts, numbers (with 3 digits), None and finished cells."""
     cells = tuple(tuple(value if isinstance(value, Cell) else _cell(value) for value in row) for row in rows)
     return Table(name, caption, tuple(columns), cells, notes or {})
 
@@ -75,92 +74,98 @@ def _cell(value: object) -> Cell:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return Cell(DASH, None, True)
     if isinstance(value, float):
-        return Cell(f"{value:.4g}", value, True)
+        return Cell(_text(value, 3), value, True)
     if isinstance(value, int):
         return Cell(str(value), value, True)
     return Cell(str(value), str(value))
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """Format a fraction as a percentage.
+def fraction(value: float | None) -> str:
+    """Format a fraction of 1 with three digits.
 
-    >>> percent(0.7791), percent(None)
-    ('77.9\\xa0%', '–')
+    >>> fraction(0.7791), fraction(-0.0001), fraction(None)
+    ('0.779', '0.000', '–')
     """
-    return DASH if value is None else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%".replace("-", MINUS)
+    return DASH if value is None else _text(value, 3)
 
 
-def points(value: float | None, digits: int = 1) -> str:
-    """Format a difference of fractions in signed points.
+def signed(value: float | None) -> str:
+    """Format a difference with its sign and three digits.
 
-    >>> points(0.0123), points(-0.0123)
-    ('+1.2', '−1.2')
+    >>> signed(0.0123), signed(-0.0123)
+    ('+0.012', '−0.012')
     """
-    return DASH if value is None else f"{100 * value:+.{digits}f}".replace("-", MINUS)
+    return DASH if value is None else _text(value, 3, "+")
 
 
-def split_text(shares: Mapping[str, float | None]) -> str:
-    """Format shares as whole percents with a slash between.
+def side_by_side(values: Mapping[str, float | None]) -> str:
+    """Format a number of each modality with two digits, and slashes between them.
 
-    >>> split_text({"audio": 0.741, "video": 0.259})
-    '74/26'
+    >>> side_by_side({"audio": 0.741, "video": -0.001})
+    '0.74/0.00'
     """
-    if all(value is None for value in shares.values()):
+    if all(value is None for value in values.values()):
         return DASH
-    return "/".join(DASH if v is None else f"{100 * v:.0f}".replace("-", MINUS) for v in shares.values())
+    return "/".join(DASH if value is None else _text(value, 2) for value in values.values())
+
+
+def _text(value: float, digits: int, sign: str = "") -> str:
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", MINUS)  # + 0.0: there is no -0.000
 
 
 def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
     """One row per setting: its accuracy and what it relies on."""
     few = len(results.modalities) <= MAX_NAMED
     order = "/".join(results.modalities) if few else "of each"
-    columns = ["setting", "seeds", "val accuracy", "accuracy", "mAP", f"share {order}", f"perceptual {order}"]
-    with_shapley = any(
-        setting.by_modality(*SHAPLEY_SHARES)[m] is not None for setting in settings for m in setting.modalities
-    )
+    pairs = {"share": "share", "use": "perceptual", "Shapley use share": "shapley_use_share"}
+    pairs = {title: name for title, name in pairs.items() if any(setting.has(name) for setting in settings)}
     with_ume = any(setting.mean("gain_over_ume") is not None for setting in settings)
-    columns += [f"Shapley share {order}"] * with_shapley + ["gain over UME"] * with_ume
+    columns = ["setting", "seeds", "val accuracy", "accuracy", "mAP", *(f"{title} {order}" for title in pairs)]
+    columns += ["gain over UME"] * with_ume
     rows = []
     for setting in settings:
+        val = setting.mean("accuracy", "val")
         row = [Cell(setting.label, setting.label), Cell(str(len(setting.runs)), len(setting.runs), True)]
-        row += [_fraction(setting.mean("accuracy", "val")), _interval(setting, "accuracy"), _interval(setting, "map")]
-        row += [_split(setting, "share"), _split(setting, "perceptual")]
-        row += [_split(setting, *SHAPLEY_SHARES)] * with_shapley
+        row += [Cell(fraction(val), val, True), _interval(setting, "accuracy"), _interval(setting, "map")]
+        row += [_of_each(setting, name) for name in pairs.values()]
         if with_ume:
-            row.append(_interval(setting, "gain_over_ume", signed=True))
+            row.append(_interval(setting, "gain_over_ume", difference=True))
         rows.append(row)
-    split = "test" if any(setting.values("accuracy").size for setting in settings) else "val"
-    caption = (
-        f"Each setting on {split}: mean over seeds ± half of the 95 % interval over seeds (for a single seed: over "
-        "bootstrapped clips). Click on a heading to sort by it."
-    )
     listed = "" if few else f" ({', '.join(results.modalities)})"
     notes = {
-        f"share {order}": "attribution: each modality's part of the decision, in percent; sorts by the first" + listed,
-        f"perceptual {order}": "accuracy lost when the modality is permuted between clips, in percentage points",
-        f"Shapley share {order}": "each modality's part of the accuracy, in percent",
-        "gain over UME": "points above UME, the average of uni-modal heads",
+        f"share {order}": "part of the decision, by gradient x input; sorts by the first" + listed,
+        f"use {order}": "accuracy lost if the modality is permuted between test clips, mean of 10 orders",
+        f"Shapley use share {order}": "part of the accuracy by Shapley values, the others permuted between test clips; "
+        "below 0 if the modality misleads",
+        "gain over UME": "accuracy minus that of UME, the average of uni-modal heads",
     }
-    return make_table("headline", caption, columns, rows, {k: v for k, v in notes.items() if k in columns})
+    notes = {column: note for column, note in notes.items() if column in columns}
+    return make_table("headline", _headline_caption(settings), columns, rows, notes)
 
 
-def _fraction(value: float | None) -> Cell:
-    return Cell(percent(value), value, True)
+def _headline_caption(settings: Sequence[Setting]) -> str:
+    split = "test" if any(setting.values("accuracy").size for setting in settings) else "val"
+    intervals = {len(setting.runs) > 1 for setting in settings if setting.half_width("accuracy") is not None}
+    over = [words for several, words in ((True, "seeds"), (False, "bootstrapped clips")) if several in intervals]
+    text = f"Each setting on {split}, fractions of 1: mean over seeds"
+    if over:
+        text += f" ± half of the 95 % interval over {' or, for a single seed, over '.join(over)}"
+    if any(setting.half_width("accuracy") is None for setting in settings):
+        text += f"; no interval: fewer than {MIN_VALUES_INTERVAL} seeds"
+    return text + ". Click on a heading to sort by it."
 
 
-def _interval(setting: Setting, name: str, signed: bool = False) -> Cell:
+def _interval(setting: Setting, name: str, difference: bool = False) -> Cell:
     mean, half = setting.mean(name), setting.half_width(name)
-    if mean is None:
-        return Cell(DASH, None, True)
-    text = points(mean) if signed else f"{100 * mean:.1f}"
-    return Cell(text if half is None else f"{text} ± {100 * half:.1f}", mean, True)
+    text = signed(mean) if difference else fraction(mean)
+    return Cell(text if half is None else f"{text} ± {fraction(half)}", mean, True)
 
 
-def _split(setting: Setting, *names: str) -> Cell:
+def _of_each(setting: Setting, name: str) -> Cell:
     if len(setting.modalities) == 1:
         return Cell(DASH, None, True)  # a single modality has no shares
-    shares = setting.by_modality(*names)
-    return Cell(split_text(shares), next(iter(shares.values())), True)
+    values = setting.by_modality(name)
+    return Cell(side_by_side(values), next(iter(values.values())), True)
 
 
 def comparison_tables(results: ResultFolder) -> list[Table]:
@@ -186,7 +191,7 @@ def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], se
     columns = ["setting", "measure", "difference", "95 % interval", "effect size", "test", "pairs", "p", "corrected p"]
     rows: list[list[Cell]] = []
     for test in tests:
-        label = next((setting.label for setting in settings if setting.matches(test)), f"AMR {test['amr_ratio']}")
+        label = label_of(test, settings)
         low, high = test.get("interval") or (None, None)
         between = DASH if low is None or high is None else f"{signed(low)} to {signed(high)}"
         effect, difference = test.get("effect_size"), test.get("difference")
@@ -196,19 +201,19 @@ def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], se
                 Cell(measure_words(test["measure"]), test["measure"]),
                 Cell(signed(difference), difference, True),
                 Cell(between, low, True),
-                Cell(DASH if effect is None else f"{effect:+.2f}".replace("-", MINUS), effect, True),
+                Cell(signed(effect), effect, True),
                 Cell(str(test.get("test") or DASH), test.get("test")),
                 Cell(str(test["num_pairs"]), test["num_pairs"], True),
                 Cell(p_text(test.get("p")), test.get("p"), True),
                 Cell(p_text(test.get("p_corrected")), test.get("p_corrected"), True),
             ]
         )
-    return make_table(name, caption, columns, rows)
+    return make_table(name, caption, columns, rows, terms_of(tests))
 
 
-def signed(value: float | None) -> str:
-    """Format a signed difference with three digits."""
-    return DASH if value is None else f"{value:+.3f}".replace("-", MINUS)
+def label_of(test: Mapping[str, Any], settings: Sequence[Setting]) -> str:
+    """Label of the setting that a paired test is about."""
+    return next((setting.label for setting in settings if setting.matches(test)), f"AMR {test['amr_ratio']}")
 
 
 def _of_table(table: Sequence[Mapping[str, Any]]) -> list[Table]:
@@ -216,8 +221,9 @@ def _of_table(table: Sequence[Mapping[str, Any]]) -> list[Table]:
     rows = [
         [
             row["method"],
-            {"map": "mAP"}.get(measure, measure),
-            *(test.get(k) for k in ("difference", "d", "p", "p_holm")),
+            measure_words(measure),
+            *(Cell(signed(test.get(k)), test.get(k), True) for k in ("difference", "d")),
+            *(Cell(p_text(test.get(k)), test.get(k), True) for k in ("p", "p_holm")),
         ]
         for row in table
         if row["tests"] is not None
@@ -228,15 +234,31 @@ def _of_table(table: Sequence[Mapping[str, Any]]) -> list[Table]:
     return [make_table("tests", caption, columns, rows)] if rows else []
 
 
+# What is not said in the words of a measure.
+TERMS = {
+    "robustness": (
+        "area under the accuracy at noise of 0 to 1 standard deviation in the modality, divided by the clean accuracy: "
+        "a ratio, 1 if noise costs nothing"
+    ),
+    "balance under conflict": (
+        "1 - |p_a - p_b| / (p_a + p_b), where p_a and p_b are how often the prediction is the class of the one and of "
+        "the other modality if they come from clips of two classes; 1 if both are followed equally often"
+    ),
+    "accuracy lost with the worst subset": "accuracy with all modalities, minus that of the worst non-empty subset",
+    "ECE": "expected calibration error, 15 bins: the mean distance between confidence and accuracy",
+}
 _WORDS = {prefix: words for _, measure in measures.items() for prefix, words in measure.words.items()}
-_BASELINES = ("zero", "mean", "permutation")
+_BASELINES = {"zero": "others zero", "mean": "others at their train mean", "permutation": "others permuted"}
+_SCORES = {"ece": "ECE", "nll": "NLL", "brier": "Brier score"}
 
 
 def measure_words(name: str) -> str:
-    """Words for a measure's flat name; in brackets the baseline that replaces the other modalities.
+    """Words for a measure's flat name; in brackets what replaces the other modalities.
 
-    >>> measure_words("robustness.audio"), measure_words("missing.zero.audio"), measure_words("noise.audio.0.25")
-    ('robustness to noise in audio', 'accuracy with only audio (zero)', 'accuracy under noise in audio, 0.25')
+    >>> measure_words("missing.zero.audio"), measure_words("noise.audio.0.25")
+    ('accuracy with only audio (others zero)', 'accuracy under noise in audio, 0.25')
+    >>> measure_words("calibration.clean.ece"), measure_words("perceptual.audio")
+    ('calibration, clean, ECE', 'use of audio')
     """
     if name in _WORDS:
         return _WORDS[name]
@@ -244,6 +266,12 @@ def measure_words(name: str) -> str:
     words = _WORDS.get(first, first.replace("_", " "))
     baseline, _, after = rest.partition(".")
     if baseline in _BASELINES:
-        return " ".join(text for text in (words, after, f"({baseline})") if text)
+        return " ".join(text for text in (words, after, f"({_BASELINES[baseline]})") if text)
     subject, _, detail = rest.partition(".")
-    return " ".join([words, subject]).strip() + (f", {detail}" if detail else "")
+    return " ".join([words, subject]).strip() + (f", {_SCORES.get(detail, detail)}" if detail else "")
+
+
+def terms_of(tests: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Words of measures to their definitions, for those that occur in tests."""
+    words = [measure_words(test["measure"]) for test in tests]
+    return {term: meaning for term, meaning in TERMS.items() if any(term in each for each in words)}

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.balance import use_share
 from amr.fusion.report.settings import Setting, counterpart, reference_of
-from amr.fusion.report.tables import SIGNIFICANT, measure_words, percent, points, signed, split_text
+from amr.fusion.report.tables import SIGNIFICANT, fraction, label_of, measure_words, side_by_side, signed, terms_of
 from amr.fusion.runs.statistics import p_text
 
-ALIKE = 0.05  # costs closer than this are called about equal
-APART = 0.10  # gap between share and use that is worth a warning
+ALIKE = 0.05  # uses closer than this are called about equal
+APART = 0.10  # gap between share and use share that is worth a warning
 REPORTED = ("map", "full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
 MAX_REPORTED = 4
 
@@ -29,10 +28,26 @@ def summary(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
     sentences += _tested(results, settings)
     if results.evaluation is None:
         sentences.append(
-            "These are only the measures of training: amr evaluate adds missing modalities, noise, Shapley values and "
-            "paired tests."
+            "These are only the measures of training: amr evaluate adds missing modalities, noise, Shapley use shares "
+            "and paired tests."
         )
     return [sentence for sentence in sentences if sentence]
+
+
+def warnings(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
+    """Sentences on what makes the results doubtful, such as a ratio that a run did not reach."""
+    found = dict.fromkeys(text for run in results.runs for text in run.record.warnings)
+    for setting in settings:
+        for run in setting.runs:
+            missed = run.record.missed_target(run.val, run.test)
+            if missed is not None:
+                found[missed if len(results.runs) == 1 else f"{setting.label}, seed {run.seed}: {missed}"] = None
+    return list(found)
+
+
+def terms(results: ResultFolder) -> dict[str, str]:
+    """Definitions of the measures that the sentences name."""
+    return terms_of(_found_beyond_accuracy(results.comparisons)[:MAX_REPORTED])
 
 
 def _fitted(results: ResultFolder, settings: Sequence[Setting]) -> str:
@@ -59,14 +74,14 @@ def _reached(setting: Setting, settings: Sequence[Setting]) -> str:
     if accuracy is None:
         return ""
     name = f"Joint training ({setting.label})" if setting.fuses else f"The head ({setting.label})"
-    sentence = f"{name} is right on {percent(accuracy)} of the test clips"
+    sentence = f"{name} has accuracy {fraction(accuracy)} on the test clips"
     if half is not None:
         over = "seeds" if len(setting.values("accuracy")) > 1 else "bootstrapped clips"
         sentence += (
-            f" (95\N{NO-BREAK SPACE}% interval over {over} {percent(accuracy - half)} to {percent(accuracy + half)})"
+            f" (95\N{NO-BREAK SPACE}% interval over {over} {fraction(accuracy - half)} to {fraction(accuracy + half)})"
         )
     others = [
-        f"{g.label} on {percent(value)}"
+        f"{g.label} {fraction(value)}"
         for g in settings
         if g is not setting and not g.fuses and (value := g.mean("accuracy")) is not None
     ]
@@ -74,35 +89,35 @@ def _reached(setting: Setting, settings: Sequence[Setting]) -> str:
     gain, half = setting.mean("gain_over_ume"), setting.half_width("gain_over_ume")
     if gain is not None:
         between = (
-            "" if half is None else f" (95\N{NO-BREAK SPACE}% interval {points(gain - half)} to {points(gain + half)})"
+            "" if half is None else f" (95\N{NO-BREAK SPACE}% interval {signed(gain - half)} to {signed(gain + half)})"
         )
-        sentence += f" Over UME, the average of uni-modal heads, it gains {points(gain)} points{between}."
+        sentence += f" Its gain over UME, the average of uni-modal heads, is {signed(gain)}{between}."
     return sentence
 
 
 def _relies(setting: Setting) -> list[str]:
-    """Sentences on what permuting costs, and whether attribution agrees."""
-    costs = {m: value for m, value in setting.by_modality("perceptual").items() if value is not None}
+    """Sentences on what it uses, and whether attribution agrees."""
+    uses = {m: value for m, value in setting.by_modality("perceptual").items() if value is not None}
     shares = {m: value for m, value in setting.by_modality("share").items() if value is not None}
+    use_shares = {m: value for m, value in setting.by_modality("use_share").items() if value is not None}
     sentences = []
-    if len(costs) > 1:
-        ranked = sorted(costs, key=lambda m: -costs[m])
-        listed = ", ".join(f"permuting {m} costs {100 * costs[m]:.1f} points of accuracy" for m in ranked)
-        alike = costs[ranked[0]] - costs[ranked[-1]] < ALIKE
+    if len(uses) > 1:
+        ranked = sorted(uses, key=lambda m: -uses[m])
+        listed = ", ".join(f"use of {m} {fraction(uses[m])}" for m in ranked)
+        alike = uses[ranked[0]] - uses[ranked[-1]] < ALIKE
         relies = "It relies on its modalities about equally" if alike else f"It relies most on {ranked[0]}"
-        sentences.append(f"{relies}: {listed}.")
-    use = use_share(setting)
+        sentences.append(f"{relies}: {listed} (accuracy lost if the modality is permuted between test clips).")
     if len(shares) > 1:
-        order = "/".join(shares)
-        sentence = f"Attribution splits its decisions {split_text(shares)} ({order})"
-        if use is not None and set(use) == set(shares):
-            widest = max(shares, key=lambda m: abs(shares[m] - use[m]))
-            gap = abs(shares[widest] - use[widest])
-            sentence += f", while the costs of permuting split {split_text(use)}: "
+        sentence = f"Its shares, by attribution, are {side_by_side(shares)} ({'/'.join(shares)})"
+        if set(use_shares) == set(shares):
+            gaps = {m: round(abs(shares[m] - use_shares[m]), 6) for m in shares}
+            widest = max(gaps, key=lambda m: gaps[m])
+            gap = gaps[widest]
+            sentence += f", its use shares {side_by_side(use_shares)}: "
             sentence += (
-                f"{100 * gap:.0f} points apart for {widest}, so the shares do not show what it uses"
+                f"{gap:.2f} apart for {widest}, so the shares do not show what it uses"
                 if gap >= APART
-                else "share and use agree within 10 points"
+                else f"they agree within {APART:.2f}"
             )
         sentences.append(sentence + ".")
     return sentences
@@ -113,14 +128,14 @@ def _moved(settings: Sequence[Setting]) -> list[str]:
     pairs = [(setting, other) for setting in settings if (other := counterpart(setting, settings)) is not None]
     if not pairs:
         return []
-    even = [pair for pair in pairs if len(set(pair[0].texts["amr_ratio"].split(":"))) == 1]
+    even = [pair for pair in pairs if pair[0].is_even]
     setting, other = max(even or pairs, key=lambda pair: pair[0].mean("accuracy", "val") or -1.0)
     before, after = other.by_modality("share"), setting.by_modality("share")
     order = "/".join(setting.modalities)
-    sentence = f"{setting.label} moved the shares from {split_text(before)} to {split_text(after)} ({order})"
-    costs = [g.by_modality("perceptual") for g in (other, setting)]
-    if all(value is not None for by_modality in costs for value in by_modality.values()):
-        sentence += f", and the costs of permuting from {split_text(costs[0])} to {split_text(costs[1])} points"
+    sentence = f"{setting.label} moved the shares from {side_by_side(before)} to {side_by_side(after)} ({order})"
+    uses = [g.by_modality("perceptual") for g in (other, setting)]
+    if all(value is not None for by_modality in uses for value in by_modality.values()):
+        sentence += f", and use from {side_by_side(uses[0])} to {side_by_side(uses[1])}"
     return [sentence + "."]
 
 
@@ -133,9 +148,7 @@ def _tested(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
             return ["No paired test compares AMR with none here, so no difference is reported."]
         return []
     found = [test for test in accuracy_tests if _significant(test)]
-    listed = [
-        f"{_label(test, settings)} by {points(test['difference'])} points (corrected p {_p(test)})" for test in found
-    ]
+    listed = [f"{label_of(test, settings)} by {signed(test['difference'])} (corrected p {_p(test)})" for test in found]
     if listed:
         sentences = [
             f"Accuracy differs from no AMR in {len(found)} of {_count(len(accuracy_tests), 'setting')} by the paired "
@@ -148,12 +161,11 @@ def _tested(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
             f"In accuracy, none of {_count(len(accuracy_tests), 'AMR setting')} can be distinguished from no AMR by "
             f"the paired tests{least}."
         ]
-    others = [test for test in tests if test["measure"].startswith(REPORTED) and _significant(test)]
-    others.sort(key=lambda test: float(test["p_corrected"]))
+    others = _found_beyond_accuracy(tests)
     if others:
         num_measures = len({test["measure"] for test in tests if test["measure"].startswith(REPORTED)})
         listed = [
-            f"{_label(test, settings)}, {measure_words(test['measure'])} {signed(test['difference'])} "
+            f"{label_of(test, settings)}, {measure_words(test['measure'])} {signed(test['difference'])} "
             f"(corrected p {_p(test)})"
             for test in others[:MAX_REPORTED]
         ]
@@ -167,13 +179,14 @@ def _tested(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
     return sentences
 
 
+def _found_beyond_accuracy(tests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    found = [test for test in tests if test["measure"].startswith(REPORTED) and _significant(test)]
+    return sorted(found, key=lambda test: float(test["p_corrected"]))
+
+
 def _significant(test: Mapping[str, Any]) -> bool:
     return test.get("p_corrected") is not None and test["p_corrected"] < SIGNIFICANT and test["difference"] is not None
 
 
 def _p(test: Mapping[str, Any]) -> str:
     return p_text(test["p_corrected"])
-
-
-def _label(test: Mapping[str, Any], settings: Sequence[Setting]) -> str:
-    return next((setting.label for setting in settings if setting.matches(test)), f"AMR {test['amr_ratio']}")

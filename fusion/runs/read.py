@@ -89,8 +89,14 @@ class Run:
 
     @cached_property
     def measures(self) -> dict[str, float]:
-        """Flat name (`share.audio`) to value on test, with the evaluation's measures; on val if there is no test."""
-        return flat(self.test or self.val or {}) | flat(self.nested)
+        """Flat name (`share.audio`) to value on test, with the evaluation's measures; on val if there is no test.
+
+        `alone`, `use_share` and `shapley_use_share` are here if they follow from the others, as in the evaluations of
+        version 0.1, which did not name them, and in fits that were not evaluated.
+        """
+        found = flat(self.test or self.val or {}) | flat(self.nested)
+        same = {canonical_name(name): value for name, value in found.items()}
+        return use_shares(found, self.modalities) | found | same
 
     @cached_property
     def val_measures(self) -> dict[str, float]:
@@ -257,6 +263,34 @@ def flat(measures: Mapping[str, Any], before: str = "") -> dict[str, float]:
         elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             result[f"{before}{name}"] = float(value)
     return result
+
+
+# Part of a name that other files use, to the name of that measure on pages; a modality follows.
+SAME = {"missing.mean": "alone", "shapley_share.permutation": "shapley_use_share"}
+
+
+def canonical_name(name: str) -> str:
+    """Name of a measure on pages: one name for what evaluation.json has under two.
+
+    >>> canonical_name("missing.mean.audio"), canonical_name("missing.mean.audio+video")
+    ('alone.audio', 'missing.mean.audio+video')
+    """
+    first, _, modality = name.rpartition(".")
+    return f"{SAME[first]}.{modality}" if first in SAME and "+" not in modality else name
+
+
+def use_shares(measures: Mapping[str, float], modalities: Sequence[str]) -> dict[str, float]:
+    """`use_share.MODALITY` from the uses, negative ones taken as 0; empty if a use is unknown or none is positive.
+
+    >>> use_shares({"perceptual.audio": 0.375, "perceptual.video": 0.125}, ["audio", "video"])
+    {'use_share.audio': 0.75, 'use_share.video': 0.25}
+    """
+    uses = [measures.get(f"perceptual.{m}") for m in modalities]
+    positive = [max(use, 0.0) for use in uses if use is not None]
+    total = sum(positive)
+    if len(positive) < max(2, len(modalities)) or total == 0:
+        return {}
+    return {f"use_share.{m}": use / total for m, use in zip(modalities, positive, strict=True)}
 
 
 def setting_text(name: str, value: object) -> str:

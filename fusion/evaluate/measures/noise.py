@@ -50,7 +50,10 @@ class Noise(Measure):
 
     summary = "accuracy at noise of 0 to 1 standard deviations in one modality; relative robustness is the area below"
     citation = "MultiBench, Liang et al. 2021"
-    words: ClassVar[Mapping[str, str]] = {"robustness": "robustness to noise in", "noise": "accuracy under noise in"}
+    words: ClassVar[Mapping[str, str]] = {
+        "robustness": "robustness (ratio to the clean accuracy) to noise in",
+        "noise": "accuracy under noise in",
+    }
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
         """Keys `noise, modality, level`: how often each clip is classified correctly under noise."""

@@ -1,4 +1,4 @@
-"""Accuracy against share, and shares by attribution compared with costs of permuting and Shapley values."""
+"""Accuracy against share, and share against use share and Shapley use share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from amr.fusion.report.sections.picture import (
     plot,
     sections,
     symbol,
+    whiskers,
     wide_enough,
 )
 from amr.fusion.report.settings import Setting, shown
-from amr.fusion.report.tables import DASH, SHAPLEY_SHARES, make_table, percent
+from amr.fusion.report.tables import DASH, fraction, make_table
 
 MAX_ROWS = 14
-HOVER = "%{customdata}<br>share %{x:.1%}<br>accuracy %{y:.1%}<extra></extra>"
+HOVER = "%{customdata}<br>share %{x:.3f}<br>accuracy %{y:.3f}<extra></extra>"
+_INTERVALS = "whiskers are 95 % intervals, "
+KINDS = {"share": "share", "use share": "use_share", "Shapley use share": "shapley_use_share"}
 
 
 @sections.register("share")
@@ -43,7 +46,8 @@ def accuracy_against_share(results: ResultFolder, settings: Sequence[Setting]) -
     lines: dict[tuple[str, ...], list[int]] = {}
     for i, (setting, _, _) in enumerate(placed):
         lines.setdefault(tuple(setting.texts[k] for k in ("method", "head", "modalities", "lr")), []).append(i)
-    if len(lines) <= len(COLORS):
+    few = len(lines) <= len(COLORS)
+    if few:
         for index, (texts, members) in enumerate(lines.items()):
             name = ", ".join(texts[:2]) if len(lines) > 1 else "joint heads"
             _line(figure, [placed[i] for i in members], index, name)
@@ -58,29 +62,30 @@ def accuracy_against_share(results: ResultFolder, settings: Sequence[Setting]) -
     xs = [x for _, x, _ in placed]
     x_range, y_range = wide_enough(xs, 0.5), wide_enough([y for _, _, y in placed])
     _levels(figure, without_share, x_range, y_range)
-    outside = [f"{setting.label} {percent(y)}" for setting, y in without_share if not y_range[0] <= y <= y_range[1]]
+    outside = [f"{setting.label} {fraction(y)}" for setting, y in without_share if not y_range[0] <= y <= y_range[1]]
     if two:
-        figure.add_vline(x=0.5, line={"color": MUTED, "dash": "dot", "width": 1})
-    share = f"share of {first} in the decision" if two else "largest share of a modality in the decision"
+        figure.add_vline(x=0.5, line={"color": MUTED, "dash": "dash", "width": 1})
+    share = f"share of {first}" if two else "largest share of a modality"
     figure.update_xaxes(**fraction_axis(share, range=x_range))
     figure.update_yaxes(**fraction_axis("accuracy", range=y_range))
     rows = [
         [g.label, x, y, g.half_width("accuracy"), g.mean("map"), "yes" if i in front else "no"]
         for i, (g, x, y) in enumerate(placed)
     ]
+    whiskered = few and any(half is not None for *_, half, _, _ in rows)
     rows += [[g.label, None, y, g.half_width("accuracy"), g.mean("map"), DASH] for g, y in without_share]
     columns = ["setting", share, "accuracy", "± (95 %)", "mAP", "on the front"]
     names = ", ".join(placed[i][0].label for i in front)
     return Picture(
         "share",
         "Accuracy against share",
-        "One point per setting, the mean over seeds; whiskers are 95 % intervals over seeds, hollow points are "
-        "without AMR. Ringed points are on the Pareto front: no other setting is both more accurate and closer to "
-        f"balance{' (the dotted vertical line)' if two else ''}."
+        f"One point per setting, the mean over seeds; {_INTERVALS * whiskered}hollow points are without AMR. Ringed "
+        "points are on the Pareto front: no other setting is both more accurate and closer to "
+        f"balance{' (the dashed vertical line)' if two else ''}."
         + (f" Outside the picture: {', '.join(outside)}." if outside else ""),
-        f"Scatter of accuracy over the {share}, {len(placed)} settings. Shares go from {percent(min(xs), 0)} to "
-        f"{percent(max(xs), 0)}, accuracy from {percent(min(y for _, _, y in placed))} to "
-        f"{percent(max(y for _, _, y in placed))}. On the Pareto front: {names}.",
+        f"Scatter of accuracy over the {share}, {len(placed)} settings. Shares go from {fraction(min(xs))} to "
+        f"{fraction(max(xs))}, accuracy from {fraction(min(y for _, _, y in placed))} to "
+        f"{fraction(max(y for _, _, y in placed))}. On the Pareto front: {names}.",
         {"": plot(figure, 440)},
         make_table("share-data", "Accuracy and share of each setting.", columns, rows),
     )
@@ -114,7 +119,7 @@ def _levels(
                 x=x_range,
                 y=[y, y],
                 mode="lines",
-                name=f"{setting.label} {percent(y)}",
+                name=f"{setting.label} {fraction(y)}",
                 line={"color": MUTED, "dash": next(dashes), "width": 1.5},
                 hoverinfo="skip",
             )
@@ -135,12 +140,7 @@ def _line(figure: go.Figure, points: Sequence[tuple[Setting, float, float]], ind
     figure.add_scatter(
         x=[x for _, x, _ in points],
         y=[y for _, _, y in points],
-        error_y={
-            "array": [setting.half_width("accuracy") or 0 for setting, _, _ in points],
-            "thickness": 1,
-            "width": 3,
-            "color": MUTED,
-        },
+        error_y=whiskers([setting.half_width("accuracy") for setting, _, _ in points]),
         mode="markers+text",
         name=name,
         marker={
@@ -149,15 +149,18 @@ def _line(figure: go.Figure, points: Sequence[tuple[Setting, float, float]], ind
             "symbol": [symbol(index) + ("" if setting.regularized else "-open") for setting, _, _ in points],
             "line": {"width": 2, "color": color(index)},
         },
-        text=[setting.texts["amr_ratio"] for setting, _, _ in points],
-        textposition=[  # next to the whiskers, and away from the right edge
-            f"{'top' if setting.regularized else 'bottom'} {'left' if i == len(points) - 1 else 'right'}"
-            for i, (setting, _, _) in enumerate(points)
-        ],
+        text=[setting.ratio.removeprefix("AMR ") for setting, _, _ in points],
+        textposition=[_text_position(i, len(points), setting.regularized) for i, (setting, _, _) in enumerate(points)],
         textfont={"size": 11, "color": MUTED},
         customdata=[setting.label for setting, _, _ in points],
         hovertemplate=HOVER,
     )
+
+
+def _text_position(index: int, num_points: int, regularized: bool) -> str:
+    """Next to the whiskers, in turn above and below, and away from the right edge."""
+    side = "left" if index >= num_points - max(1, num_points // 4) else "right"
+    return f"{'top' if regularized and index % 2 else 'bottom'} {side}"
 
 
 def _cloud(figure: go.Figure, points: Sequence[tuple[Setting, float, float]]) -> None:
@@ -207,56 +210,43 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     ]
 
 
-def use_share(setting: Setting) -> dict[str, float] | None:
-    """Use share: each modality's part of the costs of permuting, negative costs taken as 0; None if nothing costs."""
-    costs = setting.by_modality("perceptual")
-    if any(value is None for value in costs.values()):
-        return None
-    positive = {m: max(0.0, float(value or 0.0)) for m, value in costs.items()}
-    total = sum(positive.values())
-    return {m: value / total for m, value in positive.items()} if total > 0 else None
-
-
 @sections.register("use")
 def share_against_use(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
-    """For each setting, a modality's share by attribution, use share and Shapley share."""
-    joint = [
-        setting for setting in settings if setting.fuses and setting.mean(f"share.{setting.modalities[0]}") is not None
-    ]
+    """For each setting, a modality's share, use share and Shapley use share."""
+    joint = [setting for setting in settings if setting.fuses and setting.has("share")]
     joint = joint if len(joint) <= MAX_ROWS else shown(joint, MAX_ROWS)
-    if not joint:
-        return None
-    kinds = {
-        "attribution": lambda g, m: g.mean(f"share.{m}"),
-        "permuting (perceptual)": lambda g, m: (use_share(g) or {}).get(m),
-        "Shapley share of accuracy": lambda g, m: g.by_modality(*SHAPLEY_SHARES).get(m),
-    }
     modalities = results.modalities[:1] if len(results.modalities) == 2 else results.modalities
-    values = {m: {kind: [share(g, m) for g in joint] for kind, share in kinds.items()} for m in modalities}
+    values = {m: {kind: [g.mean(f"{name}.{m}") for g in joint] for kind, name in KINDS.items()} for m in modalities}
     labels = [setting.label for setting in joint]
-    rows = [[label, m, *(values[m][kind][i] for kind in kinds)] for m in modalities for i, label in enumerate(labels)]
-    if all(row[3] is None and row[4] is None for row in rows):
-        return None
-    height = 130 + ROW_PIXELS * len(joint)
     first = modalities[0]
-    gaps = [
-        f"{g.label}: attribution {percent(a, 0)}, permuting {percent(b, 0)}"
-        for g, a, b in zip(joint, values[first]["attribution"], values[first]["permuting (perceptual)"], strict=True)
+    if not any(setting.has(name) for setting in joint for name in ("use_share", "shapley_use_share")):
+        return None
+    listed = [
+        f"{label}: " + ", ".join(f"{kind} {fraction(values[first][kind][i])}" for kind in KINDS)
+        for i, label in enumerate(labels)
     ]
+    rows = [[label, m, *(values[m][kind][i] for kind in KINDS)] for m in modalities for i, label in enumerate(labels)]
     return Picture(
         "use",
         "Share against use",
-        "The share that attribution gives a modality, its part of the accuracy that permuting costs, and its Shapley "
-        "share of accuracy. The line between them is the gap: if it is long, the share does not show what the head "
-        "uses.",
-        f"Share of {first} by three measures. " + "; ".join(gaps) + ".",
-        {m: plot(_dumbbells(labels, values[m], m), height) for m in modalities},
-        make_table("use-data", "Shares by three measures.", ["setting", "modality", *kinds], rows),
+        "Share: part of the decision, by gradient x input. Use share: a modality's use (accuracy lost if it is "
+        "permuted between test clips) over the sum of all, negative values taken as 0. Shapley use share: part of the "
+        "accuracy by Shapley values, absent modalities permuted; outside 0 to 1 if a modality misleads. The line "
+        "between them is the gap: if it is long, the share does not show what the head uses.",
+        f"Share, use share and Shapley use share of {first}. " + "; ".join(listed) + ".",
+        {m: plot(_dumbbells(labels, values[m], m, 1 / len(results.modalities)), _height(joint)) for m in modalities},
+        make_table("use-data", "Share, use share and Shapley use share.", ["setting", "modality", *KINDS], rows),
         "Modality" if len(modalities) > 1 else "",
     )
 
 
-def _dumbbells(labels: Sequence[str], values: dict[str, list[float | None]], modality: str) -> go.Figure:
+def _height(settings: Sequence[Setting]) -> int:
+    return 130 + ROW_PIXELS * len(settings)
+
+
+def _dumbbells(
+    labels: Sequence[str], values: dict[str, list[float | None]], modality: str, balance: float
+) -> go.Figure:
     figure = go.Figure()
     xs: list[float | None] = []
     ys: list[str] = []
@@ -275,9 +265,11 @@ def _dumbbells(labels: Sequence[str], values: dict[str, list[float | None]], mod
             mode="markers",
             name=kind,
             marker={"size": 11, "symbol": symbol(index), "color": color(index)},
-            hovertemplate=f"%{{y}}<br>{kind}: %{{x:.1%}}<extra></extra>",
+            hovertemplate=f"%{{y}}<br>{kind}: %{{x:.3f}}<extra></extra>",
         )
-    figure.add_vline(x=0.5, line={"color": MUTED, "dash": "dot", "width": 1})
-    figure.update_xaxes(**fraction_axis(f"share of {modality}", range=[-0.03, 1.03]))
+    figure.add_vline(x=balance, line={"color": MUTED, "dash": "dash", "width": 1})
+    known = [mark for marks in values.values() for mark in marks if mark is not None]
+    margin = [min(0.0, *known) - 0.03, max(1.0, *known) + 0.03]
+    figure.update_xaxes(**fraction_axis(f"{modality}: share, use share and Shapley use share", range=margin))
     figure.update_yaxes(autorange="reversed", type="category")
     return figure

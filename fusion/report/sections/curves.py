@@ -20,12 +20,13 @@ from amr.fusion.report.sections.picture import (
     sections,
     symbol,
     translucent,
+    whiskers,
     wide_enough,
 )
 from amr.fusion.report.settings import Setting, shown
-from amr.fusion.report.tables import make_table, percent
+from amr.fusion.report.tables import fraction, make_table
 
-BASELINES = {"mean": "their mean over train", "zero": "zero", "permutation": "those of another clip"}
+BASELINES = {"mean": "their train mean", "zero": "zero", "permutation": "those of another clip"}
 MAX_CURVES = 4
 
 
@@ -64,7 +65,7 @@ def training(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
         [label, epoch, *map(float, values)] for label, mean in means.items() for epoch, *values in mean.itertuples()
     ]
     last = [
-        f"{label} {percent(float(m['val_accuracy'].iloc[-1]))}" for label, m in means.items() if "val_accuracy" in m
+        f"{label} {fraction(float(m['val_accuracy'].iloc[-1]))}" for label, m in means.items() if "val_accuracy" in m
     ]
     return Picture(
         "training",
@@ -138,7 +139,7 @@ def missing(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
         if not subsets:
             continue
         figure = go.Figure()
-        texts = [subset.replace("+", " + ") + (" only" if "+" not in subset else "") for subset in subsets]
+        texts = [subset.replace("+", " + ") + _alone(baseline) * ("+" not in subset) for subset in subsets]
         for index, setting in enumerate(selected):
             means = [setting.mean(prefix + subset) for subset in subsets]
             halves = [setting.half_width(prefix + subset) for subset in subsets]
@@ -146,16 +147,16 @@ def missing(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
                 x=texts,
                 y=means,
                 name=setting.label,
-                error_y={"array": [half or 0 for half in halves], "thickness": 1, "width": 3, "color": INK},
+                error_y=whiskers(halves, INK),
                 marker={"color": color(index)},
-                hovertemplate=f"{setting.label}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
+                hovertemplate=f"{setting.label}<br>%{{x}}: %{{y:.3f}}<extra></extra>",
             )
             rows += [(setting.label, baseline, *values) for values in zip(subsets, means, halves, strict=True)]
         figure.update_yaxes(**fraction_axis("accuracy", rangemode="tozero"))
         plots[words] = plot(figure, 400, barmode="group", bargap=0.25)
     first_baseline = rows[0][1]
     label = selected[0].label
-    listed = [f"{row[2]} {percent(row[3])}" for row in rows if row[0] == label and row[1] == first_baseline]
+    listed = [f"{row[2]} {fraction(row[3])}" for row in rows if row[0] == label and row[1] == first_baseline]
     return Picture(
         "missing",
         "When a modality is missing",
@@ -173,6 +174,11 @@ def missing(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
     )
 
 
+def _alone(baseline: str) -> str:
+    """Words for a modality without the others: "alone" is the measure of that name."""
+    return " alone" if baseline == "mean" else " only"
+
+
 @sections.register("noise")
 def noise(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
     """Accuracy over noise in one modality, one panel per modality."""
@@ -184,14 +190,14 @@ def noise(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
     if not modalities:
         return None
     figure = make_subplots(rows=len(modalities), cols=1, shared_xaxes=True, shared_yaxes="all", vertical_spacing=0.08)
-    rows: list[tuple[str, str, float, float]] = []
+    rows: list[list[Any]] = []
     for row, m in enumerate(modalities, start=1):
         for index, setting in enumerate(selected):
             curves = _noise_curves(setting, m)
             if not curves:
                 continue
             mean = [float(value) for value in np.mean(curves, axis=0)]
-            rows += [(setting.label, m, level, value) for level, value in zip(levels, mean, strict=True)]
+            rows.append([setting.label, m, *mean, setting.mean(f"robustness.{m}")])
             figure.add_scatter(
                 x=levels,
                 y=mean,
@@ -201,25 +207,29 @@ def noise(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
                 showlegend=row == 1,
                 line={"color": color(index), "width": 2},
                 marker={"symbol": symbol(index), "size": 8},
-                hovertemplate=f"{setting.label}<br>noise %{{x}} in {m}: %{{y:.1%}}<extra></extra>",
+                hovertemplate=f"{setting.label}<br>noise %{{x}} in {m}: %{{y:.3f}}<extra></extra>",
                 row=row,
                 col=1,
             )
         figure.update_yaxes(**fraction_axis(f"accuracy, noise in {m}"), row=row, col=1)
-    figure.update_yaxes(range=wide_enough([value for *_, value in rows]))
+    figure.update_yaxes(range=wide_enough([value for row in rows for value in row[2:-1]]))
     figure.update_xaxes(title={"text": "noise (standard deviations)"}, row=len(modalities), col=1)
     falls = [
-        f"{m} {percent(_at_level(selected[0], m, 0))} to {percent(_at_level(selected[0], m, -1))}" for m in modalities
+        f"{m} {fraction(_at_level(selected[0], m, 0))} to {fraction(_at_level(selected[0], m, -1))}" for m in modalities
     ]
     return Picture(
         "noise",
         "Noise",
         "Accuracy with noise added to one modality's embeddings and the others clean, mean over seeds. The steeper a "
-        "curve, the more the head depends on that modality.",
+        "curve, the more the head depends on that modality. Robustness is the area under a curve divided by the clean "
+        "accuracy: a ratio, 1 if noise costs nothing.",
         f"Curves of accuracy over noise. {selected[0].label}, from no noise to the most: " + "; ".join(falls) + ".",
         {"": plot(figure, 230 * len(modalities) + 90)},
         make_table(
-            "noise-data", "Accuracy under noise.", ["setting", "noise in", "standard deviations", "accuracy"], rows
+            "noise-data",
+            "Accuracy at noise of some standard deviations (sd), and robustness, a ratio to the clean accuracy.",
+            ["setting", "noise in", *(f"{level:g} sd" for level in levels), "robustness"],
+            rows,
         ),
     )
 

@@ -21,7 +21,7 @@ from amr.fusion.report.sections.picture import (
     sections,
 )
 from amr.fusion.report.settings import Setting, best_run, shown
-from amr.fusion.report.tables import make_table, percent
+from amr.fusion.report.tables import fraction, make_table
 
 MAX_CLASSES = 30
 MAX_WRITTEN = 16  # most classes whose counts fit into the cells
@@ -54,7 +54,7 @@ def per_class(results: ResultFolder, settings: Sequence[Setting]) -> Picture | N
             [names[i] for i in selected], share[selected], [accuracies[i] for i in selected], setting.modalities
         )
         if not first_alt:
-            listed = [f"{names[i]} {percent(float(share[i, 0]), 0)}" for i in selected[:12]]
+            listed = [f"{names[i]} {fraction(float(share[i, 0]))}" for i in selected[:12]]
             first_alt = f"Share of {setting.modalities[0]} in {setting.label}, class by class: {', '.join(listed)}."
     if not plots:
         return None
@@ -93,11 +93,11 @@ def _bars(
             name=m,
             marker={"color": color(index)},
             customdata=list(accuracies),
-            hovertemplate=f"%{{y}}<br>{m} %{{x:.1%}}<br>accuracy %{{customdata:.1%}}<extra></extra>",
+            hovertemplate=f"%{{y}}<br>{m} %{{x:.3f}}<br>accuracy %{{customdata:.3f}}<extra></extra>",
         )
     if len(modalities) == 2:
         figure.add_vline(x=0.5, line={"color": INK, "dash": "dot", "width": 1})
-    figure.update_xaxes(**fraction_axis("share of the decision", range=[0, 1]))
+    figure.update_xaxes(**fraction_axis("share", range=[0, 1]))
     figure.update_yaxes(autorange="reversed", type="category")
     return plot(figure, 120 + ROW_PIXELS * len(names), barmode="stack", bargap=0.25)
 
@@ -144,10 +144,10 @@ def confusion(results: ResultFolder, settings: Sequence[Setting]) -> Picture | N
 
 
 def _matrix(counts: np.ndarray, totals: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    fraction = counts / np.maximum(totals, 1)[:, None]
+    parts = counts / np.maximum(totals, 1)[:, None]
     figure = go.Figure(
         go.Heatmap(
-            z=fraction.round(4).tolist(),
+            z=parts.round(4).tolist(),
             x=[label(name) for name in names],
             y=[label(name) for name in names],
             text=counts.tolist(),
@@ -159,7 +159,7 @@ def _matrix(counts: np.ndarray, totals: np.ndarray, names: Sequence[str]) -> dic
             xgap=1,
             ygap=1,
             showscale=False,
-            hovertemplate="%{y} predicted as %{x}<br>%{text} clips, %{z:.0%} of the row<extra></extra>",
+            hovertemplate="%{y} predicted as %{x}<br>%{text} clips, %{z:.3f} of the row<extra></extra>",
         )
     )
     figure.update_xaxes(title={"text": "prediction"}, type="category", side="bottom", showgrid=False)

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.picture import ROW_PIXELS, Picture, color, fraction_axis, plot, sections
 from amr.fusion.report.settings import Setting, shown
-from amr.fusion.report.tables import Table, make_table, percent
+from amr.fusion.report.tables import Table, fraction, make_table
 
 
 @sections.register("people")
@@ -39,13 +39,12 @@ def followed(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
             orientation="h",
             name=kind,
             marker={"color": color(index)},
-            hovertemplate=f"%{{y}}<br>{kind}: %{{x:.1%}}<extra></extra>",
+            hovertemplate=f"%{{y}}<br>{kind}: %{{x:.3f}}<extra></extra>",
         )
-    figure.update_xaxes(**fraction_axis("of these clips", range=[0, 1]))
+    figure.update_xaxes(**fraction_axis("fraction of these clips", range=[0, 1]))
     figure.update_yaxes(autorange="reversed", type="category")
     listed = [
-        f"{name}: " + ", ".join(f"{kind} {percent(v, 0)}" for kind, v in values.items())
-        for name, values in bars.items()
+        f"{name}: " + ", ".join(f"{kind} {fraction(v)}" for kind, v in values.items()) for name, values in bars.items()
     ]
     return Picture(
         "people",

@@ -99,8 +99,13 @@ def plot(figure: go.Figure, height: int = 380, **layout: Any) -> dict[str, Any]:
 
 
 def fraction_axis(title: str, **more: Any) -> dict[str, Any]:
-    """Options of an axis of fractions, shown as percents."""
-    return {"title": {"text": title}, "tickformat": ".0%", **more}
+    """Options of an axis of fractions of 1."""
+    return {"title": {"text": title}, "tickformat": ".2f", **more}
+
+
+def whiskers(halves: Sequence[float | None], color: str = MUTED) -> dict[str, Any]:
+    """Options of error bars; no bar where a half width is None."""
+    return {"array": list(halves), "visible": any(halves), "thickness": 1, "width": 3, "color": color}
 
 
 def wide_enough(values: Sequence[float], least: float = 0.2) -> list[float]:

@@ -16,7 +16,7 @@ from amr.fusion.config import FitConfig, SweepConfig
 
 CLASSES = ("bark", "</script><b>meow", "moo")
 NUM_CLIPS = 30
-SETTINGS = (  # method, modalities, ratio, accuracy, share of audio, cost of permuting audio and video
+SETTINGS = (  # method, modalities, ratio, accuracy, share of audio, use of audio and video
     ("naive", "audio,video", None, 0.80, 0.70, 0.50, 0.05),
     ("naive", "audio,video", "1:1", 0.78, 0.50, 0.45, 0.10),
     ("naive", "audio,video", "1:3", 0.70, 0.26, 0.40, 0.10),
@@ -28,14 +28,15 @@ SETTINGS = (  # method, modalities, ratio, accuracy, share of audio, cost of per
 def measures(accuracy: float, share: float | None, audio: float | None, video: float | None) -> dict[str, Any]:
     """One split of metrics.json."""
     modalities = {"audio": share, "video": None if share is None else 1 - share}
-    costs = {"audio": audio, "video": video}
+    uses = {"audio": audio, "video": video}
     return {
         "accuracy": accuracy,
         "map": accuracy + 0.05,
         "f1": accuracy,
         "share": modalities,
         "share_logit": modalities,
-        "perceptual": costs,
+        "share_regularized": modalities,
+        "perceptual": uses,
         "num_clips": NUM_CLIPS,
     }
 
@@ -67,11 +68,11 @@ def write_run(folder: Path, config: FitConfig, of: dict[str, Any], cache: Path) 
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
 
 
-def make_sweep(folder: Path, cache: Path = Path("gone.h5")) -> Path:
+def make_sweep(folder: Path, cache: Path = Path("gone.h5"), seeds: int = 2) -> Path:
     """Write a folder as `amr sweep` does."""
     rows = []
     for method, modalities, ratio, accuracy, share, audio, video in SETTINGS:
-        for seed in (0, 1):
+        for seed in range(seeds):
             config = FitConfig(cache="gone", method=method, modalities=modalities, amr_ratio=ratio, lr=0.001, seed=seed)
             name = f"{method}_{modalities}_{ratio}_{seed}".replace(":", "-").replace(",", "+")
             write_run(folder / "runs" / name, config, measures(accuracy + 0.01 * seed, share, audio, video), cache)
@@ -84,7 +85,7 @@ def make_sweep(folder: Path, cache: Path = Path("gone.h5")) -> Path:
         (None, "1:1", "1:3"),
         (1.0,),
         (None,),
-        (0, 1),
+        tuple(range(seeds)),
     )
     (folder / "sweep.json").write_text(json.dumps(asdict(swept)))
     return folder
@@ -101,7 +102,8 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
             subsets = {"audio": 0.7, "video": 0.3, "audio+video": 0.8}
             of |= {
                 "missing": {"zero": subsets, "mean": subsets},
-                "shapley_share": {"mean": {"audio": 0.9, "video": 0.1}},
+                "shapley_share": {b: {"audio": 0.9, "video": 0.1} for b in ("mean", "permutation")},
+                "robustness": {"audio": 0.84, "video": 0.97},
             }
             of |= {"gain_over_ume": 0.05}
         if people:
@@ -115,9 +117,11 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
     comparisons = [
         {**test, "amr_ratio": ratio, "measure": measure, "difference": -0.1, "p_corrected": p_corrected}
         for ratio in ("1:1", "1:3")
-        for measure in ("accuracy", "robustness.audio", "noise.audio.0.5")
+        for measure in ("accuracy", "robustness.audio", "conflict.balance", "noise.audio.0.5")
     ]
     document = {
+        "format": "amr-evaluation",
+        "version": 1,
         "runs": runs,
         "comparisons": comparisons,
         "num_clips": NUM_CLIPS,
@@ -141,8 +145,8 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
 def made(tmp_path: Path) -> Callable[..., Path]:
     """Function that makes a sweep's folder, evaluated if p_corrected or people are given."""
 
-    def make(name: str = "sweep", **evaluation: Any) -> Path:
-        folder = make_sweep(tmp_path / name)
+    def make(name: str = "sweep", seeds: int = 2, **evaluation: Any) -> Path:
+        folder = make_sweep(tmp_path / name, seeds=seeds)
         return evaluated(folder, **evaluation) if evaluation else folder
 
     return make

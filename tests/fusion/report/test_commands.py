@@ -15,6 +15,12 @@ from amr.fusion.report.commands import commands
 from amr.fusion.report.read import read_results
 
 
+@pytest.fixture(autouse=True)
+def any_cache(monkeypatch):
+    """The command line looks for the cache first; these tests have none."""
+    monkeypatch.setattr(cli, "find_cache", lambda *_: None)
+
+
 def arguments(command: str) -> list[str]:
     name, *rest = shlex.split(command.replace("\\\n", " "))
     assert name == "amr"
@@ -75,12 +81,12 @@ def test_the_command_of_a_table_gives_its_config(made, monkeypatch, ratio):
 def test_the_command_of_an_evaluation_gives_its_config(made, monkeypatch):
     folder = made(people=True)
     document = json.loads((folder / "evaluation.json").read_text())
-    document["settings"] |= {"num_bootstrap": 50, "noise_draws": 5, "seed": 3}
+    document["settings"] |= {"num_bootstrap": 500, "noise_draws": 5, "seed": 3}
     (folder / "evaluation.json").write_text(json.dumps(document))
     seen: list[Any] = []
     monkeypatch.setattr("amr.fusion.evaluate.evaluate.evaluate", lambda config, *rest: seen.append(config) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.run(arguments(commands(read_results(folder))[1]))
     config = seen[0]
-    assert (str(config.run), config.bootstrap, config.noise_draws, config.seed) == (str(folder), 50, 5, 3)
+    assert (str(config.run), config.bootstrap, config.noise_draws, config.seed) == (str(folder), 500, 5, 3)
     assert config.against == "people"

@@ -240,7 +240,13 @@ def test_a_picture_comes_as_png_svg_and_csv(opened):
     assert np.asarray(Image.open(io.BytesIO(contents["png"])).convert("L")).std() > 2
     assert b"<svg" in contents["svg"]
     rows = list(csv.DictReader(io.StringIO(contents["csv"].decode())))
-    assert [row["setting"] for row in rows] == ["no AMR", "AMR 1:1", "AMR 1:3", "UME", "audio only"]
+    assert [row["setting"] for row in rows] == [
+        "no AMR",
+        "AMR audio=1:video=1",
+        "AMR audio=1:video=3",
+        "UME",
+        "audio only",
+    ]
     assert float(rows[0]["accuracy"]) == pytest.approx(0.805)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from amr.fusion.config import SweepConfig
 from amr.fusion.report.read import read_results
 from amr.fusion.report.settings import settings_of
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "v0_1_0"
 
 
 def test_a_sweep_is_read_with_and_without_an_evaluation(made):
@@ -81,3 +84,31 @@ def test_unfinished_runs_are_left_out(made):
     file.unlink()
     assert file.parent.name not in {run.name for run in read_results(folder).runs}
     assert json.loads((file.parent / "config.json").read_text())["classes"]
+
+
+def test_an_evaluation_of_version_0_1_has_alone_use_shares_and_shapley_use_shares():
+    results = read_results(FIXTURES / "workspace" / "runs" / "sweep")
+    assert "alone" not in results.evaluation["runs"][0]["measures"]
+    for run in results.runs:
+        uses = {m: run.measures[f"perceptual.{m}"] for m in run.modalities}
+        total = sum(max(use, 0) for use in uses.values())
+        for m in run.modalities:
+            assert run.measures[f"alone.{m}"] == run.measures[f"missing.mean.{m}"]
+            assert run.measures.get(f"shapley_use_share.{m}") == run.measures.get(f"shapley_share.permutation.{m}")
+            assert run.measures.get(f"use_share.{m}") == (pytest.approx(max(uses[m], 0) / total) if total > 0 else None)
+    named = {test["measure"].partition(".")[0] for test in results.comparisons}
+    assert {"alone", "shapley_use_share"} <= named
+
+
+def test_a_fit_without_an_evaluation_has_use_shares(made):
+    run = read_results(made()).runs[0]
+    assert run.measures["use_share.audio"] == pytest.approx(0.5 / 0.55)
+
+
+def test_what_an_evaluation_says_of_use_shares_is_kept(made):
+    folder = made(p_corrected=0.5)
+    document = json.loads((folder / "evaluation.json").read_text())
+    for run in document["runs"]:
+        run["measures"]["use_share"] = {"audio": 0.6, "video": 0.4}
+    (folder / "evaluation.json").write_text(json.dumps(document))
+    assert read_results(folder).runs[0].measures["use_share.audio"] == 0.6

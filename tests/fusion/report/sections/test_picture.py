@@ -3,17 +3,16 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from amr.fusion.report.read import read_results
 from amr.fusion.report.sections import sections
-from amr.fusion.report.sections.balance import accuracy_against_share, pareto, share_against_use, use_share
+from amr.fusion.report.sections.balance import accuracy_against_share, pareto, share_against_use
 from amr.fusion.report.sections.curves import missing, noise, training
 from amr.fusion.report.sections.decisions import confusion, per_class
 from amr.fusion.report.sections.people import followed, people_table
-from amr.fusion.report.sections.picture import wide_enough
+from amr.fusion.report.sections.picture import whiskers, wide_enough
 from amr.fusion.report.settings import settings_of
 
 
@@ -51,7 +50,7 @@ def test_the_points_of_accuracy_against_share_are_the_numbers_of_its_table(made)
     rows = {row[0].text: (row[1].value, row[2].value) for row in picture.table.rows}
     for label, x, y in zip(points["customdata"], points["x"], points["y"], strict=True):
         assert rows[label] == (x, y)
-    assert {row[0].text for row in picture.table.rows if row[5].text == "yes"} == {"no AMR", "AMR 1:1"}
+    assert {row[0].text for row in picture.table.rows if row[5].text == "yes"} == {"no AMR", "AMR audio=1:video=1"}
 
 
 def test_a_confusion_matrix_counts_every_clip_once(made):
@@ -61,11 +60,59 @@ def test_a_confusion_matrix_counts_every_clip_once(made):
     assert np.sum(picture.plots[""]["data"][0]["text"]) == 30
 
 
-def test_use_shares_sum_to_one(made):
-    _, settings = results_and_settings(made())
-    for setting in settings[:4]:
-        assert sum(use_share(setting).values()) == pytest.approx(1)
-    assert use_share(settings[4]) is None
+def test_share_use_share_and_shapley_use_share_are_those_of_the_evaluation(made):
+    results, settings = results_and_settings(made(p_corrected=1.0))
+    picture = share_against_use(results, settings)
+    assert picture.table.columns == ("setting", "modality", "share", "use share", "Shapley use share")
+    assert [cell.text for cell in picture.table.rows[0]] == ["no AMR", "audio", "0.700", "0.909", "0.900"]
+    names = [trace["name"] for trace in picture.plots["audio"]["data"] if trace["mode"] == "markers"]
+    assert names == ["share", "use share", "Shapley use share"]
+
+
+def test_the_picture_holds_shapley_use_shares_outside_0_to_1_and_balance_is_an_equal_part(made):
+    results, settings = results_and_settings(made(p_corrected=1.0))
+    for run in results.runs:
+        run.measures["shapley_use_share.audio"] = 1.4
+    layout = share_against_use(results, settings).plots["audio"]["layout"]
+    assert layout["xaxis"]["range"][1] > 1.4
+    assert layout["shapes"][0]["x0"] == 0.5
+
+
+def test_robustness_is_shown_as_a_ratio(made):
+    results, settings = results_and_settings(made(p_corrected=1.0))
+    picture = noise(results, settings)
+    assert picture.table.columns == ("setting", "noise in", "0 sd", "0.5 sd", "1 sd", "robustness")
+    assert [cell.text for cell in picture.table.rows[0]] == ["no AMR", "audio", "0.800", "0.700", "0.500", "0.840"]
+    assert "ratio to the clean accuracy" in picture.table.caption
+
+
+def test_alone_is_the_accuracy_with_the_others_at_their_train_mean(made):
+    results, settings = results_and_settings(made(p_corrected=1.0))
+    bars = {words: plot["data"][0]["x"] for words, plot in missing(results, settings).plots.items()}
+    assert bars["their train mean"] == ["audio alone", "video alone", "audio + video"]
+    assert bars["zero"] == ["audio only", "video only", "audio + video"]
+
+
+def test_whiskers_are_drawn_only_where_there_is_an_interval(made):
+    results, settings = results_and_settings(made())
+    picture = accuracy_against_share(results, settings)
+    points = next(trace for trace in picture.plots[""]["data"] if trace["mode"] == "markers+text")
+    assert not points["error_y"]["visible"]  # two seeds
+    assert "whiskers" not in picture.caption
+    assert points["text"] == ["audio=1:video=3", "audio=1:video=1", "no AMR"]
+    assert whiskers([0.1, None])["visible"]
+
+
+def test_no_text_of_a_picture_has_percents_or_other_names(made):
+    results, settings = results_and_settings(made(p_corrected=0.01, people=True))
+    for _, make in sections.items():
+        picture = make(results, settings)
+        table = picture.table
+        texts = [picture.title, picture.caption, picture.alt, picture.choice, *picture.plots, table.caption]
+        texts += [*table.columns, *(cell.text for row in table.rows for cell in row), json.dumps(picture.plots)]
+        found = " ".join(texts).replace("95 % interval", "").replace("± (95 %)", "").replace("</script>", "").lower()
+        for word in ("%}<", "0%", "1%", "\N{NO-BREAK SPACE}%", "percept", "permuting", "shuffl", "dominan", "noisy"):
+            assert word not in found, (picture.name, word)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12))
