@@ -145,7 +145,8 @@ class FitConfig(TrainingConfig):
     )
     attribution_baseline: str = option(
         "zero",
-        "Values that replace an absent modality, and start of integrated gradients: zero or mean.",
+        "Values that replace an absent modality, and start of integrated gradients: zero, or the mean over the train "
+        "clips.",
         choices=BASELINES,
         panel=REGULARIZER,
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.attribution.baseline import mean_encoding
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.heads import Head, HeadShape, heads
 from amr.fusion.run_axis.axes import of_runs, step_mask
@@ -71,11 +72,33 @@ class FusionModel(nn.Module):
             else {}
         )
         self.head: Head = heads[shape.head](shape.head_shape, draws)
+        for i in range(len(shape.embed_dims)):
+            # not in the state dict, because few runs have one; `amr.fusion.runs.weights` saves it
+            self.register_buffer(f"mean_{i}", None, persistent=False)
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """Names of the modalities, in order."""
         return tuple(self.shape.embed_dims)
+
+    @property
+    def mean(self) -> dict[str, Tensor] | None:
+        """Modality to the mean of z over the train clips, `(run, dim)`; None if no attribution needs it."""
+        means = {m: getattr(self, f"mean_{i}") for i, m in enumerate(self.modalities)}
+        return None if any(mean is None for mean in means.values()) else means
+
+    def set_mean(self, means: Mapping[str, Tensor]) -> None:
+        """Set the mean of z; in place if there is one, because a recorded step reads it there."""
+        for i, m in enumerate(self.modalities):
+            mean = getattr(self, f"mean_{i}")
+            if mean is None:
+                setattr(self, f"mean_{i}", means[m].detach().clone())
+            else:
+                mean.copy_(means[m])
+
+    def run_mean(self, run: int) -> dict[str, Tensor] | None:
+        """Mean of z of one run, without the run axis."""
+        return None if self.mean is None else {m: mean[run].cpu().contiguous() for m, mean in self.mean.items()}
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Modality to z, `(run, batch, dim)` or `(run, batch, steps, dim)`; adapters act on each step.
@@ -128,15 +151,30 @@ def predict_logits(model: FusionModel, clips: Clips) -> Tensor:
 
 @torch.no_grad()
 def predict_shares(model: FusionModel, clips: Clips, attributor: Attributor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, shares `(run, clips, modalities)`, and which clips have shares, bool `(run, clips)`."""
+    """Logits, shares `(run, clips, modalities)`, and which clips have shares, bool `(run, clips)`.
+
+    No clip has shares if they depend on the train mean and the model has none.
+    """
     num_runs = next(model.parameters()).shape[0]
     chunks = clips.chunks(num_runs)
+    known = model.mean is not None or not attributor.needs_mean
     results = []
     for start in chunks:
         batch = clips.slice(start, start + chunks.step, num_runs)
-        results.append(attributor.shares(model.head, model.encode(batch), batch.present))
+        results.append(attributor.shares(model.head, model.encode(batch), batch.present, mean=model.mean))
     logits, share, counted = zip(*results, strict=True)
-    return torch.cat(logits, dim=1), torch.cat(share, dim=1), torch.cat(counted, dim=1)
+    return torch.cat(logits, dim=1), torch.cat(share, dim=1) * known, torch.cat(counted, dim=1) & known
+
+
+@torch.no_grad()
+def update_mean(model: FusionModel, train: Clips, attributor: Attributor) -> None:
+    """Set the model's mean of z over the train clips, at its current adapters, if the attribution depends on it."""
+    if not attributor.needs_mean or (model.mean is not None and not model.adapters):
+        return
+    num_runs = next(model.parameters()).shape[0]
+    chunks = train.chunks(num_runs)
+    batches = (train.slice(start, start + chunks.step, num_runs) for start in chunks)
+    model.set_mean(mean_encoding((model.encode(batch), batch.present) for batch in batches))
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from amr.common.registry import unknown
 from amr.fusion.attribution import gradients, integrated, shapley  # noqa: F401  (importing registers them)
+from amr.fusion.attribution.any_head.call import AnyHead
+from amr.fusion.attribution.any_head.inputs import check_values, named_encodings, presence
 from amr.fusion.attribution.base import AttributionSettings, HeadFunction, attributions
+from amr.fusion.attribution.baseline import baseline_values, mean_encoding
 from amr.fusion.attribution.share import shares
 from amr.fusion.choices import BASELINES, OUTPUTS, POOLINGS
-from amr.fusion.run_axis.axes import of_runs, step_mask
+from amr.fusion.run_axis.axes import of_runs
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Attributor:
         pooling: Norm over a modality's attributions: l2 or l1. It does not affect Shapley values, which are one number
             per modality.
         attribution: Name in `attributions`: grad_x_input, integrated_gradients, shapley, ...
-        baseline: Values that mean "absent": zero, or the mean over the given clips. Integrated gradients start from
+        baseline: Values that mean "absent": zero, or the mean over the train clips. Integrated gradients start from
             them; Shapley values replace an absent modality by them.
         num_points: Number of points on the line of integrated gradients.
 
@@ -51,49 +56,75 @@ class Attributor:
         for name, available in choices.items():
             if getattr(self, name) not in available:
                 raise unknown(name, getattr(self, name), available)
-        if self.num_points < 1:
-            raise ValueError(f"num_points must be 1 or more, got {self.num_points}. The default is 16.")
+        if not isinstance(self.num_points, Integral) or self.num_points < 1:
+            raise ValueError(f"num_points must be 1 or more, got {self.num_points!r}. Pass a whole number, such as 16.")
+
+    @property
+    def needs_mean(self) -> bool:
+        """Whether shares depend on a mean of z."""
+        return self.baseline == "mean" and attributions[self.attribution].uses_baseline
 
     def shares(
-        self, head: HeadFunction, z: Mapping[str, Tensor], present: Tensor, *, create_graph: bool = False
+        self,
+        head: Callable[..., Any],
+        z: Mapping[str, Tensor] | Sequence[Tensor],
+        present: Any = None,
+        *,
+        mean: Mapping[str, Tensor] | None = None,
+        create_graph: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, shares and the clips with a defined share.
 
-        z is detached: a loss on the shares never reaches the encoders.
+        z is detached: a loss on the shares never reaches the encoders. Call `head.eval()` first: dropout makes shares
+        random. Buffers of a head that is a module stay as they are.
 
         Args:
-            head: Function of z and present that returns logits `(..., clips, classes)`.
-            z: Modality to its encoding, `(..., clips, dim)` or `(..., clips, steps, dim)`.
-            present: Bool `(..., clips, modalities)`.
+            head: Module or function that returns logits, as for `AttributionRegularizer`.
+            z: Modality to its encoding, `(..., clips, dim)` or `(..., clips, steps, dim)`; or a sequence of encodings.
+            present: Bool `(..., clips, modalities)`; None if every clip has every modality.
+            mean: Modality to the mean of its z over the train clips, `(dim,)`, for the baseline "mean"; None for the
+                mean over the given clips.
             create_graph: Whether to keep the graph, so that a loss on the shares trains the head.
 
         Returns:
             Logits, shares `(..., clips, modalities)`, and bool `(..., clips)`: whether the share is defined.
+
+        Raises:
+            ValueError: head, z and present do not fit together, or z is not finite.
+            RuntimeError: The head lacks a derivative.
         """
-        attribution = attributions[self.attribution]()
+        if hasattr(head, "closed_form"):  # a `Head` of this package: its input was checked when it was read
+            named = named_encodings(z) if present is None else cast(Mapping[str, Tensor], z)
+            if present is None:
+                first = next(iter(named.values()))
+                present = torch.ones(*first.shape[:2], len(named), dtype=torch.bool, device=first.device)
+            return self._shares(head, named, present, mean, create_graph)
+        with torch.inference_mode(False):
+            named = named_encodings(z)
+            present = presence(present, named)
+            call = head if isinstance(head, AnyHead) else AnyHead(head, [*named], as_arguments=not hasattr(z, "keys"))
+            logits, share, counted = self._shares(call, named, present, mean, create_graph)
+            check_values(named, share, present)
+            return call.original(logits), share, counted
+
+    def _shares(
+        self,
+        head: HeadFunction,
+        z: Mapping[str, Tensor],
+        present: Tensor,
+        mean: Mapping[str, Tensor] | None,
+        create_graph: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         constant = {m: value.detach() for m, value in z.items()}
         baseline = None
-        if self.baseline == "mean" and attribution.uses_baseline:
+        if self.needs_mean:
             constant = {m: of_runs(value, len(present)) for m, value in constant.items()}
-            baseline = mean_baseline(constant, present)
+            mean = mean_encoding([(constant, present)]) if mean is None else mean
+            baseline = baseline_values(mean, constant, present)
         settings = AttributionSettings(self.output, self.pooling, self.num_points, baseline)
         with torch.set_grad_enabled(create_graph):
-            logits, magnitude = attribution.magnitudes(head, constant, present, settings, create_graph=create_graph)
+            logits, magnitude = attributions[self.attribution]().magnitudes(
+                head, constant, present, settings, create_graph=create_graph
+            )
             share, counted = shares(magnitude, present)
         return (logits, share, counted) if create_graph else (logits.detach(), share.detach(), counted)
-
-
-def mean_baseline(z: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-    """Mean of each modality over the clips that have it, and over their steps; 0 at padded steps."""
-    clips = present.ndim - 2
-    means = {}
-    for i, (m, value) in enumerate(z.items()):
-        has_steps = value.ndim > clips + 2
-        valid = present[..., i]
-        if has_steps:
-            valid = valid[..., None] & step_mask(value)
-        weight = valid[..., None].to(value.dtype)  # (..., clips, 1), or (..., clips, steps, 1)
-        axes = tuple(range(clips, value.ndim - 1))
-        mean = (value * weight).sum(axes, keepdim=True) / weight.sum(axes, keepdim=True).clamp_min(1)
-        means[m] = mean * weight if has_steps else mean
-    return means

@@ -57,7 +57,7 @@ class Attribution:
         *,
         create_graph: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Logits `(..., clips, classes)` and magnitudes `(..., clips, modalities)`.
+        """Logits `(..., clips, [positions,] classes)` and magnitudes `(..., clips, modalities)`.
 
         Args:
             head: Function of z and present that returns logits. A `Head` of this package may offer a closed form.

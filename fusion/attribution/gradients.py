@@ -1,7 +1,8 @@
 r"""How much of a decision each modality carries: gradient x input at the encoder's output (paper, section 3).
 
 Shapes: logits `(..., clips, classes)`; each modality's z `(..., clips, dim)` or `(..., clips, steps, dim)`.
-Leading axes, such as the run axis, pass through.
+Leading axes, such as the run axis, pass through. Logits `(..., clips, positions, classes)` are a decision per position;
+g is then the sum over the positions.
 
     g_i^m = d output_c / d z_i^m * z_i^m        i the clip, m the modality, c the predicted class
     a_i^m = || g_i^m ||
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from amr.common.registry import unknown
+from amr.fusion.attribution.any_head.derivatives import input_gradients
 from amr.fusion.attribution.base import Attribution, AttributionSettings, HeadFunction, attributions
 from amr.fusion.attribution.share import magnitudes
 from amr.fusion.choices import OUTPUTS
@@ -56,16 +58,11 @@ def grad_x_input(
         create_graph: Whether to keep the graph, so that a loss on the result trains the head.
 
     Raises:
-        RuntimeError: The logits depend on no z (raised by torch).
+        ValueError: The logits depend on no z.
+        RuntimeError: An operation between z and the logits has no derivative.
     """
-    gradients = torch.autograd.grad(
-        logits,
-        list(z.values()),
-        grad_outputs=output_cotangent(logits, output),
-        create_graph=create_graph,
-        retain_graph=True,
-        materialize_grads=True,
-    )
+    cotangent = output_cotangent(logits, output)
+    gradients = input_gradients(logits, list(z.values()), cotangent, create_graph=create_graph)
     return {name: gradient * value for (name, value), gradient in zip(z.items(), gradients, strict=True)}
 
 

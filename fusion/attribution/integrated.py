@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amr.fusion.attribution.any_head.derivatives import input_gradients
 from amr.fusion.attribution.base import Attribution, AttributionSettings, HeadFunction, attributions
 from amr.fusion.attribution.gradients import output_value
 from amr.fusion.attribution.share import magnitudes
@@ -44,7 +45,7 @@ def integrated_gradients(
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
         at = {m: (start[m] + float(point) * (v - start[m])).detach().requires_grad_() for m, v in z.items()}
         value = output_value(head(at), predicted, output).sum()
-        gradients = torch.autograd.grad(value, list(at.values()), create_graph=create_graph, materialize_grads=True)
+        gradients = input_gradients(value, list(at.values()), create_graph=create_graph)
         total = {m: total[m] + float(weight) * g for m, g in zip(z, gradients, strict=True)}
     return logits, {m: (v - start[m]) * total[m] for m, v in z.items()}
 

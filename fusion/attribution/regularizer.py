@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from amr.fusion.attribution.any_head.call import AnyHead
+from amr.fusion.attribution.any_head.derivatives import check_second_derivative
+from amr.fusion.attribution.any_head.inputs import named_encodings
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.ratio import parse_ratio, ratio_parts
 from amr.fusion.attribution.share import mean_share
@@ -35,10 +40,31 @@ class AttributionRegularizer(nn.Module):
 
     z is detached: R trains the head, never the encoders before it.
 
+    Logits are scores before softmax, `(batch, classes)`. One logit, `(batch, 1)`, is a binary decision, sigmoid(x): its
+    attribution is that of the log-odds of the predicted class, |x|. Logits `(batch, ..., classes)`, for example per
+    step, are a decision at each position: attributed is the sum of their outputs. Positions that do not count must have
+    constant logits, such as 0. Softmax outputs in place of logits change shares by up to .01; log_softmax changes
+    nothing.
+
+    What to know of the training loop:
+
+    - R is of the mean share of the batch. Over small batches its mean is larger, so gradient accumulation raises it.
+    - R runs the head once more. Dropout draws again, and a module that keeps its features keeps those of R's run:
+      compute R before the forward pass of the task, or take the features first. If `head` is a module, its buffers,
+      such as the statistics of BatchNorm, stay as they were; in a lambda around it they move twice.
+    - Hooks that rescale gradients (gradient modulation) and gradient reversal change shares: remove them while R runs.
+    - R needs second derivatives. Attention uses torch's math kernel, and compiled modules run uncompiled, while R runs.
+      cuDNN's recurrent layers have none: call them under `torch.backends.cudnn.flags(enabled=False)`. Activation
+      checkpointing needs `use_reentrant=False`. The first call checks; Shapley shares need no second derivative.
+    - R has a graph under `torch.no_grad`, too.
+
     Args:
         ratio: Target shares in the order of z: "1:1", "3:1" or (0.7, 0.3). If z is a mapping, shares may be named:
-            "audio=3:video=1" or {"audio": 3, "video": 1}.
+            "audio=3:video=1" or {"audio": 3, "video": 1}. It is not part of the state dict.
         attributor: Attribution to regularize; by default gradient x input of the probability.
+
+    Raises:
+        ValueError: The ratio cannot be read.
 
     Example:
         >>> head = nn.Linear(8, 3)
@@ -56,57 +82,96 @@ class AttributionRegularizer(nn.Module):
         self, ratio: str | Sequence[float] | Mapping[str, float], attributor: Attributor | None = None
     ) -> None:
         super().__init__()
-        if isinstance(ratio, Mapping):
-            text = ":".join(f"{name}={float(part)!r}" for name, part in ratio.items())
-        else:
-            text = ratio if isinstance(ratio, str) else ":".join(repr(float(part)) for part in ratio)
-        self.names, _ = ratio_parts(text)
+        self.names, self._parts = _parts_of(ratio)
         self.attributor = Attributor() if attributor is None else attributor
-        self.register_buffer("ratio", torch.tensor(parse_ratio(text, self.names)))
+        # not in the state dict: the ratio that is asked for wins over that of a checkpoint
+        self.register_buffer("ratio", torch.tensor(self._parts), persistent=False)
+        self.register_load_state_dict_pre_hook(_ignore_saved_ratio)
+        self._checked: set[tuple[object, ...]] = set()
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> AttributionRegularizer:
+        """Move to a device; `half()` must not round the ratio."""
+        super()._apply(fn, recurse)
+        self.ratio = torch.tensor(self._parts, device=self.ratio.device)
+        return self
 
     def extra_repr(self) -> str:
         """Target shares and attribution, for `print`."""
-        shares = ":".join(f"{part:.3g}" for part in self.ratio.tolist())
+        shares = ":".join(f"{part:.3g}" for part in self._parts)
         return f"{shares}, names={self.names}, {self.attributor}"
 
     def forward(
         self,
-        head: Callable[..., Tensor],
+        head: Callable[..., Any],
         z: Mapping[str, Tensor] | Sequence[Tensor],
-        present: Tensor | None = None,
+        present: Any = None,
+        *,
+        mean: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """R of a batch, a scalar.
 
         Args:
-            head: Function of z that returns logits `(batch, classes)`. It is called as `head(z)` with a mapping, and as
-                `head(*z)` with a sequence. It must be differentiable (no `no_grad` inside).
+            head: Module or function that returns logits, or an object with `logits`. It is called as `head(z)` with a
+                mapping, or as `head(z, present)` if it takes `present`, or as `head(audio, video)` if its parameters
+                are the modalities; and as `head(*z)` with a sequence.
             z: Encodings `(batch, dim)` or `(batch, steps, dim)`: a mapping from modality, or a sequence of tensors.
-            present: Bool `(batch, modalities)`; None if every clip has every modality.
+            present: Bool `(batch, modalities)`, in the order of z; None if every clip has every modality.
+            mean: Mean of each modality's z over the train clips, for `Attributor(baseline="mean")`.
 
         Raises:
-            ValueError: The ratio does not fit z.
+            ValueError: ratio, z, present and head do not fit together, or z is not finite.
+            RuntimeError: An operation of the head has no second derivative.
         """
-        if isinstance(z, Mapping):
-            named, call = z, lambda x, _: head(x)
-        else:
-            named, call = {str(i): value for i, value in enumerate(z)}, lambda x, _: head(*x.values())
-        ratio = self._ratio(named)
-        first = next(iter(named.values()))
-        if present is None:
-            present = torch.ones(len(first), len(named), dtype=torch.bool, device=first.device)
-        _, share, counted = self.attributor.shares(call, named, present, create_graph=True)
-        return regularization(share, counted, ratio)
+        with torch.inference_mode(False), torch.enable_grad():
+            named = named_encodings(z)
+            ratio = self._ratio(list(named))
+            call = head if hasattr(head, "closed_form") else AnyHead(head, [*named], as_arguments=not _is_mapping(z))
+            _, share, counted = self.attributor.shares(call, named, present, mean=mean, create_graph=True)
+            value = regularization(share, counted, ratio.to(share.device))
+            if isinstance(call, AnyHead) and call.identity not in self._checked:
+                check_second_derivative(value, call.inputs)
+                self._checked.add(call.identity)
+        if not value.requires_grad:
+            warnings.warn(
+                "R has no gradient: head has no parameter that requires one, or runs under no_grad", stacklevel=2
+            )
+        return value
 
-    def _ratio(self, z: Mapping[str, Tensor]) -> Tensor:
-        """Target shares in the order of z."""
-        if self.names is not None and set(self.names) != set(z):
+    def _ratio(self, modalities: Sequence[str]) -> Tensor:
+        """Target shares in the order of the modalities."""
+        if self.names is not None and set(self.names) != set(modalities):
             raise ValueError(
-                f"ratio must name the modalities of z ({', '.join(z)}), got {', '.join(self.names)}. "
+                f"ratio must name the modalities of z ({', '.join(modalities)}), got {', '.join(self.names)}. "
                 "Name the same, or pass the ratio in the order of z, such as 3:1."
             )
-        if len(self.ratio) != len(z):
+        if len(self._parts) != len(modalities):
             raise ValueError(
-                f"ratio must have one part for each of {', '.join(z)}, got {len(self.ratio)} parts. "
-                f"Pass for example {':'.join('1' for _ in z)}."
+                f"ratio must have one part for each of {', '.join(modalities)}, got {len(self._parts)} parts. "
+                f"Pass for example {':'.join('1' for _ in modalities)}."
             )
-        return self.ratio if self.names is None else self.ratio[[self.names.index(name) for name in z]]
+        return self.ratio if self.names is None else self.ratio[[self.names.index(name) for name in modalities]]
+
+
+def _parts_of(ratio: object) -> tuple[list[str] | None, tuple[float, ...]]:
+    """Names of a ratio, None if it has none, and its target shares in their order."""
+    if isinstance(ratio, str):
+        names, _ = ratio_parts(ratio)
+        return names, parse_ratio(ratio, names)
+    try:
+        values = list(ratio.values() if isinstance(ratio, Mapping) else ratio)  # type: ignore[call-overload]
+        text = ":".join(repr(float(part)) for part in values)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"ratio must be text, numbers, or numbers by name, got {ratio!r}. "
+            "Pass for example '3:1', (3, 1) or {'audio': 3, 'video': 1}."
+        ) from None
+    return [str(name) for name in ratio] if isinstance(ratio, Mapping) else None, parse_ratio(text)
+
+
+def _is_mapping(z: object) -> bool:
+    return hasattr(z, "keys")
+
+
+def _ignore_saved_ratio(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Checkpoints of version 0.1 hold the ratio; a strict load must accept them."""
+    state_dict.pop(f"{prefix}ratio", None)

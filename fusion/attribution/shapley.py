@@ -107,13 +107,16 @@ def shapley_values(
 ) -> tuple[Tensor, Tensor]:
     """Logits at z, and each modality's exact Shapley value of the output, signed, `(..., clips, modalities)`.
 
-    The output is log p of the class predicted at z, its logit, or its centered logit. The baseline replaces absent
-    modalities. The values sum to output(all) - output(none).
+    The output is log p of the class predicted at z, its logit, or its centered logit; of logits for several positions,
+    the sum over the positions. The baseline replaces absent modalities. The values sum to output(all) - output(none).
     """
     values = subset_logits(head, z, present, baseline)
     logits = values[-1]
     predicted = logits.argmax(-1, keepdim=True).expand(*values.shape[:-1], 1)
-    return logits, shapley_split(output_value(values, predicted, output)).movedim(0, -1)
+    outputs = output_value(values, predicted, output)  # (subsets, ..., clips), or with positions at the end
+    if outputs.ndim > present.ndim:
+        outputs = outputs.flatten(present.ndim).sum(-1)
+    return logits, shapley_split(outputs).movedim(0, -1)
 
 
 @attributions.register("shapley")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -62,9 +64,16 @@ def attributor_of(record: RunRecord) -> Attributor:
     )
 
 
-def save_weights(folder: Path, state: Mapping[str, Tensor], normalization: Normalization) -> None:
-    """Write a run's weights, without the run axis, and its normalization."""
+def save_weights(
+    folder: Path,
+    state: Mapping[str, Tensor],
+    normalization: Normalization,
+    mean: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write a run's weights, without the run axis, its normalization, and its mean of z if there is one."""
     tensors = dict(state)
+    for m, value in (mean or {}).items():
+        tensors[f"baseline.{m}.mean"] = value
     for m in normalization.mean:
         tensors[f"normalization.{m}.mean"] = normalization.mean[m].cpu().contiguous()
         tensors[f"normalization.{m}.std"] = normalization.std[m].cpu().contiguous()
@@ -76,6 +85,8 @@ def save_weights(folder: Path, state: Mapping[str, Tensor], normalization: Norma
 def read_weights(file: Path, modalities: Iterable[str]) -> tuple[dict[str, Tensor], Normalization]:
     """Read a run's weights, without the run axis, and its normalization, as written by `save_weights`."""
     tensors, names = load_file(file), list(modalities)
+    for m in names:
+        tensors.pop(f"baseline.{m}.mean", None)
     normalization = Normalization(
         {m: tensors.pop(f"normalization.{m}.mean") for m in names},
         {m: tensors.pop(f"normalization.{m}.std") for m in names},
@@ -88,4 +99,21 @@ def _read_model(record: RunRecord, file: Path, device: torch.device | str) -> tu
     tensors, normalization = read_weights(file, record.modalities)
     model = FusionModel(model_shape(record), [record.config.seed]).to(device)
     model.load_state_dict({name: value.unsqueeze(0) for name, value in tensors.items()})
+    if attributor_of(record).needs_mean and (mean := _read_mean(record, file)) is not None:
+        model.set_mean({m: value.unsqueeze(0).to(device) for m, value in mean.items()})
     return model, normalization.to(device)
+
+
+def _read_mean(record: RunRecord, file: Path) -> dict[str, Tensor] | None:
+    """Mean of a run's z over its train clips, `(dim,)`; None, with a warning, if version 0.1 did not save it."""
+    with safe_open(file, framework="pt") as tensors:
+        if not set(tensors.keys()).isdisjoint(f"baseline.{m}.mean" for m in record.modalities):
+            return {m: tensors.get_tensor(f"baseline.{m}.mean") for m in record.modalities}
+    if record.config.normalize == "standard" and record.config.adapter == "none":
+        return {m: torch.zeros(info["embed_dim"]) for m, info in record.modalities.items()}  # by standardization
+    warnings.warn(
+        f"{file.parent} has no train mean, on which its shares depend, because version 0.1 did not save it: "
+        "they are left out. Fit again for them",
+        stacklevel=2,
+    )
+    return None

@@ -47,7 +47,7 @@ def write_group(
     results = []
     for run, (record, place) in enumerate(zip(records, places, strict=True)):
         place.mkdir(parents=True, exist_ok=True)
-        save_weights(place, fitted.model.run_state(run), fold.normalization)
+        save_weights(place, fitted.model.run_state(run), fold.normalization, fitted.model.run_mean(run))
         write_csv(place / "history.csv", history_table(fitted, run))
         tables = [
             predictions_table(record, dataset, fitted, split, rows, clips, run)

@@ -82,7 +82,8 @@ class OptimizerStep:
 
     def _attribute(self, batch: Batch, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, shares and the clips with a defined share, with their graph."""
-        return self.recipe.attributor.shares(self.model.head, z, batch.present, create_graph=True)
+        model = self.model
+        return self.recipe.attributor.shares(model.head, z, batch.present, mean=model.mean, create_graph=True)
 
     def _task_loss(self, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         if self.method is not None and self.method.joint:

@@ -19,7 +19,7 @@ from amr.fusion.attribution.regularizer import regularization
 from amr.fusion.attribution.share import mean_share
 from amr.fusion.data.clips import Clips
 from amr.fusion.methods.base import LossFunction, Method, MethodContext, cross_entropy, methods
-from amr.fusion.model import Fitted, FusionModel, ModelShape, predict_logits, predict_shares
+from amr.fusion.model import Fitted, FusionModel, ModelShape, predict_logits, predict_shares, update_mean
 from amr.fusion.run_axis.seeds import Noise
 from amr.fusion.train.hooks import EndToEndHooks, EpochCallback
 from amr.fusion.train.recipe import Member, Recipe, ratios
@@ -81,6 +81,7 @@ def _train(
     train = method.train_clips()
     state = TrainingState(recipe, members, model, method, len(val) > 0, train.target.device)
     state.load(callback.resume())
+    update_mean(model, method.context.train, recipe.attributor)
     train_on_batch = make_step(state.step, train)
     while not state.over(recipe):
         epoch = state.epoch + 1
@@ -89,12 +90,14 @@ def _train(
         model.train()
         epoch_values = _epoch(train_on_batch, state.step, train, state.order, recipe.batch_size)
         model.eval()
+        update_mean(model, method.context.train, recipe.attributor)
         epoch_values |= _validate(model, val, recipe.attributor, state.step.ratio) | method.epoch_values()
         state.add(epoch_values, _finite(epoch_values, model, len(val) > 0))
         callback.epoch(epoch_values, state.dump, last=state.over(recipe))
         if on_epoch is not None:
             on_epoch()
     state.best.restore(model)
+    update_mean(model, method.context.train, recipe.attributor)
     history = {name: torch.stack([h[name] for h in state.history]).cpu() for name in state.history[0]}
     return Fitted(model, state.best.epoch.cpu(), history, state.diverged.cpu())
 
@@ -118,6 +121,7 @@ def _assembled(
 ) -> Fitted:
     """The result for a model that was assembled from trained ones: one epoch, in which it is measured."""
     ratio = ratios(members, model)
+    update_mean(model, train, recipe.attributor)
     losses = cross_entropy(predict_logits(model, train), train.target.expand(len(members), -1))
     epoch_values = {"train_loss": losses, "regularization": torch.zeros_like(losses)}
     epoch_values |= _validate(model, val, recipe.attributor, ratio)
