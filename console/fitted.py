@@ -85,16 +85,20 @@ def predict_clips(
         write_predictions(out, predictions)
     if json or out is None:
         show([dataclasses.asdict(prediction) for prediction in predictions], json, lambda: _table(predictions))
-    failed = [f"{p.clip} ({p.note})" for p in predictions if p.pred is None]
+    failed = [prediction for prediction in predictions if prediction.pred is None]
     if out is not None:
         say(f"{len(predictions)} clips written to {out}")
-    named = ", ".join(failed[:MAX_NAMED]) + (f" and {len(failed) - MAX_NAMED} more" if len(failed) > MAX_NAMED else "")
     if len(failed) == len(predictions):
-        raise RuntimeError(
-            f"at least one clip must be predicted, got none of {len(failed)}: {named}. Name other clips."
-        )
+        raise RuntimeError(f"at least one clip must be predicted, got none: {_named(failed)}. Name other clips.")
     if failed:
-        say(f"no prediction for {len(failed)} of {len(predictions)} clips: {named}")
+        say(f"no prediction for {len(failed)} of {len(predictions)} clips: {_named(failed)}")
+
+
+def _named(failed: Sequence[Prediction]) -> str:
+    """Names of some clips without a prediction, the first with the reason."""
+    names = [prediction.clip for prediction in failed[:MAX_NAMED]]
+    names[0] = f"{names[0]} ({failed[0].note})"
+    return ", ".join(names) + (f" and {len(failed) - MAX_NAMED} more" if len(failed) > MAX_NAMED else "")
 
 
 def _table(predictions: Sequence[Prediction]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from amr.common.files import check_writable
 from amr.common.options import DEVICES, check_options, coerce_fields, option
 from amr.common.workspace import place, runs_dir
 
+FORMAT = "amr-evaluation"
+FILES = ("evaluation.json", "evaluation.csv", "evaluation.npz")
 REFERENCES = ("people",)
 LEAST_BOOTSTRAP = 100  # fewer samples have no 2.5 % quantile to speak of
 
@@ -59,10 +62,22 @@ class EvaluateConfig:
         return run if self.out is None else place(self.out, runs_dir())
 
     def check_writable(self, run: Path) -> None:
-        """Raise ValueError if the results cannot be written.
+        """Raise ValueError if the results cannot be written, or would replace files of another origin.
 
         Args:
             run: Folder of the run, sweep or table.
         """
-        what = "RUN" if self.out is None else "--out"
-        check_writable(self.folder(run), what, "Pass --out with a folder elsewhere.")
+        what, advice = "RUN" if self.out is None else "--out", "Pass --out with another folder."
+        folder = self.folder(run)
+        check_writable(folder, what, advice)
+        found = [name for name in FILES if (folder / name).exists()]
+        if found and not _is_evaluation(folder / FILES[0]):
+            raise ValueError(f"{what} must not hold an {found[0]} of another program, got {str(folder)!r}. {advice}")
+
+
+def _is_evaluation(file: Path) -> bool:
+    """Whether amr evaluate wrote a file."""
+    try:
+        return bool(json.loads(file.read_text(encoding="utf-8"))["format"] == FORMAT)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False

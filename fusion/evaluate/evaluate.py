@@ -16,7 +16,7 @@ from amr.fusion.data.folds import TrainingData
 from amr.fusion.data.splits import group_codes
 from amr.fusion.evaluate.bootstrap import percentiles, resamples
 from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds
-from amr.fusion.evaluate.config import EvaluateConfig
+from amr.fusion.evaluate.config import FORMAT, EvaluateConfig
 from amr.fusion.evaluate.gain_over_ume import Ensembles
 from amr.fusion.evaluate.groups import (
     OpenedCaches,
@@ -31,7 +31,7 @@ from amr.fusion.evaluate.measures.noise import LEVELS
 from amr.fusion.evaluate.measures.people import against_people, find_votes, parse_channels
 from amr.fusion.evaluate.measures.perturb import Name
 from amr.fusion.evaluate.per_clip import PerClip, measure_group
-from amr.fusion.evaluate.write import FORMAT, VERSION, Arrays, rounded, run_entry, write
+from amr.fusion.evaluate.write import VERSION, Arrays, rounded, run_entry, write
 from amr.fusion.runs.measure import NUM_PERMUTATIONS
 from amr.fusion.runs.read import Run
 from amr.fusion.runs.statistics import CONFIDENCE

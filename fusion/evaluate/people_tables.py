@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from amr.fusion.evaluate.measures.tags import KINDS
-from amr.fusion.runs.read import SETTINGS, flat, setting_text
+from amr.fusion.evaluate.tables import setting_labels
+from amr.fusion.runs.read import SETTINGS, flat
 
 HOW = {"A": "heard", "V": "seen", "AV": "heard and seen"}
 
 
 @dataclass(frozen=True)
 class PeopleTable:
-    """A table with one row per setting, and one for people or for the label.
+    """A table with one row per setting, after one for people or for the label.
 
     Args:
         title: Title, with the number of clips.
@@ -36,17 +37,15 @@ def people_tables(document: Mapping[str, Any]) -> list[PeopleTable]:
         return []
     settings = _Settings.of(entries)
     fullest = max(entries, key=lambda entry: len(entry["modalities"]))  # unimodal heads cannot follow two channels
-    first: Mapping[str, Any] = fullest["measures"]["people"]
+    people: Mapping[str, Any] = fullest["measures"]["people"]
     tables = []
-    if first["votes"] is not None:
-        conflict = first["votes"]["conflict"] or {}
-        pairs = (
-            {"conflict": conflict} if "head" in conflict else {f"conflict.{pair}": c for pair, c in conflict.items()}
-        )
-        tables += [_followed(settings, f"votes.{name}", c) for name, c in pairs.items() if c["num_clips"] > 0]
-        tables.append(_agreement(settings, first["votes"]))
-    if first["tags"] is not None:
-        tables.append(_tags(settings, first["tags"]))
+    if people["votes"] is not None:
+        found = people["votes"]["conflict"] or {}
+        conflicts = {"": found} if "head" in found else {f".{pair}": conflict for pair, conflict in found.items()}
+        tables += [_followed(settings, f"votes.conflict{pair}", c) for pair, c in conflicts.items() if c["num_clips"]]
+        tables.append(_agreement(settings, people["votes"]))
+    if people["tags"] is not None:
+        tables.append(_tags(settings, people["tags"]))
     return tables
 
 
@@ -55,64 +54,58 @@ class _Settings:
     """Measures against people of each setting.
 
     Args:
-        names: Options in which the settings differ, and always the method and the ratio.
-        labels: Texts of these options, for each setting.
+        labels: Names of the settings.
         measures: Flat names to values, for each run of each setting.
     """
 
-    names: list[str]
-    labels: list[list[str]]
+    labels: list[str]
     measures: list[list[dict[str, float]]]
 
     @classmethod
     def of(cls, entries: Sequence[Mapping[str, Any]]) -> _Settings:
-        texts = [tuple(setting_text(name, entry[name]) for name in SETTINGS) for entry in entries]
-        varied = [i for i, n in enumerate(SETTINGS) if n in ("method", "amr_ratio") or len({t[i] for t in texts}) > 1]
-        by_setting: dict[tuple[str, ...], list[dict[str, float]]] = {}
-        for text, entry in zip(texts, entries, strict=True):
-            by_setting.setdefault(text, []).append(flat(entry["measures"]["people"]))
-        labels = [[text[i] for i in varied] for text in by_setting]
-        return cls([SETTINGS[i] for i in varied], labels, list(by_setting.values()))
+        by_setting: dict[str, list[Mapping[str, Any]]] = {}
+        for entry in entries:
+            by_setting.setdefault(str([entry[name] for name in SETTINGS]), []).append(entry)
+        labels = setting_labels([runs[0] for runs in by_setting.values()])
+        measures = [[flat(run["measures"]["people"]) for run in runs] for runs in by_setting.values()]
+        return cls([", ".join(label) for label in labels], measures)
 
-    def table(self, title: str, columns: Mapping[str, str], reference: str, values: Sequence[object]) -> PeopleTable:
-        """Table of some measures.
+    def table(
+        self, title: str, columns: Mapping[str, str], reference: Mapping[str, Sequence[object]] | None = None
+    ) -> PeopleTable:
+        """Table of some measures; settings that have none of them are left out.
 
         Args:
             title: Title.
             columns: Heading to the name of a measure.
-            reference: Name of the first row, such as people; "" for none.
-            values: Values of that row.
+            reference: Name of the first row, such as people, to its values.
         """
-        rows: list[list[object]] = []
-        if reference:
-            rows.append([reference, *([""] * (len(self.names) - 1)), *values])
+        rows: list[list[object]] = [[name, *values] for name, values in (reference or {}).items()]
         for label, runs in zip(self.labels, self.measures, strict=True):
             found = [[run[name] for run in runs if name in run] for name in columns.values()]
-            rows.append([*label, *(float(np.mean(each)) if each else None for each in found)])
-        return PeopleTable(title, [*self.names, *columns], rows)
+            if any(found):
+                rows.append([label, *(float(np.mean(values)) if values else None for values in found)])
+        return PeopleTable(title, ["setting", *columns], rows)
 
 
 def _followed(settings: _Settings, name: str, conflict: Mapping[str, Any]) -> PeopleTable:
     """How often heads, and people given everything, choose as the majority of each of two channels."""
-    channels = list(conflict["head"])
-    columns = {channel: f"{name}.head.{channel}" for channel in channels}
-    first, second = channels[:2]
-    people = conflict["people"] or {}
-    title = (
-        f"follows, on the {conflict['num_clips']} test clips that people took for two classes by {first} and {second}"
-    )
-    return settings.table(title, columns, "people" if people else "", [people.get(channel) for channel in channels])
+    columns = {channel: f"{name}.head.{channel}" for channel in conflict["head"]}
+    first, second = list(columns)[:2]
+    people = conflict["people"]
+    reference = None if people is None else {"people": [people[channel] for channel in columns]}
+    title = f"follows, on the {conflict['num_clips']} test clips on which {first} and {second} differ for people"
+    return settings.table(title, columns, reference)
 
 
 def _agreement(settings: _Settings, votes: Mapping[str, Any]) -> PeopleTable:
     """How often heads, and the label, are what most people chose; how far probabilities are from people's votes."""
     columns = {channel: f"votes.agreement.{channel}.head" for channel in votes["agreement"]}
-    label = [agreement["label"] for agreement in votes["agreement"].values()]
+    label: list[object] = [agreement["label"] for agreement in votes["agreement"].values()]
     if votes["distance"] is not None:
         columns["distance to both"] = "votes.distance.jensen_shannon.head"
         label.append(None)
-    title = "chooses as most people did, by what they were given"
-    return settings.table(title, columns, "label", label)
+    return settings.table("chooses as most people did, by what they were given", columns, {"the label": label})
 
 
 def _tags(settings: _Settings, tags: Mapping[str, Any]) -> PeopleTable:
@@ -121,4 +114,4 @@ def _tags(settings: _Settings, tags: Mapping[str, Any]) -> PeopleTable:
     if tags["any_tag"] is not None:
         columns["any tag"] = "tags.any_tag.accuracy"
     counts = ", ".join(f"{tags['label'][kind]['num_clips']} {HOW[kind]}" for kind in KINDS)
-    return settings.table(f"accuracy by how the label shows ({counts})", columns, "", [])
+    return settings.table(f"accuracy on test clips by how their label shows ({counts})", columns)

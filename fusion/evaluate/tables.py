@@ -45,7 +45,7 @@ def scores_table(document: Mapping[str, Any]) -> Rows:
     groups = document["groups"]
     names = [name for name, key in SCORES.items() if any(group["mean"].get(key) is not None for group in groups)]
     rows: list[list[object]] = []
-    for group, label in zip(groups, _labels(groups), strict=True):
+    for group, label in zip(groups, setting_labels(groups), strict=True):
         scores = [group["mean"].get(SCORES[name]) for name in names]
         rows.append([", ".join(label), len(group["seeds"]), _with_interval(group), *scores])
     return ["setting", "seeds", "accuracy", *names], rows
@@ -60,7 +60,7 @@ def reliance_table(document: Mapping[str, Any]) -> Rows:
         if any(group["mean"].get(key.format(m)) is not None for group in groups for m in group["modalities"])
     ]
     rows: list[list[object]] = []
-    for group, label in zip(groups, _labels(groups), strict=True):
+    for group, label in zip(groups, setting_labels(groups), strict=True):
         values = [[group["mean"].get(RELIANCE[name].format(m)) for name in names] for m in group["modalities"]]
         rows += _stacked(label, group["modalities"], values)
     return ["setting", "modality", *names], rows
@@ -75,7 +75,7 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
         settings[key] = entry
         compared.setdefault(key, {})[entry["measure"]] = entry
     rows: list[list[object]] = []
-    for (key, by_measure), label in zip(compared.items(), _labels([*settings.values()]), strict=True):
+    for (key, by_measure), label in zip(compared.items(), setting_labels([*settings.values()]), strict=True):
         modalities = settings[key]["modalities"]
         scores: list[list[object]] = [["", ""] for _ in modalities]
         scores[0] = [by_measure["accuracy"]["num_pairs"], _change(by_measure["accuracy"])]
@@ -85,7 +85,7 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
     return ["setting", "pairs", "accuracy", "modality", *COMPARED], rows
 
 
-def _labels(groups: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def setting_labels(groups: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Texts of each setting: the method, the options in which settings differ, and the ratio with names."""
     several = [group for group in groups if len(group["modalities"]) > 1]
     texts = {name: {setting_text(name, group[name]) for group in several} - {"-"} for name in SETTINGS}

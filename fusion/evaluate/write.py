@@ -19,7 +19,7 @@ from amr.fusion.evaluate.measures.perturb import Name
 from amr.fusion.evaluate.per_clip import PerClip
 from amr.fusion.runs.read import setting_text
 
-FORMAT, VERSION = "amr-evaluation", 1
+VERSION = 1
 MAX_PROBABILITIES = 20_000_000
 DIGITS = 6
 

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from amr.fusion.evaluate.config import EvaluateConfig
@@ -19,3 +20,34 @@ from amr.fusion.evaluate.config import EvaluateConfig
 def test_wrong_requests_are_refused_before_anything_is_read(changes, message):
     with pytest.raises(ValueError, match=message):
         EvaluateConfig(Path("run"), **changes)
+
+
+def test_texts_and_numpy_numbers_are_accepted():
+    config = EvaluateConfig("runs/a", bootstrap=np.int64(200), out=Path("elsewhere/b"))
+    assert (config.run, config.bootstrap, config.folder(config.run)) == (Path("runs/a"), 200, Path("elsewhere/b"))
+
+
+def test_few_bootstrap_samples_are_refused_and_none_are_not():
+    assert EvaluateConfig("run", bootstrap=0).bootstrap == 0
+    with pytest.raises(ValueError, match="--bootstrap must be 100 or more, or 0 for no intervals, got 1"):
+        EvaluateConfig("run", bootstrap=1)
+
+
+def test_results_go_to_the_run_or_to_a_folder_by_path_or_name(workspace):
+    run = Path("runs/a")
+    assert EvaluateConfig(run).folder(run) == run
+    assert EvaluateConfig(run, out="./b").folder(run) == Path("b")
+    assert EvaluateConfig(run, out="b").folder(run) == workspace / "runs/b"
+
+
+def test_other_files_of_the_same_name_are_not_replaced(tmp_path):
+    config = EvaluateConfig(tmp_path)
+    (tmp_path / "evaluation.json").write_text('{"format": "amr-evaluation"}')
+    (tmp_path / "evaluation.csv").write_text("run\n")
+    config.check_writable(tmp_path)
+    for text in ("{}", "[]", "notes"):
+        (tmp_path / "evaluation.json").write_text(text)
+        with pytest.raises(ValueError, match=r"RUN must not hold an evaluation\.json of another program"):
+            config.check_writable(tmp_path)
+    with pytest.raises(ValueError, match="--out must be a folder that can be written to"):
+        EvaluateConfig(tmp_path, out=tmp_path / "evaluation.csv").check_writable(tmp_path)

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
+from amr.common.progress import Progress
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.evaluate import evaluate as evaluate_module
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
 from amr.fusion.evaluate.tables import differences_table, reading, reliance_table, scores_table
@@ -215,16 +217,46 @@ def test_a_cache_with_other_labels_is_refused(small_cache):
         evaluated(run)
 
 
-def test_a_cache_without_votes_or_tags_of_people_is_refused(small_cache):
+@pytest.mark.parametrize("votes", [(), ("votes_voice_happy",)])
+def test_a_cache_without_votes_that_fit_is_refused_before_anything_is_measured(small_cache, monkeypatch, votes):
     run = fit(config(small_cache)).run
-    with pytest.raises(ValueError, match="--against people must find columns"):
+    with h5py.File(small_cache, "r+") as cache:
+        for name in votes:
+            cache["clips/columns"].copy("parity", name)
+    monkeypatch.setattr(evaluate_module, "measure_group", None)
+    message = "must be a column for each class" if votes else "--against people must find columns"
+    with pytest.raises(ValueError, match=message):
         evaluated(run, against="people")
+
+
+def test_results_go_to_another_folder_on_request(small_cache, workspace):
+    run = fit(config(small_cache)).run
+    before = sorted(run.iterdir())
+    result = evaluate(EvaluateConfig(run.name, out="elsewhere", bootstrap=0, noise_draws=1, device="cpu"))
+    assert result.folder == workspace / "runs/elsewhere"
+    assert sorted(file.name for file in result.folder.iterdir()) == [f"evaluation.{e}" for e in ("csv", "json", "npz")]
+    assert sorted(run.iterdir()) == before
+    assert result.document["source"] == run.name
+
+
+def test_the_runs_that_a_sweep_lacks_are_counted(small_cache):
+    notes = []
+    progress = Progress()
+    progress.note = notes.append
+    folder = make_sweep(small_cache, ("naive",))
+    assert evaluated(folder)["num_unfinished"] == 0
+    for run in ("naive_concat_plain_seed1", "naive_concat_amr-1-1_seed1"):
+        (folder / "runs" / run / "metrics.json").unlink()
+    document = evaluate(EvaluateConfig(folder, bootstrap=0, noise_draws=1, device="cpu"), progress).document
+    assert document["num_unfinished"] == 2
+    assert len(document["runs"]) == 2
+    assert notes[0].startswith("2 of 4 runs are left out: they are not finished, or diverged.")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_gives_the_same_measures(small_cache):
     folder = make_sweep(small_cache, folds=3)
     on_cpu = evaluated(folder)["runs"]
-    on_gpu = evaluate(replace(EvaluateConfig(folder, bootstrap=50, noise_draws=2), device="cuda")).document["runs"]
+    on_gpu = evaluate(replace(EvaluateConfig(folder, bootstrap=100, noise_draws=2), device="cuda")).document["runs"]
     for cpu, gpu in zip(on_cpu, on_gpu, strict=True):
         assert flat(gpu["measures"]) == pytest.approx(flat(cpu["measures"]), abs=0.02, nan_ok=True)

@@ -68,6 +68,7 @@ def test_an_interrupted_sweep_continues_to_the_same_results(small_cache, monkeyp
     again = config(small_cache, amr_ratio="none,1:1", seeds=3, group_size=2, fixed={"out": str(whole.folder) + "-2"})
     with pytest.raises(KeyboardInterrupt):
         sweep(again, Stopping())
+    assert len(list(Path(again.base.out).glob("runs/*/config.json"))) == 6, "who reads it sees what is missing"
     started = []
 
     class Counting(Progress):
