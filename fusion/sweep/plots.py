@@ -13,6 +13,9 @@ from matplotlib.figure import Figure
 
 from amr.common.colors import COLORS
 from amr.common.files import replacing
+from amr.fusion.attribution.ratio import named_ratio
+
+METRICS = {"map": "mAP", "f1": "F1"}
 
 
 def plot_ratios(
@@ -30,8 +33,8 @@ def plot_ratios(
     Args:
         file: Picture to write, .png or .svg.
         ratios: Labels of the axis, in order.
-        accuracy: Test accuracy at each ratio.
-        shares: Modality to its share at each ratio.
+        accuracy: Accuracy on test at each ratio.
+        shares: Modality to its share on test at each ratio.
         targets: Modality to its requested share at each ratio; None without AMR.
         title: Title of the picture.
         best_accuracy: Best reachable accuracy, shown as a line; None if unknown.
@@ -45,18 +48,18 @@ def plot_ratios(
         top.annotate(
             "best reachable", (len(ratios) - 1, best_accuracy), ha="right", va="bottom", fontsize=8, color="#333333"
         )
-    top.set_ylabel("test accuracy")
+    top.set_ylabel("accuracy on test")
     top.set_ylim(0, 1)
     top.set_title(title, loc="left", fontsize=10)
     for i, (modality, values) in enumerate(shares.items()):
         color = COLORS[i % len(COLORS)]
-        _line(bottom, positions, values, targets, color=color, label=f"{modality}, on test")
+        _line(bottom, positions, values, targets, color=color, label=f"share of {modality}")
         requested = [(x, y) for x, y in zip(positions, targets[modality], strict=True) if y is not None]
-        bottom.plot(*zip(*requested, strict=True), "_", color=color, markersize=16, label=f"{modality}, requested")
-    bottom.set_ylabel("share of the decision")
+        bottom.plot(*zip(*requested, strict=True), "_", color=color, markersize=16, label=f"{modality}, asked for")
+    bottom.set_ylabel("share on test")
     bottom.set_ylim(0, 1)
     bottom.set_xticks(positions, ratios)
-    bottom.set_xlabel(f"requested ratio, {':'.join(shares)}")
+    bottom.set_xlabel(f"ratio asked for, {':'.join(shares)}")
     figure.legend(*bottom.get_legend_handles_labels(), fontsize=8, ncols=4, loc="outside lower center", frameon=False)
     for axes in (top, bottom):
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
@@ -82,9 +85,10 @@ def _line(
 
 
 def plot_shares(file: Path, table: pd.DataFrame, modality: str, *, metric: str = "accuracy") -> None:
-    """Plot a test metric against a modality's share: one line per method and head, over the ratios.
+    """Plot a metric on test against a modality's share: one line per method and head, over the ratios.
 
-    Points are means over seeds, at the weight and learning rate that are best on val.
+    Points are means over seeds, at the weight and learning rate that are best on val. If there are several
+    ratios, they are named beside them.
 
     Args:
         file: Picture to write, .png or .svg.
@@ -96,6 +100,7 @@ def plot_shares(file: Path, table: pd.DataFrame, modality: str, *, metric: str =
     test = table[(table["part"] == "test") & table[share].notna()]
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()
+    names: set[str] = set()
     for i, ((method, head), runs) in enumerate(test.groupby(["method", "head"], sort=False)):
         if runs["modalities"].nunique() > 1 or "," not in str(runs["modalities"].iloc[0]):
             continue  # the share of a single modality is always 1
@@ -105,12 +110,14 @@ def plot_shares(file: Path, table: pd.DataFrame, modality: str, *, metric: str =
         regularized = means[means.index != "none"]
         axes.plot(regularized[share], regularized[metric], marker="o", color=color, label=f"{method}, {head}")
         axes.plot(*means.loc[["none"]].T.to_numpy() if "none" in means.index else ((), ()), "o", mfc="white", mec=color)
-        for ratio, point in means.iterrows():
-            axes.annotate(
-                str(ratio), (point[share], point[metric]), fontsize=7, textcoords="offset points", xytext=(4, 4)
-            )
+        modalities = runs["modalities"].iloc[0].split(",")
+        for ratio, point in regularized.iterrows() if len(regularized) > 1 else ():
+            _name_point(axes, named_ratio(str(ratio), modalities), (point[share], point[metric]))
+        names |= {named_ratio(str(ratio), modalities) for ratio in regularized.index}
+    filled = f"filled: AMR {names.pop()}, " if len(names) == 1 else ""
+    axes.set_title(f"{filled}hollow: no AMR", loc="left", fontsize=8)
     axes.set_xlabel(f"share of {modality} on test")
-    axes.set_ylabel(f"{metric} on test")
+    axes.set_ylabel(f"{METRICS.get(metric, metric)} on test")
     axes.set_xlim(0, 1)
     low, high = axes.get_ylim()
     margin = max(0.0, 0.2 - (high - low)) / 2  # at least 0.2 high, so that small differences look small
@@ -120,6 +127,19 @@ def plot_shares(file: Path, table: pd.DataFrame, modality: str, *, metric: str =
     figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)
     with replacing(file) as partial:
         figure.savefig(partial, dpi=150)
+
+
+def _name_point(axes: Axes, name: str, point: tuple[float, float]) -> None:
+    """Write a name beside a point, slanting so that the names of neighbors do not touch."""
+    axes.annotate(
+        name,
+        point,
+        fontsize=7,
+        rotation=60,
+        rotation_mode="anchor",
+        textcoords="offset points",
+        xytext=(4, 5),
+    )
 
 
 def _best_setting(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:

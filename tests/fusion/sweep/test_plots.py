@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from amr.fusion.sweep.plots import plot_ratios, plot_shares
+
+ROWS = [
+    {"run": f"{method}-{ratio}-{seed}", "part": part, "method": method, "head": "concat", "modalities": modalities}
+    | {"amr_ratio": ratio, "amr_weight": 1.0, "lr": 0.001, "seed": seed}
+    | {"accuracy": 0.6 + 0.1 * seed, "map": 0.7, "share_audio": share}
+    for method, modalities, ratio, share in (
+        ("naive", "audio,video", "none", 0.7),
+        ("naive", "audio,video", "1:1", 0.5),
+        ("naive", "audio,video", "video=1:audio=3", 0.9),
+        ("unimodal", "audio", "none", 1.0),
+    )
+    for seed in (0, 1)
+    for part in ("val", "test")
+]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures that were saved, instead of their files."""
+    figures: list[Figure] = []
+
+    def save(figure: Figure, file: Path, **_: object) -> None:
+        Path(file).touch()
+        figures.append(figure)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    return figures
+
+
+def words_of(figure: Figure) -> list[str]:
+    legends = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    axes = [text for each in figure.axes for text in (each.get_xlabel(), each.get_ylabel())]
+    return [*axes, *(text.get_text() for each in figure.axes for text in each.texts), *legends]
+
+
+def test_points_have_the_ratio_with_its_names(drawn, tmp_path):
+    plot_shares(tmp_path / "a.png", pd.DataFrame(ROWS), "audio")
+    (axes,) = drawn[0].axes
+    assert [text.get_text() for text in axes.texts] == ["audio=1:video=1", "audio=3:video=1"]
+    assert axes.get_title(loc="left") == "hollow: no AMR"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("share of audio on test", "accuracy on test")
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["naive, concat"]
+
+
+def test_a_ratio_that_all_points_have_is_named_once(drawn, tmp_path):
+    plot_shares(tmp_path / "a.png", pd.DataFrame(row for row in ROWS if "=" not in row["amr_ratio"]), "audio")
+    (axes,) = drawn[0].axes
+    assert list(axes.texts) == []
+    assert axes.get_title(loc="left") == "filled: AMR audio=1:video=1, hollow: no AMR"
+
+
+def test_points_are_means_over_seeds_on_test(drawn, tmp_path):
+    plot_shares(tmp_path / "a.png", pd.DataFrame(ROWS), "audio")
+    line, plain = drawn[0].axes[0].lines
+    assert list(line.get_xdata()) == [0.5, 0.9]
+    assert list(line.get_ydata()) == pytest.approx([0.65, 0.65])
+    assert (list(plain.get_xdata()), list(plain.get_ydata())) == ([0.7], pytest.approx([0.65]))
+
+
+def test_the_axis_of_another_metric_has_its_name(drawn, tmp_path):
+    plot_shares(tmp_path / "a.png", pd.DataFrame(ROWS), "audio", metric="map")
+    assert drawn[0].axes[0].get_ylabel() == "mAP on test"
+
+
+def test_the_picture_of_ratios_names_what_it_shows(drawn, tmp_path):
+    shares, targets = {"audio": [0.7, 0.5], "video": [0.3, 0.5]}, {"audio": [None, 0.5], "video": [None, 0.5]}
+    plot_ratios(tmp_path / "a.png", ["none", "1:1"], [0.8, 0.78], shares, targets, title="six classes")
+    words = words_of(drawn[0])
+    assert {"accuracy on test", "share on test", "ratio asked for, audio:video"} <= set(words)
+    assert words[-4:] == ["share of audio", "audio, asked for", "share of video", "video, asked for"]
+    assert list(drawn[0].axes[1].lines[1].get_ydata()) == [0.7]  # without AMR, a point apart from the line
+
+
+def test_a_picture_is_written(tmp_path):
+    plot_shares(tmp_path / "a.png", pd.DataFrame(ROWS), "audio")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
