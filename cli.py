@@ -24,6 +24,7 @@ from amr.console.next_steps import say_next
 from amr.console.output import lines, say, say_notes, show, table
 from amr.console.progress import stderr_progress
 from amr.console.refusals import run_app
+from amr.console.runs import add_runs
 from amr.console.tables import measures_table, trained_table
 from amr.extract.config import ExtractConfig, ImportConfig
 from amr.fusion.config import SWEPT, FitConfig, SweepConfig
@@ -335,6 +336,7 @@ configured(app, "report", ReportConfig, _report, instead={"dirs": parameter("dir
 
 
 add_fitted(app)
+add_runs(app)
 
 
 @app.command("demo")

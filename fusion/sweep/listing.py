@@ -1,0 +1,201 @@
+"""List runs, sweeps and tables with their settings and results: `amr runs`. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amr.common.workspace import find_run, runs_dir
+from amr.fusion.attribution.ratio import parse_ratio
+from amr.fusion.runs.folder import UNFINISHED
+from amr.fusion.runs.read import flat, read_run
+from amr.fusion.runs.record import RunRecord
+
+FINISHED, NOT_FINISHED, DAMAGED = STATES = ("finished", "unfinished", "damaged")
+# names that a column may also be typed by; any other measure is that of test
+ALIASES = {"val": "val.accuracy", "test": "test.accuracy", "ratio": "amr_ratio", "weight": "amr_weight"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the list.
+
+    Args:
+        folder: Folder of the run, sweep or table.
+        run: Path of the folder from the listed folder on.
+        kind: `fit`, `sweep` or `table`, or `member` for a run of a sweep or table.
+        state: One of `STATES`; a sweep is finished if all its runs are.
+        note: Reason of damage, or number of runs of a sweep.
+        settings: Settings of a run, as in config.json, with a list of modalities; empty for sweeps and damaged folders.
+        val, test: Measures of a finished run; None if the split has no clips.
+    """
+
+    folder: Path
+    run: str
+    kind: str
+    state: str
+    note: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    val: Mapping[str, Any] | None = None
+    test: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Row of `amr runs --json`."""
+        return asdict(self) | {"folder": str(self.folder)}
+
+    def row(self) -> dict[str, Any]:
+        """Column to its value; measures are named as `test.share.audio`."""
+        measured = {f"{split}.{name}": v for split in ("val", "test") for name, v in flat(self._of(split)).items()}
+        first = {"run": self.run, "kind": self.kind, "state": self.state, "note": self.note}
+        return {**first, **self.settings, **measured, "folder": str(self.folder)}
+
+    def _of(self, split: str) -> Mapping[str, Any]:
+        return (self.val if split == "val" else self.test) or {}
+
+
+def list_runs(
+    folder: Path | str | None = None, *, where: Sequence[str] = (), sort: str | None = None, reverse: bool = False
+) -> list[Entry]:
+    """List the runs, sweeps and tables in a folder and the folders below it.
+
+    Args:
+        folder: Folder to search, a run or a sweep, by path or by name in runs/; None for runs/.
+        where: Conditions COLUMN=VALUE, of which all must hold; `none` is a setting that is not set.
+        sort: Column to sort by: measures from high to low, others from low to high, rows without a value last. By
+            default the order of names.
+        reverse: Whether to sort the other way around.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: A condition is not COLUMN=VALUE, or a column is unknown.
+    """
+    root = runs_dir() if folder is None else find_run(folder, "DIR")
+    entries = list(_entries(root, root)) if root.is_dir() else []
+    columns = list(dict.fromkeys(name for entry in entries for name in entry.row()))
+    for condition in where:
+        holds = _condition(condition, columns)
+        entries = [entry for entry in entries if holds(entry)]
+    if sort is None:
+        return entries[::-1] if reverse else entries
+    name = column_name("--sort", sort, columns)
+    return _sorted(entries, name, descending=_is_measure(name) != reverse)
+
+
+def _entries(folder: Path, root: Path) -> Iterator[Entry]:
+    """Entries of a folder and of those below it, in the order of their names."""
+    name = folder.resolve().name if folder == root else os.path.relpath(folder, root)
+    if (folder / "sweep.json").is_file():
+        members = [_run(each, os.path.relpath(each, root), "member") for each in _folders(folder / "runs")]
+        finished = sum(member.state == FINISHED for member in members)
+        kind = "table" if (folder / "table.json").is_file() else "sweep"
+        state = FINISHED if finished == len(members) > 0 else NOT_FINISHED
+        count = f"{finished} of {len(members)} runs" if finished < len(members) else f"{finished} runs"
+        yield Entry(folder, name, kind, state, count)
+        yield from members
+    elif (folder / "config.json").is_file() or (folder / UNFINISHED).is_dir():
+        yield _run(folder, name, "fit")
+    else:
+        for each in _folders(folder):
+            yield from _entries(each, root)
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _run(folder: Path, name: str, kind: str) -> Entry:
+    try:
+        if (folder / "metrics.json").is_file():
+            run = read_run(folder)
+            return Entry(folder, name, kind, FINISHED, "", _settings(run.record), run.val, run.test)
+        place = folder if (folder / "config.json").is_file() else folder / UNFINISHED
+        settings = _settings(RunRecord.read(place)) if (place / "config.json").is_file() else {}
+        return Entry(folder, name, kind, NOT_FINISHED, "", settings)
+    except (ValueError, OSError) as error:
+        return Entry(folder, name, kind, DAMAGED, str(error))
+    except (KeyError, TypeError, AttributeError):
+        return Entry(folder, name, kind, DAMAGED, "metrics.json is not one of amr fit")
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
+    settings = asdict(record.config)
+    del settings["out"]  # where the run was first written to; it may have been moved
+    if record.config.amr_ratio is None:
+        settings["amr_weight"] = None
+    listed = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+    return listed | {"modalities": list(record.modalities), "cache": record.cache}
+
+
+def _is_measure(name: str) -> bool:
+    return name.startswith(("val.", "test."))
+
+
+def column_name(option: str, text: str, columns: Sequence[str]) -> str:
+    """Column that a text names."""
+    typed = text.strip()
+    for name in (typed, ALIASES.get(typed), typed.replace("-", "_"), f"test.{typed}"):
+        if name in columns:
+            return str(name)
+    if typed in ALIASES.values() or not columns:  # nothing is measured yet
+        return ALIASES.get(typed, typed)
+    shorter = {name.removeprefix("test."): name for name in columns}
+    close = difflib.get_close_matches(typed, [*columns, *shorter, *ALIASES], n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]}?" if close else "The first line of amr runs --format csv has them all."
+    raise ValueError(f"{option} must name a setting or a measure, got {typed!r}. {hint}")
+
+
+def _condition(text: str, columns: Sequence[str]) -> Callable[[Entry], bool]:
+    name, equals, wanted = (part.strip() for part in text.partition("="))
+    if not equals or not name:
+        raise ValueError(f"--where must be COLUMN=VALUE, got {text!r}. Pass for example --where method=ogm-ge.")
+    column = column_name("--where", name, columns)
+    return lambda entry: _equals(entry, column, wanted)
+
+
+def _equals(entry: Entry, column: str, wanted: str) -> bool:
+    row = entry.row()
+    if column not in row:
+        return False
+    value = row[column]
+    if value is None or value == []:
+        return wanted.lower() in ("none", "")
+    if column == "amr_ratio":
+        target = _target(wanted, entry)
+        return target is not None and target == _target(str(value), entry)
+    if isinstance(value, list):
+        return ",".join(map(str, value)) == wanted.replace(" ", "")
+    if isinstance(value, bool):
+        return str(value).lower() == wanted.lower()
+    if isinstance(value, int | float):
+        try:
+            return float(wanted) == value
+        except ValueError:
+            return False
+    return str(value) == wanted or (column == "cache" and Path(str(value)).stem == wanted)
+
+
+def _target(ratio: str, entry: Entry) -> list[float] | None:
+    """Target shares of a ratio, however it is typed; None if it is not one of the run's modalities."""
+    try:
+        return [round(share, 9) for share in parse_ratio(ratio, entry.settings["modalities"])]
+    except ValueError:
+        return None
+
+
+def _sorted(entries: Sequence[Entry], name: str, *, descending: bool) -> list[Entry]:
+    """Sort by a column: numbers before texts, rows without a value last in both directions."""
+    values = [(entry, entry.row().get(name)) for entry in entries]
+    present = [(entry, value) for entry, value in values if value is not None and value != ""]
+    absent = [entry for entry, value in values if value is None or value == ""]
+
+    def key(pair: tuple[Entry, Any]) -> tuple[bool, Any]:
+        is_text = not isinstance(pair[1], int | float)
+        return is_text, str(pair[1]) if is_text else pair[1]
+
+    return [entry for entry, _ in sorted(present, key=key, reverse=descending)] + absent

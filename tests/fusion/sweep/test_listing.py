@@ -1,0 +1,138 @@
+"""The list of runs and sweeps, on folders with the files that a fit writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from amr.common.files import write_json
+from amr.fusion.config import FitConfig
+from amr.fusion.runs.record import RunRecord
+from amr.fusion.sweep.listing import list_runs
+
+
+def make_run(folder: Path, accuracy: float | None = None, **settings) -> Path:
+    """A run; without an accuracy, one that is not finished."""
+    folder.mkdir(parents=True)
+    RunRecord(FitConfig(**settings), ("a", "b"), {"audio": {}, "video": {}}, "/caches/small.h5").save(folder)
+    if accuracy is not None:
+        measures = {"accuracy": accuracy, "share": {"audio": 0.6, "video": 0.4}}
+        write_json(folder / "metrics.json", {"val": measures | {"accuracy": 1 - accuracy}, "test": measures})
+    return folder
+
+
+@pytest.fixture
+def runs(workspace) -> Path:
+    """A fit, a sweep of three runs of which one is missing, a fit below another folder, and three broken folders."""
+    folder = workspace / "runs"
+    make_run(folder / "even", 0.7, amr_ratio="1:1", seed=3)
+    make_run(folder / "papers" / "first", 0.9, method="ogm-ge", amr_ratio="audio=2:video=2", lr=0.5)
+    make_run(folder / "ratios" / "runs" / "plain", 0.8, lr=0.01)
+    write_json(folder / "ratios" / "sweep.json", {})
+    make_run(folder / "ratios" / "runs" / "skewed", 0.6, amr_ratio="3:1")
+    make_run(folder / "ratios" / "runs" / "stopped")
+    make_run(folder / "stopped" / ".unfinished")
+    make_run(folder / "damaged", 0.5)
+    (folder / "damaged" / "metrics.json").write_text("{")
+    make_run(folder / "other")
+    (folder / "other" / "config.json").write_text("{}")
+    return folder
+
+
+def names(**request) -> list[str]:
+    return [entry.run for entry in list_runs(**request)]
+
+
+def test_fits_sweeps_and_their_runs_are_listed_with_their_state(runs):
+    found = {entry.run: (entry.kind, entry.state) for entry in list_runs()}
+    assert found == {
+        "damaged": ("fit", "damaged"),
+        "even": ("fit", "finished"),
+        "other": ("fit", "damaged"),
+        "papers/first": ("fit", "finished"),
+        "ratios": ("sweep", "unfinished"),
+        "ratios/runs/plain": ("member", "finished"),
+        "ratios/runs/skewed": ("member", "finished"),
+        "ratios/runs/stopped": ("member", "unfinished"),
+        "stopped": ("fit", "unfinished"),
+    }
+    notes = {entry.run: entry.note for entry in list_runs() if entry.note}
+    assert notes["ratios"] == "2 of 3 runs"
+    assert "metrics.json" in notes["damaged"]
+    assert "config.json is not one of amr fit" in notes["other"]
+
+
+def test_a_row_holds_settings_and_measures(runs):
+    (entry,) = list_runs("even")
+    config = json.loads((runs / "even" / "config.json").read_text())["config"]
+    listed = {"modalities": ["audio", "video"], "cache": "/caches/small.h5", "head_option": [], "method_option": []}
+    del config["out"]
+    assert entry.settings == config | listed
+    assert entry.row()["test.share.audio"] == 0.6
+    assert entry.row()["val.accuracy"] == pytest.approx(0.3)
+    document = json.loads(json.dumps(entry.to_json()))
+    assert (document["run"], document["folder"]) == ("even", str(runs / "even"))
+    assert document["test"]["share"] == {"audio": 0.6, "video": 0.4}
+    (plain,) = list_runs(runs / "ratios" / "runs" / "plain")
+    assert (plain.settings["amr_ratio"], plain.settings["amr_weight"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (["method=ogm-ge"], ["papers/first"]),
+        (["amr_ratio=2:2"], ["even", "papers/first"]),
+        (["amr-ratio=none", "state=finished"], ["ratios/runs/plain"]),
+        (["lr=5e-1"], ["papers/first"]),
+        (["seed=3"], ["even"]),
+        (["cache=small", "accuracy=0.7"], ["even"]),
+        (["modalities=audio,video", "kind=fit", "state=unfinished"], ["stopped"]),
+        (["kind=sweep"], ["ratios"]),
+        (["keep_flagged=true"], []),
+    ],
+)
+def test_conditions_are_compared_by_value(runs, where, found):
+    assert names(where=where) == found
+
+
+@pytest.mark.parametrize("column", ["test.accuracy", "test", "accuracy", "share.audio"])
+def test_measures_are_sorted_from_high_to_low(runs, column):
+    found = names(sort=column)
+    if column != "share.audio":
+        assert found[:4] == ["papers/first", "ratios/runs/plain", "even", "ratios/runs/skewed"]
+        assert names(sort=column, reverse=True)[:2] == ["ratios/runs/skewed", "even"]
+    assert set(found[4:]) == {"damaged", "other", "ratios", "ratios/runs/stopped", "stopped"}
+
+
+def test_settings_are_sorted_from_low_to_high_and_rows_without_a_value_are_last(runs):
+    assert names(sort="lr", where=["state=finished"])[:2] == ["ratios/runs/plain", "papers/first"]
+    assert names(sort="lr", reverse=True)[:2] == ["papers/first", "ratios/runs/plain"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"sort": "test.acuracy"}, "--sort must name a setting or a measure, .* Did you mean test.accuracy"),
+        ({"where": ["metod=x"]}, "Did you mean method"),
+        ({"where": ["method"]}, "--where must be COLUMN=VALUE"),
+        ({"sort": "zzz"}, "amr runs --format csv"),
+    ],
+)
+def test_unknown_columns_are_refused(runs, request_, message):
+    with pytest.raises(ValueError, match=message):
+        list_runs(**request_)
+
+
+def test_an_empty_workspace_has_no_runs(workspace):
+    assert list_runs(sort="test.accuracy") == []
+    with pytest.raises(FileNotFoundError, match="DIR must be"):
+        list_runs("nowhere")
+
+
+def test_nothing_imports_torch(runs):
+    code = "import sys; from amr.cli import run; run(['runs']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
