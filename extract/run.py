@@ -207,7 +207,7 @@ def preset_encoders(manifest: Manifest, config: ExtractConfig, progress: Progres
 
 
 def embed_clips(
-    paths: Sequence[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     encoders: Mapping[str, str],
     *,
     device: str = "auto",
@@ -217,7 +217,7 @@ def embed_clips(
     """Embed files in memory, as `extract_embeddings` would.
 
     Args:
-        paths: Files, one per clip.
+        paths: Files, one per clip, or a single one.
         encoders: Embedding name -> spec.
         device: Device, "auto", "cpu" or "cuda".
         batch_size: Number of clips encoded at once.
@@ -229,7 +229,7 @@ def embed_clips(
     Raises:
         FileNotFoundError: A file does not exist.
     """
-    files = list(map(Path, paths))
+    files = list(map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths))
     missing = [str(path) for path in files if not path.exists()]
     if missing:
         raise FileNotFoundError(f"clip must be an existing file, got {missing[0]!r}. Check the path.")

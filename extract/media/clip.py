@@ -154,7 +154,9 @@ class Clip:
         self._known_seconds = (container.duration or 0) / av.time_base
         if self._rates_hz and self._has_audio and audio is None:
             count = len(container.streams.audio)
-            self._failures["audio"] = f"there is no audio track {self._audio_track}: the file has {count}, counted from 0"
+            self._failures["audio"] = (
+                f"there is no audio track {self._audio_track}: the file has {count}, counted from 0"
+            )
         for modality, stream, requested in (("video", video, self._samplings), ("audio", audio, self._rates_hz)):
             if stream is not None and requested and stream.codec_context is None:
                 self._failures[modality] = "there is no decoder for this stream"

@@ -65,11 +65,11 @@ def decode_media(clip: ClipFiles, num_frames: int) -> Media:
         num_frames: Number of frames, from the middles of equal sections of the clip.
     """
     paths = {m: path for m, path in clip.paths.items() if m in MODALITIES and path is not None}
-    notes = [f"{m} file not found: {path}" for m, path in paths.items() if not path.is_file()]
+    notes = [f"{m} file not found: {path}" for m, path in paths.items() if not path.exists()]
     sampling = FrameSampling(num_frames=num_frames)
     media: dict[str, np.ndarray] = {}
     durations: dict[str, float] = {}
-    for path in dict.fromkeys(path for path in paths.values() if path.is_file()):
+    for path in dict.fromkeys(path for path in paths.values() if path.exists()):
         requested = [m for m in MODALITIES if paths.get(m) == path]
         decoded = decode(
             path,

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from amr.common.workspace import find_run, place, runs_dir
+from amr.common.workspace import find_cache, find_run, place, runs_dir
 
 
 @pytest.fixture
@@ -66,3 +66,14 @@ def test_a_new_name_is_one_in_the_workspace(elsewhere):
     assert place("./mine", Path("runs")) == Path("mine")
     assert place(Path("other/mine"), Path("runs")) == Path("other/mine")
     assert place(".", Path("runs")) == Path(".")
+
+
+def test_a_misspelled_cache_gets_the_closest_name(workspace):
+    (workspace / "caches").mkdir()
+    for name in ("synthetic", "grid"):
+        (workspace / "caches" / f"{name}.h5").touch()
+    for written in ("synthetc", "synthetc.h5", "caches/synthetc.h5"):
+        with pytest.raises(FileNotFoundError, match=r"\(grid, synthetic\), got '.*'\. Did you mean synthetic\?$"):
+            find_cache(written)
+    with pytest.raises(FileNotFoundError, match=r"got 'quite'\. Make one with amr extract or amr import\.$"):
+        find_cache("quite")

@@ -351,6 +351,8 @@ def test_embedding_in_memory_is_what_a_cache_holds(sounds):
     assert info.encoder == "logmel"
     assert sound.present.all()
     assert not rows["v"][1].present.any()
+    (_, one) = embed_clips(str(paths[3]), {"a": "logmel"}, device="cpu", workers=0)["a"]
+    np.testing.assert_array_equal(one.values, sound.values[3:4])
     with pytest.raises(FileNotFoundError, match="clip must be an existing file"):
         embed_clips([Path("absent.wav")], {"a": "logmel"})
 
