@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from amr.common.options import check_options, option
+from amr.common.options import check_options, coerce_fields, option
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,9 @@ class ReportConfig:
         ValueError: An option is invalid for all folders.
     """
 
-    dirs: tuple[str, ...] = option((), "Folders of amr fit, amr sweep or amr table; one section each.")
+    dirs: tuple[str, ...] = option(
+        (), "Folders of amr fit, amr sweep or amr table, or their names in runs/; one section each."
+    )
     out: str = option("report.html", "Page to write.")
     title: str | None = option(None, "Heading of the page; by default the folder's name.")
     clips: int = option(8, "Number of clips with one-sided decisions per section; 0: none.", least=0)
@@ -24,6 +26,7 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         """Check what can be checked without the folders."""
+        coerce_fields(self)
         check_options(self)
         if not self.dirs:
             raise ValueError("DIR must be at least one folder, got none. Name a folder of amr fit or amr sweep.")

@@ -16,13 +16,14 @@ from amr.common.colors import COLORS
 from amr.common.files import write_text
 from amr.common.progress import Progress
 from amr.common.version import versions
+from amr.common.workspace import find_run
 from amr.fusion.attribution.base import attributions
 from amr.fusion.report.commands import commands
 from amr.fusion.report.config import ReportConfig
 from amr.fusion.report.read import ResultFolder, read_results
 from amr.fusion.report.sections import ORDER, sections
 from amr.fusion.report.sections.clips import OneSided, one_sided
-from amr.fusion.report.sections.people import people_table
+from amr.fusion.report.sections.people import against_people
 from amr.fusion.report.sections.picture import Picture
 from amr.fusion.report.settings import Setting, settings_of
 from amr.fusion.report.tables import Table, comparison_tables, headline
@@ -51,7 +52,7 @@ class Chapter:
     headline: Table
     pictures: tuple[Picture, ...]
     clips: OneSided | None
-    people: Table | None
+    people: tuple[Table, ...]
     tests: tuple[Table, ...]
     commands: tuple[str, ...]
     facts: Mapping[str, str]
@@ -88,7 +89,7 @@ def report(config: ReportConfig, progress: Progress | None = None) -> Report:
         FileNotFoundError: A folder does not exist.
         ValueError: A folder holds neither a fit nor a sweep.
     """
-    folders = [read_results(Path(name)) for name in dict.fromkeys(config.dirs)]
+    folders = [read_results(find_run(name, "DIR")) for name in dict.fromkeys(config.dirs)]
     progress = progress or Progress()
     progress.start(len(folders), unit="folders")
     chapters = []
@@ -116,7 +117,7 @@ def chapter_of(results: ResultFolder, id_: str, config: ReportConfig) -> Chapter
         headline=headline(results, settings),
         pictures=_pictures(results, settings),
         clips=one_sided(results, settings, config.clips, media=not config.no_media),
-        people=people_table(settings),
+        people=tuple(against_people(results, settings)),
         tests=tuple(comparison_tables(results)),
         commands=tuple(commands(results)),
         facts=_facts(results),

@@ -9,10 +9,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from amr.common.workspace import find_run
 from amr.fusion.data.clips import Batch
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import pad_steps, pool_steps
+from amr.fusion.runs.read import chosen_run
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import FittedRun, read_fitted
 
@@ -134,19 +136,19 @@ def load_head(
     """Load a fitted run as a module, in evaluation mode.
 
     Args:
-        run: Folder of a run.
+        run: Folder or name of a run; of a sweep or table, the best run by val is loaded.
         fold: Fold of a cross-validated run; None for the mean log-probabilities of all folds.
         device: Device of the weights.
 
     Raises:
-        FileNotFoundError: The folder is not a run.
+        FileNotFoundError: There is no such run.
         ValueError: The run has no such fold.
 
     Example:
         >>> head = load_head("runs/even")  # doctest: +SKIP
         >>> logits = head({"audio": audio, "video": video})  # doctest: +SKIP
     """
-    fitted = read_fitted(Path(run), device)
+    fitted = read_fitted(chosen_run(find_run(run)), device)
     heads = [
         FittedHead(fitted.record, model, normalization)
         for model, normalization in zip(fitted.models, fitted.normalizations, strict=True)

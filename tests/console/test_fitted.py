@@ -156,3 +156,9 @@ def test_a_read_only_run_is_refused_with_what_to_type(amr, home, monkeypatch):
         assert err.startswith("amr: RUN must be a folder that can be written to, got ")
         assert "(Read-only file system). Pass --out with " in err
         assert any(text in err for text in out.split("|"))
+
+
+def test_report_finds_a_run_by_name(amr, home):
+    status, out, err = amr("report plain --out page.html --clips 0")
+    assert (status, out.strip()) == (0, "page.html"), err
+    assert (home / "page.html").is_file()

@@ -10,9 +10,11 @@ import amr
 from amr.extract.cache.reader import EmbeddingInfo, open_cache
 from amr.extract.cache.structure import ClipTable
 from amr.extract.cache.writer import Embedded, save
-from amr.fusion.config import FitConfig
+from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.fit import fit
 from amr.fusion.predict import predict
+from amr.fusion.runs.read import best_run
+from amr.fusion.sweep.sweep import sweep
 
 from ..heads.test_steps import write_cache
 
@@ -49,6 +51,17 @@ def test_steps_are_kept_or_averaged_as_the_head_needs_them(tmp_path, name):
     p = amr.load_head(run)(embeddings, present, num_steps).softmax(-1)
     for row, theirs in zip(p, predict(run, ids, "cpu"), strict=True):
         assert row.tolist() == pytest.approx(list(theirs.probabilities.values()), abs=1e-5)
+
+
+def test_a_run_is_found_by_name_and_a_sweep_by_its_best_run(small_cache, workspace):
+    named = fitted(small_cache, out="named")
+    assert named == workspace / "runs/named"
+    base = FitConfig(cache=str(small_cache), epochs=2, device="cpu", out="ratios")
+    folder = sweep(SweepConfig(base, ("concat",), ("naive",), (None, "1:3"), (1.0,), (0.01,), (0, 1))).folder
+    for name, run in (("named", named), ("ratios", best_run(folder).folder)):
+        theirs = amr.load_head(run).state_dict()
+        for key, value in amr.load_head(name).state_dict().items():
+            torch.testing.assert_close(value, theirs[key], rtol=0, atol=0)
 
 
 def test_double_precision_agrees_and_gradients_reach_the_input(small_cache):
