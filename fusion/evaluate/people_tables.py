@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +30,21 @@ class PeopleTable:
     rows: list[list[object]]
 
 
-def people_tables(document: Mapping[str, Any]) -> list[PeopleTable]:
-    """Tables of what evaluation.json holds about people; fractions of clips, means over seeds."""
+Entries = Sequence[Mapping[str, Any]]
+Label = Callable[[Mapping[str, Any]], str]
+
+
+def people_tables(document: Mapping[str, Any], label: Label | None = None) -> list[PeopleTable]:
+    """Tables of what evaluation.json holds about people; fractions of clips, means over seeds.
+
+    Args:
+        document: Content of evaluation.json.
+        label: Function that names the setting of a run's entry; None: names as in the other tables of `amr evaluate`.
+    """
     entries = [entry for entry in document["runs"] if entry["measures"].get("people")]
     if not entries:
         return []
-    settings = _Settings.of(entries)
+    settings = _Settings.of(entries, label)
     fullest = max(entries, key=lambda entry: len(entry["modalities"]))  # unimodal heads cannot follow two channels
     people: Mapping[str, Any] = fullest["measures"]["people"]
     tables = []
@@ -62,13 +71,14 @@ class _Settings:
     measures: list[list[dict[str, float]]]
 
     @classmethod
-    def of(cls, entries: Sequence[Mapping[str, Any]]) -> _Settings:
+    def of(cls, entries: Entries, label: Label | None) -> _Settings:
         by_setting: dict[str, list[Mapping[str, Any]]] = {}
         for entry in entries:
             by_setting.setdefault(str([entry[name] for name in SETTINGS]), []).append(entry)
-        labels = setting_labels([runs[0] for runs in by_setting.values()])
+        firsts = [runs[0] for runs in by_setting.values()]
+        labels = [", ".join(texts) for texts in setting_labels(firsts)] if label is None else [*map(label, firsts)]
         measures = [[flat(run["measures"]["people"]) for run in runs] for runs in by_setting.values()]
-        return cls([", ".join(label) for label in labels], measures)
+        return cls(labels, measures)
 
     def table(
         self, title: str, columns: Mapping[str, str], reference: Mapping[str, Sequence[object]] | None = None

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from amr.fusion.evaluate.people_tables import people_tables
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.picture import ROW_PIXELS, Picture, color, fraction_axis, plot, sections
 from amr.fusion.report.settings import Setting, shown
-from amr.fusion.report.tables import Table, fraction, make_table
+from amr.fusion.report.tables import Table, fraction, label_of, make_table
 
 
 @sections.register("people")
@@ -68,18 +69,14 @@ def _conflict(nested: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return conflict if conflict and "head" in conflict and conflict["num_clips"] > 0 else None
 
 
-def people_table(settings: Sequence[Setting]) -> Table | None:
-    """Every measure against people, one row per measure and one column per setting, mean over seeds."""
-    names = dict.fromkeys(name for setting in settings for name in setting.names if name.startswith("people."))
-    rows = [
-        [
-            name.removeprefix("people.").replace(".", ", ").replace("num_", "").replace("_", " "),
-            *(setting.mean(name) for setting in shown(settings)),
-        ]
-        for name in names
+def against_people(results: ResultFolder, settings: Sequence[Setting]) -> list[Table]:
+    """The tables of `amr evaluate --against people`; empty if there are none."""
+    if results.evaluation is None:
+        return []
+    tables = people_tables(results.evaluation, lambda entry: label_of(entry, settings))
+    return [
+        make_table(
+            f"people-{i}", f"{t.title[0].upper()}{t.title[1:]}. Fractions of 1, mean over seeds.", t.columns, t.rows
+        )
+        for i, t in enumerate(tables, start=1)
     ]
-    rows = [row for row in rows if any(value is not None for value in row[1:])]
-    if not rows:
-        return None
-    caption = "Heads measured against people's votes or tags, mean over seeds."
-    return make_table("against-people", caption, ["measure", *(setting.label for setting in shown(settings))], rows)

@@ -109,9 +109,12 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
         if people:
             head = {"voice": 0.6, "face": 0.3, "neither": 0.1}
             conflict = {"num_clips": 9, "head": head, "people": {"voice": 0.2, "face": 0.6, "neither": 0.1, "tie": 0.1}}
-            of |= {"people": {"votes": {"conflict": conflict}, "tags": None}}
+            agreement = {"voice": {"head": 0.5, "label": 0.7}, "both": {"head": 0.6, "label": 0.9}}
+            votes = {"conflict": conflict, "agreement": agreement, "distance": {"jensen_shannon": {"head": 0.4}}}
+            of |= {"people": {"votes": votes, "tags": None}}
         settings = {name: config[name] for name in ("method", "amr_ratio", "amr_weight", "lr", "seed")}
-        runs.append({"run": run.name, **settings, "modalities": modalities, "measures": of, "intervals": {}})
+        settings |= {"head": "concat" if config["method"] == "naive" else "-", "modalities": modalities}
+        runs.append({"run": run.name, **settings, "measures": of, "intervals": {}})
     test = {"head": "concat", "method": "naive", "modalities": ["audio", "video"], "amr_weight": 1.0, "lr": 0.001}
     test |= {"against": "none", "num_pairs": 2, "interval": [-0.3, 0.1], "effect_size": -1.0, "test": "t", "p": 0.01}
     comparisons = [

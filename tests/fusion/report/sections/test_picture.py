@@ -11,7 +11,7 @@ from amr.fusion.report.sections import sections
 from amr.fusion.report.sections.balance import accuracy_against_share, pareto, share_against_use
 from amr.fusion.report.sections.curves import missing, noise, training
 from amr.fusion.report.sections.decisions import confusion, per_class
-from amr.fusion.report.sections.people import followed, people_table
+from amr.fusion.report.sections.people import against_people, followed
 from amr.fusion.report.sections.picture import whiskers, wide_enough
 from amr.fusion.report.settings import settings_of
 
@@ -39,7 +39,7 @@ def test_every_picture_has_a_description_and_its_numbers(made):
 def test_pictures_without_an_evaluation_are_left_out(made):
     results, settings = results_and_settings(made())
     assert [make(results, settings) for make in (missing, noise, per_class, confusion, followed)] == [None] * 5
-    assert people_table(settings) is None
+    assert against_people(results, settings) == []
     assert all(make(results, settings) is not None for make in (accuracy_against_share, share_against_use, training))
 
 
@@ -76,6 +76,21 @@ def test_the_picture_holds_shapley_use_shares_outside_0_to_1_and_balance_is_an_e
     layout = share_against_use(results, settings).plots["audio"]["layout"]
     assert layout["xaxis"]["range"][1] > 1.4
     assert layout["shapes"][0]["x0"] == 0.5
+
+
+def test_tables_of_people_are_those_of_evaluate_with_the_settings_of_the_page(made):
+    results, settings = results_and_settings(made(people=True))
+    followed_by, agreement = against_people(results, settings)
+    assert followed_by.caption == (
+        "Follows, on the 9 test clips on which voice and face differ for people. Fractions of 1, mean over seeds."
+    )
+    assert followed_by.columns == ("setting", "voice", "face", "neither")
+    assert [[cell.text for cell in row] for row in followed_by.rows[:2]] == [
+        ["people", "0.200", "0.600", "0.100"],
+        ["AMR audio=1:video=1", "0.600", "0.300", "0.100"],
+    ]
+    assert agreement.columns == ("setting", "voice", "both", "distance to both")
+    assert [cell.text for cell in agreement.rows[0]] == ["the label", "0.700", "0.900", "\N{EN DASH}"]
 
 
 def test_robustness_is_shown_as_a_ratio(made):
