@@ -303,7 +303,7 @@ WRONG = {
         "runs/small --people voice=audio",
         "runs/small --bootstrap -1",
         "runs/small --bootstrap 99",
-        "runs/small --out text.txt",
+        "runs/small --out ./text.txt",
         "runs/small --noise-draws 0",
     ],
     "report": [
