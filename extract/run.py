@@ -17,11 +17,11 @@ from amr.common.devices import choose_device
 from amr.common.moved import moved_names
 from amr.common.options import available_cores
 from amr.common.progress import Progress
-from amr.common.workspace import caches_dir, place
+from amr.common.workspace import caches_dir
 from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.extract.cache.reader import FAILURE_COLUMNS, Cache, EmbeddingInfo
-from amr.extract.cache.structure import ClipTable, notes_on_name
+from amr.extract.cache.structure import ClipTable, cache_path, notes_on_name
 from amr.extract.cache.writer import CacheWriter, Embedded, joined, open_writer
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Encoder, build_encoder, build_requested
@@ -122,7 +122,7 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
         media.apply_where_unsaid(encoders)
     encoders = {name: encoder.to(device) for name, encoder in encoders.items()}
     infos = [describe(name, encoder, config.dtype) for name, encoder in encoders.items()]
-    out = place(config.out, caches_dir(), ".h5") if config.out else caches_dir() / f"{manifest.dataset}.h5"
+    out = cache_path(config.out) if config.out else caches_dir() / f"{manifest.dataset}.h5"
     clips = ClipTable(manifest.dataset, str(manifest.root), manifest.sha256(), manifest.table)
     files = ManifestFiles(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values())))
     if config.folder_fps is not None and not files.has_folders:

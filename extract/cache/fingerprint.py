@@ -38,8 +38,14 @@ def fingerprint(info: EmbeddingInfo, clips: pd.DataFrame) -> str:
 
 
 def differences(old: EmbeddingInfo, new: EmbeddingInfo) -> list[tuple[str, str, str]]:
-    """Settings in which two embeddings differ, each as (name, old, new)."""
-    return _compare(_made_with(old), _made_with(new))
+    """Settings in which two embeddings differ, each as (name, old, new).
+
+    A trained encoder may be named in several ways: by its training, its folder, another path. Its weights decide.
+    """
+    found = _compare(_made_with(old), _made_with(new))
+    if old.encoder.startswith("trained:") and new.encoder.startswith("trained:") and old.weights_sha256:
+        return [each for each in found if each[0] != "encoder" or old.weights_sha256 != new.weights_sha256]
+    return found
 
 
 def clip_difference(old: pd.DataFrame, new: pd.DataFrame, modality: str) -> str | None:

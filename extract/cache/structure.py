@@ -16,6 +16,7 @@ import pandas as pd
 
 from amr.common.files import partial_path
 from amr.common.version import __version__
+from amr.common.workspace import caches_dir, place
 from amr.extract.cache.journal import Failure, Journal
 from amr.extract.cache.reader import (
     FAILURE_COLUMNS,
@@ -54,6 +55,11 @@ class ClipTable:
         rest = [name for name in self.table if name not in FIXED_COLUMNS]
         table = self.table.reindex(columns=[*FIXED_COLUMNS, *rest], fill_value="").astype(str)
         object.__setattr__(self, "table", table.reset_index(drop=True))
+
+
+def cache_path(out: str) -> Path:
+    """Path of a cache that --out names: a path or an .h5 file as it is, any other name in the workspace's caches/."""
+    return Path(out) if out.endswith(".h5") else place(out, caches_dir(), ".h5")
 
 
 def notes_on_name(path: Path) -> list[str]:

@@ -160,7 +160,7 @@ def open_writer(
             with replacing_cache(path, copy=False) as file:
                 create(file, clips, list(requested.values()))
         else:
-            _extend(path, clips, requested)
+            requested = _extend(path, clips, requested)
         writer = CacheWriter(path, requested)
         try:
             yield writer
@@ -204,7 +204,8 @@ def fingerprinted(info: EmbeddingInfo, clips: pd.DataFrame) -> EmbeddingInfo:
     return replace(info, fingerprint=fingerprint(info, clips), code_version=__version__)
 
 
-def _extend(path: Path, clips: ClipTable, requested: dict[str, EmbeddingInfo]) -> None:
+def _extend(path: Path, clips: ClipTable, requested: dict[str, EmbeddingInfo]) -> dict[str, EmbeddingInfo]:
+    """Add embeddings to a cache, refresh its clips, and return the requested infos as the cache has them."""
     with Cache.open(path) as cache:
         existing = {name: cache.info(name) for name in cache.names}
         table = cache.table()
@@ -222,6 +223,12 @@ def _extend(path: Path, clips: ClipTable, requested: dict[str, EmbeddingInfo]) -
                 write_clips(file, clips)
             for info in new:
                 add_embedding(file, info, len(clips.table))
+    return {
+        name: replace(info, encoder=existing[name].encoder, fingerprint=existing[name].fingerprint)
+        if name in existing
+        else info
+        for name, info in requested.items()
+    }
 
 
 def _refuse_other_clips(path: Path, existing: dict[str, EmbeddingInfo], old: pd.DataFrame, new: pd.DataFrame) -> None:

@@ -457,6 +457,13 @@ def test_a_cache_is_as_readable_as_the_umask_says(sounds, fakes, umask, mode):
     assert Path(str(sounds.out)).stat().st_mode & 0o777 == mode
 
 
+def test_a_name_is_one_in_the_workspace_and_an_h5_file_is_where_it_says(sounds, fakes, workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    found = [extract_embeddings(replace(sounds, out=out)).cache for out in ("mine", "o.h5", "./other", None)]
+    assert found == [workspace / "caches" / "mine.h5", Path("o.h5"), Path("other"), workspace / "caches" / "clips.h5"]
+    assert all(path.is_file() for path in found)
+
+
 def test_a_cache_that_its_name_does_not_find_is_noted(sounds, fakes):
     out = str(sounds.out).replace(".h5", ".txt")
     assert extract_embeddings(replace(sounds, out=out)).notes == [
