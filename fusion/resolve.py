@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from amr.common.options import parse_options
+from amr.common.options import flag, parse_options
 from amr.common.registry import unknown
 from amr.fusion.attribution import attributions
 from amr.fusion.attribution.ratio import parse_ratio
@@ -16,6 +16,13 @@ from amr.fusion.methods import methods
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import attributor_of, model_shape
 from amr.fusion.train.recipe import Member, Recipe
+
+# Options that only some attributions use, and the trait of those that do.
+ATTRIBUTION_TRAITS = {
+    "attribution_pooling": "uses_pooling",
+    "attribution_baseline": "uses_baseline",
+    "attribution_steps": "uses_points",
+}
 
 
 def takes_steps(config: FitConfig) -> bool:
@@ -58,6 +65,7 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
             )
         options = head_options(config.head, config.head_option, config.condition)
         heads[config.head].check(config.hidden, dataset.modalities, options)
+    _check_attribution(config)
     method.check(dataset.modalities)
     if method.needs_adapter and config.adapter == "none":
         raise ValueError(
@@ -83,6 +91,18 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
         lr=method.lr if config.lr is None else config.lr,
         weight_decay=method.weight_decay if config.weight_decay is None else config.weight_decay,
     )
+
+
+def _check_attribution(config: FitConfig) -> None:
+    """Raise ValueError for options that the attribution does not use."""
+    for name, trait in ATTRIBUTION_TRAITS.items():
+        value = getattr(config, name)
+        users = [other for other, attribution in attributions.items() if getattr(attribution, trait)]
+        if config.attribution not in users and value != getattr(FitConfig, name):
+            raise ValueError(
+                f"{flag(name)} must be used with --attribution {' or '.join(users)}, got {value} with "
+                f"{config.attribution}. Change --attribution, or leave it out."
+            )
 
 
 def recipe_of(record: RunRecord) -> Recipe:

@@ -41,12 +41,16 @@ class Attribution:
         label: Short name in pictures.
         citation: Source, with section or equation.
         uses_baseline: Whether the attribution depends on `AttributionSettings.baseline`.
+        uses_pooling: Whether it depends on `AttributionSettings.pooling`.
+        uses_points: Whether it depends on `AttributionSettings.num_points`.
     """
 
     summary: ClassVar[str] = ""
     label: ClassVar[str] = ""
     citation: ClassVar[str] = ""
     uses_baseline: ClassVar[bool] = False
+    uses_pooling: ClassVar[bool] = True
+    uses_points: ClassVar[bool] = False
 
     def magnitudes(
         self,

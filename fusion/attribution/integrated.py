@@ -58,6 +58,7 @@ class IntegratedGradients(Attribution):
     label = "integrated gradients"
     citation = "Sundararajan et al. 2017"
     uses_baseline = True
+    uses_points = True
 
     def magnitudes(
         self,

@@ -127,6 +127,7 @@ class Shapley(Attribution):
     label = "Shapley"
     citation = "Shapley 1953; Lundberg & Lee 2017"
     uses_baseline = True
+    uses_pooling = False
 
     def magnitudes(
         self,

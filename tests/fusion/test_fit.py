@@ -115,6 +115,9 @@ def test_out_without_a_slash_is_a_name_in_the_workspace(small_cache, workspace, 
         ({"method": "unimodal", "modalities": "audio", "amr_ratio": "1:1"}, "must be left out"),
         ({"split_policy": "actor"}, "--split-policy must be one of default"),
         ({"method_option": ("p=1",)}, "--method-option must be one of"),
+        ({"attribution_baseline": "mean"}, "used with --attribution integrated_gradients or shapley, got mean"),
+        ({"attribution_steps": 3, "attribution": "shapley"}, "used with --attribution integrated_gradients, got 3"),
+        ({"attribution_pooling": "l1", "attribution": "shapley"}, "used with --attribution grad_x_input or integrated"),
     ],
 )
 def test_requests_that_the_cache_cannot_meet(small_cache, changes, message):
@@ -125,7 +128,7 @@ def test_requests_that_the_cache_cannot_meet(small_cache, changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "--epochs must be 1 or more, got 0"),
+        ({"epochs": 0}, "--epochs must be from 1 to 1000000, got 0"),
         ({"lr": 0.0}, "--lr must be above 0"),
         ({"lr": float("nan")}, "--lr must be above 0"),
         ({"folds": 2}, "at least 3"),
