@@ -23,19 +23,39 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amr.cli import run
+from amr.fusion.attribution.ratio import named_ratio, parse_ratio
 from amr.fusion.runs.statistics import p_text
 from amr.fusion.sweep.table import markdown
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RATIOS = ("none", "9:1", "4:1", "2:1", "1:1", "1:2", "1:4", "1:9")
-ATTRIBUTIONS = {
-    "grad_x_input, probability": (),
-    "grad_x_input, logit": ("--attribution-output", "logit"),
-    "shapley": ("--attribution", "shapley"),
+PLAIN = "none"  # the ratio without AMR, on the command line and in tables
+ATTRIBUTIONS = {  # name of a sweep's folder, to the words for it and its options
+    "grad_x_input-probability": ("gradient x input of the probability", ()),
+    "grad_x_input-logit": ("gradient x input of the logit", ("--attribution-output", "logit")),
+    "shapley": ("Shapley values of log p", ("--attribution", "shapley")),
 }
-COLORS = {"target": "#999999", "share": "#0072B2", "shapley_share": "#D55E00", "perceptual": "#009E73"}
-WORDS = {"target": "asked for", "share": "share", "shapley_share": "Shapley share", "perceptual": "perceptual share"}
+ASKED = "#999999"
+DRAWN = {"share": "#0072B2", "use_share": "#009E73", "shapley_use_share": "#D55E00"}
+WORDS = {"share": "share", "use_share": "use share", "shapley_use_share": "Shapley use share"}
+LIMITS = (-0.35, 1.35)  # Shapley use shares leave [0, 1] if a modality misleads
+PAIRS = {
+    "share": "share",
+    "logit share": "share_logit",
+    "use": "perceptual",
+    "use share": "use_share",
+    "Shapley use share": "shapley_use_share",
+    "alone": "alone",
+    "robustness": "robustness",
+    "follows": "conflict",
+}
+SCORES = {
+    "full - worst": "full_minus_worst.mean",
+    "ECE": "calibration.clean.ece",
+    "NLL": "calibration.clean.nll",
+    "Brier": "calibration.clean.brier",
+}
 
 
 @dataclass(frozen=True)
@@ -128,10 +148,10 @@ def section(data_set: DataSet, arguments: argparse.Namespace, data: Path) -> str
         "table": ("table", *fit, *seeds, "--adapter-dim", "64"),
         **{
             attribution: ("sweep", *fit, *sweep_seeds, "--amr-ratio", ",".join(RATIOS), *options)
-            for attribution, options in ATTRIBUTIONS.items()
+            for attribution, (_, options) in ATTRIBUTIONS.items()
         },
     }.items():
-        folders[name] = home / "runs" / "results" / f"{data_set.name}_{name.replace(', ', '-')}"
+        folders[name] = home / "runs" / "results" / f"{data_set.name}_{name}"
         steps = ((*options, "--out", str(folders[name])), ("evaluate", str(folders[name]), *people))
         commands += steps
         if not (folders[name] / "evaluation.json").is_file():
@@ -151,22 +171,16 @@ def tables(data_set: DataSet, folders: Mapping[str, Path]) -> Iterator[str]:
     yield "### Table 1\n\n" + (folders["table"] / "table.md").read_text(encoding="utf-8").strip()
     evaluation = _read(folders["table"])
     names = evaluation["modalities"]
-    columns = ["method", "AMR", *_columns(names)]
-    rows = [[_method(g), g["amr_ratio"], *_measures(g, names)] for g in evaluation["groups"]]
-    yield "### What the methods rely on\n\n" + markdown(columns, rows).strip()
+    rows = [[_method(g), _ratio(g), *_measures(g, names)] for g in evaluation["groups"]]
+    yield "### What the methods rely on\n\n" + markdown(["method", "AMR", *_columns(names)], rows).strip()
     ratios = {attribution: _read(folders[attribution]) for attribution in ATTRIBUTIONS}
     for attribution, each in ratios.items():
-        p_values = {(c["amr_ratio"], c["measure"]): c["p_corrected"] for c in each["comparisons"]}
-        rows = [
-            [g["amr_ratio"], *_measures(g, names), p_text(p_values.get((g["amr_ratio"], "accuracy")))]
-            for g in each["groups"]
-        ]
-        yield (
-            f"### Ratios, regularized by {attribution}\n\n"
-            + markdown(["ratio", *_columns(names), "p accuracy"], rows).strip()
-        )
-    draw(HERE / f"{data_set.name}.png", ratios, names[0])
-    yield f"![{names[0]}'s share and use over the target ratio](results/{data_set.name}.png)"
+        p_values = {c["amr_ratio"]: c["p_corrected"] for c in each["comparisons"] if c["measure"] == "accuracy"}
+        rows = [[_ratio(g), *_measures(g, names), p_text(p_values.get(g["amr_ratio"]))] for g in each["groups"]]
+        table = markdown(["AMR", *_columns(names), "p accuracy"], rows).strip()
+        yield f"### Ratios, regularized by {ATTRIBUTIONS[attribution][0]}\n\n{table}"
+    draw(HERE / f"{data_set.name}.png", data_set.title, ratios, names)
+    yield f"![Share, use share and Shapley use share of {names[0]} over the ratio](results/{data_set.name}.png)"
     if data_set.against_people:
         yield (
             "### Against people\n\nWhom the answer follows on clips where the votes on voice and face differ; the "
@@ -183,23 +197,13 @@ def _method(setting: Mapping[str, Any]) -> str:
     return f"{setting['modalities'][0]} only" if setting["method"] == "unimodal" else setting["method"]
 
 
+def _ratio(setting: Mapping[str, Any]) -> str:
+    ratio = setting["amr_ratio"]
+    return PLAIN if ratio is None else named_ratio(ratio, setting["modalities"])
+
+
 def _columns(names: Sequence[str]) -> list[str]:
-    each = "/".join(names)
-    return [
-        "accuracy",
-        f"share {each}",
-        f"logit share {each}",
-        f"perceptual {each}",
-        f"Shapley {each}",
-        f"alone {each}",
-        f"robustness {each}",
-        f"follows {each}",
-        "full - worst",
-        "ECE",
-        "NLL",
-        "Brier",
-        "over UME",
-    ]
+    return ["accuracy", *(f"{title} {'/'.join(names)}" for title in PAIRS), *SCORES, "over UME"]
 
 
 def _measures(setting: Mapping[str, Any], names: Sequence[str]) -> list[str]:
@@ -207,17 +211,13 @@ def _measures(setting: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
     def pair(name: str) -> str:
         values = [mean.get(f"{name}.{m}") for m in names]
-        return "-" if None in values else "/".join(f"{value:.3f}" for value in values)
+        return "-" if None in values else "/".join(f"{value:.2f}".replace("-0.00", "0.00") for value in values)
 
     gain = mean.get("gain_over_ume")
     return [
         f"{mean['accuracy']:.3f}" + _half_width(setting["interval"].get("accuracy")),
-        *(pair(n) for n in ("share", "share_logit", "perceptual", "shapley_share.mean", "missing.mean", "robustness")),
-        pair("conflict"),
-        *(
-            "-" if (value := mean.get(name)) is None else f"{value:.3f}"
-            for name in ("full_minus_worst.mean", *(f"calibration.clean.{m}" for m in ("ece", "nll", "brier")))
-        ),
+        *(pair(name) if len(setting["modalities"]) > 1 else "-" for name in PAIRS.values()),
+        *("-" if (value := mean.get(name)) is None else f"{value:.3f}" for name in SCORES.values()),
         "-" if gain is None else f"{gain:+.3f}",
     ]
 
@@ -239,7 +239,7 @@ def _people(evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         head, correlation = votes["conflict"]["head"], votes["correlation"] or {}
         rho = [c["rho"] for c in correlation.values() if c["rho"] is not None]
         values = [head["face"], head["voice"], head["neither"], votes["distance"]["jensen_shannon"]["head"]]
-        rows.setdefault((_method(each), each["amr_ratio"]), []).append([*values, *rho[:1]])
+        rows.setdefault((_method(each), _ratio(each)), []).append([*values, *rho[:1]])
     people = first["conflict"]["people"]
     result = [["people", "-", *(f"{people[name]:.3f}" for name in ("face", "voice", "neither")), "-", "-"]]
     for (method, ratio), of_seeds in rows.items():
@@ -248,39 +248,43 @@ def _people(evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     return columns, result
 
 
-def draw(file: Path, ratios: Mapping[str, Mapping[str, Any]], first: str) -> None:
-    """Draw the first modality's share and use over the target ratio, one panel per attribution."""
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
+def draw(file: Path, title: str, ratios: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Draw the first modality's share, use share and Shapley use share over the ratio, one panel per attribution.
+
+    Args:
+        file: Picture to write.
+        title: Title of the picture.
+        ratios: Attribution to the evaluation of its sweep.
+        names: Names of the two modalities.
+    """
+    figure = Figure(figsize=(10, 3.9), layout="constrained")
     axes = figure.subplots(1, len(ratios), sharey=True)
     for panel, (attribution, evaluation) in zip(axes, ratios.items(), strict=True):
-        _panel(panel, evaluation, first)
-        panel.set_title(f"pulled by {attribution}", fontsize=10, loc="left")
-    axes[0].set_ylabel(f"part of {first}")
+        _panel(panel, evaluation, names)
+        panel.set_title(f"regularized by {ATTRIBUTIONS[attribution][0]}", fontsize=9, loc="left")
+    axes[0].set_ylabel(f"of {names[0]}, mean over seeds, 95 % interval")
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(file, dpi=110)
 
 
-def _panel(panel: Axes, evaluation: Mapping[str, Any], first: str) -> None:
-    settings = {g["amr_ratio"]: g["mean"] for g in evaluation["groups"]}
-    ratios = [ratio for ratio in RATIOS if ratio != "none"]
-    targets = [int(a) / (int(a) + int(b)) for a, b in (ratio.split(":") for ratio in ratios)]
-    panel.plot(ratios, targets, "--", color=COLORS["target"], label=WORDS["target"])
-    for name in ("share", "shapley_share", "perceptual"):
-        values = [_part(settings[ratio], name, first) for ratio in ratios]
-        panel.plot(ratios, values, "o-", markersize=4, color=COLORS[name], label=WORDS[name])
-        panel.axhline(_part(settings["none"], name, first), color=COLORS[name], linewidth=0.8, linestyle=":")
-    panel.set_ylim(-0.05, 1.15)  # Shapley shares leave [0, 1] if a modality misleads
-    panel.set_xlabel("ratio asked for (dotted: without AMR)", fontsize=9)
+def _panel(panel: Axes, evaluation: Mapping[str, Any], names: Sequence[str]) -> None:
+    settings = {g["amr_ratio"] or PLAIN: g for g in evaluation["groups"]}
+    ratios = [ratio for ratio in RATIOS if ratio != PLAIN]
+    panel.plot(ratios, [parse_ratio(ratio)[0] for ratio in ratios], "--", color=ASKED, label="asked for")
+    for shift, (name, color) in enumerate(DRAWN.items(), start=-1):
+        key = f"{name}.{names[0]}"
+        means = [settings[ratio]["mean"][key] for ratio in ratios]
+        intervals = [
+            settings[ratio]["interval"][key] or (mean, mean) for ratio, mean in zip(ratios, means, strict=True)
+        ]
+        halves = [(high - low) / 2 for low, high in intervals]
+        places = [i + 0.08 * shift for i in range(len(ratios))]  # side by side, so that no interval hides another
+        panel.errorbar(places, means, halves, fmt="o-", markersize=4, elinewidth=1, color=color, label=WORDS[name])
+        panel.axhline(settings[PLAIN]["mean"][key], color=color, linewidth=0.8, linestyle=":")
+    panel.set_ylim(*LIMITS)
+    panel.set_xlabel(f"ratio asked for, {':'.join(names)} (dotted: no AMR)", fontsize=9)
     panel.spines[["top", "right"]].set_visible(False)
-
-
-def _part(mean: Mapping[str, float], name: str, first: str) -> float:
-    """A share as it is; a perceptual score as its part of the sum, negative scores taken as 0."""
-    if name != "perceptual":
-        return mean[f"{name}.mean.{first}" if name == "shapley_share" else f"{name}.{first}"]
-    scores = {m: max(value, 0.0) for m, value in mean.items() if m.startswith("perceptual.")}
-    total = sum(scores.values())
-    return scores[f"perceptual.{first}"] / total if total > 0 else float("nan")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class Table:
         Args:
             as_csv: Whether to name columns and print shares as table.csv of version 0.1 did: in percent.
         """
-        share = "/".join(self.modalities)
+        share = "/".join(self.modalities) if as_csv else f"share {'/'.join(self.modalities)}"
         halves = [""] if self.ratio is None else ["", f" AMR {self.ratio if as_csv else self._named_ratio}"]
         columns = ["method"]
         for half in halves:

@@ -232,7 +232,7 @@ def share_against_use(results: ResultFolder, settings: Sequence[Setting]) -> Pic
         "Share: part of the decision, by gradient x input. Use share: a modality's use (accuracy lost if it is "
         "permuted between test clips) over the sum of all, negative values taken as 0. Shapley use share: part of the "
         "accuracy by Shapley values, absent modalities permuted; outside 0 to 1 if a modality misleads. The line "
-        "between them is the gap: if it is long, the share does not show what the head uses.",
+        "between them is the gap: if it is long, the share does not show what the head uses. Dashed: equal parts.",
         f"Share, use share and Shapley use share of {first}. " + "; ".join(listed) + ".",
         {m: plot(_dumbbells(labels, values[m], m, 1 / len(results.modalities)), _height(joint)) for m in modalities},
         make_table("use-data", "Share, use share and Shapley use share.", ["setting", "modality", *KINDS], rows),

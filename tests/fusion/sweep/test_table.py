@@ -52,7 +52,7 @@ def test_without_a_ratio_there_are_only_the_columns_without_amr(small_cache, few
     config = FitConfig(cache=str(small_cache), adapter="linear", epochs=1, device="cpu")
     table = make_table(config, 2, with_amr=False)
     columns, cells = table.cells()
-    assert columns == ["method", "mAP", "accuracy", "audio/video"]
+    assert columns == ["method", "mAP", "accuracy", "share audio/video"]
     assert {len(row) for row in cells} == {4}
     assert [row["amr"] for row in table.rows] == [None] * 4
     assert "AMR" not in (table.folder / "table.md").read_text() + table.title
@@ -64,7 +64,7 @@ def test_one_modality_makes_its_unimodal_row_and_says_why(small_cache):
     table = make_table(config, 2)
     assert [(row["method"], row["modalities"]) for row in table.rows] == [("unimodal", ["audio"])]
     assert table.notes[0].startswith("AMR and fusion need two modalities, got audio")
-    assert table.cells()[0] == ["method", "mAP", "accuracy", "audio"]
+    assert table.cells()[0] == ["method", "mAP", "accuracy", "share audio"]
     with pytest.raises(ValueError, match="--amr-ratio must be left out for one modality"):
         make_table(replace(config, amr_ratio="1:1"), 2)
 
