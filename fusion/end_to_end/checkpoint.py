@@ -1,4 +1,4 @@
-"""Files of an unfinished training: a checkpoint to resume from, and curves."""
+"""A checkpoint from which a training continues, also to more epochs after its end, and curves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from amr.common.files import replacing
 from amr.fusion.end_to_end.augment import Augment
 from amr.fusion.end_to_end.reporter import Reporter
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, TENSORBOARD = "checkpoint.pt", "tensorboard"
 SECONDS_BETWEEN = 20.0  # checkpoints hold several copies of the weights
 
 
@@ -41,7 +41,7 @@ class Checkpoint:
         seconds_between: float = SECONDS_BETWEEN,
     ) -> None:
         self.file = folder / CHECKPOINT
-        self._curves = folder / "tensorboard"
+        self._curves = folder / TENSORBOARD
         self._seed, self._modalities = seed, tuple(modalities)
         self._augment = augment
         self._reporter = reporter

@@ -9,16 +9,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import write_json
+from amr.common.files import partial_path, write_json
 from amr.common.options import saved_settings
 from amr.common.version import versions
 from amr.common.workspace import encoders_dir, place
-from amr.fusion.end_to_end.config import TrainConfig
+from amr.extract.encoders.families.trained import ENCODER, WEIGHTS
+from amr.fusion.end_to_end.checkpoint import CHECKPOINT, TENSORBOARD
+from amr.fusion.end_to_end.config import FROM_SCRATCH, TrainConfig
 from amr.fusion.end_to_end.data import MediaData
 from amr.fusion.model import Fitted
+from amr.fusion.runs.folder import differences, few_of
 from amr.fusion.runs.measure import Measures
+from amr.fusion.runs.read import read_json
 
-CONFIG, METRICS = "config.json", "metrics.json"
+CONFIG, METRICS, TEACHERS = "config.json", "metrics.json", "teachers"
+FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, "history.csv", "head.safetensors")
 # options that do not affect the numbers, at their defaults
 IRRELEVANT: dict[str, Any] = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
 
@@ -57,7 +62,9 @@ class Trained:
 
 
 def training_folder(config: TrainConfig) -> Path:
-    """Choose the folder; if it exists, it must be of the same training.
+    """Choose the folder. If it exists, it must be of the same training, perhaps with fewer epochs.
+
+    A training that diverged, or that saved no epoch, is replaced by another one.
 
     Raises:
         ValueError: The folder holds another training, or something else.
@@ -75,39 +82,116 @@ def training_folder(config: TrainConfig) -> Path:
     saved = read_saved(folder)
     if saved is None:
         raise ValueError(f"--out must be new or a training of encoders, got {str(folder)!r}. Choose another name.")
-    settings = requested(config)
-    if saved["config"] != settings and not config.overwrite:
-        changed = [k for k, v in settings.items() if saved["config"].get(k) != v]
+    if config.overwrite or (_changes(saved, config) and _is_replaceable(folder, saved)):
+        _refuse_foreign(folder, saved)
+    elif changes := [change for change in _changes(saved, config) if not change.startswith("--epochs ")]:
         raise ValueError(
-            f"--out must be new or of the same training, got {str(folder)!r}, which has another "
-            f"--{changed[0].replace('_', '-') if changed else 'set of options'}. Choose another name, or --overwrite."
+            f"--out must be new or of the same training, got {str(folder)!r}, a training with {few_of(changes)}. "
+            "Choose another name, or --overwrite."
         )
+    else:
+        _check_epochs(folder, saved["config"]["epochs"], config.epochs)
     return folder
 
 
+def is_finished(folder: Path, config: TrainConfig) -> bool:
+    """Whether a folder that `training_folder` chose holds the finished training."""
+    saved = read_saved(folder)
+    return saved is not None and (folder / METRICS).is_file() and not config.overwrite and not _changes(saved, config)
+
+
 def begin_folder(folder: Path, config: TrainConfig, data: MediaData) -> None:
-    """Write config.json; an unfinished training resumes only with the same clips.
+    """Make the folder that `training_folder` chose, and write config.json.
+
+    A finished training that gets more epochs stays finished until `supersede`.
 
     Raises:
         ValueError: The training was started with other clips.
     """
-    clips = data.clips_sha256()
     previous = read_saved(folder)
-    if config.overwrite and previous is not None:
-        shutil.rmtree(folder)
-    elif previous is not None and previous.get("clips_sha256") != clips:
-        raise ValueError(
-            f"--out must be new or of the same clips, got {str(folder)!r}, started with other clips, labels or splits. "
-            "Choose another name, or --overwrite."
-        )
+    if previous is not None:
+        changed = _changes(previous, config) or previous.get("clips_sha256") != data.clips_sha256()
+        if config.overwrite or (changed and _is_replaceable(folder, previous)):
+            _refuse_foreign(folder, previous)
+            shutil.rmtree(folder)
+        elif previous.get("clips_sha256") != data.clips_sha256():
+            raise ValueError(
+                f"--out must be new or of the same clips, got {str(folder)!r}, started with other clips, labels or "
+                "splits. Choose another name, or --overwrite."
+            )
     folder.mkdir(exist_ok=True)
+    if not (folder / METRICS).is_file():
+        _write_config(folder, config, data)
+
+
+def supersede(folder: Path, config: TrainConfig, data: MediaData) -> None:
+    """Turn a finished training into an unfinished one of more epochs, before its files are replaced."""
+    if (folder / METRICS).is_file():
+        _write_config(folder, config, data)
+        (folder / METRICS).unlink()
+
+
+def mark_diverged(folder: Path) -> None:
+    """Note in config.json that the training diverged: another one may replace it."""
+    write_json(folder / CONFIG, (read_saved(folder) or {}) | {"diverged": True})
+
+
+def _write_config(folder: Path, config: TrainConfig, data: MediaData) -> None:
     saved = {
         "config": requested(config),
         "classes": data.classes,
-        "clips_sha256": clips,
+        "clips_sha256": data.clips_sha256(),
         "versions": training_versions(),
     }
     write_json(folder / CONFIG, saved)
+
+
+def _changes(saved: Mapping[str, Any], config: TrainConfig) -> list[str]:
+    """Options in which a saved training differs from the requested one."""
+    return differences(saved["config"], requested(config))
+
+
+def _is_replaceable(folder: Path, saved: Mapping[str, Any]) -> bool:
+    """Whether a training is of no worth: it is not finished, and diverged or has no epoch to continue from."""
+    if (folder / METRICS).is_file():
+        return False
+    return bool(saved.get("diverged")) or not any(folder.rglob(CHECKPOINT))
+
+
+def _check_epochs(folder: Path, before: int, now: int) -> None:
+    """Check that a training can continue to another number of epochs, with the result of a training of that number."""
+    if now == before:
+        return
+    advice = "Choose another name, or --overwrite to train from the start."
+    if now < before:
+        raise ValueError(f"--epochs must be {before} or more to continue {str(folder)!r}, got {now}. {advice}")
+    if (folder / TEACHERS).is_dir():
+        reason = f"its teachers were trained for {before}, too"
+    elif (folder / METRICS).is_file() and not all(each.is_file() for each in _checkpoints(folder)):
+        reason = f"its {CHECKPOINT} is gone"
+    else:
+        return
+    raise ValueError(f"--epochs must be {before} in {str(folder)!r}, as {reason}, got {now}. {advice}")
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of a finished training: one per trained model."""
+    models = read_json(folder / METRICS)["epochs"]
+    return [folder / CHECKPOINT if name == "joint" else folder / name / CHECKPOINT for name in models]
+
+
+def _refuse_foreign(folder: Path, saved: Mapping[str, Any]) -> None:
+    """Raise ValueError if the folder of a training holds a file that no command wrote."""
+    names = [text.partition("=")[0] for text in saved["config"]["encoder"]] or [*FROM_SCRATCH]
+    files = [*FILES, *(partial_path(Path(name)).name for name in FILES)]
+    for path in sorted(path for path in folder.rglob("*") if not path.is_dir()):
+        *folders, name = path.relative_to(folder).parts
+        in_curves = folders[-1:] == [TENSORBOARD] and name.startswith("events.out.tfevents")
+        if not {*folders} <= {*names, TEACHERS, TENSORBOARD} or not (in_curves or name in files):
+            raise ValueError(
+                f"--out must be new or a training of encoders, got {str(folder)!r}, which holds "
+                f"{path.relative_to(folder)}. Choose another name."
+            )
 
 
 def read_saved(folder: Path) -> dict[str, Any] | None:
@@ -129,9 +213,17 @@ def training_versions() -> dict[str, str]:
 
 
 def write_folder(
-    folder: Path, config: TrainConfig, data: MediaData, trained: Mapping[str, Trained], notes: Sequence[str]
+    folder: Path, config: TrainConfig, names: Sequence[str], trained: Mapping[str, Trained], notes: Sequence[str]
 ) -> None:
-    """Write metrics.json, the last file: a training with it is finished."""
+    """Write metrics.json, the last file: a training with it is finished.
+
+    Args:
+        folder: Folder of the training.
+        config: Options of the training.
+        names: Names of the trained encoders.
+        trained: Trained models.
+        notes: Decisions and omissions, in words.
+    """
     measures: dict[str, Any] = {
         split: {name: getattr(each, split) for name, each in trained.items()} for split in ("val", "test")
     }
@@ -141,8 +233,7 @@ def write_folder(
         name: {"epochs": len(each.fitted.history["train_loss"]), "best": int(each.fitted.best_epoch[0])}
         for name, each in trained.items()
     }
-    names = list(data.encoders)
-    write_json(folder / METRICS, {**measures, "epochs": epochs, "encoders": names, "notes": list(notes)})
+    write_json(folder / METRICS, {**measures, "epochs": epochs, "encoders": list(names), "notes": list(notes)})
 
 
 def read_folder(folder: Path) -> TrainResult:

@@ -31,7 +31,7 @@ class Reporter:
         for values in previous:
             self._update_best(values)
         if previous:
-            self._progress.note(f"{self._name}: resumes after epoch {len(previous)}/{self._epochs}")
+            self._progress.note(f"{self._name}: continues after epoch {len(previous)}/{self._epochs}")
 
     def epoch(self, values: Mapping[str, float]) -> None:
         """Report one epoch.

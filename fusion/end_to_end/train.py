@@ -7,7 +7,7 @@ encoders/<name>/
     history.csv         one row per epoch        } in each modality's folder
     head.safetensors    head on the encodings    } if the objective is unimodal
     tensorboard/        curves                   }
-    checkpoint.pt       until all is finished    }
+    checkpoint.pt       to continue from         }
     teachers/           encoders that --method umt learns from, in the same layout
 """
 
@@ -37,11 +37,14 @@ from amr.fusion.end_to_end.checkpoint import CHECKPOINT, SECONDS_BETWEEN, Checkp
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import MediaData, augmentation, read_media_data
 from amr.fusion.end_to_end.folder import (
-    METRICS,
+    TEACHERS,
     Trained,
     TrainResult,
     begin_folder,
+    is_finished,
+    mark_diverged,
     read_folder,
+    supersede,
     training_folder,
     write_folder,
 )
@@ -65,7 +68,8 @@ def train_encoders(
 ) -> TrainResult:
     """Train encoders on the train clips, select the epoch on val, test once, and write a folder.
 
-    A killed training resumes from its last checkpoint if it is requested again; a finished one is read back.
+    A stopped training continues from its last checkpoint if it is requested again, and a finished one if more epochs
+    are requested; both end in the weights of a training that was never stopped. A finished training is read back.
 
     Args:
         config: Options of the training.
@@ -79,31 +83,42 @@ def train_encoders(
     """
     progress = progress or Progress()
     folder = training_folder(config)
-    if (folder / METRICS).is_file() and not config.overwrite:
-        progress.note(f"{folder} is finished; pass --overwrite to train again")
+    if is_finished(folder, config):
+        progress.note(f"{folder} is finished; pass more --epochs to continue, or --overwrite to train again")
         return read_folder(folder)
     _check(config)
     data = read_media_data(config, progress)
+    seen = _seen(config, data)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with lock(folder, "--out", "training"):
         begin_folder(folder, config, data)
-        training = _Training(config, data, progress, seconds_between)
+        training = _Training(folder, config, data, seen, progress, seconds_between)
         if config.objective == "joint":
             trained = {"joint": training.joint(folder)}
         else:
-            trained = {m: training.unimodal(m, folder / m) for m in data.encoders}
-        notes = (*data.rows.notes, *methods[config.method].notes(config.optimizer))
-        write_folder(folder, config, data, trained, notes)
-        for file in folder.rglob(CHECKPOINT):  # only now: a kill in the second training must not undo the first
+            trained = {m: training.unimodal(m, folder / m) for m in seen}
+        unseen = [m for m in data.encoders if m not in seen]
+        notes = [f"no train clip has {m}: it is treated as absent everywhere, and has no encoder" for m in unseen]
+        notes += [*data.rows.notes, *methods[config.method].notes(config.optimizer)]
+        write_folder(folder, config, seen, trained, notes)
+        for file in (folder / TEACHERS).rglob(CHECKPOINT):
             file.unlink()
     return read_folder(folder)
 
 
 class _Training:
-    """Trainings of one request, each in its own folder."""
+    """Trainings of one request, each in its own folder below that of the request."""
 
-    def __init__(self, config: TrainConfig, data: MediaData, progress: Progress, seconds_between: float) -> None:
-        self.config, self.data, self.progress = config, data, progress
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainConfig,
+        data: MediaData,
+        seen: Sequence[str],
+        progress: Progress,
+        seconds_between: float,
+    ) -> None:
+        self.folder, self.config, self.data, self.seen, self.progress = folder, config, data, seen, progress
         self.seconds_between = seconds_between
 
     def joint(self, folder: Path) -> Trained:
@@ -114,8 +129,8 @@ class _Training:
         options = parse_options(method.Options, c.method_option, "--method-option")
         recipe = self._recipe(names, c.method, c.head, c.hidden, options, head_options(c.head, c.head_option))
         trained = self._train(recipe, Member(c.seed, ratio, c.amr_weight), folder, c.method)
-        for m, encoder in self.data.encoders.items():
-            _save_encoder(encoder, trained.fitted.model, m, folder / m)
+        for m in self.seen:
+            _save_encoder(self.data.encoders[m], trained.fitted.model, m, folder / m)
         return trained
 
     def unimodal(self, modality: str, folder: Path) -> Trained:
@@ -126,7 +141,9 @@ class _Training:
         return trained
 
     def teacher(self, modality: str, folder: Path) -> Fitted:
-        """Uni-modal encoder that a method learns from: from --teachers, or trained first."""
+        """Uni-modal encoder that a method learns from: from --teachers, or trained first; untrained without clips."""
+        if modality not in self.seen:
+            return self._as_fitted(modality, self.data.encoders[modality])
         teacher = None if self.config.teachers is None else f"{self.config.teachers}/{modality}"
         if teacher is None and not (folder / ENCODER).is_file():
             return self.unimodal(modality, folder).fitted
@@ -141,6 +158,10 @@ class _Training:
                 f"--teachers must hold encoders with the preprocessing and embed_dim of the trained ones, got another "
                 f"{modality} in {teacher!r}. Train them with the same --encoder, or leave --teachers out."
             )
+        return self._as_fitted(modality, encoder)
+
+    def _as_fitted(self, modality: str, encoder: ModelEncoder) -> Fitted:
+        """An encoder in the form of a trained one."""
         shape = self._shape([modality], "concat", 0)
         model = EncoderModel(shape, [self.config.seed], {modality: encoder.network()}).to(self.data.device)
         return Fitted(model.eval(), torch.ones(1, dtype=torch.long), {}, torch.zeros(1, dtype=torch.bool))
@@ -158,7 +179,7 @@ class _Training:
             raise RuntimeError(f"training of {name} must have a clip in train, got none. Check that its media decode.")
         hooks = EndToEndHooks(
             build=lambda shape, seeds: EncoderModel(shape, seeds, networks),
-            fit_unimodal=lambda m: self.teacher(m, folder / "teachers" / m),
+            fit_unimodal=lambda m: self.teacher(m, folder / TEACHERS / m),
             callback=callback,
             reuse=REUSE,
         )
@@ -166,16 +187,21 @@ class _Training:
         with torch.random.fork_rng(devices), closing(callback):
             fitted = train_group(recipe, [member], replace(train, augment=augment), val, hooks=hooks)
         if fitted.diverged.any():
+            if not any((place / ENCODER).is_file() for place in (folder, *(folder / m for m in names))):
+                mark_diverged(self.folder)  # there is no encoder of fewer epochs
             raise RuntimeError(f"training of {name} must stay finite, got a loss or weights that are not. {DIVERGED}")
         fitted.model.eval()
+        supersede(self.folder, config, data)
         write_csv(folder / "history.csv", history_table(fitted, 0))
         with replacing(folder / "head.safetensors") as partial:
             save_file(_head_state(fitted.model), partial)
         return Trained(fitted, *(_measured(fitted.model, clips, recipe.attributor) for clips in (val, test)))
 
     def _clips(self, rows: np.ndarray, names: Sequence[str]) -> MediaClips:
-        """Clips of a split; if one modality is trained, those that have it."""
+        """Clips of a split; if one modality is trained, those that have it. What no train clip has is absent."""
         clips = self.data.select(rows)
+        seen = torch.tensor([m in self.seen for m in self.data.encoders], device=clips.present.device)
+        clips = replace(clips, present=clips.present & seen)
         return clips if len(names) > 1 else clips.only(names[0])
 
     def _recipe(
@@ -243,6 +269,22 @@ def _save_encoder(encoder: ModelEncoder, model: FusionModel, modality: str, fold
 
 def _head_state(model: FusionModel) -> dict[str, torch.Tensor]:
     return {name: value for name, value in model.run_state(0).items() if name.startswith("head.")}
+
+
+def _seen(config: TrainConfig, data: MediaData) -> list[str]:
+    """Modalities that a train clip has.
+
+    Raises:
+        ValueError: Training is joint, and there are fewer than two.
+    """
+    any_clip = data.select(data.rows.train).present.any(0).tolist()
+    seen = [m for m, is_seen in zip(data.encoders, any_clip, strict=True) if is_seen]
+    if config.objective == "joint" and len(seen) < 2:
+        raise ValueError(
+            f"--encoder must name two encoders with clips in train for --objective joint, got clips for "
+            f"{', '.join(seen)} only. Pass --objective unimodal, or add media."
+        )
+    return seen
 
 
 def _check(config: TrainConfig) -> None:

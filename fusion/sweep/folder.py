@@ -22,7 +22,15 @@ from amr.fusion.runs.folder import differences, few_of, foreign_file
 
 REQUEST = "sweep.json"
 # besides runs/: files of amr sweep, amr table and amr evaluate
-FILES = (REQUEST, "results.csv", "accuracy-against-share.png", "table.csv", "table.md", "table.tex", "table.json")
+FILES: tuple[str, ...] = (
+    REQUEST,
+    "results.csv",
+    "accuracy-against-share.png",
+    "table.csv",
+    "table.md",
+    "table.tex",
+    "table.json",
+)
 FILES += ("evaluation.json", "evaluation.csv", "evaluation.npz")
 
 

@@ -226,7 +226,7 @@ def test_a_killed_training_resumes_as_if_nothing_had_happened(request_for: MakeC
     if kind == "joint":
         assert not [line for line in progress.lines if "loss" in line]  # only its measures were missing
     assert_same_training(whole, resumed)
-    assert not list(resumed.folder.rglob("*checkpoint.pt*"))
+    assert not list((resumed.folder / "teachers").rglob("*checkpoint.pt*"))
 
 
 def test_a_training_survives_kill_9(request_for: MakeConfig, media):
@@ -246,7 +246,7 @@ train_encoders(TrainConfig(**{asdict(config)!r}), Kill(), seconds_between=0)
     assert done.returncode == -signal.SIGKILL
     progress = KillAfter("nothing")
     resumed = train_encoders(config, progress)
-    assert [line.split(",")[0] for line in progress.lines] == ["naive: resumes after epoch 2/3", "naive: epoch 3/3"]
+    assert [line.split(",")[0] for line in progress.lines] == ["naive: continues after epoch 2/3", "naive: epoch 3/3"]
     assert_same_training(train_encoders(replace(config, out=f"{config.out}-whole")), resumed)
 
 
@@ -323,9 +323,15 @@ def test_a_folder_belongs_to_one_training(request_for: MakeConfig, tmp_path):
     progress = KillAfter("nothing")
     again = train_encoders(replace(config, workers=1, device="auto"), progress)
     assert (again, file.stat().st_mtime_ns) == (first, written)
-    assert "is finished; pass --overwrite" in progress.lines[0]
-    for changes, name in (({"epochs": 2}, "epochs"), ({"seed": 1}, "seed"), ({"shift": 0.1}, "shift")):
-        with pytest.raises(ValueError, match=f"which has another --{name}. Choose another name, or --overwrite"):
+    assert "is finished; pass more --epochs to continue, or --overwrite" in progress.lines[0]
+    for changes, text in (
+        ({"seed": 1}, "--seed 0"),
+        ({"shift": 0.1, "epochs": 2}, "--shift 0"),
+        ({"lr": 1.0}, "--lr 0.01"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"a training with {text} \(now .*\). Choose another name, or --overwrite"
+        ):
             train_encoders(replace(config, **changes))
     with pytest.raises(ValueError, match="--label must be one of"):
         train_encoders(replace(config, label="nope", overwrite=True))

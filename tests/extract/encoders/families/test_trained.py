@@ -155,8 +155,13 @@ def test_a_cache_made_with_it(run, tmp_path):
         rows = cache.embedding("audio")
     assert (info.encoder, info.random_weights) == ("trained:adverb", False)
     assert verify(out)["problems"] == []
+    for other_name in (f"trained:{run}/audio", "trained:adverb/audio"):  # its weights decide, not its name
+        again = extract_embeddings(ExtractConfig(encoder=(f"audio={other_name}",), **options))
+        assert (again.extracted, again.embedded) == (0, {"audio": 3})
+    assert verify(out)["problems"] == []
     expected = before.embed([before.prepare(sound.astype(np.float32) / 32768) for sound in sounds])
     np.testing.assert_allclose(rows, torch.stack(expected), rtol=2e-3, atol=2e-3)
     save_trained(run / "audio", trained("audio", seed=5), BASE)
-    with pytest.raises(ValueError, match="weights_sha256"):
-        extract_embeddings(ExtractConfig(encoder=("audio=trained:adverb",), **options))
+    for name in ("adverb", "adverb/audio"):
+        with pytest.raises(ValueError, match="weights_sha256"):
+            extract_embeddings(ExtractConfig(encoder=(f"audio=trained:{name}",), **options))

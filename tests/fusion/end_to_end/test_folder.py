@@ -1,0 +1,144 @@
+"""When a training continues in its folder, with how many epochs, and when another one may replace it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from amr.common.files import write_json
+from amr.fusion.end_to_end.config import TrainConfig
+from amr.fusion.end_to_end.folder import mark_diverged, read_saved
+from amr.fusion.end_to_end.train import train_encoders
+
+from .conftest import ENCODERS
+from .test_train import KillAfter, Killed, assert_same_training
+
+MakeConfig = Callable[..., TrainConfig]
+JOINT = {"objective": "joint", "amr_ratio": "1:1", "method": "ogm-ge"}
+
+
+@pytest.mark.parametrize("objective", [{}, JOINT])
+def test_a_finished_training_continues_to_more_epochs_as_if_it_had_never_stopped(request_for: MakeConfig, objective):
+    """Bit for bit, with augmentation, momentum, steps of the learning rate and a second optimizer."""
+    changes = objective | {"time_mask": 0.2, "shift": 0.1, "flip": True, "lr_step": 2}
+    whole = train_encoders(request_for("whole", epochs=4, **changes))
+    train_encoders(request_for("longer", epochs=2, **changes))
+    progress = KillAfter("nothing")
+    longer = train_encoders(request_for("longer", epochs=4, **changes), progress)
+    assert_same_training(whole, longer)
+    assert [line for line in progress.lines if "continues after epoch 2/4" in line]
+    assert not [line for line in progress.lines if "epoch 1/4" in line]
+    assert read_saved(longer.folder)["config"]["epochs"] == 4
+
+
+def test_a_training_that_is_stopped_while_it_gets_more_epochs_stays_finished(request_for: MakeConfig):
+    short, long = (request_for("mine", epochs=epochs, objective="joint") for epochs in (2, 4))
+    first = train_encoders(short)
+    with pytest.raises(Killed):
+        train_encoders(long, KillAfter("epoch 3/4"), seconds_between=0)
+    assert train_encoders(short) == first
+    assert_same_training(train_encoders(request_for("whole", epochs=4, objective="joint")), train_encoders(long))
+
+
+def test_epochs_that_would_not_give_the_same_result_are_refused(request_for: MakeConfig):
+    config = request_for("mine", "audio", epochs=2)
+    folder = train_encoders(config).folder
+    with pytest.raises(ValueError, match=r"--epochs must be 2 or more to continue .*, got 1"):
+        train_encoders(replace(config, epochs=1))
+    (folder / "audio" / "checkpoint.pt").unlink()
+    with pytest.raises(ValueError, match=r"--epochs must be 2 in .*, as its checkpoint.pt is gone, got 3"):
+        train_encoders(replace(config, epochs=3))
+    umt = request_for("umt", objective="joint", method="umt", epochs=1)
+    train_encoders(umt)
+    with pytest.raises(
+        ValueError, match=r"as its teachers were trained for 1, too, got 2. Choose another name, or --overw"
+    ):
+        train_encoders(replace(umt, epochs=2))
+
+
+def test_a_training_that_diverged_does_not_block_its_folder(request_for: MakeConfig):
+    config = request_for("mine", "audio", epochs=1)
+    with pytest.raises(RuntimeError, match="Pass a smaller --lr"):
+        train_encoders(replace(config, lr=1e20))
+    assert train_encoders(config).encoders == {"audio": f"trained:{config.out}/audio"}
+
+
+def test_a_training_without_a_saved_epoch_does_not_block_its_folder(request_for: MakeConfig):
+    config = request_for("mine", "audio", epochs=1)
+    with pytest.raises(Killed):
+        train_encoders(replace(config, epochs=5), KillAfter("epoch 1/5"))  # the next checkpoint would be later
+    train_encoders(replace(config, lr=0.02))
+
+
+def test_a_training_with_saved_epochs_is_replaced_only_if_it_diverged(request_for: MakeConfig):
+    config = request_for("mine", epochs=2)
+    with pytest.raises(Killed):
+        train_encoders(config, KillAfter("video: epoch 1/2"), seconds_between=0)
+    with pytest.raises(ValueError, match=r"a training with --lr 0.01 \(now 0.02\)"):
+        train_encoders(replace(config, lr=0.02))
+    mark_diverged(Path(str(config.out)))
+    expected = train_encoders(request_for("expected", epochs=2, lr=0.02))
+    assert_same_training(train_encoders(replace(config, lr=0.02)), expected)
+
+
+@pytest.mark.parametrize("place", [".", "audio", "extra", "audio/tensorboard"])
+def test_a_file_that_no_command_wrote_is_never_deleted(request_for: MakeConfig, place):
+    config = request_for("mine", "audio", epochs=1)
+    folder = train_encoders(config).folder
+    (folder / place).mkdir(exist_ok=True)
+    notes = folder / place / "notes.txt"
+    notes.write_text("dear diary")
+    with pytest.raises(ValueError, match=r"--out must be new or a training of encoders, .* which holds .*notes.txt"):
+        train_encoders(replace(config, overwrite=True))
+    (folder / "metrics.json").unlink()
+    mark_diverged(folder)
+    with pytest.raises(ValueError, match=r"which holds .*notes.txt"):
+        train_encoders(replace(config, lr=0.5))
+    assert notes.is_file()
+
+
+def manifest(media: Path, file: Path, video: np.ndarray) -> dict[str, object]:
+    """Options for a manifest in which only some clips have video."""
+    table = pd.read_csv(media / "data/synthetic/manifest.csv", dtype=str, keep_default_na=False)
+    files = table["path"] if "path" in table else table["video_path"]
+    table["audio_path"], table["video_path"] = files, np.where(video, files, "")
+    table[["id", "label", "split", "audio_path", "video_path"]].to_csv(file, index=False)
+    return {"dataset": None, "manifest": str(file), "root": str(media / "data/synthetic")}
+
+
+def test_a_modality_that_no_train_clip_has_is_absent_everywhere(request_for: MakeConfig, media, tmp_path):
+    split = pd.read_csv(media / "data/synthetic/manifest.csv", dtype=str)["split"].to_numpy()
+    in_test = manifest(media, tmp_path / "test.csv", split != "train")
+    nearly_nowhere = manifest(media, tmp_path / "val.csv", np.arange(len(split)) == int(np.argmax(split == "val")))
+    alone = train_encoders(request_for("alone", epochs=1, **in_test))
+    assert list(alone.encoders) == list(alone.test) == ["audio"]
+    assert not (alone.folder / "video").exists()
+    assert "no train clip has video: it is treated as absent everywhere, and has no encoder" in alone.notes
+    with pytest.raises(ValueError, match=r"must name two encoders with clips in train .* got clips for audio only"):
+        train_encoders(request_for("pair", epochs=1, objective="joint", **in_test))
+    audio = f"{ENCODERS['audio']},modality=audio"
+    three = (f"audio={audio}", f"audio2={audio}", f"video={ENCODERS['video']}")
+    changes = {"encoder": three, "epochs": 1, "objective": "joint", "amr_ratio": "1:1:1"}
+    for method in ("naive", "umt"):
+        seen = train_encoders(request_for(f"{method}-test", method=method, **changes, **in_test))
+        unseen = train_encoders(request_for(f"{method}-none", method=method, **changes, **nearly_nowhere))
+        assert list(seen.encoders) == ["audio", "audio2"]
+        assert not (seen.folder / "video").exists()
+        assert seen.test == unseen.test
+
+
+def test_a_training_of_an_earlier_release_is_read_but_not_continued(request_for: MakeConfig):
+    """It has no checkpoint, and no marks."""
+    config = request_for("mine", "audio", epochs=1)
+    first = train_encoders(config)
+    (first.folder / "audio" / "checkpoint.pt").unlink()
+    saved = read_saved(first.folder)
+    write_json(first.folder / "config.json", {name: saved[name] for name in ("config", "classes", "clips_sha256")})
+    assert train_encoders(config) == first
+    with pytest.raises(ValueError, match="is gone"):
+        train_encoders(replace(config, epochs=2))
