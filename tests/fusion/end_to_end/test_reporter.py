@@ -38,7 +38,7 @@ def test_the_remaining_time_is_estimated_from_epochs_since_the_resume(clock):
         clock[0] += 30
         report.epoch(values(accuracy))
     assert progress.lines == [
-        "audio: resumes after epoch 4/10",
+        "audio: continues after epoch 4/10",
         "audio: epoch 5/10, loss 0.500, val accuracy 0.700 (best 0.900), 30.0 s per epoch, 2.5 min left",
         "audio: epoch 6/10, loss 0.500, val accuracy 0.950 (best 0.950), 30.0 s per epoch, 2.0 min left",
     ]
