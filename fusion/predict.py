@@ -62,7 +62,8 @@ def predict(
     try:
         takes_steps = heads[fitted.record.config.head].takes_steps
         unread = read_clips(fitted, named, device, handle, keep_steps=takes_steps)
-        progress.advance(len(unread), len(unread))
+        if unread:
+            progress.advance(len(unread), len(unread))
     finally:
         progress.stop()
     without_share = dict.fromkeys(fitted.record.modalities)

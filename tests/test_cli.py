@@ -302,7 +302,7 @@ WRONG = {
         "runs/small --against people",
         "runs/small --people voice=audio",
         "runs/small --bootstrap -1",
-        "runs/small --bootstrap 99",
+        "runs/small --bootstrap 19",
         "runs/small --out ./text.txt",
         "runs/small --noise-draws 0",
     ],

@@ -13,7 +13,7 @@ from amr.common.workspace import place, runs_dir
 FORMAT = "amr-evaluation"
 FILES = ("evaluation.json", "evaluation.csv", "evaluation.npz")
 REFERENCES = ("people",)
-LEAST_BOOTSTRAP = 100  # fewer samples have no 2.5 % quantile to speak of
+LEAST_BOOTSTRAP = 20  # fewer samples have no tails to take percentiles of
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class EvaluateConfig:
     )
     people: str | None = option(None, "Channels of votes and their modalities, such as voice=audio,face=video.")
     bootstrap: int = option(
-        1000, "Number of bootstrap samples of the test clips, 100 or more; 0: no intervals.", least=0
+        1000, "Number of bootstrap samples of the test clips, 20 or more; 0: no intervals.", least=0
     )
     noise_draws: int = option(5, "Number of noise draws per level.", least=1)
     seed: int = option(0, "Seed of permutations, noise, conflicts and resamples, the same for every run.", least=0)

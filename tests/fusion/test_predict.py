@@ -30,6 +30,7 @@ class Listener(Progress):
         self.total = total
 
     def advance(self, amount: float, failures: int = 0) -> None:
+        assert amount > 0, "a listener may print a line for every call"
         self.done += amount
         self.failures += failures
 

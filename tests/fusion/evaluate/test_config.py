@@ -29,7 +29,7 @@ def test_texts_and_numpy_numbers_are_accepted():
 
 def test_few_bootstrap_samples_are_refused_and_none_are_not():
     assert EvaluateConfig("run", bootstrap=0).bootstrap == 0
-    with pytest.raises(ValueError, match="--bootstrap must be 100 or more, or 0 for no intervals, got 1"):
+    with pytest.raises(ValueError, match="--bootstrap must be 20 or more, or 0 for no intervals, got 1"):
         EvaluateConfig("run", bootstrap=1)
 
 

@@ -24,7 +24,7 @@ def config(cache, **changes):
 
 
 def evaluated(folder, **changes):
-    return evaluate(EvaluateConfig(folder, **{"bootstrap": 100, "noise_draws": 2, "device": "cpu", **changes})).document
+    return evaluate(EvaluateConfig(folder, **{"bootstrap": 50, "noise_draws": 2, "device": "cpu", **changes})).document
 
 
 def make_sweep(cache, methods=("naive", "ume", "unimodal"), ratios=(None, "1:1"), seeds=(0, 1), **changes):
@@ -257,6 +257,6 @@ def test_the_runs_that_a_sweep_lacks_are_counted(small_cache):
 def test_a_gpu_gives_the_same_measures(small_cache):
     folder = make_sweep(small_cache, folds=3)
     on_cpu = evaluated(folder)["runs"]
-    on_gpu = evaluate(replace(EvaluateConfig(folder, bootstrap=100, noise_draws=2), device="cuda")).document["runs"]
+    on_gpu = evaluate(replace(EvaluateConfig(folder, bootstrap=50, noise_draws=2), device="cuda")).document["runs"]
     for cpu, gpu in zip(on_cpu, on_gpu, strict=True):
         assert flat(gpu["measures"]) == pytest.approx(flat(cpu["measures"]), abs=0.02, nan_ok=True)
