@@ -124,15 +124,16 @@ def explain_clip(
     """Explain one clip in a picture: shares by attribution, predictions without a modality, and when each mattered."""
     from amr.common.workspace import find_run
     from amr.fusion.explain.config import ExplainConfig
-    from amr.fusion.runs.read import chosen_run
 
     requested = [each for each in (clip, clip_option) if each is not None]
     if len(requested) != 1:
         raise ValueError(f"amr explain must be given one clip, got {len(requested)}. Name a media file or a cached id.")
     config = ExplainConfig(find_run(run), requested[0], out, device)
+    config.check_writable(config.run)  # before anything heavy is imported
+    from amr.fusion.runs.read import chosen_run
+
     with stderr_progress() as progress:
         config = dataclasses.replace(config, run=chosen_run(config.run, progress))
-    config.check_writable(config.run)  # before torch is imported
     from amr.fusion.explain.explain import explain
 
     explanation = explain(config)
