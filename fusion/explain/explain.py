@@ -20,7 +20,7 @@ from amr.common.progress import Progress
 from amr.common.workspace import find_run
 from amr.extract.cache.reader import Cache
 from amr.extract.named_clips import NamedClip, named_clips
-from amr.extract.pipeline.preview import MODALITIES, Media, cached_media, decode_media
+from amr.extract.pipeline.preview import MODALITIES, Media, cached_media, decode_media, read_as
 from amr.extract.pipeline.workers import ClipFiles
 from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.explain.config import ExplainConfig
@@ -112,7 +112,8 @@ class _Origin:
         """Look the clip up in the run's cache, unless it is a file."""
         folds = [f"mean over {len(fitted.models)} folds"] if len(fitted.models) > 1 else []
         if clip.files is not None and not is_imported(fitted.record):
-            return cls(clip.files, None, folds)
+            preprocessings = [info["preprocessing"] for info in fitted.record.modalities.values()]
+            return cls(read_as(clip.files, preprocessings), None, folds)
         with Cache.open(Path(fitted.record.cache)) as cache:
             table = cache.table()
             row = int(np.flatnonzero(table["id"] == clip.name)[0])

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,13 +10,14 @@ from matplotlib.image import imread
 
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
-from amr.extract.named_clips import named_clips
+from amr.extract.named_clips import NamedClip, named_clips
+from amr.extract.pipeline.workers import ClipFiles
 from amr.extract.run import extract_embeddings
 from amr.fusion.attribution.gradients import grad_x_input
 from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
 from amr.fusion.explain.config import ExplainConfig
-from amr.fusion.explain.explain import explain
+from amr.fusion.explain.explain import _Origin, explain
 from amr.fusion.explain.fold import explain_fold, step_weights
 from amr.fusion.fit import fit
 from amr.fusion.model import FusionModel, ModelShape
@@ -231,3 +233,10 @@ def test_names_of_clips_become_file_names():
 def test_an_unknown_clip_is_refused(small_cache):
     with pytest.raises(ValueError, match=r"CLIP must be a media file or the id of a cached clip, got 'nobody'"):
         explained(fitted(small_cache), "nobody")
+
+
+def test_new_media_are_shown_with_the_track_that_the_run_hears():
+    info = {"encoder": "logmel,audio_track=1", "preprocessing": {"audio_track": 1}}
+    run = SimpleNamespace(models=[None], record=SimpleNamespace(modalities={"audio": info}))
+    clip = NamedClip("x.mkv", ClipFiles({"audio": Path("x.mkv")}))
+    assert _Origin.find(clip, run, None).media.audio_track == 1
