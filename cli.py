@@ -20,7 +20,7 @@ from amr.common.workspace import find_cache
 from amr.console.commands import Json, configured, field_option, parameter
 from amr.console.fitted import add_fitted
 from amr.console.listings import add_listings
-from amr.console.next_steps import say_next
+from amr.console.next_steps import extraction, say_next
 from amr.console.output import lines, say, say_notes, show, table
 from amr.console.progress import stderr_progress
 from amr.console.refusals import run_app
@@ -138,9 +138,7 @@ def _train_encoders(config: TrainConfig, as_json: bool) -> None:
     for note in result.notes:
         say(note)
     show(result.to_json(), as_json, lambda: trained_table(result.to_json()))
-    encoder_options = " ".join(f"--encoder {name}={spec}" for name, spec in result.encoders.items())
-    clips_option = f"--dataset {config.dataset}" if config.dataset is not None else f"--manifest {config.manifest}"
-    say(f"written to {result.folder}; next: amr extract {clips_option} {encoder_options}")
+    say(f"written to {result.folder}; next: {extraction(config, result.encoders)}")
 
 
 configured(app, "extract", ExtractConfig, _extract)

@@ -1,11 +1,13 @@
-"""What to type after a sweep or a table."""
+"""What to type after a command."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from amr.console.output import say
+from amr.fusion.end_to_end.config import TrainConfig
 
 
 def say_next(folder: Path) -> None:
@@ -21,3 +23,19 @@ def say_next(folder: Path) -> None:
     accuracy = "" if best.val is None else f" (val accuracy {best.val['accuracy']:.3f})"
     say(f"best by val: {best.folder}{accuracy}")
     say(f"next: amr predict {shlex.quote(str(best.folder))} CLIP, or amr evaluate {quoted}")
+
+
+def extraction(config: TrainConfig, encoders: Mapping[str, str]) -> str:
+    """Command that extracts the clips of a training with its encoders.
+
+    >>> extraction(TrainConfig(manifest="my clips.csv", label="word"), {"audio": "trained:mine"})
+    "amr extract --manifest 'my clips.csv' --label-column word --encoder audio=trained:mine"
+    """
+    parts = ["amr", "extract"]
+    for name, value in (("--dataset", config.dataset), ("--manifest", config.manifest), ("--root", config.root)):
+        parts += [] if value is None else [name, value]
+    if config.manifest is not None and config.label != "label":
+        parts += ["--label-column", config.label]
+    for name, spec in encoders.items():
+        parts += ["--encoder", f"{name}={spec}"]
+    return shlex.join(parts)
