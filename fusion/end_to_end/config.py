@@ -10,7 +10,6 @@ from amr.common.options import (
     SOURCE,
     SPEED,
     TRAINING,
-    available_cores,
     check_options,
     flag,
     option,
@@ -178,8 +177,3 @@ class TrainConfig(TrainingConfig):
     def augmentation(self) -> AugmentConfig:
         """Strengths of the augmentation of train clips."""
         return AugmentConfig(self.time_mask, self.frequency_mask, self.shift, self.flip)
-
-    @property
-    def num_workers(self) -> int:
-        """Number of decoding processes."""
-        return available_cores() if self.workers is None else self.workers

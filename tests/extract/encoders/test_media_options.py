@@ -10,7 +10,9 @@ from PIL import Image
 from amr.extract.cache.reader import Cache
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import build_encoder
+from amr.extract.encoders.families.trained import save_trained
 from amr.extract.encoders.media_options import MediaOptions
+from amr.extract.encoders.model import ModelEncoder
 from amr.extract.pipeline import workers
 from amr.extract.pipeline.preview import cached_media, decode_media
 from amr.extract.run import embed_clips, extract_embeddings
@@ -68,6 +70,15 @@ def test_a_spec_with_a_track_builds_the_same_encoder_again():
     assert again.prepare.audio_track == 1
     faster = build_encoder("frames,folder_fps=12.5", "v")
     assert (faster.spec, faster.preprocessing["folder_fps"]) == ("frames,folder_fps=12.5", 12.5)
+
+
+def test_a_trained_encoder_hears_the_track_that_it_was_trained_on(tmp_path):
+    encoder = build_encoder("timm:test_vit,weights=random,audio_track=1", "audio")
+    assert isinstance(encoder, ModelEncoder)
+    save_trained(tmp_path, encoder, encoder.spec)
+    again = build_encoder(f"trained:{tmp_path}", "audio")
+    assert (again.prepare.audio_track, again.preprocessing) == (1, encoder.preprocessing)
+    assert build_encoder(f"trained:{tmp_path},audio_track=2", "audio").prepare.audio_track == 2
 
 
 @pytest.mark.parametrize(
