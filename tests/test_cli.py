@@ -275,6 +275,7 @@ WRONG = {
         "--cache small --seeds 2 --seed 1",
         "--cache small --lr 0.1,0",
         "--cache small --out ./text.txt",
+        "--cache small --epochs 2 --device cpu --seed 1 --out runs/small",
     ],
     "table": [
         "--cache nowhere",
@@ -314,6 +315,7 @@ WRONG = {
         "runs/small --clips -1",
         "runs/small runs/nosuch",
     ],
+    "runs": ["nowhere", "--sort accurcy", "--where method", "--where metod=x", "--format cvs", "--json --format csv"],
     "demo": ["extra", "--seed one", "--bogus"],
     "attributions": ["extra", "--bogus", "--json 3"],
     "measures": ["extra", "--bogus", "--json 3"],
