@@ -329,7 +329,9 @@ def _report(config: ReportConfig, as_json: bool) -> None:
     show(result.to_json(), as_json, lambda: str(result.out))
 
 
-_DIRS = Annotated[list[str], typer.Argument(metavar="DIR", help="Folders of amr fit, amr sweep or amr table, or names in runs/.")]
+_DIRS = Annotated[
+    list[str], typer.Argument(metavar="DIR", help="Folders of amr fit, amr sweep or amr table, or names in runs/.")
+]
 configured(app, "report", ReportConfig, _report, instead={"dirs": parameter("dirs", _DIRS, inspect.Parameter.empty)})
 
 
