@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,11 @@ class FittedRun:
     record: RunRecord
     models: tuple[FusionModel, ...]
     normalizations: tuple[Normalization, ...]
+
+    @property
+    def lacks_mean(self) -> bool:
+        """Whether its shares depend on a train mean that was not saved; they are then undefined."""
+        return attributor_of(self.record).needs_mean and any(model.mean is None for model in self.models)
 
 
 def read_fitted(folder: Path, device: torch.device | str = "cpu") -> FittedRun:
@@ -105,15 +109,10 @@ def _read_model(record: RunRecord, file: Path, device: torch.device | str) -> tu
 
 
 def _read_mean(record: RunRecord, file: Path) -> dict[str, Tensor] | None:
-    """Mean of a run's z over its train clips, `(dim,)`; None, with a warning, if version 0.1 did not save it."""
+    """Mean of a run's z over its train clips, `(dim,)`; None if it is not known: version 0.1 did not save it."""
     with safe_open(file, framework="pt") as tensors:
         if not set(tensors.keys()).isdisjoint(f"baseline.{m}.mean" for m in record.modalities):
             return {m: tensors.get_tensor(f"baseline.{m}.mean") for m in record.modalities}
     if record.config.normalize == "standard" and record.config.adapter == "none":
         return {m: torch.zeros(info["embed_dim"]) for m, info in record.modalities.items()}  # by standardization
-    warnings.warn(
-        f"{file.parent} has no train mean, on which its shares depend, because version 0.1 did not save it: "
-        "they are left out. Fit again for them",
-        stacklevel=2,
-    )
     return None
