@@ -16,7 +16,7 @@ import typer
 
 from amr.common.options import MODEL, OUTPUT, REGULARIZER, SPEED, TRAINING
 from amr.common.version import __version__
-from amr.common.workspace import find_cache
+from amr.common.workspace import find_cache, find_run
 from amr.console.commands import Json, configured, field_option, parameter
 from amr.console.fitted import add_fitted
 from amr.console.listings import add_listings
@@ -322,6 +322,8 @@ configured(
 
 def _report(config: ReportConfig, as_json: bool) -> None:
     """Write one self-contained page of pictures and tables about folders of runs, sweeps and tables."""
+    for folder in config.dirs:
+        find_run(folder, "DIR")  # before torch is imported
     from amr.fusion.report.page import report
 
     with stderr_progress() as progress:

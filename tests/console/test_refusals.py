@@ -127,6 +127,8 @@ TYPOS = (
     "evaluate nope",
     "predict nope clip.mp4",
     "explain nope clip.mp4",
+    "report nope",
+    "runs nope",
     "inspect nope",
 )
 
