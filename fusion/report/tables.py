@@ -120,12 +120,14 @@ def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
     pairs = {"share": "share", "use": "perceptual", "Shapley use share": "shapley_use_share"}
     pairs = {title: name for title, name in pairs.items() if any(setting.has(name) for setting in settings)}
     with_ume = any(setting.mean("gain_over_ume") is not None for setting in settings)
-    columns = ["setting", "seeds", "val accuracy", "accuracy", "mAP", *(f"{title} {order}" for title in pairs)]
-    columns += ["gain over UME"] * with_ume
+    seeds = {len(setting.runs) for setting in settings}
+    columns = ["setting", *(["seeds"] * (len(seeds) > 1)), "val accuracy", "accuracy", "mAP"]
+    columns += [*(f"{title} {order}" for title in pairs), *(["gain over UME"] * with_ume)]
     rows = []
     for setting in settings:
         val = setting.mean("accuracy", "val")
-        row = [Cell(setting.label, setting.label), Cell(str(len(setting.runs)), len(setting.runs), True)]
+        row = [Cell(setting.label, setting.label)]
+        row += [Cell(str(len(setting.runs)), len(setting.runs), True)] * (len(seeds) > 1)
         row += [Cell(fraction(val), val, True), _interval(setting, "accuracy"), _interval(setting, "map")]
         row += [_of_each(setting, name) for name in pairs.values()]
         if with_ume:
@@ -147,7 +149,9 @@ def _headline_caption(settings: Sequence[Setting]) -> str:
     split = "test" if any(setting.values("accuracy").size for setting in settings) else "val"
     intervals = {len(setting.runs) > 1 for setting in settings if setting.half_width("accuracy") is not None}
     over = [words for several, words in ((True, "seeds"), (False, "bootstrapped clips")) if several in intervals]
-    text = f"Each setting on {split}, fractions of 1: mean over seeds"
+    seeds = {len(setting.runs) for setting in settings}
+    text = f"Each setting on {split}, fractions of 1: "
+    text += "one seed" if seeds == {1} else f"mean over {f'{min(seeds)} ' * (len(seeds) == 1)}seeds"
     if over:
         text += f" ± half of the 95 % interval over {' or, for a single seed, over '.join(over)}"
     if any(setting.half_width("accuracy") is None for setting in settings):

@@ -15,6 +15,7 @@ from amr.fusion.report.sections.picture import (
     Picture,
     color,
     fraction_axis,
+    label,
     plot,
     sections,
     symbol,
@@ -141,7 +142,7 @@ def _line(figure: go.Figure, points: Sequence[tuple[Setting, float, float]], ind
         x=[x for _, x, _ in points],
         y=[y for _, _, y in points],
         error_y=whiskers([setting.half_width("accuracy") for setting, _, _ in points]),
-        mode="markers+text",
+        mode="markers",
         name=name,
         marker={
             "color": color(index),
@@ -149,18 +150,17 @@ def _line(figure: go.Figure, points: Sequence[tuple[Setting, float, float]], ind
             "symbol": [symbol(index) + ("" if setting.regularized else "-open") for setting, _, _ in points],
             "line": {"width": 2, "color": color(index)},
         },
-        text=[setting.ratio.removeprefix("AMR ") for setting, _, _ in points],
-        textposition=[_text_position(i, len(points), setting.regularized) for i, (setting, _, _) in enumerate(points)],
-        textfont={"size": 11, "color": MUTED},
         customdata=[setting.label for setting, _, _ in points],
         hovertemplate=HOVER,
     )
+    for setting, x, y in regularized:
+        _name_point(figure, setting.ratio.removeprefix("AMR "), x, y)
 
 
-def _text_position(index: int, num_points: int, regularized: bool) -> str:
-    """Next to the whiskers, in turn above and below, and away from the right edge."""
-    side = "left" if index >= num_points - max(1, num_points // 4) else "right"
-    return f"{'top' if regularized and index % 2 else 'bottom'} {side}"
+def _name_point(figure: go.Figure, name: str, x: float, y: float) -> None:
+    """Write a name above a point, slanting so that the names of neighbors do not touch."""
+    style = {"showarrow": False, "textangle": -75, "xanchor": "left", "yanchor": "bottom", "yshift": 8}
+    figure.add_annotation(x=x, y=y, text=label(name), font={"size": 11, "color": MUTED}, **style)
 
 
 def _cloud(figure: go.Figure, points: Sequence[tuple[Setting, float, float]]) -> None:
@@ -250,11 +250,11 @@ def _dumbbells(
     figure = go.Figure()
     xs: list[float | None] = []
     ys: list[str] = []
-    for label, *marks in zip(labels, *values.values(), strict=True):
+    for name, *marks in zip(labels, *values.values(), strict=True):
         known = [mark for mark in marks if mark is not None]
         if known:
             xs += [min(known), max(known), None]
-            ys += [label, label, label]
+            ys += [name, name, name]
     figure.add_scatter(x=xs, y=ys, mode="lines", line={"color": MUTED, "width": 2}, hoverinfo="skip", showlegend=False)
     for index, (kind, marks) in enumerate(values.items()):
         if all(mark is None for mark in marks):

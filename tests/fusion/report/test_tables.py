@@ -43,9 +43,9 @@ def test_robustness_and_balance_are_defined_where_they_are_shown(made):
 @pytest.mark.parametrize(
     ("seeds", "evaluation", "accuracy", "caption"),
     [
-        (1, {}, "0.800", "fractions of 1: mean over seeds; no interval: fewer than 3 seeds."),
-        (2, {}, "0.805", "fractions of 1: mean over seeds; no interval: fewer than 3 seeds."),
-        (3, {}, "0.810 ± 0.025", "mean over seeds ± half of the 95 % interval over seeds. "),
+        (1, {}, "0.800", "fractions of 1: one seed; no interval: fewer than 3 seeds."),
+        (2, {}, "0.805", "fractions of 1: mean over 2 seeds; no interval: fewer than 3 seeds."),
+        (3, {}, "0.810 ± 0.025", "mean over 3 seeds ± half of the 95 % interval over seeds. "),
     ],
 )
 def test_below_three_seeds_no_interval_is_shown_and_it_is_said_once(made, seeds, evaluation, accuracy, caption):

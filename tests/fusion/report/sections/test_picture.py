@@ -46,7 +46,7 @@ def test_pictures_without_an_evaluation_are_left_out(made):
 def test_the_points_of_accuracy_against_share_are_the_numbers_of_its_table(made):
     results, settings = results_and_settings(made())
     picture = accuracy_against_share(results, settings)
-    points = next(trace for trace in picture.plots[""]["data"] if trace["mode"] == "markers+text")
+    points = next(trace for trace in picture.plots[""]["data"] if trace.get("name") == "joint heads")
     rows = {row[0].text: (row[1].value, row[2].value) for row in picture.table.rows}
     for label, x, y in zip(points["customdata"], points["x"], points["y"], strict=True):
         assert rows[label] == (x, y)
@@ -111,10 +111,11 @@ def test_alone_is_the_accuracy_with_the_others_at_their_train_mean(made):
 def test_whiskers_are_drawn_only_where_there_is_an_interval(made):
     results, settings = results_and_settings(made())
     picture = accuracy_against_share(results, settings)
-    points = next(trace for trace in picture.plots[""]["data"] if trace["mode"] == "markers+text")
+    points = next(trace for trace in picture.plots[""]["data"] if trace.get("name") == "joint heads")
     assert not points["error_y"]["visible"]  # two seeds
     assert "whiskers" not in picture.caption
-    assert points["text"] == ["audio=1:video=3", "audio=1:video=1", "no AMR"]
+    names = [annotation["text"] for annotation in picture.plots[""]["layout"]["annotations"]]
+    assert names == ["audio=1:video=3", "audio=1:video=1"]
     assert whiskers([0.1, None])["visible"]
 
 
