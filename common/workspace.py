@@ -91,14 +91,14 @@ def find_run(name: str | os.PathLike[str], option: str = "RUN") -> Path:
     """Find the folder of a run, a sweep or a table: by path, or by name in runs/.
 
     Args:
-        name: Path of a folder, or the name of one in runs/.
+        name: Path of a folder, or the name of one in runs/; of a run of a sweep, as `amr runs` lists it.
         option: Name of the argument, for errors.
 
     Raises:
         FileNotFoundError: No folder has that path or name.
     """
     text = os.fspath(name)
-    places = [Path(text)] if _is_path(text) else [Path(text), runs_dir() / text]
+    places = [Path(text), runs_dir() / text]
     # a folder of another kind in the current folder must not hide a run of the same name
     for is_found in (_holds_runs, Path.is_dir):
         for folder in places:

@@ -27,6 +27,12 @@ def test_a_name_is_that_of_a_run_in_the_workspace(elsewhere, file):
     assert find_run(Path("even")) == folder
 
 
+def test_a_run_of_a_sweep_has_a_name_too(elsewhere):
+    make_run(runs_dir() / "ratios", "sweep.json")
+    folder = make_run(runs_dir() / "ratios" / "runs" / "plain")
+    assert find_run("ratios/runs/plain") == folder
+
+
 def test_a_path_is_relative_to_the_current_folder(elsewhere):
     make_run(runs_dir() / "even")
     with pytest.raises(FileNotFoundError, match="got 'runs/even'"):
