@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ def interrupted(home: Path, line: str, begun: Callable[[str], bool], *options: s
             cwd=home,
             env=os.environ | {"AMR_HOME": str(home)},
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it for background jobs
         )
         try:
             end = time.monotonic() + SECONDS
@@ -67,7 +69,8 @@ def interrupted(home: Path, line: str, begun: Callable[[str], bool], *options: s
             os.killpg(process.pid, signal.SIGINT)
             return process.wait(SECONDS), log.read_text()
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_fit_leaves_nothing(home):
