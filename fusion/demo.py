@@ -130,7 +130,7 @@ def _sweep(out: Path, cache: Path, seed: int, device: str) -> tuple[dict[str, An
     """Fit every ratio with every seed; one row per ratio, the mean over seeds on test."""
     base = FitConfig(cache=str(cache), out=str(out), device=device)
     config = SweepConfig(base, amr_ratio=RATIOS, seed=tuple(range(seed, seed + NUM_SEEDS)))
-    runs = sweep(config).table
+    runs = sweep(config, overwrite=True).table  # another version may have left a sweep of other settings
     test = runs[runs["part"] == "test"]
     rows: list[dict[str, Any]] = []
     for ratio in RATIOS:
