@@ -39,7 +39,7 @@ ATTRIBUTIONS = {  # name of a sweep's folder, to the words for it and its option
 ASKED = "#999999"
 DRAWN = {"share": "#0072B2", "use_share": "#009E73", "shapley_use_share": "#D55E00"}
 WORDS = {"share": "share", "use_share": "use share", "shapley_use_share": "Shapley use share"}
-LIMITS = (-0.35, 1.35)  # Shapley use shares leave [0, 1] if a modality misleads
+LIMITS = (-0.2, 1.5)  # Shapley use shares leave [0, 1] if a modality misleads, and more so at the accuracy of guessing
 PAIRS = {
     "share": "share",
     "logit share": "share_logit",
@@ -261,7 +261,7 @@ def draw(file: Path, title: str, ratios: Mapping[str, Mapping[str, Any]], names:
     axes = figure.subplots(1, len(ratios), sharey=True)
     for panel, (attribution, evaluation) in zip(axes, ratios.items(), strict=True):
         _panel(panel, evaluation, names)
-        panel.set_title(f"regularized by {ATTRIBUTIONS[attribution][0]}", fontsize=9, loc="left")
+        panel.set_title(f"regularized by {ATTRIBUTIONS[attribution][0]}", fontsize=8, loc="left")
     axes[0].set_ylabel(f"of {names[0]}, mean over seeds, 95 % interval")
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
