@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import html.parser
 import io
+import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,16 +43,24 @@ class Elements(html.parser.HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.all: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._tag = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._tag not in ("script", "style"):
+            self.text += data
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.all.append((tag, dict(attrs)))
+        self._tag = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._tag = ""
 
 
 @pytest.fixture(scope="module")
 def elements(report: Path) -> list[tuple[str, dict[str, str | None]]]:
-    parser = Elements()
-    parser.feed(report.read_text(encoding="utf-8"))
-    return parser.all
+    return read_page(report).all
 
 
 def test_ids_are_unique_and_references_to_them_are_valid(elements):
@@ -71,6 +81,36 @@ def test_a_screen_reader_finds_landmarks_and_descriptions(elements):
     assert len(pictures) > 8
     assert all(attrs.get("aria-label") or attrs.get("alt") for attrs in pictures)
     assert all(attrs["aria-sort"] == "none" for tag, attrs in elements if tag == "th" and attrs.get("scope") == "col")
+
+
+def read_page(file: Path) -> Elements:
+    parser = Elements()
+    parser.feed(file.read_text(encoding="utf-8"))
+    return parser
+
+
+def test_numbers_are_fractions_of_1(report):
+    text = " ".join(read_page(report).text.replace("\N{NO-BREAK SPACE}", " ").split())
+    assert "has accuracy 0.805 on the test clips" in text
+    assert set(re.findall(r"[\d.]+ ?%", text)) <= {"95 %"}  # the name of the intervals
+
+
+@pytest.mark.parametrize(("warned", "shown"), [(3, "Warnings:"), (4, "4 warnings")])
+def test_warnings_are_shown_and_many_are_collapsed(made, tmp_path, warned, shown):
+    folder = made()
+    files = sorted(folder.glob("runs/*/config.json"))[:warned]
+    for i, file in enumerate(files):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"warnings": [f"only {i} test clips"]}))
+    make_report(ReportConfig((str(folder),), out=str(tmp_path / "page.html")))
+    text = read_page(tmp_path / "page.html").text
+    assert all(f"only {i} test clips" in text for i in range(warned))
+    assert shown in text
+
+
+def test_the_attribution_is_named_in_words(report):
+    text = read_page(report).text
+    assert "gradient x input (output: probability, norm: L2)" in text
+    assert "grad_x_input" not in text
 
 
 def test_names_of_classes_and_folders_are_escaped(report):
