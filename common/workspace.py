@@ -100,11 +100,11 @@ def find_run(name: str | os.PathLike[str], option: str = "RUN") -> Path:
     text = os.fspath(name)
     places = [Path(text), runs_dir() / text]
     # a folder of another kind in the current folder must not hide a run of the same name
-    for is_found in (_holds_runs, Path.is_dir):
+    for is_found in (holds_runs, Path.is_dir):
         for folder in places:
             if is_found(folder):
                 return folder
-    names = sorted(folder.name for folder in runs_dir().glob("*") if _holds_runs(folder))
+    names = sorted(folder.name for folder in runs_dir().glob("*") if holds_runs(folder))
     close = difflib.get_close_matches(Path(text).name, names, n=1)
     hint = f"Did you mean {close[0]}?" if close else "Make one with amr fit or amr sweep."
     listed = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
@@ -114,6 +114,6 @@ def find_run(name: str | os.PathLike[str], option: str = "RUN") -> Path:
     )
 
 
-def _holds_runs(folder: Path) -> bool:
+def holds_runs(folder: Path) -> bool:
     """Whether a folder is one of amr fit, amr sweep or amr table."""
     return (folder / "config.json").is_file() or (folder / "sweep.json").is_file()

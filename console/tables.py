@@ -49,16 +49,3 @@ def attribution_text(config: FitConfig) -> str:
     output = "" if config.attribution_output == FitConfig.attribution_output else config.attribution_output
     pooling = "" if config.attribution_pooling == FitConfig.attribution_pooling else config.attribution_pooling
     return " ".join(part for part in (name, output, pooling) if part)
-
-
-def explanation_table(e: Mapping[str, Any]) -> Table:
-    """Table with one row of shares per attribution, and one row of probabilities without each modality per baseline."""
-    modalities = list(next(iter(e["shares"].values())))
-    rows = [[f"share, {name}", *shares.values()] for name, shares in e["shares"].items()]
-    for baseline, removed in e["removed"].items():
-        rows.append(
-            [f"probability without it, {baseline}", *(removed.get(m, {}).get("probability") for m in modalities)]
-        )
-    truth = "" if e["true"] is None else f", label {e['true']}"
-    answer = f"{e['pred']} {e['probabilities'][e['pred']]:.3f}{truth}"
-    return table("", [answer, *modalities], rows)

@@ -222,7 +222,7 @@ class SweepConfig:
     def _values(self, name: str) -> tuple[Any, ...]:
         """Values of a swept setting, with their declared types."""
         given = getattr(self, name)
-        values: list[Any] = [given] if isinstance(given, str | Mapping | Real) else list(given)
+        values: list[Any] = [given] if given is None or isinstance(given, str | Mapping | Real) else list(given)
         values = values or [getattr(self.base, name)]
         return tuple(getattr(replace(self.base, **{name: value}), name) for value in values)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amr.common.files import check_writable
 from amr.common.options import DEVICES, check_options, coerce_fields, option
-from amr.common.workspace import place, runs_dir
+from amr.common.workspace import holds_runs, place, runs_dir
 
 FORMAT = "amr-evaluation"
 FILES = ("evaluation.json", "evaluation.csv", "evaluation.npz")
@@ -62,7 +62,7 @@ class EvaluateConfig:
         return run if self.out is None else place(self.out, runs_dir())
 
     def check_writable(self, run: Path) -> None:
-        """Raise ValueError if the results cannot be written, or would replace files of another origin.
+        """Raise ValueError if the results cannot be written, or would be taken for those of another run or program.
 
         Args:
             run: Folder of the run, sweep or table.
@@ -70,6 +70,8 @@ class EvaluateConfig:
         what, advice = "RUN" if self.out is None else "--out", "Pass --out with another folder."
         folder = self.folder(run)
         check_writable(folder, what, advice)
+        if holds_runs(folder) and folder.resolve() != run.resolve():
+            raise ValueError(f"{what} must not be another run or sweep, got {str(folder)!r}. {advice}")
         found = [name for name in FILES if (folder / name).exists()]
         if found and not _is_evaluation(folder / FILES[0]):
             raise ValueError(f"{what} must not hold an {found[0]} of another program, got {str(folder)!r}. {advice}")

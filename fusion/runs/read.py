@@ -158,7 +158,13 @@ def read_run(folder: Path, option: str = "RUN") -> Run:
         raise FileNotFoundError(
             f"{option} must be a finished run, got {str(folder)!r}. Run the same amr fit or amr sweep again."
         )
-    return Run(folder, record, metrics["val"], metrics["test"], tuple(metrics.get("folds", [metrics])))
+    try:
+        return Run(folder, record, metrics["val"], metrics["test"], tuple(metrics.get("folds", [metrics])))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{option} must hold whole files, got a {str(folder / 'metrics.json')!r} that is not one of amr fit. "
+            "Create it again."
+        ) from error
 
 
 def read_runs(folder: Path, option: str = "RUN") -> list[Run]:

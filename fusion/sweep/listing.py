@@ -119,8 +119,6 @@ def _run(folder: Path, name: str, kind: str) -> Entry:
         return Entry(folder, name, kind, NOT_FINISHED, "", settings)
     except (ValueError, OSError) as error:
         return Entry(folder, name, kind, DAMAGED, str(error))
-    except (KeyError, TypeError, AttributeError):
-        return Entry(folder, name, kind, DAMAGED, "metrics.json is not one of amr fit")
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
@@ -142,8 +140,9 @@ def column_name(option: str, text: str, columns: Sequence[str]) -> str:
     for name in (typed, ALIASES.get(typed), typed.replace("-", "_"), f"test.{typed}"):
         if name in columns:
             return str(name)
-    if typed in ALIASES.values() or not columns:  # nothing is measured yet
-        return ALIASES.get(typed, typed)
+    name = ALIASES.get(typed, typed)
+    if name in ALIASES.values() or not columns:  # nothing is measured yet
+        return name
     shorter = {name.removeprefix("test."): name for name in columns}
     close = difflib.get_close_matches(typed, [*columns, *shorter, *ALIASES], n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]}?" if close else "The first line of amr runs --format csv has them all."

@@ -24,6 +24,7 @@ def test_a_sweep_takes_lists_single_values_and_the_values_of_its_base():
     assert swept.seed == (0, 1)
     assert len(swept.members()) == 2 * (1 + 2 * 2)
     assert SweepConfig(base, amr_ratio="1:1").amr_ratio == ("1:1",)
+    assert SweepConfig(base, amr_ratio=None, lr=None).lr == (None,)
 
 
 def test_the_members_without_a_ratio_have_the_default_weight():

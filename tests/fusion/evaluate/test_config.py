@@ -40,6 +40,18 @@ def test_results_go_to_the_run_or_to_a_folder_by_path_or_name(workspace):
     assert EvaluateConfig(run, out="b").folder(run) == workspace / "runs/b"
 
 
+@pytest.mark.parametrize("name", ["config.json", "sweep.json"])
+def test_results_of_one_run_do_not_go_to_another(tmp_path, name):
+    run, other = tmp_path / "run", tmp_path / "other"
+    for folder in (run, other):
+        folder.mkdir()
+        (folder / name).write_text("{}")
+    EvaluateConfig(run, out=tmp_path / "other" / ".." / "run").check_writable(run)
+    EvaluateConfig(run, out=tmp_path / "new").check_writable(run)
+    with pytest.raises(ValueError, match=r"--out must not be another run or sweep, got .*other"):
+        EvaluateConfig(run, out=other).check_writable(run)
+
+
 def test_other_files_of_the_same_name_are_not_replaced(tmp_path):
     config = EvaluateConfig(tmp_path)
     (tmp_path / "evaluation.json").write_text('{"format": "amr-evaluation"}')

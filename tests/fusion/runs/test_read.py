@@ -8,7 +8,7 @@ import pytest
 
 from amr.common.files import write_json, write_text
 from amr.fusion.config import FitConfig
-from amr.fusion.runs.read import best_run
+from amr.fusion.runs.read import best_run, read_run
 from amr.fusion.runs.record import RunRecord
 
 
@@ -54,3 +54,11 @@ def test_several_runs_without_val_clips_are_refused_with_one_to_name(sweep_folde
         add_run(sweep_folder / "runs" / name, None)
     with pytest.raises(ValueError, match=r"no run has val clips .* Name one, such as .*runs/a\."):
         best_run(sweep_folder)
+
+
+@pytest.mark.parametrize("metrics", ["[1]", "{}", '{"val": null}', "1", "{"])
+def test_damaged_results_are_refused_with_their_file(tmp_path, metrics):
+    folder = add_run(tmp_path / "run", 0.5)
+    (folder / "metrics.json").write_text(metrics)
+    with pytest.raises(ValueError, match=r"RUN must hold whole files, got a .*metrics"):
+        read_run(folder)

@@ -127,6 +127,12 @@ def test_unknown_columns_are_refused(runs, request_, message):
         list_runs(**request_)
 
 
+@pytest.mark.parametrize("column", ["test", "val.accuracy", "ratio"])
+def test_runs_without_results_are_sorted_too(workspace, column):
+    make_run(workspace / "runs" / "stopped" / ".unfinished")
+    assert names(sort=column) == ["stopped"]
+
+
 def test_an_empty_workspace_has_no_runs(workspace):
     assert list_runs(sort="test.accuracy") == []
     with pytest.raises(FileNotFoundError, match="DIR must be"):
