@@ -23,19 +23,10 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv")
 # columns of the table and their headings, the most important first; settings only if they differ between rows
 RESULTS = {"val.accuracy": "val", "test.accuracy": "test"}
-SETTINGS: tuple[str, ...] = (
-    "amr_ratio",
-    "method",
-    "head",
-    "seed",
-    "amr_weight",
-    "lr",
-    "label",
-    "modalities",
-    "epochs",
-    "hidden",
+SETTINGS = (
+    *("amr_ratio", "method", "head", "seed", "amr_weight", "lr", "label", "modalities"),
+    *("epochs", "hidden", "adapter", "attribution", "folds", "batch_size", "weight_decay"),
 )
-SETTINGS += ("adapter", "attribution", "folds", "batch_size", "weight_decay")
 LATER = {"test.map": "mAP", "test.f1": "F1"}
 
 

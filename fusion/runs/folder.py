@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import partial_path
+from amr.common.files import check_writable, partial_path
 from amr.common.options import flag, number_text
 from amr.common.workspace import place, runs_dir
 from amr.extract.cache.lock import lock
@@ -37,7 +37,7 @@ def new_run(record: RunRecord, *, overwrite: bool = False) -> Iterator[tuple[Run
         overwrite: Whether a run of other settings may be replaced.
 
     Raises:
-        ValueError: `out` holds something else, or a run of other settings.
+        ValueError: `out` holds something else or a run of other settings, or cannot be written to.
         RuntimeError: Another process writes to `out`.
     """
     if record.config.out is None:
@@ -45,11 +45,13 @@ def new_run(record: RunRecord, *, overwrite: bool = False) -> Iterator[tuple[Run
     else:
         folder = place(record.config.out, runs_dir())
         _check_replaceable(folder, record, overwrite)
+    check_writable(folder, "--out", "Pass --out with another folder.")
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / UNFINISHED
     try:
         with lock(unfinished, work="fit"):
+            _check_replaceable(folder, record, overwrite)  # another fit may have ended since the folder was chosen
             shutil.rmtree(unfinished, ignore_errors=True)  # of a fit that was killed
             unfinished.mkdir()
             try:

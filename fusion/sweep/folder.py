@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import write_json
+from amr.common.files import check_writable, write_json
 from amr.common.options import saved_settings
 from amr.common.workspace import find_cache, place, runs_dir
 from amr.extract.cache.reader import Cache
@@ -22,16 +22,11 @@ from amr.fusion.runs.folder import differences, few_of, foreign_file
 
 REQUEST = "sweep.json"
 # besides runs/: files of amr sweep, amr table and amr evaluate
-FILES: tuple[str, ...] = (
-    REQUEST,
-    "results.csv",
-    "accuracy-against-share.png",
-    "table.csv",
-    "table.md",
-    "table.tex",
-    "table.json",
+FILES = (
+    *(REQUEST, "results.csv", "accuracy-against-share.png"),
+    *("table.csv", "table.md", "table.tex", "table.json"),
+    *("evaluation.json", "evaluation.csv", "evaluation.npz"),
 )
-FILES += ("evaluation.json", "evaluation.csv", "evaluation.npz")
 
 
 def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path, dict[str, Any]]:
@@ -43,7 +38,7 @@ def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path
         overwrite: Whether the folder may hold another sweep, which `begin_folder` will replace.
 
     Raises:
-        ValueError: The folder holds something else.
+        ValueError: The folder holds something else, or cannot be written to.
         FileNotFoundError: The cache does not exist.
     """
     cache = find_cache(config.base.cache)
@@ -53,10 +48,9 @@ def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path
     else:
         digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
         folder = runs_dir() / f"sweep_{cache.stem}_{config.base.label}_{digest}"
+    check_writable(folder, "--out", "Pass --out with another folder.")
     if not folder.exists():
         return folder, request
-    if not folder.is_dir():
-        raise ValueError(f"--out must be a folder, got the file {str(folder)!r}. Choose another name.")
     saved = _read(folder)
     if saved is None and any(folder.iterdir()):
         raise ValueError(f"--out must be new, empty or an earlier sweep, got {str(folder)!r}. Choose another name.")

@@ -13,6 +13,7 @@ from amr.fusion.evaluate.evaluate import evaluate
 from amr.fusion.explain.config import ExplainConfig
 from amr.fusion.explain.explain import explain
 from amr.fusion.fit import fit
+from amr.fusion.runs import folder as runs_folder
 from amr.fusion.runs.folder import RUN_FILES, UNFINISHED
 from amr.fusion.runs.record import RunRecord
 
@@ -131,3 +132,22 @@ def test_the_current_folder_can_be_the_run(run, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(folder)
     run(out=".")
     assert json.loads((folder / "metrics.json").read_text())["test"] is not None
+
+
+@pytest.mark.parametrize("out", ["notes.txt", "notes.txt/run"])
+def test_a_folder_that_cannot_be_written_to_is_refused(run, workspace, out):
+    (workspace / "notes.txt").write_text("dear diary")
+    with pytest.raises(ValueError, match="--out must be a folder"):
+        run(out=str(workspace / out))
+    assert (workspace / "notes.txt").read_text() == "dear diary"
+
+
+def test_a_run_that_ends_while_another_fit_waits_is_not_replaced(run, workspace, monkeypatch):
+    folder = run()
+    before = content(folder)
+    checks = iter([None])  # the first check sees an unfinished run
+    check = runs_folder._check_replaceable
+    monkeypatch.setattr(runs_folder, "_check_replaceable", lambda *a: next(checks, check) and check(*a))
+    with pytest.raises(ValueError, match="a run with --seed 0"):
+        run(seed=1)
+    assert content(folder) == before

@@ -60,3 +60,11 @@ def test_a_folder_that_is_no_sweep_is_refused(run, workspace):
     with pytest.raises(ValueError, match=r"a sweep with a damaged sweep\.json. Pass --overwrite"):
         run()
     assert len(run(overwrite=True).rows) == 2
+
+
+@pytest.mark.parametrize("out", ["notes.txt", "notes.txt/run"])
+def test_a_folder_that_cannot_be_written_to_is_refused(run, workspace, out):
+    (workspace / "notes.txt").write_text("dear diary")
+    with pytest.raises(ValueError, match="--out must be a folder"):
+        run(out=str(workspace / out))
+    assert (workspace / "notes.txt").read_text() == "dear diary"
