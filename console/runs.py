@@ -16,6 +16,7 @@ from rich.table import Table
 from amr.common.registry import unknown
 from amr.console.commands import Json
 from amr.console.output import GAP, PIPE_WIDTH, cell, say, show, table
+from amr.fusion.attribution.ratio import named_ratio
 
 if TYPE_CHECKING:
     from amr.fusion.sweep.listing import Entry
@@ -84,7 +85,7 @@ def _table(entries: Sequence[Entry], requested: Sequence[str]) -> Table:
     """Table of the most important columns that fit, and of those that were asked for."""
     from amr.fusion.sweep.listing import column_name
 
-    rows = [entry.row() | {"run": _name(entry)} for entry in entries]
+    rows = [entry.row() | {"run": _name(entry)} | _ratio(entry) for entry in entries]
     names = list(dict.fromkeys(name for row in rows for name in row))
     titles = {"run": "run", **RESULTS}
     titles |= {name: titles.get(name, name) for each in requested if (name := column_name("--sort", each, names))}
@@ -102,6 +103,14 @@ def _name(entry: Entry) -> str:
     if entry.kind in ("sweep", "table"):
         return f"{entry.run} ({entry.note})"
     return entry.run if entry.state == "finished" else f"{entry.run} ({entry.state})"
+
+
+def _ratio(entry: Entry) -> dict[str, str]:
+    """Ratio of a run with the names of its modalities; empty for sweeps and damaged runs."""
+    if not entry.settings:
+        return {}
+    ratio = entry.settings["amr_ratio"]
+    return {"amr_ratio": "none" if ratio is None else named_ratio(ratio, entry.settings["modalities"])}
 
 
 def _fitting(titles: dict[str, str], cells: dict[str, list[Any]], least: int) -> list[str]:

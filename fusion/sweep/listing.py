@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from amr.fusion.runs.record import RunRecord
 FINISHED, NOT_FINISHED, DAMAGED = STATES = ("finished", "unfinished", "damaged")
 # names that a column may also be typed by; any other measure is that of test
 ALIASES = {"val": "val.accuracy", "test": "test.accuracy", "ratio": "amr_ratio", "weight": "amr_weight"}
+USE = re.compile(r"^(val\.|test\.|)use\.")  # files call it perceptual
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ def _is_measure(name: str) -> bool:
 def column_name(option: str, text: str, columns: Sequence[str]) -> str:
     """Column that a text names."""
     typed = text.strip()
-    for name in (typed, ALIASES.get(typed), typed.replace("-", "_"), f"test.{typed}"):
+    measure = USE.sub(r"\1perceptual.", typed)
+    for name in (typed, ALIASES.get(typed), typed.replace("-", "_"), measure, f"test.{measure}"):
         if name in columns:
             return str(name)
     name = ALIASES.get(typed, typed)

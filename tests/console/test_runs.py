@@ -39,6 +39,7 @@ def test_the_table_has_results_then_settings_that_differ_then_the_rest(amr):
     assert "method" not in heading  # all have the same
     assert [row[0] for row in rows] == ["plain", "even", "stopped"]
     assert rows[2][1] == "(unfinished)"
+    assert [row[3] for row in rows[:2]] == ["none", "audio=1:video=1"]
 
 
 def test_columns_that_do_not_fit_are_left_out_but_not_those_asked_for(amr, monkeypatch):

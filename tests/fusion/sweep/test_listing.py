@@ -20,7 +20,7 @@ def make_run(folder: Path, accuracy: float | None = None, **settings) -> Path:
     folder.mkdir(parents=True)
     RunRecord(FitConfig(**settings), ("a", "b"), {"audio": {}, "video": {}}, "/caches/small.h5").save(folder)
     if accuracy is not None:
-        measures = {"accuracy": accuracy, "share": {"audio": 0.6, "video": 0.4}}
+        measures = {"accuracy": accuracy, "share": {"audio": 0.6, "video": 0.4}, "perceptual": {"audio": accuracy}}
         write_json(folder / "metrics.json", {"val": measures | {"accuracy": 1 - accuracy}, "test": measures})
     return folder
 
@@ -99,7 +99,7 @@ def test_conditions_are_compared_by_value(runs, where, found):
     assert names(where=where) == found
 
 
-@pytest.mark.parametrize("column", ["test.accuracy", "test", "accuracy", "share.audio"])
+@pytest.mark.parametrize("column", ["test.accuracy", "test", "accuracy", "share.audio", "use.audio", "test.use.audio"])
 def test_measures_are_sorted_from_high_to_low(runs, column):
     found = names(sort=column)
     if column != "share.audio":
