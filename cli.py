@@ -135,8 +135,7 @@ def _train_encoders(config: TrainConfig, as_json: bool) -> None:
 
     with stderr_progress() as progress:
         result = train_encoders(config, progress)
-    for note in result.notes:
-        say(note)
+    say_notes(result.notes, result.warnings)
     show(result.to_json(), as_json, lambda: trained_table(result.to_json()))
     say(f"written to {result.folder}; next: {extraction(config, result.encoders)}")
 

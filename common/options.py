@@ -140,7 +140,7 @@ def _coerced(each: Field[Any], kind: Any, value: Any) -> Any:
         return _shortest(value)
     if kind is str and isinstance(value, Path):
         return str(value)
-    if isinstance(kind, type) and not isinstance(value, kind):
+    if isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
         wanted = {str: "a text", int: "a whole number", float: "a number", bool: "True or False", Path: "a path"}
         advice = "Pass one." if each.default in (MISSING, None) else f"The default is {each.default!r}."
         raise ValueError(f"{flag(each.name)} must be {wanted.get(kind, kind.__name__)}, got {value!r}. {advice}")

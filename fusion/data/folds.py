@@ -17,7 +17,7 @@ from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import Dataset, read_dataset
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.data.splits import SplitRows, split_rows
-from amr.fusion.data.warnings import data_warnings
+from amr.fusion.data.warnings import SplitData
 
 EMBEDDINGS_FRACTION = 0.6  # of free device memory; the rest is for weights and activations
 
@@ -102,7 +102,8 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
             f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit on the device: batches stream from host memory"
         )
     folds = tuple(_fold(dataset, rows, config.normalize, device, streams) for rows in all_splits)
-    return TrainingData(path, dataset, folds, tuple(dict.fromkeys(notes)), tuple(data_warnings(dataset, all_splits)))
+    warnings = SplitData(dataset.clips, dataset.target.numpy(), dataset.classes, all_splits).warnings()
+    return TrainingData(path, dataset, folds, tuple(dict.fromkeys(notes)), tuple(warnings))
 
 
 def free_bytes(device: torch.device) -> float:

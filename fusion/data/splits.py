@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from amr.common.registry import unknown
 
+MIN_FOLDS = 3  # one each for train, val and test
 MANY_CLIPS = 20_000  # StratifiedGroupKFold assigns one group at a time: minutes if each clip is a group
 SPLIT_OFF_FOLDS = 7  # a seventh of the clips, within two points of the val split of CREMA-D
 
@@ -79,9 +80,10 @@ def group_codes(clips: pd.DataFrame) -> np.ndarray:
 def _fold_rows(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[SplitRows]:
     num_groups = len(np.unique(groups[rows]))
     if folds > num_groups:
+        advice = f"Pass --folds {num_groups}" if num_groups >= MIN_FOLDS else "Add clips"
         raise ValueError(
-            f"--folds must be no more than the {num_groups} groups of clips, got {folds}. "
-            "Pass fewer, or leave it out to use the cache's splits."
+            f"--folds must be no more than the number of groups (clips without a group count as one each), "
+            f"{num_groups}, got {folds}. {advice}."
         )
     test = [rows[held] for held in _held_out(rows, target, groups, folds, seed)]
     all_splits = []

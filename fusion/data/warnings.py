@@ -3,85 +3,118 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.splits import SplitRows, group_codes
 
 FEWEST_TEST_CLIPS = 30  # below, one clip is more than 3 points of accuracy
 FEWEST_VAL_CLIPS = 10
+FOLDS = 5  # of the cross-validation that is advised
 MAX_NAMES = 3
 
 
-def data_warnings(dataset: Dataset, all_splits: Sequence[SplitRows]) -> list[str]:
-    """Sentences about splits that are too small, divided groups, and classes that cannot be learned or tested.
+@dataclass(frozen=True)
+class SplitData:
+    """Clips with their classes and splits.
 
     Args:
-        dataset: Clips, labels and classes.
+        clips: Table of the clips, with columns id and group.
+        target: Class indices, `(clips,)`; -1 without a label.
+        classes: Names of the classes.
         all_splits: Splits of each fold, or a single entry.
+        has_folds: Whether the command has --folds.
     """
-    found = [
-        _divided_groups(dataset, all_splits),
-        _classes_without_train_clips(dataset, all_splits),
-        _classes_of_one_clip(dataset),
-        _small_split("test", all_splits),
-        _small_split("val", all_splits),
-    ]
-    return [text for text in found if text is not None]
+
+    clips: pd.DataFrame
+    target: np.ndarray
+    classes: Sequence[str]
+    all_splits: Sequence[SplitRows]
+    has_folds: bool = True
+
+    def warnings(self) -> list[str]:
+        """Sentences about splits that are too small, divided groups, and classes that cannot be learned or tested."""
+        found = [
+            self._divided_groups(),
+            self._single_class(),
+            self._classes_without_train_clips(),
+            self._classes_of_one_clip(),
+            self._small_split("test", FEWEST_TEST_CLIPS),
+            self._small_split("val", FEWEST_VAL_CLIPS),
+        ]
+        return [text for text in found if text is not None]
+
+    def _divided_groups(self) -> str | None:
+        groups = group_codes(self.clips)
+        divided = max((np.intersect1d(groups[s.train], groups[_held_out(s)]) for s in self.all_splits), key=len)
+        if len(divided) == 0:
+            return None
+        names = _names([str(self.clips["group"].iloc[int(np.argmax(groups == group))]) for group in divided])
+        advice = "--folds 5 keeps groups together; or correct" if self._can_fold else "Correct"
+        return (
+            f"{_count(len(divided), 'group')} ({names}) in train and in val or test: results are too good. "
+            f"{advice} the column split"
+        )
+
+    def _single_class(self) -> str | None:
+        codes = min((np.unique(self.target[splits.train]) for splits in self.all_splits), key=len).tolist()
+        if len(codes) > 1:
+            return None
+        return f"all train clips have the class {self.classes[codes[0]]}: every prediction is that. Add clips"
+
+    def _classes_without_train_clips(self) -> str | None:
+        worst: list[str] = []
+        num_clips = 0
+        for splits in self.all_splits:
+            held_out = self.target[_held_out(splits)]
+            missing = np.setdiff1d(held_out, self.target[splits.train]).tolist()
+            if len(missing) > len(worst):
+                worst, num_clips = [self.classes[code] for code in missing], int(np.isin(held_out, missing).sum())
+        if not worst:
+            return None
+        fold = " in a fold" if len(self.all_splits) > 1 else ""
+        return (
+            f"{_count(len(worst), 'class', 'classes')} ({_names(worst)}) without a train clip{fold}: "
+            f"{_count(num_clips, 'val or test clip')} can only be wrong. Add clips, or remove the class"
+        )
+
+    def _classes_of_one_clip(self) -> str | None:
+        first = self.all_splits[0]
+        rows = np.concatenate([first.train, _held_out(first)])
+        single = np.flatnonzero(np.bincount(self.target[rows], minlength=len(self.classes)) == 1).tolist()
+        if not single:
+            return None
+        names = _names([self.classes[code] for code in single])
+        return (
+            f"{len(single)} of {len(self.classes)} classes ({names}) have a single clip, which cannot be in train and "
+            "in test"
+        )
+
+    def _small_split(self, name: str, fewest: int) -> str | None:
+        smallest = min(len(getattr(splits, name)) for splits in self.all_splits)
+        if name == "val" and smallest == 0:
+            return "there is no val clip: the last epoch is kept. Add clips"
+        if not 0 < smallest < fewest:
+            return None
+        is_test = name == "test"
+        consequence = f"one clip changes accuracy by {1 / smallest:.2f}" if is_test else "it hardly tells epochs apart"
+        if len(self.all_splits) > 1:
+            advice = "Pass fewer --folds, or add clips"
+        else:
+            advice = f"Pass --folds {FOLDS} to test on every clip" if self._can_fold else "Add clips"
+        return f"the {name} split has {_count(smallest, 'clip')}: {consequence}. {advice}"
+
+    @property
+    def _can_fold(self) -> bool:
+        """Whether the clips are enough for `FOLDS` folds."""
+        rows = np.concatenate([self.all_splits[0].train, _held_out(self.all_splits[0])])
+        return self.has_folds and len(np.unique(group_codes(self.clips)[rows])) >= FOLDS
 
 
-def _divided_groups(dataset: Dataset, all_splits: Sequence[SplitRows]) -> str | None:
-    groups = group_codes(dataset.clips)
-    held_out = [np.concatenate([splits.val, splits.test]) for splits in all_splits]
-    divided = max(
-        (np.intersect1d(groups[s.train], groups[rows]) for s, rows in zip(all_splits, held_out, strict=True)), key=len
-    )
-    if len(divided) == 0:
-        return None
-    names = _names([str(dataset.clips["group"].iloc[int(np.argmax(groups == group))]) for group in divided])
-    return (
-        f"{_count(len(divided), 'group')} ({names}) in train and in val or test: results are too good. "
-        "--folds 5 keeps groups together; or correct the column split"
-    )
-
-
-def _classes_without_train_clips(dataset: Dataset, all_splits: Sequence[SplitRows]) -> str | None:
-    target = dataset.target.numpy()
-    worst: list[str] = []
-    num_clips = 0
-    for splits in all_splits:
-        held_out = target[np.concatenate([splits.val, splits.test])]
-        missing = np.setdiff1d(held_out, target[splits.train])
-        if len(missing) > len(worst):
-            worst, num_clips = [dataset.classes[code] for code in missing], int(np.isin(held_out, missing).sum())
-    if not worst:
-        return None
-    fold = " in a fold" if len(all_splits) > 1 else ""
-    return (
-        f"{_count(len(worst), 'class', 'classes')} ({_names(worst)}) without a train clip{fold}: "
-        f"{_count(num_clips, 'val or test clip')} can only be wrong. Add clips, or remove the class"
-    )
-
-
-def _classes_of_one_clip(dataset: Dataset) -> str | None:
-    counts = np.bincount(dataset.target.numpy()[dataset.usable], minlength=len(dataset.classes))
-    single = np.flatnonzero(counts == 1)
-    if len(single) == 0:
-        return None
-    names = _names([dataset.classes[code] for code in single])
-    return f"{len(single)} of {len(counts)} classes ({names}) have a single clip, which cannot be in train and in test"
-
-
-def _small_split(name: str, all_splits: Sequence[SplitRows]) -> str | None:
-    smallest = min(len(getattr(splits, name)) for splits in all_splits)
-    fewest = FEWEST_TEST_CLIPS if name == "test" else FEWEST_VAL_CLIPS
-    if not 0 < smallest < fewest:
-        return None
-    is_test = name == "test"
-    consequence = f"one clip changes accuracy by {1 / smallest:.2f}" if is_test else "it hardly tells epochs apart"
-    advice = "Pass --folds 5 to test on every clip" if len(all_splits) == 1 else "Pass fewer --folds, or more clips"
-    return f"the {name} split has {_count(smallest, 'clip')}: {consequence}. {advice}"
+def _held_out(splits: SplitRows) -> np.ndarray:
+    return np.concatenate([splits.val, splits.test])
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

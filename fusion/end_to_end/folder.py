@@ -38,6 +38,7 @@ class TrainResult:
         val, test: Measures of the joint head, or modality to those of its classifier; None without clips.
         epochs: "joint", or modality, to the number of epochs and the selected one.
         notes: Decisions and omissions, in words.
+        warnings: Sentences about data that make results doubtful.
     """
 
     folder: Path
@@ -46,10 +47,11 @@ class TrainResult:
     test: dict[str, Any] | None
     epochs: dict[str, dict[str, int]]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Output of `amr train-encoders --json`."""
-        return asdict(self) | {"folder": str(self.folder), "notes": list(self.notes)}
+        return asdict(self) | {"folder": str(self.folder), "notes": list(self.notes), "warnings": list(self.warnings)}
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,12 @@ def training_versions() -> dict[str, str]:
 
 
 def write_folder(
-    folder: Path, config: TrainConfig, names: Sequence[str], trained: Mapping[str, Trained], notes: Sequence[str]
+    folder: Path,
+    config: TrainConfig,
+    names: Sequence[str],
+    trained: Mapping[str, Trained],
+    notes: Sequence[str],
+    warnings: Sequence[str] = (),
 ) -> None:
     """Write metrics.json, the last file: a training with it is finished.
 
@@ -223,6 +230,7 @@ def write_folder(
         names: Names of the trained encoders.
         trained: Trained models.
         notes: Decisions and omissions, in words.
+        warnings: Sentences about data that make results doubtful.
     """
     measures: dict[str, Any] = {
         split: {name: getattr(each, split) for name, each in trained.items()} for split in ("val", "test")
@@ -233,11 +241,13 @@ def write_folder(
         name: {"epochs": len(each.fitted.history["train_loss"]), "best": int(each.fitted.best_epoch[0])}
         for name, each in trained.items()
     }
-    write_json(folder / METRICS, {**measures, "epochs": epochs, "encoders": list(names), "notes": list(notes)})
+    said = {"notes": list(notes), "warnings": list(warnings)}
+    write_json(folder / METRICS, {**measures, "epochs": epochs, "encoders": list(names), **said})
 
 
 def read_folder(folder: Path) -> TrainResult:
     """Read a finished training."""
     saved = json.loads((folder / METRICS).read_text())
     encoders = {name: f"trained:{folder / name}" for name in saved["encoders"]}
-    return TrainResult(folder, encoders, saved["val"], saved["test"], saved["epochs"], tuple(saved["notes"]))
+    said = tuple(saved["notes"]), tuple(saved.get("warnings", ()))
+    return TrainResult(folder, encoders, saved["val"], saved["test"], saved["epochs"], *said)

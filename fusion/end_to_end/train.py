@@ -33,6 +33,7 @@ from amr.extract.encoders.model import ModelEncoder
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.data.clips import Clips
+from amr.fusion.data.warnings import SplitData
 from amr.fusion.end_to_end.checkpoint import CHECKPOINT, SECONDS_BETWEEN, Checkpoint
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import MediaData, augmentation, read_media_data
@@ -100,7 +101,8 @@ def train_encoders(
         unseen = [m for m in data.encoders if m not in seen]
         notes = [f"no train clip has {m}: it is treated as absent everywhere, and has no encoder" for m in unseen]
         notes += [*data.rows.notes, *methods[config.method].notes(config.optimizer)]
-        write_folder(folder, config, seen, trained, notes)
+        warnings = SplitData(data.clips, data.target, data.classes, [data.rows], has_folds=False).warnings()
+        write_folder(folder, config, seen, trained, notes, warnings)
         for file in (folder / TEACHERS).rglob(CHECKPOINT):
             file.unlink()
     return read_folder(folder)

@@ -56,6 +56,7 @@ def test_values_become_what_is_declared(field, given, wanted):
     [
         ("epochs", "3", "--epochs must be a whole number, got '3'. The default is 3."),
         ("epochs", 2.5, "--epochs must be a whole number, got 2.5. The default is 3."),
+        ("epochs", True, "--epochs must be a whole number, got True. The default is 3."),
         ("epochs", None, "--epochs must be a whole number, got None. The default is 3."),
         ("lr", "fast", "--lr must be a number, got 'fast'. Pass one."),
         ("lr", True, "--lr must be a number, got True. Pass one."),

@@ -84,8 +84,12 @@ def test_one_group_leaves_no_val_and_no_training_clip_is_an_error():
 
 
 def test_more_folds_than_groups_are_refused():
-    with pytest.raises(ValueError, match="no more than the 2 groups"):
-        divide(table(10, groups=["a", "b"] * 5), np.arange(10) % 2, folds=5)
+    for groups, advice in (
+        (["a", "b"] * 5, "2, got 5. Add clips"),
+        (["a", "b", "c", "d", "a"] * 2, "4, got 5. Pass --folds 4"),
+    ):
+        with pytest.raises(ValueError, match=f"no more than the number of groups .*, {advice}"):
+            divide(table(10, groups=groups), np.arange(10) % 2, folds=5)
 
 
 def test_a_class_of_one_clip_does_not_stop_the_folds():

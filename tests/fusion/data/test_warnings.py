@@ -9,9 +9,13 @@ import torch
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.splits import SplitRows
-from amr.fusion.data.warnings import data_warnings
+from amr.fusion.data.warnings import SplitData
 from amr.fusion.fit import fit
 from amr.fusion.sweep.sweep import sweep
+
+
+def data_warnings(data, all_splits, **options):
+    return SplitData(data.clips, data.target.numpy(), data.classes, all_splits, **options).warnings()
 
 
 def dataset(classes, groups=None):
@@ -65,6 +69,20 @@ def test_small_splits_say_what_one_clip_is_worth():
         "the test split has 2 clips: one clip changes accuracy by 0.50. Pass --folds 5 to test on every clip",
         "the val split has 2 clips: it hardly tells epochs apart. Pass --folds 5 to test on every clip",
     ]
+
+
+def test_advice_is_possible():
+    (small,) = data_warnings(dataset(["a", "b"] * 22), [splits(24, 10, 10)], has_folds=False)
+    assert small.endswith("one clip changes accuracy by 0.10. Add clips")
+    groups = [f"g{i % 3}" for i in range(80)]  # too few for five folds
+    (text,) = data_warnings(dataset(["a", "b"] * 40, groups), [splits(40, 10, 30)])
+    assert text.endswith("results are too good. Correct the column split")
+
+
+def test_a_single_class_and_a_missing_val_split_are_said():
+    found = data_warnings(dataset(["a"] * 5 + ["b"]), [splits(5, 0, 1)])
+    assert found[0] == "all train clips have the class a: every prediction is that. Add clips"
+    assert found[-1] == "there is no val clip: the last epoch is kept. Add clips"
 
 
 def test_a_fit_and_a_sweep_say_them_and_the_ratio_that_was_not_reached(small_cache):
