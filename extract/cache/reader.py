@@ -21,6 +21,7 @@ FORMAT = "amr-cache"
 VERSION = 1
 FIXED_COLUMNS = ("id", "path", "split", "group")
 FAILURE_COLUMNS = ("id", "modality", "reason")
+CANNOT_PREPARE = "cannot be prepared for "  # start of a reason, before the name of the embedding
 DTYPES = ("float32", "float16")
 
 
@@ -224,6 +225,16 @@ class Cache:
         """Table of what could not be decoded or embedded: id, modality, reason. Written when an extraction ends."""
         group = self._file["failures"]
         return pd.DataFrame({name: read_text(group[name]) for name in FAILURE_COLUMNS}, dtype=str)
+
+    def reasons(self, name: str) -> dict[str, str]:
+        """Id of each clip whose media could not be decoded or embedded -> the reason."""
+        failures = self.failures
+        own = failures[failures["modality"] == self.info(name).modality]
+        # several embeddings of one modality share its failures, but a reason with a name is of that one only
+        others = tuple(start + f"{other}: " for other in self.names if other != name for start in ("", CANNOT_PREPARE))
+        return {
+            id_: reason for id_, reason in zip(own["id"], own["reason"], strict=True) if not reason.startswith(others)
+        }
 
     def _embedding(self, name: str) -> h5py.Dataset:
         if name not in self._file["embeddings"]:

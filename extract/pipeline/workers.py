@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from amr.common.options import available_cores
 from amr.common.progress import Progress
 from amr.data_manifests.manifest import Manifest, existing_files
+from amr.extract.cache.reader import CANNOT_PREPARE
 from amr.extract.encoders import Encoder, Prepare
 from amr.extract.media.decode import decode
 from amr.extract.media.sampling import FRAME_RATE_HZ
@@ -150,7 +151,7 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
                 try:
                     loaded.inputs[name] = prepares[name](media)
                 except (ValueError, RuntimeError) as error:
-                    loaded.failures[name] = f"cannot be prepared for {name}: {first_line(error)}"
+                    loaded.failures[name] = f"{CANNOT_PREPARE}{name}: {first_line(error)}"
             elif modalities[name] in decoded.failures:
                 loaded.failures[name] = decoded.failures[modalities[name]]
     return loaded

@@ -31,7 +31,8 @@ class ReadClips:
     Args:
         embeddings: Modality to `(clips, dim)`, or `(clips, steps, dim)` with NaN after each clip's last step.
         present: Bool `(clips, modalities)`.
-        failures: For each clip, modality to the reason that it could not be read from the clip's files.
+        failures: For each clip, modality to the reason that it could not be read from the clip's files, now or when the
+            cache was made.
     """
 
     embeddings: Mapping[str, Tensor]
@@ -126,6 +127,8 @@ def _read_cached(
             check_embeddings(record, cache)
         except ValueError as error:
             return unread | dict.fromkeys(found, str(error))
+        reasons = {m: cache.reasons(m) for m in record.modalities}
+        has = {m: cache.present(m) for m in record.modalities}
         for start in range(0, len(found), CACHED_AT_ONCE):
             indices = found[start : start + CACHED_AT_ONCE]
             rows = np.array([row_of[clips[i].name] for i in indices])
@@ -133,8 +136,12 @@ def _read_cached(
             embeddings = {
                 m: read_embedding(cache, m, order, keep_steps=keep_steps)[back].float() for m in record.modalities
             }
-            present = torch.from_numpy(np.stack([cache.present(m)[rows] for m in record.modalities], axis=-1))
-            handle(indices, ReadClips(embeddings, present, [{}] * len(indices)))
+            present = torch.from_numpy(np.stack([has[m][rows] for m in record.modalities], axis=-1))
+            failures = [
+                {m: reasons[m][name] for m in record.modalities if not has[m][row] and name in reasons[m]}
+                for row, name in zip(rows, [clips[i].name for i in indices], strict=True)
+            ]
+            handle(indices, ReadClips(embeddings, present, failures))
     return unread
 
 

@@ -102,6 +102,19 @@ def test_unknown_clips_and_broken_files_get_a_note():
     assert (listener.total, listener.done, listener.failures) == (6, 6, 3)
 
 
+def test_cached_clips_that_failed_in_the_extraction_tell_why(home):
+    rows = [f"{i},{home}/data/synthetic/clips/{i:05d}.mp4,{'ab'[i % 2]}\n" for i in range(8)]
+    Path("empty.mp4").touch()
+    Path("some.csv").write_text(f"id,path,label\n{''.join(rows)}lost,lost.mp4,a\nempty,empty.mp4,b\n")
+    cache = extract_embeddings(ExtractConfig(manifest="some.csv", out="some", workers=0, device="cpu")).cache
+    run = fit(config(cache, out="some")).run
+    Path("rows.csv").write_text("id,path\nlost,lost.mp4\n1,lost.mp4\n")
+    lost, empty, row, good = predict(run, ["lost", "empty", "rows.csv"], "cpu")
+    assert lost.note == row.note == f"audio, video: file not found: {Path.cwd() / 'lost.mp4'}"
+    assert empty.note == "audio, video: the file cannot be opened: it is empty"
+    assert (lost.pred, empty.pred, good.note) == (None, None, "")
+
+
 def test_a_single_text_or_path_is_one_clip():
     assert [p.clip for p in predict("plain", "00003", "cpu")] == ["00003"]
     assert [p.clip for p in predict(Path("../../runs/plain"), Path("clips/00003.mp4"), "cpu")] == ["clips/00003.mp4"]

@@ -132,6 +132,16 @@ def test_failures_of_interrupted_batches_are_dropped(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["toy.h5"]
 
 
+def test_reasons_are_those_of_the_embedding(tmp_path):
+    path, other = tmp_path / "toy.h5", replace(AUDIO, name="other")
+    own = [(0, "file not found"), (1, "audio: not finite"), (2, "cannot be prepared for audio: x"), (3, "other: x")]
+    embedded = replace(rows(AUDIO, 0, 6), failures=tuple(Failure(i, f"clip{i}", "audio", why) for i, why in own))
+    save(path, clip_table(), [(AUDIO, embedded), (other, rows(other, 0, 6))])
+    with Cache.open(path) as cache:
+        assert cache.reasons("audio") == {f"clip{i}": why for i, why in own[:3]}
+        assert cache.reasons("other") == {f"clip{i}": why for i, why in (own[0], own[3])}
+
+
 def test_leftovers_of_a_kill_are_removed(tmp_path):
     path = tmp_path / "toy.h5"
     (tmp_path / "toy.h5.tmp").write_bytes(b"half a copy")
