@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,13 +47,31 @@ def check_writable(folder: Path, what: str, advice: str) -> None:
     Raises:
         ValueError: Files cannot be written there.
     """
-    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))
     try:
         with tempfile.TemporaryFile(dir=nearest):
             return
     except OSError as error:
         problem = error.strerror
     raise ValueError(f"{what} must be a folder that can be written to, got {str(folder)!r} ({problem}). {advice}")
+
+
+def check_ours(file: Path, marks: Sequence[bytes], what: str) -> None:
+    """Refuse to replace a file that another program wrote.
+
+    Args:
+        file: File that will be written; it need not exist.
+        marks: Bytes of which our files hold at least one.
+        what: Name of the option that chose the file, for the error.
+
+    Raises:
+        ValueError: The file exists and holds none of the marks.
+    """
+    if not file.exists():
+        return
+    content = file.read_bytes() if file.is_file() else b""
+    if not any(mark in content for mark in marks):
+        raise ValueError(f"{what} must be new or written by the same command, got {str(file)!r}. Choose another name.")
 
 
 def partial_path(file: Path) -> Path:

@@ -216,6 +216,8 @@ def parse_options(options: type[T], texts: Sequence[str], option_name: str) -> T
         key = key.strip().replace("-", "_")
         if not equals:
             raise ValueError(f"{option_name} must be KEY=VALUE, got {text!r}. Pass for example p=0.5.")
+        if not known:
+            raise ValueError(f"{option_name} must be left out where there are no options, got {text!r}. Leave it out.")
         if key not in known:
             raise unknown(option_name, key, known)
         default = known[key].default

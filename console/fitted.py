@@ -143,11 +143,11 @@ def explain_clip(
 
 def _explanation_table(e: Explanation) -> Table:
     """Table with one row of shares per attribution, and one row of probabilities without each modality per baseline."""
-    from amr.fusion.explain.explanation import class_text
+    from amr.fusion.explain.explanation import NAMES, class_text
 
-    rows: list[list[object]] = [[f"share, {name}", *share.values()] for name, share in e.share.items()]
+    rows: list[list[object]] = [[f"share by {NAMES[name]}", *share.values()] for name, share in e.share.items()]
     for baseline, removed in e.baselines.items():
         without = [removed[m].probability if m in removed else None for m in e.modalities]
-        rows.append([f"probability without it, {baseline}", *without])
+        rows.append([f"probability if replaced by {baseline}", *without])
     truth = "" if e.true is None else f", label {e.true}"
-    return table("", [f"{class_text(e.pred)}, probability {e.probabilities[e.pred]:.3f}{truth}", *e.modalities], rows)
+    return table(f"{class_text(e.pred)}, probability {e.probabilities[e.pred]:.3f}{truth}", ["", *e.modalities], rows)

@@ -77,7 +77,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def fitting(whole: Table, width: int) -> list[Table]:
-    """Divide a table that is too wide into several below each other, all with its first column.
+    """Divide a table that is too wide into several below each other, all with its first columns of text.
 
     >>> [[column.header for column in part.columns] for part in fitting(table("", ["a", "b", "c"], [[1, 2, 3]]), 5)]
     [['a', 'b'], ['a', 'c']]
@@ -86,10 +86,15 @@ def fitting(whole: Table, width: int) -> list[Table]:
     widths = [max(map(cell_len, [str(column.header), *map(str, column.cells)])) for column in columns]
     if sum(widths) + GAP * (len(columns) - 1) <= width:
         return [whole]
-    parts: list[list[int]] = [[0]]
-    for i in range(1, len(columns)):
-        if len(parts[-1]) > 1 and sum(widths[j] + GAP for j in parts[-1]) + widths[i] > width:
-            parts.append([0])
+    keys = [0]
+    for i in range(1, len(columns) - 1):
+        if columns[i].justify != "left" or sum(widths[: i + 1]) > width / 2:
+            break
+        keys.append(i)
+    parts: list[list[int]] = [[*keys]]
+    for i in range(len(keys), len(columns)):
+        if len(parts[-1]) > len(keys) and sum(widths[j] + GAP for j in parts[-1]) + widths[i] > width:
+            parts.append([*keys])
         parts[-1].append(i)
     return [_part(whole, indices, whole.title if number == 0 else None) for number, indices in enumerate(parts)]
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 import typer
 
+from amr.console.progress import begun
+
 # errors of a wrong request: a refused value, or a path that the file system refuses
 REQUEST_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 STOPPED = 130  # exit status after Ctrl-C, as of shells
@@ -24,6 +26,7 @@ KEPT = {
     "table": "Finished runs are",
     "train-encoders": "Decoded clips and the last checkpoint are",
 }
+COUNTED = ("extract", "sweep", "table")  # commands that keep nothing before they begin to count
 
 
 def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +36,7 @@ def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
     traceback.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    begun.clear()
     with _noting_interrupts() as interrupted:
         try:
             status, message = _outcome(app, given)
@@ -49,8 +53,9 @@ def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
 
 def _stopped(arguments: Sequence[str]) -> str:
     """Message after Ctrl-C: what is kept, and what the same command does."""
-    kept = KEPT.get(next(iter(arguments), ""))
-    if kept is None:
+    command = next(iter(arguments), "")
+    kept = KEPT.get(command)
+    if kept is None or (command in COUNTED and not begun.is_set()):
         return "stopped. Run the same command to start over."
     return f"stopped. {kept} saved; run the same command to continue."
 
@@ -113,7 +118,9 @@ def _usage_message(error: typer.TyperException, arguments: Sequence[str]) -> str
     if (missing := re.match(r"No such option: (-[^-]\S*)", text)) and {"predict", "explain"} & {*arguments}:
         whole = next((a for a in arguments if a.startswith(missing[1])), missing[1])
         return f"{text}. Pass an id that begins with - as --clip={whole}."
-    return f"{text}. {help_text}"
+    if guess := re.match(r"No such option: (\S+) \(Possible options: ([^,)]+)", text):
+        return f"No such option: {guess[1]}. Did you mean {guess[2]}? {help_text}"
+    return f"{text} {help_text}" if text.endswith("?") else f"{text}. {help_text}"
 
 
 def _help_command(error: Exception) -> str:

@@ -36,11 +36,12 @@ def measures_table(record: RunRecord, splits: Mapping[str, Any]) -> Table:
     for name, measures in splits.items():
         if measures is None:
             continue
+        scores = [measures[score] for score in ("num_clips", "accuracy", "map", "f1")]
         for i, modality in enumerate(measures["share"]):
-            scores = [measures[score] for score in ("num_clips", "accuracy", "map", "f1")]
-            first = [name, *scores] if i == 0 else ["", *([""] * len(scores))]
-            rows.append([*first, modality, *(measures[measure][modality] for measure in headings)])
-    return table(title, ["", "clips", "accuracy", "mAP", "F1", "modality", *headings.values()], rows)
+            of_split = scores if i == 0 else [""] * len(scores)
+            shares = [measures[measure][modality] for measure in headings]
+            rows.append([name if i == 0 else "", modality, *of_split, *shares])
+    return table(title, ["", "modality", "clips", "accuracy", "mAP", "F1", *headings.values()], rows)
 
 
 def attribution_text(config: FitConfig) -> str:

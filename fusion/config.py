@@ -280,9 +280,10 @@ def check_effects(config: FitConfig, ratios: Sequence[str | None], weights: Sequ
     """
     if all(ratio is None for ratio in ratios):
         for name, values in (("amr_weight", weights), ("amr_optimizer", [config.amr_optimizer])):
-            if any(value != getattr(FitConfig, name) for value in values):
+            useless = [value for value in values if value not in (getattr(FitConfig, name), 0)]  # 0 is off
+            if useless:
                 raise ValueError(
-                    f"{flag(name)} must be used with --amr-ratio, got {values[-1]} without it. "
+                    f"{flag(name)} must be used with --amr-ratio, got {useless[0]} without it. "
                     "Add --amr-ratio 1:1, or leave it out."
                 )
     if config.adapter == "none" and config.adapter_dim != FitConfig.adapter_dim:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from amr.common.files import check_writable
+from amr.common.files import check_ours, check_writable
 from amr.common.options import DEVICES, coerce_fields
 from amr.common.registry import unknown
 
+MARK = "amr explain"  # in the metadata of each picture
 PICTURES = (".png", ".svg", ".pdf")
 MAX_NAME = 100  # characters of the clip's name in the picture's file name
 
@@ -65,4 +66,6 @@ class ExplainConfig:
             run: Folder of the run that is explained.
         """
         what = "RUN" if self.out is None else "--out"
+        if self.out is not None:
+            check_ours(self.out, [MARK.encode()], "--out")
         check_writable(self.picture(run).parent, what, "Pass --out with a picture elsewhere, such as clip.png.")

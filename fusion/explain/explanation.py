@@ -96,6 +96,15 @@ class Explanation:
         return asdict(self)
 
 
+# Attributions of an explanation, for readers.
+NAMES = {
+    "grad_x_input": "gradient x input",
+    "grad_x_input_logit": "gradient x input, logit",
+    "integrated_gradients": "integrated gradients",
+    "shapley": "Shapley",
+}
+
+
 def class_text(name: str) -> str:
     """Name of a class that cannot be taken for a number.
 

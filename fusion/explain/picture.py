@@ -16,7 +16,8 @@ from scipy.signal import spectrogram
 from amr.common.colors import COLORS
 from amr.common.files import replacing
 from amr.extract.pipeline.preview import SAMPLE_RATE_HZ, Media
-from amr.fusion.explain.explanation import Explanation, Removed, Steps, class_text
+from amr.fusion.explain.config import MARK
+from amr.fusion.explain.explanation import NAMES, Explanation, Removed, Steps, class_text
 
 WIDTH, MARGIN, LEFT, RIGHT, GAP = 10.0, 0.25, 1.75, 0.35, 0.16  # all sizes in inches
 ROW, HEAD, FOOT_LINE = 0.27, 0.95, 0.17
@@ -24,12 +25,6 @@ SHARES, SOUND, STRIP, FRAMES = 2.0, 1.25, 0.55, 0.85
 MAX_HZ = 8000
 QUIET_DB = 70  # this far below the loudest is white
 PREDICTED, TRUE = "#333333", "#b0b0b0"
-NAMES = {
-    "grad_x_input": "gradient x input",
-    "grad_x_input_logit": "gradient x input, logit",
-    "integrated_gradients": "integrated gradients",
-    "shapley": "Shapley",
-}
 
 
 def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str, str]) -> None:
@@ -61,7 +56,7 @@ def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str,
         y = 0.12 + FOOT_LINE * (len(notes) - 1 - i)
         figure.text(MARGIN / WIDTH, y / sheet.height, line, fontsize=7.5, color="#555555")
     with replacing(file) as partial:
-        figure.savefig(partial, dpi=150)
+        figure.savefig(partial, dpi=150, metadata={"Creator": MARK})
 
 
 class _Sheet:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from amr.common.colors import COLORS
-from amr.common.files import write_text
+from amr.common.files import check_ours, check_writable, write_text
 from amr.common.progress import Progress
 from amr.common.version import versions
 from amr.common.workspace import find_run
@@ -38,6 +38,8 @@ EVALUATED = {
     "resampled": "drawn as",
 }
 TEMPLATES = Path(__file__).parent / "templates"
+
+MARKS = (b"amr report", b"amr fit", b"amr sweep")  # the commands are on every page, the first since 0.2
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ def report(config: ReportConfig, progress: Progress | None = None) -> Report:
         FileNotFoundError: A folder does not exist.
         ValueError: A folder holds neither a fit nor a sweep.
     """
+    out = Path(config.out)
+    check_ours(out, MARKS, "--out")
+    check_writable(out.parent, "--out", "Pass --out with a page elsewhere, such as report.html.")
     folders = [read_results(find_run(name, "DIR")) for name in dict.fromkeys(config.dirs)]
     progress = progress or Progress()
     progress.start(len(folders), unit="folders")
@@ -98,7 +103,6 @@ def report(config: ReportConfig, progress: Progress | None = None) -> Report:
         progress.advance(1)
     title = config.title or (folders[0].name if len(folders) == 1 else f"{len(folders)} results")
     page = render(title, chapters)
-    out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page)
     num_pictures = {f.name: len(chapter.pictures) for f, chapter in zip(folders, chapters, strict=True)}

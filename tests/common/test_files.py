@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from amr.common.files import check_writable
+from amr.common.files import check_ours, check_writable
 
 
 def test_a_new_folder_in_one_that_can_be_written_to_is_accepted_and_not_made(tmp_path):
@@ -27,7 +27,26 @@ def test_a_read_only_folder_is_refused(tmp_path):
             check_writable(place, "RUN", "Pass --out FOLDER.")
 
 
+def test_a_folder_that_cannot_be_looked_into_is_refused(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)  # as of a folder inside one without permissions
+    check_writable(tmp_path / "new", "--out", "Pass another.")
+
+
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"--out must be a folder .*\(Not a directory\)"):
         check_writable(tmp_path / "file", "--out", "Pass another.")
+
+
+def test_files_of_other_programs_are_not_replaced(tmp_path):
+    ours, theirs = tmp_path / "ours.html", tmp_path / "theirs.html"
+    ours.write_text("made by amr report")
+    theirs.write_text("my homepage")
+    check_ours(tmp_path / "new.html", [b"amr report"], "--out")
+    check_ours(ours, [b"amr report"], "--out")
+    for file in (theirs, tmp_path):
+        with pytest.raises(ValueError, match="--out must be new or written by the same command, got"):
+            check_ours(file, [b"amr report"], "--out")

@@ -105,7 +105,7 @@ def test_predict_and_explain_take_the_best_run_of_a_sweep_and_say_so(amr, home):
 
 def test_explain_shows_baselines_that_agree_once(amr):
     out = amr("explain plain 001 --out e.png")[1]
-    assert "probability without it, zero or mean" in out
+    assert "probability if replaced by zero or mean" in out
     assert out.startswith("class ")
 
 

@@ -36,7 +36,6 @@ def test_the_members_without_a_ratio_have_the_default_weight():
     ("settings", "message"),
     [
         ({"amr_weight": 5.0}, "--amr-weight must be used with --amr-ratio, got 5.0 without it"),
-        ({"amr_weight": 0.0}, "--amr-weight must be used with --amr-ratio, got 0.0 without it"),
         ({"amr_optimizer": "separate"}, "--amr-optimizer must be used with --amr-ratio, got separate without it"),
         ({"adapter_dim": 32}, "--adapter-dim must be used with --adapter linear or mlp, got 32 without it"),
     ],
@@ -53,6 +52,7 @@ def test_settings_without_an_effect_are_refused(settings, message):
     "settings",
     [
         {"amr_weight": 0.0, "amr_ratio": "1:1"},
+        {"amr_weight": 0.0},
         {"amr_optimizer": "separate", "amr_ratio": "1:1"},
         {"adapter_dim": 32, "adapter": "linear"},
         {"attribution": "shapley", "attribution_output": "logit"},  # they are measured

@@ -66,9 +66,9 @@ class AnyHead:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """Equal for the same code: a lambda in a loop is a new function each time."""
+        """Equal for the same module or the same code: a lambda in a loop is a new function each time."""
         code = getattr(self.head, "__code__", None)
-        return (type(self.head).__qualname__,) if code is None else (code.co_filename, code.co_firstlineno)
+        return (id(self.head),) if code is None else (code.co_filename, code.co_firstlineno)
 
     def _run(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         if not isinstance(self.head, nn.Module) or isinstance(self.head, torch.jit.ScriptModule | nn.DataParallel):

@@ -48,7 +48,10 @@ def level_name(modality: str, level: float) -> Name:
 class Noise(Measure):
     """Accuracy at noise of 0 to 1 standard deviations per modality, and the area under that curve."""
 
-    summary = "accuracy at noise of 0 to 1 standard deviations in one modality; relative robustness is the area below"
+    summary = (
+        "accuracy at noise of 0 to 1 standard deviations in one modality; "
+        "robustness is the area below, over the clean accuracy"
+    )
     citation = "MultiBench, Liang et al. 2021"
     words: ClassVar[Mapping[str, str]] = {
         "robustness": "robustness (ratio to the clean accuracy) to noise in",

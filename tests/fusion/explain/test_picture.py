@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from amr.extract.pipeline.preview import Media
+from amr.fusion.explain.config import ExplainConfig
 from amr.fusion.explain.picture import draw
 
 from .test_explanation import explanation, without
@@ -54,3 +55,14 @@ def test_long_names_stay_inside(words):
     pred, true = names
     removed = {"audio": without(0.5, pred="playing the electric guitar"), "video": without(0.1, pred=true)}
     words(replace(explanation(zero=removed), pred=pred, true=true, probabilities=names))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_picture_may_be_drawn_again_but_not_over_one_of_another_program(tmp_path, suffix):
+    file = tmp_path / f"clip{suffix}"
+    config = ExplainConfig(tmp_path, "clip", out=file)
+    draw(file, explanation(zero={"audio": without(0.25)}), Media(), {"audio": "audio", "video": "video"})
+    config.check_writable(tmp_path)
+    file.write_bytes(b"a photograph")
+    with pytest.raises(ValueError, match="--out must be new or written by the same command"):
+        config.check_writable(tmp_path)
