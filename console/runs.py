@@ -99,10 +99,12 @@ def _table(entries: Sequence[Entry], requested: Sequence[str]) -> Table:
 
 
 def _name(entry: Entry) -> str:
-    """Name of a run, with its state if it is not finished; of a sweep, with its number of runs."""
+    """Name of a run, with its state if it is not finished, and why; of a sweep, with its number of runs."""
     if entry.kind in ("sweep", "table"):
         return f"{entry.run} ({entry.note})"
-    return entry.run if entry.state == "finished" else f"{entry.run} ({entry.state})"
+    if entry.state == "finished":
+        return entry.run
+    return f"{entry.run} ({entry.state}: {entry.note})" if entry.note else f"{entry.run} ({entry.state})"
 
 
 def _ratio(entry: Entry) -> dict[str, str]:

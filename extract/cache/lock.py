@@ -12,7 +12,7 @@ _held: set[Path] = set()  # POSIX locks do not exclude the process that holds th
 
 
 @contextmanager
-def lock(path: Path, option: str = "--out", work: str = "extraction") -> Iterator[None]:
+def lock(path: Path, option: str = "--out", work: str = "extraction", *, owner: Path | None = None) -> Iterator[None]:
     """Hold the lock of a cache, a store or a folder: the file `<path>.lock`. It ends with the process.
 
     A POSIX record lock on purpose: unlike flock, it is not inherited by workers that outlive a killed parent.
@@ -21,6 +21,7 @@ def lock(path: Path, option: str = "--out", work: str = "extraction") -> Iterato
         path: Path that is written.
         option: Option that sets the path, for the error.
         work: Noun for the job that writes it, for the error.
+        owner: Path that `option` sets, if `path` is a file or folder in it, for the error.
 
     Raises:
         RuntimeError: Another process holds the lock.
@@ -30,7 +31,7 @@ def lock(path: Path, option: str = "--out", work: str = "extraction") -> Iterato
     descriptor = None if path in _held else _acquire(lock_file)
     if descriptor is None:
         raise RuntimeError(
-            f"{str(path)!r} must be written by one {work} at a time, got a second one. "
+            f"{str((owner or path).absolute())!r} must be written by one {work} at a time, got a second one. "
             f"Wait for the first to end, or pass another {option}."
         )
     _held.add(path)

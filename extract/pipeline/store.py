@@ -78,7 +78,7 @@ def open_store(
     info = StoreInfo.read(folder)
     if info is None or not info.done or info.fingerprint != wanted or not info.is_whole(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with lock(folder / "store.json", "--store"):
+        with lock(folder / "store.json", "--store", owner=folder):
             files = ManifestFiles(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values())))
             loader = ClipLoader(
                 files,
@@ -92,7 +92,7 @@ def open_store(
                 info = _fill(_StoreWriter(folder, info, manifest.ids, inputs), loader, batch_size, progress)
     elif (folder / "store.failures.jsonl").exists() or (folder / "store.json.lock").exists():
         # killed after the store was finished and before these were deleted, or the other process is still at it
-        with suppress(RuntimeError, OSError), lock(folder / "store.json", "--store"):
+        with suppress(RuntimeError, OSError), lock(folder / "store.json", "--store", owner=folder):
             Journal(folder / "store").remove()
     return _mapped(folder, info, tuple(inputs))
 

@@ -50,7 +50,7 @@ def new_run(record: RunRecord, *, overwrite: bool = False) -> Iterator[tuple[Run
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / UNFINISHED
     try:
-        with lock(unfinished, work="fit"):
+        with lock(unfinished, work="fit", owner=folder):
             _check_replaceable(folder, record, overwrite)  # another fit may have ended since the folder was chosen
             shutil.rmtree(unfinished, ignore_errors=True)  # of a fit that was killed
             unfinished.mkdir()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from typing import Any
 from amr.common.files import check_writable, write_json
 from amr.common.options import saved_settings
 from amr.common.workspace import find_cache, place, runs_dir
+from amr.extract.cache.lock import lock
 from amr.extract.cache.reader import Cache
 from amr.fusion.config import SWEPT, SweepConfig
 from amr.fusion.runs.folder import differences, few_of, foreign_file
 
 REQUEST = "sweep.json"
+LOCK_FILE = f"{REQUEST}.lock"  # left by a killed sweep
 # besides runs/: files of amr sweep, amr table and amr evaluate
 FILES = (
     *(REQUEST, "results.csv", "accuracy-against-share.png"),
@@ -29,13 +32,36 @@ FILES = (
 )
 
 
+@contextmanager
+def new_sweep(folder: Path, config: SweepConfig, *, overwrite: bool = False) -> Iterator[None]:
+    """Hold the folder that `choose_folder` chose during a sweep.
+
+    It then has the sweep.json of this sweep, and nothing of another one.
+
+    Raises:
+        ValueError: The folder holds something else since it was chosen.
+        RuntimeError: Another process sweeps in the folder.
+    """
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with lock(folder / REQUEST, work="sweep", owner=folder):
+            _, request = choose_folder(config, overwrite=overwrite)  # another sweep may have begun since then
+            _begin(folder, request)
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it holds the sweep
+                folder.rmdir()
+
+
 def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path, dict[str, Any]]:
     """Choose the folder of a sweep; return it, and the content of its sweep.json.
 
     Args:
         config: Config of the sweep. Its `out` is a path or a name in runs/: a folder that is new, is empty, or holds
             the same sweep. By default it is named after the settings.
-        overwrite: Whether the folder may hold another sweep, which `begin_folder` will replace.
+        overwrite: Whether the folder may hold another sweep, which `new_sweep` will replace.
 
     Raises:
         ValueError: The folder holds something else, or cannot be written to.
@@ -52,7 +78,7 @@ def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path
     if not folder.exists():
         return folder, request
     saved = _read(folder)
-    if saved is None and any(folder.iterdir()):
+    if saved is None and any(path.name != LOCK_FILE for path in folder.iterdir()):
         raise ValueError(f"--out must be new, empty or an earlier sweep, got {str(folder)!r}. Choose another name.")
     if saved is not None and (changes := _differences(saved, request)):
         if not overwrite:
@@ -68,14 +94,13 @@ def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path
     return folder, request
 
 
-def begin_folder(folder: Path, request: Mapping[str, Any]) -> None:
-    """Make the folder that `choose_folder` chose, without another sweep that it holds, and write sweep.json."""
+def _begin(folder: Path, request: Mapping[str, Any]) -> None:
+    """Remove another sweep from the folder, and write sweep.json."""
     saved = _read(folder)
     if saved is not None and _differences(saved, request):
         shutil.rmtree(folder / "runs", ignore_errors=True)
         for name in FILES:
             (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / REQUEST, request)
 
 
@@ -124,7 +149,7 @@ def _settings(request: Mapping[str, Any]) -> dict[str, Any]:
 def _foreign(folder: Path) -> str | None:
     """Name of something in the folder of a sweep that no command wrote; None if there is nothing."""
     for path in folder.iterdir():
-        if path.name != "runs" and not (path.is_file() and path.name in FILES):
+        if path.name != "runs" and not (path.is_file() and path.name in (*FILES, LOCK_FILE)):
             return path.name
     for run in (folder / "runs").glob("*"):
         if not run.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +13,13 @@ from typing import Any
 
 from amr.common.workspace import find_run, runs_dir
 from amr.fusion.attribution.ratio import parse_ratio
-from amr.fusion.runs.folder import UNFINISHED
+from amr.fusion.runs.folder import RUN_FILES, UNFINISHED
 from amr.fusion.runs.read import flat, read_run
 from amr.fusion.runs.record import RunRecord
 
+# of config.json; other programs write a file of that name, too
+KEYS = {"config", "classes", "modalities"}
+TRAINING_KEY = "clips_sha256"  # in the config.json of amr train-encoders only
 FINISHED, NOT_FINISHED, DAMAGED = STATES = ("finished", "unfinished", "damaged")
 # names that a column may also be typed by; any other measure is that of test
 ALIASES = {"val": "val.accuracy", "test": "test.accuracy", "ratio": "amr_ratio", "weight": "amr_weight"}
@@ -29,7 +33,7 @@ class Entry:
     Args:
         folder: Folder of the run, sweep or table.
         run: Path of the folder from the listed folder on.
-        kind: `fit`, `sweep` or `table`, or `member` for a run of a sweep or table.
+        kind: `fit`, `sweep` or `table`; `member` for a run of a sweep or table; `unknown` for an unreadable folder.
         state: One of `STATES`; a sweep is finished if all its runs are.
         note: Reason of damage, or number of runs of a sweep.
         settings: Settings of a run, as in config.json, with a list of modalities; empty for sweeps and damaged folders.
@@ -52,8 +56,9 @@ class Entry:
     def row(self) -> dict[str, Any]:
         """Column to its value; measures are named as `test.share.audio`."""
         measured = {f"{split}.{name}": v for split in ("val", "test") for name, v in flat(self._of(split)).items()}
+        counts = {name: int(value) for name, value in measured.items() if ".num_" in name}
         first = {"run": self.run, "kind": self.kind, "state": self.state, "note": self.note}
-        return {**first, **self.settings, **measured, "folder": str(self.folder)}
+        return {**first, **self.settings, **measured, **counts, "folder": str(self.folder)}
 
     def _of(self, split: str) -> Mapping[str, Any]:
         return (self.val if split == "val" else self.test) or {}
@@ -87,40 +92,95 @@ def list_runs(
     return _sorted(entries, name, descending=_is_measure(name) != reverse)
 
 
-def _entries(folder: Path, root: Path) -> Iterator[Entry]:
-    """Entries of a folder and of those below it, in the order of their names."""
+def _entries(folder: Path, root: Path, above: tuple[Path, ...] = ()) -> Iterator[Entry]:
+    """Entries of a folder and of those below it, in the order of their names.
+
+    Args:
+        folder: Folder to search.
+        root: Folder that names begin from.
+        above: Real paths of the folders that led to this one.
+    """
     name = folder.resolve().name if folder == root else os.path.relpath(folder, root)
-    if (folder / "sweep.json").is_file():
-        members = [_run(each, os.path.relpath(each, root), "member") for each in _folders(folder / "runs")]
+    try:
+        is_sweep, is_run = (folder / "sweep.json").is_file(), _is_run(folder)
+        below = _folders(folder / "runs" if is_sweep else folder, above)
+        is_table = (folder / "table.json").is_file()
+    except OSError as error:
+        yield Entry(folder, name, "unknown", DAMAGED, _reason(error, "the folder"))
+        return
+    if is_sweep:
+        members = [_run(each, os.path.relpath(each, root), "member") for each in below]
         finished = sum(member.state == FINISHED for member in members)
-        kind = "table" if (folder / "table.json").is_file() else "sweep"
         state = FINISHED if finished == len(members) > 0 else NOT_FINISHED
-        count = f"{finished} of {len(members)} runs" if finished < len(members) else f"{finished} runs"
-        yield Entry(folder, name, kind, state, count)
+        count = f"{finished} of {len(members)}" if finished < len(members) else str(finished)
+        runs = "run" if len(members) == 1 else "runs"
+        yield Entry(folder, name, "table" if is_table else "sweep", state, f"{count} {runs}")
         yield from members
-    elif (folder / "config.json").is_file() or (folder / UNFINISHED).is_dir():
+    elif is_run:
         yield _run(folder, name, "fit")
     else:
-        for each in _folders(folder):
-            yield from _entries(each, root)
+        for each in below:
+            yield from _entries(each, root, (*above, folder.resolve()))
 
 
-def _folders(folder: Path) -> list[Path]:
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is one of amr fit, perhaps a damaged one."""
+    if (folder / UNFINISHED).is_dir():
+        return True
+    file = folder / "config.json"
+    if not file.is_file():
+        return False
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        saved = None
+    if not saved:  # the other files tell
+        return any((folder / name).is_file() for name in RUN_FILES if name != file.name)
+    return isinstance(saved, dict) and saved.keys() >= KEYS and TRAINING_KEY not in saved
+
+
+def _folders(folder: Path, above: tuple[Path, ...]) -> list[Path]:
+    """Folders in a folder, without links to it or to a folder above it."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    ancestors = (*above, folder.resolve())
+    found = sorted(path for path in folder.iterdir() if _is_folder(path) and not path.name.startswith("."))
+    return [path for path in found if not (path.is_symlink() and _leads_up(path, ancestors))]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # its entry says why
+        return True
+
+
+def _leads_up(link: Path, ancestors: Sequence[Path]) -> bool:
+    target = link.resolve()
+    return any(ancestor.is_relative_to(target) for ancestor in ancestors)
 
 
 def _run(folder: Path, name: str, kind: str) -> Entry:
+    file = "config.json"
     try:
-        if (folder / "metrics.json").is_file():
-            run = read_run(folder)
-            return Entry(folder, name, kind, FINISHED, "", _settings(run.record), run.val, run.test)
-        place = folder if (folder / "config.json").is_file() else folder / UNFINISHED
-        settings = _settings(RunRecord.read(place)) if (place / "config.json").is_file() else {}
-        return Entry(folder, name, kind, NOT_FINISHED, "", settings)
+        measured = (folder / "metrics.json").is_file()
+        place = folder if measured or (folder / file).is_file() else folder / UNFINISHED
+        settings = _settings(RunRecord.read(place)) if measured or (place / file).is_file() else {}
+        if not measured:
+            return Entry(folder, name, kind, NOT_FINISHED, "", settings)
+        file = "metrics.json"
+        run = read_run(folder)
     except (ValueError, OSError) as error:
-        return Entry(folder, name, kind, DAMAGED, str(error))
+        return Entry(folder, name, kind, DAMAGED, _reason(error, file))
+    return Entry(folder, name, kind, FINISHED, "", settings, run.val, run.test)
+
+
+def _reason(error: Exception, what: str) -> str:
+    """Reason of damage in a few words."""
+    if isinstance(error, FileNotFoundError):
+        return f"{what} is missing"
+    why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+    return f"{what} cannot be read{why}"
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:

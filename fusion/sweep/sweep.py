@@ -25,7 +25,7 @@ from amr.fusion.fit import fit_group
 from amr.fusion.methods import methods
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.record import RunRecord
-from amr.fusion.sweep.folder import begin_folder, choose_folder
+from amr.fusion.sweep.folder import choose_folder, new_sweep
 from amr.fusion.sweep.grouping import group_size, partition
 from amr.fusion.sweep.results import is_finished, missed_targets, run_folder, write_results
 from amr.fusion.train.recipe import Recipe
@@ -86,10 +86,11 @@ def sweep(config: SweepConfig, progress: Progress | None = None, *, overwrite: b
     Raises:
         ValueError: The request does not fit the cache, or the folder holds another sweep.
         FileNotFoundError: The cache does not exist.
-        RuntimeError: A unimodal model that a method needs diverged; groups that finished before remain on disk.
+        RuntimeError: Another process sweeps in the folder. Or a unimodal model that a method needs diverged; groups
+            that finished before remain on disk.
     """
     progress = progress or Progress()
-    folder, request = choose_folder(config, overwrite=overwrite)
+    folder, _ = choose_folder(config, overwrite=overwrite)
     opened: dict[tuple[str | None, bool], TrainingData] = {}
 
     def data_of(member: FitConfig) -> TrainingData:
@@ -106,20 +107,31 @@ def sweep(config: SweepConfig, progress: Progress | None = None, *, overwrite: b
             resolved = resolve(member, data.dataset)
             records.append(record_of(replace(resolved, out=str(folder / "runs" / _name(resolved, config))), data))
     records, repeated = _distinct(records)
-    begin_folder(folder, request)
-    todo = [record for record in records if not is_finished(record)]
-    for record in todo:  # who reads an unfinished sweep can then count what is missing
-        run_folder(record).mkdir(parents=True, exist_ok=True)
-        record.save(run_folder(record))
-    progress.start(len(records), len(records) - len(todo), "runs")
-    num_workers = torch.get_num_threads() if choose_device(config.base.device).type == "cpu" else 1
-    for _ in _fit_all(_groups(todo, data_of, config.group_size, num_workers), num_workers, progress):
-        write_results(folder, records)
-    rows = write_results(folder, records)
+    with new_sweep(folder, config, overwrite=overwrite):
+        rows = _run_all(folder, records, data_of, config, progress)
     notes = dict.fromkeys([*repeated, *(note for data in opened.values() for note in data.notes)])
     failed = [run_folder(record).name for record in records if not is_finished(record)]
     warnings = dict.fromkeys(text for data in opened.values() for text in data.warnings)
     return SweepResult(folder, tuple(rows), tuple(notes), tuple(failed), (*warnings, *missed_targets(records)))
+
+
+def _run_all(
+    folder: Path,
+    records: Sequence[RunRecord],
+    data_of: Callable[[FitConfig], TrainingData],
+    config: SweepConfig,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Fit the runs that are not finished, and return the rows of results.csv."""
+    todo = [record for record in records if not is_finished(record)]
+    progress.start(len(records), len(records) - len(todo), "runs")
+    for record in todo:  # who reads an unfinished sweep can then count what is missing
+        run_folder(record).mkdir(parents=True, exist_ok=True)
+        record.save(run_folder(record))
+    num_workers = torch.get_num_threads() if choose_device(config.base.device).type == "cpu" else 1
+    for _ in _fit_all(_groups(todo, data_of, config.group_size, num_workers), num_workers, progress):
+        write_results(folder, records)
+    return write_results(folder, records)
 
 
 class _Stopped(Exception):

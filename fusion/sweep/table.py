@@ -56,7 +56,7 @@ class Table:
     def title(self) -> str:
         """Heading of the table."""
         interval = " and 95 % interval" if self.num_seeds >= MIN_VALUES_INTERVAL else ""
-        title = f"test, mean{interval} of {self.num_seeds} seeds"
+        title = f"test, mean{interval} of {self.num_seeds} {'seed' if self.num_seeds == 1 else 'seeds'}"
         if self.ratio is None:
             return title
         tested = "/".join(METRICS.values())
@@ -69,6 +69,8 @@ class Table:
     def cells(self, *, as_csv: bool = False) -> tuple[list[str], list[list[str]]]:
         """Columns and rows as text: without AMR on the left, with AMR on the right, as in the paper.
 
+        One modality has no share. Only table.csv keeps its column.
+
         Args:
             as_csv: Whether to name columns and print shares as table.csv of version 0.1 did: in percent.
         """
@@ -76,26 +78,30 @@ class Table:
         halves = [""] if self.ratio is None else ["", f" AMR {self.ratio if as_csv else self._named_ratio}"]
         columns = ["method"]
         for half in halves:
-            columns += [f"{title}{half}" for title in METRICS.values()] + [f"{share}{half}"]
+            columns += [f"{title}{half}" for title in METRICS.values()] + [f"{share}{half}"] * (self._fuses or as_csv)
         columns += [f"p {title}" for title in METRICS.values()] * (self.ratio is not None)
-        return columns, [self._cells(row, percent=as_csv) for row in self.rows]
+        return columns, [self._cells(row, as_csv=as_csv) for row in self.rows]
 
-    def _cells(self, row: dict[str, Any], *, percent: bool) -> list[str]:
+    @property
+    def _fuses(self) -> bool:
+        return len(self.modalities) > 1
+
+    def _cells(self, row: dict[str, Any], *, as_csv: bool) -> list[str]:
         cells = [_name(row)]
         for half in ("plain",) if self.ratio is None else ("plain", "amr"):
-            cells += _half_cells(row, half, percent=percent)
+            cells += _half_cells(row, half, percent=as_csv, with_share=self._fuses or as_csv)
         return cells if self.ratio is None else cells + _p_cells(row)
 
     def stacked(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows for a terminal: the row with AMR below the one without."""
-        columns = ["method", *METRICS.values(), "/".join(self.modalities)]
+        columns = ["method", *METRICS.values(), *["/".join(self.modalities)] * self._fuses]
         if self.ratio is None:
-            return columns, [[_name(row), *_half_cells(row, "plain")] for row in self.rows]
+            return columns, [[_name(row), *_half_cells(row, "plain", with_share=self._fuses)] for row in self.rows]
         rows = []
         for row in self.rows:
             rows.append([_name(row), "no", *_half_cells(row, "plain"), ""])
             if row["amr"] is not None:
-                rows.append(["", "yes", *_half_cells(row, "amr"), "/".join(_p_cells(row))])
+                rows.append(["", "yes", *_half_cells(row, "amr"), _p_cell(row)])
         return [columns[0], "AMR", *columns[1:], "p"], rows
 
 
@@ -103,9 +109,11 @@ def _name(row: dict[str, Any]) -> str:
     return f"{row['modalities'][0]} only" if methods[row["method"]].single_modality else row["method"]
 
 
-def _half_cells(row: dict[str, Any], half: str, *, percent: bool = False) -> list[str]:
+def _half_cells(row: dict[str, Any], half: str, *, percent: bool = False, with_share: bool = True) -> list[str]:
     values = row[half]
     cells = ["-" if values is None else _interval(values[metric]) for metric in METRICS]
+    if not with_share:
+        return cells
     no_share = values is None or len(row["modalities"]) == 1
     return [*cells, "-" if no_share else _share_text(values["share"], percent=percent)]
 
@@ -113,6 +121,12 @@ def _half_cells(row: dict[str, Any], half: str, *, percent: bool = False) -> lis
 def _p_cells(row: dict[str, Any]) -> list[str]:
     tests = row["tests"]
     return ["-" if tests is None else p_text(tests[metric]["p_holm"]) for metric in METRICS]
+
+
+def _p_cell(row: dict[str, Any]) -> str:
+    """The p of all metrics in one cell."""
+    cells = _p_cells(row)
+    return "-" if set(cells) == {"-"} else "/".join(cells)
 
 
 def make_table(

@@ -22,7 +22,7 @@ def amr(capfd, workspace, monkeypatch):
         folder.mkdir(parents=True)
         RunRecord(FitConfig(amr_ratio=ratio), ("a", "b"), {"audio": {}, "video": {}}, "small.h5").save(folder)
         if accuracy is not None:
-            measures = {"accuracy": accuracy, "map": 0.5, "share": {"audio": 0.6, "video": 0.4}}
+            measures = {"accuracy": accuracy, "map": 0.5, "num_clips": 74, "share": {"audio": 0.6, "video": 0.4}}
             write_json(folder / "metrics.json", {"val": measures, "test": measures})
 
     def call(line: str) -> tuple[int, str, str]:
@@ -42,6 +42,13 @@ def test_the_table_has_results_then_settings_that_differ_then_the_rest(amr):
     assert [row[3] for row in rows[:2]] == ["none", "audio=1:video=1"]
 
 
+def test_the_table_says_why_a_run_is_damaged(amr):
+    Path("runs/even/metrics.json").write_text("{")
+    status, out, _ = amr("runs")
+    assert status == 0
+    assert "even (damaged: metrics.json cannot be read)" in out
+
+
 def test_columns_that_do_not_fit_are_left_out_but_not_those_asked_for(amr, monkeypatch):
     monkeypatch.setattr("amr.console.runs.PIPE_WIDTH", 40)
     heading = amr("runs --where seed=0 --sort lr")[1].splitlines()[0].split()
@@ -51,6 +58,7 @@ def test_columns_that_do_not_fit_are_left_out_but_not_those_asked_for(amr, monke
 def test_csv_and_json_hold_every_setting_and_result(amr):
     rows = {row["run"]: row for row in csv.DictReader(io.StringIO(amr("runs --format csv")[1]))}
     assert rows["even"]["test.share.audio"] == "0.6"
+    assert rows["even"]["test.num_clips"] == "74"
     assert rows["even"]["modalities"] == "audio,video"
     assert rows["plain"]["amr_ratio"] == rows["stopped"]["test.accuracy"] == ""
     document = json.loads(amr("runs --json --where amr_ratio=none --sort accuracy")[1])

@@ -127,6 +127,12 @@ def test_two_fits_at_once_get_two_folders(run, workspace):
         assert run(out=None) == folder.with_name(f"{folder.name}_2")
 
 
+def test_a_second_fit_in_a_folder_is_refused_by_the_name_of_the_run(run, workspace):
+    folder = run(out="mine")
+    with lock(folder / UNFINISHED), pytest.raises(RuntimeError, match=r"runs/mine' must be written by one fit"):
+        run(out="mine")
+
+
 def test_the_current_folder_can_be_the_run(run, tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("here")
     monkeypatch.chdir(folder)

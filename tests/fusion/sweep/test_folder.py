@@ -1,9 +1,13 @@
 """When a sweep continues in a folder, and when it may replace what the folder holds."""
 
 import json
+import subprocess
+import sys
+from contextlib import contextmanager
 
 import pytest
 
+from amr.common.progress import Progress
 from amr.fusion.config import SweepConfig
 from amr.fusion.sweep.sweep import sweep
 
@@ -68,3 +72,74 @@ def test_a_folder_that_cannot_be_written_to_is_refused(run, workspace, out):
     with pytest.raises(ValueError, match="--out must be a folder"):
         run(out=str(workspace / out))
     assert (workspace / "notes.txt").read_text() == "dear diary"
+
+
+# holds a lock until its stdin ends, as another process
+HOLD = """
+import sys
+from pathlib import Path
+from amr.extract.cache.lock import lock
+with lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(path):
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_second_sweep_in_the_folder_is_refused_and_removes_nothing(run, overwrite, workspace):
+    folder = run().folder
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with held(folder / "sweep.json"):
+        with pytest.raises(RuntimeError, match=r"runs/mine' must be written by one sweep at a time, got a second one"):
+            run(seeds=2 if overwrite else 1, overwrite=overwrite)
+        after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix != ".lock"}
+    assert after == before
+    assert len(run(seeds=2, overwrite=True).rows) == 4
+
+
+def test_a_sweep_holds_its_folder_while_it_fits(run, small_cache, workspace):
+    messages = []
+
+    class Second(Progress):
+        def start(self, total, done=0, unit="runs"):
+            try:
+                run(seeds=2, overwrite=True)
+            except RuntimeError as error:
+                messages.append(str(error))
+
+    request = SweepConfig.parse(swept={}, seeds=1, cache=str(small_cache), epochs=1, device="cpu", out="mine")
+    assert len(sweep(request, Second()).rows) == 2
+    assert "one sweep at a time" in messages[0]
+    assert not [*(workspace / "runs" / "mine").glob("*.lock")]
+
+
+def test_the_lock_that_a_killed_sweep_left_blocks_nothing(run, workspace):
+    (workspace / "runs" / "mine").mkdir(parents=True)
+    (workspace / "runs" / "mine" / "sweep.json.lock").touch()
+    run()
+    (workspace / "runs" / "mine" / "sweep.json.lock").touch()
+    assert len(run(seeds=2, overwrite=True).rows) == 4
+
+
+def test_a_sweep_that_began_since_the_folder_was_chosen_is_not_replaced(run, monkeypatch):
+    from amr.fusion.sweep import sweep as module
+
+    real = module.resolve
+
+    def late(*arguments):  # another process sweeps after the folder was chosen, and ends before this sweep begins
+        monkeypatch.setattr(module, "resolve", real)
+        run()
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "resolve", late)
+    with pytest.raises(ValueError, match=r"a sweep with --seed 0 \(now 0,1\)"):
+        run(seeds=2)

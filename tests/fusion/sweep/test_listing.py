@@ -39,7 +39,7 @@ def runs(workspace) -> Path:
     make_run(folder / "damaged", 0.5)
     (folder / "damaged" / "metrics.json").write_text("{")
     make_run(folder / "other")
-    (folder / "other" / "config.json").write_text("{}")
+    (folder / "other" / "config.json").write_text('{"config": {}, "classes": [], "modalities": {}}')
     return folder
 
 
@@ -62,8 +62,91 @@ def test_fits_sweeps_and_their_runs_are_listed_with_their_state(runs):
     }
     notes = {entry.run: entry.note for entry in list_runs() if entry.note}
     assert notes["ratios"] == "2 of 3 runs"
-    assert "metrics.json" in notes["damaged"]
-    assert "config.json is not one of amr fit" in notes["other"]
+    assert notes["damaged"] == "metrics.json cannot be read"
+    assert notes["other"] == "config.json cannot be read"
+
+
+def test_folders_of_other_programs_and_of_trainings_are_not_listed(workspace):
+    folder = workspace / "runs"
+    for name in ("bert", "encoders", "empty"):
+        (folder / name).mkdir(parents=True)
+    write_json(folder / "bert" / "config.json", {"architectures": ["BertModel"], "hidden_size": 8})
+    make_run(folder / "bert" / "probe", 0.5)
+    training = {"config": {}, "classes": ["a"], "modalities": {}, "clips_sha256": "0", "versions": {}}
+    write_json(folder / "encoders" / "config.json", training)
+    write_json(folder / "encoders" / "metrics.json", {})
+    write_json(folder / "empty" / "config.json", {})
+    assert names() == ["bert/probe"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}"])
+def test_a_run_whose_config_is_lost_stays_listed(workspace, text):
+    (make_run(workspace / "runs" / "mine", 0.5) / "config.json").write_text(text)
+    assert [(entry.state, entry.note) for entry in list_runs()] == [("damaged", "config.json cannot be read")]
+
+
+def test_a_member_without_a_config_is_damaged(runs):
+    (runs / "ratios" / "runs" / "plain" / "config.json").unlink()
+    (entry,) = list_runs(where=["state=damaged", "kind=member"])
+    assert entry.note == "config.json is missing"
+
+
+@pytest.mark.parametrize("method", ["is_file", "iterdir", "is_dir"])
+def test_an_unreadable_folder_is_listed_as_damaged_among_the_others(runs, monkeypatch, method):
+    closed = runs / "papers"
+    original = getattr(Path, method)
+
+    def refusing(path):
+        if path == closed or closed in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(Path, method, refusing)
+    found = {entry.run: entry for entry in list_runs()}
+    assert (found["papers"].kind, found["papers"].state) == ("unknown", "damaged")
+    assert found["papers"].note == "the folder cannot be read (Permission denied)"
+    assert found.keys() >= {"even", "ratios", "ratios/runs/plain", "stopped"}
+
+
+def test_an_unreadable_member_is_damaged(runs, monkeypatch):
+    original = Path.is_file
+
+    def refusing(path):
+        if path.parent == runs / "ratios" / "runs" / "plain":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(Path, "is_file", refusing)
+    found = {entry.run: entry.note for entry in list_runs("ratios")}
+    assert found["runs/plain"] == "config.json cannot be read (Permission denied)"
+    assert found["ratios"] == "1 of 3 runs"
+
+
+def test_links_to_a_folder_above_are_not_followed(runs, tmp_path_factory):
+    before = names()
+    (runs / "papers" / "up").symlink_to("..")
+    (runs / "papers" / "self").symlink_to(".")
+    (runs / "papers" / "top").symlink_to(runs.parent)
+    (runs / "ratios" / "runs" / "up").symlink_to("..")
+    assert names() == before
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    make_run(elsewhere / "far", 0.5)
+    (elsewhere / "back").symlink_to(elsewhere)
+    (runs / "linked").symlink_to(elsewhere)
+    assert [name for name in names() if name not in before] == ["linked/far"]
+
+
+def test_a_sweep_of_one_run_says_run(workspace):
+    make_run(workspace / "runs" / "one" / "runs" / "only", 0.5)
+    write_json(workspace / "runs" / "one" / "sweep.json", {})
+    assert list_runs()[0].note == "1 run"
+
+
+def test_counts_are_whole_numbers(workspace):
+    folder = make_run(workspace / "runs" / "mine", 0.5)
+    write_json(folder / "metrics.json", {"val": None, "test": {"accuracy": 1.0, "num_clips": 74}})
+    row = list_runs()[0].row()
+    assert (str(row["test.num_clips"]), str(row["test.accuracy"])) == ("74", "1.0")
 
 
 def test_a_row_holds_settings_and_measures(runs):

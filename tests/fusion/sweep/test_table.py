@@ -64,7 +64,11 @@ def test_one_modality_makes_its_unimodal_row_and_says_why(small_cache):
     table = make_table(config, 2)
     assert [(row["method"], row["modalities"]) for row in table.rows] == [("unimodal", ["audio"])]
     assert table.notes[0].startswith("AMR and fusion need two modalities, got audio")
-    assert table.cells()[0] == ["method", "mAP", "accuracy", "share audio"]
+    for columns, cells in (table.cells(), table.stacked()):
+        assert columns == ["method", "mAP", "accuracy"]  # the share of one modality says nothing
+        assert [len(row) for row in cells] == [3]
+    assert "audio |" not in (table.folder / "table.md").read_text().splitlines()[0]
+    assert [*pd.read_csv(table.folder / "table.csv")] == ["method", "mAP", "accuracy", "audio"]  # as in 0.1
     with pytest.raises(ValueError, match="--amr-ratio must be left out for one modality"):
         make_table(replace(config, amr_ratio="1:1"), 2)
 
@@ -99,6 +103,8 @@ def test_equal_differences_have_no_p(monkeypatch, tmp_path):
     assert same.rows[0]["tests"]["map"]["p"] == 1
     one_seed = fake_sweep(monkeypatch, tmp_path, [0.5], [0.75])
     assert one_seed.rows[0]["tests"]["map"] == {"difference": 0.25, "d": None, "p": None, "p_holm": None}
+    assert one_seed.title.startswith("test, mean of 1 seed;")
+    assert [row[-1] for row in one_seed.stacked()[1]] == ["", "-", "", "-"]
     assert one_seed.rows[0]["plain"]["map"] == {"mean": 0.5, "half_width": None}
 
 
