@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from amr.common.files import write_json
+from amr.common.files import check_writable, write_json
 from amr.common.options import coerce_fields
 from amr.data_manifests.coverage import ManifestReport, report_on
 from amr.data_manifests.dataset import WEIGHTLESS, Dataset, datasets
@@ -126,6 +126,7 @@ def build(root: str | os.PathLike[str]) -> tuple[Manifest, ManifestReport]:
     """
     root = Path(root)
     if not (root / "manifest.csv").is_file():
+        check_writable(root, "--root", "Pass --root with another folder.")
         render(read_config(root) or SyntheticConfig(), root)
     listed = read_manifest(root / "manifest.csv")
     manifest = Manifest("synthetic", listed.root, listed.table)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from amr.extract.arrays import ArraySpec, parse_array_spec
 from amr.extract.cache.reader import EmbeddingInfo
-from amr.extract.cache.structure import ClipTable, cache_path, notes_on_name
+from amr.extract.cache.structure import ClipTable, cache_path, check_out, notes_on_name
 from amr.extract.cache.verify import value_counts
 from amr.extract.cache.writer import Embedded, save
 from amr.extract.config import ImportConfig
@@ -70,6 +70,7 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
         ValueError: Lengths differ, values are not numbers, or a file lacks what it should hold.
     """
     out = cache_path(str(config.out))
+    check_out(out)
     if out.exists() and not config.overwrite:
         raise ValueError(f"--out must be a new file, got {str(out)!r}. Pass --overwrite to replace it.")
     sources = read_embedding_sources(config.files, config.ids, config.labels)

@@ -21,7 +21,7 @@ from amr.common.workspace import caches_dir
 from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.extract.cache.reader import FAILURE_COLUMNS, Cache, EmbeddingInfo
-from amr.extract.cache.structure import ClipTable, cache_path, notes_on_name
+from amr.extract.cache.structure import ClipTable, cache_path, check_out, notes_on_name
 from amr.extract.cache.writer import CacheWriter, Embedded, joined, open_writer
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Encoder, build_encoder, build_requested
@@ -109,6 +109,9 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
         RuntimeError: The extraction failed. Finished clips are saved, and the same call continues.
     """
     progress = progress or Progress()
+    name = config.dataset or Path(str(config.manifest)).stem
+    out = cache_path(config.out) if config.out else caches_dir() / f"{name}.h5"
+    check_out(out)
     device = choose_device(config.device)
     # encoders first: a wrong spec must fail before media are searched or rendered
     encoders = build_requested(config.encoders)
@@ -122,7 +125,6 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
         media.apply_where_unsaid(encoders)
     encoders = {name: encoder.to(device) for name, encoder in encoders.items()}
     infos = [describe(name, encoder, config.dtype) for name, encoder in encoders.items()]
-    out = cache_path(config.out) if config.out else caches_dir() / f"{manifest.dataset}.h5"
     clips = ClipTable(manifest.dataset, str(manifest.root), manifest.sha256(), manifest.table)
     files = ManifestFiles(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values())))
     if config.folder_fps is not None and not files.has_folders:

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from amr.common.files import partial_path
+from amr.common.files import check_writable, partial_path
 from amr.common.version import __version__
 from amr.common.workspace import caches_dir, place
 from amr.extract.cache.journal import Failure, Journal
@@ -60,6 +60,17 @@ class ClipTable:
 def cache_path(out: str) -> Path:
     """Path of a cache that --out names: a path or an .h5 file as it is, any other name in the workspace's caches/."""
     return Path(out) if out.endswith(".h5") else place(out, caches_dir(), ".h5")
+
+
+def check_out(path: Path) -> None:
+    """Refuse a path that no cache can be written to, before any work is done.
+
+    Raises:
+        ValueError: It is a folder, or its folder cannot be written to.
+    """
+    if os.path.isdir(path):
+        raise ValueError(f"--out must be a file, got the folder {str(path)!r}. Pass --out {path / 'NAME.h5'}.")
+    check_writable(path.resolve().parent, "--out", "Pass --out with a cache elsewhere.")
 
 
 def notes_on_name(path: Path) -> list[str]:

@@ -40,6 +40,12 @@ def test_cues_that_are_right_or_absent_have_a_closed_form(p_audio, p_video, num_
     )
 
 
+def test_a_root_that_cannot_be_written_to_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"--root must be a folder that can be written to, .* Pass --root"):
+        build(tmp_path / "file" / "clips")
+
+
 def test_cues_that_always_mislead_add_nothing_to_the_stronger():
     best = best_accuracy(SyntheticConfig(p_audio=0.8, p_video=0.6, misleading=1))
     assert best == pytest.approx({"audio": 0.8, "video": 0.6, "both": 0.8})

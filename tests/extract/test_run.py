@@ -20,8 +20,9 @@ from amr.common.progress import Progress
 from amr.console.progress import LineProgress
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.verify import verify
-from amr.extract.config import ExtractConfig
+from amr.extract.config import ExtractConfig, ImportConfig
 from amr.extract.encoders import Encoder, Prepare, registry
+from amr.extract.import_embeddings import import_embeddings
 from amr.extract.pipeline import workers as loading
 from amr.extract.pipeline.background import BackgroundWriter
 from amr.extract.run import embed_clips, extract_embeddings
@@ -469,6 +470,31 @@ def test_a_cache_that_its_name_does_not_find_is_noted(sounds, fakes):
     assert extract_embeddings(replace(sounds, out=out)).notes == [
         f"--out {out} does not end with .h5: the cache is found by its path only, not by its name"
     ]
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (
+            "1.wav/x.h5",
+            r"--out must be a folder that can be written to, got '.*1\.wav' \(Not a directory\)\. Pass --out",
+        ),
+        (
+            "/proc/x.h5",
+            r"--out must be a folder that can be written to, got '/proc' .*\. Pass --out with a cache",
+        ),
+        ("folder", r"--out must be a file, got the folder '.*folder'\. Pass --out .*folder/NAME\.h5\."),
+    ],
+)
+def test_an_out_that_cannot_be_written_is_refused_first(sounds, fakes, tmp_path, out, message):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match=message):
+        extract_embeddings(replace(sounds, encoder=("a=nosuch",), out=str(tmp_path / out)))
+    (tmp_path / "a.npy").touch()  # is not read
+    with pytest.raises(ValueError, match=message):
+        import_embeddings(
+            ImportConfig((f"a={tmp_path / 'a.npy'}",), labels=str(tmp_path / "a.npy"), out=str(tmp_path / out))
+        )
 
 
 def test_presets(sounds, tmp_path):
