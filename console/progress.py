@@ -16,6 +16,7 @@ from rich.progress import Progress as RichProgress
 from amr.common.progress import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
+begun = threading.Event()  # set when a job begins to count, after it has made its files
 
 
 class _Counting(Progress):
@@ -32,6 +33,7 @@ class _Counting(Progress):
         """Start counting from `done`."""
         self._total, self._before, self._done = total, done, done
         self._failures, self._unit, self._began = 0, unit, time.monotonic()
+        begun.set()
 
     def advance(self, amount: float, failures: int = 0) -> None:
         """Count finished work and failures."""

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from amr.cli import run
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
@@ -88,9 +89,32 @@ def test_a_sweep_keeps_its_finished_runs(home):
     assert (status, err) == (130, "amr: stopped. Finished runs are saved; run the same command to continue.\n")
 
 
+@pytest.mark.parametrize(
+    ("line", "place", "kept"),
+    [
+        ("sweep --cache small --out early", "amr.fusion.sweep.sweep.read_training_data", None),
+        ("table --cache small --out early", "amr.fusion.sweep.table.read_training_data", None),
+        ("extract --manifest short.csv --out early", "amr.extract.run.ManifestFiles", None),
+        ("sweep --cache small --epochs 1 --out begun", "amr.fusion.sweep.sweep.write_results", "runs"),
+        ("extract --manifest short.csv --out begun", "amr.extract.run.run_batches", "clips"),
+    ],
+)
+def test_what_is_kept_is_said_only_if_it_was_begun(home, monkeypatch, capfd, line, place, kept):
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("AMR_HOME", str(home))
+    monkeypatch.setattr(place, lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert run([*line.split(), "--device", "cpu"]) == 130
+    said = capfd.readouterr().err.splitlines()[-1]
+    if kept is None:
+        assert said == "amr: stopped. Run the same command to start over."
+        assert not [*home.glob("*/early*")]
+    else:
+        assert said == f"amr: stopped. Finished {kept} are saved; run the same command to continue."
+
+
 def test_an_extraction_with_workers_keeps_its_finished_clips(home):
     line = "extract --manifest long.csv --workers 2 --device cpu --out long"
-    status, err = interrupted(home, line, lambda _: any((home / "caches").glob("*long*")))
+    status, err = interrupted(home, line, lambda err: "clips/s" in err)  # the first line of progress
     assert status == 130
     assert err.splitlines()[-1] == "amr: stopped. Finished clips are saved; run the same command to continue."
     assert "Traceback" not in err
