@@ -230,8 +230,9 @@ def _sweep(request: tuple[SweepConfig, bool], as_json: bool) -> None:
 
 def _refuse_diverged(names: Sequence[str]) -> None:
     if names:
+        count = "1 run" if len(names) == 1 else f"{len(names)} runs"
         raise RuntimeError(
-            f"the loss must stay finite, got {len(names)} runs that diverged: {', '.join(names)}. Pass a smaller --lr."
+            f"the loss must stay finite, got {count} that diverged: {', '.join(names)}. Pass a smaller --lr."
         )
 
 

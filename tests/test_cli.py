@@ -76,6 +76,14 @@ IMPORT = (
 )
 
 
+@pytest.mark.parametrize(("ratios", "count"), [("none", "got 1 run that"), ("none,1:1", "got 2 runs that")])
+def test_runs_that_diverged_are_counted(amr, ratios, count):
+    line = f"sweep --cache small --amr-ratio {ratios} --lr 1e38 --epochs 3 --device cpu --out diverged --overwrite"
+    done = amr(line)
+    assert done.status == 1
+    assert count in done.err.splitlines()[-1]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(amr, command):
     done = amr([command, "--help"])
