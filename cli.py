@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from amr.common.files import check_writable
 from amr.common.options import MODEL, OUTPUT, REGULARIZER, SPEED, TRAINING
 from amr.common.version import __version__
 from amr.common.workspace import find_cache, find_run
@@ -85,10 +86,12 @@ def manifest(
     from amr.data_manifests.datasets import build_manifest
     from amr.data_manifests.manifest import write_manifest
 
-    built, report = build_manifest(dataset, root)
     if out is not None:
         if out.exists() and out.suffix != ".csv":
             raise ValueError(f"--out must be a .csv or a new file, got {str(out)!r}. Choose another name.")
+        check_writable(out.parent, "--out", "Pass --out with a CSV elsewhere.")
+    built, report = build_manifest(dataset, root)
+    if out is not None:
         write_manifest(built, out)
         say(f"{len(built)} clips written to {out}")
     show(report.to_json(), json, report.to_text)

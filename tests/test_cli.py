@@ -205,7 +205,7 @@ WRONG = {
     "encoders": ["one two", "--bogus", "logmel --jsn"],
     "heads": ["extra", "--bogus", "--json=maybe"],
     "methods": ["extra", "--bogus", "--json=maybe"],
-    "manifest": ["", "--dataset crema", "--dataset crema-d --root nowhere", "--dataset synthetic --bogus"],
+    "manifest": ["", "--dataset crema", "--dataset crema-d --root nowhere", "--dataset synthetic --out /proc/x.csv"],
     "extract": [
         "",
         "--dataset synthetic --manifest clips.csv",
