@@ -21,11 +21,7 @@ def read_csv_rows(path: Path) -> tuple[list[list[str]], list[int]]:
     Raises:
         ValueError: The file is not UTF-8, or its quotes are wrong.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            text = file.read()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} must be UTF-8 text, got {error}. Save it as UTF-8.") from error
+    text = read_utf8(path)
     if _BESIDE_SEPARATOR.search(text):
         text = _SEPARATOR.sub(lambda match: (match[1] or "") + (match[2] or ""), text)
     rows: list[list[str]] = []
@@ -45,3 +41,19 @@ def read_csv_rows(path: Path) -> tuple[list[list[str]], list[int]]:
     finally:
         csv.field_size_limit(old_limit)
     return rows, lines
+
+
+def read_utf8(path: Path) -> str:
+    """Text of a file, with its line ends.
+
+    Raises:
+        ValueError: The file is not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ValueError(
+            f"{path.name} must be UTF-8 text, got another encoding (byte 0x{byte:02x}). Save it as UTF-8."
+        ) from error

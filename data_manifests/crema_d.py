@@ -16,6 +16,7 @@ from amr.data_manifests.coverage import ManifestReport, named, report_on
 from amr.data_manifests.dataset import WEIGHTLESS, Dataset, datasets
 from amr.data_manifests.manifest import Manifest
 from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, choose, index_media
+from amr.data_manifests.schema import counted
 
 HOMEPAGE = "https://github.com/CheyneyComputerScience/CREMA-D"
 LIST = Path(__file__).with_name("crema_d.csv")
@@ -51,11 +52,13 @@ def build(root: str | os.PathLike[str]) -> tuple[Manifest, ManifestReport]:
     clips["audio_path"], clips["video_path"] = audio_paths, video_paths
     notes = index.notes()
     if blank:
-        notes.append(f"{len(blank)} official mp3 files hold no voice and are not used: {named(blank)}.")
+        files = counted(len(blank), "official mp3 file holds", "official mp3 files hold")
+        notes.append(f"{files} no voice, not used: {named(blank)}.")
     known = set(clips["id"])
     unlisted = [path for stem, paths in index.files.items() if stem not in known for path in paths]
     if unlisted:
-        notes.append(f"{len(unlisted)} files are not clips of CREMA-D and are left out: {named(unlisted)}.")
+        files = counted(len(unlisted), "file is no clip", "files are no clips")
+        notes.append(f"{files} of CREMA-D, left out: {named(unlisted)}.")
     manifest = Manifest("crema-d", Path(os.path.abspath(root)), clips)
     return manifest, report_on(manifest, modalities=("audio", "video"), notes=notes)
 

@@ -11,6 +11,11 @@ from amr.data_manifests.coverage import ManifestReport
 from amr.data_manifests.manifest import Manifest
 
 WEIGHTLESS = {"audio": "logmel", "video": "frames"}
+# pretrained, for any sound, not only speech, and for nameable things
+ANY_CONTENT = {
+    "audio": "timm:convnext_tiny.in12k_ft_in1k,modality=audio",
+    "video": "timm:vit_base_patch16_clip_224.openai",
+}
 
 
 @dataclass(frozen=True)

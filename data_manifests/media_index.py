@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amr.data_manifests.coverage import named
+from amr.data_manifests.schema import counted
 
 # In order of preference. A wav is what its makers processed; an flv is an original with sound; a lossy audio file is
 # more likely to hold the sound than a re-encoded video file.
@@ -36,9 +37,13 @@ class MediaIndex:
         """Messages for the user about the pointers."""
         if not self.pointers:
             return []
+        one, many = (
+            "file is a git-lfs pointer, not media, and counts",
+            "files are git-lfs pointers, not media, and count",
+        )
         return [
-            f"{len(self.pointers)} files are git-lfs pointers, not media, and count as absent "
-            f"({named(self.pointers)}). Fetch them with: git lfs pull"
+            f"{counted(len(self.pointers), one, many)} as absent ({named(self.pointers)}). "
+            "Fetch media with: git lfs pull"
         ]
 
 

@@ -159,20 +159,27 @@ def strip_values(table: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFr
         stripped = table[column].str.strip()
         changed = (stripped != table[column]) & (stripped != "")
         if (row := _first(changed)) is not None:
-            notes.append(
-                f"{column}: {int(changed.sum())} values have blanks around them, such as "
-                f"{table[column].iloc[row]!r}, and are read without"
-            )
+            values = counted(int(changed.sum()), "value", "values")
+            notes.append(f"{column}: blanks around {values} are left out, such as in {table[column].iloc[row]!r}")
         table = table.assign(**{column: stripped})
     return table, notes
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """Number with its words.
+
+    >>> counted(1, "clip has", "clips have"), counted(2000, "clip has", "clips have")
+    ('1 clip has', '2,000 clips have')
+    """
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def divided_groups(table: pd.DataFrame, column: str = "split") -> list[str]:
     """Note on the groups that a given split divides; empty if it divides none.
 
     >>> clips = pd.DataFrame({"group": ["ann", "ann", "bob"], "split": ["train", "test", "train"]})
-    >>> divided_groups(clips)[0].partition(" have")[0]
-    'split: 1 of 2 groups'
+    >>> divided_groups(clips)[0].partition(" in more")[0]
+    'split: 1 of 2 groups has clips'
     """
     divided = _divided(table, column)
     if not divided:
@@ -182,7 +189,8 @@ def divided_groups(table: pd.DataFrame, column: str = "split") -> list[str]:
     policy = f"amr fit --split-policy {apart.removeprefix('split_')} or --folds 5" if apart else "amr fit --folds 5"
     num_groups = table.loc[table["group"] != "", "group"].nunique()
     return [
-        f"{column}: {len(divided)} of {num_groups} groups have clips in more than one of train, val and test, such as "
+        f"{column}: {len(divided)} of {num_groups} groups {'has' if len(divided) == 1 else 'have'} clips "
+        "in more than one of train, val and test, such as "
         f"{divided[0]!r}; test accuracy then includes recognizing the group. {policy} keeps groups together."
     ]
 

@@ -21,7 +21,7 @@ import pandas as pd
 from amr.common.files import check_writable, write_json
 from amr.common.options import coerce_fields
 from amr.data_manifests.coverage import ManifestReport, report_on
-from amr.data_manifests.dataset import WEIGHTLESS, Dataset, datasets
+from amr.data_manifests.dataset import ANY_CONTENT, WEIGHTLESS, Dataset, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest, write_manifest
 from amr.data_manifests.synthetic_media import render_frames, render_waveform, write_clip
 
@@ -240,10 +240,7 @@ datasets.register("synthetic")(
         build=build,
         presets={
             "weightless": WEIGHTLESS,
-            "pretrained": {
-                "audio": "timm:convnext_tiny.in12k_ft_in1k,modality=audio",
-                "video": "timm:vit_small_patch14_dinov2.lvd142m",
-            },
+            "pretrained": ANY_CONTENT,
         },
     )
 )

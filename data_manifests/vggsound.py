@@ -16,9 +16,10 @@ import pandas as pd
 
 from amr.common.csv_rows import read_csv_rows
 from amr.data_manifests.coverage import ManifestReport, named, report_on
-from amr.data_manifests.dataset import WEIGHTLESS, Dataset, datasets
+from amr.data_manifests.dataset import ANY_CONTENT, WEIGHTLESS, Dataset, datasets
 from amr.data_manifests.manifest import SPLITS, Manifest
 from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, MediaIndex, choose, index_media
+from amr.data_manifests.schema import counted
 
 HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound"
 TEST_LIST = Path(__file__).with_name("vggsound_test.csv")
@@ -141,15 +142,16 @@ def match_files(index: MediaIndex, ids: list[str]) -> tuple[list[str], list[str]
     ]
     notes = []
     if unlisted:
-        notes.append(f"{len(unlisted)} files belong to clips in no list and are left out: {named(unlisted)}.")
+        notes.append(f"{counted(len(unlisted), 'file', 'files')} of clips in no list, left out: {named(unlisted)}.")
     if ambiguous:
         notes.append(
-            f"{len(ambiguous)} files belong to videos with several clips and are left out: {named(ambiguous)}. "
+            f"{counted(len(ambiguous), 'file', 'files')} of videos with several clips, left out: {named(ambiguous)}. "
             "Name them <video>_<start>."
         )
     num_bare = sum(path != "" and len(Path(path).stem) == 11 for path in chosen[1])
     if num_bare:
-        notes.append(f"{num_bare} files are named by video id only; they are read as the clip, not the whole video.")
+        files_named = counted(num_bare, "file named", "files named")
+        notes.append(f"{files_named} by video id only, read as the clip, not the whole video.")
     return chosen[0], chosen[1], notes
 
 
@@ -184,11 +186,7 @@ datasets.register("vggsound")(
         build=build,
         presets={
             "weightless": WEIGHTLESS,
-            # for any sound, not only speech, and for nameable things
-            "pretrained": {
-                "audio": "timm:convnext_tiny.in12k_ft_in1k,modality=audio",
-                "video": "timm:vit_base_patch16_clip_224.openai",
-            },
+            "pretrained": ANY_CONTENT,
         },
     )
 )

@@ -88,8 +88,8 @@ class ExtractResult:
         # the notes are on the screen already
         document = self.to_json() | {"without_any": len(without_any), "absent": absent, "notes": []}
         if self.present < self.clips:
-            first = f"{self.present:,} of {self.clips:,} clips present, {self.clips - self.present:,} have no file"
-            document = {"missing": first} | document
+            del document["clips"], document["present"]
+            document = {"present": f"{self.present:,} of {self.clips:,} clips"} | document
         said_if_any = {"clips_per_second", "without_any", "absent", "failures", "notes"}
         return {name: item for name, item in document.items() if name not in said_if_any or item not in (0, [], {})}
 
@@ -155,13 +155,12 @@ def _notes_on_names(encoders: Mapping[str, Encoder]) -> list[str]:
 
 def _notes_on_missing(files: ManifestFiles, config: ExtractConfig) -> list[str]:
     """Note on how many clips have no media, so that a partial cache is not mistaken for a complete one."""
-    num_clips, num_present = len(files.exist), int(files.exist.sum())
-    if num_present == num_clips:
+    num_clips, num_missing = len(files.exist), int((~files.exist).sum())
+    if not num_missing:
         return []
     return [
-        f"{num_present:,} of {num_clips:,} clips present: {num_clips - num_present:,} have no file in "
-        f"{files.manifest.root} and are not embedded. {_listing(config) if config.dataset else 'amr inspect'} "
-        "lists them."
+        f"{num_missing:,} of {num_clips:,} clips {'has' if num_missing == 1 else 'have'} no file in "
+        f"{files.manifest.root}: not embedded. {_listing(config) if config.dataset else 'amr inspect'} lists them."
     ]
 
 
@@ -204,7 +203,9 @@ def preset_encoders(manifest: Manifest, config: ExtractConfig, progress: Progres
             ", ".join(f"{name}={spec}" for name, spec in chosen[preset].items())
             for preset in ("weightless", "pretrained")
         )
-        progress.note(f"using --preset weightless ({used}); --preset pretrained is better ({better})")
+        progress.note(
+            f"using --preset weightless ({used}), without a download; --preset pretrained is usually better ({better})"
+        )
     return chosen[config.preset or "weightless"]
 
 

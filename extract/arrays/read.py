@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -48,14 +49,15 @@ def read_rows(spec: ArraySpec, expected: Expected | None = None) -> Rows:
     if spec.num_rows is not None:
         expected = replace(expected, num_rows=spec.num_rows)
     if spec.path.is_dir():
-        rows = _guarded(spec, "folder", lambda spec, _: read_folder(spec, _READERS), expected)
+        readers = {suffix: partial(_guarded, f"{suffix} file", reader) for suffix, reader in _READERS.items()}
+        rows = _guarded("folder", lambda spec, _: read_folder(spec, readers), spec, expected)
     else:
         suffix = spec.path.suffix.lower()
         if suffix not in _READERS:
             raise ValueError(
                 f"file must be one of {', '.join(_READERS)}, got {str(spec.path)!r}. Save it as .npy or .csv."
             )
-        rows = _guarded(spec, f"{suffix} file", _READERS[suffix], expected)
+        rows = _guarded(f"{suffix} file", _READERS[suffix], spec, expected)
     if rows.values.ndim == 0:
         raise ValueError(f"{spec.path.name} must hold one row per clip, got a single value. Name another key.")
     if spec.num_rows is not None and spec.num_rows > len(rows):
@@ -67,14 +69,17 @@ def read_rows(spec: ArraySpec, expected: Expected | None = None) -> Rows:
     return replace(rows, values=rows.values[: spec.num_rows], ids=ids)
 
 
-def _guarded(spec: ArraySpec, kind: str, read: Reader, expected: Expected) -> Rows:
+def _guarded(kind: str, read: Reader, spec: ArraySpec, expected: Expected) -> Rows:
+    suffix = spec.path.suffix.lower()
+    # a text without lines is read as such
+    if suffix != ".txt" and spec.path.is_file() and not spec.path.stat().st_size:
+        raise ValueError(f"{spec.path.name} must have rows, got an empty file. Save it again.")
     try:
         return read(spec, expected)
-    except (OSError, EOFError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, pd.errors.ParserError) as error:
         if isinstance(error, BlockingIOError) or "unable to lock file" in str(error):
             raise ValueError(
                 f"{spec.path.name} must not be open for writing elsewhere, got a locked file. Close it there."
             ) from error
-        raise ValueError(
-            f"{spec.path.name} must be a readable {kind}, got {type(error).__name__}: {error}. Save it again."
-        ) from error
+        problem = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        raise ValueError(f"{spec.path.name} must be a readable {kind}, got {problem}. Save it again.") from error

@@ -37,7 +37,7 @@ def parse_array_spec(text: str, option: str) -> ArraySpec:
         FileNotFoundError: The file does not exist.
     """
     if Path(text).exists():
-        return ArraySpec(Path(text))
+        return ArraySpec(_named(text))
     for num_colons in (1, 2):
         file, *rest = text.rsplit(":", num_colons)
         if len(rest) == num_colons and Path(file).exists():
@@ -45,11 +45,17 @@ def parse_array_spec(text: str, option: str) -> ArraySpec:
             if num_colons == 2 and num_rows is None:
                 break
             if num_colons == 1 and num_rows is None:
-                return ArraySpec(Path(file), tuple(rest[0].split("+")))
-            return ArraySpec(Path(file), tuple(rest[0].split("+")) if num_colons == 2 else (), num_rows)
+                return ArraySpec(_named(file), tuple(rest[0].split("+")))
+            return ArraySpec(_named(file), tuple(rest[0].split("+")) if num_colons == 2 else (), num_rows)
     raise FileNotFoundError(
         f"{option} must name an existing file, got {text!r}. Pass FILE, FILE:KEY or FILE:N (its first N rows)."
     )
+
+
+def _named(text: str) -> Path:
+    """Path with a name for messages, which the current folder lacks."""
+    path = Path(text)
+    return path if path.name else path.absolute()
 
 
 @dataclass(frozen=True)

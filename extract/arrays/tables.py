@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from amr.common.csv_rows import read_csv_rows
+from amr.common.csv_rows import read_csv_rows, read_utf8
 from amr.extract.arrays.keys import is_pattern, matching, some, unknown_key
 from amr.extract.arrays.rows import ArraySpec, Expected, Rows
 from amr.extract.arrays.stack import stack_clips
@@ -24,7 +24,7 @@ def read_csv(spec: ArraySpec, expected: Expected) -> Rows:
     all_rows, lines = read_csv_rows(spec.path)
     rows = [(row, line) for row, line in zip(all_rows, lines, strict=True) if row]
     if not rows:
-        raise OSError("no rows")
+        raise ValueError(f"{spec.path.name} must have rows, got an empty file. Save it again.")
     width = len(rows[0][0])
     if width == 1 and all(len(row) == 1 for row, _ in rows):
         return _one_column(spec, [row[0] if row else "" for row in all_rows], expected)
@@ -58,7 +58,7 @@ def read_text(spec: ArraySpec, expected: Expected) -> Rows:
         raise ValueError(
             f"{spec.path.name} must be given without a key, got {'+'.join(spec.keys)!r}. Pass {spec.path.name}."
         )
-    lines = _without_blank_end(spec.path.read_text(encoding="utf-8-sig").splitlines(), expected)
+    lines = _without_blank_end(read_utf8(spec.path).splitlines(), expected)
     return Rows(np.array(lines, dtype=object), first_value=lines[0] if lines else None)
 
 

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from amr.data_manifests.schema import counted
 from amr.extract.cache.fingerprint import fingerprint
 from amr.extract.cache.journal import Journal
 from amr.extract.cache.reader import (
@@ -97,7 +98,7 @@ def verify(path: Path) -> dict[str, Any]:
     except Exception as error:  # h5py raises many kinds of errors for a damaged file, and each is a finding
         if isinstance(error, OSError):
             check_unlocked(path, error)
-        problems.append(f"cannot be read: {_brief(error)}")
+        problems.append(f"cannot be read: {_brief(error)}" if h5py.is_hdf5(path) else "not an HDF5 file")
     return {"cache": str(path), "ok": not problems, **result, "problems": problems}
 
 
@@ -140,12 +141,13 @@ def _check_embedding(file: h5py.File, name: str) -> Iterator[str]:
         yield f"{name}: stored as {data.dtype}, described as {data.attrs['dtype']}"
     present, done = file["present"][name][:].astype(bool), file["done"][name][:].astype(bool)
     if bool(file.attrs["complete"]) and not done.all():
-        yield f"{name}: {int((~done).sum())} clips are not done in a cache that says it is complete"
+        clips = counted(int((~done).sum()), "clip is", "clips are")
+        yield f"{name}: {clips} not done in a cache that says it is complete"
     num_steps = file["num_steps"][name][:] if name in file["num_steps"] else None
     if num_steps is not None:
         wrong = (num_steps < 0) | (num_steps > data.shape[1]) | (done & (present != (num_steps > 0)))
         if wrong.any():
-            yield f"{name}: number of steps out of range in {int(wrong.sum())} clips"
+            yield f"{name}: number of steps out of range in {counted(int(wrong.sum()), 'clip', 'clips')}"
     yield from _check_values(data, name, present & done, ~present & done, num_steps)
     if done.all():
         for group in ("embeddings", "present", "num_steps"):
@@ -172,9 +174,9 @@ def _check_values(
             nonzero |= (values.any(axis=-1) & beyond).any(axis=1) & present[rows]
         not_zero += int(nonzero.sum())
     if not_finite:
-        yield f"{name}: {not_finite} clips have values that are not finite"
+        yield f"{name}: {counted(not_finite, 'clip has', 'clips have')} values that are not finite"
     if not_zero:
-        yield f"{name}: {not_zero} clips have values that should be 0"
+        yield f"{name}: {counted(not_zero, 'clip has', 'clips have')} values that should be 0"
 
 
 def _check_fingerprints(path: Path) -> Iterator[str]:

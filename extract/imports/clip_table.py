@@ -12,7 +12,7 @@ import pandas as pd
 from amr import data_manifests
 from amr.common.csv_rows import read_csv_rows
 from amr.common.registry import unknown
-from amr.data_manifests.schema import SPLITS, check_classes, divided_groups, strip_values
+from amr.data_manifests.schema import SPLITS, check_classes, counted, divided_groups, strip_values
 from amr.extract.arrays import Expected, parse_array_spec, read_rows
 from amr.extract.config import ImportConfig
 from amr.extract.imports.sources import ClipIds, Source, flat, join, one_per_clip
@@ -164,10 +164,9 @@ def _join_columns(table: pd.DataFrame, text: str) -> tuple[pd.DataFrame, list[st
             f"--columns must share ids with the clips, got {rows[0]['id']!r}, ... in {name} and "
             f"{table['id'].iloc[0]!r}, ... here. Pass --ids FILE."
         )
-    notes = [
-        f"--columns {name}: {num_matched} of {len(table)} clips have a row; "
-        f"{len(rows) - num_matched} of its ids match no clip and are left out"
-    ]
+    num_extra = len(rows) - num_matched
+    left_out = f"; left out: {counted(num_extra, 'id', 'ids')} of no clip" if num_extra else ""
+    notes = [f"--columns {name}: a row for {num_matched} of {len(table)} clips{left_out}"]
     if duplicate:
         hint = "; leave out --labels to use its label" if "label" in duplicate else ""
         notes.append(f"--columns {name}: {', '.join(duplicate)} left out, since options give them{hint}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from amr.data_manifests.schema import counted
 from amr.extract.arrays import ArraySpec, Expected, Rows, parse_array_spec, read_rows
 from amr.extract.imports.text import to_texts
 
@@ -153,9 +154,9 @@ def join(source: Source, clips: ClipIds) -> tuple[Rows, list[str]]:
     if num_matched < len(clips):
         values = values.astype(np.result_type(values.dtype, np.float32) if values.dtype.kind in "iuf" else object)
         values[rows < 0] = np.nan if values.dtype.kind == "f" else None
-    note = f"{source.name}: joined on id; {num_matched} of {len(clips)} clips have a row"
+    note = f"{source.name}: joined on id, with a row for {num_matched} of {len(clips)} clips"
     num_extra = len(ids) - num_matched
-    note += f", {num_extra} of its ids match no clip and are left out" if num_extra else ""
+    note += f"; left out: {counted(num_extra, 'id', 'ids')} of no clip" if num_extra else ""
     return replace(source.rows, values=values, ids=tuple(clips.ids)), [note]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from amr.data_manifests.schema import counted
 from amr.extract.cache.writer import Embedded
 from amr.extract.imports.sources import Source
 
@@ -37,7 +38,8 @@ def to_embedded(source: Source, dtype: str, lengths: np.ndarray | None = None) -
         stored = values.astype(dtype)
     _check_finite(source, values, stored, dtype)
     if not present.all():
-        notes.append(f"{source.name}: {int((~present).sum())} rows hold only NaN and count as absent")
+        rows = counted(int((~present).sum()), "row holds only NaN and counts", "rows hold only NaN and count")
+        notes.append(f"{source.name}: {rows} as absent")
     return Embedded(stored, present, num_steps), notes
 
 
@@ -89,12 +91,13 @@ def _drop_padding(source: Source, values: np.ndarray, lengths: np.ndarray | None
         order = np.argsort(~valid, axis=1, kind="stable")
         values[...] = np.take_along_axis(values, order[..., None], axis=1)
         values[np.arange(max_steps) >= num_steps[:, None]] = 0
-        notes.append(f"{source.name}: steps of only NaN are left out in {num_padded} clips")
+        notes.append(f"{source.name}: steps of only NaN are left out in {counted(num_padded, 'clip', 'clips')}")
     else:
         ends_in_zeros = int((~values[:, -1].any(axis=-1) & values.any(axis=(1, 2))).sum())
         if ends_in_zeros:
             notes.append(
-                f"{source.name}: {ends_in_zeros} clips end in steps of zeros, which count as steps. "
+                f"{source.name}: {counted(ends_in_zeros, 'clip ends', 'clips end')} in steps of zeros, which count as "
+                "steps. "
                 "If they are padding, pass --lengths FILE with the number of steps of each clip."
             )
     return num_steps.astype(np.int32), notes
@@ -112,10 +115,19 @@ def _check_lengths(source: Source, values: np.ndarray, lengths: np.ndarray) -> N
 
 def _check_finite(source: Source, values: np.ndarray, stored: np.ndarray, dtype: str) -> None:
     wrong = np.flatnonzero(~np.isfinite(stored).all(axis=tuple(range(1, stored.ndim))))
-    if len(wrong):
-        overflow = np.isfinite(values[wrong[0]]).all()
-        instead = "Pass --dtype float32." if overflow and dtype == "float16" else "Fill absent rows with NaN."
-        raise ValueError(
-            f"{source.name} must be finite in {dtype}, got {len(wrong)} rows that are not, "
-            f"first row {wrong[0]} of {source.spec.path.name}. {instead}"
-        )
+    if not len(wrong):
+        return
+    first = values[wrong[0]]
+    nan = np.isnan(first)
+    if (nan.any(-1) & ~nan.all(-1)).any():
+        advice = f"A {'row' if values.ndim == 2 else 'step'} must be NaN in all dimensions or in none."
+    elif nan.any():
+        advice = "Correct --lengths, which counts steps of NaN."
+    elif np.isfinite(first).all() and dtype == "float16":
+        advice = "Pass --dtype float32."
+    else:
+        advice = "Fill absent rows with NaN."
+    where = f"row {wrong[0]}" if len(wrong) == 1 else f"{len(wrong)} rows, first in row {wrong[0]}"
+    raise ValueError(
+        f"{source.name} must be finite in {dtype}, got other values in {where} of {source.spec.path.name}. {advice}"
+    )

@@ -42,7 +42,7 @@ def test_fields_of_any_length_are_read_and_the_limit_of_others_stays(tmp_path):
     ("content", "message"),
     [
         (b'a,b\n"x,1\n', "a.csv must be a CSV file, got .* starts on line 2. Close its quotes"),
-        ("é".encode("latin-1"), "a.csv must be UTF-8 text"),
+        ("é".encode("latin-1"), r"a.csv must be UTF-8 text, got another encoding \(byte 0xe9\)"),
     ],
 )
 def test_wrong_files_are_refused(tmp_path, content, message):

@@ -53,3 +53,7 @@ def test_a_manifest_is_read_and_written_by_text_too(tmp_path):
 def test_manifests_do_not_import_torch():
     code = "import sys, amr.data_manifests.datasets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_clips_of_any_content_have_one_pretrained_choice():
+    assert datasets["synthetic"].presets["pretrained"] == datasets["vggsound"].presets["pretrained"]

@@ -96,7 +96,7 @@ def test_quoted_blanks_stay_except_around_labels(tmp_path):
         [" 1", " a.mp4 ", "cat", "g"],
         ["2", "b.mp4", "cat", "g "],
     ]
-    assert manifest.notes == ("label: 1 values have blanks around them, such as 'cat ', and are read without",)
+    assert manifest.notes == ("label: blanks around 1 value are left out, such as in 'cat '",)
 
 
 def test_long_fields_are_carried(tmp_path):
@@ -124,7 +124,7 @@ def test_groups_on_both_sides_of_a_split_are_counted(tmp_path):
     rows = ["a.mp4,x,train,ann,train", "b.mp4,x,test,ann,train", "c.mp4,y,test,bob,test", "d.mp4,y,,bob,test"]
     csv = write(tmp_path, "\n".join(["path,label,split,group,split_person", *rows]))
     (note,) = read_manifest(csv).notes
-    assert note.startswith("split: 1 of 2 groups have clips in more than one of train, val and test, such as 'ann';")
+    assert note.startswith("split: 1 of 2 groups has clips in more than one of train, val and test, such as 'ann';")
     assert note.endswith("amr fit --split-policy person or --folds 5 keeps groups together.")
     assert report_on(read_manifest(csv)).notes == (note,)
     csv = write(tmp_path, "path,label,split,group\na.mp4,x,train,ann\nb.mp4,x,test,ann\n")

@@ -24,7 +24,7 @@ def test_git_lfs_pointers_are_not_media(tmp_path):
     index = index_media(tmp_path, "home")
     assert sorted(index.files) == ["b", "empty"]
     assert index.pointers == ["a.wav"]
-    assert "1 files are git-lfs pointers" in index.notes()[0]
+    assert "1 file is a git-lfs pointer, not media, and counts as absent" in index.notes()[0]
     assert "git lfs pull" in index.notes()[0]
 
 

@@ -132,7 +132,7 @@ def test_columns_join_on_id(tmp_path):
     assert list(result.table["group"]) == ["g1", "g1", "", "", "", ""]
     assert result.to_json()["columns"] == ["votes"]
     assert set(result.table["path"]) == {""}
-    assert "2 of 6 clips have a row; 1 of its ids match no clip" in result.notes[0]
+    assert "a row for 2 of 6 clips; left out: 1 id of no clip" in result.notes[0]
 
 
 def test_rows_of_nan_are_absent_and_other_nan_is_refused(tmp_path):
@@ -144,7 +144,7 @@ def test_rows_of_nan_are_absent_and_other_nan_is_refused(tmp_path):
         assert not cache.embedding("b")[2].any()
     absent[2, 0] = 1
     np.save(tmp_path / "b.npy", absent)
-    with pytest.raises(ValueError, match="must be finite in float32, got 1 rows that are not, first row 2"):
+    with pytest.raises(ValueError, match=r"other values in row 2 of b\.npy\. A row must be NaN in all dimensions or"):
         run(tmp_path, embeddings=(f"b={tmp_path}/b.npy",))
     np.save(tmp_path / "b.npy", ROWS * 1e6)
     with pytest.raises(ValueError, match=r"finite in float16.*Pass --dtype float32"):
@@ -195,7 +195,7 @@ def test_labels_that_differ_by_blanks_are_one_class(tmp_path):
     with run(tmp_path, labels=f"{tmp_path}/labels.npy") as cache:
         assert list(cache.table()["label"]) == ["cat", "cat", "dog", "dog", "cat", ""]
     assert notes_of(tmp_path, labels=f"{tmp_path}/labels.npy") == [
-        "label: 2 values have blanks around them, such as 'cat ', and are read without"
+        "label: blanks around 2 values are left out, such as in 'cat '"
     ]
 
 

@@ -178,6 +178,16 @@ def test_encoders_are_added_and_labels_refreshed(sounds, fakes):
     assert extract_embeddings(replace(sounds, encoder=("a=second",), overwrite=True)).extracted == 10
 
 
+def test_columns_are_added_without_extracting(sounds, fakes):
+    extract_embeddings(sounds)
+    csv = Path(str(sounds.manifest))
+    header, *rows = csv.read_text().splitlines()
+    csv.write_text("\n".join([f"{header},votes_voice_x", *(f"{row},3" for row in rows)]))
+    assert extract_embeddings(sounds).extracted == 0
+    with Cache.open(Path(str(sounds.out))) as cache:
+        assert set(cache.table()["votes_voice_x"]) == {"3"}
+
+
 def test_absent_failed_and_missing_clips_are_distinguished(sounds, tmp_path):
     (tmp_path / "0.wav").write_bytes(b"not a sound")
     (tmp_path / "1.wav").unlink()
@@ -205,17 +215,18 @@ def test_missing_clips_lead_and_only_decoded_ones_count(sounds, fakes, tmp_path,
     result = extract_embeddings(sounds, progress)
     assert decoded == ["7.wav"]
     assert said == [
-        f"1 of 10 clips present: 9 have no file in {tmp_path} and are not embedded. amr inspect lists them.",
+        f"9 of 10 clips have no file in {tmp_path}: not embedded. amr inspect lists them.",
         (1, 0),
     ]
     assert sum(advanced) == 1
     assert (result.clips, result.present, result.extracted, result.failed) == (10, 1, 1, 9)
-    assert next(iter(result.summary().items())) == ("missing", "1 of 10 clips present, 9 have no file")
+    assert next(iter(result.summary().items())) == ("present", "1 of 10 clips")
     assert result.failures[0] == {
         "id": "0",
         "modality": "audio",
         "reason": f"file not found: {tmp_path / '0.wav'}",
     }
+    assert "clips" not in result.summary(), "it is said once"
     np.testing.assert_allclose(read(sounds)[7], expected_rows()[7])
     again = extract_embeddings(sounds, progress)
     assert (again.extracted, said[-1]) == (0, (1, 1))
@@ -243,7 +254,7 @@ def test_notes_on_the_manifest_are_said(sounds, fakes, tmp_path):
     said = []
     progress.note = said.append
     extract_embeddings(sounds, progress)
-    assert said[0].startswith("split: 1 of 1 groups have clips in more than one of train, val and test")
+    assert said[0].startswith("split: 1 of 1 groups has clips in more than one of train, val and test")
 
 
 def test_absolute_and_backslashed_paths_are_embedded(sounds, fakes, tmp_path):
@@ -428,7 +439,7 @@ def test_advice_about_missing_media_keeps_the_root(workspace, tmp_path):
     result = extract_embeddings(
         ExtractConfig(dataset="crema-d", root=tmp_path / "my lfs", encoder="a=logmel", workers=0, device="cpu")
     )
-    assert re.search(rf"1 of 7,442 clips present: .* {command} lists them", result.notes[0])
+    assert re.search(rf"7,441 of 7,442 clips have no file in .* {command} lists them", result.notes[0])
 
 
 def test_python_types_of_every_kind_are_accepted(sounds):
@@ -503,7 +514,7 @@ def test_presets(sounds, tmp_path):
     progress.note = notes.append
     result = extract_embeddings(replace(sounds, encoder=()), progress)
     assert result.embedded == {"audio": 10, "video": 0}
-    assert "--preset pretrained is better" in notes[0]
+    assert "--preset pretrained is usually better (audio=timm:conv" in notes[0]
     only = tmp_path / "only.csv"
     only.write_text("id,audio_path,label\na,1.wav,x\n")
     result = extract_embeddings(replace(sounds, encoder=(), manifest=str(only), out=str(tmp_path / "o.h5")), progress)

@@ -63,7 +63,12 @@ NO_ARRAYS = {
     "numpy.pt": (lambda p: torch.save({"x": ROWS}, p), r"got numpy arrays, .* Save torch\.from_numpy\(array\) with"),
     "model.pt": (lambda p: torch.save(torch.nn.Linear(2, 2), p), r"got torch\.nn\.\S+ objects, .* a dict of tensors"),
     "path.pt": (lambda p: torch.save({"x": Path("/")}, p), "got pathlib.* objects"),
-    "words.pt": (lambda p: p.write_text("words"), "got OSError: something that torch.save did not write"),
+    "words.pt": (lambda p: p.write_text("words"), "file, got something that torch.save did not write"),
+    "empty.csv": (lambda p: p.touch(), r"empty\.csv must have rows, got an empty file\. Save it again"),
+    "empty.npy": (lambda p: p.touch(), r"empty\.npy must have rows, got an empty file\. Save it again"),
+    "blank.csv": (lambda p: p.write_text("\n\n"), r"blank\.csv must have rows, got an empty file"),
+    "latin.csv": (lambda p: p.write_bytes(b"\xe4,1\n"), r"must be UTF-8 text, got another encoding \(byte 0xe4\)\. S"),
+    "latin.txt": (lambda p: p.write_bytes(b"\xe4\n"), r"latin\.txt must be UTF-8 text, got another encoding \(byte"),
     "nested.pt": (lambda p: torch.save({"x": {"y": torch.ones(2)}}, p), "got a dict in a dict. Save the inner one"),
 }
 
@@ -181,3 +186,13 @@ def test_a_folder_of_one_file_per_clip(tmp_path):
     assert read(f"{tmp_path}:*.csv").values.tolist() == [[1, 2]]
     with pytest.raises(ValueError, match="got none of 6"):
         read(f"{tmp_path}:*.mp4")
+
+
+def test_the_current_folder_and_its_files_have_names_in_errors(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", ROWS)
+    Path("b.csv").touch()
+    with pytest.raises(ValueError, match=f"^{tmp_path.name} must hold files of one kind"):
+        read_rows(parse_array_spec(".", "--embeddings audio"))
+    with pytest.raises(ValueError, match=r"^b\.csv must have rows, got an empty file"):
+        read_rows(parse_array_spec(".:*.csv", "--embeddings audio"))

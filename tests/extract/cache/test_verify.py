@@ -68,12 +68,12 @@ def test_a_cache_as_written_has_no_problems(cache):
     ("group", "row", "value", "problem"),
     [
         ("embeddings/audio", 1, 5.5, "audio: checksum of embeddings differs"),
-        ("embeddings/audio", 1, np.nan, "audio: 1 clips have values that are not finite"),
-        ("embeddings/video", 2, 1.0, "video: 1 clips have values that should be 0"),
-        ("embeddings/video", 3, 1.0, "video: 1 clips have values that should be 0"),
+        ("embeddings/audio", 1, np.nan, "audio: 1 clip has values that are not finite"),
+        ("embeddings/video", 2, 1.0, "video: 1 clip has values that should be 0"),
+        ("embeddings/video", 3, 1.0, "video: 1 clip has values that should be 0"),
         ("present/video", 1, False, "video: checksum of present differs"),
-        ("num_steps/video", 0, 9, "video: number of steps out of range in 1 clips"),
-        ("done/audio", 0, False, "audio: 1 clips are not done in a cache that says it is complete"),
+        ("num_steps/video", 0, 9, "video: number of steps out of range in 1 clip"),
+        ("done/audio", 0, False, "audio: 1 clip is not done in a cache that says it is complete"),
         ("clips/id", 0, "b", "clips/id: not unique"),
         ("clips/columns/label", 0, "7", "clips/columns/label: checksum differs"),
         ("failures/reason", 0, "fine", "failures/reason: checksum differs"),
@@ -117,3 +117,8 @@ def test_missing_files_and_other_files(tmp_path):
         verify(tmp_path / "absent.h5")
     h5py.File(tmp_path / "other.h5", "w").close()
     assert verify(tmp_path / "other.h5")["problems"] == ["not a cache of format amr-cache 1"]
+
+
+def test_a_file_of_another_kind_is_called_so(tmp_path):
+    (tmp_path / "notes.md").write_text("# Notes\n")
+    assert verify(tmp_path / "notes.md")["problems"] == ["not an HDF5 file"]

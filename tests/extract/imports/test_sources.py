@@ -53,7 +53,7 @@ def test_labels_in_another_order_are_joined_on_id():
     result = run(ids="ids.txt", labels="shuffled.csv:label")
     assert list(result.table["id"]) == IDS
     assert list(result.table["label"]) == LABELS
-    assert result.notes == ["--labels: joined on id; 8 of 8 clips have a row"]
+    assert result.notes == ["--labels: joined on id, with a row for 8 of 8 clips"]
 
 
 def test_groups_splits_and_lengths_are_joined_on_id_too():
@@ -108,8 +108,8 @@ def test_one_array_per_clip_is_joined_on_id(name):
     result = run(f"a={name}", "b=a.npy", ids="ids.txt", labels="labels.txt")
     assert rows_by_id() == expected
     assert result.notes == [
-        "--embeddings a: joined on id; 7 of 8 clips have a row, 1 of its ids match no clip and are left out",
-        "--embeddings a: 1 rows hold only NaN and count as absent",
+        "--embeddings a: joined on id, with a row for 7 of 8 clips; left out: 1 id of no clip",
+        "--embeddings a: 1 row holds only NaN and counts as absent",
     ]
     result = run(f"a={name}{'' if name == 'clips' else ':*'}", labels="shuffled.csv:label")
     assert {id_: row for id_, row in rows_by_id().items() if id_ != "other"} == expected

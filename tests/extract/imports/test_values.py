@@ -31,7 +31,7 @@ def test_steps_of_nan_are_no_steps():
     assert rows.values[..., 0].tolist() == [[1, 2, 0, 0], [1, 2, 3, 4], [0] * 4, [5, 0, 0, 0], [1, 2, 0, 0]]
     assert notes == [
         "--embeddings x: steps of only NaN are left out in 3 clips",
-        "--embeddings x: 1 rows hold only NaN and count as absent",
+        "--embeddings x: 1 row holds only NaN and counts as absent",
     ]
 
 
@@ -42,7 +42,7 @@ def test_lengths_say_which_steps_count():
     assert rows.values[..., 0].tolist() == [[1, 2, 0, 0], [1, 2, 3, 4], [0] * 4, [0] * 4]
     rows, _ = convert(steps([np.nan, np.nan, 0, 0], [1, 0, np.nan, np.nan]), [2, 2])
     assert (rows.num_steps.tolist(), rows.present.tolist()) == ([0, 2], [False, True])
-    with pytest.raises(ValueError, match="must be finite in float32, got 1 rows"):
+    with pytest.raises(ValueError, match=r"must be finite in float32, .* Correct --lengths, which counts steps"):
         convert(steps([1, np.nan, 0, 0]), [2])
 
 
@@ -58,7 +58,7 @@ def test_padding_with_zeros_is_pointed_out():
     rows, notes = convert(steps([1, 2, 0, 0], [1, 2, 3, 4], [0] * 4))
     assert rows.num_steps.tolist() == [4, 4, 4]
     assert notes == [
-        "--embeddings x: 1 clips end in steps of zeros, which count as steps. "
+        "--embeddings x: 1 clip ends in steps of zeros, which count as steps. "
         "If they are padding, pass --lengths FILE with the number of steps of each clip."
     ]
 
