@@ -167,7 +167,8 @@ def _check_people(runs: Sequence[Run], config: EvaluateConfig) -> None:
     for path, classes, modalities in checked:
         if path.is_file():  # `OpenedCaches` refuses the others
             with Cache.open(path) as cache:
-                find_votes(cache.table().iloc[:0], classes, modalities, _channels(config))
+                clips = cache.table().iloc[:0]
+                find_votes(clips, classes, modalities, _channels(config), imported=not cache.root)
 
 
 def _channels(config: EvaluateConfig) -> dict[str, str] | None:

@@ -93,18 +93,35 @@ def against_people(
 
 
 def find_votes(
-    table: pd.DataFrame, classes: Sequence[str], modalities: Sequence[str], channels: Mapping[str, str] | None = None
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    modalities: Sequence[str],
+    channels: Mapping[str, str] | None = None,
+    *,
+    imported: bool = False,
 ) -> Votes | None:
     """Read the votes as `read_votes` does; None if the clips have tags only.
+
+    Args:
+        table: Clips, with one column per channel and class.
+        classes: Classes of the head.
+        modalities: Modalities of the head.
+        channels: Channel -> modality.
+        imported: Whether the cache was imported, for the advice of the error.
 
     Raises:
         ValueError: The clips have neither votes nor tags, or the votes are for other classes.
     """
     votes = read_votes(table, classes, modalities, channels)
     if votes is None and TAG not in table:
+        advice = (
+            "Run the same amr import again with --columns CSV and --overwrite."
+            if imported
+            else "Add them to the manifest CSV and run the same amr extract again: it only updates the columns."
+        )
         raise ValueError(
             f"--against people must find columns {VOTES}<CHANNEL>_<CLASS> or {TAG} in the cache, got "
-            f"{', '.join(map(str, table))}. Add them with amr import --columns CSV."
+            f"{', '.join(map(str, table))}. {advice}"
         )
     return votes
 

@@ -10,7 +10,14 @@ from scipy.stats import spearmanr
 
 from amr.data_manifests.crema_d import read_list
 from amr.data_manifests.vggsound import read_test_list
-from amr.fusion.evaluate.measures.people import against_people, distributions, majority, parse_channels, read_votes
+from amr.fusion.evaluate.measures.people import (
+    against_people,
+    distributions,
+    find_votes,
+    majority,
+    parse_channels,
+    read_votes,
+)
 from amr.fusion.evaluate.measures.tags import parse_tags
 
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
@@ -229,3 +236,15 @@ def test_clips_without_shares_do_not_count_in_them():
     assert tags["label"]["A"]["accuracy"] == 0.5
     assert tags["label"]["V"]["share"] == {"audio": None, "video": None}
     assert tags["any_tag"] is None
+
+
+@pytest.mark.parametrize(
+    ("imported", "advice"),
+    [
+        (True, "Run the same amr import again with --columns CSV and --overwrite"),
+        (False, "Add them to the manifest CSV and run the same amr extract again"),
+    ],
+)
+def test_a_cache_without_votes_is_told_how_to_get_them(imported, advice):
+    with pytest.raises(ValueError, match=f"--against people must find columns .* {advice}"):
+        find_votes(pd.DataFrame({"id": [], "label": []}), ["a", "b"], ["audio", "video"], imported=imported)
