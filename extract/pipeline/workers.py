@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -246,7 +247,7 @@ class ClipLoader:
             prefetch_factor=self._prefetch if self._num_workers else None,
             collate_fn=_identity,
             pin_memory=self._pin_memory,
-            worker_init_fn=partial(_leave_if_orphaned, os.getpid()),
+            worker_init_fn=partial(_begin_worker, os.getpid()),
         )
         yield from loader
 
@@ -318,9 +319,10 @@ def not_found(path: Path) -> str:
     return f"file not found: {path}"
 
 
-def _leave_if_orphaned(parent: int, worker: int) -> None:
-    """End a worker whose parent was killed while it started: PyTorch's own watchdog starts too late for that."""
-    if os.getppid() != parent:
+def _begin_worker(parent: int, worker: int) -> None:
+    """Leave Ctrl-C to the parent, which ends its workers; end if the parent was killed while this worker started."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if os.getppid() != parent:  # PyTorch's own watchdog starts too late for that
         os._exit(1)
 
 

@@ -1,17 +1,18 @@
 import multiprocessing
 import os
 import pickle
+import signal
 
 import pytest
 import torch
 
-from amr.extract.pipeline.workers import Loaded, _leave_if_orphaned
+from amr.extract.pipeline.workers import Loaded, _begin_worker
 
 
 @pytest.mark.parametrize(("parent", "status"), [(os.getpid, 0), (lambda: 1, 1)])
 def test_a_worker_without_its_parent_ends(parent, status):
     """Otherwise the worker would wait forever, and so would any reader of its output."""
-    worker = multiprocessing.get_context("fork").Process(target=_leave_if_orphaned, args=(parent(), 0))
+    worker = multiprocessing.get_context("fork").Process(target=_begin_worker, args=(parent(), 0))
     worker.start()
     worker.join()
     assert worker.exitcode == status
@@ -26,3 +27,16 @@ def test_a_clip_comes_whole_from_another_process(dtype):
         assert back.inputs[name].dtype == dtype
         assert torch.equal(back.inputs[name], value)
         back.inputs[name].add_(0) if dtype != torch.bool else None  # writable
+
+
+def _interrupt_itself(parent):
+    _begin_worker(parent, 0)
+    os.kill(os.getpid(), signal.SIGINT)
+    os._exit(3)
+
+
+def test_a_worker_leaves_ctrl_c_to_its_parent():
+    worker = multiprocessing.get_context("fork").Process(target=_interrupt_itself, args=(os.getpid(),))
+    worker.start()
+    worker.join(10)
+    assert worker.exitcode == 3
