@@ -1,8 +1,8 @@
 """The cost of AMR in a training step, per head: a step with AMR divided by the same step without it.
 
-AMR is computed by the closed form if the head has one, and by double backward, for one run and for run groups. Sizes of
-CREMA-D: 512 + 512, 6 classes, batch 64. Each number is the median over rounds. In a round the cases take turns, so
-that a machine that slows down slows all of them.
+AMR is computed by the closed form if the head has one, by double backward, and on permutation shares, for one run and
+for run groups. Sizes of CREMA-D: 512 + 512, 6 classes, batch 64. Each number is the median over rounds. In a round the
+cases take turns, so that a machine that slows down slows all of them.
 
     python benchmarks/step.py [--device cpu] [--rounds 7] [--runs 1,33] [--classes 6]
 """
@@ -42,11 +42,12 @@ HEADS = [
 ]
 
 
-def recipe(head: str, hidden: int, num_classes: int) -> Recipe:
+def recipe(head: str, hidden: int, num_classes: int, attribution: str = "grad_x_input") -> Recipe:
     """Recipe of one epoch of naive training."""
     shape = ModelShape.of(DIMS, num_classes, head=head, hidden=hidden, adapter="none", adapter_dim=1)
     naive = methods["naive"]
-    return Recipe(shape, naive, naive.Options(), Attributor(), 1, BATCH, "adamw", 1e-3, 1e-2, "shared", "last")
+    attributor = Attributor(attribution=attribution)
+    return Recipe(shape, naive, naive.Options(), attributor, 1, BATCH, "adamw", 1e-3, 1e-2, "shared", "last")
 
 
 def seconds(plan: Recipe, members: list[Member], clips: Clips, no_clips: Clips) -> float:
@@ -72,15 +73,21 @@ def rows(runs: int, rounds: int, num_classes: int, device: torch.device) -> Iter
     regularized.sort(key=lambda member: member.seed)
     for head, hidden in HEADS:
         plan, own = recipe(head, hidden, num_classes), heads[head].closed_form
-        work = {"plain": (plain, own), "closed": (regularized, own), "double": (regularized, False)}
+        permuted = recipe(head, hidden, num_classes, "permutation")
+        work = {
+            "plain": (plan, plain, own),
+            "closed": (plan, regularized, own),
+            "double": (plan, regularized, False),
+            "permutation": (permuted, regularized, own),
+        }
         times: dict[str, list[float]] = {name: [] for name in work}
         for _ in range(rounds + 1):
-            for name, (members, closed_form) in work.items():
+            for name, (plan, members, closed_form) in work.items():
                 with patch.object(heads[head], "closed_form", closed_form):
                     times[name].append(seconds(plan, members, clips, no_clips))
         each = {name: statistics.median(values[1:]) / STEPS / runs * 1e3 for name, values in times.items()}
         name = f"{head}, hidden {hidden}" if hidden else head
-        ratios = (f"{each[way] / each['plain']:.2f}" for way in ("closed", "double"))
+        ratios = (f"{each[way] / each['plain']:.2f}" for way in ("closed", "double", "permutation"))
         yield (name, str(runs), *(f"{value:.3f}" for value in each.values()), *ratios)
 
 
@@ -92,7 +99,8 @@ def main() -> None:
     parser.add_argument("--runs", default="1,33")
     parser.add_argument("--classes", type=int, default=6)
     arguments = parser.parse_args()
-    table = Table("head", "runs", "plain, ms per run", "AMR", "AMR, double backward", "AMR / plain", "double / plain")
+    ways = ("AMR", "double backward", "permutation")
+    table = Table("head", "runs", "plain, ms per run", *ways, *(f"{way} / plain" for way in ways))
     with one_thread():
         for runs in map(int, arguments.runs.split(",")):
             for row in rows(runs, arguments.rounds, arguments.classes, torch.device(arguments.device)):

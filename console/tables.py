@@ -31,7 +31,8 @@ def measures_table(record: RunRecord, splits: Mapping[str, Any]) -> Table:
     settings = (config.attribution, config.attribution_output, config.attribution_pooling)
     if settings != (FitConfig.attribution, FitConfig.attribution_output, FitConfig.attribution_pooling):
         headings = {"share": "share", "share_regularized": f"{attribution_text(config)} share"} | headings
-    title = "" if record.named_ratio is None else f"AMR {record.named_ratio}, weight {number_text(config.amr_weight)}"
+    weight = number_text(config.regularizer_weight)
+    title = "" if record.named_ratio is None else f"AMR {record.named_ratio}, weight {weight}"
     rows: list[list[object]] = []
     for name, measures in splits.items():
         if measures is None:

@@ -12,6 +12,9 @@ from amr.common.registry import unknown
 
 OUTPUTS = ("probability", "logit", "centered")
 POOLINGS = ("l2", "l1")
+LEVELS = ("batch", "clip")
+# amr_weight of an attribution if none is given; 1 for all others. With such a weight the ratio need not be reached.
+OWN_WEIGHTS = {"permutation": 0.3}
 BASELINES = ("zero", "mean")
 ADAPTERS = ("none", "linear", "mlp")
 OPTIMIZERS = ("adamw", "sgd", "adamax")
@@ -26,6 +29,11 @@ REGISTRIES: Mapping[str, tuple[str, str, str]] = {
     "--attribution": ("attribution", "amr.fusion.attribution.base", "attributions"),
 }
 _REGISTERED = re.compile(r"^@\w+\.register\(\"([^\"]+)\"\)", re.MULTILINE)
+
+
+def own_weight(attribution: str) -> float:
+    """amr_weight of an attribution if none is given."""
+    return OWN_WEIGHTS.get(attribution, 1.0)
 
 
 def check_registered(option_name: str, name: str) -> None:

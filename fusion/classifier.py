@@ -68,7 +68,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         method_option: KEY=VALUE for the method, or a sequence of them.
         adapter: Trainable layer on each embedding: none, linear or mlp.
         adapter_dim: Output size of each adapter.
-        amr_weight: Weight of the attribution regularizer; 0 is off.
+        amr_weight: Weight of the attribution regularizer; None for the attribution's own, 0 is off.
         amr_optimizer: Optimizer of the regularizer: shared with the task, or separate.
         attribution: Attribution method; `amr attributions` lists them.
         attribution_output: Output that is attributed: probability, logit or centered.
@@ -127,7 +127,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         method_option: str | Sequence[str] = FitConfig.method_option,
         adapter: str = FitConfig.adapter,
         adapter_dim: int = FitConfig.adapter_dim,
-        amr_weight: float = FitConfig.amr_weight,
+        amr_weight: float | None = FitConfig.amr_weight,
         amr_optimizer: str = FitConfig.amr_optimizer,
         attribution: str = FitConfig.attribution,
         attribution_output: str = FitConfig.attribution_output,
@@ -216,7 +216,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             if fitted.diverged.any():
                 raise RuntimeError(f"training must stay finite, got a loss or weights that did not. {DIVERGED}")
         _, share, counted = predict_shares(fitted.model, train_clips, recipe.attributor)
-        self.shares_ = dict(zip(self.modalities_, mean_share(share[0], counted[0]).tolist(), strict=True))
+        mean = mean_share(share[0], counted[0], of_sums=recipe.attributor.uses_partners)
+        self.shares_ = dict(zip(self.modalities_, mean.tolist(), strict=True))
         # without held-out clips there is nothing to say of them
         self.history_ = history_table(fitted, 0).dropna(axis="columns", how="all")
         self.head_ = FittedHead(record, fitted.model.cpu(), normalization).eval()
@@ -262,7 +263,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         clips = self._new_clips(X)
         present = self._normalization.mask(clips.present)
         normalized = Clips(self._normalization.apply(clips.embeddings, present), present, clips.target)
-        _, share, counted = predict_shares(self.head_.model, normalized, attributor_of(self._record))
+        _, share, counted = predict_shares(self.head_.model, normalized, attributor_of(self._record), of_each_clip=True)
         values = share[0].masked_fill(~counted[0][:, None], torch.nan).numpy()
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(values, columns=list(self.modalities_), index=index)

@@ -21,17 +21,19 @@ from amr.common.options import (
     flag,
     option,
 )
-from amr.fusion.attribution.ratio import parse_ratio
+from amr.fusion.attribution.ratio import parse_amounts, parse_ratio
 from amr.fusion.choices import (
     ADAPTERS,
     AMR_OPTIMIZERS,
     BASELINES,
+    LEVELS,
     NORMALIZATIONS,
     OPTIMIZERS,
     OUTPUTS,
     POOLINGS,
     SELECTIONS,
     check_registered,
+    own_weight,
 )
 
 MAX_EPOCHS = 1_000_000  # a slip of the finger, not a training
@@ -55,7 +57,13 @@ class TrainingConfig:
         panel=REGULARIZER,
         separator=":",
     )
-    amr_weight: float = option(1.0, "Weight of the attribution regularizer; 0 is off.", least=0, panel=REGULARIZER)
+    amr_weight: float | None = option(
+        None,
+        "Weight of the attribution regularizer; by default the attribution's own (0.3 for permutation, else 1). "
+        "0 is off.",
+        least=0,
+        panel=REGULARIZER,
+    )
     hidden: int = option(0, "Units of the head's hidden layer; 0 for the head's default.", least=0, panel=MODEL)
     head_option: tuple[str, ...] = option(
         (), "KEY=VALUE for the head; amr heads lists them. Repeatable.", panel=MODEL, since="0.2"
@@ -128,6 +136,13 @@ class FitConfig(TrainingConfig):
         "none", "Trainable layer on each embedding: none, linear or mlp.", choices=ADAPTERS, panel=MODEL
     )
     adapter_dim: int = option(256, "Output size of each adapter.", least=1, panel=MODEL)
+    amr_level: str = option(
+        "batch",
+        "What has the ratio: batch, the mean share of a batch (the paper's eq. 1); clip, the share of each clip.",
+        choices=LEVELS,
+        panel=REGULARIZER,
+        since="0.2",
+    )
     amr_optimizer: str = option(
         "shared",
         "shared: one optimizer on task loss + weight * R; separate: a second optimizer on R only.",
@@ -153,6 +168,13 @@ class FitConfig(TrainingConfig):
     attribution_steps: int = option(
         16, "Number of points on the line of integrated gradients.", least=1, panel=REGULARIZER
     )
+    embedding_noise: str | None = option(
+        None,
+        "Gaussian noise on embeddings in training, in deviations over the train clips: 1, or audio=2:video=0.",
+        panel=TRAINING,
+        separator=":",
+        since="0.2",
+    )
     normalize: str = option(
         "standard",
         "standard: by mean and standard deviation of each dimension over train; none: as cached.",
@@ -167,23 +189,36 @@ class FitConfig(TrainingConfig):
         """Check what can be checked without a cache."""
         super().__post_init__()
         check_registered("--attribution", self.attribution)
+        if self.embedding_noise is not None:
+            parse_amounts(self.embedding_noise)
         if self.folds in (1, 2):  # fold k is test, k + 1 is val, the rest train
             raise ValueError(f"--folds must be 0 (none) or at least 3, got {self.folds}. Pass --folds 5.")
+
+    @property
+    def regularizer_weight(self) -> float:
+        """Weight of R: the attribution's own if none is given, 0 without a ratio."""
+        if self.amr_ratio is None:
+            return 0.0
+        return own_weight(self.attribution) if self.amr_weight is None else self.amr_weight
 
     def to_json(self) -> dict[str, Any]:
         """Settings as in JSON documents: modalities are a list."""
         return asdict(self) | {"modalities": None if self.modalities is None else self.modalities.split(",")}
 
 
-# Options of `amr fit` that take a list in `amr sweep`.
+# Options of `amr fit` that take a list in `amr sweep`; the last ones vary fastest.
 SWEPT: dict[str, Callable[[str], Any]] = {
     "head": str,
     "method": str,
     "amr_ratio": lambda text: None if text.lower() == "none" else text,
-    "amr_weight": float,
+    "attribution": str,
     "lr": float,
+    "weight_decay": float,
+    "embedding_noise": str,
+    "amr_weight": float,
     "seed": int,
 }
+LATER_SWEPT = ("attribution", "weight_decay", "embedding_noise")  # not lists in version 0.1
 
 
 @dataclass(frozen=True)
@@ -191,9 +226,9 @@ class SweepConfig:
     """Settings of many fits: every combination of the swept values, on one cache.
 
     Args:
-        base: Settings that are not swept.
-        head, method, amr_ratio, amr_weight, lr, seed: Value or list of values of each setting; "none" in amr_ratio is
-            no AMR. Left out, the value of `base`.
+        base: Settings that are not swept; those that are go back to their defaults here.
+        head, method, amr_ratio, amr_weight, lr, seed, attribution, weight_decay, embedding_noise: Value or list of
+            values of each setting; "none" in amr_ratio is no AMR. Left out, the value of `base`.
         group_size: Number of runs to train at once; None for as many as fit the device.
 
     >>> config = SweepConfig(FitConfig(epochs=10), amr_ratio=["none", "1:1", "3:1"], seed=range(5))
@@ -205,15 +240,19 @@ class SweepConfig:
     head: tuple[str, ...] = ()
     method: tuple[str, ...] = ()
     amr_ratio: tuple[str | None, ...] = ()
-    amr_weight: tuple[float, ...] = ()
+    amr_weight: tuple[float | None, ...] = ()
     lr: tuple[float | None, ...] = ()
     seed: tuple[int, ...] = ()
     group_size: int | None = None
+    attribution: tuple[str, ...] = ()
+    weight_decay: tuple[float | None, ...] = ()
+    embedding_noise: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
         """Fill in the values of the base, and check the config of each fit."""
         for name in SWEPT:
             object.__setattr__(self, name, self._values(name))
+        object.__setattr__(self, "base", replace(self.base, **{name: getattr(FitConfig, name) for name in SWEPT}))
         if self.group_size is not None and self.group_size < 1:
             raise ValueError(f"--group-size must be 1 or more, got {self.group_size}. Leave it out for the default.")
         check_effects(self.base, self.amr_ratio, self.amr_weight)
@@ -255,19 +294,19 @@ class SweepConfig:
         return cls(base, group_size=group_size, **lists)
 
     def members(self) -> list[FitConfig]:
-        """Config of each fit. Weights are swept only for fits with a ratio."""
-        without_amr = replace(self.base, amr_weight=FitConfig.amr_weight, amr_optimizer=FitConfig.amr_optimizer)
-        configs = [
-            replace(base, head=head, method=method, amr_ratio=ratio, amr_weight=weight, lr=lr, seed=seed)
-            for head, method, ratio, lr in product(self.head, self.method, self.amr_ratio, self.lr)
-            for base in [without_amr if ratio is None else self.base]
-            for weight in ([base.amr_weight] if ratio is None else self.amr_weight)
-            for seed in self.seed
-        ]
+        """Config of each fit. Settings of AMR are swept only for fits with a ratio."""
+        without_amr = {name: getattr(FitConfig, name) for name in AMR_SETTINGS} | {"attribution": self.attribution[0]}
+        configs = []
+        for values in product(*(getattr(self, name) for name in SWEPT)):
+            config = replace(self.base, **dict(zip(SWEPT, values, strict=True)))
+            configs.append(config if config.amr_ratio is not None else replace(config, **without_amr))
         return list(dict.fromkeys(configs))
 
 
-def check_effects(config: FitConfig, ratios: Sequence[str | None], weights: Sequence[float]) -> None:
+AMR_SETTINGS = ("amr_weight", "amr_level", "amr_optimizer")  # without an effect if there is no ratio
+
+
+def check_effects(config: FitConfig, ratios: Sequence[str | None], weights: Sequence[float | None]) -> None:
     """Check that every setting has an effect. Not part of the config's own checks: runs of 0.1 may have such settings.
 
     Args:
@@ -279,7 +318,8 @@ def check_effects(config: FitConfig, ratios: Sequence[str | None], weights: Sequ
         ValueError: A setting has no effect without another one.
     """
     if all(ratio is None for ratio in ratios):
-        for name, values in (("amr_weight", weights), ("amr_optimizer", [config.amr_optimizer])):
+        for name in AMR_SETTINGS:
+            values = weights if name == "amr_weight" else [getattr(config, name)]
             useless = [value for value in values if value not in (getattr(FitConfig, name), 0)]  # 0 is off
             if useless:
                 raise ValueError(

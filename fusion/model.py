@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.baseline import mean_encoding
-from amr.fusion.data.clips import Batch, Clips
+from amr.fusion.attribution.permutation import jensen_shannon, partners_with
+from amr.fusion.attribution.share import counted_magnitudes
+from amr.fusion.data.clips import Batch, Clips, permutation_orders
 from amr.fusion.heads import Head, HeadShape, heads
 from amr.fusion.run_axis.axes import of_runs, step_mask
 from amr.fusion.run_axis.layers import StackedLinear
@@ -150,11 +152,22 @@ def predict_logits(model: FusionModel, clips: Clips) -> Tensor:
 
 
 @torch.no_grad()
-def predict_shares(model: FusionModel, clips: Clips, attributor: Attributor) -> tuple[Tensor, Tensor, Tensor]:
+def predict_shares(
+    model: FusionModel, clips: Clips, attributor: Attributor, *, of_each_clip: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, shares `(run, clips, modalities)`, and which clips have shares, bool `(run, clips)`.
 
-    No clip has shares if they depend on the train mean and the model has none.
+    No clip has shares if they depend on the train mean and the model has none. For permutation, divergences take the
+    place of shares (`Attributor.shares`), by 10 fixed orders of the clips.
+
+    Args:
+        model: Model of the run group.
+        clips: Clips of a split.
+        attributor: Attribution of the shares.
+        of_each_clip: Whether the shares of single clips are asked for, which permutation does not have.
     """
+    if attributor.uses_partners:
+        return _predict_divergences(model, clips, of_each_clip=of_each_clip)
     num_runs = next(model.parameters()).shape[0]
     chunks = clips.chunks(num_runs)
     known = model.mean is not None or not attributor.needs_mean
@@ -164,6 +177,32 @@ def predict_shares(model: FusionModel, clips: Clips, attributor: Attributor) -> 
         results.append(attributor.shares(model.head, model.encode(batch), batch.present, mean=model.mean))
     logits, share, counted = zip(*results, strict=True)
     return torch.cat(logits, dim=1), torch.cat(share, dim=1) * known, torch.cat(counted, dim=1) & known
+
+
+def _predict_divergences(model: FusionModel, clips: Clips, *, of_each_clip: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, the mean divergence by permuting each modality `(run, clips, modalities)`, and the clips that count."""
+    logits, parts = predict_logits(model, clips), _predict_modality_logits(model, clips)
+    orders = permutation_orders(clips)
+    divergence = torch.zeros(*logits.shape[:2], len(model.modalities), device=logits.device)
+    for i, m in enumerate(model.modalities):
+        for order in orders:
+            partners = partners_with(clips.present[:, i], order)
+            if parts is None:
+                others = predict_logits(model, clips.with_permuted(m, partners))
+            else:
+                others = logits - parts[m] + parts[m][:, partners]
+            divergence[..., i] += jensen_shannon(logits, others) / len(orders)
+    divergence, counted = counted_magnitudes(divergence, clips.present.expand(len(logits), -1, -1))
+    return logits, divergence, counted & (not of_each_clip)
+
+
+def _predict_modality_logits(model: FusionModel, clips: Clips) -> dict[str, Tensor] | None:
+    """Modality to its part of the logits, `(run, clips, classes)`; None if the head is not additive."""
+    num_runs = next(model.parameters()).shape[0]
+    chunks = clips.chunks(num_runs)
+    found = [model.head.modality_logits(model.encode(clips.slice(s, s + chunks.step, num_runs))) for s in chunks]
+    parts = [each for each in found if each is not None]
+    return {m: torch.cat([part[m] for part in parts], dim=1) for m in model.modalities} if parts else None
 
 
 @torch.no_grad()

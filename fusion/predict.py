@@ -99,7 +99,7 @@ def _mean_over_folds(fitted: FittedRun, read: ReadClips) -> tuple[Tensor, Tensor
     """Softmax `(clips, classes)`, shares `(clips, modalities)`, both means over folds; clips with a defined share."""
     results = []
     for model, clips in read.of_folds(fitted):
-        logits, share, counted = predict_shares(model, clips, attributor_of(fitted.record))
+        logits, share, counted = predict_shares(model, clips, attributor_of(fitted.record), of_each_clip=True)
         results.append((logits[0].softmax(-1).cpu(), share[0].cpu(), counted[0].cpu()))
     probabilities, share, counted = (torch.stack(values) for values in zip(*results, strict=True))
     return probabilities.mean(0), share.mean(0), counted.all(0)

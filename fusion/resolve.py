@@ -7,7 +7,9 @@ from dataclasses import replace
 from amr.common.options import flag, parse_options
 from amr.common.registry import unknown
 from amr.fusion.attribution import attributions
-from amr.fusion.attribution.ratio import parse_ratio
+from amr.fusion.attribution.ratio import parse_amounts, parse_ratio
+from amr.fusion.attribution.regularizer import check_level
+from amr.fusion.choices import own_weight
 from amr.fusion.config import FitConfig
 from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.folds import TrainingData
@@ -19,6 +21,7 @@ from amr.fusion.train.recipe import Member, Recipe
 
 # Options that only some attributions use, and the trait of those that do.
 ATTRIBUTION_TRAITS = {
+    "attribution_output": "uses_output",
     "attribution_pooling": "uses_pooling",
     "attribution_baseline": "uses_baseline",
     "attribution_steps": "uses_points",
@@ -66,6 +69,8 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
         options = head_options(config.head, config.head_option, config.condition)
         heads[config.head].check(config.hidden, dataset.modalities, options)
     _check_attribution(config)
+    if config.embedding_noise is not None:
+        parse_amounts(config.embedding_noise, dataset.modalities)
     method.check(dataset.modalities)
     if method.needs_adapter and config.adapter == "none":
         raise ValueError(
@@ -90,6 +95,7 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
         optimizer=config.optimizer or method.optimizer,
         lr=method.lr if config.lr is None else config.lr,
         weight_decay=method.weight_decay if config.weight_decay is None else config.weight_decay,
+        amr_weight=own_weight(config.attribution) if config.amr_weight is None else config.amr_weight,
     )
 
 
@@ -103,12 +109,14 @@ def _check_attribution(config: FitConfig) -> None:
                 f"{flag(name)} must be used with --attribution {' or '.join(users)}, got {value} with "
                 f"{config.attribution}. Change --attribution, or leave it out."
             )
+    check_level("--amr-level", config.amr_level, config.attribution)
 
 
 def recipe_of(record: RunRecord) -> Recipe:
     """Settings of a run that all runs of its group share."""
     config = record.config
     method = methods[config.method]
+    noise = () if config.embedding_noise is None else parse_amounts(config.embedding_noise, [*record.modalities])
     return Recipe(
         shape=model_shape(record),
         method=method,
@@ -122,6 +130,8 @@ def recipe_of(record: RunRecord) -> Recipe:
         amr_optimizer=config.amr_optimizer,
         select=config.select,
         lr_step=method.lr_step,
+        amr_level=config.amr_level,
+        embedding_noise=noise if any(noise) else (),
     )
 
 
@@ -129,4 +139,4 @@ def member_of(record: RunRecord) -> Member:
     """Settings of a run that differ within its group."""
     config = record.config
     ratio = None if config.amr_ratio is None else parse_ratio(config.amr_ratio, list(record.modalities))
-    return Member(config.seed, ratio, config.amr_weight)
+    return Member(config.seed, ratio, config.regularizer_weight)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from amr.common.registry import unknown
-from amr.fusion.attribution import gradients, integrated, shapley  # noqa: F401  (importing registers them)
+from amr.fusion.attribution import gradients, integrated, permutation, shapley  # noqa: F401  (importing registers them)
 from amr.fusion.attribution.any_head.call import AnyHead
 from amr.fusion.attribution.any_head.inputs import check_values, named_encodings, presence
 from amr.fusion.attribution.base import AttributionSettings, HeadFunction, attributions
 from amr.fusion.attribution.baseline import baseline_values, mean_encoding
-from amr.fusion.attribution.share import shares
+from amr.fusion.attribution.share import counted_magnitudes, shares
 from amr.fusion.choices import BASELINES, OUTPUTS, POOLINGS
 from amr.fusion.run_axis.axes import of_runs
 
@@ -28,15 +28,15 @@ class Attributor:
     Args:
         output: Output of the predicted class that is attributed: probability, logit or centered. "probability" is its
             log-odds for gradient x input, and log p for integrated gradients and Shapley values.
-        pooling: Norm over a modality's attributions: l2 or l1. It does not affect Shapley values, which are one number
-            per modality.
-        attribution: Name in `attributions`: grad_x_input, integrated_gradients, shapley, ...
+        pooling: Norm over a modality's attributions: l2 or l1. It does not affect Shapley values and permutation, which
+            are one number per modality.
+        attribution: Name in `attributions`: grad_x_input, integrated_gradients, shapley, permutation.
         baseline: Values that mean "absent": zero, or the mean over the train clips. Integrated gradients start from
             them; Shapley values replace an absent modality by them.
         num_points: Number of points on the line of integrated gradients.
 
     Raises:
-        ValueError: A name is unknown.
+        ValueError: A name is unknown, or the attribution has no such output.
     """
 
     output: str = "probability"
@@ -56,8 +56,22 @@ class Attributor:
         for name, available in choices.items():
             if getattr(self, name) not in available:
                 raise unknown(name, getattr(self, name), available)
+        if self.output != "probability" and not attributions[self.attribution].uses_output:
+            raise ValueError(
+                f"output must be probability for {self.attribution}, got {self.output}. It compares probabilities."
+            )
         if not isinstance(self.num_points, Integral) or self.num_points < 1:
             raise ValueError(f"num_points must be 1 or more, got {self.num_points!r}. Pass a whole number, such as 16.")
+
+    @property
+    def uses_partners(self) -> bool:
+        """Whether clips are compared: shares are then ratios of sums, and a clip has none of its own."""
+        return attributions[self.attribution].uses_partners
+
+    @property
+    def chooses_epoch(self) -> bool:
+        """Whether R counts when val chooses the epoch."""
+        return attributions[self.attribution].chooses_epoch
 
     @property
     def needs_mean(self) -> bool:
@@ -71,6 +85,7 @@ class Attributor:
         present: Any = None,
         *,
         mean: Mapping[str, Tensor] | None = None,
+        partners: Tensor | None = None,
         create_graph: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, shares and the clips with a defined share.
@@ -84,10 +99,13 @@ class Attributor:
             present: Bool `(..., clips, modalities)`; None if every clip has every modality.
             mean: Modality to the mean of its z over the train clips, `(dim,)`, for the baseline "mean"; None for the
                 mean over the given clips.
+            partners: Clip number of each clip's partner, `(..., clips)`, for permutation; None for a random permutation
+                by torch's default generator.
             create_graph: Whether to keep the graph, so that a loss on the shares trains the head.
 
         Returns:
-            Logits, shares `(..., clips, modalities)`, and bool `(..., clips)`: whether the share is defined.
+            Logits, shares `(..., clips, modalities)`, and bool `(..., clips)`: whether the share is defined. For
+            permutation, divergences in place of shares: their sums over clips have the ratio of the shares.
 
         Raises:
             ValueError: head, z and present do not fit together, or z is not finite.
@@ -98,13 +116,14 @@ class Attributor:
             if present is None:
                 first = next(iter(named.values()))
                 present = torch.ones(*first.shape[:2], len(named), dtype=torch.bool, device=first.device)
-            return self._shares(head, named, present, mean, create_graph)
+            return self._shares(head, named, present, mean, partners, create_graph)
         with torch.inference_mode(False):
             named = named_encodings(z)
             present = presence(present, named)
             call = head if isinstance(head, AnyHead) else AnyHead(head, [*named], as_arguments=not hasattr(z, "keys"))
-            logits, share, counted = self._shares(call, named, present, mean, create_graph)
-            check_values(named, share, present)
+            logits, share, counted = self._shares(call, named, present, mean, partners, create_graph)
+            if not (self.uses_partners and present.shape[-2] == 1):  # one clip has no partner
+                check_values(named, share, present)
             return call.original(logits), share, counted
 
     def _shares(
@@ -113,6 +132,7 @@ class Attributor:
         z: Mapping[str, Tensor],
         present: Tensor,
         mean: Mapping[str, Tensor] | None,
+        partners: Tensor | None,
         create_graph: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         constant = {m: value.detach() for m, value in z.items()}
@@ -121,10 +141,13 @@ class Attributor:
             constant = {m: of_runs(value, len(present)) for m, value in constant.items()}
             mean = mean_encoding([(constant, present)]) if mean is None else mean
             baseline = baseline_values(mean, constant, present)
-        settings = AttributionSettings(self.output, self.pooling, self.num_points, baseline)
+        if self.uses_partners and partners is None:
+            order = torch.randperm(present.shape[-2], device=present.device)
+            partners = order.expand(*present.shape[:-2], -1)
+        settings = AttributionSettings(self.output, self.pooling, self.num_points, baseline, partners)
         with torch.set_grad_enabled(create_graph):
             logits, magnitude = attributions[self.attribution]().magnitudes(
                 head, constant, present, settings, create_graph=create_graph
             )
-            share, counted = shares(magnitude, present)
+            share, counted = (counted_magnitudes if self.uses_partners else shares)(magnitude, present)
         return (logits, share, counted) if create_graph else (logits.detach(), share.detach(), counted)

@@ -25,12 +25,14 @@ class AttributionSettings:
         pooling: Norm over a modality's attributions: l2 or l1.
         num_points: Number of points on the line of integrated gradients.
         baseline: Modality to the values that mean "absent", broadcast to its z; None for zero.
+        partners: Clip number of each clip's partner, `(..., clips)`, for attributions that compare clips.
     """
 
     output: str = "probability"
     pooling: str = "l2"
     num_points: int = 16
     baseline: Mapping[str, Tensor] | None = None
+    partners: Tensor | None = None
 
 
 class Attribution:
@@ -40,6 +42,10 @@ class Attribution:
         summary: One line for `amr attributions`.
         label: Short name in pictures.
         citation: Source, with section or equation.
+        uses_partners: Whether a clip is compared with another. Then shares are ratios of sums over clips, and a clip
+            has no share of its own.
+        chooses_epoch: Whether R counts when val chooses the epoch; not where the ratio need not be reached.
+        uses_output: Whether it depends on `AttributionSettings.output`.
         uses_baseline: Whether the attribution depends on `AttributionSettings.baseline`.
         uses_pooling: Whether it depends on `AttributionSettings.pooling`.
         uses_points: Whether it depends on `AttributionSettings.num_points`.
@@ -48,6 +54,9 @@ class Attribution:
     summary: ClassVar[str] = ""
     label: ClassVar[str] = ""
     citation: ClassVar[str] = ""
+    uses_partners: ClassVar[bool] = False
+    chooses_epoch: ClassVar[bool] = True
+    uses_output: ClassVar[bool] = True
     uses_baseline: ClassVar[bool] = False
     uses_pooling: ClassVar[bool] = True
     uses_points: ClassVar[bool] = False

@@ -48,6 +48,44 @@ def parse_ratio(text: str, modalities: Sequence[str] | None = None, *, name: str
     return tuple(value / sum(scaled) for value in scaled)
 
 
+def parse_amounts(
+    text: str, modalities: Sequence[str] | None = None, *, name: str = "--embedding-noise"
+) -> tuple[float, ...]:
+    """Parse one amount per modality: `1` for all, or by name `audio=2:video=0`; those left out are 0.
+
+    Args:
+        text: One number of 0 or more, or numbers by name.
+        modalities: Names in order; None skips the checks that need them.
+        name: Name of the option, for errors.
+
+    Raises:
+        ValueError: A number is below 0 or not finite, or a name is unknown or given twice.
+
+    >>> parse_amounts("0.5", ["audio", "video"]), parse_amounts("video=2", ["audio", "video"])
+    ((0.5, 0.5), (0.0, 2.0))
+    """
+    amounts: dict[str, float] = {}
+    for part in text.split(":"):
+        modality, _, number = part.rpartition("=")
+        modality = modality.strip()
+        try:
+            amount = float(number)
+        except ValueError:
+            amount = math.nan
+        is_number = math.isfinite(amount) and amount >= 0
+        if not is_number or modality in amounts or "" in amounts or (amounts and not modality):
+            raise ValueError(
+                f"{name} must be one number of 0 or more, or one by name, got {text!r}. "
+                "Pass for example 1 or audio=2:video=0."
+            )
+        if modality and modalities is not None and modality not in modalities:
+            raise unknown(f"{name}'s modality", modality, modalities)
+        amounts[modality] = amount
+    if "" in amounts:
+        return (amounts[""],) * (1 if modalities is None else len(modalities))
+    return tuple(amounts.get(modality, 0.0) for modality in modalities or amounts)
+
+
 def named_ratio(text: str, modalities: Sequence[str]) -> str:
     """Ratio with the names of its modalities, in their order.
 

@@ -9,30 +9,55 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from amr.common.registry import unknown
 from amr.fusion.attribution.any_head.call import AnyHead
 from amr.fusion.attribution.any_head.derivatives import check_second_derivative
 from amr.fusion.attribution.any_head.inputs import named_encodings
 from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.attribution.base import attributions
 from amr.fusion.attribution.ratio import parse_ratio, ratio_parts
-from amr.fusion.attribution.share import mean_share
+from amr.fusion.choices import LEVELS
+
+SMALLEST_SUM = 1e-8  # of divergences; below, their ratio is that of rounding errors
 
 
-def regularization(share: Tensor, counted: Tensor, ratio: Tensor) -> Tensor:
-    """R = sum_m | (1/N) sum_i s_i^m - r_m |, `(...)`: one value per run; i over the N clips with a defined share.
+def regularization(
+    share: Tensor, counted: Tensor, ratio: Tensor, *, level: str = "batch", of_sums: bool = False
+) -> Tensor:
+    """R of the batch, `(...)`: one value per run; i over the N clips with a defined share.
+
+        batch    R = sum_m | (1/N) sum_i s_i^m - r_m |        the paper's eq. 1
+        clip     R = (1/N) sum_i sum_m | s_i^m - r_m |        balances each decision
 
     Args:
         share: Shares `(..., clips, modalities)`, with their graph if R is a loss.
         counted: Bool `(..., clips)`: the clips with a defined share. If there are none, R is 0.
         ratio: Target shares r `(..., modalities)`, summing to 1.
+        level: What is balanced: batch or clip.
+        of_sums: Whether `share` is not normalized per clip; the share of the batch is then a ratio of sums.
 
     >>> import torch
     >>> regularization(torch.tensor([[0.75, 0.25]]), torch.tensor([True]), torch.tensor([0.5, 0.5]))
     tensor(0.5000)
     """
-    any_counted = counted.any(-1, keepdim=True)
-    # if no share is defined, divide by the number of all clips: 0 / 0 would be NaN, and so would its gradient
-    distance = (mean_share(share, counted | ~any_counted) - ratio).masked_fill(~any_counted, 0)
-    return distance.abs().sum(-1)
+    if level == "clip":
+        distance = (share - ratio.unsqueeze(-2)).abs().sum(-1).masked_fill(~counted, 0)
+        return distance.sum(-1) / counted.sum(-1).clamp_min(1)
+    total = share.sum((-2, -1)) if of_sums else counted.sum(-1)
+    defined = (total > SMALLEST_SUM).unsqueeze(-1)
+    # if no share is defined, divide by 1: 0 / 0 would be NaN, and so would its gradient
+    mean = share.sum(-2) / total.unsqueeze(-1).masked_fill(~defined, 1)
+    return (mean - ratio).masked_fill(~defined, 0).abs().sum(-1)
+
+
+def check_level(name: str, level: str, attribution: str) -> None:
+    """Raise ValueError for an unknown level, or one that the attribution does not have."""
+    if level not in LEVELS:
+        raise unknown(name, level, LEVELS)
+    if level == "clip" and attributions[attribution].uses_partners:
+        raise ValueError(
+            f"{name} must be batch for {attribution}, in which a clip has no share, got clip. Leave it out."
+        )
 
 
 class AttributionRegularizer(nn.Module):
@@ -63,9 +88,11 @@ class AttributionRegularizer(nn.Module):
         ratio: Target shares in the order of z: "1:1", "3:1" or (0.7, 0.3). If z is a mapping, shares may be named:
             "audio=3:video=1" or {"audio": 3, "video": 1}. It is not part of the state dict.
         attributor: Attribution to regularize; by default gradient x input of the probability.
+            `Attributor(attribution="permutation")` moves what the head uses: weight its R by .3.
+        level: What has the ratio: the mean share of the batch (eq. 1), or the share of each clip.
 
     Raises:
-        ValueError: The ratio cannot be read.
+        ValueError: The ratio cannot be read, or the level does not fit the attribution.
 
     Example:
         >>> head = nn.Linear(8, 3)
@@ -80,11 +107,17 @@ class AttributionRegularizer(nn.Module):
     ratio: Tensor
 
     def __init__(
-        self, ratio: str | Sequence[float] | Mapping[str, float], attributor: Attributor | None = None
+        self,
+        ratio: str | Sequence[float] | Mapping[str, float],
+        attributor: Attributor | None = None,
+        *,
+        level: str = "batch",
     ) -> None:
         super().__init__()
         self.names, self._parts = _parts_of(ratio)
         self.attributor = Attributor() if attributor is None else attributor
+        self.level = level
+        check_level("level", level, self.attributor.attribution)
         # not in the state dict: the ratio that is asked for wins over that of a checkpoint
         self.register_buffer("ratio", torch.tensor(self._parts), persistent=False)
         self.register_load_state_dict_pre_hook(_ignore_saved_ratio)
@@ -128,7 +161,8 @@ class AttributionRegularizer(nn.Module):
             ratio = self._ratio(list(named))
             call = head if hasattr(head, "closed_form") else AnyHead(head, [*named], as_arguments=not _is_mapping(z))
             _, share, counted = self.attributor.shares(call, named, present, mean=mean, create_graph=True)
-            value = regularization(share, counted, ratio.to(share.device))
+            of_sums = self.attributor.uses_partners
+            value = regularization(share, counted, ratio.to(share.device), level=self.level, of_sums=of_sums)
             if isinstance(call, AnyHead) and call.identity not in self._checked:
                 check_second_derivative(value, call.inputs)
                 self._checked.add(call.identity)

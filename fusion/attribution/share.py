@@ -48,16 +48,32 @@ def shares(magnitude: Tensor, present: Tensor | None = None) -> tuple[Tensor, Te
     (tensor([[0.7500, 0.2500],
             [0.0000, 0.0000]]), tensor([ True, False]))
     """
+    magnitude, counted = counted_magnitudes(magnitude, present)
+    total = magnitude.sum(-1, keepdim=True).masked_fill(~counted[..., None], 1)
+    return magnitude / total, counted
+
+
+def counted_magnitudes(magnitude: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Magnitudes, 0 for absent modalities and for clips without a share, and the clips with one, as for `shares`."""
     if present is not None:
         magnitude = magnitude.masked_fill(~present, 0)
     counted = torch.isfinite(magnitude).all(-1) & (magnitude.sum(-1) > 0)
     if present is not None:
         enough = present.sum(-1) >= min(2, magnitude.shape[-1])
         counted = counted & enough
-    total = magnitude.sum(-1, keepdim=True).masked_fill(~counted[..., None], 1)
-    return (magnitude / total).masked_fill(~counted[..., None], 0), counted
+    return magnitude.masked_fill(~counted[..., None], 0), counted
 
 
-def mean_share(share: Tensor, counted: Tensor) -> Tensor:
-    """Mean over the clips with a defined share, `(..., modalities)`; NaN if there are none."""
-    return share.sum(-2) / counted.sum(-1, keepdim=True)
+def mean_share(share: Tensor, counted: Tensor, *, of_sums: bool = False) -> Tensor:
+    """Share of a batch or a split, `(..., modalities)`: the mean over clips; NaN if no clip has a share.
+
+    Args:
+        share: Shares `(..., clips, modalities)`, 0 where undefined.
+        counted: Bool `(..., clips)`: the clips with a defined share.
+        of_sums: Whether `share` is not normalized per clip; the result is then a ratio of sums over clips.
+
+    >>> mean_share(torch.tensor([[3.0, 1.0], [0.0, 4.0]]), torch.tensor([True, True]), of_sums=True)
+    tensor([0.3750, 0.6250])
+    """
+    total = share.sum(-2)
+    return total / (total.sum(-1, keepdim=True) if of_sums else counted.sum(-1, keepdim=True))

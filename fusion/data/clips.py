@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from amr.fusion.run_axis.axes import of_runs, step_mask
+from amr.fusion.run_axis.seeds import generator
 
+NUM_PERMUTATIONS = 10
 CHUNK_NUMBERS = 2**24  # embedding values per chunk, over all runs: 64 MiB of float32
 
 
@@ -106,3 +109,21 @@ class Batch:
     embeddings: Mapping[str, Tensor]
     present: Tensor
     target: Tensor
+
+
+def permutation_orders(clips: Clips, count: int = NUM_PERMUTATIONS, seed: int = 0) -> list[Tensor]:
+    """Seeded permutations of the clips, `(clips,)` each: the same for every run and modality."""
+    draws = generator(seed, "permutations")
+    return [torch.randperm(len(clips), generator=draws).to(clips.target.device) for _ in range(count)]
+
+
+def train_statistics(train: Clips) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Mean and standard deviation of each dimension over the present clips and their steps; 0 if there are none."""
+    means, stds = {}, {}
+    for i, (m, e) in enumerate(train.embeddings.items()):
+        values = e[train.present[:, i].to(e.device)]
+        values = values[step_mask(values)] if values.ndim == 3 else values
+        zeros = torch.zeros(e.shape[-1], device=e.device)
+        means[m] = values.double().mean(0).float() if len(values) else zeros
+        stds[m] = values.double().std(0, correction=0).float() if len(values) else zeros
+    return means, stds

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from amr.common.options import (
     DATA,
     OUTPUT,
+    REGULARIZER,
     SOURCE,
     SPEED,
     TRAINING,
@@ -67,6 +68,7 @@ class TrainConfig(TrainingConfig):
     optimizer: str = option("sgd", "Optimizer: sgd (momentum .9) or adamw.", choices=ENCODER_OPTIMIZERS, panel=TRAINING)
     lr: float = option(1e-3, "Learning rate.", above=0, panel=TRAINING)
     weight_decay: float = option(1e-4, "Weight decay.", least=0, panel=TRAINING)
+    amr_weight: float = option(1.0, "Weight of the attribution regularizer; 0 is off.", least=0, panel=REGULARIZER)
     dataset: str | None = option(None, "Dataset to train on; amr datasets lists them.", panel=SOURCE)
     manifest: str | None = option(None, "CSV of your own clips, instead of a dataset.", panel=SOURCE)
     root: str | None = option(

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from amr.common.files import replacing, write_csv
 from amr.common.options import parse_options
@@ -58,7 +59,7 @@ from amr.fusion.model import Fitted, FusionModel, ModelShape
 from amr.fusion.runs.measure import Measures, measure
 from amr.fusion.runs.write import history_table
 from amr.fusion.train.hooks import EndToEndHooks
-from amr.fusion.train.recipe import Member, Recipe
+from amr.fusion.train.recipe import Member, Recipe, ratios
 from amr.fusion.train.trainer import DIVERGED, train_group
 
 REUSE = 16  # positions of a small picture at which a weight of a convolution acts
@@ -197,7 +198,8 @@ class _Training:
         write_csv(folder / "history.csv", history_table(fitted, 0))
         with replacing(folder / "head.safetensors") as partial:
             save_file(_head_state(fitted.model), partial)
-        return Trained(fitted, *(_measured(fitted.model, clips, recipe.attributor) for clips in (val, test)))
+        target = ratios([member], fitted.model)
+        return Trained(fitted, *(_measured(fitted.model, clips, recipe.attributor, target) for clips in (val, test)))
 
     def _clips(self, rows: np.ndarray, names: Sequence[str]) -> MediaClips:
         """Clips of a split; if one modality is trained, those that have it. What no train clip has is absent."""
@@ -248,13 +250,13 @@ def encoded(model: FusionModel, clips: Clips) -> Clips:
     return Clips(z, clips.present, clips.target)
 
 
-def _measured(model: FusionModel, clips: Clips, attributor: Attributor) -> Measures | None:
+def _measured(model: FusionModel, clips: Clips, attributor: Attributor, target: Tensor) -> Measures | None:
     """Measures of a split; each clip is encoded once."""
     if len(clips) == 0:
         return None
     head = FusionModel(model.shape, [0]).to(clips.target.device)
     head.head.load_state_dict(model.head.state_dict())
-    measured = measure(head, encoded(model, clips), attributor)
+    measured = measure(head, encoded(model, clips), attributor, target)
     return None if measured is None else measured[0]
 
 

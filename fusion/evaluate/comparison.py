@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from amr.fusion.evaluate.measures.perturb import Name
-from amr.fusion.runs.read import Run
+from amr.fusion.runs.read import OF_AMR, Run
 from amr.fusion.runs.statistics import holm, mean_interval, paired_test, wilcoxon
 
 
@@ -111,4 +111,4 @@ def _settings(measured: Sequence[Measured]) -> list[list[Measured]]:
 
 
 def _without_ratio(run: Run) -> str:
-    return str({name: value for name, value in run.setting.items() if name not in ("amr_ratio", "amr_weight")})
+    return str({name: value for name, value in run.setting.items() if name not in ("amr_ratio", *OF_AMR)})

@@ -12,6 +12,7 @@ import numpy as np
 from amr.common.progress import Progress
 from amr.common.workspace import find_run
 from amr.extract.cache.reader import Cache
+from amr.fusion.data.clips import NUM_PERMUTATIONS
 from amr.fusion.data.folds import TrainingData
 from amr.fusion.data.splits import group_codes
 from amr.fusion.evaluate.bootstrap import percentiles, resamples
@@ -32,7 +33,6 @@ from amr.fusion.evaluate.measures.people import against_people, find_votes, pars
 from amr.fusion.evaluate.measures.perturb import Name
 from amr.fusion.evaluate.per_clip import PerClip, measure_group
 from amr.fusion.evaluate.write import VERSION, Arrays, rounded, run_entry, write
-from amr.fusion.runs.measure import NUM_PERMUTATIONS
 from amr.fusion.runs.read import Run
 from amr.fusion.runs.statistics import CONFIDENCE
 

@@ -74,7 +74,7 @@ class _Settings:
     def of(cls, entries: Entries, label: Label | None) -> _Settings:
         by_setting: dict[str, list[Mapping[str, Any]]] = {}
         for entry in entries:
-            by_setting.setdefault(str([entry[name] for name in SETTINGS]), []).append(entry)
+            by_setting.setdefault(str([entry.get(name) for name in SETTINGS]), []).append(entry)
         firsts = [runs[0] for runs in by_setting.values()]
         labels = [", ".join(texts) for texts in setting_labels(firsts)] if label is None else [*map(label, firsts)]
         measures = [[flat(run["measures"]["people"]) for run in runs] for runs in by_setting.values()]

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from amr.common.devices import one_thread
+from amr.fusion.data.clips import train_statistics
 from amr.fusion.evaluate.bootstrap import fold_means
 from amr.fusion.evaluate.groups import RunGroup
 from amr.fusion.evaluate.measures import measures_for
 from amr.fusion.evaluate.measures.base import Reliability
 from amr.fusion.evaluate.measures.calibration import calibration_error
-from amr.fusion.evaluate.measures.perturb import Name, Subject, train_statistics
+from amr.fusion.evaluate.measures.perturb import Name, Subject
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amr.fusion.attribution.ratio import named_ratio
-from amr.fusion.runs.read import SETTINGS, setting_text
+from amr.fusion.runs.read import SETTINGS, setting_details, setting_text
 
 Rows = tuple[list[str], list[list[object]]]
 
@@ -71,7 +71,7 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
     compared: dict[str, dict[str, dict[str, Any]]] = {}
     settings: dict[str, Mapping[str, Any]] = {}
     for entry in document["comparisons"]:
-        key = str([entry[name] for name in SETTINGS])
+        key = str([entry.get(name) for name in SETTINGS])
         settings[key] = entry
         compared.setdefault(key, {})[entry["measure"]] = entry
     rows: list[list[object]] = []
@@ -88,7 +88,7 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
 def setting_labels(groups: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Texts of each setting: the method, the options in which settings differ, and the ratio with names."""
     several = [group for group in groups if len(group["modalities"]) > 1]
-    texts = {name: {setting_text(name, group[name]) for group in several} - {"-"} for name in SETTINGS}
+    texts = {name: {setting_text(name, group.get(name)) for group in several} - {"-"} for name in SETTINGS}
     varied = [name for name in SETTINGS if len(texts[name]) > 1]
     return [_label(group, varied) for group in groups]
 
@@ -100,8 +100,7 @@ def _label(group: Mapping[str, Any], varied: Sequence[str]) -> list[str]:
     texts += ["+".join(group["modalities"])] * ("modalities" in varied and not alone)
     if group["amr_ratio"] not in (None, "none"):  # "none" in 0.1
         texts.append(f"AMR {named_ratio(group['amr_ratio'], group['modalities'])}")
-        texts += [f"weight {setting_text('amr_weight', group['amr_weight'])}"] * ("amr_weight" in varied)
-    return texts + [f"lr {setting_text('lr', group['lr'])}"] * ("lr" in varied and group["lr"] is not None)
+    return texts + setting_details(group, varied)
 
 
 def _stacked(label: Sequence[str], modalities: Sequence[str], values: Sequence[Sequence[object]]) -> list[list[object]]:

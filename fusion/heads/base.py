@@ -93,6 +93,10 @@ class Head(nn.Module):
         """Fuse each z `(run, batch, dim)` and classify: logits `(run, batch, classes)`."""
         return self.classify(self.fuse(z, present))
 
+    def modality_logits(self, z: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Modality to `(run, batch, classes)` that depends on its z only, if the logits are their sum; else None."""
+        return None
+
     def input_gradient(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
         """Gradient of each z, `(run, batch, dim)`, from a cotangent `(run, batch, classes)` at `features`.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from amr.fusion.heads.base import Head, HeadShape, heads
 from amr.fusion.run_axis.closed_form import linear_magnitudes
-from amr.fusion.run_axis.layers import StackedLinear
+from amr.fusion.run_axis.layers import StackedLinear, shared_bmm
 from amr.fusion.run_axis.seeds import Draws
 
 
@@ -42,6 +42,14 @@ class ConcatHead(Head):
     def classify(self, features: Tensor) -> Tensor:
         """`(run, batch, num_features)` to logits `(run, batch, classes)`."""
         return self.classifier(features)
+
+    def modality_logits(self, z: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """W_m z^m + b / M, `(run, batch, classes)`; None with a hidden layer."""
+        if self.fusion is not None:
+            return None
+        weights = self.classifier.weight.split(list(self.shape.embed_dims.values()), dim=-1)
+        bias = self.classifier.bias.unsqueeze(1) / len(weights)
+        return {m: shared_bmm(z[m], weight) + bias for m, weight in zip(self.modalities, weights, strict=True)}
 
     def input_gradient(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
         """Cotangent `(run, batch, classes)` to the gradient of each z, `(run, batch, dim)`."""

@@ -49,6 +49,12 @@ class SumHead(Head):
         hidden = features.split(self._sizes, dim=-1)
         return torch.stack([layer(h) for layer, h in zip(self.classifiers, hidden, strict=True)]).sum(0)
 
+    def modality_logits(self, z: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Logits of each modality's own classifier, `(run, batch, classes)`."""
+        hidden = self.fuse(z, present=torch.empty(0)).split(self._sizes, dim=-1)
+        layers = zip(self.modalities, self.classifiers, hidden, strict=True)
+        return {m: layer(h) for m, layer, h in layers}
+
     def input_gradient(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
         """Cotangent `(run, batch, classes)` to the gradient of each z, `(run, batch, dim)`."""
         outer, inner = (cast("list[StackedLinear]", layers) for layers in (self.classifiers, self.hidden_layers))

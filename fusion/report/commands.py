@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from amr.common.options import number_text
+from amr.fusion.choices import own_weight
 from amr.fusion.config import SWEPT, FitConfig
 from amr.fusion.report.read import ResultFolder
 
@@ -35,14 +36,18 @@ def _fit(config: Mapping[str, Any], out: str) -> str:
 def _sweep(results: ResultFolder, out: str) -> str:
     sweep = results.sweep or {}
     is_table = results.table is not None
-    skipped = {"out", *SWEPT} | ({"method"} if is_table else set())
+    skipped = {"out", "amr_weight", *(name for name in SWEPT if name in sweep)} | ({"method"} if is_table else set())
     # `amr table` has an adapter by default, and adds its methods and the columns without AMR automatically
     parts = ["amr table" if is_table else "amr sweep", *_options(sweep["base"], skipped=tuple(skipped))]
     if is_table and sweep["base"]["adapter"] == "none":
         parts.append("--adapter none")
+    attribution = sweep["base"].get("attribution", FitConfig.attribution)
     for name in SWEPT:
-        values = sweep[name]
-        if is_table and name == "method":
+        values = sweep.get(name)  # None if a setting of one value is in `base`
+        if values is None or (is_table and name == "method"):
+            continue
+        own = [own_weight(attribution)]
+        if name == "amr_weight" and (values in ([None], own) or sweep["amr_ratio"] == [None]):
             continue
         if is_table and name == "amr_ratio":
             values = [value for value in values if value is not None] or ["none"]
@@ -70,6 +75,8 @@ def _options(config: Mapping[str, Any], skipped: tuple[str, ...]) -> list[str]:
         value = config.get(field.name, field.default)
         if field.name in skipped or value == field.default or (field.name == "method_option" and not value):
             continue
+        if field.name == "amr_weight" and (config.get("amr_ratio") is None or _is_own_weight(config)):
+            continue
         flag = f"--{field.name.replace('_', '-')}"
         if value is True:
             options.append(flag)
@@ -78,6 +85,10 @@ def _options(config: Mapping[str, Any], skipped: tuple[str, ...]) -> list[str]:
         else:
             options.append(f"{flag} {shlex.quote(_text(value))}")
     return options
+
+
+def _is_own_weight(config: Mapping[str, Any]) -> bool:
+    return bool(config["amr_weight"] == own_weight(config.get("attribution", FitConfig.attribution)))
 
 
 def _default(name: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from amr.common.colors import COLORS
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.runs.read import SETTINGS, Run, setting_text
+from amr.fusion.runs.read import SETTINGS, Run, setting_details, setting_text
 from amr.fusion.runs.statistics import mean_interval
 
 MAX_SHOWN = len(COLORS)  # lines in one picture that can still be distinguished
@@ -94,7 +94,8 @@ class Setting:
 
     def matches(self, row: Mapping[str, object]) -> bool:
         """Whether a row of evaluation.json is about this setting."""
-        return all(setting_text(name, row.get(name)) == self.texts[name] for name in SETTINGS)
+        # version 0.1 wrote fewer settings
+        return all(setting_text(name, row[name]) == self.texts[name] for name in SETTINGS if name in row)
 
 
 def settings_of(results: ResultFolder) -> list[Setting]:
@@ -105,10 +106,11 @@ def settings_of(results: ResultFolder) -> list[Setting]:
     settings = [Setting("", tuple(runs)) for runs in members.values()]
     fusing = [setting.texts for setting in settings if setting.fuses]
     varied = {name for name in SETTINGS if len({texts[name] for texts in fusing} - {"-"}) > 1}
-    # methods have their own default learning rates: lr is named only if nothing else distinguishes two settings
-    without_lr = [tuple(texts[name] for name in SETTINGS if name != "lr") for texts in fusing]
-    if len(set(without_lr)) == len(without_lr):
-        varied.discard("lr")
+    # methods have their own default learning rates and decays: named only if nothing else distinguishes two settings
+    of_methods = ("lr", "weight_decay")
+    others = [tuple(texts[name] for name in SETTINGS if name not in of_methods) for texts in fusing]
+    if len(set(others)) == len(others):
+        varied -= {*of_methods}
     return [replace(setting, label=_label(setting, varied)) for setting in settings]
 
 
@@ -122,8 +124,8 @@ def _label(setting: Setting, varied: set[str]) -> str:
         parts = [texts["method"]] * ("method" in varied) + [texts["head"]] * ("head" in varied)
         parts += [texts["modalities"].replace(",", "+")] * ("modalities" in varied)
         parts.append(setting.ratio)
-        parts += [f"weight {texts['amr_weight']}"] * ("amr_weight" in varied and texts["amr_ratio"] != "none")
-    return " · ".join(parts + [f"lr {texts['lr']}"] * ("lr" in varied))
+        parts += setting_details(setting.runs[0].setting, varied)
+    return " · ".join(parts)
 
 
 def reference_of(settings: Sequence[Setting]) -> Setting | None:

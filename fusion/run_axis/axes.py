@@ -15,6 +15,15 @@ def of_runs(x: Tensor, num_runs: int) -> Tensor:
     return x if len(x) == num_runs else x.repeat_interleave(num_runs // len(x), dim=0)
 
 
+def of_same_runs(x: Tensor, z: Tensor) -> Tensor:
+    """One entry of x per entry on the first axis of z, where adjacent runs share their clips and so do entries of x.
+
+    >>> of_same_runs(torch.tensor([1, 1, 2, 2]), torch.zeros(2, 5)).tolist()
+    [1, 2]
+    """
+    return x[:: len(x) // len(z)] if len(x) > len(z) else of_runs(x, len(z))
+
+
 def step_mask(z: Tensor) -> Tensor:
     """Valid steps: `(..., steps, dim)` to bool `(..., steps)`. Padding is zero in every dimension.
 

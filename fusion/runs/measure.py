@@ -10,22 +10,30 @@ from torch import Tensor
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.share import mean_share
-from amr.fusion.data.clips import Clips
+from amr.fusion.data.clips import Clips, permutation_orders
 from amr.fusion.model import FusionModel, predict_logits, predict_shares
-from amr.fusion.run_axis.seeds import generator
 from amr.fusion.runs.metrics import accuracy, macro_f1, mean_average_precision
 
-NUM_PERMUTATIONS = 10
+ONE_SIDED = 0.1  # distance from the target from which a clip's share is one-sided
 
 Measures = dict[str, Any]
 
 
-def measure(model: FusionModel, clips: Clips, attributor: Attributor) -> list[Measures] | None:
+def measure(
+    model: FusionModel, clips: Clips, attributor: Attributor, target: Tensor | None = None
+) -> list[Measures] | None:
     """Measure a run group: one dictionary of JSON values per run; None without clips.
 
     `share` and `share_logit` are gradient x input (L2) of the probability and of the logit, for every run alike.
     `share_regularized` is the share by `attributor`, the attribution of the run's settings. A share that no clip has
-    is None.
+    is None. `share_spread` is the deviation of `share` between clips, and `one_sided` the fraction of clips whose
+    share is more than .1 from the target.
+
+    Args:
+        model: Model of the run group.
+        clips: Clips of the split.
+        attributor: Attribution of the runs' settings.
+        target: Target shares of each run, `(run, modalities)`; None for even ones.
     """
     if len(clips) == 0:
         return None
@@ -37,6 +45,8 @@ def measure(model: FusionModel, clips: Clips, attributor: Attributor) -> list[Me
     predicted = {a: predict_shares(model, clips, a) for a in dict.fromkeys(views.values())}  # two are often equal
     measured = {view: predicted[a] for view, a in views.items()}
     logits = measured["share"][0]
+    if target is None:
+        target = torch.full((len(logits), len(model.modalities)), 1 / len(model.modalities), device=logits.device)
     accuracies = accuracy(logits, clips.target)  # (run,)
     costs = perceptual_scores(model, clips, accuracies)
     results = []
@@ -48,13 +58,25 @@ def measure(model: FusionModel, clips: Clips, attributor: Attributor) -> list[Me
             "f1": macro_f1(logits[run], clips.target),
         }
         for view, (_, share, counted) in measured.items():
-            result[view] = _by_modality(model, mean_share(share[run], counted[run]))
+            of_sums = views[view].uses_partners
+            result[view] = _by_modality(model, mean_share(share[run], counted[run], of_sums=of_sums))
+        _, share, counted = measured["share"]
+        spread, one_sided = _balance_of_clips(share[run][counted[run]], target[run])
+        result["share_spread"], result["one_sided"] = _by_modality(model, spread), one_sided
         result["perceptual"] = _by_modality(model, costs[run])
         result["num_clips"] = len(clips)
         result["num_clips_without_share"] = int((~measured["share"][2][run]).sum())
         result["num_classes_without_clips"] = left_out
         results.append(result)
     return results
+
+
+def _balance_of_clips(share: Tensor, target: Tensor) -> tuple[Tensor, float | None]:
+    """Deviation of the shares `(clips, modalities)` of single clips, and the fraction of clips far from the target."""
+    if len(share) == 0:
+        return torch.full_like(target, torch.nan), None
+    far = ((share - target).abs() > ONE_SIDED).any(-1)
+    return share.std(0, correction=0), float(far.float().mean())
 
 
 def perceptual_scores(model: FusionModel, clips: Clips, accuracies: Tensor) -> Tensor:
@@ -74,12 +96,6 @@ def perceptual_scores(model: FusionModel, clips: Clips, accuracies: Tensor) -> T
         permuted = [accuracy(predict_logits(model, clips.with_permuted(modality, o)), clips.target) for o in orders]
         costs.append(accuracies - torch.stack(permuted).mean(0))
     return torch.stack(costs, dim=-1)
-
-
-def permutation_orders(clips: Clips, count: int = NUM_PERMUTATIONS, seed: int = 0) -> list[Tensor]:
-    """Seeded permutations of the clips, `(clips,)` each: the same for every run and modality."""
-    draws = generator(seed, "permutations")
-    return [torch.randperm(len(clips), generator=draws).to(clips.target.device) for _ in range(count)]
 
 
 def mean_measures(measures: list[Measures]) -> Measures:

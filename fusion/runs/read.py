@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,28 @@ from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
 
 # Settings besides the seed in which the runs of a folder may differ: columns of results.csv and evaluation.csv.
-SETTINGS = ("head", "method", "modalities", "amr_ratio", "amr_weight", "lr")
+SETTINGS = (
+    "head",
+    "method",
+    "modalities",
+    "amr_ratio",
+    "amr_weight",
+    "lr",
+    "attribution",
+    "amr_level",
+    "embedding_noise",
+    "weight_decay",
+)
+OF_AMR = ("amr_weight", "attribution", "amr_level")  # None without a ratio
+# Settings after method, head, modalities and ratio, as labels of tables and pictures name them.
+_DETAILS = {
+    "attribution": "{}",
+    "amr_level": "level {}",
+    "amr_weight": "weight {}",
+    "embedding_noise": "noise {}",
+    "lr": "lr {}",
+    "weight_decay": "decay {}",
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +93,7 @@ class Run:
     @property
     def regularized(self) -> bool:
         """Whether the run was trained with AMR."""
-        return self.config.amr_ratio is not None and self.config.amr_weight > 0
+        return self.config.regularizer_weight > 0
 
     @cached_property
     def setting(self) -> dict[str, Any]:
@@ -83,8 +104,9 @@ class Run:
             "method": c.method,
             "modalities": list(self.modalities),
             "amr_ratio": c.amr_ratio,
-            "amr_weight": c.amr_weight if c.amr_ratio else None,
-            "lr": c.lr,
+            **{name: getattr(c, name) if c.amr_ratio else None for name in OF_AMR},
+            "amr_weight": c.regularizer_weight if c.amr_ratio else None,
+            **{name: getattr(c, name) for name in ("lr", "embedding_noise", "weight_decay")},
         }
 
     @cached_property
@@ -299,6 +321,16 @@ def use_shares(measures: Mapping[str, float], modalities: Sequence[str]) -> dict
     return {f"use_share.{m}": use / total for m, use in zip(modalities, positive, strict=True)}
 
 
+def setting_details(setting: Mapping[str, Any], varied: Collection[str]) -> list[str]:
+    """Words for the settings in `varied`, other than method, head, modalities and ratio.
+
+    >>> setting_details({"amr_weight": 0.3, "attribution": "permutation", "lr": None}, ["amr_weight", "lr"])
+    ['weight 0.3']
+    """
+    texts = {name: setting_text(name, setting.get(name)) for name in _DETAILS if name in varied}
+    return [_DETAILS[name].format(text) for name, text in texts.items() if text != "-"]
+
+
 def setting_text(name: str, value: object) -> str:
     """Text of a setting on pages and in CSV files: "none" without a ratio, "-" if something else is not set.
 
@@ -313,7 +345,7 @@ def setting_text(name: str, value: object) -> str:
         return "-"
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
-    if name in ("amr_weight", "lr"):
+    if name in ("amr_weight", "lr", "weight_decay"):
         try:
             return number_text(float(str(value)))
         except ValueError:

@@ -20,6 +20,7 @@ from typing import Any
 from amr.common.files import write_json
 from amr.common.version import versions
 from amr.fusion.attribution.ratio import named_ratio, parse_ratio
+from amr.fusion.choices import OWN_WEIGHTS
 from amr.fusion.config import FitConfig
 
 NEAR_TARGET = 0.1  # largest distance of a share from its target that passes for reached
@@ -69,7 +70,9 @@ class RunRecord:
             test: Measures of the test split.
         """
         target, measures = self.target_share, val or test
-        if target is None or measures is None or self.config.amr_weight == 0:
+        if target is None or measures is None or self.config.regularizer_weight == 0:
+            return None
+        if self.config.attribution in OWN_WEIGHTS:  # the ratio says where to, not how far
             return None
         share = measures["share_regularized"]
         if any(value is None for value in share.values()):

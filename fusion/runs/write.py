@@ -43,7 +43,8 @@ def write_group(
         with_predictions: Whether to write predictions.csv.
     """
     splits = {"val": (fold.rows.val, fold.val), "test": (fold.rows.test, fold.test)}
-    measured = {split: measure(fitted.model, clips, attributor_of(records[0])) for split, (_, clips) in splits.items()}
+    attributor, target = attributor_of(records[0]), target_shares(records, fitted)
+    measured = {split: measure(fitted.model, clips, attributor, target) for split, (_, clips) in splits.items()}
     results = []
     for run, (record, place) in enumerate(zip(records, places, strict=True)):
         place.mkdir(parents=True, exist_ok=True)
@@ -61,6 +62,14 @@ def write_group(
             continue
         write_json(place / "metrics.json", results[-1])
     return results
+
+
+def target_shares(records: Sequence[RunRecord], fitted: Fitted) -> Tensor:
+    """Target shares of each run, `(run, modalities)`; even ones without AMR."""
+    even = dict.fromkeys(fitted.model.modalities, 1 / len(fitted.model.modalities))
+    device = next(fitted.model.parameters()).device
+    targets = [record.target_share if record.config.regularizer_weight > 0 else None for record in records]
+    return torch.tensor([[*(target or even).values()] for target in targets], device=device)
 
 
 def history_table(fitted: Fitted, run: int) -> pd.DataFrame:
@@ -83,7 +92,7 @@ def predictions_table(
 ) -> pd.DataFrame:
     """Table with one row per clip: id, split, target, pred, the probability of pred, and the shares of the decision."""
     logits, share, counted = (
-        values[run].cpu() for values in predict_shares(fitted.model, clips, attributor_of(record))
+        values[run].cpu() for values in predict_shares(fitted.model, clips, attributor_of(record), of_each_clip=True)
     )
     probability, pred = logits.softmax(-1).max(-1)
     names = np.array(record.classes)

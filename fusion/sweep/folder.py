@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from amr.common.options import saved_settings
 from amr.common.workspace import find_cache, place, runs_dir
 from amr.extract.cache.lock import lock
 from amr.extract.cache.reader import Cache
-from amr.fusion.config import SWEPT, SweepConfig
+from amr.fusion.choices import own_weight
+from amr.fusion.config import LATER_SWEPT, SWEPT, SweepConfig
 from amr.fusion.runs.folder import differences, few_of, foreign_file
 
 REQUEST = "sweep.json"
@@ -108,9 +109,15 @@ def _request(config: SweepConfig, cache: Path) -> dict[str, Any]:
     with Cache.open(cache) as opened:
         fingerprints = {name: opened.info(name).fingerprint for name in opened.names}
         clips = opened.manifest_sha256  # labels, splits and groups are not in the fingerprints
+    swept: dict[str, Any] = {name: list(getattr(config, name)) for name in SWEPT}
+    if len(config.attribution) == 1:
+        default = own_weight(config.attribution[0])
+        swept["amr_weight"] = [default if weight is None else weight for weight in config.amr_weight]
+    # as version 0.1 wrote it: a single value of what it could not sweep is in `base`
+    fixed = {name: swept.pop(name)[0] for name in LATER_SWEPT if len(swept[name]) == 1}
     # settings that do not change the numbers may differ when a sweep continues
-    base = replace(config.base, out=None, device="auto")
-    request = asdict(replace(config, group_size=None)) | {"base": saved_settings(base)}
+    base = saved_settings(replace(config.base, **fixed, out=None, device="auto")) | {"amr_weight": 1.0}
+    request = swept | {"base": base, "group_size": None}
     saved: dict[str, Any] = json.loads(
         json.dumps(request | {"cache_fingerprints": fingerprints, "manifest_sha256": clips})
     )
@@ -142,8 +149,8 @@ def _differences(saved: Mapping[str, Any], request: Mapping[str, Any]) -> list[s
 
 def _settings(request: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a sweep. Its cache is compared by content."""
-    base = {name: value for name, value in request.get("base", {}).items() if name not in ("cache", *SWEPT)}
-    return base | {name: request[name] for name in SWEPT if name in request}
+    swept = {name: request[name] for name in SWEPT if name in request}
+    return {name: value for name, value in request.get("base", {}).items() if name not in ("cache", *swept)} | swept
 
 
 def _foreign(folder: Path) -> str | None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from amr.fusion.attribution.ratio import named_ratio
-from amr.fusion.runs.read import setting_text
+from amr.fusion.runs.read import SETTINGS, setting_text
 from amr.fusion.sweep.plots import plot_shares
 from amr.fusion.sweep.sweep import SweepResult
 
-SETTINGS = ["method", "head", "modalities", "amr_ratio", "amr_weight", "lr"]
+COLUMNS = ("method", "head", *(name for name in SETTINGS if name not in ("method", "head")))
 MAX_ROWS = 10
 
 
@@ -20,12 +20,11 @@ def best_by_val(results: pd.DataFrame) -> tuple[list[str], list[list[object]]]:
 
     The shares of all modalities are in one cell.
     """
-    results = results.assign(amr_weight=results["amr_weight"].fillna(0.0))
     names = [*dict.fromkeys(",".join(results["modalities"]).split(","))]
-    varied = [name for name in SETTINGS if name == "amr_ratio" or _varies(results, name)]
+    varied = [name for name in COLUMNS if name == "amr_ratio" or _varies(results, name)]
     columns = [*varied, "seeds", "val", "test", "mAP", f"share {'/'.join(names)}"]
     rows: list[list[object]] = []
-    for _, runs in results.groupby(SETTINGS, sort=False):
+    for _, runs in results.groupby(list(COLUMNS), sort=False, dropna=False):
         val, test = (runs[runs["part"] == split] for split in ("val", "test"))
         means = [_mean(each) for each in (val["accuracy"], test["accuracy"], test["map"])]
         shares = [_mean(test[f"share_{m}"]) for m in names if "," in runs["modalities"].iloc[0]]
@@ -37,7 +36,7 @@ def best_by_val(results: pd.DataFrame) -> tuple[list[str], list[list[object]]]:
 
 
 def _varies(results: pd.DataFrame, name: str) -> bool:
-    one_each = results.drop_duplicates(SETTINGS)
+    one_each = results.drop_duplicates(list(COLUMNS))
     if name == "modalities":  # single ones are shown as methods
         one_each = one_each[one_each["modalities"].str.contains(",")]
     return len({_text(row, name) for _, row in one_each.iterrows()} - {"-"}) > 1
@@ -48,9 +47,7 @@ def _text(row: pd.Series, name: str) -> str:
         return f"{row['modalities']} only"
     if name == "amr_ratio" and row[name] != "none":
         return named_ratio(row[name], row["modalities"].split(","))
-    if name == "amr_weight" and row["amr_ratio"] == "none":
-        return "-"
-    return setting_text(name, row[name])
+    return setting_text(name, None if pd.isna(row[name]) else row[name])
 
 
 def _mean(values: pd.Series) -> float | None:

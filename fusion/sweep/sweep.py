@@ -183,8 +183,7 @@ def _distinct(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]
     for record in records:
         config = record.config
         target = tuple(round(share, 9) for share in (record.target_share or {}).values())
-        weight = config.amr_weight if target else 0.0  # without a ratio it has no effect
-        setting = replace(config, out=None, amr_ratio=None, amr_weight=weight)
+        setting = replace(config, out=None, amr_ratio=None, amr_weight=config.regularizer_weight)
         kept = first.setdefault((setting, target), record).config.amr_ratio
         if kept is not None and config.amr_ratio != kept:
             typed.setdefault(kept, {})[str(config.amr_ratio)] = None
@@ -222,9 +221,15 @@ def _name(config: FitConfig, sweep_config: SweepConfig) -> str:
     method = methods[config.method]
     parts = [config.method, str(config.modalities) if method.single_modality else config.head]
     parts.append(f"amr-{config.amr_ratio}" if config.amr_ratio else "plain")
+    if len(sweep_config.attribution) > 1 and config.amr_ratio:
+        parts.append(config.attribution)
     if len(sweep_config.amr_weight) > 1 and config.amr_ratio:
-        parts.append(f"weight-{number_text(config.amr_weight)}")
+        parts.append(f"weight-{number_text(config.regularizer_weight)}")
     if len(sweep_config.lr) > 1 and config.lr is not None:
         parts.append(f"lr-{number_text(config.lr)}")
+    if len(sweep_config.weight_decay) > 1 and config.weight_decay is not None:
+        parts.append(f"decay-{number_text(config.weight_decay)}")
+    if len(sweep_config.embedding_noise) > 1:
+        parts.append(f"noise-{config.embedding_noise or 0}")
     name = "_".join([*parts, f"seed{config.seed}"])
     return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)

@@ -20,7 +20,7 @@ class Best:
     Args:
         model: Model whose weights are copied.
         select: Selection rule: accuracy, loss, or last.
-        weight: amr_weight of each run, `(run,)`.
+        weight: Weight of R in the score of each run, `(run,)`: amr_weight, or 0 if the attribution does not count.
     """
 
     def __init__(self, model: FusionModel, select: str, weight: Tensor) -> None:

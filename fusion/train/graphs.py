@@ -61,9 +61,10 @@ def graphed_step(step: OptimizerStep, train: Clips) -> TrainOnBatch:
 
 
 def can_graph(step: OptimizerStep, train: Clips) -> bool:
-    """Whether the method is graph-safe and each batch is made of rows of embeddings on the device."""
+    """Whether the step draws nothing, and each batch is made of rows of embeddings on the device."""
     on_device = all(e.device == train.target.device for e in train.embeddings.values())
-    return type(train) is Clips and on_device and step.method is not None and step.method.graph_safe
+    draws = step.partners is not None or step.noise is not None
+    return type(train) is Clips and on_device and step.method is not None and step.method.graph_safe and not draws
 
 
 class GraphedStep:

@@ -28,6 +28,9 @@ class Recipe:
         epochs: Largest number of epochs.
         batch_size, optimizer, lr, weight_decay, amr_optimizer, select: As in `FitConfig`.
         lr_step: Number of epochs after which the learning rate is multiplied, and the factor; None for never.
+        amr_level: What R balances: batch or clip.
+        embedding_noise: Deviation of the noise on each modality's embeddings, in units of the train deviation; () for
+            none.
         patience: Number of epochs without a better one, in any run, after which training stops; None for never.
     """
 
@@ -44,6 +47,8 @@ class Recipe:
     select: str
     lr_step: tuple[int, float] | None = None
     patience: int | None = None
+    amr_level: str = "batch"
+    embedding_noise: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from amr.fusion.methods.base import Method
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.seeds import Noise
 from amr.fusion.train.best import Best
+from amr.fusion.train.embedding_noise import EmbeddingNoise
 from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.step import OptimizerStep
 
@@ -27,10 +28,12 @@ class TrainingState:
         method: Method,
         has_val: bool,
         device: torch.device,
+        noise: EmbeddingNoise | None = None,
     ) -> None:
         self.model, self.method = model, method
-        self.step = OptimizerStep(recipe, members, model, method.loss, method)
-        self.best = Best(model, recipe.select if has_val else "last", self.step.weight)
+        self.step = OptimizerStep(recipe, members, model, method.loss, method, noise)
+        weight = self.step.weight * recipe.attributor.chooses_epoch
+        self.best = Best(model, recipe.select if has_val else "last", weight)
         self.order = Noise([member.seed for member in members], device, "batches")
         self.diverged = torch.zeros(len(members), dtype=torch.bool, device=device)
         self.history: list[dict[str, Tensor]] = []
@@ -61,9 +64,16 @@ class TrainingState:
             "best": self.best.state(),
             "order": self.order.state(),
             "noise": self.method.context.noise.state(),
+            **{name: stream.state() for name, stream in self._streams().items()},
             "diverged": self.diverged,
             "history": self.history,
         }
+
+    def _streams(self) -> dict[str, Noise]:
+        """Streams of random numbers that the step draws from."""
+        step = self.step
+        streams = {"partners": step.partners, "embedding_noise": None if step.noise is None else step.noise.noise}
+        return {name: stream for name, stream in streams.items() if stream is not None}
 
     def load(self, state: dict[str, Any] | None) -> None:
         """Restore a state that `dump` returned; None for the start."""
@@ -78,5 +88,7 @@ class TrainingState:
         self.best.load(state["best"])
         self.order.load(state["order"])
         self.method.context.noise.load(state["noise"])
+        for name, stream in self._streams().items():
+            stream.load(state[name])
         self.diverged = state["diverged"].to(self.diverged.device)
         self.history = [{k: v.to(self.diverged.device) for k, v in h.items()} for h in state["history"]]

@@ -12,6 +12,8 @@ from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import LossFunction, Method
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import of_runs
+from amr.fusion.run_axis.seeds import Noise
+from amr.fusion.train.embedding_noise import EmbeddingNoise
 from amr.fusion.train.recipe import Member, Recipe, ratios
 
 
@@ -24,6 +26,7 @@ class OptimizerStep:
         model: Their models.
         loss: Task loss, used if there is no `method`.
         method: Training method.
+        noise: Noise on the embeddings of each batch; None for none.
     """
 
     def __init__(
@@ -33,9 +36,10 @@ class OptimizerStep:
         model: FusionModel,
         loss: LossFunction,
         method: Method | None = None,
+        noise: EmbeddingNoise | None = None,
     ) -> None:
         device = next(model.parameters()).device
-        self.recipe, self.model, self.loss, self.method = recipe, model, loss, method
+        self.recipe, self.model, self.loss, self.method, self.noise = recipe, model, loss, method, noise
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = [*model.parameters(), *(method.parameters() if method is not None else [])]
         self.head_parameters = list(model.head.parameters())
@@ -44,6 +48,8 @@ class OptimizerStep:
         self.amr = any(weight > 0 for weight in weights)
         self.weight = torch.tensor(weights, device=device)  # (run,)
         self.ratio = ratios(members, model)
+        uses_partners = self.amr and recipe.attributor.uses_partners
+        self.partners = Noise([m.seed for m in members], device, "partners") if uses_partners else None
         self.separate = self.amr and recipe.amr_optimizer == "separate"
         self.optimizers = {self.optimizer: recipe.lr}
         if self.separate:
@@ -65,6 +71,8 @@ class OptimizerStep:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Train on a batch; returns the loss and R of each run, `(2, run)`."""
+        if self.noise is not None:
+            batch = self.noise(batch)
         z = self.model.encode(batch)
         shares: tuple[Tensor, Tensor] | None = None
         if self.method is not None and self.method.joint and self.amr and not self.model.adapters:
@@ -76,14 +84,22 @@ class OptimizerStep:
             if self.amr:
                 _, share, counted = self._attribute(batch, z)
                 shares = share, counted
-        distance = torch.zeros_like(loss) if shares is None else regularization(*shares, self.ratio)
+        distance = torch.zeros_like(loss) if shares is None else self._distance(*shares)
         self._update(loss, distance)
         return torch.stack([loss.detach(), distance.detach()])
 
     def _attribute(self, batch: Batch, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, shares and the clips with a defined share, with their graph."""
         model = self.model
-        return self.recipe.attributor.shares(model.head, z, batch.present, mean=model.mean, create_graph=True)
+        partners = None if self.partners is None else self.partners.shuffles(batch.present.shape[1])
+        return self.recipe.attributor.shares(
+            model.head, z, batch.present, mean=model.mean, partners=partners, create_graph=True
+        )
+
+    def _distance(self, share: Tensor, counted: Tensor) -> Tensor:
+        recipe = self.recipe
+        of_sums = recipe.attributor.uses_partners
+        return regularization(share, counted, self.ratio, level=recipe.amr_level, of_sums=of_sums)
 
     def _task_loss(self, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         if self.method is not None and self.method.joint:

@@ -17,10 +17,11 @@ from amr.common.devices import threads_for
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.regularizer import regularization
 from amr.fusion.attribution.share import mean_share
-from amr.fusion.data.clips import Clips
+from amr.fusion.data.clips import Clips, train_statistics
 from amr.fusion.methods.base import LossFunction, Method, MethodContext, cross_entropy, methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape, predict_logits, predict_shares, update_mean
 from amr.fusion.run_axis.seeds import Noise
+from amr.fusion.train.embedding_noise import EmbeddingNoise
 from amr.fusion.train.hooks import EndToEndHooks, EpochCallback
 from amr.fusion.train.recipe import Member, Recipe, ratios
 from amr.fusion.train.state import TrainingState
@@ -79,7 +80,8 @@ def _train(
 ) -> Fitted:
     model, val = method.context.model, method.context.val
     train = method.train_clips()
-    state = TrainingState(recipe, members, model, method, len(val) > 0, train.target.device)
+    noise = _embedding_noise(recipe, members, method.context.train, "embedding noise")
+    state = TrainingState(recipe, members, model, method, len(val) > 0, train.target.device, noise)
     state.load(callback.resume())
     update_mean(model, method.context.train, recipe.attributor)
     train_on_batch = make_step(state.step, train)
@@ -91,7 +93,7 @@ def _train(
         epoch_values = _epoch(train_on_batch, state.step, train, state.order, recipe.batch_size)
         model.eval()
         update_mean(model, method.context.train, recipe.attributor)
-        epoch_values |= _validate(model, val, recipe.attributor, state.step.ratio) | method.epoch_values()
+        epoch_values |= _validate(model, val, recipe, state.step.ratio) | method.epoch_values()
         state.add(epoch_values, _finite(epoch_values, model, len(val) > 0))
         callback.epoch(epoch_values, state.dump, last=state.over(recipe))
         if on_epoch is not None:
@@ -124,7 +126,7 @@ def _assembled(
     update_mean(model, train, recipe.attributor)
     losses = cross_entropy(predict_logits(model, train), train.target.expand(len(members), -1))
     epoch_values = {"train_loss": losses, "regularization": torch.zeros_like(losses)}
-    epoch_values |= _validate(model, val, recipe.attributor, ratio)
+    epoch_values |= _validate(model, val, recipe, ratio)
     history = {name: value[None].cpu() for name, value in epoch_values.items()}
     return Fitted(
         model, torch.ones(len(members), dtype=torch.long), history, torch.zeros(len(members), dtype=torch.bool)
@@ -167,7 +169,9 @@ def _context(
     def rehearse(loss: LossFunction, epochs: int, clips: Clips) -> FusionModel:
         """A copy of the model, trained on one loss."""
         copy = deepcopy(model)
-        step = OptimizerStep(replace(recipe, amr_optimizer="shared"), [Member(seed) for seed in seeds], copy, loss)
+        members = [Member(seed) for seed in seeds]
+        noise = _embedding_noise(recipe, members, clips, "rehearsal noise")
+        step = OptimizerStep(replace(recipe, amr_optimizer="shared"), members, copy, loss, noise=noise)
         order = Noise(seeds, train.target.device, "rehearsal")
         for _ in range(epochs):
             _epoch(make_step(step, clips), step, clips, order, recipe.batch_size)
@@ -175,6 +179,14 @@ def _context(
 
     noise = Noise(seeds, train.target.device, "noise")
     return MethodContext(model, train, val, recipe.epochs, noise, fit_unimodal, rehearse)
+
+
+def _embedding_noise(recipe: Recipe, members: Sequence[Member], train: Clips, purpose: str) -> EmbeddingNoise | None:
+    if not any(recipe.embedding_noise):
+        return None
+    return EmbeddingNoise(
+        recipe.embedding_noise, train_statistics(train)[1], [member.seed for member in members], purpose
+    )
 
 
 def _unimodal_recipe(recipe: Recipe, modality: str) -> Recipe:
@@ -187,7 +199,9 @@ def _unimodal_recipe(recipe: Recipe, modality: str) -> Recipe:
         adapter=recipe.shape.adapter,
         adapter_dim=recipe.shape.head_shape.embed_dims[modality],
     )
-    return replace(recipe, shape=shape, method=unimodal, options=None, attributor=Attributor())
+    amounts = dict(zip(recipe.shape.embed_dims, recipe.embedding_noise, strict=False))
+    noise = (amounts[modality],) if amounts else ()
+    return replace(recipe, shape=shape, method=unimodal, options=None, attributor=Attributor(), embedding_noise=noise)
 
 
 def _select(fitted: Fitted, rows: Sequence[int], seeds: Sequence[int]) -> Fitted:
@@ -198,18 +212,18 @@ def _select(fitted: Fitted, rows: Sequence[int], seeds: Sequence[int]) -> Fitted
     return Fitted(model, fitted.best_epoch[list(rows)], history, fitted.diverged[list(rows)])
 
 
-def _validate(model: FusionModel, val: Clips, attributor: Attributor, ratio: Tensor) -> dict[str, Tensor]:
+def _validate(model: FusionModel, val: Clips, recipe: Recipe, ratio: Tensor) -> dict[str, Tensor]:
     """Loss, accuracy, R and mean shares of each run on the val clips; NaN without val clips."""
     num_runs = next(model.parameters()).shape[0]
     if len(val) == 0:
         none = torch.full((num_runs,), torch.nan, device=val.target.device)
         share = none[:, None].expand(-1, len(model.modalities))
         return {"val_loss": none, "val_accuracy": none, "val_regularization": none, "val_share": share}
-    logits, share, counted = predict_shares(model, val, attributor)
-    target = val.target.expand(num_runs, -1)
+    logits, share, counted = predict_shares(model, val, recipe.attributor)
+    target, of_sums = val.target.expand(num_runs, -1), recipe.attributor.uses_partners
     return {
         "val_loss": cross_entropy(logits, target),
         "val_accuracy": (logits.argmax(-1) == target).float().mean(-1),
-        "val_regularization": regularization(share, counted, ratio),
-        "val_share": mean_share(share, counted),
+        "val_regularization": regularization(share, counted, ratio, level=recipe.amr_level, of_sums=of_sums),
+        "val_share": mean_share(share, counted, of_sums=of_sums),
     }

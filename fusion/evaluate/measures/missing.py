@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.shapley import shapley_split, subsets
-from amr.fusion.data.clips import Clips
+from amr.fusion.data.clips import NUM_PERMUTATIONS, Clips
 from amr.fusion.evaluate.measures.base import Measure, measures
 from amr.fusion.evaluate.measures.perturb import Name, Subject, permuted, replace_by_mean, without
-from amr.fusion.runs.measure import NUM_PERMUTATIONS
 
 BASELINES = ("zero", "mean", "permutation")
 

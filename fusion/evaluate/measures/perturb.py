@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.attributor import Attributor
-from amr.fusion.data.clips import Clips
+from amr.fusion.data.clips import Clips, permutation_orders
 from amr.fusion.evaluate.measures.scores import Scores, join, score
 from amr.fusion.model import FusionModel, predict_logits, predict_shares
 from amr.fusion.run_axis.axes import step_mask
 from amr.fusion.run_axis.seeds import generator
-from amr.fusion.runs.measure import permutation_orders
 
 Name = tuple[str, ...]  # name of a measure: `missing, zero, audio`; joined by dots if names must be flat
 FULL_NOISE = 1.0  # highest level, in standard deviations of each dimension over the train clips
@@ -91,18 +90,6 @@ class Subject:
             logits = (predict_logits(self.model, noisy(self.clips, modality, each)) for each in noise)
             self._under_noise[modality] = join([score(each, self.clips.target) for each in logits])
         return self._under_noise[modality]
-
-
-def train_statistics(train: Clips) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Mean and standard deviation of each dimension over the present clips and their steps; 0 if there are none."""
-    means, stds = {}, {}
-    for i, (m, e) in enumerate(train.embeddings.items()):
-        values = e[train.present[:, i].to(e.device)]
-        values = values[step_mask(values)] if values.ndim == 3 else values
-        zeros = torch.zeros(e.shape[-1], device=e.device)
-        means[m] = values.double().mean(0).float() if len(values) else zeros
-        stds[m] = values.double().std(0, correction=0).float() if len(values) else zeros
-    return means, stds
 
 
 def without(clips: Clips, modalities: Sequence[str]) -> Clips:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from amr.fusion.data.clips import Clips
-from amr.fusion.evaluate.measures.perturb import Subject, train_statistics
+from amr.fusion.data.clips import Clips, train_statistics
+from amr.fusion.evaluate.measures.perturb import Subject
 from amr.fusion.model import FusionModel, ModelShape
 
 from ..conftest import make_clips

@@ -30,7 +30,7 @@ def arguments(command: str) -> list[str]:
 @pytest.mark.parametrize(
     "swept",
     [
-        SweepConfig(FitConfig(cache="gone"), ("concat",), ("naive",), (None, "1:1"), (1.0,), (None,), (0, 1, 2)),
+        SweepConfig(FitConfig(cache="gone"), ("concat",), ("naive",), (None, "1:1"), (), (None,), (0, 1, 2)),
         SweepConfig(
             FitConfig(cache="a b.h5", keep_flagged=True, folds=5, method_option=("p=0.3",), epochs=7, weight_decay=0.5),
             ("sum", "film"),

@@ -24,7 +24,7 @@ def test_members_are_all_combinations_and_weights_vary_only_with_a_ratio(small_c
     members = request.members()
     assert len(members) == 2 * 3 + 2 * 2 * 3
     assert {m.seed for m in members} == {0, 1, 2}
-    assert {m.amr_weight for m in members if m.amr_ratio is None} == {1.0}
+    assert {m.amr_weight for m in members if m.amr_ratio is None} == {None}
 
 
 @pytest.mark.parametrize("group_size", [None, 2])

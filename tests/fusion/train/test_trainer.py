@@ -11,6 +11,7 @@ from amr.fusion.attribution.share import mean_share
 from amr.fusion.data.clips import Clips
 from amr.fusion.model import FusionModel, predict_logits, predict_shares
 from amr.fusion.run_axis.seeds import generator
+from amr.fusion.runs.measure import measure
 from amr.fusion.train.hooks import EndToEndHooks
 from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import train_group
@@ -18,6 +19,7 @@ from amr.fusion.train.trainer import train_group
 from ..conftest import make_clips, make_recipe
 
 HALF = (0.5, 0.5)
+PERMUTATION = Attributor(attribution="permutation")
 
 
 def weights(fitted, run=0):
@@ -47,6 +49,59 @@ def test_a_member_of_a_group_is_what_it_is_alone(hidden, adapter, amr_optimizer)
         alone = train_group(recipe, [member], train, val)
         assert group.best_epoch[run] == alone.best_epoch[0]
         assert_same(weights(group, run), weights(alone), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["concat", "gated"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attributor": PERMUTATION},
+        {"attributor": PERMUTATION, "hidden": 7, "adapter": "linear"},
+        {"amr_level": "clip"},
+        {"embedding_noise": (2.0, 0.5)},
+    ],
+)
+def test_draws_and_levels_are_the_same_in_a_group(head, changes):
+    train, val = make_clips(), make_clips(40, seed=1)
+    recipe = make_recipe(train, **({"head": head, "hidden": 4 if head == "gated" else 0} | changes))
+    members = [Member(0, HALF, 1.0), Member(0, (0.9, 0.1), 0.3), Member(3, HALF, 1.0), Member(3)]
+    group = train_group(recipe, members, train, val)
+    for run, member in enumerate(members):
+        alone = train_group(recipe, [member], train, val)
+        assert group.best_epoch[run] == alone.best_epoch[0]
+        assert_same(weights(group, run), weights(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_permutation_moves_what_the_head_uses():
+    train, val = make_clips(300), make_clips(90, seed=1)
+    recipe = make_recipe(train, attributor=PERMUTATION, epochs=20)
+    fitted = train_group(recipe, [Member(0), Member(0, (0.1, 0.9), 1.0), Member(0, (0.9, 0.1), 1.0)], train, val)
+    plain, to_video, to_audio = (
+        result["perceptual"]["audio"] - result["perceptual"]["video"]
+        for result in measure(fitted.model, val, PERMUTATION)
+    )
+    assert to_video < plain - 0.1
+    assert to_audio > plain + 0.1
+
+
+def test_amr_of_one_clip_balances_each_decision():
+    train, val = make_clips(300), make_clips(90, seed=1)
+    runs = {}
+    for level in ("batch", "clip"):
+        fitted = train_group(make_recipe(train, amr_level=level, epochs=20), [Member(0, HALF, 3.0)], train, val)
+        (runs[level],) = measure(fitted.model, val, Attributor())
+    assert runs["clip"]["share_spread"]["audio"] < 0.9 * runs["batch"]["share_spread"]["audio"]
+    assert runs["clip"]["one_sided"] < runs["batch"]["one_sided"]
+
+
+def test_noise_of_zero_is_plain_training_bit_for_bit_and_other_noise_is_not():
+    train, val = make_clips(), make_clips(40, seed=1)
+    plain, zero, some = (
+        train_group(make_recipe(train, embedding_noise=amounts), [Member(0)], train, val)
+        for amounts in ((), (0.0, 0.0), (0.0, 1.0))
+    )
+    assert_same(weights(plain), weights(zero))
+    assert not torch.allclose(weights(plain)["head.classifier.weight"], weights(some)["head.classifier.weight"])
 
 
 def test_weight_zero_is_plain_training_bit_for_bit():
@@ -207,6 +262,7 @@ class KeepAt:
         ("ogm-ge", {"adapter": "linear", "optimizer": "sgd", "lr_step": (2, 0.1)}),
         ("modality-dropout", {}),
         ("umt", {"adapter": "linear"}),
+        ("naive", {"attributor": PERMUTATION, "embedding_noise": (1.0, 0.5)}),
     ],
 )
 @pytest.mark.parametrize("at", [1, 3, 5])

@@ -1,7 +1,7 @@
 import torch
 
-from amr.fusion.data.clips import Clips
-from amr.fusion.evaluate.measures.perturb import noisy, permuted, replace_by_mean, train_statistics, without
+from amr.fusion.data.clips import Clips, train_statistics
+from amr.fusion.evaluate.measures.perturb import noisy, permuted, replace_by_mean, without
 
 from ...conftest import make_clips
 

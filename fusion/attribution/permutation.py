@@ -1,0 +1,86 @@
+"""Permutation: how far a prediction moves when one modality is taken from another clip.
+
+    d_i^m   = JSD( softmax f(z_i), softmax f(z_i with z^m of clip pi(i)) )     Jensen-Shannon divergence in nats
+    share_m = sum_i d_i^m / sum_k sum_i d_i^k                                  a ratio of sums: one clip has no share
+
+Gradient x input measures the sensitivity near a clip's own z. This measures what the head does with the z of other
+clips, which is what use measures, so that regularizing it moves use. It needs no second derivative.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from amr.fusion.attribution.base import Attribution, AttributionSettings, HeadFunction, attributions
+from amr.fusion.run_axis.axes import of_same_runs
+
+
+def jensen_shannon(logits: Tensor, others: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of two softmaxes in nats, from 0 to log 2: `(..., classes)` to `(...)`.
+
+    >>> jensen_shannon(torch.tensor([0.0, 0.0]), torch.tensor([0.0, 0.0])).item()
+    0.0
+    """
+    log_p, log_q = logits.log_softmax(-1), others.log_softmax(-1)
+    log_mean = torch.logaddexp(log_p, log_q) - math.log(2)
+    return ((log_p.exp() * (log_p - log_mean)) + (log_q.exp() * (log_q - log_mean))).sum(-1) / 2
+
+
+def partners_with(present: Tensor, partners: Tensor) -> Tensor:
+    """Partner of each clip for one modality, `(..., clips)`: itself if it or its partner lacks the modality.
+
+    Args:
+        present: Bool `(..., clips)`: the clips that have the modality.
+        partners: Clip numbers `(..., clips)`.
+    """
+    both = present & present.gather(-1, partners)
+    return torch.where(both, partners, torch.arange(partners.shape[-1], device=partners.device))
+
+
+def of_partners(values: Tensor, partners: Tensor) -> Tensor:
+    """Values of each clip's partner: `(..., clips, *rest)` and `(..., clips)` to `(..., clips, *rest)`."""
+    rest = values.ndim - partners.ndim
+    return torch.take_along_dim(values, partners.view(*partners.shape, *[1] * rest), dim=partners.ndim - 1)
+
+
+@attributions.register("permutation")
+class Permutation(Attribution):
+    """Jensen-Shannon divergence between the prediction and the one with a modality of another clip."""
+
+    summary = "how far the prediction moves when a modality comes from another clip; moves use, at a low price"
+    label = "permutation"
+    citation = "METHODS section 7 of this project; perceptual score: Gat et al. 2021"
+    uses_partners = True
+    chooses_epoch = False
+    uses_output = False
+    uses_pooling = False
+
+    def magnitudes(
+        self,
+        head: HeadFunction,
+        z: Mapping[str, Tensor],
+        present: Tensor,
+        settings: AttributionSettings,
+        *,
+        create_graph: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits, and the divergence of each clip and modality; 0 for clips whose partner lacks the modality."""
+        if settings.partners is None:
+            raise ValueError("partners must be given for permutation, got none. Pass a permutation of the clips.")
+        parts = head.modality_logits(z) if hasattr(head, "modality_logits") else None
+        logits = head(z, present) if parts is None else torch.stack([*parts.values()]).sum(0)
+        divergences = []
+        for i, (m, value) in enumerate(z.items()):
+            if parts is None:  # one more forward pass per modality
+                partners = partners_with(*(of_same_runs(x, value) for x in (present[..., i], settings.partners)))
+                others = head({**z, m: of_partners(value, partners)}, present)
+            else:
+                partners = partners_with(present[..., i], of_same_runs(settings.partners, logits))
+                others = logits - parts[m] + of_partners(parts[m], partners)
+            divergence = jensen_shannon(logits, others)  # (..., clips), or (..., clips, positions)
+            divergences.append(divergence.sum(-1) if divergence.ndim == present.ndim else divergence)
+        return logits, torch.stack(divergences, dim=-1)
