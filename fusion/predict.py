@@ -78,13 +78,14 @@ def _predict(fitted: FittedRun, names: Sequence[str], read: ReadClips) -> list[P
     folds = f"mean over {len(fitted.models)} folds" if len(fitted.models) > 1 else ""
     unseen = [m for m in modalities if not any(normalization.seen[m] for normalization in fitted.normalizations)]
     older = "the run has no train mean, on which its shares depend: fit again for them" if fitted.lacks_mean else ""
+    pairs = "by permutation, a single clip has no share" if attributor_of(fitted.record).uses_partners else ""
     predictions = []
     for i, name in enumerate(names):
         has = dict(zip(modalities, read.present[i].tolist(), strict=True))
         absent = [m for m in modalities if not has[m] or m in unseen]
         ignored = ", ".join(m for m in unseen if has[m])
         training = f"no training clip had {ignored}" if ignored else ""
-        notes = [text for text in (*read.notes(i, absent), training, older, folds) if text]
+        notes = [text for text in (*read.notes(i, absent), training, older, pairs, folds) if text]
         shares = {m: float(s) if counted[i] else None for m, s in zip(modalities, share[i], strict=True)}
         if len(absent) == len(modalities):
             predictions.append(Prediction(name, None, None, {}, shares, "; ".join(notes)))

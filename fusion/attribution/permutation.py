@@ -53,7 +53,7 @@ class Permutation(Attribution):
 
     summary = "how far the prediction moves when a modality comes from another clip; moves use, at a low price"
     label = "permutation"
-    citation = "METHODS section 7 of this project; perceptual score: Gat et al. 2021"
+    citation = "docs/decisions/0004; after the perceptual score, Gat et al. 2021"
     uses_partners = True
     chooses_epoch = False
     uses_output = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from amr.common.progress import Progress
@@ -171,3 +172,15 @@ def test_clips_of_another_cache_and_of_a_lost_one_are_not_predicted(small_cache)
 def test_a_run_of_the_ensemble_predicts(small_cache):
     result = fit(config(small_cache, method="ume"))
     assert predict(result.run, ["a00_c000"], "cpu")[0].pred in result.record.classes
+
+
+def test_a_single_clip_has_no_share_by_permutation_and_the_note_says_so(small_cache):
+    settings = {"amr_ratio": "1:4", "attribution": "permutation", "epochs": 2, "device": "cpu"}
+    result = fit(FitConfig(cache=str(small_cache), **settings))
+    assert result.record.config.amr_weight == 0.3
+    assert 0 < result.test["share_regularized"]["audio"] < 1
+    for prediction in predict(result.run, ["a10_c100", "a10_c101"]):
+        assert prediction.share == {"audio": None, "video": None}
+        assert prediction.note == "by permutation, a single clip has no share"
+    table = pd.read_csv(result.run / "predictions.csv")
+    assert table["share_audio"].isna().all()
