@@ -74,7 +74,8 @@ class AttributionRegularizer(nn.Module):
     What to know of the training loop:
 
     - `head` is the part of a model after z. If one forward() holds encoders and fusion, split it first.
-    - R is of the mean share of the batch. Over small batches its mean is larger, so gradient accumulation raises it.
+    - R is of the mean share of the batch. Over small batches its mean is larger, so gradient accumulation raises it;
+      `level="clip"` has no such effect.
     - R runs the head once more. Dropout draws again, and a module that keeps its features keeps those of R's run:
       compute R before the forward pass of the task, or take the features first. If `head` is a module, its buffers,
       such as the statistics of BatchNorm, stay as they were; in a lambda around it they move twice.
