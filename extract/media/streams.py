@@ -158,7 +158,7 @@ class Pictures:
         if self._size is None:
             self._size = (frame.width, frame.height)
         width, height = self._size
-        image = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+        image = frame.reformat(width=width, height=height, format="rgb24", threads=1).to_ndarray()
         return upright(image, frame)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import multiprocessing
 import os
@@ -321,6 +322,7 @@ def not_found(path: Path) -> str:
 
 def _begin_worker(parent: int, worker: int) -> None:
     """Leave Ctrl-C to the parent, which ends its workers; end if the parent was killed while this worker started."""
+    gc.freeze()  # frames that the parent left: freeing their scalers would wait for threads that a fork does not have
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if os.getppid() != parent:  # PyTorch's own watchdog starts too late for that
         os._exit(1)

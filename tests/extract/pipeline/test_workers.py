@@ -1,10 +1,13 @@
+import gc
 import multiprocessing
 import os
 import pickle
 import signal
 
+import numpy as np
 import pytest
 import torch
+from av import VideoFrame
 
 from amr.extract.pipeline.workers import Loaded, _begin_worker
 
@@ -39,4 +42,26 @@ def test_a_worker_leaves_ctrl_c_to_its_parent():
     worker = multiprocessing.get_context("fork").Process(target=_interrupt_itself, args=(os.getpid(),))
     worker.start()
     worker.join(10)
+    assert worker.exitcode == 3
+
+
+def _collect(parent):
+    _begin_worker(parent, 0)
+    gc.collect()
+    os._exit(3)
+
+
+def test_what_the_parent_left_is_not_freed_in_a_worker(tmp_path):
+    """Scalers of FFmpeg have threads, which a fork does not have: freeing one there would wait for ever."""
+    frame = VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+    frame.reformat(format="yuv420p", threads=2)  # the frame keeps its scaler
+    cycle = [frame]
+    cycle.append(cycle)
+    del frame, cycle
+    worker = multiprocessing.get_context("fork").Process(target=_collect, args=(os.getpid(),))
+    worker.start()
+    worker.join(20)
+    alive = worker.is_alive()
+    worker.kill()
+    assert not alive
     assert worker.exitcode == 3
