@@ -112,7 +112,8 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
             agreement = {"voice": {"head": 0.5, "label": 0.7}, "both": {"head": 0.6, "label": 0.9}}
             votes = {"conflict": conflict, "agreement": agreement, "distance": {"jensen_shannon": {"head": 0.4}}}
             of |= {"people": {"votes": votes, "tags": None}}
-        settings = {name: config[name] for name in ("method", "amr_ratio", "amr_weight", "lr", "seed")}
+        settings = {name: config[name] for name in ("method", "amr_ratio", "lr", "seed")}
+        settings["amr_weight"] = 1.0 if config["amr_ratio"] else None
         settings |= {"head": "concat" if config["method"] == "naive" else "-", "modalities": modalities}
         runs.append({"run": run.name, **settings, "measures": of, "intervals": {}})
     test = {"head": "concat", "method": "naive", "modalities": ["audio", "video"], "amr_weight": 1.0, "lr": 0.001}
