@@ -82,7 +82,7 @@ def _csv(entries: Sequence[Entry]) -> str:
 
 
 def _table(entries: Sequence[Entry], requested: Sequence[str]) -> Table:
-    """Table of the most important columns that fit, and of those that were asked for."""
+    """Table of the most important columns that fit, and of those that were requested."""
     from amr.fusion.sweep.listing import column_name
 
     rows = [entry.row() | {"run": _name(entry)} | _ratio(entry) for entry in entries]

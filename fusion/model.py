@@ -164,7 +164,7 @@ def predict_shares(
         model: Model of the run group.
         clips: Clips of a split.
         attributor: Attribution of the shares.
-        of_each_clip: Whether the shares of single clips are asked for, which permutation does not have.
+        of_each_clip: Whether shares of single clips are needed, which permutation does not have.
     """
     if attributor.uses_partners:
         return _predict_divergences(model, clips, of_each_clip=of_each_clip)

@@ -119,7 +119,7 @@ class AttributionRegularizer(nn.Module):
         self.attributor = Attributor() if attributor is None else attributor
         self.level = level
         check_level("level", level, self.attributor.attribution)
-        # not in the state dict: the ratio that is asked for wins over that of a checkpoint
+        # not in the state dict: the requested ratio wins over that of a checkpoint
         self.register_buffer("ratio", torch.tensor(self._parts), persistent=False)
         self.register_load_state_dict_pre_hook(_ignore_saved_ratio)
         self._checked: set[tuple[object, ...]] = set()

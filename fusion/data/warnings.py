@@ -1,4 +1,4 @@
-"""What a user should know about the data before believing a result: one sentence per kind."""
+"""Warnings about data that make a result doubtful: one sentence per kind."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> Explanat
 
     Args:
         config: Run, clip and picture.
-        progress: Listener; it is told which run of a sweep is explained.
+        progress: Listener that gets a note with the run of a sweep that is explained.
 
     Raises:
         ValueError: The clip is neither a file nor an id in the run's cache, or the picture cannot be written.

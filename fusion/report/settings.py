@@ -42,7 +42,7 @@ class Setting:
 
     @property
     def is_even(self) -> bool:
-        """Whether AMR was asked for equal shares."""
+        """Whether the ratio of AMR is equal shares."""
         target = self.runs[0].record.target_share
         return target is not None and len(set(target.values())) == 1
 
