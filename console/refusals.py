@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -37,7 +38,7 @@ def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else arguments
     begun.clear()
-    with _noting_interrupts() as interrupted:
+    with _noting_interrupts(given) as interrupted:
         try:
             status, message = _outcome(app, given)
         except BaseException as error:
@@ -61,12 +62,19 @@ def _stopped(arguments: Sequence[str]) -> str:
 
 
 @contextmanager
-def _noting_interrupts() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C sets, besides the KeyboardInterrupt that it raises."""
+def _noting_interrupts(arguments: Sequence[str]) -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C sets, besides the KeyboardInterrupt that it raises.
+
+    Amid the imports of a command that has not begun its work, Ctrl-C ends the program at once: torch's C++ code
+    aborts where an import that it makes raises.
+    """
     interrupted = threading.Event()
 
-    def note(signum: int, frame: object) -> None:
+    def note(signum: int, frame: FrameType | None) -> None:
         interrupted.set()
+        if not begun.is_set() and _importing(frame):
+            os.write(2, f"amr: {_stopped(arguments)}\n".encode())
+            os._exit(STOPPED)
         raise KeyboardInterrupt
 
     own = threading.current_thread() is threading.main_thread()
@@ -78,6 +86,14 @@ def _noting_interrupts() -> Iterator[threading.Event]:
         yield interrupted
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _outcome(app: typer.Typer, arguments: Sequence[str]) -> tuple[int, str]:
