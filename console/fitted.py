@@ -44,7 +44,7 @@ def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
 
     config.check_writable(find_run(config.run))  # before torch is imported
     from amr.fusion.evaluate.evaluate import evaluate
-    from amr.fusion.evaluate.people_tables import people_tables
+    from amr.fusion.evaluate.people.tables import people_tables
     from amr.fusion.evaluate.tables import differences_table, reading, reliance_table, scores_table
 
     with stderr_progress() as progress:

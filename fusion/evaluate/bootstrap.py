@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from amr.fusion.evaluate.measures.perturb import Name
+from amr.fusion.evaluate.perturb import Name
 from amr.fusion.runs.statistics import CONFIDENCE
 
 

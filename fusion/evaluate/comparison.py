@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from amr.fusion.evaluate.measures.perturb import Name
+from amr.fusion.evaluate.perturb import Name
 from amr.fusion.runs.read import OF_AMR, Run
 from amr.fusion.runs.statistics import holm, mean_interval, paired_test, wilcoxon
 

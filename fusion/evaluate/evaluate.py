@@ -18,7 +18,6 @@ from amr.fusion.data.splits import group_codes
 from amr.fusion.evaluate.bootstrap import percentiles, resamples
 from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds
 from amr.fusion.evaluate.config import FORMAT, EvaluateConfig
-from amr.fusion.evaluate.gain_over_ume import Ensembles
 from amr.fusion.evaluate.groups import (
     OpenedCaches,
     RunGroup,
@@ -29,9 +28,11 @@ from amr.fusion.evaluate.groups import (
 )
 from amr.fusion.evaluate.measures.conflict import NUM_DRAWS
 from amr.fusion.evaluate.measures.noise import LEVELS
-from amr.fusion.evaluate.measures.people import against_people, find_votes, parse_channels
-from amr.fusion.evaluate.measures.perturb import Name
+from amr.fusion.evaluate.people.compare import against_people
+from amr.fusion.evaluate.people.votes import find_votes, parse_channels
 from amr.fusion.evaluate.per_clip import PerClip, measure_group
+from amr.fusion.evaluate.perturb import Name
+from amr.fusion.evaluate.references.ume import Ensembles
 from amr.fusion.evaluate.write import VERSION, Arrays, rounded, run_entry, write
 from amr.fusion.runs.read import Run
 from amr.fusion.runs.statistics import CONFIDENCE

@@ -17,7 +17,7 @@ from amr.fusion.evaluate.groups import RunGroup
 from amr.fusion.evaluate.measures import measures_for
 from amr.fusion.evaluate.measures.base import Reliability
 from amr.fusion.evaluate.measures.calibration import calibration_error
-from amr.fusion.evaluate.measures.perturb import Name, Subject
+from amr.fusion.evaluate.perturb import Name, Subject
 
 
 @dataclass(frozen=True)

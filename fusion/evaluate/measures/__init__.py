@@ -1,6 +1,6 @@
 """The measures of `amr evaluate`: one file per measure. Add one as a file that registers a `Measure`, imported here.
 
-The files imported below are measures. `base` is their base class; `scores`, `perturb`, `people` and `tags` are tools.
+The files imported below are measures; `base` is their base class.
 """
 
 # ruff: noqa: I001  (the order of the table that `amr measures` prints)

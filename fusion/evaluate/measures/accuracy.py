@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from amr.fusion.evaluate.measures.base import Measure, measures
-from amr.fusion.evaluate.measures.perturb import Name, Subject
+from amr.fusion.evaluate.perturb import Name, Subject
 
 
 @measures.register("accuracy")

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from amr.common.registry import Registry
-from amr.fusion.evaluate.measures.perturb import Name, Subject
+from amr.fusion.evaluate.perturb import Name, Subject
 
 Reliability = tuple[np.ndarray, np.ndarray]
 

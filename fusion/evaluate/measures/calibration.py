@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from amr.fusion.evaluate.measures.base import Measure, Reliability, measures
-from amr.fusion.evaluate.measures.perturb import Name, Subject
-from amr.fusion.evaluate.measures.scores import Scores
+from amr.fusion.evaluate.perturb import Name, Subject
+from amr.fusion.evaluate.scores import Scores
 
 NUM_BINS = 15  # equally wide bins of confidence (Guo et al. 2017)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from amr.fusion.data.clips import Clips
 from amr.fusion.evaluate.measures.base import Measure, measures
-from amr.fusion.evaluate.measures.perturb import Name, Subject, without
+from amr.fusion.evaluate.perturb import Name, Subject, without
 from amr.fusion.model import predict_logits
 from amr.fusion.run_axis.seeds import generator
 

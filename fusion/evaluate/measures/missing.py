@@ -22,20 +22,24 @@ from torch import Tensor
 from amr.fusion.attribution.shapley import shapley_split, subsets
 from amr.fusion.data.clips import NUM_PERMUTATIONS, Clips
 from amr.fusion.evaluate.measures.base import Measure, measures
-from amr.fusion.evaluate.measures.perturb import Name, Subject, permuted, replace_by_mean, without
+from amr.fusion.evaluate.perturb import Name, Subject, permuted, replace_by_mean, without
 
 BASELINES = ("zero", "mean", "permutation")
 
 
 def per_clip(subject: Subject) -> dict[Name, Tensor]:
     """Keys `missing, baseline, subset`: how often each clip is correct, `(run, clips)`, for all proper subsets."""
-    orders = subject.permutations(NUM_PERMUTATIONS)
+    return {name: values for baseline in BASELINES for name, values in of_baseline(subject, baseline).items()}
+
+
+def of_baseline(subject: Subject, baseline: str) -> dict[Name, Tensor]:
+    """The part of `per_clip` that one baseline makes: `zero`, `mean` or `permutation`."""
+    orders = subject.permutations(NUM_PERMUTATIONS) if baseline == "permutation" else []
     result = {}
     for subset in subsets(len(subject.modalities))[:-1]:
         replaced = [m for m, selected in zip(subject.modalities, subset, strict=True) if not selected]
-        for baseline in BASELINES:
-            correct = [subject.correct(clips).float() for clips in _inputs(subject, baseline, replaced, orders)]
-            result[_name(baseline, subject.modalities, subset)] = torch.stack(correct).mean(0)
+        correct = [subject.correct(clips).float() for clips in _inputs(subject, baseline, replaced, orders)]
+        result[_name(baseline, subject.modalities, subset)] = torch.stack(correct).mean(0)
     return result
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.evaluate.measures.base import Measure, measures
-from amr.fusion.evaluate.measures.perturb import FULL_NOISE, Name, Subject, noisy
+from amr.fusion.evaluate.perturb import FULL_NOISE, Name, Subject, noisy
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, FULL_NOISE)
 

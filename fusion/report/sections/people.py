@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from amr.fusion.evaluate.people_tables import people_tables
+from amr.fusion.evaluate.people.tables import people_tables
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.picture import ROW_PIXELS, Picture, color, fraction_axis, plot, sections
 from amr.fusion.report.settings import Setting, shown

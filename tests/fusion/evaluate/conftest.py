@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from amr.fusion.data.clips import Clips, train_statistics
-from amr.fusion.evaluate.measures.perturb import Subject
+from amr.fusion.evaluate.perturb import Subject
 from amr.fusion.model import FusionModel, ModelShape
 
 from ..conftest import make_clips

@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import log_loss
 
 from amr.fusion.evaluate.measures.calibration import calibration_error
-from amr.fusion.evaluate.measures.scores import join, score
+from amr.fusion.evaluate.scores import join, score
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from amr.fusion.data.clips import Clips
 from amr.fusion.evaluate.measures.conflict import NUM_DRAWS, derived, of_another_class, per_clip, prefix
-from amr.fusion.evaluate.measures.perturb import Subject
+from amr.fusion.evaluate.perturb import Subject
 from amr.fusion.run_axis.seeds import generator
 
 from ..conftest import answer, clip, make_subject

@@ -4,7 +4,7 @@ import torch
 
 from amr.fusion.data.clips import Clips
 from amr.fusion.evaluate.measures.noise import LEVELS, derived, level_name, per_clip
-from amr.fusion.evaluate.measures.perturb import Subject
+from amr.fusion.evaluate.perturb import Subject
 from amr.fusion.run_axis.seeds import generator
 
 from ..conftest import answer, clip

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from amr.fusion.evaluate.measures import measures, measures_for
-from amr.fusion.evaluate.measures.perturb import Subject
+from amr.fusion.evaluate.perturb import Subject
 from amr.fusion.model import FusionModel
 from amr.fusion.report.tables import measure_words
 

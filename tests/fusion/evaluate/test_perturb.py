@@ -1,9 +1,9 @@
 import torch
 
 from amr.fusion.data.clips import Clips, train_statistics
-from amr.fusion.evaluate.measures.perturb import noisy, permuted, replace_by_mean, without
+from amr.fusion.evaluate.perturb import noisy, permuted, replace_by_mean, without
 
-from ...conftest import make_clips
+from ..conftest import make_clips
 
 
 def with_steps():

@@ -1,4 +1,10 @@
-"""VGGSounder's tags: what can be heard, seen, or both."""
+"""VGGSounder's tags: what can be heard, seen, or both.
+
+Columns of the clips, from any manifest or from `amr import --columns`:
+
+    vggsounder_modality, vggsounder               how the clip's label, and every tag, shows: A heard, V seen, AV both
+    background_music, static_image, voice_over    flags of the same clips
+"""
 
 from __future__ import annotations
 

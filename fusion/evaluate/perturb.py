@@ -14,7 +14,7 @@ from torch import Tensor
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.data.clips import Clips, permutation_orders
-from amr.fusion.evaluate.measures.scores import Scores, join, score
+from amr.fusion.evaluate.scores import Scores, join, score
 from amr.fusion.model import FusionModel, predict_logits, predict_shares
 from amr.fusion.run_axis.axes import step_mask
 from amr.fusion.run_axis.seeds import generator

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from amr.fusion.evaluate.people_tables import people_tables
+from amr.fusion.evaluate.people.tables import people_tables
 
 SETTING = {"head": "concat", "method": "naive", "modalities": ["audio", "video"], "amr_weight": None, "lr": 0.01}
 

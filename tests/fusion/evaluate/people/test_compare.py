@@ -10,15 +10,9 @@ from scipy.stats import spearmanr
 
 from amr.data_manifests.crema_d import read_list
 from amr.data_manifests.vggsound import read_test_list
-from amr.fusion.evaluate.measures.people import (
-    against_people,
-    distributions,
-    find_votes,
-    majority,
-    parse_channels,
-    read_votes,
-)
-from amr.fusion.evaluate.measures.tags import parse_tags
+from amr.fusion.evaluate.people.compare import against_people
+from amr.fusion.evaluate.people.tags import parse_tags
+from amr.fusion.evaluate.people.votes import distributions, find_votes, majority, parse_channels, read_votes
 
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 BOTH = ("audio", "video")

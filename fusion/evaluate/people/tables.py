@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from amr.fusion.evaluate.measures.tags import KINDS
+from amr.fusion.evaluate.people.tags import KINDS
 from amr.fusion.evaluate.tables import setting_labels
 from amr.fusion.runs.read import SETTINGS, flat
 

@@ -20,7 +20,7 @@ from amr.fusion.train.trainer import train_group
 
 # settings that a fit and its UME have in common
 _CLIPS = ("cache", "modalities", "normalize", "label", "split_policy", "keep_flagged", "folds", "split_seed")
-_COMMON = (*_CLIPS, "adapter", "adapter_dim", "epochs", "batch_size", "select", "seed")
+_COMMON = (*_CLIPS, "adapter", "adapter_dim", "epochs", "batch_size", "select", "seed", "embedding_noise")
 
 
 class Ensembles:
@@ -32,7 +32,8 @@ class Ensembles:
     """
 
     def __init__(self, runs: Sequence[Run], caches: OpenedCaches) -> None:
-        self._runs = {ume_config(run.config): run for run in runs if run.config.method == "ume"}
+        plain = [run for run in runs if run.config.method == "ume" and not run.config.method_option]  # no weights
+        self._runs = {ume_config(run.config): run for run in plain}
         self._caches = caches
         self._correct: dict[FitConfig, np.ndarray] = {}
 

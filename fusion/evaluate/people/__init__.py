@@ -1,0 +1,1 @@
+"""Heads beside people: votes, tags, and the tables made from them."""
