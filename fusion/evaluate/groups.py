@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from amr.common.devices import one_thread
 from amr.fusion.data.folds import Fold, TrainingData, read_training_data
 from amr.fusion.model import FusionModel
 from amr.fusion.resolve import takes_steps
 from amr.fusion.runs.read import Run, read_runs
 from amr.fusion.runs.weights import model_shape, read_weights
 
+T = TypeVar("T")
 GROUP_NUMBERS = 2**25  # weights, or per-clip results, that a group may hold at once
 
 
@@ -133,6 +137,20 @@ class RunGroup:
     def folds(self) -> tuple[Fold, ...]:
         """Folds of the clips."""
         return self.data.folds
+
+
+def map_folds(group: RunGroup, function: Callable[[int], T]) -> list[T]:
+    """Results of a function of each fold's number; on a CPU with one thread per fold, as a sweep trains."""
+
+    def of_fold(k: int) -> T:
+        if num_workers > 1:
+            torch.set_num_threads(1)  # holds for the calling thread only
+        return function(k)
+
+    on_cpu = group.folds[0].test.target.device.type == "cpu"
+    num_workers = min(torch.get_num_threads(), len(group.folds)) if on_cpu else 1
+    with one_thread() if num_workers > 1 else nullcontext(), ThreadPoolExecutor(num_workers) as pool:
+        return list(pool.map(of_fold, range(len(group.folds))))
 
 
 def run_groups(runs: Sequence[Run], data_of: Callable[[Run], TrainingData]) -> list[RunGroup]:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from amr.common.devices import one_thread
 from amr.fusion.data.clips import train_statistics
 from amr.fusion.evaluate.bootstrap import fold_means
-from amr.fusion.evaluate.groups import RunGroup
+from amr.fusion.evaluate.groups import RunGroup, map_folds
 from amr.fusion.evaluate.measures import measures_for
 from amr.fusion.evaluate.measures.base import Reliability
 from amr.fusion.evaluate.measures.calibration import calibration_error
@@ -60,7 +56,7 @@ class PerClip:
 
 
 def measure_group(group: RunGroup, *, seed: int, noise_draws: int) -> PerClip:
-    """Measure a run group; on a CPU with one thread per fold, as a sweep trains.
+    """Measure a run group.
 
     Args:
         group: Runs to measure.
@@ -68,17 +64,12 @@ def measure_group(group: RunGroup, *, seed: int, noise_draws: int) -> PerClip:
         noise_draws: Number of noise draws per level.
     """
 
-    def fold_results(k: int) -> PerClip:
-        if num_workers > 1:
-            torch.set_num_threads(1)  # holds for the calling thread only
+    def of_fold(k: int) -> PerClip:
         fold = group.folds[k]
         subject = Subject(group.model(k), fold.test, *train_statistics(fold.train), seed, noise_draws)
         return _measure_fold(subject, k, fold.rows.test)
 
-    on_cpu = group.folds[0].test.target.device.type == "cpu"
-    num_workers = min(torch.get_num_threads(), len(group.folds)) if on_cpu else 1
-    with one_thread() if num_workers > 1 else nullcontext(), ThreadPoolExecutor(num_workers) as pool:
-        return _concatenated(list(pool.map(fold_results, range(len(group.folds)))))
+    return _concatenated(map_folds(group, of_fold))
 
 
 def _measure_fold(subject: Subject, fold: int, rows: np.ndarray) -> PerClip:
