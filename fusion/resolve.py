@@ -60,14 +60,15 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
         ValueError: A name is unknown, or settings cannot be combined.
     """
     method = methods[config.method]
-    if method.head is None:
-        if not heads[config.head].listed:
-            listed = ", ".join(name for name, head in heads.items() if head.listed)
-            raise ValueError(
-                f"--head must be one of {listed}, got {config.head!r}. Pass --method {config.head} for it."
-            )
-        options = head_options(config.head, config.head_option, config.condition)
-        heads[config.head].check(config.hidden, dataset.modalities, options)
+    parse_options(method.Options, config.method_option, "--method-option")
+    if method.head is not None:
+        options = config.method_option if heads[method.head].Options is method.Options else ()
+        config = replace(config, head=method.head, hidden=0, condition=None, head_option=options)
+    elif not heads[config.head].listed:
+        listed = ", ".join(name for name, head in heads.items() if head.listed)
+        raise ValueError(f"--head must be one of {listed}, got {config.head!r}. Pass --method {config.head} for it.")
+    head_settings = head_options(config.head, config.head_option, config.condition)
+    heads[config.head].check(config.hidden, dataset.modalities, head_settings)
     _check_attribution(config)
     if config.embedding_noise is not None:
         parse_amounts(config.embedding_noise, dataset.modalities)
@@ -84,13 +85,8 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
                 f"got {config.amr_ratio!r}. Leave it out, or choose another method."
             )
         parse_ratio(config.amr_ratio, dataset.modalities, name="--amr-ratio")
-    parse_options(method.Options, config.method_option, "--method-option")
     return replace(
         config,
-        head=method.head or config.head,
-        hidden=config.hidden if method.head is None else 0,
-        condition=config.condition if method.head is None else None,
-        head_option=config.head_option if method.head is None else (),
         modalities=",".join(dataset.modalities),
         optimizer=config.optimizer or method.optimizer,
         lr=method.lr if config.lr is None else config.lr,

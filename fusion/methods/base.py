@@ -60,7 +60,7 @@ class Method:
         lr_step: Number of epochs and a factor by which the learning rate is then multiplied, each time; None: never.
         clip_norm: Largest L2 norm of each run's gradient, for adapters and all other parameters separately; None: no
             limit.
-        head: Head that the method requires; None: any.
+        head: Head that the method requires; None: any. If they have the same `Options`, the method's are the head's.
         needs_adapter: Whether it acts on adapters, and so cannot run without them.
         fuses: Whether modalities meet in one head, so that there is something to balance.
         single_modality: Whether it trains on one modality.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amr.fusion.heads import ensemble  # noqa: F401  (registers the head)
+from amr.fusion.heads.ensemble import EnsembleOptions
 from amr.fusion.methods.base import Method, methods
 
 
@@ -10,18 +10,22 @@ from amr.fusion.methods.base import Method, methods
 class UniModalEnsemble(Method):
     """No joint training: the mean softmax of models that were trained on one modality each (Du et al. 2023).
 
-        p(y | x) = 1/M sum_m softmax(W_m z^m + b_m)_y
+        p(y | x)     = 1/M sum_m softmax(W_m z^m + b_m)_y
+        log p(y | x) = sum_m w_m log softmax(W_m z^m + b_m)_y - log Z        with weights, which sum to 1
+
+    Weights move the use of the modalities without training, as a control for the regularizer.
 
     The adapter and classifier of each modality are those of `--method unimodal` with the same settings and seed, at the
-    best epoch by val. The mean is over the modalities that a clip has. UME is the control for all fusion: joint
-    training must do better than this.
+    best epoch by val. Mean and sum are over the modalities that a clip has (`EnsembleHead`). UME is the control for all
+    fusion: joint training must do better than this.
 
     Unlike in end-to-end training, uni-modal features come from frozen encoders and their adapters. The history has one
     row, for the assembled ensemble; `--method unimodal` has the histories of its members.
     """
 
-    summary = "no joint training: the mean of uni-modal softmaxes"
+    summary = "no joint training: the mean of uni-modal softmaxes; weights=3:1 is their weighted log-opinion pool"
     citation = "Du et al. 2023, Uni-Modal Ensemble"
+    Options = EnsembleOptions
     head = "ume"
     fuses = False
 

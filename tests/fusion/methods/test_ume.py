@@ -1,21 +1,45 @@
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from amr.fusion.config import FitConfig
+import amr
+from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.data.clips import Batch
+from amr.fusion.evaluate.config import EvaluateConfig
+from amr.fusion.evaluate.evaluate import evaluate
+from amr.fusion.explain.config import ExplainConfig
+from amr.fusion.explain.explain import explain
 from amr.fusion.fit import fit
 from amr.fusion.heads import heads
 from amr.fusion.predict import predict
 from amr.fusion.runs.weights import read_fitted
+from amr.fusion.sweep.sweep import sweep
 from amr.fusion.train.recipe import Member
 
 from ..conftest import make_clips
 from .conftest import batch_of, fit_group, with_gaps
 
+IDS = [f"a{i // 10:02d}_c{i:03d}" for i in range(80, 120)]
+
 
 def config(cache, **changes):
     return FitConfig(**{"cache": str(cache), "epochs": 5, "lr": 0.01, "device": "cpu", **changes})
+
+
+def probabilities(run):
+    """`(clips, classes)` of `IDS`."""
+    return np.array([list(each.probabilities.values()) for each in predict(run, IDS, "cpu")])
+
+
+def unimodal_probabilities(cache, **settings):
+    """The uni-modal runs' `(clips, classes)`, audio and video."""
+    runs = [fit(config(cache, method="unimodal", modalities=m, **settings)).run for m in ("audio", "video")]
+    return [probabilities(run) for run in runs]
+
+
+def weighted(weights):
+    return {"method": "ume", "method_option": (f"weights={weights}",)}
 
 
 @pytest.mark.parametrize("adapter", ["none", "linear"])
@@ -23,14 +47,70 @@ def config(cache, **changes):
 def test_it_is_the_mean_of_the_softmaxes_of_unimodal_runs(small_cache, adapter, seed):
     settings = {"adapter": adapter, "seed": seed}
     ensemble = fit(config(small_cache, method="ume", **settings))
-    ids = [f"a{i // 10:02d}_c{i:03d}" for i in range(80, 120)]
-    unimodal = [
-        predict(fit(config(small_cache, method="unimodal", modalities=m, **settings)).run, ids, "cpu")
-        for m in ("audio", "video")
-    ]
-    for ours, audio, video in zip(predict(ensemble.run, ids, "cpu"), *unimodal, strict=True):
-        for name, probability in ours.probabilities.items():
-            assert probability == pytest.approx((audio.probabilities[name] + video.probabilities[name]) / 2, abs=1e-5)
+    audio, video = unimodal_probabilities(small_cache, **settings)
+    np.testing.assert_allclose(probabilities(ensemble.run), (audio + video) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize(("weights", "of_audio"), [("3:1", 0.75), ("video=1:audio=3", 0.75), ("1:0", 1), ("0:2", 0)])
+@pytest.mark.parametrize("adapter", ["none", "linear"])
+def test_with_weights_it_is_the_log_opinion_pool_of_unimodal_runs(small_cache, adapter, weights, of_audio):
+    ensemble = fit(config(small_cache, adapter=adapter, **weighted(weights)))
+    audio, video = unimodal_probabilities(small_cache, adapter=adapter)
+    pooled = audio**of_audio * video ** (1 - of_audio)
+    np.testing.assert_allclose(probabilities(ensemble.run), pooled / pooled.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_a_weighted_run_answers_alike_in_every_command(small_cache):
+    result = fit(config(small_cache, **weighted("3:1")))
+    assert result.record.config.head_option == result.record.config.method_option == ("weights=3:1",)
+    table = pd.read_csv(result.run / "predictions.csv", dtype={"pred": str}).set_index("id")
+    assert 0.5 < result.test["share"]["audio"] < 1
+    assert amr.load_head(result.run).model.head.weights.tolist() == [0.75, 0.25]
+    for clip in predict(result.run, IDS[20:], "cpu"):
+        assert clip.pred == table.loc[clip.clip, "pred"]
+        assert clip.share["audio"] == pytest.approx(table.loc[clip.clip, "share_audio"], abs=1e-4)
+    explained = explain(ExplainConfig(result.run, IDS[-1], device="cpu"))
+    assert explained.share["grad_x_input"]["audio"] == pytest.approx(table.loc[IDS[-1], "share_audio"], abs=1e-4)
+    (entry,) = evaluate(EvaluateConfig(result.run, bootstrap=0, noise_draws=1, device="cpu")).document["runs"]
+    assert entry["measures"]["accuracy"] == pytest.approx(result.test["accuracy"])
+    assert entry["measures"]["share"]["audio"] == pytest.approx(result.test["share"]["audio"], abs=1e-4)
+    assert entry["measures"]["gain_over_ume"] is None
+
+
+def test_runs_of_a_sweep_have_their_own_weights_and_the_gain_is_over_the_mean(small_cache):
+    fits = (config(small_cache, method="ume"), *(config(small_cache, **weighted(text)) for text in ("1:0", "1:5")))
+    result = sweep(SweepConfig(config(small_cache), also=fits))
+    runs = {folder: read_fitted(folder).record.config for folder in (result.folder / "runs").iterdir()}
+    assert len(runs) == 4
+    for member in fits:
+        (folder,) = [
+            folder
+            for folder, other in runs.items()
+            if (other.method, other.method_option) == ("ume", member.method_option)
+        ]
+        np.testing.assert_allclose(probabilities(folder), probabilities(fit(member).run), atol=1e-5)
+    entries = evaluate(EvaluateConfig(result.folder, bootstrap=0, noise_draws=1, device="cpu")).document["runs"]
+    accuracy = {runs[result.folder / "runs" / entry["run"]]: entry["measures"] for entry in entries}
+    mean, naive = (
+        next(measures for other, measures in accuracy.items() if (other.method, other.method_option) == (method, ()))
+        for method in ("ume", "naive")
+    )
+    assert naive["gain_over_ume"] == pytest.approx(naive["accuracy"] - mean["accuracy"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("1", "weights must have at least two parts"),
+        ("0:0", "weights must have a part above 0"),
+        ("-1:1", "weights must have finite parts of 0 or more"),
+        ("1:1:1", "weights must have one part for each of audio, video"),
+        ("audio=1:text=1", "weights's modality must be one of"),
+    ],
+)
+def test_wrong_weights_are_refused(small_cache, weights, message):
+    with pytest.raises(ValueError, match=f"--method-option {message}"):
+        fit(config(small_cache, **weighted(weights)))
 
 
 def test_its_history_has_one_row_and_its_run_can_be_read(small_cache):
