@@ -323,6 +323,8 @@ configured(
 )
 
 
+
+
 def _report(config: ReportConfig, as_json: bool) -> None:
     """Write one self-contained page of pictures and tables about folders of runs, sweeps and tables."""
     for folder in config.dirs:
@@ -358,7 +360,7 @@ def demo(
     from amr.fusion.demo import demo
 
     result = demo(out or home() / "demo", seed, say, device)
-    show(result.to_json(), json, lambda: table("", *result.cells()))
+    show(result.to_json(), json, lambda: table(*result.cells()))
     if not json:
         show(None, False, lambda: f"\n{result.reading()}")
     say(f"the picture is {result.picture}, the page of the sweep: amr report {result.sweep}")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,74 +12,68 @@ from matplotlib.figure import Figure
 from amr.common.colors import COLORS
 from amr.common.files import replacing
 from amr.fusion.attribution.ratio import named_ratio
+from amr.fusion.runs.statistics import mean_interval
 
+GRAY = "#333333"
 METRICS = {"map": "mAP", "f1": "F1"}
 
 
 def plot_ratios(
     file: Path,
     ratios: Sequence[str],
-    accuracy: Sequence[float],
-    shares: dict[str, Sequence[float]],
-    targets: dict[str, Sequence[float | None]],
+    targets: Sequence[float],
+    panels: Mapping[str, Mapping[str, Sequence[pd.Series]]],
+    plain: Mapping[str, pd.Series],
     *,
     title: str,
+    axis: str,
     best_accuracy: float | None = None,
 ) -> None:
-    """Plot accuracy (top) and each modality's share (bottom) over the requested ratios.
+    """Plot accuracy (top) and one modality's shares (bottom) over the requested ratios, one column per panel.
+
+    Points are means over seeds, bars their 95 % intervals.
 
     Args:
         file: Picture to write, .png or .svg.
         ratios: Labels of the axis, in order.
-        accuracy: Accuracy on test at each ratio.
-        shares: Modality to its share on test at each ratio.
-        targets: Modality to its requested share at each ratio; None without AMR.
+        targets: Share requested at each ratio.
+        panels: Title of each column to its values on test: "accuracy" first, then shares by the words of the legend,
+            one series over seeds per ratio.
+        plain: The same values without AMR, one series over seeds each.
         title: Title of the picture.
+        axis: Label of the horizontal axes.
         best_accuracy: Best reachable accuracy, shown as a line; None if unknown.
     """
-    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.3])
-    positions = list(range(len(ratios)))
-    _line(top, positions, accuracy, targets, color="#333333")
-    if best_accuracy is not None:
-        top.axhline(best_accuracy, linestyle=":", color="#333333", linewidth=1)
-        top.annotate(
-            "best reachable", (len(ratios) - 1, best_accuracy), ha="right", va="bottom", fontsize=8, color="#333333"
-        )
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    rows = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False, height_ratios=[1, 1.9])
+    for (top, bottom), (name, values) in zip(rows.T, panels.items(), strict=True):
+        bottom.plot(targets, "_", color=GRAY, markersize=22, label="ratio asked for")
+        for i, (measure, of_ratios) in enumerate(values.items()):
+            axes, color = (top, GRAY) if i == 0 else (bottom, COLORS[i - 1])
+            axes.axhline(plain[measure].mean(), linestyle="--", color=color, linewidth=1)
+            means, halves = zip(*(mean_interval(seeds.dropna().to_numpy()) for seeds in of_ratios), strict=True)
+            bars = [0 if half is None else half for half in halves]
+            axes.errorbar(range(len(ratios)), means, bars, marker="o", color=color, capsize=3, label=measure)
+        if best_accuracy is not None:
+            top.axhline(best_accuracy, linestyle=":", color=GRAY, linewidth=1)
+            top.annotate("best reachable", (len(ratios) - 1, best_accuracy), ha="right", va="bottom", fontsize=8)
+        top.set_title(name, loc="left", fontsize=10)
+        bottom.set_xticks(range(len(ratios)), ratios)
+        bottom.set_xlabel(axis)
+        for axes in (top, bottom):
+            axes.set_ylim(0, 1)
+            axes.margins(x=0.15)
+            axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+    top, bottom = rows[:, 0]
+    top.set_yticks([0, 0.5, 1])
     top.set_ylabel("accuracy on test")
-    top.set_ylim(0, 1)
-    top.set_title(title, loc="left", fontsize=10)
-    for i, (modality, values) in enumerate(shares.items()):
-        color = COLORS[i % len(COLORS)]
-        _line(bottom, positions, values, targets, color=color, label=f"share of {modality}")
-        requested = [(x, y) for x, y in zip(positions, targets[modality], strict=True) if y is not None]
-        bottom.plot(*zip(*requested, strict=True), "_", color=color, markersize=16, label=f"{modality}, asked for")
-    bottom.set_ylabel("share on test")
-    bottom.set_ylim(0, 1)
-    bottom.set_xticks(positions, ratios)
-    bottom.set_xlabel(f"ratio asked for, {':'.join(shares)}")
+    bottom.set_ylabel("share and use share on test")
+    bottom.plot([], linestyle="--", color=GRAY, linewidth=1, label="without AMR")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     figure.legend(*bottom.get_legend_handles_labels(), fontsize=8, ncols=4, loc="outside lower center", frameon=False)
-    for axes in (top, bottom):
-        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
     with replacing(file) as partial:
         figure.savefig(partial, dpi=150)
-
-
-def _line(
-    axes: Axes,
-    positions: Sequence[int],
-    values: Sequence[float],
-    targets: Mapping[str, Sequence[float | None]],
-    **style: Any,
-) -> None:
-    """Plot a line over the ratios, and values without AMR as hollow points that are not joined to it."""
-    requested = [target is not None for target in next(iter(targets.values()))]
-    line = [value if amr else math.nan for value, amr in zip(values, requested, strict=True)]
-    axes.plot(positions, line, marker="o", **style)
-    plain = [(x, y) for x, y, amr in zip(positions, values, requested, strict=True) if not amr]
-    if plain:
-        axes.plot(*zip(*plain, strict=True), "o", markerfacecolor="white", markeredgecolor=style["color"])
 
 
 def plot_shares(file: Path, table: pd.DataFrame, modality: str, *, metric: str = "accuracy") -> None:

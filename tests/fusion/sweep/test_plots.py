@@ -71,13 +71,26 @@ def test_the_axis_of_another_metric_has_its_name(drawn, tmp_path):
     assert drawn[0].axes[0].get_ylabel() == "mAP on test"
 
 
-def test_the_picture_of_ratios_names_what_it_shows(drawn, tmp_path):
-    shares, targets = {"audio": [0.7, 0.5], "video": [0.3, 0.5]}, {"audio": [None, 0.5], "video": [None, 0.5]}
-    plot_ratios(tmp_path / "a.png", ["none", "1:1"], [0.8, 0.78], shares, targets, title="six classes")
+def test_the_picture_of_ratios_names_what_it_shows_and_has_means_over_seeds(drawn, tmp_path):
+    panels = {
+        name: {
+            "accuracy": [pd.Series([0.7, 0.9]), pd.Series([0.6, 0.6])],
+            "share of audio": [pd.Series([0.7, 0.5]), pd.Series([0.2, 0.2])],
+        }
+        for name in ("one", "other")
+    }
+    plain = {"accuracy": pd.Series([0.8, 0.8]), "share of audio": pd.Series([0.4, 0.6])}
+    named = {"title": "six classes", "axis": "ratio asked for, audio:video"}
+    plot_ratios(tmp_path / "a.png", ["1:1", "1:3"], [0.5, 0.25], panels, plain, **named)
     words = words_of(drawn[0])
-    assert {"accuracy on test", "share on test", "ratio asked for, audio:video"} <= set(words)
-    assert words[-4:] == ["share of audio", "audio, asked for", "share of video", "video, asked for"]
-    assert list(drawn[0].axes[1].lines[1].get_ydata()) == [0.7]  # without AMR, a point apart from the line
+    assert {"accuracy on test", "share and use share on test", "ratio asked for, audio:video"} <= set(words)
+    assert words[-3:] == ["ratio asked for", "without AMR", "share of audio"]
+    top, other, bottom, _ = drawn[0].axes
+    assert (top.get_title(loc="left"), other.get_title(loc="left")) == ("one", "other")
+    requested, without, line = bottom.lines[:3]
+    assert list(requested.get_ydata()) == [0.5, 0.25]
+    assert list(without.get_ydata()) == [0.5, 0.5]
+    assert list(line.get_ydata()) == pytest.approx([0.6, 0.2])
 
 
 def test_a_picture_is_written(tmp_path):
