@@ -64,6 +64,25 @@ class TrainingConfig:
         least=0,
         panel=REGULARIZER,
     )
+    amr_level: str = option(
+        "batch",
+        "What has the ratio: batch, the mean share of a batch (the paper's eq. 1); clip, the share of each clip.",
+        choices=LEVELS,
+        panel=REGULARIZER,
+        since="0.2",
+    )
+    attribution: str = option(
+        "grad_x_input", "Attribution of the shares; amr attributions lists them.", panel=REGULARIZER
+    )
+    attribution_output: str = option(
+        "probability", "Output that is attributed: probability, logit or centered.", choices=OUTPUTS, panel=REGULARIZER
+    )
+    attribution_pooling: str = option(
+        "l2", "Norm over a modality's attributions: l2 or l1.", choices=POOLINGS, panel=REGULARIZER
+    )
+    attribution_steps: int = option(
+        16, "Number of points on the line of integrated gradients.", least=1, panel=REGULARIZER
+    )
     hidden: int = option(0, "Units of the head's hidden layer; 0 for the head's default.", least=0, panel=MODEL)
     head_option: tuple[str, ...] = option(
         (), "KEY=VALUE for the head; amr heads lists them. Repeatable.", panel=MODEL, since="0.2"
@@ -110,10 +129,18 @@ class TrainingConfig:
         check_options(self)
         check_registered("--head", self.head)
         check_registered("--method", self.method)
+        check_registered("--attribution", self.attribution)
         for name in ("head_option", "method_option"):
             for text in getattr(self, name):
                 if "=" not in text:
                     raise ValueError(f"{flag(name)} must be KEY=VALUE, got {text!r}. Pass for example p=0.5.")
+
+    @property
+    def regularizer_weight(self) -> float:
+        """Weight of R: the attribution's own if none is given, 0 without a ratio."""
+        if self.amr_ratio is None:
+            return 0.0
+        return own_weight(self.attribution) if self.amr_weight is None else self.amr_weight
 
 
 @dataclass(frozen=True)
@@ -136,27 +163,11 @@ class FitConfig(TrainingConfig):
         "none", "Trainable layer on each embedding: none, linear or mlp.", choices=ADAPTERS, panel=MODEL
     )
     adapter_dim: int = option(256, "Output size of each adapter.", least=1, panel=MODEL)
-    amr_level: str = option(
-        "batch",
-        "What has the ratio: batch, the mean share of a batch (the paper's eq. 1); clip, the share of each clip.",
-        choices=LEVELS,
-        panel=REGULARIZER,
-        since="0.2",
-    )
     amr_optimizer: str = option(
         "shared",
         "shared: one optimizer on task loss + weight * R; separate: a second optimizer on R only.",
         choices=AMR_OPTIMIZERS,
         panel=REGULARIZER,
-    )
-    attribution: str = option(
-        "grad_x_input", "Attribution of the shares; amr attributions lists them.", panel=REGULARIZER
-    )
-    attribution_output: str = option(
-        "probability", "Output that is attributed: probability, logit or centered.", choices=OUTPUTS, panel=REGULARIZER
-    )
-    attribution_pooling: str = option(
-        "l2", "Norm over a modality's attributions: l2 or l1.", choices=POOLINGS, panel=REGULARIZER
     )
     attribution_baseline: str = option(
         "zero",
@@ -164,9 +175,6 @@ class FitConfig(TrainingConfig):
         "clips.",
         choices=BASELINES,
         panel=REGULARIZER,
-    )
-    attribution_steps: int = option(
-        16, "Number of points on the line of integrated gradients.", least=1, panel=REGULARIZER
     )
     embedding_noise: str | None = option(
         None,
@@ -188,18 +196,10 @@ class FitConfig(TrainingConfig):
     def __post_init__(self) -> None:
         """Check what can be checked without a cache."""
         super().__post_init__()
-        check_registered("--attribution", self.attribution)
         if self.embedding_noise is not None:
             parse_amounts(self.embedding_noise)
         if self.folds in (1, 2):  # fold k is test, k + 1 is val, the rest train
             raise ValueError(f"--folds must be 0 (none) or at least 3, got {self.folds}. Pass --folds 5.")
-
-    @property
-    def regularizer_weight(self) -> float:
-        """Weight of R: the attribution's own if none is given, 0 without a ratio."""
-        if self.amr_ratio is None:
-            return 0.0
-        return own_weight(self.attribution) if self.amr_weight is None else self.amr_weight
 
     def to_json(self) -> dict[str, Any]:
         """Settings as in JSON documents: modalities are a list."""
@@ -223,13 +223,14 @@ LATER_SWEPT = ("attribution", "weight_decay", "embedding_noise")  # not lists in
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """Settings of many fits: every combination of the swept values, on one cache.
+    """Settings of many fits on one cache: every combination of the swept values, then further ones.
 
     Args:
         base: Settings that are not swept; those that are go back to their defaults here.
         head, method, amr_ratio, amr_weight, lr, seed, attribution, weight_decay, embedding_noise: Value or list of
             values of each setting; "none" in amr_ratio is no AMR. Left out, the value of `base`.
         group_size: Number of runs to train at once; None for as many as fit the device.
+        also: Further fits, each with every seed. Their seed, device and folder are those of the sweep.
 
     >>> config = SweepConfig(FitConfig(epochs=10), amr_ratio=["none", "1:1", "3:1"], seed=range(5))
     >>> len(config.members())
@@ -247,6 +248,7 @@ class SweepConfig:
     attribution: tuple[str, ...] = ()
     weight_decay: tuple[float | None, ...] = ()
     embedding_noise: tuple[str | None, ...] = ()
+    also: tuple[FitConfig, ...] = ()
 
     def __post_init__(self) -> None:
         """Fill in the values of the base, and check the config of each fit."""
@@ -256,6 +258,8 @@ class SweepConfig:
         if self.group_size is not None and self.group_size < 1:
             raise ValueError(f"--group-size must be 1 or more, got {self.group_size}. Leave it out for the default.")
         check_effects(self.base, self.amr_ratio, self.amr_weight)
+        for config in self.also:
+            check_effects(config, [config.amr_ratio], [config.amr_weight])
         self.members()
 
     def _values(self, name: str) -> tuple[Any, ...]:
@@ -300,7 +304,13 @@ class SweepConfig:
         for values in product(*(getattr(self, name) for name in SWEPT)):
             config = replace(self.base, **dict(zip(SWEPT, values, strict=True)))
             configs.append(config if config.amr_ratio is not None else replace(config, **without_amr))
+        of_sweep = {name: getattr(self.base, name) for name in ("out", "device")}
+        configs += [replace(config, seed=seed, **of_sweep) for config in self.also for seed in self.seed]
         return list(dict.fromkeys(configs))
+
+    def varies(self, name: str) -> bool:
+        """Whether a swept setting has several values."""
+        return len({*getattr(self, name), *(getattr(config, name) for config in self.also)}) > 1
 
 
 AMR_SETTINGS = ("amr_weight", "amr_level", "amr_optimizer")  # without an effect if there is no ratio

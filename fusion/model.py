@@ -124,6 +124,10 @@ class FusionModel(nn.Module):
         """Logits `(run, batch, classes)`."""
         return self.head(self.encode(batch), batch.present)
 
+    def encoded(self, clips: Clips) -> tuple[FusionModel, Clips]:
+        """Model and clips with the same logits for repeated use: these, or head and z where encoding is slow."""
+        return self, clips
+
     def num_parameters(self) -> int:
         """Number of parameters of one run."""
         return sum(p[0].numel() for p in self.parameters())
@@ -181,6 +185,7 @@ def predict_shares(
 
 def _predict_divergences(model: FusionModel, clips: Clips, *, of_each_clip: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, the mean divergence by permuting each modality `(run, clips, modalities)`, and the clips that count."""
+    model, clips = model.encoded(clips)
     logits, parts = predict_logits(model, clips), _predict_modality_logits(model, clips)
     orders = permutation_orders(clips)
     divergence = torch.zeros(*logits.shape[:2], len(model.modalities), device=logits.device)

@@ -10,7 +10,7 @@ from amr.fusion.attribution import attributions
 from amr.fusion.attribution.ratio import parse_amounts, parse_ratio
 from amr.fusion.attribution.regularizer import check_level
 from amr.fusion.choices import own_weight
-from amr.fusion.config import FitConfig
+from amr.fusion.config import FitConfig, TrainingConfig
 from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.folds import TrainingData
 from amr.fusion.heads import head_options, heads
@@ -69,7 +69,7 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
         raise ValueError(f"--head must be one of {listed}, got {config.head!r}. Pass --method {config.head} for it.")
     head_settings = head_options(config.head, config.head_option, config.condition)
     heads[config.head].check(config.hidden, dataset.modalities, head_settings)
-    _check_attribution(config)
+    check_attribution(config)
     if config.embedding_noise is not None:
         parse_amounts(config.embedding_noise, dataset.modalities)
     method.check(dataset.modalities)
@@ -95,12 +95,13 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
     )
 
 
-def _check_attribution(config: FitConfig) -> None:
+def check_attribution(config: TrainingConfig) -> None:
     """Raise ValueError for options that the attribution does not use."""
     for name, trait in ATTRIBUTION_TRAITS.items():
-        value = getattr(config, name)
+        default = getattr(FitConfig, name)
+        value = getattr(config, name, default)
         users = [other for other, attribution in attributions.items() if getattr(attribution, trait)]
-        if config.attribution not in users and value != getattr(FitConfig, name):
+        if config.attribution not in users and value != default:
             raise ValueError(
                 f"{flag(name)} must be used with --attribution {' or '.join(users)}, got {value} with "
                 f"{config.attribution}. Change --attribution, or leave it out."

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from amr.common.options import (
     DATA,
     OUTPUT,
-    REGULARIZER,
     SOURCE,
     SPEED,
     TRAINING,
@@ -21,6 +20,15 @@ from amr.fusion.config import TrainingConfig
 
 OBJECTIVES = ("unimodal", "joint")
 ENCODER_OPTIMIZERS = ("sgd", "adamw")
+MODEL_OPTIONS = ("method", "method_option", "head", "head_option", "hidden", "teachers")
+AMR_OPTIONS = (
+    "amr_ratio",
+    "amr_level",
+    "attribution",
+    "attribution_output",
+    "attribution_pooling",
+    "attribution_steps",
+)
 RESERVED = ("joint", "teachers", "tensorboard")  # names with another meaning in the folder of a training
 # Peng et al. 2022 (OGM-GE) on CREMA-D; their SGD, batch size and step decay are the defaults below
 FROM_SCRATCH = {
@@ -68,7 +76,6 @@ class TrainConfig(TrainingConfig):
     optimizer: str = option("sgd", "Optimizer: sgd (momentum .9) or adamw.", choices=ENCODER_OPTIMIZERS, panel=TRAINING)
     lr: float = option(1e-3, "Learning rate.", above=0, panel=TRAINING)
     weight_decay: float = option(1e-4, "Weight decay.", least=0, panel=TRAINING)
-    amr_weight: float = option(1.0, "Weight of the attribution regularizer; 0 is off.", least=0, panel=REGULARIZER)
     dataset: str | None = option(None, "Dataset to train on; amr datasets lists them.", panel=SOURCE)
     manifest: str | None = option(None, "CSV of your own clips, instead of a dataset.", panel=SOURCE)
     root: str | None = option(
@@ -159,7 +166,7 @@ class TrainConfig(TrainingConfig):
                 )
 
     def _check_objective(self) -> None:
-        for name in ("method", "method_option", "head", "head_option", "hidden", "amr_ratio", "teachers"):
+        for name in (*MODEL_OPTIONS, *AMR_OPTIONS):
             value = getattr(self, name)
             shown = " ".join(value) if isinstance(value, tuple) else value
             if self.objective == "unimodal" and value != type(self).__dataclass_fields__[name].default:
@@ -167,6 +174,11 @@ class TrainConfig(TrainingConfig):
                     f"{flag(name)} must be used with --objective joint, got {shown} with unimodal. "
                     "Pass --objective joint, or leave it out."
                 )
+        if self.amr_level != TrainingConfig.amr_level and self.amr_ratio is None:
+            raise ValueError(
+                f"--amr-level must be used with --amr-ratio, got {self.amr_level} without it. "
+                "Add --amr-ratio 1:1, or leave it out."
+            )
         if self.teachers is not None and self.method != "umt":
             raise ValueError(f"--teachers must be used with --method umt, got --method {self.method}. Leave it out.")
 

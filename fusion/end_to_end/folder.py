@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from amr.common.options import saved_settings
 from amr.common.version import versions
 from amr.common.workspace import encoders_dir, place
 from amr.extract.encoders.families.trained import ENCODER, WEIGHTS
+from amr.fusion.choices import own_weight
 from amr.fusion.end_to_end.checkpoint import CHECKPOINT, TENSORBOARD
 from amr.fusion.end_to_end.config import FROM_SCRATCH, TrainConfig
 from amr.fusion.end_to_end.data import MediaData
@@ -77,7 +78,8 @@ def training_folder(config: TrainConfig) -> Path:
         dataset = config.dataset or Path(str(config.manifest)).parent.name or "clips"
         ratio = f"amr-{config.amr_ratio.replace(':', '-').replace('=', '')}" if config.amr_ratio else None
         objective = "unimodal" if config.objective == "unimodal" else f"joint-{config.method}"
-        words = [dataset, config.label, objective, ratio, f"seed{config.seed}"]
+        attribution = config.attribution if ratio and config.attribution != TrainConfig.attribution else None
+        words = [dataset, config.label, objective, ratio, attribution, f"seed{config.seed}"]
         folder = encoders_dir() / "_".join(word for word in words if word is not None)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
@@ -149,8 +151,10 @@ def _write_config(folder: Path, config: TrainConfig, data: MediaData) -> None:
 
 
 def _changes(saved: Mapping[str, Any], config: TrainConfig) -> list[str]:
-    """Options in which a saved training differs from the requested one."""
-    return differences(saved["config"], requested(config))
+    """Options in which a saved training differs from the requested one; those that it lacks were at their defaults."""
+    now = requested(config)
+    defaults = {each.name: each.default for each in fields(config) if each.name in now}
+    return differences(defaults | saved["config"], now)
 
 
 def _is_replaceable(folder: Path, saved: Mapping[str, Any]) -> bool:
@@ -205,7 +209,9 @@ def read_saved(folder: Path) -> dict[str, Any] | None:
 
 def requested(config: TrainConfig) -> dict[str, Any]:
     """Options that affect the numbers, as JSON values."""
-    settings: dict[str, Any] = json.loads(json.dumps(saved_settings(replace(config, **IRRELEVANT))))
+    weight = own_weight(config.attribution) if config.amr_weight is None else config.amr_weight
+    resolved = replace(config, **IRRELEVANT, amr_weight=weight)
+    settings: dict[str, Any] = json.loads(json.dumps(saved_settings(resolved)))
     return settings
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from amr.fusion.data.clips import Batch
+from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.model import FusionModel, ModelShape
 
 
@@ -84,3 +84,13 @@ class EncoderModel(FusionModel):
             elif bool(present.any()):
                 z[m][:, present] = self.adapters[m](x[:, present])
         return z
+
+    @torch.no_grad()
+    def encoded(self, clips: Clips) -> tuple[FusionModel, Clips]:
+        """The head alone, and the clips with z in place of their media: each clip is encoded once."""
+        starts = clips.chunks(1)
+        chunks = [self.encode(clips.slice(start, min(start + starts.step, len(clips)), 1)) for start in starts]
+        z = {m: torch.cat([chunk[m][0] for chunk in chunks]) for m in self.modalities}
+        model = FusionModel(self.shape, [0])
+        model.head = self.head
+        return model, Clips(z, clips.present, clips.target)

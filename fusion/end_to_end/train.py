@@ -56,6 +56,7 @@ from amr.fusion.end_to_end.reporter import Reporter
 from amr.fusion.heads import head_options, heads
 from amr.fusion.methods import methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape
+from amr.fusion.resolve import check_attribution
 from amr.fusion.runs.measure import Measures, measure
 from amr.fusion.runs.write import history_table
 from amr.fusion.train.hooks import EndToEndHooks
@@ -130,8 +131,14 @@ class _Training:
         ratio = None if c.amr_ratio is None else parse_ratio(c.amr_ratio, names)
         method = methods[c.method]
         options = parse_options(method.Options, c.method_option, "--method-option")
-        recipe = self._recipe(names, c.method, c.head, c.hidden, options, head_options(c.head, c.head_option))
-        trained = self._train(recipe, Member(c.seed, ratio, c.amr_weight), folder, c.method)
+        recipe = replace(
+            self._recipe(names, c.method, c.head, c.hidden, options, head_options(c.head, c.head_option)),
+            attributor=Attributor(
+                c.attribution_output, c.attribution_pooling, c.attribution, num_points=c.attribution_steps
+            ),
+            amr_level=c.amr_level,
+        )
+        trained = self._train(recipe, Member(c.seed, ratio, c.regularizer_weight), folder, c.method)
         for m in self.seen:
             _save_encoder(self.data.encoders[m], trained.fitted.model, m, folder / m)
         return trained
@@ -241,22 +248,11 @@ class _Training:
         )
 
 
-@torch.no_grad()
-def encoded(model: FusionModel, clips: Clips) -> Clips:
-    """Encode the clips: each modality's media are replaced by z."""
-    starts = clips.chunks(1)
-    chunks = [model.encode(clips.slice(start, min(start + starts.step, len(clips)), 1)) for start in starts]
-    z = {m: torch.cat([chunk[m][0] for chunk in chunks]) for m in model.modalities}
-    return Clips(z, clips.present, clips.target)
-
-
 def _measured(model: FusionModel, clips: Clips, attributor: Attributor, target: Tensor) -> Measures | None:
     """Measures of a split; each clip is encoded once."""
     if len(clips) == 0:
         return None
-    head = FusionModel(model.shape, [0]).to(clips.target.device)
-    head.head.load_state_dict(model.head.state_dict())
-    measured = measure(head, encoded(model, clips), attributor, target)
+    measured = measure(*model.encoded(clips), attributor, target)
     return None if measured is None else measured[0]
 
 
@@ -310,5 +306,6 @@ def _check(config: TrainConfig) -> None:
         )
     heads[config.head].check(config.hidden, names, head_options(config.head, config.head_option))
     parse_options(method.Options, config.method_option, "--method-option")
+    check_attribution(config)
     if config.amr_ratio is not None:
         parse_ratio(config.amr_ratio, names, name="--amr-ratio")

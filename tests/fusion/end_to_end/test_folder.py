@@ -22,7 +22,7 @@ MakeConfig = Callable[..., TrainConfig]
 JOINT = {"objective": "joint", "amr_ratio": "1:1", "method": "ogm-ge"}
 
 
-@pytest.mark.parametrize("objective", [{}, JOINT])
+@pytest.mark.parametrize("objective", [{}, JOINT, {**JOINT, "attribution": "permutation"}])
 def test_a_finished_training_continues_to_more_epochs_as_if_it_had_never_stopped(request_for: MakeConfig, objective):
     """Bit for bit, with augmentation, momentum, steps of the learning rate and a second optimizer."""
     changes = objective | {"time_mask": 0.2, "shift": 0.1, "flip": True, "lr_step": 2}
@@ -133,12 +133,16 @@ def test_a_modality_that_no_train_clip_has_is_absent_everywhere(request_for: Mak
 
 
 def test_a_training_of_an_earlier_release_is_read_but_not_continued(request_for: MakeConfig):
-    """It has no checkpoint, and no marks."""
+    """It has no checkpoint, no marks and no later options."""
     config = request_for("mine", "audio", epochs=1)
     first = train_encoders(config)
     (first.folder / "audio" / "checkpoint.pt").unlink()
     saved = read_saved(first.folder)
+    saved["config"] = {name: value for name, value in saved["config"].items() if not name.startswith("attribution")}
+    assert saved["config"]["amr_weight"] == 1
     write_json(first.folder / "config.json", {name: saved[name] for name in ("config", "classes", "clips_sha256")})
     assert train_encoders(config) == first
+    with pytest.raises(ValueError, match=r"a training with .*--attribution grad_x_input \(now permutation\)"):
+        train_encoders(replace(config, objective="joint", attribution="permutation"))
     with pytest.raises(ValueError, match="is gone"):
         train_encoders(replace(config, epochs=2))

@@ -15,7 +15,7 @@ from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel, OneRun
 from amr.fusion.methods import methods
 from amr.fusion.methods.naive import Naive
-from amr.fusion.model import ModelShape
+from amr.fusion.model import FusionModel, ModelShape, predict_shares
 from amr.fusion.train.best import Best
 from amr.fusion.train.hooks import EndToEndHooks
 from amr.fusion.train.recipe import Member, Recipe
@@ -118,16 +118,38 @@ def test_absent_clips_have_no_encoding_and_do_not_enter_the_statistics():
         assert torch.equal(model.adapters["video"].state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("head", ["concat", "film"])
+def test_shares_by_permutation_encode_each_clip_once(head, monkeypatch):
+    """A linear head's parts are gathered; others see each permuted z."""
+    shape = ModelShape.of({"audio": 256, "video": 256}, 3, head=head, hidden=8, adapter="none", adapter_dim=1)
+    model = EncoderModel(shape, [0], {m: network(f"{SPEC},seed={i}") for i, m in enumerate(shape.embed_dims)}).eval()
+    draws = torch.Generator().manual_seed(0)
+    x = {m: torch.randn(9, 2, 3, 32, 32, generator=draws).half() for m in shape.embed_dims}
+    present = torch.ones(9, 2, dtype=torch.bool)
+    present[::4, 1] = False
+    clips = MediaClips(x, present, torch.arange(9) % 3, torch.arange(9))
+    sizes = []
+    monkeypatch.setattr(OneRun, "forward", lambda self, x, f=OneRun.forward: sizes.append(x.shape[1]) or f(self, x))
+    attributor = Attributor(attribution="permutation")
+    once = predict_shares(model, clips, attributor)
+    assert sizes == [9, 6]
+    monkeypatch.setattr(EncoderModel, "encoded", FusionModel.encoded)
+    for ours, theirs in zip(once, predict_shares(model, clips, attributor), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+
+
 def encoder_state(model: EncoderModel) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.named_parameters() if name.startswith("adapters.")}
 
 
-def test_no_encoder_parameter_has_a_gradient_from_the_regularizer():
+@pytest.mark.parametrize("attribution", ["grad_x_input", "permutation"])
+def test_no_encoder_parameter_has_a_gradient_from_the_regularizer(attribution):
     model, batch = two_encoders()
     z = model.train().encode(batch)
     assert all(value.requires_grad for value in z.values())
-    _, share, counted = Attributor().shares(model.head, z, batch.present, create_graph=True)
-    distance = regularization(share, counted, torch.tensor([[0.9, 0.1]]))
+    attributor = Attributor(attribution=attribution)
+    _, share, counted = attributor.shares(model.head, z, batch.present, create_graph=True)
+    distance = regularization(share, counted, torch.tensor([[0.9, 0.1]]), of_sums=attributor.uses_partners)
     assert distance.item() > 0
     encoders = [value for name, value in model.named_parameters() if name.startswith("adapters.")]
     assert all(g is None for g in torch.autograd.grad(distance.sum(), encoders, retain_graph=True, allow_unused=True))

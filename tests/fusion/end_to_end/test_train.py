@@ -27,10 +27,10 @@ from amr.extract.encoders.model import ModelEncoder
 from amr.extract.run import extract_embeddings
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import read_media_data
-from amr.fusion.end_to_end.folder import TrainResult
+from amr.fusion.end_to_end.folder import TrainResult, training_folder
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel
-from amr.fusion.end_to_end.train import encoded, train_encoders
+from amr.fusion.end_to_end.train import train_encoders
 from amr.fusion.methods import methods
 from amr.fusion.model import FusionModel, ModelShape
 from amr.fusion.run_axis.seeds import generator
@@ -43,6 +43,13 @@ TINY |= {
     "encoder_pos_conv_groups": 2,
     "extractor_conv_layer_config": [(16, 10, 5), *[(16, 3, 2)] * 4, *[(16, 2, 2)] * 2],
 }
+
+ATTRIBUTED = [
+    {"attribution": "permutation"},
+    {"attribution": "grad_x_input", "attribution_output": "logit", "attribution_pooling": "l1", "amr_level": "clip"},
+    {"attribution": "integrated_gradients", "attribution_steps": 4},
+    {"attribution": "shapley"},
+]
 
 
 class Killed(Exception):
@@ -136,6 +143,37 @@ def test_every_method_trains_encoders_with_the_regularizer(request_for: MakeConf
     assert (table["regularization"] > 0).all()
     assert {"val_share_audio", "val_share_video"} <= set(table)
     assert (result.folder / "teachers").exists() == (method == "umt")
+
+
+@pytest.mark.parametrize("settings", ATTRIBUTED, ids=lambda settings: settings["attribution"])
+def test_the_regularizer_trains_the_head_alone_by_every_attribution(request_for: MakeConfig, settings):
+    """One step from the same weights."""
+    changes = {"objective": "joint", "epochs": 1, "batch_size": 36, "select": "last", "lr": 0.1}
+    plain = train_encoders(request_for("plain", **changes))
+    pulled = train_encoders(request_for("pulled", amr_ratio="1:4", **changes, **settings))
+    ours, theirs = weights_of(pulled), weights_of(plain)
+    for file in (f"{m}/weights.safetensors" for m in ENCODERS):
+        assert all(torch.equal(value, theirs[file][name]) for name, value in ours[file].items()), file
+    name = "head.classifier.weight"
+    assert not torch.allclose(ours["head.safetensors"][name], theirs["head.safetensors"][name], atol=1e-5)
+    saved = json.loads((pulled.folder / "config.json").read_text())["config"]
+    assert saved["amr_weight"] == (0.3 if settings["attribution"] == "permutation" else 1)
+    assert settings.items() <= saved.items()
+
+
+@pytest.mark.parametrize("changes", [{"attribution_output": "logit"}, {"attribution_pooling": "l1"}])
+def test_options_that_the_attribution_does_not_use_are_refused(request_for: MakeConfig, changes):
+    with pytest.raises(ValueError, match=r"--attribution-\w+ must be used with --attribution .* with permutation"):
+        train_encoders(request_for("by", objective="joint", attribution="permutation", **changes))
+
+
+def test_shares_by_permutation_are_measured(request_for: MakeConfig):
+    result = train_encoders(request_for("by", objective="joint", amr_ratio="1:4", attribution="permutation"))
+    chosen = history(result.folder).query("chosen == 1").iloc[0]
+    shares = result.val["share_regularized"]
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares != pytest.approx(result.val["share"], abs=1e-3)
+    assert chosen["val_share_audio"] == pytest.approx(shares["audio"], abs=1e-5)
 
 
 def test_the_regularizer_does_not_reach_encoders(request_for: MakeConfig):
@@ -276,7 +314,7 @@ def test_extraction_agrees_with_training(request_for: MakeConfig, tmp_path):
     chosen = history(result.folder).query("chosen == 1").iloc[0]
     assert int(chosen["epoch"]) == result.epochs["joint"]["best"]
     for clips, measures in ((val, result.val), (test, result.test)):
-        z = encoded(model, clips)
+        _, z = model.encoded(clips)
         logits = model.head({m: e[None] for m, e in z.embeddings.items()}, clips.present[None])[0]
         assert measures is not None
         assert float((logits.argmax(-1) == clips.target).float().mean()) == pytest.approx(measures["accuracy"])
@@ -286,7 +324,7 @@ def test_extraction_agrees_with_training(request_for: MakeConfig, tmp_path):
     encoder = tuple(f"{m}={spec}" for m, spec in result.encoders.items())
     out = tmp_path / "cache.h5"
     extract_embeddings(ExtractConfig(dataset="synthetic", encoder=encoder, workers=0, device="cpu", out=str(out)))
-    expected = encoded(model, test).embeddings
+    expected = model.encoded(test)[1].embeddings
     with Cache.open(out) as cache:
         for m in ENCODERS:
             got = torch.from_numpy(cache.embedding(m, test.rows.numpy()))
@@ -366,6 +404,8 @@ def test_the_default_folder_is_named_after_the_training(request_for: MakeConfig,
     config = replace(request_for("x", "audio", epochs=1), out=None)
     result = train_encoders(config)
     assert result.folder == media / "encoders" / "synthetic_label_unimodal_seed0"
+    other = replace(config, objective="joint", amr_ratio="1:4", attribution="permutation")
+    assert training_folder(other).name == "synthetic_label_joint-naive_amr-1-4_permutation_seed0"
     assert build_encoder("trained:synthetic_label_unimodal_seed0", "audio").embed_dim == 256
     assert json.loads((result.folder / "config.json").read_text())["config"]["seed"] == 0
     shutil.rmtree(result.folder)
