@@ -117,12 +117,15 @@ def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
     """One row per setting: its accuracy and what it relies on."""
     few = len(results.modalities) <= MAX_NAMED
     order = "/".join(results.modalities) if few else "of each"
-    pairs = {"share": "share", "use": "perceptual", "Shapley use share": "shapley_use_share"}
+    pairs = {"share": "share", "share spread": "share_spread", "use": "perceptual"}
+    pairs["Shapley use share"] = "shapley_use_share"
     pairs = {title: name for title, name in pairs.items() if any(setting.has(name) for setting in settings)}
-    with_ume = any(setting.mean("gain_over_ume") is not None for setting in settings)
+    with_clips, with_ume = (
+        any(setting.mean(name) is not None for setting in settings) for name in ("one_sided", "gain_over_ume")
+    )
     seeds = {len(setting.runs) for setting in settings}
     columns = ["setting", *(["seeds"] * (len(seeds) > 1)), "val accuracy", "accuracy", "mAP"]
-    columns += [*(f"{title} {order}" for title in pairs), *(["gain over UME"] * with_ume)]
+    columns += [f"{title} {order}" for title in pairs] + ["one-sided"] * with_clips + ["gain over UME"] * with_ume
     rows = []
     for setting in settings:
         val = setting.mean("accuracy", "val")
@@ -130,15 +133,19 @@ def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
         row += [Cell(str(len(setting.runs)), len(setting.runs), True)] * (len(seeds) > 1)
         row += [Cell(fraction(val), val, True), _interval(setting, "accuracy"), _interval(setting, "map")]
         row += [_of_each(setting, name) for name in pairs.values()]
+        if with_clips:
+            row.append(_interval(setting, "one_sided") if len(setting.modalities) > 1 else Cell(DASH, None, True))
         if with_ume:
             row.append(_interval(setting, "gain_over_ume", difference=True))
         rows.append(row)
     listed = "" if few else f" ({', '.join(results.modalities)})"
     notes = {
         f"share {order}": "part of the decision, by gradient x input; sorts by the first" + listed,
+        f"share spread {order}": TERMS["share spread"],
         f"use {order}": "accuracy lost if the modality is permuted between test clips, mean of 10 orders",
         f"Shapley use share {order}": "part of the accuracy by Shapley values, the others permuted between test clips; "
         "below 0 if the modality misleads",
+        "one-sided": TERMS["one-sided clips"],
         "gain over UME": "accuracy minus that of UME, the average of uni-modal heads",
     }
     notes = {column: note for column, note in notes.items() if column in columns}
@@ -249,6 +256,22 @@ TERMS = {
         "the other modality if they come from clips of two classes; 1 if both are followed equally often"
     ),
     "accuracy lost with the worst subset": "accuracy with all modalities, minus that of the worst non-empty subset",
+    "share spread": "standard deviation of the share over the clips: 0 if every decision is balanced alike",
+    "one-sided clips": (
+        "fraction of the clips whose share is more than 0.1 from the ratio asked for; without a ratio, from even shares"
+    ),
+    "utilization": "accuracy lost if the modality is replaced by its train mean, as a part of the accuracy",
+    "confusion": (
+        "fraction of the clips with the modality that are right with it alone and wrong with all; alone: the others at "
+        "their train mean"
+    ),
+    "rescue": "fraction of the clips that are right with all modalities and wrong with each alone",
+    "interaction share": (
+        "InterSHAP: the part of the output for the predicted class that no modality makes alone, mean over clips; 0 for "
+        "a sum of the modalities, 1 for XOR"
+    ),
+    "cooperation": "SHAPE: accuracy with all modalities, minus what they add alone; below 0 if they know the same",
+    "(EMAP)": "of the closest additive function of the modalities, which is the head itself if it is additive",
     "ECE": "expected calibration error, 15 bins: the mean distance between confidence and accuracy",
 }
 _WORDS = {prefix: words for _, measure in measures.items() for prefix, words in measure.words.items()}

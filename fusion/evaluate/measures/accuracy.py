@@ -35,7 +35,12 @@ class Share(Measure):
     summary = "share of each modality in the decision, by gradient x input"
     citation = "AMR paper, section 3"
     least_modalities = 2
-    words: ClassVar[Mapping[str, str]] = {"share": "share of", "share_logit": "share, under the logit, of"}
+    words: ClassVar[Mapping[str, str]] = {
+        "share": "share of",
+        "share_logit": "share, under the logit, of",
+        "share_spread": "share spread of",
+        "one_sided": "one-sided clips",
+    }
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
         """Keys `share, modality`: share of the modality in each clip's decision."""

@@ -16,6 +16,7 @@ from amr.extract.cache.reader import Cache
 from amr.extract.pipeline.preview import SAMPLE_RATE_HZ, Media, cached_media, decode_media
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, best_run
+from amr.fusion.report.tables import TERMS, fraction
 from amr.fusion.runs.read import Run
 
 NUM_FRAMES = 3
@@ -47,11 +48,19 @@ class ClipView:
 
 @dataclass(frozen=True)
 class OneSided:
-    """Clips of a section, and the run that made the decisions."""
+    """Clips of a section, and the run that made the decisions.
+
+    Args:
+        run: Run that made the decisions.
+        label: Name of the run.
+        clips: Clips to show.
+        note: How many of its decisions are one-sided; empty if that was not measured.
+    """
 
     run: Run
     label: str
     clips: tuple[ClipView, ...]
+    note: str = ""
 
 
 def one_sided(results: ResultFolder, settings: Sequence[Setting], most: int, *, media: bool) -> OneSided | None:
@@ -77,7 +86,9 @@ def one_sided(results: ResultFolder, settings: Sequence[Setting], most: int, *, 
         target, pred = results.classes[mine.target[i]], results.classes[mine.preds[0, i]]
         views.append(ClipView(str(mine.ids[i]), target, pred, shares, frames, spectrogram))
     label = next(setting.label for setting in settings if any(member is run for member in setting.runs))
-    return OneSided(run, f"{label}, seed {run.seed}", tuple(views)) if views else None
+    part = run.measures.get("one_sided")
+    note = "" if part is None else f"One-sided are {fraction(part)} of its decisions: the {TERMS['one-sided clips']}."
+    return OneSided(run, f"{label}, seed {run.seed}", tuple(views), note) if views else None
 
 
 def most_one_sided(shares: np.ndarray, most: int) -> list[int]:

@@ -36,6 +36,8 @@ def measures(accuracy: float, share: float | None, audio: float | None, video: f
         "share": modalities,
         "share_logit": modalities,
         "share_regularized": modalities,
+        "share_spread": dict.fromkeys(modalities, None if share is None else 0.12),
+        "one_sided": 0.0 if share is None else 0.4,
         "perceptual": uses,
         "num_clips": NUM_CLIPS,
     }

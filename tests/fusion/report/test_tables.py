@@ -19,7 +19,12 @@ def test_the_headline_has_one_row_per_setting_and_a_dash_for_missing_values(made
     assert rows["no AMR"]["use audio/video"].text == "0.50/0.05"
     assert rows["no AMR"]["accuracy"].text == "0.805"
     assert rows["no AMR"]["accuracy"].value == pytest.approx(0.805)
+    assert rows["no AMR"]["share spread audio/video"].text == "0.12/0.12"
+    assert rows["no AMR"]["one-sided"].text == "0.400"
+    assert table.notes["one-sided"].startswith("fraction of the clips whose share is more than 0.1 from the ratio")
+    assert table.notes["share spread audio/video"].startswith("standard deviation of the share over the clips")
     assert rows["audio only"]["share audio/video"].value is None
+    assert rows["audio only"]["one-sided"].value is None
 
 
 def test_an_evaluation_adds_columns_and_tests(made):
@@ -38,6 +43,17 @@ def test_robustness_and_balance_are_defined_where_they_are_shown(made):
     assert main.rows[1][1].text == "robustness (ratio to the clean accuracy) to noise in audio"
     assert "a ratio, 1 if noise costs nothing" in main.notes["robustness"]
     assert main.notes["balance under conflict"].startswith("1 - |p_a - p_b| / (p_a + p_b)")
+
+
+def test_columns_that_no_run_has_are_left_out(made):
+    folder = made()
+    for file in folder.rglob("metrics.json"):
+        metrics = json.loads(file.read_text())
+        for measures in metrics.values():
+            del measures["share_spread"], measures["one_sided"]
+        file.write_text(json.dumps(metrics))
+    results = read_results(folder)
+    assert not {"share spread audio/video", "one-sided"} & set(headline(results, settings_of(results)).columns)
 
 
 @pytest.mark.parametrize(

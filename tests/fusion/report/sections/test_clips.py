@@ -35,6 +35,7 @@ def test_the_clips_are_from_the_best_run_and_need_no_media(made):
     found = one_sided(results, settings_of(results), 4, media=True)
     mine = results.decisions.of([found.run.name])
     assert found.label == "no AMR, seed 1"
+    assert found.note.startswith("One-sided are 0.400 of its decisions: the fraction of the clips whose share")
     for view in found.clips:
         row = list(mine.ids).index(view.id)
         assert view.shares["audio"] == pytest.approx(float(mine.shares[0, row, 0]))
