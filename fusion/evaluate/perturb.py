@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.attribution.shapley import subsets
 from amr.fusion.data.clips import Clips, permutation_orders
-from amr.fusion.evaluate.scores import Scores, join, score
+from amr.fusion.evaluate.scores import Scores, SubsetScores, join, score, score_subset, stack_subsets
 from amr.fusion.model import FusionModel, predict_logits, predict_shares
 from amr.fusion.run_axis.axes import step_mask
 from amr.fusion.run_axis.seeds import generator
@@ -48,6 +49,18 @@ class Subject:
         """Modalities of the group, in order."""
         return self.model.modalities
 
+    @property
+    def num_runs(self) -> int:
+        """Number of runs in the group."""
+        return next(self.model.parameters()).shape[0]
+
+    @cached_property
+    def is_additive(self) -> bool:
+        """Whether the logits are a sum of terms of one modality each, by the head's own account."""
+        with torch.no_grad():
+            z = self.model.encode(self.clips.slice(0, 1, self.num_runs))
+            return self.model.head.modality_logits(z) is not None
+
     @cached_property
     def logits(self) -> Tensor:
         """Logits of the unchanged clips, `(run, clips, classes)`."""
@@ -63,6 +76,22 @@ class Subject:
     def clean(self) -> Scores:
         """Scores of the unchanged clips."""
         return score(self.logits, self.clips.target)
+
+    @cached_property
+    def by_subset(self) -> SubsetScores:
+        """Scores with each subset of the modalities, the others replaced by the train mean; computed once."""
+        predicted = self.logits.argmax(-1)
+        found = []
+        for subset in subsets(len(self.modalities)):
+            replaced = [m for m, selected in zip(self.modalities, subset, strict=True) if not selected]
+            logits = predict_logits(self.model, replace_by_mean(self.clips, replaced, self.mean))
+            found.append(score_subset(logits, predicted, self.clips.target))
+        return stack_subsets(found)
+
+    def alone(self, modality: str) -> Tensor:
+        """Whether each clip is correct with one modality, the others replaced by the train mean, `(run, clips)`."""
+        only = tuple(m == modality for m in self.modalities)
+        return self.by_subset.correct[subsets(len(only)).index(only)]
 
     @cached_property
     def _decisions(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -33,6 +33,38 @@ def score(logits: Tensor, target: Tensor) -> Scores:
     of_target = log_p.gather(-1, target.expand(len(p), -1).unsqueeze(-1)).squeeze(-1)
     brier = p.square().sum(-1) - 2 * of_target.exp() + 1
     return Scores(*(x.float().cpu() for x in (predicted == target, confidence, -of_target, brier)))
+
+
+@dataclass(frozen=True)
+class SubsetScores:
+    """Scores with each subset of the modalities, all `(subsets, run, clips)` on the CPU, in the order of `subsets`.
+
+    Args:
+        correct: Correctness: 1 if the predicted class is the clip's class.
+        probability: Probability of the class that is predicted with all modalities.
+        logit: Logit of that class.
+    """
+
+    correct: Tensor
+    probability: Tensor
+    logit: Tensor
+
+
+def score_subset(logits: Tensor, predicted: Tensor, target: Tensor) -> SubsetScores:
+    """Scores with one subset, `(run, clips)`.
+
+    Args:
+        logits: Logits with that subset, `(run, clips, classes)`.
+        predicted: Classes predicted with all modalities, `(run, clips)`.
+        target: Classes, `(clips,)`.
+    """
+    probability, logit = (x.gather(-1, predicted.unsqueeze(-1)).squeeze(-1) for x in (logits.softmax(-1), logits))
+    return SubsetScores(*(x.float().cpu() for x in (logits.argmax(-1) == target, probability, logit)))
+
+
+def stack_subsets(scores: list[SubsetScores]) -> SubsetScores:
+    """Stack the scores of single subsets, `(run, clips)` each, along a first axis."""
+    return SubsetScores(*(torch.stack([getattr(s, f.name) for s in scores]) for f in fields(SubsetScores)))
 
 
 def join(scores: list[Scores]) -> Scores:

@@ -7,9 +7,24 @@ The files imported below are measures; `base` is their base class.
 
 from amr.fusion.evaluate.measures import accuracy
 from amr.fusion.evaluate.measures import missing
+from amr.fusion.evaluate.measures import confusion
+from amr.fusion.evaluate.measures import interaction
+from amr.fusion.evaluate.measures import emap
 from amr.fusion.evaluate.measures import conflict
 from amr.fusion.evaluate.measures import calibration
 from amr.fusion.evaluate.measures import noise
 from amr.fusion.evaluate.measures.base import Measure, measures, measures_for
 
-__all__ = ["Measure", "accuracy", "calibration", "conflict", "measures", "measures_for", "missing", "noise"]
+__all__ = [
+    "Measure",
+    "accuracy",
+    "calibration",
+    "conflict",
+    "confusion",
+    "emap",
+    "interaction",
+    "measures",
+    "measures_for",
+    "missing",
+    "noise",
+]

@@ -41,11 +41,10 @@ def per_clip(subject: Subject) -> dict[Name, Tensor]:
 
 def _counts(subject: Subject, clips: Clips, second: str) -> Tensor:
     """How often the prediction was the clip's class, the other clip's, or neither: `(3, run, clips)`."""
-    num_runs = next(subject.model.parameters()).shape[0]
     if len(clips) == 0 or len(clips.target.unique()) < 2:
-        return torch.full((3, num_runs, len(clips)), torch.nan)
+        return torch.full((3, subject.num_runs, len(clips)), torch.nan)
     draws = generator(subject.seed, "conflict")
-    totals = torch.zeros(3, num_runs, len(clips))
+    totals = torch.zeros(3, subject.num_runs, len(clips))
     for _ in range(NUM_DRAWS):
         partner = of_another_class(clips.target.cpu(), draws).to(clips.target.device)
         predicted = predict_logits(subject.model, clips.with_permuted(second, partner)).argmax(-1)

@@ -8,11 +8,15 @@ the same modalities of another clip, over 10 permutations.
     alone               v(m), with the train mean for the rest
     Shapley value       phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! [v(S ∪ {m}) - v(S)],    v the accuracy
     Shapley use share   phi_m / sum over k of phi_k, by permutation
+    utilization         (v(all) - v(all but m)) / v(all), with the train mean for m (Wu et al. 2022, u(m | rest))
+
+Wu et al. replace the features of a modality by their mean over the train set, so utilization does, too. By permutation
+it would be use divided by the accuracy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,9 +24,9 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.shapley import shapley_split, subsets
-from amr.fusion.data.clips import NUM_PERMUTATIONS, Clips
+from amr.fusion.data.clips import NUM_PERMUTATIONS
 from amr.fusion.evaluate.measures.base import Measure, measures
-from amr.fusion.evaluate.perturb import Name, Subject, permuted, replace_by_mean, without
+from amr.fusion.evaluate.perturb import Name, Subject, permuted, without
 
 BASELINES = ("zero", "mean", "permutation")
 
@@ -36,24 +40,21 @@ def of_baseline(subject: Subject, baseline: str) -> dict[Name, Tensor]:
     """The part of `per_clip` that one baseline makes: `zero`, `mean` or `permutation`."""
     orders = subject.permutations(NUM_PERMUTATIONS) if baseline == "permutation" else []
     result = {}
-    for subset in subsets(len(subject.modalities))[:-1]:
+    for i, subset in enumerate(subsets(len(subject.modalities))[:-1]):
         replaced = [m for m, selected in zip(subject.modalities, subset, strict=True) if not selected]
-        correct = [subject.correct(clips).float() for clips in _inputs(subject, baseline, replaced, orders)]
-        result[_name(baseline, subject.modalities, subset)] = torch.stack(correct).mean(0)
+        if baseline == "zero":
+            correct = subject.correct(without(subject.clips, replaced)).float()
+        elif baseline == "mean":
+            correct = subject.by_subset.correct[i]
+        else:
+            inputs = (permuted(subject.clips, replaced, order) for order in orders)
+            correct = torch.stack([subject.correct(clips).float() for clips in inputs]).mean(0)
+        result[_name(baseline, subject.modalities, subset)] = correct
     return result
 
 
-def _inputs(subject: Subject, baseline: str, replaced: Sequence[str], orders: Sequence[Tensor]) -> Iterator[Clips]:
-    if baseline == "zero":
-        yield without(subject.clips, replaced)
-    elif baseline == "mean":
-        yield replace_by_mean(subject.clips, replaced, subject.mean)
-    else:
-        yield from (permuted(subject.clips, replaced, order) for order in orders)
-
-
 def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
-    """Full minus worst, use, alone and Shapley values from the accuracies, all of one shape."""
+    """Full minus worst, use, alone, utilization and Shapley values from the accuracies, all of one shape."""
     result: dict[Name, np.ndarray] = {}
     full = means[("accuracy",)]
     for baseline in BASELINES:
@@ -71,6 +72,7 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
         rest = "+".join(other for other in modalities if other != m)
         result["perceptual", m] = full - means["missing", "permutation", rest]
         result["alone", m] = means["missing", "mean", m]
+        result["utilization", m] = (full - means["missing", "mean", rest]) / np.where(full > 0, full, np.nan)
         result["shapley_use_share", m] = result["shapley_share", "permutation", m]
     used = {m: np.maximum(result["perceptual", m], 0) for m in modalities}
     total = sum(used.values(), np.zeros_like(full))
@@ -86,19 +88,20 @@ def _name(baseline: str, modalities: Sequence[str], subset: Sequence[bool]) -> N
 
 @measures.register("missing")
 class Missing(Measure):
-    """Accuracy on every subset of the modalities, use, alone and Shapley values."""
+    """Accuracy on every subset of the modalities, use, alone, utilization and Shapley values."""
 
     summary = (
         "accuracy on every subset of the modalities, with zero, the train mean or a permutation for the rest; "
-        "use, alone and Shapley values"
+        "use, alone, conditional utilization and Shapley values"
     )
-    citation = "Gat et al. 2021; Shapley 1953"
+    citation = "Gat et al. 2021; Wu et al. 2022; Shapley 1953"
     least_modalities = 2
     words: ClassVar[Mapping[str, str]] = {
         "full_minus_worst": "accuracy lost with the worst subset",
         "use_share": "use share of",
         "shapley_use_share": "Shapley use share of",
         "alone": "accuracy alone of",
+        "utilization": "utilization of",
         "shapley_share": "Shapley share of",
         "shapley": "Shapley value of",
         "missing": "accuracy with only",
@@ -111,5 +114,5 @@ class Missing(Measure):
         return per_clip(subject)
 
     def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
-        """Full minus worst, use, alone, and Shapley values and shares."""
+        """Full minus worst, use, alone, utilization, and Shapley values and shares."""
         return derived(means, modalities)

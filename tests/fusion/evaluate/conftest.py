@@ -1,4 +1,4 @@
-"""A group of three linear heads with known weights, and clips, some of which lack a modality."""
+"""A group of three heads with known weights, by default linear, and clips, some of which lack a modality."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from ..conftest import make_clips
 NUM_CLASSES = 4
 
 
-def make_subject(dims: dict[str, int], num_clips: int = 30, seed: int = 0, gaps: bool = True) -> Subject:
+def make_subject(
+    dims: dict[str, int],
+    num_clips: int = 30,
+    seed: int = 0,
+    gaps: bool = True,
+    head: str = "concat",
+    hidden: int = 0,
+) -> Subject:
     clips = make_clips(num_clips, dims, NUM_CLASSES, seed)
     train = make_clips(60, dims, NUM_CLASSES, seed + 1)
     if gaps:
@@ -25,7 +32,7 @@ def make_subject(dims: dict[str, int], num_clips: int = 30, seed: int = 0, gaps:
         clips = Clips(
             {m: e * present[:, i, None] for i, (m, e) in enumerate(clips.embeddings.items())}, present, clips.target
         )
-    shape = ModelShape.of(dims, NUM_CLASSES, head="concat", hidden=0, adapter="none", adapter_dim=4)
+    shape = ModelShape.of(dims, NUM_CLASSES, head=head, hidden=hidden, adapter="none", adapter_dim=4)
     return Subject(FusionModel(shape, [0, 1, 2]).eval(), clips, *train_statistics(train), seed=0, noise_draws=3)
 
 
@@ -43,6 +50,34 @@ def answer(subject: Subject, run: int, parts: dict[str, np.ndarray]) -> int:
 
 def clip(subject: Subject, i: int) -> dict[str, np.ndarray]:
     return {m: e[i].double().numpy() for m, e in subject.clips.embeddings.items()}
+
+
+def logits_of(subject: Subject, run: int, parts: dict[str, np.ndarray | None]) -> np.ndarray:
+    """Logits of a run for one clip, `(classes,)`; None is an absent modality."""
+    z = {
+        m: torch.zeros(1, 1, subject.clips.embeddings[m].shape[-1])
+        if parts[m] is None
+        else torch.tensor(parts[m]).float().expand(1, 1, -1)
+        for m in subject.modalities
+    }
+    present = torch.tensor([[[parts[m] is not None for m in subject.modalities]]])
+    with torch.no_grad():
+        return run_alone(subject, run).model.head(z, present)[0, 0].double().numpy()
+
+
+def run_alone(subject: Subject, run: int) -> Subject:
+    """The same clips with one run of the group."""
+    model = FusionModel(subject.model.shape, [0]).eval()
+    model.load_state_dict({k: v[run : run + 1] for k, v in subject.model.state_dict().items()})
+    return Subject(model, subject.clips, subject.mean, subject.std, subject.seed, subject.noise_draws)
+
+
+def parts_or_none(subject: Subject, i: int) -> dict[str, np.ndarray | None]:
+    """Embeddings of a clip; None for modalities that it lacks."""
+    return {
+        m: part if present else None
+        for (m, part), present in zip(clip(subject, i).items(), subject.clips.present[i].tolist(), strict=True)
+    }
 
 
 def swapped(subject: Subject) -> Subject:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from amr.fusion.attribution.attributor import Attributor
-from amr.fusion.evaluate.measures.missing import BASELINES, derived, per_clip
+from amr.fusion.evaluate.measures.missing import BASELINES, derived, of_baseline, per_clip
 from amr.fusion.run_axis.seeds import generator
 from amr.fusion.runs.measure import measure
 
@@ -95,3 +95,21 @@ def test_the_order_of_the_modalities_does_not_matter():
             np.testing.assert_allclose(other[other_name], values)
         else:
             np.testing.assert_allclose(other[name], values, err_msg=str(name))
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_one_baseline_alone_is_that_part_of_all(subject, baseline):
+    everything = per_clip(subject)
+    part = of_baseline(subject, baseline)
+    assert set(part) == {name for name in everything if name[1] == baseline}
+    assert all(torch.equal(values, everything[name]) for name, values in part.items())
+
+
+def test_utilization_is_the_part_of_the_accuracy_that_goes_with_the_modality(subject):
+    means = means_of(subject)
+    full = np.where(means[("accuracy",)] > 0, means[("accuracy",)], np.nan)
+    for m in subject.modalities:
+        rest = "+".join(other for other in subject.modalities if other != m)
+        np.testing.assert_allclose(means["utilization", m], 1 - means["missing", "mean", rest] / full)
+        if len(subject.modalities) == 2:
+            np.testing.assert_allclose(means["utilization", m], 1 - means["alone", rest] / full)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from amr.fusion.data.clips import Clips, train_statistics
 from amr.fusion.evaluate.measures import measures, measures_for
 from amr.fusion.evaluate.perturb import Subject
-from amr.fusion.model import FusionModel
 from amr.fusion.report.tables import measure_words
+from amr.fusion.run_axis.seeds import generator
 
-from ..conftest import make_subject
+from ..conftest import make_subject, run_alone
 
 every_measure = pytest.mark.parametrize("name", list(measures))
 DIMS = {"audio": 5, "video": 4}
@@ -53,14 +54,27 @@ def test_values_are_one_per_run_and_clip(name):
 
 
 @every_measure
+def test_values_of_steps_are_one_per_run_and_clip(name):
+    subject = make_subject(DIMS, head="attention", hidden=8)
+    num_steps = torch.randint(1, 7, (30, 1), generator=generator(0, "steps"))
+    steps = (torch.arange(6) < num_steps).unsqueeze(-1).float()
+    clips = Clips(
+        {m: e.unsqueeze(1) * steps for m, e in subject.clips.embeddings.items()},
+        subject.clips.present,
+        subject.clips.target,
+    )
+    subject = Subject(subject.model, clips, *train_statistics(clips), seed=0, noise_draws=2)
+    for values in measures[name]().per_clip(subject).values():
+        assert values.shape == (3, 30)
+        assert values.nanmean().isfinite()
+
+
+@every_measure
 def test_run_i_of_a_group_is_the_run_alone(name):
     subject = make_subject(DIMS)
     group = measures[name]().per_clip(subject)
     for run in range(3):
-        model = FusionModel(subject.model.shape, [0]).eval()
-        model.load_state_dict({k: v[run : run + 1] for k, v in subject.model.state_dict().items()})
-        alone = Subject(model, subject.clips, subject.mean, subject.std, subject.seed, subject.noise_draws)
-        for flat, values in measures[name]().per_clip(alone).items():
+        for flat, values in measures[name]().per_clip(run_alone(subject, run)).items():
             torch.testing.assert_close(values[0], group[flat][run], equal_nan=True)
 
 
