@@ -133,7 +133,7 @@ def test_the_examples_for_contributors_pass_the_linters_as_files(tmp_path, linte
 
 def test_the_python_of_the_readme_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     render(SyntheticConfig(num_clips=60), tmp_path / "data/synthetic")
     environment = os.environ | {"AMR_HOME": str(tmp_path)}
     done = subprocess.run(
