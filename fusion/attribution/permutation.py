@@ -41,6 +41,17 @@ def partners_with(present: Tensor, partners: Tensor) -> Tensor:
     return torch.where(both, partners, torch.arange(partners.shape[-1], device=partners.device))
 
 
+def has_partner(present: Tensor, partners: Tensor) -> Tensor:
+    """Whether each clip has another clip to take a modality from, bool `(..., clips, modalities)`.
+
+    Args:
+        present: Bool `(..., clips, modalities)`.
+        partners: Clip numbers `(..., clips)`.
+    """
+    own = torch.arange(partners.shape[-1], device=partners.device)
+    return torch.stack([partners_with(each, partners) != own for each in present.unbind(-1)], dim=-1)
+
+
 def of_partners(values: Tensor, partners: Tensor) -> Tensor:
     """Values of each clip's partner: `(..., clips, *rest)` and `(..., clips)` to `(..., clips, *rest)`."""
     rest = values.ndim - partners.ndim

@@ -82,7 +82,10 @@ class AttributionRegularizer(nn.Module):
     - Hooks that rescale gradients (gradient modulation) and gradient reversal change shares: remove them while R runs.
     - R needs second derivatives. Attention uses torch's math kernel, and compiled modules run uncompiled, while R runs.
       cuDNN's recurrent layers have none: call them under `torch.backends.cudnn.flags(enabled=False)`. Activation
-      checkpointing needs `use_reentrant=False`. The first call checks; Shapley shares need no second derivative.
+      checkpointing needs `use_reentrant=False`. The first call checks; Shapley and permutation shares need no second
+      derivative.
+    - By permutation, a modality comes from a random clip of the batch, by torch's default generator. R is 0 where no
+      clip has a partner, as in a batch of one, and where no prediction moves.
     - R has a graph under `torch.no_grad`, too.
 
     Args:
@@ -103,6 +106,13 @@ class AttributionRegularizer(nn.Module):
         >>> loss.backward()
         >>> head.weight.grad.shape
         torch.Size([3, 8])
+
+        By permutation, which moves use:
+
+        >>> regularizer = AttributionRegularizer("audio=1:video=4", Attributor(attribution="permutation"))
+        >>> loss = 0.3 * regularizer(lambda z: head(torch.cat([z["audio"], z["video"]], dim=-1)), z)
+        >>> bool(0 <= loss < 0.6)
+        True
     """
 
     ratio: Tensor

@@ -88,6 +88,29 @@ def presence(present: Any, z: Mapping[str, Tensor]) -> Tensor:
     return present
 
 
+def clip_numbers(partners: Any, present: Tensor) -> Tensor:
+    """Partner of each clip, `(..., clips)`; None for a random permutation, the same for all runs.
+
+    Args:
+        partners: Clip numbers, `(..., clips)` or `(clips,)`.
+        present: Bool `(..., clips, modalities)`.
+
+    Raises:
+        ValueError: partners are not numbers of the clips.
+    """
+    clips = present.shape[:-1]
+    if partners is None:
+        return torch.randperm(clips[-1], device=present.device).expand(clips)
+    found = torch.as_tensor(partners, device=present.device)
+    fits = found.shape in (clips, clips[-1:]) and not (found.is_floating_point() or found.dtype == torch.bool)
+    if not fits or not bool(((found >= 0) & (found < clips[-1])).all()):
+        raise ValueError(
+            f"partners must be {clips[-1]} clip numbers from 0 to {clips[-1] - 1}, got {found.dtype} "
+            f"{tuple(found.shape)}. Pass for example torch.randperm({clips[-1]})."
+        )
+    return found.long().expand(clips)
+
+
 def _check_clips(z: Mapping[str, Tensor], present: Tensor) -> None:
     """The axes before a clip's own must be those of `present`; runs may share clips (`of_runs`)."""
     clips = present.shape[:-1]

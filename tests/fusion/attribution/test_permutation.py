@@ -91,6 +91,7 @@ def test_partners_that_lack_the_modality_are_replaced_by_the_clip_itself():
 
 @pytest.mark.parametrize("num_clips", [1, 5])
 def test_r_is_zero_with_zero_gradient_where_no_prediction_moves(num_clips):
+    torch.manual_seed(0)
     head = nn.Linear(4, 3)
     x = torch.ones(num_clips, 2)
     regularizer = AttributionRegularizer("1:4", PERMUTATION)
@@ -99,6 +100,40 @@ def test_r_is_zero_with_zero_gradient_where_no_prediction_moves(num_clips):
     assert value == 0
     value.backward()
     assert (head.weight.grad == 0).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_clips_without_a_partner_are_no_reason_for_a_warning():
+    """Their divergence is 0 whatever the head does."""
+    torch.manual_seed(0)
+    head = nn.Linear(4, 3)
+    z, present = {m: torch.randn(6, 2) for m in ("a", "v")}, torch.ones(6, 2, dtype=torch.bool)
+    present[1:, 0] = False  # one clip has a, and no other to take it from
+
+    def logits(z):
+        return head(torch.cat([z["a"], z["v"]], -1))
+
+    _, divergence, counted = PERMUTATION.shares(logits, z, present, partners=torch.arange(6).roll(1))
+    assert counted.tolist() == [True, *[False] * 5]
+    assert (divergence[0, 0], divergence[0, 1] > 0) == (0, True)
+    for num_clips in (1, 6):
+        first = {m: v[:num_clips] for m, v in z.items()}
+        _, divergence, counted = PERMUTATION.shares(logits, first, partners=range(num_clips))
+        assert not counted.any()
+        assert not divergence.any()
+
+
+@pytest.mark.parametrize("partners", [[0, 1], [0, 1, 2, 4], [-1, 0, 1, 2], [0.0, 1.0, 2.0, 3.0], [[1, 0, 3, 2]] * 2])
+def test_wrong_partners_are_refused(partners):
+    z = {m: torch.randn(4, 3) for m in ("a", "v")}
+    with pytest.raises(ValueError, match=r"partners must be 4 clip numbers from 0 to 3, got .* torch.randperm\(4\)"):
+        PERMUTATION.shares(lambda z: z["a"] + z["v"], z, partners=partners)
+
+
+def test_a_single_clip_must_be_finite_too():
+    z = {"a": torch.full((1, 3), torch.nan), "v": torch.ones(1, 3)}
+    with pytest.raises(ValueError, match="must be finite, got NaN"):
+        PERMUTATION.shares(lambda z: z["a"] + z["v"], z)
 
 
 def test_one_logit_is_a_binary_decision():
