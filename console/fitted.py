@@ -45,7 +45,7 @@ def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
     config.check_writable(find_run(config.run))  # before torch is imported
     from amr.fusion.evaluate.evaluate import evaluate
     from amr.fusion.evaluate.people.tables import people_tables
-    from amr.fusion.evaluate.tables import differences_table, reading, reliance_table, scores_table
+    from amr.fusion.evaluate.tables import differences_table, rank_sentence, reading, reliance_table, scores_table
 
     with stderr_progress() as progress:
         result = evaluate(config, progress)
@@ -58,6 +58,8 @@ def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
         others += [(each.title, each.columns, each.rows) for each in people_tables(document)]
         for other in others:
             show(None, False, partial(table, *other))
+        if (ranks := rank_sentence(document)) is not None:
+            say(ranks)
         say(reading(document))
     say(f"evaluation.json, .csv and .npz in {result.folder}")
 

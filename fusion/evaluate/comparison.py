@@ -1,17 +1,30 @@
-"""Means of settings over seeds; AMR against none, paired by seed and fold, corrected for multiple comparisons."""
+"""Means of settings over seeds; AMR against none, paired by seed and fold; accuracy against balance over settings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from amr.fusion.evaluate.perturb import Name
 from amr.fusion.runs.read import OF_AMR, Run
 from amr.fusion.runs.statistics import holm, mean_interval, paired_test, wilcoxon
+
+LEAST_SETTINGS = 4  # with fewer, no order of the settings is rare enough to mean anything
+NUM_PERMUTATIONS = 9999
+# Measures of the uni-modal heads alone: those of a setting and of the same one without AMR are the same heads.
+OF_REFERENCES = (
+    ("unimodal_accuracy",),
+    ("best_unimodal",),
+    ("information", "label"),
+    ("information", "redundancy"),
+    *((name, "unimodal") for name in ("information", "probe", "overfitting", "generalization", "ogr")),
+    ("information", "unique"),
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,10 @@ def against_none(measured: Sequence[Measured]) -> list[dict[str, Any]]:
         by_seed = {control.run.config.seed: control for control in controls}
         pairs = [(m, by_seed[m.run.config.seed]) for m in members if m.run.config.seed in by_seed]
         for name in members[0].value:
+            if name[:1] in OF_REFERENCES or name[:2] in OF_REFERENCES:
+                continue
+            if name == ("one_sided",) and not _asks_for_even_shares(members[0].run):
+                continue  # distances from two ratios
             compared = _compared(pairs, name)
             if compared is not None:
                 results.append({**members[0].run.setting, "against": None, "measure": ".".join(name), **compared})
@@ -78,6 +95,72 @@ def against_none(measured: Sequence[Measured]) -> list[dict[str, Any]]:
             for test, corrected in zip(tests, holm([test[p] for test in tests]), strict=True):
                 test[f"{p}_corrected"] = corrected
     return results
+
+
+def rank_correlations(measured: Sequence[Measured]) -> dict[str, Any] | None:
+    """Spearman's rank correlation of accuracy with balance, over the settings that fuse; None if they are too few.
+
+        balance = 1 - sum over m of |s_m - 1/M| / (2 - 2/M),    s the shares, or the use shares
+
+    Balance is 1 if all parts are equal and 0 if one modality has everything. p is by permutation of the settings, exact
+    up to 7 of them.
+
+    Returns:
+        `share` and `use`, each with `all` settings, and `without_outermost`: without the ratios that are furthest from
+        even. Each has `rho`, `p` and the number of settings `n`, and is None if they are too few or equal.
+    """
+    settings = [members for members in _settings(measured) if members[0].run.fuses]
+    if len(settings) < LEAST_SETTINGS:
+        return None
+    distances = np.array([_unevenness(members[0].run.record.target_share) for members in settings])
+    outermost = (distances > 0) & np.isclose(distances, distances.max())
+    accuracies = np.array([_mean_over_runs(members, ("accuracy",)) for members in settings])
+    result: dict[str, Any] = {}
+    for kind, name in (("share", "share"), ("use", "use_share")):
+        balances = np.array([_balance(members, name) for members in settings])
+        known = ~np.isnan(balances)
+        result[kind] = {
+            "all": _rank_correlation(balances[known], accuracies[known]),
+            "without_outermost": _rank_correlation(balances[known & ~outermost], accuracies[known & ~outermost])
+            if outermost.any()
+            else None,
+        }
+    return result
+
+
+def _balance(members: Sequence[Measured], name: str) -> float:
+    shares = {m: _mean_over_runs(members, (name, m)) for m in members[0].run.modalities}
+    return 1 - _unevenness(shares)
+
+
+def _unevenness(shares: Mapping[str, float] | None) -> float:
+    """Distance of shares from equal ones, 1 if one modality has everything; 0 if there are none."""
+    if shares is None:
+        return 0.0
+    even = 1 / len(shares)
+    return sum(abs(share - even) for share in shares.values()) / (2 - 2 * even)
+
+
+def _mean_over_runs(members: Sequence[Measured], name: Name) -> float:
+    """Mean over the runs that have the measure; NaN if none has."""
+    values = [value for m in members if not np.isnan(value := m.value.get(name, np.nan))]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _rank_correlation(balances: np.ndarray, accuracies: np.ndarray) -> dict[str, Any] | None:
+    count = len(balances)
+    if count < LEAST_SETTINGS or len(set(balances)) == 1 or len(set(accuracies)) == 1:
+        return None
+    x, y = (stats.zscore(stats.rankdata(values)) for values in (balances, accuracies))
+    test = stats.permutation_test(
+        (x,),
+        lambda x, axis: (x * y).mean(axis),
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=NUM_PERMUTATIONS,
+        rng=np.random.default_rng(0),
+    )
+    return {"rho": float(test.statistic), "p": float(test.pvalue), "n": count}
 
 
 def _compared(pairs: Sequence[tuple[Measured, Measured]], name: Name) -> dict[str, Any] | None:
@@ -108,6 +191,11 @@ def _settings(measured: Sequence[Measured]) -> list[list[Measured]]:
     for m in measured:
         settings.setdefault(str(m.run.setting), []).append(m)
     return list(settings.values())
+
+
+def _asks_for_even_shares(run: Run) -> bool:
+    target = run.record.target_share
+    return target is None or len(set(target.values())) == 1
 
 
 def _without_ratio(run: Run) -> str:

@@ -16,7 +16,7 @@ from amr.fusion.data.clips import NUM_PERMUTATIONS
 from amr.fusion.data.folds import TrainingData
 from amr.fusion.data.splits import group_codes
 from amr.fusion.evaluate.bootstrap import percentiles, resamples
-from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds
+from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds, rank_correlations
 from amr.fusion.evaluate.config import FORMAT, EvaluateConfig
 from amr.fusion.evaluate.groups import (
     OpenedCaches,
@@ -32,12 +32,14 @@ from amr.fusion.evaluate.people.compare import against_people
 from amr.fusion.evaluate.people.votes import find_votes, parse_channels
 from amr.fusion.evaluate.per_clip import PerClip, measure_group
 from amr.fusion.evaluate.perturb import Name
-from amr.fusion.evaluate.references.ume import Ensembles
+from amr.fusion.evaluate.references.unimodal import UnimodalHeads
 from amr.fusion.evaluate.write import VERSION, Arrays, rounded, run_entry, write
-from amr.fusion.runs.read import Run
+from amr.fusion.runs.read import Run, flat
 from amr.fusion.runs.statistics import CONFIDENCE
 
-GAIN: Name = ("gain_over_ume",)
+GAINS = ("gain_over_ume", "gain_over_best_unimodal")  # null in the results of runs that have none
+# Measures of the models of a fold: no mean over test clips, so no intervals over resampled clips.
+OF_MODELS = ("best_unimodal", "overfitting", "generalization", "ogr")
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,13 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
         )
     progress.start(len(runs), unit="runs")
     caches = OpenedCaches(config.device)
-    ensembles = Ensembles(runs, caches)
+    unimodal = UnimodalHeads(runs, caches)
     all_data = caches.data(max(runs, key=lambda run: len(run.modalities)))
     measured: dict[Path, Measured] = {}
     people: dict[Path, dict[str, Any]] = {}
     arrays = Arrays(all_data, [run.folder.name for run in runs])
     for group in run_groups(runs, caches.data):
-        per_clip = measure_group(group, seed=config.seed, noise_draws=config.noise_draws)
-        ume_correct = ensembles.correct(group)
-        if ume_correct is not None:
-            per_clip.values[GAIN] = per_clip.values[("accuracy",)] - ume_correct
+        per_clip = measure_group(group, unimodal.of(group), seed=config.seed, noise_draws=config.noise_draws)
         measured |= {m.run.folder: m for m in _measured(group, per_clip, config)}
         if config.against == "people":
             people |= _against_people(group, per_clip, config)
@@ -115,7 +114,7 @@ def _measured(group: RunGroup, per_clip: PerClip, config: EvaluateConfig) -> lis
     if config.bootstrap:
         codes = group_codes(group.data.dataset.clips)[per_clip.rows]
         samples = per_clip.measures(resamples(codes, config.bootstrap, config.seed))
-        intervals = {name: percentiles(values) for name, values in samples.items()}
+        intervals = {name: percentiles(values) for name, values in samples.items() if name[0] not in OF_MODELS}
     counts = {
         (*name[:-1], "num_clips"): int((~np.isnan(values)).any(0).sum())
         for name, values in per_clip.values.items()
@@ -150,15 +149,11 @@ def _as_fitted(runs: Sequence[Run]) -> dict[Name, np.ndarray]:
     """Measures of the fit that are not means over clips, on the same clips: name to `(folds, run)`."""
     names: list[Name] = [("map",), ("f1",)]
     if len(runs[0].modalities) > 1:
-        names += [("share_logit", m) for m in runs[0].modalities]
+        names += [(name, m) for name in ("share_logit", "share_spread") for m in runs[0].modalities] + [("one_sided",)]
     result = {}
     for name in names:
-        by_run = []
-        for run in runs:
-            tests = [fold["test"] for fold in run.folds]
-            values = [test[name[0]] if len(name) == 1 else test[name[0]][name[1]] for test in tests]
-            by_run.append([np.nan if value is None else value for value in values])
-        result[name] = np.array(by_run).T
+        by_run = [[flat(fold["test"]).get(".".join(name), np.nan) for fold in run.folds] for run in runs]
+        result[name] = np.array(by_run).T  # NaN in runs of 0.1, which lack some
     return result
 
 
@@ -203,7 +198,8 @@ def _document(
     entries = [run_entry(m) for m in measured]
     for m, entry in zip(measured, entries, strict=True):
         measures = entry["measures"]
-        measures.setdefault(GAIN[0], None)
+        for gain in GAINS:
+            measures.setdefault(gain, None)
         if m.run.folder in people:
             measures["people"] = people[m.run.folder]
     return {
@@ -230,4 +226,5 @@ def _document(
         "runs": entries,
         "groups": over_seeds(measured),
         "comparisons": against_none(measured),
+        "rank_correlations": rank_correlations(measured),
     }

@@ -13,7 +13,7 @@ import torch
 
 from amr.common.devices import one_thread
 from amr.fusion.data.folds import Fold, TrainingData, read_training_data
-from amr.fusion.model import FusionModel
+from amr.fusion.model import FusionModel, ModelShape
 from amr.fusion.resolve import takes_steps
 from amr.fusion.runs.read import Run, read_runs
 from amr.fusion.runs.weights import model_shape, read_weights
@@ -129,9 +129,14 @@ class RunGroup:
                 if not torch.allclose(mean, self.data.folds[fold].normalization.mean[m], rtol=1e-4, atol=1e-5):
                     raise ValueError(other_cache(run, self.data))
             states.append(state)
-        model = FusionModel(model_shape(self.runs[0].record), [run.config.seed for run in self.runs])
+        model = FusionModel(self.shape, [run.seed for run in self.runs])
         model.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
         return model.to(self.folds[fold].test.target.device).eval()
+
+    @property
+    def shape(self) -> ModelShape:
+        """Shape of the models."""
+        return model_shape(self.runs[0].record)
 
     @property
     def folds(self) -> tuple[Fold, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from amr.fusion.evaluate.measures import measures_for
 from amr.fusion.evaluate.measures.base import Reliability
 from amr.fusion.evaluate.measures.calibration import calibration_error
 from amr.fusion.evaluate.perturb import Name, Subject
+from amr.fusion.evaluate.references.unimodal import ComparedSubject, Reference
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,28 @@ class PerClip:
         return result
 
 
-def measure_group(group: RunGroup, *, seed: int, noise_draws: int) -> PerClip:
+def measure_group(
+    group: RunGroup, reference_of: Callable[[int], Reference] | None = None, *, seed: int, noise_draws: int
+) -> PerClip:
     """Measure a run group.
 
     Args:
         group: Runs to measure.
+        reference_of: Function of a fold's number that returns the uni-modal heads of the runs; None for no comparison.
         seed: Seed of all random draws.
         noise_draws: Number of noise draws per level.
     """
 
     def of_fold(k: int) -> PerClip:
         fold = group.folds[k]
-        subject = Subject(group.model(k), fold.test, *train_statistics(fold.train), seed, noise_draws)
+        subject = ComparedSubject(
+            group.model(k),
+            fold.test,
+            *train_statistics(fold.train),
+            seed,
+            noise_draws,
+            reference=None if reference_of is None else reference_of(k),
+        )
         return _measure_fold(subject, k, fold.rows.test)
 
     return _concatenated(map_folds(group, of_fold))

@@ -7,6 +7,7 @@ from typing import Any
 
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.runs.read import SETTINGS, setting_details, setting_text
+from amr.fusion.runs.statistics import p_text
 
 Rows = tuple[list[str], list[list[object]]]
 
@@ -14,13 +15,14 @@ SIGNIFICANT = 0.05
 READING = {
     "ECE": "expected calibration error: mean gap of confidence and accuracy",
     "over UME": "accuracy minus that of UME, the average of the uni-modal heads",
+    "over best": "accuracy minus that of the best uni-modal head, chosen on val",
     "share": "part of the decision, by gradient x input; this is what AMR changes",
     "use": "accuracy lost when it is permuted between clips, mean of 10 orders",
     "alone": "accuracy with it alone, the others replaced by the train mean",
     "robustness": "accuracy under noise in it over clean accuracy, mean of 0 to 1 deviations",
     "follows": "how often its class is predicted if modalities are of two classes",
 }
-SCORES = {"ECE": "calibration.clean.ece", "over UME": "gain_over_ume"}
+SCORES = {"ECE": "calibration.clean.ece", "over UME": "gain_over_ume", "over best": "gain_over_best_unimodal"}
 RELIANCE = {
     "share": "share.{}",
     "use": "perceptual.{}",
@@ -83,6 +85,26 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
         stacked = _stacked(label, modalities, changes)
         rows += [[name, *score, *rest] for (name, *rest), score in zip(stacked, scores, strict=True)]
     return ["setting", "pairs", "accuracy", "modality", *COMPARED], rows
+
+
+def rank_sentence(document: Mapping[str, Any]) -> str | None:
+    """Rank correlation of accuracy with balance over the settings, in a line; None if settings are too few.
+
+    >>> found = {"share": {"all": {"rho": 0.4, "p": 0.26, "n": 5}, "without_outermost": None}}
+    >>> rank_sentence({"rank_correlations": found})
+    'rank correlation of accuracy with balance of share: +0.40 (p .260, 5 settings)'
+    """
+    parts = []
+    for kind, entry in (document.get("rank_correlations") or {}).items():
+        texts = [_correlation(entry["all"]), _correlation(entry["without_outermost"])]
+        if texts[0]:
+            without = f", {texts[1]} without the outermost ratios" if texts[1] else ""
+            parts.append(f"of {kind}: {texts[0]}{without}")
+    return f"rank correlation of accuracy with balance {'; '.join(parts)}" if parts else None
+
+
+def _correlation(entry: Mapping[str, Any] | None) -> str:
+    return "" if entry is None else f"{entry['rho']:+.2f} (p {p_text(entry['p'])}, {entry['n']} settings)"
 
 
 def setting_labels(groups: Sequence[Mapping[str, Any]]) -> list[list[str]]:

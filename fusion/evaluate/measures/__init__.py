@@ -13,6 +13,10 @@ from amr.fusion.evaluate.measures import emap
 from amr.fusion.evaluate.measures import conflict
 from amr.fusion.evaluate.measures import calibration
 from amr.fusion.evaluate.measures import noise
+from amr.fusion.evaluate.references import gain
+from amr.fusion.evaluate.references import information
+from amr.fusion.evaluate.references import probe
+from amr.fusion.evaluate.references import ogr
 from amr.fusion.evaluate.measures.base import Measure, measures, measures_for
 
 __all__ = [
@@ -22,9 +26,13 @@ __all__ = [
     "conflict",
     "confusion",
     "emap",
+    "gain",
+    "information",
     "interaction",
     "measures",
     "measures_for",
     "missing",
     "noise",
+    "ogr",
+    "probe",
 ]

@@ -18,6 +18,8 @@ from amr.fusion.evaluate.tables import differences_table, reading, reliance_tabl
 from amr.fusion.fit import fit
 from amr.fusion.sweep.sweep import sweep
 
+COMPARED = ("share_spread.audio", "one_sided")
+
 
 def config(cache, **changes):
     return FitConfig(**{"cache": str(cache), "epochs": 3, "lr": 0.01, "device": "cpu", **changes})
@@ -54,10 +56,10 @@ def test_a_sweep_with_folds_and_all_files_of_its_evaluation(small_cache):
         assert low <= measures["accuracy"] <= high
         if run["method"] == "unimodal":
             assert "missing" not in measures
-            assert "share" not in measures
+            assert not {"share", "share_spread", "one_sided"} & set(measures)
             assert measures["gain_over_ume"] is None
             continue
-        for name in ("share", "share_logit", "perceptual"):
+        for name in ("share", "share_logit", "share_spread", "one_sided", "perceptual"):
             assert measures[name] == pytest.approx(test[name], abs=1e-5), name
         own = {m: np.nanmean(arrays["shares"][r, :, i]) for i, m in enumerate(document["modalities"])}
         assert own == pytest.approx(test["share"], abs=0.02)
@@ -115,6 +117,12 @@ def flat(measures, prefix=""):
         key = f"{prefix}{name}"
         result |= {key: np.nan if value is None else value} if items is None else flat(dict(items), f"{key}.")
     return result
+
+
+def test_one_sided_clips_are_compared_only_if_both_ask_for_even_shares(small_cache):
+    document = evaluated(make_sweep(small_cache, ("naive",), (None, "1:1", "1:3")), bootstrap=0)
+    ratios = {name: {e["amr_ratio"] for e in document["comparisons"] if e["measure"] == name} for name in COMPARED}
+    assert ratios == {"share_spread.audio": {"1:1", "1:3"}, "one_sided": {"1:1"}}
 
 
 @pytest.mark.parametrize("method", ["naive", "ogm-ge"])

@@ -1,0 +1,103 @@
+"""Overfitting over generalization (OGR) of a head, and of its modalities' own heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from amr.fusion.data.clips import Clips
+from amr.fusion.evaluate.measures.base import Measure, measures
+from amr.fusion.evaluate.perturb import Name, Subject
+from amr.fusion.evaluate.references.unimodal import ComparedSubject, Reference, each_alone, logits_of
+from amr.fusion.methods.base import cross_entropy
+from amr.fusion.model import FusionModel
+
+LEAST_GENERALIZATION = 0.01  # nats; a smaller change of the val loss is no generalization to divide by
+
+
+@measures.register("ogr")
+class Ogr(Measure):
+    """How much a head overfits for what it learns, from its initial weights to its saved ones (Wang et al. 2020).
+
+        O = val loss - train loss,    overfitting = O(saved) - O(initial)
+        generalization = val loss(initial) - val loss(saved),    OGR = overfitting / |generalization|
+
+    The loss is the cross-entropy over all clips of the split, measured at the weights themselves: the history has the
+    train loss as a mean over an epoch's batches, in which the weights change and a method may add terms of its own.
+    A modality's own head is measured on the clips that have the modality. The val split chose the epoch, so its loss is
+    a little too low.
+    """
+
+    summary = "overfitting over generalization, of the head and of each uni-modal head"
+    citation = "Wang et al. 2020, section 3.1"
+    least_modalities = 2
+    words: ClassVar[Mapping[str, str]] = {
+        "ogr": "OGR,",
+        "ogr.joint": "OGR of the head",
+        "overfitting": "overfitting (nats),",
+        "overfitting.joint": "overfitting of the head (nats)",
+        "generalization": "generalization (nats),",
+        "generalization.joint": "generalization of the head (nats)",
+    }
+
+    def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
+        """Overfitting and generalization of each run, the same for all clips of a fold; NaN without val clips."""
+        if not isinstance(subject, ComparedSubject) or subject.reference is None:
+            return {}
+        reference = subject.reference
+        losses: dict[Name, list[Losses]] = {("joint",): _joint(subject.model, reference)}
+        losses |= {("unimodal", m): _alone(reference, m) for m in subject.modalities}
+        result: dict[Name, Tensor] = {}
+        for of, (train, val) in losses.items():
+            gained = val.initial - val.saved
+            for name, value in (("overfitting", train.initial - train.saved - gained), ("generalization", gained)):
+                result[name, *of] = value.float().cpu()[:, None].repeat(1, len(subject.clips))
+        return result
+
+    def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
+        """OGR; NaN where the val loss hardly changed."""
+        result: dict[Name, np.ndarray] = {}
+        for of in (("joint",), *(("unimodal", m) for m in modalities)):
+            if ("overfitting", *of) in means:
+                change = np.abs(means["generalization", *of])
+                change = np.where(change < LEAST_GENERALIZATION, np.nan, change)
+                result["ogr", *of] = means["overfitting", *of] / change
+        return result
+
+
+class Losses(NamedTuple):
+    """Losses of each run on one split, `(run,)`: at its initial weights, and at its saved ones."""
+
+    initial: Tensor
+    saved: Tensor
+
+
+def _joint(model: FusionModel, reference: Reference) -> list[Losses]:
+    """Losses of the runs on train and on val."""
+    return [
+        Losses(
+            _loss(logits_of(reference.own_initial, clips), clips)[reference.own_row],
+            _loss(logits_of(model, clips), clips),
+        )
+        for clips in (reference.own.train, reference.own.val)
+    ]
+
+
+def _alone(reference: Reference, modality: str) -> list[Losses]:
+    """Losses of a modality's own heads on train and on val."""
+    column = reference.model.modalities.index(modality)
+    found = []
+    for clips in (reference.fold.train, reference.fold.val):
+        with_it = clips.take(clips.present[:, column])
+        initial = logits_of(reference.initial[modality], clips.only(modality))
+        saved = each_alone(reference.model, with_it)[modality]
+        found.append(Losses(*(_loss(logits, with_it)[reference.row] for logits in (initial, saved))))
+    return found
+
+
+def _loss(logits: Tensor, clips: Clips) -> Tensor:
+    """Mean cross-entropy of each run; NaN without clips."""
+    return cross_entropy(logits.double(), clips.target.expand(len(logits), -1))
