@@ -16,7 +16,7 @@ READING = {
     "ECE": "expected calibration error: mean gap of confidence and accuracy",
     "over UME": "accuracy minus that of UME, the average of the uni-modal heads",
     "over best": "accuracy minus that of the best uni-modal head, chosen on val",
-    "share": "part of the decision, by gradient x input; this is what AMR changes",
+    "share": "part of the decision, by gradient x input; what AMR sets by default",
     "use": "accuracy lost when it is permuted between clips, mean of 10 orders",
     "alone": "accuracy with it alone, the others replaced by the train mean",
     "robustness": "accuracy under noise in it over clean accuracy, mean of 0 to 1 deviations",
