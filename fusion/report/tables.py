@@ -261,14 +261,14 @@ TERMS = {
         "fraction of the clips whose share is more than 0.1 from the ratio asked for; without a ratio, from even shares"
     ),
     "utilization": "accuracy lost if the modality is replaced by its train mean, as a part of the accuracy",
-    "confusion": (
+    "modality confusion": (
         "fraction of the clips with the modality that are right with it alone and wrong with all; alone: the others at "
         "their train mean"
     ),
     "rescue": "fraction of the clips that are right with all modalities and wrong with each alone",
     "interaction share": (
-        "InterSHAP: the part of the output for the predicted class that no modality makes alone, mean over clips; 0 for "
-        "a sum of the modalities, 1 for XOR"
+        "InterSHAP: the part of the output for the predicted class that no modality makes alone, mean over clips; 0 "
+        "for a sum of the modalities, 1 for XOR"
     ),
     "cooperation": "SHAPE: accuracy with all modalities, minus what they add alone; below 0 if they know the same",
     "(EMAP)": "of the closest additive function of the modalities, which is the head itself if it is additive",

@@ -1,4 +1,4 @@
-"""Confusion and rescue: clips that fusion loses, and clips that only fusion gets right.
+"""Modality confusion and rescue: clips that fusion loses, and clips that only fusion gets right.
 
     confusion of m   P(right with m alone, wrong with all)
     rescue           P(right with all, wrong with each modality alone)
@@ -26,10 +26,12 @@ class Confusion(Measure):
     Clips that lack m do not count in the confusion of m, and clips with fewer than two modalities not in rescue.
     """
 
-    summary = "clips right with one modality alone and wrong with all (confusion), and the reverse for each (rescue)"
+    summary = (
+        "clips right with one modality alone and wrong with all (modality confusion), or the other way round (rescue)"
+    )
     citation = "VGGSounder, Zverev et al. 2025"
     least_modalities = 2
-    words: ClassVar[Mapping[str, str]] = {"confusion": "confusion of", "rescue": "rescue"}
+    words: ClassVar[Mapping[str, str]] = {"confusion": "modality confusion of", "rescue": "rescue"}
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
         """Keys `confusion, modality` and `rescue`: 1 where it happens, 0 where not."""

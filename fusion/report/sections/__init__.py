@@ -1,13 +1,12 @@
 """The sections of the page. Add one as a file that registers a function, imported here.
 
-`balance`, `curves`, `decisions` and `people` hold sections. `picture` and `clips` are tools. `ORDER` is the order of
-the sections on the page.
+`picture` and `clips` are tools; the other files hold sections. `ORDER` is the order of the sections on the page.
 """
 
-from amr.fusion.report.sections import balance, curves, decisions, people
+from amr.fusion.report.sections import balance, curves, decisions, fusion, people
 from amr.fusion.report.sections.picture import sections
 
 # The order answers: what does the head rely on, and did balance help? Others come last.
-ORDER = ("share", "use", "missing", "noise", "classes", "confusion", "training", "people")
+ORDER = ("share", "use", "missing", "fusion", "noise", "classes", "confusion", "training", "people")
 
-__all__ = ["ORDER", "balance", "curves", "decisions", "people", "sections"]
+__all__ = ["ORDER", "balance", "curves", "decisions", "fusion", "people", "sections"]

@@ -108,6 +108,9 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
                 "robustness": {"audio": 0.84, "video": 0.97},
             }
             of |= {"gain_over_ume": 0.05}
+            of |= {"rescue": 0.06, "confusion": {"audio": 0.02, "video": 0.01}, "cooperation": -0.03}
+            of |= {"utilization": {"audio": 0.5, "video": 0.1}, "interaction": {"probability": 0.2, "logit": 0.0}}
+            of |= {"emap": 0.8, "emap_gap": 0.0}
         if people:
             head = {"voice": 0.6, "face": 0.3, "neither": 0.1}
             conflict = {"num_clips": 9, "head": head, "people": {"voice": 0.2, "face": 0.6, "neither": 0.1, "tie": 0.1}}
