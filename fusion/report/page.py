@@ -18,6 +18,7 @@ from amr.common.progress import Progress
 from amr.common.version import versions
 from amr.common.workspace import find_run
 from amr.fusion.attribution.base import attributions
+from amr.fusion.config import FitConfig
 from amr.fusion.report.commands import commands
 from amr.fusion.report.config import ReportConfig
 from amr.fusion.report.read import ResultFolder, read_results
@@ -141,8 +142,7 @@ def _facts(results: ResultFolder) -> dict[str, str]:
     facts = {
         "cache": str(results.cache),
         "embeddings": encoders,
-        "attribution": f"{attributions[config.attribution].label} (output: {config.attribution_output}, "
-        f"norm: {config.attribution_pooling.upper()})",
+        "attribution": _attribution(config),
         "fitted with": ", ".join(f"{name} {number}" for name, number in results.record.versions.items()),
         "page made with": ", ".join(f"{name} {number}" for name, number in versions("plotly", "jinja2").items()),
     }
@@ -152,6 +152,14 @@ def _facts(results: ResultFolder) -> dict[str, str]:
             f"{EVALUATED.get(name, name)} {_fact(value)}" for name, value in settings.items() if value is not None
         )
     return facts
+
+
+def _attribution(config: FitConfig) -> str:
+    """Words for the attribution that was regularized, with the settings that it uses."""
+    attribution = attributions[config.attribution]
+    details = [f"output: {config.attribution_output}"] if attribution.uses_output else []
+    details += [f"norm: {config.attribution_pooling.upper()}"] if attribution.uses_pooling else []
+    return f"{attribution.label} ({', '.join(details)})" if details else attribution.label
 
 
 def _fact(value: object) -> str:

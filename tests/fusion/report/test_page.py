@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from amr.fusion.config import FitConfig
 from amr.fusion.report.config import ReportConfig
+from amr.fusion.report.page import _attribution
 from amr.fusion.report.page import report as make_report
 
 from ...conftest import without
@@ -111,6 +113,14 @@ def test_the_attribution_is_named_in_words(report):
     text = read_page(report).text
     assert "gradient x input (output: probability, norm: L2)" in text
     assert "grad_x_input" not in text
+
+
+@pytest.mark.parametrize(
+    ("attribution", "words"),
+    [("permutation", "permutation"), ("shapley", "Shapley (output: probability)")],
+)
+def test_only_settings_that_the_attribution_uses_are_named(attribution, words):
+    assert _attribution(FitConfig(attribution=attribution)) == words
 
 
 def test_names_of_classes_and_folders_are_escaped(report):
