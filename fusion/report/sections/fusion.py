@@ -15,7 +15,6 @@ WHOLE = {  # column to the measure of all modalities
     "cooperation": "cooperation",
     "interaction share, logit": "interaction.logit",
     "interaction share, probability": "interaction.probability",
-    "accuracy without interactions": "emap",
     "gained by interactions": "emap_gap",
 }
 
@@ -28,10 +27,11 @@ def fusion(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None
         return None
     selected = shown(measured)
     bars = {"rescue": "rescue"} | {f"modality confusion of {m}": f"confusion.{m}" for m in results.modalities}
+    ticks = [words.removeprefix("modality ").replace(" of ", "<br>of ") for words in bars]  # short, for phones
     figure = go.Figure()
     for index, setting in enumerate(selected):
         figure.add_bar(
-            x=list(bars),
+            x=ticks,
             y=[setting.mean(name) for name in bars.values()],
             name=setting.label,
             error_y=whiskers([setting.half_width(name) for name in bars.values()], INK),
@@ -57,8 +57,8 @@ def fusion(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None
         "What fusion finds and loses",
         "Rescue: clips that are right with all modalities and wrong with each alone. Modality confusion: clips that "
         "are right with that modality alone and wrong with all. Alone, the others are at their train mean. The table "
-        "has how much the modalities interact: interaction shares are 0 for a sum of the modalities, and accuracy "
-        "without interactions is that of the sum that is closest to the head (EMAP).",
+        "has how much the modalities interact: interaction shares are 0 for a sum of the modalities, and what "
+        "interactions gain is the accuracy minus that of the sum closest to the head (EMAP).",
         f"Bars of rescue and modality confusion for {len(selected)} settings. {first.label}: {'; '.join(listed)}.",
         {"": plot(figure, 400, barmode="group", bargap=0.25)},
         make_table(

@@ -9,8 +9,8 @@ def test_bars_and_table_are_those_of_the_evaluation(made):
     bars = picture.plots[""]["data"][0]
     assert dict(zip(bars["x"], bars["y"], strict=True)) == {
         "rescue": 0.06,
-        "modality confusion of audio": 0.02,
-        "modality confusion of video": 0.01,
+        "confusion<br>of audio": 0.02,
+        "confusion<br>of video": 0.01,
     }
     rows = {row[0].text: dict(zip(picture.table.columns, row, strict=True)) for row in picture.table.rows}
     assert rows["no AMR"]["modality confusion audio/video"].text == "0.02/0.01"
