@@ -25,6 +25,12 @@ class EvaluateConfig:
     """
 
     run: Path = field(metadata={"help": "Folder of a run, of amr sweep or of amr table, or its name in runs/."})
+    cache: str | None = option(
+        None,
+        "Other cache with the same embeddings and classes to measure on, instead of the test clips of the fit; results "
+        "go to runs/RUN_on_CACHE.",
+        since="0.2",
+    )
     against: str | None = option(
         None, "Reference to compare with; people: votes or tags of people, if the cache has them.", choices=REFERENCES
     )
@@ -52,6 +58,8 @@ class EvaluateConfig:
             raise ValueError(
                 f"--people must be used with --against people, got {self.people!r} without it. Add --against people."
             )
+        if self.cache is not None and self.against is not None:
+            raise ValueError(f"--against must be left out with --cache, got {self.against!r}. Leave out one of them.")
 
     def folder(self, run: Path) -> Path:
         """Folder for the results.
@@ -59,7 +67,13 @@ class EvaluateConfig:
         Args:
             run: Folder of the run, sweep or table.
         """
-        return run if self.out is None else place(self.out, runs_dir())
+        if self.out is not None:
+            return place(self.out, runs_dir())
+        if self.cache is None:
+            return run
+        names = [run.resolve().name, "on", Path(self.cache).stem]
+        sweep = run.resolve().parent.parent
+        return runs_dir() / "_".join([sweep.name, *names] if (sweep / "sweep.json").is_file() else names)
 
     def check_writable(self, run: Path) -> None:
         """Raise ValueError if the results cannot be written, or would be taken for those of another run or program.

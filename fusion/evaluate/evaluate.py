@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from amr.common.progress import Progress
-from amr.common.workspace import find_run
+from amr.common.workspace import find_cache, find_run
 from amr.extract.cache.reader import Cache
 from amr.fusion.data.clips import NUM_PERMUTATIONS
 from amr.fusion.data.folds import TrainingData
@@ -20,8 +20,10 @@ from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds, r
 from amr.fusion.evaluate.config import FORMAT, EvaluateConfig
 from amr.fusion.evaluate.groups import (
     OpenedCaches,
+    OtherCache,
     RunGroup,
     count_unfinished,
+    measured_anew,
     other_cache,
     read_tested_runs,
     run_groups,
@@ -34,7 +36,7 @@ from amr.fusion.evaluate.per_clip import PerClip, measure_group
 from amr.fusion.evaluate.perturb import Name
 from amr.fusion.evaluate.references.unimodal import UnimodalHeads
 from amr.fusion.evaluate.write import VERSION, Arrays, rounded, run_entry, write
-from amr.fusion.runs.read import Run, flat
+from amr.fusion.runs.read import Run, flat, read_runs
 from amr.fusion.runs.statistics import CONFIDENCE
 
 GAINS = ("gain_over_ume", "gain_over_best_unimodal")  # null in the results of runs that have none
@@ -70,7 +72,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     progress = progress or Progress()
     folder = find_run(config.run)
     config.check_writable(folder)
-    runs = read_tested_runs(folder)
+    runs = read_tested_runs(folder) if config.cache is None else read_runs(folder)
     if config.against == "people":
         _check_people(runs, config)
     num_unfinished = count_unfinished(folder)
@@ -79,15 +81,19 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
             f"{num_unfinished} of {num_unfinished + len(runs)} runs are left out: they are not finished, or diverged. "
             "The same amr sweep or amr table continues."
         )
-    progress.start(len(runs), unit="runs")
     caches = OpenedCaches(config.device)
-    unimodal = UnimodalHeads(runs, caches)
-    all_data = caches.data(max(runs, key=lambda run: len(run.modalities)))
+    unimodal = None if config.cache is not None else UnimodalHeads(runs, caches)
+    other = None if config.cache is None else OtherCache(find_cache(config.cache), config.device, progress.note)
+    data_of = (other or caches).data
+    progress.start(len(runs), unit="runs")
+    all_data = data_of(max(runs, key=lambda run: len(run.modalities)))
     measured: dict[Path, Measured] = {}
     people: dict[Path, dict[str, Any]] = {}
     arrays = Arrays(all_data, [run.folder.name for run in runs])
-    for group in run_groups(runs, caches.data):
-        per_clip = measure_group(group, unimodal.of(group), seed=config.seed, noise_draws=config.noise_draws)
+    for fitted_group in run_groups(runs, data_of):
+        group = fitted_group if other is None else measured_anew(fitted_group)
+        reference_of = None if unimodal is None else unimodal.of(group)
+        per_clip = measure_group(group, reference_of, seed=config.seed, noise_draws=config.noise_draws)
         measured |= {m.run.folder: m for m in _measured(group, per_clip, config)}
         if config.against == "people":
             people |= _against_people(group, per_clip, config)
@@ -116,12 +122,15 @@ def _measured(group: RunGroup, per_clip: PerClip, config: EvaluateConfig) -> lis
         samples = per_clip.measures(resamples(codes, config.bootstrap, config.seed))
         intervals = {name: percentiles(values) for name, values in samples.items() if name[0] not in OF_MODELS}
     counts = {
-        (*name[:-1], "num_clips"): int((~np.isnan(values)).any(0).sum())
+        (*name[:-1], "num_clips"): len(np.unique(per_clip.rows[(~np.isnan(values)).any(0)]))
         for name, values in per_clip.values.items()
         if name[0] == "conflict" and name[-1] == "neither"
     }
-    ratios = [len(fold.test) / len(fold.train) for fold in group.folds]
-    overlap = float(np.mean(ratios)) if len(ratios) > 1 else 0.0
+    if config.cache is None:
+        ratios = [len(fold.test) / len(fold.train) for fold in group.folds]
+        overlap = float(np.mean(ratios)) if len(ratios) > 1 else 0.0
+    else:  # all folds are tested on the same clips: only seeds make pairs
+        by_fold, overlap = value, 0.0
     return [
         Measured(
             run,
@@ -194,7 +203,7 @@ def _document(
 ) -> dict[str, Any]:
     first = measured[0].run.config
     clips = data.dataset.clips
-    rows = np.concatenate([fold.rows.test for fold in data.folds])
+    rows = np.unique(np.concatenate([fold.rows.test for fold in data.folds]))
     entries = [run_entry(m) for m in measured]
     for m, entry in zip(measured, entries, strict=True):
         measures = entry["measures"]
@@ -207,6 +216,7 @@ def _document(
         "version": VERSION,
         "source": folder.resolve().name,
         "cache": str(data.cache),
+        "fitted_on": measured[0].run.record.cache,
         "label": first.label,
         "modalities": list(data.dataset.modalities),
         "classes": list(data.dataset.classes),

@@ -12,9 +12,12 @@ from typing import Any, TypeVar
 import torch
 
 from amr.common.devices import one_thread
+from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.data.corpus import read_corpus
 from amr.fusion.data.folds import Fold, TrainingData, read_training_data
 from amr.fusion.model import FusionModel, ModelShape
 from amr.fusion.resolve import takes_steps
+from amr.fusion.runs.measure import Measures, mean_measures, measure
 from amr.fusion.runs.read import Run, read_runs
 from amr.fusion.runs.weights import model_shape, read_weights
 
@@ -73,13 +76,70 @@ class OpenedCaches:
 
     def _open(self, run: Run, keep_steps: bool) -> TrainingData:
         cache, c = Path(run.record.cache), run.config
-        key = (cache, run.modalities, keep_steps, c.label, c.split_policy, c.folds, c.split_seed, c.normalize)
+        key = _key(run, keep_steps)
         if key not in self._opened:
             if not cache.is_file():
                 raise FileNotFoundError(f"RUN must have its cache at {cache}, got no file there. Move the cache back.")
             config = replace(c, cache=str(cache), modalities=",".join(run.modalities), device=self._device)
             self._opened[key] = read_training_data(config, keep_steps=keep_steps)
         return self._opened[key]
+
+
+class OtherCache:
+    """Clips of another cache than those of the fits, the same for all runs; each run has its own normalization.
+
+    Args:
+        path: Cache file.
+        device: Device of the clips.
+        on_note: Function that is called with each remark on the clips, once.
+    """
+
+    def __init__(self, path: Path, device: str, on_note: Callable[[str], None]) -> None:
+        self.path, self._device, self._on_note = path, device, on_note
+        self._opened: dict[Any, TrainingData] = {}
+        self._notes: set[str] = set()
+
+    def data(self, run: Run) -> TrainingData:
+        """Clips of the cache as a run sees them.
+
+        Raises:
+            ValueError: It is the run's own cache, or the clips do not fit.
+        """
+        if Path(run.record.cache).resolve() == self.path.resolve():
+            raise ValueError(
+                f"--cache must be another cache than that of the fit, got {str(self.path)!r}. "
+                "Leave it out to measure on its test clips."
+            )
+        keep_steps = takes_steps(run.config)
+        key = _key(run, keep_steps)
+        if key not in self._opened:
+            weights = [folder / "weights.safetensors" for folder in fold_folders(run)]
+            self._opened[key] = read_corpus(
+                self.path,
+                run.record.modalities,
+                run.record.classes,
+                [read_weights(file, run.modalities)[1] for file in weights],
+                label=run.config.label,
+                keep_steps=keep_steps,
+                device=self._device,
+            )
+            for note in self._opened[key].notes:
+                if note not in self._notes:
+                    self._on_note(note)
+                self._notes.add(note)
+        return self._opened[key]
+
+
+def _key(run: Run, keep_steps: bool) -> tuple[Any, ...]:
+    """Everything that the clips of a run and their normalization depend on."""
+    c = run.config
+    splits = c.label, c.split_policy, c.folds, c.split_seed, c.keep_flagged, c.normalize
+    return Path(run.record.cache), run.modalities, keep_steps, *splits
+
+
+def fold_folders(run: Run) -> list[Path]:
+    """Folder of each fold of a run; its own without folds."""
+    return [run.folder / f"fold-{k}" for k in range(run.config.folds)] or [run.folder]
 
 
 def _check(run: Run, data: TrainingData) -> None:
@@ -123,8 +183,8 @@ class RunGroup:
         """
         states = []
         for run in self.runs:
-            folder = run.folder / f"fold-{fold}" if run.config.folds else run.folder
-            state, normalization = read_weights(folder / "weights.safetensors", run.modalities)
+            file = fold_folders(run)[fold] / "weights.safetensors"
+            state, normalization = read_weights(file, run.modalities)
             for m, mean in normalization.mean.items():
                 if not torch.allclose(mean, self.data.folds[fold].normalization.mean[m], rtol=1e-4, atol=1e-5):
                     raise ValueError(other_cache(run, self.data))
@@ -142,6 +202,24 @@ class RunGroup:
     def folds(self) -> tuple[Fold, ...]:
         """Folds of the clips."""
         return self.data.folds
+
+
+def measured_anew(group: RunGroup) -> RunGroup:
+    """The group with its runs' test measures on the group's own test clips, as a fit would measure them."""
+    even = 1 / len(group.runs[0].modalities)
+    targets = [run.record.target_share or dict.fromkeys(run.modalities, even) for run in group.runs]
+
+    def of_fold(k: int) -> list[Measures]:
+        clips = group.folds[k].test
+        target = torch.tensor([[*target.values()] for target in targets], device=clips.target.device)
+        return measure(group.model(k), clips, Attributor(), target) or []
+
+    by_fold = map_folds(group, of_fold)
+    runs = [
+        replace(run, test=mean_measures(list(tests)), val=None, folds=tuple({"val": None, "test": t} for t in tests))
+        for run, tests in zip(group.runs, zip(*by_fold, strict=True), strict=True)
+    ]
+    return RunGroup(tuple(runs), group.data)
 
 
 def map_folds(group: RunGroup, function: Callable[[int], T]) -> list[T]:

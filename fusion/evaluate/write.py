@@ -79,7 +79,8 @@ class Arrays:
     """Each run's prediction for each clip; preds are -1 and shares NaN for clips that a run was not tested on.
 
     Args:
-        data: Clips; the test clips are the columns, in their order.
+        data: Clips; the test clips are the columns, in their order, one fold after the other. A clip that several folds
+            are tested on is a column for each.
         order: Names of the runs, in the order of evaluation.json.
     """
 
@@ -87,7 +88,9 @@ class Arrays:
         self._dataset = dataset = data.dataset
         self._order = {name: i for i, name in enumerate(order)}
         rows = np.concatenate([fold.rows.test for fold in data.folds])
-        self._column = {row: i for i, row in enumerate(rows)}
+        folds = np.concatenate([np.full(len(fold.test), k) for k, fold in enumerate(data.folds)])
+        self._per_fold = len(dataset.clips) if len(np.unique(rows)) < len(rows) else 0
+        self._column = {key: i for i, key in enumerate(self._keys(folds, rows))}
         shape = len(order), len(rows)
         self._by_run = {
             "preds": np.full(shape, -1, np.int16),
@@ -98,13 +101,14 @@ class Arrays:
         self._by_clip = {
             "target": dataset.target.numpy()[rows],
             "ids": dataset.clips["id"].to_numpy().astype(str)[rows],
-            "fold": np.concatenate([np.full(len(fold.test), k) for k, fold in enumerate(data.folds)]),
+            "fold": folds,
         }
 
     def add(self, group: RunGroup, per_clip: PerClip) -> None:
         """Add the results of a run group."""
-        selected = np.array([row in self._column for row in per_clip.rows])
-        columns = np.array([self._column[row] for row in per_clip.rows[selected]], dtype=int)
+        keys = self._keys(per_clip.folds, per_clip.rows)
+        selected = np.array([key in self._column for key in keys])
+        columns = np.array([self._column[key] for key in keys[selected]], dtype=int)
         rows = np.array([self._order[run.folder.name] for run in group.runs])
         modalities = np.array([self._dataset.modalities.index(m) for m in per_clip.modalities])
         probability = per_clip.probability[:, selected]
@@ -112,6 +116,10 @@ class Arrays:
         self._by_run["shares"][np.ix_(rows, columns, modalities)] = per_clip.share[:, selected]
         if "probability" in self._by_run:
             self._by_run["probability"][np.ix_(rows, columns)] = probability
+
+    def _keys(self, folds: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """A number for each column: the row of the clip in the cache, and its fold if clips are in several."""
+        return np.asarray(rows + self._per_fold * folds)
 
     def save(self, folder: Path) -> None:
         """Write evaluation.npz."""

@@ -14,6 +14,7 @@ from amr.fusion.evaluate.config import EvaluateConfig
         ({"seed": -1}, "--seed must be 0 or more"),
         ({"against": "persons"}, "--against must be"),
         ({"people": "voice=audio"}, "--people must be used with --against people"),
+        ({"cache": "other", "against": "people"}, "--against must be left out with --cache"),
         ({"device": "tpu"}, "--device must be"),
     ],
 )
