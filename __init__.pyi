@@ -17,6 +17,8 @@ from .fusion.evaluate.evaluate import evaluate as evaluate
 from .fusion.explain.config import ExplainConfig as ExplainConfig
 from .fusion.explain.explain import explain as explain
 from .fusion.fit import fit as fit
+from .fusion.frontier.config import FrontierConfig as FrontierConfig
+from .fusion.frontier.frontier import frontier as frontier
 from .fusion.predict import predict as predict
 from .fusion.report.config import ReportConfig as ReportConfig
 from .fusion.report.page import report as report

@@ -20,6 +20,7 @@ from amr.common.version import __version__
 from amr.common.workspace import find_cache, find_run
 from amr.console.commands import Json, configured, field_option, parameter
 from amr.console.fitted import add_fitted
+from amr.console.frontier import add_frontier
 from amr.console.listings import add_listings
 from amr.console.next_steps import extraction, say_next
 from amr.console.output import lines, say, say_notes, show, table
@@ -323,6 +324,7 @@ configured(
 )
 
 
+add_frontier(app)
 
 
 def _report(config: ReportConfig, as_json: bool) -> None:

@@ -291,6 +291,17 @@ WRONG = {
         "--cache small --adapter lin",
         "--cache small --amr-ratio 1",
     ],
+    "frontier": [
+        "--cache nowhere",
+        "--cache small --seeds 0",
+        "--cache small --amr-ratio 1:1",
+        "--cache small --max-cost 2",
+        "--cache small --use 1:x",
+        "--cache small --use 1:1:1",
+        "--cache small --against shaply",
+        "--cache small --method ume",
+        "--cache small --modalities audio",
+    ],
     "predict": ["", "runs/small", "nowhere 000", "taken 000", "runs/small 000 --out a.txt", "--bogus"],
     "explain": [
         "",

@@ -33,6 +33,7 @@ FLOORS = (
     ("fusion.resolve",),
     ("fusion.fit", "fusion.classifier", "fusion.end_to_end", "fusion.predict"),
     ("fusion.sweep", "fusion.evaluate"),
+    ("fusion.frontier",),
     ("fusion.explain", "fusion.report"),
     ("fusion.demo",),
     ("console",),

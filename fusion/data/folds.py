@@ -62,6 +62,14 @@ class TrainingData:
         return {m: asdict(info) for m, info in self.dataset.infos.items()}
 
 
+def modalities_of(config: FitConfig) -> tuple[str, ...]:
+    """Modalities of a config in order, those of the cache by default, without reading embeddings."""
+    if config.modalities is not None:
+        return tuple(name.strip() for name in config.modalities.split(","))
+    with Cache.open(find_cache(config.cache)) as cache:
+        return tuple(cache.names if cache.is_ordered else sorted(cache.names))
+
+
 def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
     """Read a cache and divide its clips into splits.
 

@@ -97,6 +97,10 @@ class Head(nn.Module):
         """Modality to `(run, batch, classes)` that depends on its z only, if the logits are their sum; else None."""
         return None
 
+    def scale_modalities(self, factors: Sequence[float]) -> bool:
+        """Multiply W_m of each modality by a factor, in place, if the logits are b + sum_m W_m h(z^m); else False."""
+        return False
+
     def input_gradient(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
         """Gradient of each z, `(run, batch, dim)`, from a cotangent `(run, batch, classes)` at `features`.
 

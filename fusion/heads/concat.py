@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -50,6 +50,16 @@ class ConcatHead(Head):
         weights = self.classifier.weight.split(list(self.shape.embed_dims.values()), dim=-1)
         bias = self.classifier.bias.unsqueeze(1) / len(weights)
         return {m: shared_bmm(z[m], weight) + bias for m, weight in zip(self.modalities, weights, strict=True)}
+
+    def scale_modalities(self, factors: Sequence[float]) -> bool:
+        """Multiply the columns of W of each modality; False with a hidden layer."""
+        if self.fusion is not None:
+            return False
+        with torch.no_grad():
+            weights = self.classifier.weight.split(list(self.shape.embed_dims.values()), dim=-1)
+            for weight, factor in zip(weights, factors, strict=True):
+                weight.mul_(factor)
+        return True
 
     def input_gradient(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
         """Cotangent `(run, batch, classes)` to the gradient of each z, `(run, batch, dim)`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -54,6 +54,14 @@ class SumHead(Head):
         hidden = self.fuse(z, present=torch.empty(0)).split(self._sizes, dim=-1)
         layers = zip(self.modalities, self.classifiers, hidden, strict=True)
         return {m: layer(h) for m, layer, h in layers}
+
+    def scale_modalities(self, factors: Sequence[float]) -> bool:
+        """Multiply the weights of each modality's classifier."""
+        layers = cast("list[StackedLinear]", self.classifiers)
+        with torch.no_grad():
+            for layer, factor in zip(layers, factors, strict=True):
+                layer.weight.mul_(factor)
+        return True
 
     def input_gradient(self, features: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
         """Cotangent `(run, batch, classes)` to the gradient of each z, `(run, batch, dim)`."""

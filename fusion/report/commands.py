@@ -16,9 +16,12 @@ MAX_LINE = 60
 
 
 def commands(results: ResultFolder) -> list[str]:
-    """`amr fit`, `amr sweep` or `amr table`, then `amr evaluate` if the folder was evaluated."""
+    """`amr fit`, `amr sweep`, `amr table` or `amr frontier`, then `amr evaluate` if the folder was evaluated."""
     out = shlex.quote(str(results.folder))
-    lines = [_fit(asdict(results.runs[0].config), out)] if results.sweep is None else [_sweep(results, out)]
+    if results.frontier is not None:
+        lines = [_frontier(results.frontier, out)]
+    else:
+        lines = [_fit(asdict(results.runs[0].config), out)] if results.sweep is None else [_sweep(results, out)]
     if results.evaluation is not None:
         lines.append(f"amr evaluate {out}{_evaluate_options(results)}")
     return [_wrapped(command) for command in lines]
@@ -59,6 +62,11 @@ def _sweep(results: ResultFolder, out: str) -> str:
     return " ".join([*parts, f"--out {out}"])
 
 
+def _frontier(document: Mapping[str, Any], out: str) -> str:
+    parts = [_option(name, value) for name, value in document["config"].items()]
+    return " ".join(["amr frontier", *(part for each in parts for part in each), f"--out {out}"])
+
+
 def _evaluate_options(results: ResultFolder) -> str:
     settings = (results.evaluation or {}).get("settings", {})
     options = {"num_bootstrap": ("--bootstrap", 1000), "noise_draws": ("--noise-draws", 5), "seed": ("--seed", 0)}
@@ -77,14 +85,16 @@ def _options(config: Mapping[str, Any], skipped: tuple[str, ...]) -> list[str]:
             continue
         if field.name == "amr_weight" and (config.get("amr_ratio") is None or _is_own_weight(config)):
             continue
-        flag = f"--{field.name.replace('_', '-')}"
-        if value is True:
-            options.append(flag)
-        elif isinstance(value, list | tuple):
-            options += [f"{flag} {shlex.quote(str(item))}" for item in value]
-        else:
-            options.append(f"{flag} {shlex.quote(_text(value))}")
+        options += _option(field.name, value)
     return options
+
+
+def _option(name: str, value: Any) -> list[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if value is True:
+        return [flag]
+    values = value if isinstance(value, list | tuple) else [value]
+    return [f"{flag} {shlex.quote(_text(item))}" for item in values]
 
 
 def _is_own_weight(config: Mapping[str, Any]) -> bool:

@@ -52,6 +52,7 @@ class ResultFolder:
         sweep: sweep.json; None for a single run.
         evaluation: evaluation.json; None without `amr evaluate`.
         table: Rows of table.json; None without `amr table`.
+        frontier: frontier.json; None without `amr frontier`.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class ResultFolder:
     sweep: Mapping[str, Any] | None = None
     evaluation: Mapping[str, Any] | None = None
     table: Sequence[Mapping[str, Any]] | None = None
+    frontier: Mapping[str, Any] | None = None
 
     @property
     def record(self) -> RunRecord:
@@ -134,11 +136,12 @@ def read_results(folder: Path) -> ResultFolder:
         raise FileNotFoundError(f"DIR must be a folder, got {str(folder)!r}. Make one with amr fit or amr sweep.")
     if not any((folder / name).is_file() for name in ("sweep.json", "config.json")):
         raise ValueError(f"DIR must hold {FILES}, got {str(folder)!r}. Name the folder of a fit or a sweep.")
-    sweep, evaluation, table = (read_json(folder / f"{name}.json", "DIR") for name in ("sweep", "evaluation", "table"))
+    names = ("sweep", "evaluation", "table", "frontier")
+    sweep, evaluation, table, frontier = (read_json(folder / f"{name}.json", "DIR") for name in names)
     try:
         runs = with_evaluation(read_runs(folder, "DIR"), evaluation)
         infos = {m: info for run in runs for m, info in run.record.modalities.items()}
-        return ResultFolder(folder, tuple(runs), infos, sweep, evaluation, table)
+        return ResultFolder(folder, tuple(runs), infos, sweep, evaluation, table, frontier)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"DIR must hold whole files, got {str(folder)!r} ({type(error).__name__}: {error}). Make it again."

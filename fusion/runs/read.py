@@ -33,6 +33,7 @@ SETTINGS = (
     "amr_level",
     "embedding_noise",
     "weight_decay",
+    "method_option",
 )
 OF_AMR = ("amr_weight", "attribution", "amr_level")  # None without a ratio
 # Settings after method, head, modalities and ratio, as labels of tables and pictures name them.
@@ -43,6 +44,7 @@ _DETAILS = {
     "embedding_noise": "noise {}",
     "lr": "lr {}",
     "weight_decay": "decay {}",
+    "method_option": "{}",
 }
 
 
@@ -107,6 +109,7 @@ class Run:
             **{name: getattr(c, name) if c.amr_ratio else None for name in OF_AMR},
             "amr_weight": c.regularizer_weight if c.amr_ratio else None,
             **{name: getattr(c, name) for name in ("lr", "embedding_noise", "weight_decay")},
+            "method_option": ",".join(c.method_option) or None,
         }
 
     @cached_property

@@ -76,6 +76,33 @@ def paired_test(differences: Sequence[float] | np.ndarray, overlap: float = 0.0)
     return PairedTest(count, mean, interval, mean / spread, p, wilcoxon(values))
 
 
+def ratio_interval(
+    numerators: Sequence[float] | np.ndarray, denominators: Sequence[float] | np.ndarray, overlap: float = 0.0
+) -> tuple[float, float] | None:
+    """95 % interval of mean(numerators) / mean(denominators) of pairs (Fieller 1954); None if it is not bounded.
+
+    Args:
+        numerators: One value of each pair.
+        denominators: The other value of each pair.
+        overlap: Number of test clips over number of training clips, as in `paired_test`.
+
+    >>> ratio_interval([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    (1.0, 1.0)
+    """
+    pairs = np.stack([np.asarray(numerators, float), np.asarray(denominators, float)])
+    count = pairs.shape[1]
+    if count < MIN_VALUES_INTERVAL:
+        return None
+    above, below = pairs.mean(1)
+    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
+    (var_above, both), (_, var_below) = np.cov(pairs) * (1 / count + overlap) * quantile**2
+    a, b, c = below**2 - var_below, above * below - both, above**2 - var_above
+    if a <= 0:
+        return None
+    root = math.sqrt(max(b**2 - a * c, 0.0))
+    return (b - root) / a, (b + root) / a
+
+
 def wilcoxon(differences: Sequence[float] | np.ndarray) -> float | None:
     """p value of Wilcoxon's signed ranks, two-sided; None below 6 pairs, with which no outcome reaches .05."""
     values = np.asarray(differences, float)

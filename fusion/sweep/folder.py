@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ from amr.fusion.runs.folder import differences, few_of, foreign_file
 
 REQUEST = "sweep.json"
 LOCK_FILE = f"{REQUEST}.lock"  # left by a killed sweep
-# besides runs/: files of amr sweep, amr table and amr evaluate
+# besides runs/: files of amr sweep, amr table, amr evaluate and amr frontier
 FILES = (
     *(REQUEST, "results.csv", "accuracy-against-share.png"),
     *("table.csv", "table.md", "table.tex", "table.json"),
     *("evaluation.json", "evaluation.csv", "evaluation.npz"),
+    *("frontier.json", "frontier.csv", "frontier.png"),
 )
 
 
@@ -74,7 +75,8 @@ def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path
         folder = place(config.base.out, runs_dir())
     else:
         digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
-        folder = runs_dir() / f"sweep_{cache.stem}_{config.base.label}_{digest}"
+        kind = "frontier" if config.also else "sweep"
+        folder = runs_dir() / f"{kind}_{cache.stem}_{config.base.label}_{digest}"
     check_writable(folder, "--out", "Pass --out with another folder.")
     if not folder.exists():
         return folder, request
@@ -118,10 +120,17 @@ def _request(config: SweepConfig, cache: Path) -> dict[str, Any]:
     # settings that do not change the numbers may differ when a sweep continues
     base = saved_settings(replace(config.base, **fixed, out=None, device="auto")) | {"amr_weight": 1.0}
     request = swept | {"base": base, "group_size": None}
+    if config.also:
+        request["also"] = [_changed(saved_settings(each), asdict(config.base)) for each in config.also]
     saved: dict[str, Any] = json.loads(
         json.dumps(request | {"cache_fingerprints": fingerprints, "manifest_sha256": clips})
     )
     return saved
+
+
+def _changed(settings: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that differ from the base."""
+    return {name: value for name, value in settings.items() if value != base[name] and name not in ("out", "device")}
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
@@ -141,6 +150,8 @@ def _differences(saved: Mapping[str, Any], request: Mapping[str, Any]) -> list[s
     if not saved:
         return ["a damaged sweep.json"]
     changes = differences(_settings(saved), _settings(request))
+    if saved.get("also") != request.get("also"):
+        changes.append("other settings of a frontier")
     for name, what in (("cache_fingerprints", "other embeddings"), ("manifest_sha256", "other labels or splits")):
         if saved.get(name) != request.get(name):
             changes.append(f"{what} in the cache")

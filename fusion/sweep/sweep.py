@@ -221,15 +221,18 @@ def _name(config: FitConfig, sweep_config: SweepConfig) -> str:
     method = methods[config.method]
     parts = [config.method, str(config.modalities) if method.single_modality else config.head]
     parts.append(f"amr-{config.amr_ratio}" if config.amr_ratio else "plain")
-    if len(sweep_config.attribution) > 1 and config.amr_ratio:
+    if sweep_config.varies("attribution") and config.amr_ratio:
         parts.append(config.attribution)
-    if len(sweep_config.amr_weight) > 1 and config.amr_ratio:
+    if sweep_config.varies("amr_weight") and config.amr_ratio:
         parts.append(f"weight-{number_text(config.regularizer_weight)}")
-    if len(sweep_config.lr) > 1 and config.lr is not None:
+    if sweep_config.varies("lr") and config.lr is not None:
         parts.append(f"lr-{number_text(config.lr)}")
-    if len(sweep_config.weight_decay) > 1 and config.weight_decay is not None:
+    own_decay = bool(sweep_config.also) and config.weight_decay == method.weight_decay
+    if sweep_config.varies("weight_decay") and config.weight_decay is not None and not own_decay:
         parts.append(f"decay-{number_text(config.weight_decay)}")
-    if len(sweep_config.embedding_noise) > 1:
+    if sweep_config.varies("embedding_noise") and (config.embedding_noise or not sweep_config.also):
         parts.append(f"noise-{config.embedding_noise or 0}")
+    if sweep_config.also:
+        parts += [text.replace("=", "-") for text in config.method_option]
     name = "_".join([*parts, f"seed{config.seed}"])
     return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)

@@ -12,11 +12,9 @@ import pandas as pd
 
 from amr.common.files import write_csv, write_json, write_text
 from amr.common.progress import Progress
-from amr.common.workspace import find_cache
-from amr.extract.cache.reader import Cache
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.config import FitConfig, SweepConfig
-from amr.fusion.data.folds import read_training_data
+from amr.fusion.data.folds import modalities_of, read_training_data
 from amr.fusion.methods import methods
 from amr.fusion.resolve import takes_steps
 from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, holm, mean_interval, p_text, paired_test
@@ -155,7 +153,7 @@ def make_table(
         ValueError: The config does not fit the cache, or the folder holds something else.
         FileNotFoundError: The cache does not exist.
     """
-    modalities = _modalities(config)
+    modalities = modalities_of(config)
     notes: list[str] = []
     names = tuple(methods)
     ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
@@ -188,13 +186,6 @@ def _check_test_split(config: FitConfig) -> None:
     data = read_training_data(replace(config, device="cpu"), keep_steps=takes_steps(config))
     if len(data.folds[0].test) == 0:
         raise ValueError("--split-policy must name a split with test clips, got none. Pass another, or --folds 5.")
-
-
-def _modalities(config: FitConfig) -> tuple[str, ...]:
-    if config.modalities is not None:
-        return tuple(name.strip() for name in config.modalities.split(","))
-    with Cache.open(find_cache(config.cache)) as cache:
-        return tuple(cache.names if cache.is_ordered else sorted(cache.names))
 
 
 def _row(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:

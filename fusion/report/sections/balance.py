@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from amr.common.colors import COLORS
+from amr.fusion.frontier.front import pareto
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.picture import (
     INK,
@@ -195,19 +196,6 @@ def _share_of(setting: Setting, results: ResultFolder) -> float | None:
 
 def _accuracy_of(setting: Setting) -> float | None:
     return setting.mean("accuracy")
-
-
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points that no other beats; the first number is a cost, the second a gain.
-
-    >>> pareto([(0.1, 0.7), (0.2, 0.6), (0.3, 0.8)])
-    [0, 2]
-    """
-    return [
-        i
-        for i, (cost, gain) in enumerate(points)
-        if not any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in points)
-    ]
 
 
 @sections.register("use")

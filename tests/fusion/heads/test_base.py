@@ -164,3 +164,28 @@ def test_a_condition_is_refused_by_heads_that_have_none():
             with pytest.raises(ValueError, match="--condition must be left out"):
                 head_options(name, (), "audio")
         assert head_options(name, ()) == heads[name].Options()
+
+
+@pytest.mark.parametrize(("name", "hidden"), [("concat", 0), ("sum", 0), ("sum", 8)])
+def test_scaled_modalities_scale_their_parts_of_the_logits(name, hidden):
+    head, z = build(name, 3, hidden=hidden), make_z(3)
+    present = all_present(z)
+    before = head.modality_logits({m: torch.zeros_like(x) for m, x in z.items()}), head.modality_logits(z)
+    logits = head(z, present)
+    factors = dict(zip(z, (2.0, 0.0, 0.5), strict=True))
+    assert head.scale_modalities([*factors.values()])
+    if hidden:  # the bias of the hidden layer is part of h(z)
+        bias = {m: head.classifiers[i].bias.unsqueeze(1) for i, m in enumerate(z)}
+    else:
+        bias = before[0]
+    change = sum((factors[m] - 1) * (before[1][m] - bias[m]) for m in z)
+    torch.testing.assert_close(head(z, present), logits + change)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_heads_whose_logits_are_no_sum_cannot_scale_modalities(name):
+    head = build(name, 2)
+    before = {key: value.clone() for key, value in head.state_dict().items()}
+    assert head.scale_modalities([0.5, 1.0]) == (head.modality_logits(make_z(2)) is not None)
+    if name != "sum":
+        assert all(torch.equal(value, before[key]) for key, value in head.state_dict().items())

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from amr.fusion.runs.statistics import holm, mean_interval, paired_test, wilcoxon
+from amr.fusion.runs.statistics import holm, mean_interval, paired_test, ratio_interval, wilcoxon
 
 
 def test_the_interval_of_a_mean_is_scipy_s():
@@ -31,6 +31,18 @@ def test_overlapping_training_clips_raise_p():
     assert overlapping.p == pytest.approx(2 * stats.t.sf(abs(t), 24))
     assert overlapping.p > independent.p
     assert overlapping.difference == independent.difference
+
+
+def test_the_interval_of_a_ratio_has_the_ratios_that_a_test_does_not_refuse():
+    rng = np.random.default_rng(1)
+    below = rng.normal(2, 0.3, 15)
+    above = 0.7 * below + rng.normal(0, 0.4, 15)
+    low, high = ratio_interval(above, below, overlap=0.25)
+    for ratio, p in ((low, 0.05), (high, 0.05)):
+        assert paired_test(above - ratio * below, overlap=0.25).p == pytest.approx(p, abs=1e-6)
+    assert low < above.mean() / below.mean() < high
+    assert ratio_interval(above - above.mean(), rng.normal(0, 1, 15)) is None  # the denominator may be 0
+    assert ratio_interval([1, 2], [1, 1]) is None
 
 
 def test_equal_differences_have_no_p():

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,24 @@ def test_new_labels_make_another_sweep(small_cache, workspace):
         )
     )  # fmt: skip
     assert sweep(request).folder != first.folder
+
+
+def test_further_fits_have_every_seed_and_names_by_what_differs(small_cache):
+    base = FitConfig(cache=str(small_cache), epochs=1, device="cpu")
+    also = (
+        replace(base, embedding_noise="1", seed=7),
+        replace(base, weight_decay=0.5),
+        replace(base, method="ume", method_option=("weights=3:1",)),
+    )
+    config = SweepConfig(base, seed=(0, 1), also=also)
+    assert [member.seed for member in config.members()] == [0, 1] * 4
+    result = sweep(config)
+    assert [*dict.fromkeys(row["run"] for row in result.rows)][::2] == [
+        "naive_concat_plain_seed0",
+        "naive_concat_plain_noise-1_seed0",
+        "naive_concat_plain_decay-0.5_seed0",
+        "ume_ume_plain_weights-3-1_seed0",
+    ]
+    assert {row["method_option"] for row in result.rows} == {None, "weights=3:1"}
+    with pytest.raises(ValueError, match="other settings of a frontier"):
+        sweep(replace(config, base=replace(base, out=str(result.folder)), also=also[:1]))

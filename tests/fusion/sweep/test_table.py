@@ -83,7 +83,7 @@ def fake_sweep(monkeypatch, tmp_path, plain, amr):
                 for seed, value in enumerate(values)
             ]  # fmt: skip
     monkeypatch.setattr("amr.fusion.sweep.table.sweep", lambda *_, **__: SweepResult(tmp_path, tuple(rows)))
-    monkeypatch.setattr("amr.fusion.sweep.table._modalities", lambda config: ("audio", "video"))
+    monkeypatch.setattr("amr.fusion.sweep.table.modalities_of", lambda config: ("audio", "video"))
     monkeypatch.setattr("amr.fusion.sweep.table._check_test_split", lambda config: None)
     return make_table(FitConfig(cache="any"), len(plain))
 

@@ -24,7 +24,7 @@ def results_and_settings(folder):
 def test_every_picture_has_a_description_and_its_numbers(made):
     results, settings = results_and_settings(made(people=True))
     pictures = [picture for _, make in sections.items() if (picture := make(results, settings)) is not None]
-    assert len(pictures) == len(list(sections))
+    assert len(pictures) == len(list(sections)) - 1  # a sweep has no frontier
     assert len({picture.name for picture in pictures}) == len(pictures)
     for picture in pictures:
         assert picture.alt.endswith(".")
@@ -121,8 +121,8 @@ def test_whiskers_are_drawn_only_where_there_is_an_interval(made):
 
 def test_no_text_of_a_picture_has_percents_or_other_names(made):
     results, settings = results_and_settings(made(p_corrected=0.01, people=True))
-    for _, make in sections.items():
-        picture = make(results, settings)
+    pictures = [picture for _, make in sections.items() if (picture := make(results, settings)) is not None]
+    for picture in pictures:
         table = picture.table
         texts = [picture.title, picture.caption, picture.alt, picture.choice, *picture.plots, table.caption]
         texts += [*table.columns, *(cell.text for row in table.rows for cell in row), json.dumps(picture.plots)]

@@ -24,7 +24,7 @@ def test_a_picture_has_words_a_table_and_plots_that_are_json(made, name, evaluat
     results = read_results(made(**evaluation))
     picture = sections[name](results, settings_of(results))
     if picture is None:
-        assert not evaluation  # an evaluated sweep has something for every section
+        assert not evaluation or name == "frontier"  # an evaluated sweep has something for all other sections
         return
     assert re.fullmatch(r"[a-z0-9-]+", picture.name)
     assert picture.title

@@ -1,0 +1,74 @@
+"""`amr frontier`: what it costs to make a head use its modalities as asked."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from amr.common.options import OUTPUT
+from amr.common.workspace import find_cache
+from amr.console.commands import configured, parameter
+from amr.console.output import say, say_notes, show, table
+from amr.console.progress import stderr_progress
+from amr.fusion.frontier.config import OF_GRADIENTS, VARIED, FrontierConfig
+from amr.fusion.frontier.curves import half_width
+from amr.fusion.frontier.reading import reading, shares_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_OVERWRITE = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a frontier of other settings in --out.", rich_help_panel=OUTPUT)
+]
+
+
+def add_frontier(app: typer.Typer) -> None:
+    """Add `amr frontier` to an app."""
+    instead: dict[str, inspect.Parameter | None] = dict.fromkeys((*VARIED, *OF_GRADIENTS))
+    instead["overwrite"] = parameter("overwrite", _OVERWRITE, False)
+    configured(app, "frontier", FrontierConfig, _frontier, build=_request, instead=instead)
+
+
+def _request(*, overwrite: bool, **values: Any) -> tuple[FrontierConfig, bool]:
+    return FrontierConfig(**values), overwrite
+
+
+def _frontier(request: tuple[FrontierConfig, bool], as_json: bool) -> None:
+    """Find what it costs in accuracy to make a head use its modalities as asked, beside controls."""
+    config, overwrite = request
+    find_cache(config.cache)  # a wrong name is refused before torch is imported
+    from amr.fusion.frontier.frontier import frontier
+
+    with stderr_progress() as progress:
+        result = frontier(config, progress, overwrite=overwrite)
+    say_notes(result.notes, result.warnings)
+    if result.diverged:
+        say(f"warning: {len(result.diverged)} runs diverged and are left out, such as {result.diverged[0]}")
+    show(result.to_json(), as_json, lambda: front_table(result.document))
+    if not as_json:
+        show(None, False, lambda: "\n" + "\n".join(reading(result.document)))
+    if result.document["best"] is not None:
+        say(f"next: {result.document['best']['predict']}")
+    say(f"frontier.json, .csv and .png in {result.folder}; the page: amr report {result.folder}")
+
+
+def front_table(document: Mapping[str, Any]) -> Table:
+    """Table with the plain head and the settings on the front, the nearest to the target last."""
+    first = document["modalities"][0]
+    plain = document["settings"][0]
+    shown = [plain, *(entry for entry in document["front"] if entry["setting"] != plain["setting"])]
+    columns = ["setting", "accuracy", "use share", "Shapley use share", "lost", "± 95 %", "per .10"]
+    rows = [_row(entry, first) for entry in shown]
+    order = "/".join(document["modalities"])
+    target = shares_text(document["target"])
+    return table(f"front chosen on val, measured on test; shares {order}, target {target}", columns, rows)
+
+
+def _row(entry: Mapping[str, Any], first: str) -> list[object]:
+    price = (entry["price"] or {}).get(first) or {}
+    shares = [shares_text(entry[name]) for name in ("use_share", "shapley_use_share")]
+    lost = [price.get("accuracy_lost"), half_width(price.get("accuracy_lost_interval"))]
+    return [entry["setting"], entry["accuracy"], *shares, *lost, price.get("per_tenth")]

@@ -1,0 +1,1 @@
+"""What it costs to make a model use its modalities as asked: `amr frontier`."""

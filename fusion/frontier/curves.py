@@ -1,0 +1,87 @@
+"""The curves of a frontier's pictures, from the content of frontier.json. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting in a picture.
+
+    Args:
+        label: Text of the setting.
+        x: Use share of a modality on test, or the distance of all use shares from the target.
+        y: Accuracy on test.
+        x_half, y_half: Half the 95 % interval of the paired difference from the plain head; None if unknown.
+    """
+
+    label: str
+    x: float
+    y: float
+    x_half: float | None
+    y_half: float | None
+
+    @property
+    def place(self) -> tuple[float, float]:
+        """Its x and y."""
+        return self.x, self.y
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any], document: Mapping[str, Any], modality: str | None = None) -> Point:
+        """Point of a setting.
+
+        Args:
+            entry: Entry of `settings`.
+            document: Content of frontier.json.
+            modality: Modality of the use share; None for the first of two, or the distance if there are more.
+        """
+        if modality is None and len(document["modalities"]) == 2:
+            modality = document["modalities"][0]
+        prices: Mapping[str, Any] = entry["price"] or {}
+        price: Mapping[str, Any] = next(iter(prices.values()), {})
+        if modality is None:
+            x, x_half = entry["distance"], None
+        else:
+            x = entry["use_share"][modality]
+            x_half = half_width(prices.get(modality, {}).get("moved_interval"))
+        return cls(entry["setting"], x, entry["accuracy"], x_half, half_width(price.get("accuracy_lost_interval")))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Settings of one kind, in the order of their option.
+
+    Args:
+        name: Text of the legend.
+        is_control: Whether it does without the regularizer.
+        points: Its points.
+    """
+
+    name: str
+    is_control: bool
+    points: tuple[Point, ...]
+
+
+def curves_of(document: Mapping[str, Any], modality: str | None = None) -> list[Curve]:
+    """Curves of a frontier, that of the plain head first. A regularizer has one curve per weight.
+
+    Args:
+        document: Content of frontier.json.
+        modality: As of `Point.of`.
+    """
+    members: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in document["settings"]:
+        if entry["distance"] is not None:  # None without any use
+            members.setdefault(entry["curve"], []).append(entry)
+    return [
+        Curve(name, entries[0]["is_control"], tuple(Point.of(entry, document, modality) for entry in entries))
+        for name, entries in members.items()
+    ]
+
+
+def half_width(interval: Sequence[float] | None) -> float | None:
+    """Half the width of an interval."""
+    return None if interval is None else (interval[1] - interval[0]) / 2

@@ -1,0 +1,153 @@
+"""Fit the settings of a frontier, measure them, and choose a head: `amr frontier`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amr.common.progress import Progress
+from amr.fusion.attribution.ratio import parse_ratio
+from amr.fusion.config import SweepConfig
+from amr.fusion.data.folds import TrainingData, modalities_of
+from amr.fusion.evaluate.groups import OpenedCaches
+from amr.fusion.evaluate.write import rounded
+from amr.fusion.frontier.config import FrontierConfig
+from amr.fusion.frontier.front import Target, best_of, front_of, price_of, reported
+from amr.fusion.frontier.measure import Measured, measure
+from amr.fusion.frontier.settings import settings_of
+from amr.fusion.frontier.write import write
+from amr.fusion.methods import methods
+from amr.fusion.runs.read import read_runs
+from amr.fusion.sweep.sweep import sweep
+
+FORMAT = "amr-frontier"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Result of a frontier.
+
+    Args:
+        folder: Folder of the runs, with frontier.json, frontier.csv and frontier.png.
+        document: Content of frontier.json.
+        notes, warnings, diverged: As of a sweep.
+    """
+
+    folder: Path
+    document: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    diverged: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Document of `amr frontier --json`."""
+        return self.document
+
+
+def frontier(config: FrontierConfig, progress: Progress | None = None, *, overwrite: bool = False) -> Frontier:
+    """Fit heads with and without the regularizer and with controls, and compare accuracy and use.
+
+    Args:
+        config: Settings of the frontier.
+        progress: Listener.
+        overwrite: Whether to replace another sweep in the folder.
+
+    Raises:
+        ValueError: The config does not fit the cache, or the folder holds something else.
+        FileNotFoundError: The cache does not exist.
+        RuntimeError: Another process works in the folder, or the plain heads diverged.
+    """
+    progress = progress or Progress()
+    modalities = modalities_of(config)
+    _check(config, modalities)
+    settings = settings_of(config, modalities)
+    fits = [setting.config for setting in settings if setting.config is not None]
+    seeds = tuple(range(config.seeds))
+    swept = sweep(SweepConfig(fits[0], seed=seeds, also=tuple(fits[1:])), progress, overwrite=overwrite)
+    runs = read_runs(swept.folder)
+    if any(run.val is None or run.test is None for run in runs):
+        raise ValueError(
+            f"--folds must be 3 or more if the split has no val and test clips, got {config.folds}. Pass --folds 5."
+        )
+    caches = OpenedCaches(config.device)
+    measured = measure(settings, runs, caches)
+    if measured[0].setting.config != fits[0]:
+        raise RuntimeError("the plain heads must stay finite, got none that did. Pass a smaller --lr.")
+    document = rounded(_document(config, swept.folder, measured, caches.data(runs[0])))
+    write(swept.folder, document)
+    return Frontier(swept.folder, document, swept.notes, swept.warnings, swept.diverged)
+
+
+def _check(config: FrontierConfig, modalities: Sequence[str]) -> None:
+    if len(modalities) < 2:
+        raise ValueError(
+            f"--modalities must be two or more, got {', '.join(modalities)}. A single one is all that a head can use."
+        )
+    if not methods[config.method].fuses:
+        raise ValueError(f"--method must fuse modalities, got {config.method}, which does not. Leave it out.")
+    if config.use is not None:
+        parse_ratio(config.use, modalities, name="--use")
+
+
+def _document(config: FrontierConfig, folder: Path, measured: Sequence[Measured], data: TrainingData) -> dict[str, Any]:
+    modalities = measured[0].modalities
+    even = ":".join("1" * len(modalities))
+    shares = parse_ratio(config.use or even, modalities, name="--use")
+    overlap = float(np.mean([len(fold.test) / len(fold.train) for fold in data.folds])) if config.folds else 0.0
+    target = Target(np.array(shares), overlap, config.max_cost)
+    front = front_of(measured, target)
+    on_front = {m.setting.label for m in front}
+    priced = {m.setting.label: price_of(m, measured[0], target) for m in measured[1:]}
+    entries = {
+        m.setting.label: reported(m, target)
+        | {"on_front": m.setting.label in on_front, "price": priced.get(m.setting.label)}
+        for m in measured
+    }
+    nearest = front[-1].setting.label if front else ""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "folder": str(folder),
+        "cache": str(data.cache),
+        "label": config.label,
+        "modalities": [*modalities],
+        "num_clips": sum(len(fold.test) for fold in data.folds),
+        "folds": config.folds,
+        "target": dict(zip(modalities, shares, strict=True)),
+        "max_cost": config.max_cost,
+        "config": _changed(config),
+        "settings": [*entries.values()],
+        "front": [entries[m.setting.label] for m in front],
+        "price": {m: {"setting": nearest, **price} for m, price in (priced.get(nearest) or {}).items()},
+        "best": _best(best_of(measured, target), folder, data),
+    }
+
+
+def _changed(config: FrontierConfig) -> dict[str, Any]:
+    """Options other than the defaults."""
+    left_out = ("out", "device")
+    values = {each.name: (getattr(config, each.name), each.default) for each in fields(FrontierConfig)}
+    return {name: value for name, (value, default) in values.items() if value != default and name not in left_out}
+
+
+def _best(setting: Measured | None, folder: Path, data: TrainingData) -> dict[str, Any] | None:
+    """The chosen setting's run with the best val accuracy."""
+    if setting is None:
+        return None
+    i = int(np.argmax(setting.val.accuracy.mean(1)))
+    run = folder / "runs" / setting.runs[i].name
+    clip = str(data.dataset.clips["id"].iloc[int(data.folds[0].rows.test[0])])
+    use_share = setting.test.use_share[i].mean(0)
+    return {
+        "run": str(run),
+        "setting": setting.setting.label,
+        "accuracy": float(setting.test.accuracy[i].mean()),
+        "use_share": dict(zip(setting.modalities, use_share.tolist(), strict=True)),
+        "predict": shlex.join(["amr", "predict", str(run), *(["--clip=" + clip] if clip[:1] == "-" else [clip])]),
+    }

@@ -1,0 +1,167 @@
+"""What each setting of a frontier reaches on val and test: accuracy, use, and Shapley values of the accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amr.fusion.attribution.shapley import shapley_split
+from amr.fusion.config import FitConfig
+from amr.fusion.data.clips import Clips, train_statistics
+from amr.fusion.evaluate.groups import OpenedCaches, RunGroup, run_groups
+from amr.fusion.evaluate.measures.missing import of_baseline
+from amr.fusion.evaluate.per_clip import map_folds
+from amr.fusion.evaluate.perturb import Subject
+from amr.fusion.frontier.settings import Setting
+from amr.fusion.model import FusionModel, predict_logits
+from amr.fusion.resolve import resolve
+from amr.fusion.runs.measure import perceptual_scores
+from amr.fusion.runs.metrics import accuracy
+from amr.fusion.runs.read import Run
+
+
+@dataclass(frozen=True)
+class Values:
+    """Measures of a setting on one split.
+
+    Args:
+        accuracy: `(seeds, folds)`.
+        use: Accuracy lost if a modality is permuted, `(seeds, folds, modalities)`.
+    """
+
+    accuracy: np.ndarray
+    use: np.ndarray
+
+    @property
+    def use_share(self) -> np.ndarray:
+        """Use shares, `(seeds, folds, modalities)`; their mean over folds is the share of the mean uses."""
+        return shares(np.where(self.use.mean(1, keepdims=True) > 0, self.use, 0))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A setting with its measures.
+
+    Args:
+        setting: The setting.
+        modalities: Modalities of its heads, in order.
+        seeds: Seeds of its runs that did not diverge.
+        runs: Its runs, one per seed; empty for modality scaling, which has none.
+        val, test: Measures of each split.
+        shapley: Shapley values of the test accuracy, `(seeds, folds, modalities)`.
+    """
+
+    setting: Setting
+    modalities: tuple[str, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[Run, ...]
+    val: Values
+    test: Values
+    shapley: np.ndarray
+
+
+def shares(parts: np.ndarray) -> np.ndarray:
+    """Share of each modality in the mean over folds, as one value per fold, `(seeds, folds, modalities)`.
+
+    A share is a ratio of means over folds. The values of single folds are its linear part (the delta method): their
+    mean is the share, and their deviation gives its interval. A ratio per fold would be noise where use is small.
+
+    >>> shares(np.array([[[0.3, 0.1], [0.1, 0.1]]])).mean(1).round(6).tolist()
+    [[0.666667, 0.333333]]
+    """
+    total = parts.mean(1, keepdims=True).sum(-1, keepdims=True)
+    total = np.where(total > 0, total, np.nan)
+    share = parts.mean(1, keepdims=True) / total
+    linear: np.ndarray = share + (parts - share * parts.sum(-1, keepdims=True)) / total
+    return linear
+
+
+def measure(settings: Sequence[Setting], runs: Sequence[Run], caches: OpenedCaches) -> list[Measured]:
+    """Measure every setting that has a finished run; the others are left out.
+
+    Args:
+        settings: Settings, the plain one first.
+        runs: Finished runs of the sweep.
+        caches: Their caches.
+    """
+    dataset = caches.data(runs[0]).dataset
+    found = {_comparable(run.config): run for run in runs}
+    seeds = sorted({run.seed for run in runs})
+    groups = run_groups(runs, caches.data)
+    shapley = {run.folder: values for group in groups for run, values in zip(group.runs, _shapley(group), strict=True)}
+    measured = []
+    for setting in settings:
+        if setting.config is None:
+            continue
+        keys = [_comparable(resolve(replace(setting.config, seed=seed), dataset)) for seed in seeds]
+        of_setting = tuple(found[key] for key in keys if key in found)
+        if of_setting:
+            val, test = (_saved(of_setting, split) for split in ("val", "test"))
+            of_runs = np.stack([shapley[run.folder] for run in of_setting])
+            names = tuple(run.seed for run in of_setting)
+            measured.append(Measured(setting, dataset.modalities, names, of_setting, val, test, of_runs))
+    if measured and measured[0].setting is settings[0]:
+        plain = RunGroup(measured[0].runs, caches.data(measured[0].runs[0]))
+        measured += _scaled(plain, [setting for setting in settings if setting.config is None])
+    return measured
+
+
+def _comparable(config: FitConfig) -> FitConfig:
+    """Config without what does not change the numbers."""
+    return replace(config, out=None, device="auto", cache=None)
+
+
+def _saved(runs: Sequence[Run], split: str) -> Values:
+    """Measures of a split as the fit saved them."""
+    folds = [[fold[split] for fold in run.folds] for run in runs]
+    return Values(
+        np.array([[fold["accuracy"] for fold in of_run] for of_run in folds]),
+        np.array([[[fold["perceptual"][m] for m in runs[0].modalities] for fold in of_run] for of_run in folds]),
+    )
+
+
+def _shapley(group: RunGroup, setting: Setting | None = None) -> np.ndarray:
+    """Shapley values of the test accuracy by permutation, `(run, folds, modalities)`."""
+
+    def of_fold(k: int) -> Tensor:
+        fold = group.folds[k]
+        model = group.model(k) if setting is None else _scaled_model(group.model(k), setting)
+        subject = Subject(model, fold.test, *train_statistics(fold.train))
+        subsets = [values.mean(-1) for values in of_baseline(subject, "permutation").values()]
+        return shapley_split(torch.stack([*subsets, subject.clean.correct.mean(-1)])).T  # (run, modalities)
+
+    return torch.stack(map_folds(group, of_fold), dim=1).numpy()
+
+
+def _scaled(plain: RunGroup, settings: Sequence[Setting]) -> list[Measured]:
+    """Measure plain heads whose modalities are scaled after training; empty if the head's logits are no sum."""
+    modalities = plain.runs[0].modalities
+    if not plain.model(0).head.scale_modalities([1.0] * len(modalities)):
+        return []
+    seeds = tuple(run.seed for run in plain.runs)
+    measured = []
+    for setting in settings:
+
+        def of_fold(k: int, setting: Setting = setting) -> list[tuple[Tensor, Tensor]]:
+            model, fold = _scaled_model(plain.model(k), setting), plain.folds[k]
+            return [_accuracy_and_use(model, clips) for clips in (fold.val, fold.test)]
+
+        splits = zip(*map_folds(plain, of_fold), strict=True)
+        val, test = (Values(*(torch.stack(each, dim=1).numpy() for each in zip(*of, strict=True))) for of in splits)
+        measured.append(Measured(setting, modalities, seeds, (), val, test, _shapley(plain, setting)))
+    return measured
+
+
+def _scaled_model(model: FusionModel, setting: Setting) -> FusionModel:
+    model.head.scale_modalities(setting.factors)
+    return model
+
+
+def _accuracy_and_use(model: FusionModel, clips: Clips) -> tuple[Tensor, Tensor]:
+    """Accuracy `(run,)` and use `(run, modalities)`."""
+    accuracies = accuracy(predict_logits(model, clips), clips.target)
+    return accuracies.cpu(), perceptual_scores(model, clips, accuracies).cpu()

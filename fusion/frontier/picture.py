@@ -1,0 +1,83 @@
+"""The picture of a frontier: accuracy against the use share, one curve per kind of setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from amr.common.colors import COLORS
+from amr.common.files import replacing
+from amr.fusion.frontier.curves import Point, curves_of
+
+GRAY, INK = "#888888", "#333333"
+MARKERS = "osD^vP*X"
+
+
+def plot_frontier(file: Path, document: Mapping[str, Any]) -> None:
+    """Plot accuracy on test over the use share of the first modality; with more than two, over the distance.
+
+    Args:
+        file: Picture to write, .png or .svg.
+        document: Content of frontier.json.
+    """
+    figure = Figure(figsize=(7.2, 5.0), layout="constrained")
+    axes = figure.subplots()
+    first, *others = document["modalities"]
+    two = len(others) == 1
+    for number, curve in enumerate(curves_of(document)):
+        _curve(axes, curve.points, curve.name, number, is_control=curve.is_control)
+    front = sorted(Point.of(entry, document).place for entry in document["front"])
+    axes.plot(
+        [x for x, _ in front],
+        [y for _, y in front],
+        "o:",
+        color=INK,
+        markersize=13,
+        markerfacecolor="none",
+        linewidth=1,
+        label="Pareto front, chosen on val",
+    )
+    target = document["target"][first] if two else 0.0
+    axes.axvline(target, color=GRAY, linestyle="--", linewidth=1)
+    x_title = f"use share of {first}" if two else "use that would have to move to reach the target"
+    axes.set_xlabel(f"{x_title}, on test (dashed: the target)")
+    axes.set_ylabel("accuracy on test")
+    seeds = max(len(entry["seeds"]) for entry in document["settings"])
+    folds = f" x {document['folds']} folds" if document["folds"] else ""
+    name = Path(document["cache"]).stem
+    axes.set_title(
+        f"{name}, {document['label']}: mean of {seeds} seeds{folds}, 95 % intervals", loc="left", fontsize=10
+    )
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)
+    with replacing(file) as partial:
+        figure.savefig(partial, dpi=150)
+
+
+def _curve(axes: Axes, points: Sequence[Point], name: str, number: int, *, is_control: bool) -> None:
+    """Plot a curve: solid for regularizers, dashed for controls."""
+    color = INK if len(points) == 1 else COLORS[(number - 1) % len(COLORS)]
+    axes.errorbar(
+        [point.x for point in points],
+        [point.y for point in points],
+        xerr=_lengths([point.x_half for point in points]),
+        yerr=_lengths([point.y_half for point in points]),
+        fmt=MARKERS[number % len(MARKERS)],
+        linestyle="--" if is_control else "-",
+        color=color,
+        ecolor=color + "55",
+        elinewidth=1,
+        markersize=5,
+        linewidth=1.2,
+        label=name,
+    )
+
+
+def _lengths(halves: Sequence[float | None]) -> list[float] | None:
+    """Lengths of the whiskers; None if all are unknown."""
+    return None if all(half is None for half in halves) else [half or 0.0 for half in halves]

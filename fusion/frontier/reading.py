@@ -1,0 +1,46 @@
+"""A frontier in sentences, from the content of frontier.json. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def reading(document: Mapping[str, Any]) -> list[str]:
+    """Sentences on the price, and on the best head for the target."""
+    prices = [*document["price"].items()]
+    sentences = [_price_sentence(modality, price, document) for modality, price in prices]
+    if len(document["modalities"]) == 2:  # what the one loses the other gains
+        sentences = sentences[:1]
+    best = document["best"]
+    if best is None:
+        return sentences
+    return [
+        *sentences,
+        f"Nearest to the target for at most {document['max_cost']:g} of val accuracy: {best['setting']}. "
+        f"Its best run by val has test accuracy {best['accuracy']:.3f} and use share "
+        f"{shares_text(best['use_share'])}.",
+    ]
+
+
+def _price_sentence(modality: str, price: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    setting = price["setting"]
+    if price["moved_interval"] is None:
+        return "There is no price, which needs three pairs of seed and fold: pass --seeds 3 or --folds 5."
+    if price["per_tenth"] is None:
+        return f"There is no price for {modality}: {setting} does not surely move its use share towards the target."
+    interval = price["per_tenth_interval"]
+    between = "" if interval is None else f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})"
+    return (
+        f"Moving the use share of {modality} by .10 towards {document['target'][modality]:.2f} costs "
+        f"{price['per_tenth']:.3f} accuracy{between}, by {setting}."
+    )
+
+
+def shares_text(shares: Mapping[str, float | None]) -> str:
+    """Shares of the modalities side by side.
+
+    >>> shares_text({"audio": 0.6, "video": None})
+    '0.60/-'
+    """
+    return "/".join("-" if share is None else f"{share:.2f}" for share in shares.values())

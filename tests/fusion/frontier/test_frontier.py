@@ -1,0 +1,161 @@
+"""A frontier on a small cache: its runs are those of fits, and its numbers those of amr evaluate."""
+
+import json
+import math
+import shlex
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from amr.cli import run
+from amr.fusion.config import FitConfig
+from amr.fusion.evaluate.config import EvaluateConfig
+from amr.fusion.evaluate.evaluate import evaluate
+from amr.fusion.fit import fit
+from amr.fusion.frontier import settings as frontier_settings
+from amr.fusion.frontier.config import FrontierConfig
+from amr.fusion.frontier.frontier import frontier
+from amr.fusion.runs.read import read_run
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """A frontier of few weights and amounts."""
+    monkeypatch.setattr(frontier_settings, "WEIGHTS", (0.3,))
+    monkeypatch.setattr(frontier_settings, "NOISES", (1.0,))
+    monkeypatch.setattr(frontier_settings, "DECAYS", (5.0,))
+
+
+@pytest.fixture
+def config(small_cache, short):
+    return FrontierConfig(cache=str(small_cache), folds=3, seeds=2, epochs=2, device="cpu", lr=0.01)
+
+
+def test_the_document_of_a_frontier(config):
+    result = frontier(config)
+    document = result.document
+    assert json.loads((result.folder / "frontier.json").read_text())["modalities"] == ["audio", "video"]
+    assert {"folder", "settings", "front", "price", "best"} <= document.keys()
+    kinds = [entry["kind"] for entry in document["settings"]]
+    assert kinds.count("permutation") == kinds.count("weighted UME") == 5
+    assert kinds.count("modality scaling") == 4
+    csv = pd.read_csv(result.folder / "frontier.csv")
+    assert [*csv["setting"]] == [entry["setting"] for entry in document["settings"]]
+    assert csv["accuracy"].to_numpy() == pytest.approx([e["accuracy"] for e in document["settings"]], abs=1e-6)
+    assert (result.folder / "frontier.png").read_bytes()[:4] == b"\x89PNG"
+    assert {*document["price"]} <= {"audio", "video"}
+    assert len(read_run(result.folder / "runs" / document["settings"][1]["runs"][0]).folds) == 3
+
+
+def test_the_numbers_are_those_of_evaluate(config):
+    result = frontier(config)
+    evaluated = evaluate(EvaluateConfig(run=result.folder, bootstrap=0, device="cpu"))
+    by_run = {entry["run"]: entry["measures"] for entry in evaluated.document["runs"]}
+    assert len(evaluated.document["groups"]) == sum(e["runs"] != [] for e in result.document["settings"])
+    for entry in result.document["settings"]:
+        runs = [by_run[name] for name in entry["runs"]]
+        if not runs:
+            continue
+        assert entry["accuracy"] == pytest.approx(sum(run["accuracy"] for run in runs) / len(runs), abs=1e-5)
+        for name in ("use_share", "shapley_use_share"):
+            values = [run[name]["audio"] for run in runs]
+            if None not in values:
+                assert entry[name]["audio"] == pytest.approx(sum(values) / len(values), abs=1e-5)
+
+
+def test_a_member_is_the_fit_of_its_settings(config, small_cache):
+    result = frontier(config)
+    entry = next(e for e in result.document["settings"] if e["setting"] == "permutation audio=1:video=4 weight 0.3")
+    member = read_run(result.folder / "runs" / entry["runs"][1])
+    alone = fit(
+        FitConfig(
+            cache=str(small_cache),
+            folds=3,
+            epochs=2,
+            device="cpu",
+            lr=0.01,
+            seed=1,
+            attribution="permutation",
+            amr_ratio="audio=1:video=4",
+            amr_weight=0.3,
+            out="alone",
+        )
+    )
+    assert member.test["accuracy"] == alone.test["accuracy"]
+    for m in ("audio", "video"):
+        assert member.test["share_regularized"][m] == pytest.approx(alone.test["share_regularized"][m], abs=1e-6)
+
+
+def test_modality_scaling_is_the_plain_head_at_even_factors(config, monkeypatch):
+    monkeypatch.setattr(frontier_settings, "ratios", lambda count: ["1000000:1000001"])
+    document = frontier(config).document
+    plain = document["settings"][0]
+    scaled = next(entry for entry in document["settings"] if entry["kind"] == "modality scaling")
+    assert scaled["accuracy"] == pytest.approx(plain["accuracy"])
+    assert scaled["use"] == pytest.approx(plain["use"])
+    assert scaled["shapley_use_share"] == pytest.approx(plain["shapley_use_share"])
+
+
+def test_a_modality_scaled_to_nothing_is_not_used(config, monkeypatch):
+    monkeypatch.setattr(frontier_settings, "ratios", lambda count: ["1:0"])
+    document = frontier(config).document
+    scaled = next(entry for entry in document["settings"] if entry["kind"] == "modality scaling")
+    assert scaled["use_share"] == {"audio": 1, "video": 0}
+    assert scaled["shapley_use_share"]["video"] == pytest.approx(0, abs=1e-7)
+
+
+def test_heads_whose_logits_are_no_sum_have_no_scaling(config):
+    document = frontier(replace(config, hidden=4)).document
+    assert "modality scaling" not in {entry["kind"] for entry in document["settings"]}
+
+
+def test_a_frontier_continues_and_takes_another_target(config, monkeypatch):
+    first = frontier(replace(config, out="f"))
+    monkeypatch.setattr("amr.fusion.sweep.sweep.fit_group", None)  # nothing is left to fit
+    second = frontier(replace(config, out="f", use="1:3", max_cost=1.0))
+    assert second.document["target"] == {"audio": 0.25, "video": 0.75}
+    assert [e["accuracy"] for e in second.document["settings"]] == [e["accuracy"] for e in first.document["settings"]]
+    assert second.document["best"]["setting"] != "plain"
+    with pytest.raises(ValueError, match="--overwrite"):
+        frontier(replace(config, out="f", lr=0.02))
+
+
+def test_a_frontier_of_other_settings_replaces_another_one(config):
+    first = frontier(replace(config, out="f"))
+    second = frontier(replace(config, out="f", lr=0.02), overwrite=True)
+    assert second.folder == first.folder
+    assert second.document["config"]["lr"] == 0.02
+
+
+def test_requests_that_do_not_fit_the_cache_are_refused(config):
+    with pytest.raises(ValueError, match="--modalities must be two or more, got audio"):
+        frontier(replace(config, modalities="audio"))
+    with pytest.raises(ValueError, match="--method must fuse modalities, got ume"):
+        frontier(replace(config, method="ume"))
+    with pytest.raises(ValueError, match="--use must have one part for each"):
+        frontier(replace(config, use="1:1:1"))
+
+
+def test_the_command_prints_the_front_and_its_last_line_predicts(config, small_cache, capsys, monkeypatch):
+    line = f"frontier --cache {small_cache} --folds 3 --seeds 2 --epochs 2 --device cpu --out f"
+    assert run(line.split()) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("front chosen on val, measured on test; shares audio/video, target 0.50/0.50")
+    assert "Nearest to the target" in said.out
+    command = next(text for text in said.err.splitlines() if text.startswith("next: amr predict"))
+    assert run(shlex.split(command)[2:]) == 0
+    capsys.readouterr()
+    assert run([*line.split(), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["best"]["predict"] == command.removeprefix("next: ")
+    assert not any(isinstance(value, float) and math.isnan(value) for e in document["settings"] for value in e.values())
+
+
+def test_the_command_has_no_options_that_a_frontier_varies(capsys):
+    assert run(["frontier", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--amr-ratio" not in text
+    assert "--max-cost" in text
+    assert run(["frontier", "--cache", "x", "--against", "shaply"]) == 2
+    assert "Did you mean shapley" in capsys.readouterr().err
