@@ -124,9 +124,18 @@ def reported(measured: Measured, target: Target) -> dict[str, Any]:
         "use_share_interval": intervals(use_share),
         "shapley_use_share": named(shapley),
         "shapley_use_share_interval": intervals(shapley),
+        "share": _share(measured),
         "distance": target.distance(_mean(use_share)),
         "runs": [run.name for run in measured.runs],
     }
+
+
+def _share(measured: Measured) -> dict[str, float] | None:
+    """Mean share on test by gradient x input; None for modality scaling, or if no clip has one."""
+    of_runs = [run.test["share"] for run in measured.runs if run.test is not None]
+    if not of_runs or any(value is None for share in of_runs for value in share.values()):
+        return None
+    return {m: float(np.mean([share[m] for share in of_runs])) for m in measured.modalities}
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

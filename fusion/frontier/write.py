@@ -27,6 +27,7 @@ def _row(entry: Mapping[str, Any]) -> dict[str, Any]:
     for m in entry["use"]:
         row[f"val_use_share.{m}"] = entry["val"]["use_share"][m]
         row[f"use.{m}"] = entry["use"][m]
+        row[f"share.{m}"] = None if entry["share"] is None else entry["share"][m]
         for name in ("use_share", "shapley_use_share"):
             row |= _with_interval(f"{name}.{m}", entry[name][m], entry[f"{name}_interval"][m])
         price = (entry["price"] or {}).get(m)

@@ -24,8 +24,12 @@ def measured(label: str, accuracy: float, share: float, *, runs: bool = True, se
     of_audio = share + spread * _centered(rng.normal(size=(seeds, 5)))
     values = Values(accuracies, 0.5 * np.stack([of_audio, 1 - of_audio], -1))
     setting = Setting("permutation", label, label, FitConfig())
-    found = tuple(SimpleNamespace(name=f"{label}_seed{i}") for i in range(seeds)) if runs else ()
+    found = tuple(_run(f"{label}_seed{i}") for i in range(seeds)) if runs else ()
     return Measured(setting, ("audio", "video"), tuple(range(seeds)), found, values, values, values.use)
+
+
+def _run(name: str) -> SimpleNamespace:
+    return SimpleNamespace(name=name, test={"share": {"audio": 0.7, "video": 0.3}})
 
 
 def _centered(values: np.ndarray) -> np.ndarray:
@@ -112,6 +116,8 @@ def test_what_is_reported_is_the_mean_with_an_interval_wider_for_overlapping_fol
     assert entry["accuracy"] == pytest.approx(0.7)
     assert entry["use_share"]["audio"] == pytest.approx(0.6)
     assert entry["shapley_use_share"]["video"] == pytest.approx(0.4)
+    assert entry["share"] == pytest.approx({"audio": 0.7, "video": 0.3})
+    assert reported(measured("none", 0.7, 0.6, runs=False), TARGET)["share"] is None
     assert entry["distance"] == pytest.approx(0.1)
     wide, narrow = (reported(PLAIN, Target(TARGET.shares, each, 0.01)) for each in (0.25, 0.0))
     widths = [high - low for low, high in (wide["accuracy_interval"], narrow["accuracy_interval"])]
