@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from amr.fusion.evaluate.tables import rank_sentence
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, counterpart, reference_of
-from amr.fusion.report.tables import SIGNIFICANT, fraction, label_of, measure_words, side_by_side, signed, terms_of
+from amr.fusion.report.tables import (
+    MINUS,
+    SIGNIFICANT,
+    fraction,
+    label_of,
+    measure_words,
+    side_by_side,
+    signed,
+    terms_of,
+)
 from amr.fusion.runs.statistics import p_text
 
 ALIKE = 0.05  # uses closer than this are called about equal
@@ -26,6 +36,9 @@ def summary(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
         sentences += [_reached(settings[0], settings), *_relies(settings[0])]
     sentences += _moved(settings)
     sentences += _tested(results, settings)
+    ranks = None if results.evaluation is None else rank_sentence(results.evaluation)
+    if ranks is not None:
+        sentences.append(f"{ranks[0].upper()}{ranks[1:].replace('-', MINUS)}.")
     if results.evaluation is None:
         sentences.append(
             "These are only the measures of training: amr evaluate adds missing modalities, noise, Shapley use shares "

@@ -107,7 +107,11 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
                 "shapley_share": {b: {"audio": 0.9, "video": 0.1} for b in ("mean", "permutation")},
                 "robustness": {"audio": 0.84, "video": 0.97},
             }
-            of |= {"gain_over_ume": 0.05}
+            of |= {"gain_over_ume": 0.05, "gain_over_best_unimodal": 0.08}
+            information = {"label": 1.58, "joint": 0.9, "redundancy": 0.3, "synergy": -0.1}
+            information |= {"unimodal": {"audio": 1.0, "video": 0.3}, "unique": {"audio": 0.7, "video": 0.0}}
+            of |= {"information": information, "probe": {"ratio": {"audio": 0.9, "video": 0.8}}}
+            of |= {"ogr": {"joint": 0.5, "unimodal": {"audio": 0.4, "video": None}}}
             of |= {"rescue": 0.06, "confusion": {"audio": 0.02, "video": 0.01}, "cooperation": -0.03}
             of |= {"utilization": {"audio": 0.5, "video": 0.1}, "interaction": {"probability": 0.2, "logit": 0.0}}
             of |= {"emap": 0.8, "emap_gap": 0.0}
@@ -134,6 +138,10 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
         "runs": runs,
         "comparisons": comparisons,
         "num_clips": NUM_CLIPS,
+        "rank_correlations": {
+            "share": {"all": {"rho": -0.2, "p": 0.8, "n": 4}, "without_outermost": None},
+            "use": {"all": {"rho": 0.4, "p": 0.6, "n": 5}, "without_outermost": {"rho": -0.8, "p": 0.33, "n": 4}},
+        },
         "settings": {"noise_levels": [0, 0.5, 1]},
     }
     (folder / "evaluation.json").write_text(json.dumps(document))

@@ -1,0 +1,113 @@
+"""Heads compared with the uni-modal heads of their modalities: information, and overfitting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from amr.fusion.report.read import ResultFolder
+from amr.fusion.report.sections.picture import ROW_PIXELS, Picture, color, label, plot, sections, symbol
+from amr.fusion.report.settings import Setting, shown
+from amr.fusion.report.tables import fraction, make_table
+
+MAX_ROWS = 14
+PROBE = (
+    "accuracy of a linear probe on z of the modality, over that on z of the modality's own head; below 1 if joint "
+    "training left its adapter weaker"
+)
+
+
+@sections.register("information")
+def information(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
+    """Redundant, unique and synergistic information of each setting, in bits."""
+    known = [setting for setting in settings if setting.mean("information.joint") is not None]
+    known = known if len(known) <= MAX_ROWS else shown(known, MAX_ROWS)
+    if not known:
+        return None
+    modalities = known[0].modalities
+    kinds = {"redundancy": "information.redundancy"}
+    kinds |= {f"unique in {m}": f"information.unique.{m}" for m in modalities}
+    kinds |= {"synergy": "information.synergy"}
+    columns = {"head": "information.joint", **{f"{m} alone": f"information.unimodal.{m}" for m in modalities}, **kinds}
+    figure = go.Figure()
+    for index, (kind, name) in enumerate(kinds.items()):
+        figure.add_bar(
+            y=[label(setting.label) for setting in known],
+            x=[setting.mean(name) for setting in known],
+            orientation="h",
+            name=label(kind),
+            marker={"color": color(index)},
+            hovertemplate=f"%{{y}}<br>{label(kind)}: %{{x:.3f}} bits<extra></extra>",
+        )
+    two = len(modalities) == 2  # the parts of more modalities do not add up
+    num_rows = len(known) if two else len(known) * len(kinds)
+    entropy = known[0].mean("information.label")
+    figure.update_xaxes(title={"text": "bits about the class"})
+    figure.update_yaxes(autorange="reversed", type="category")
+    listed = [
+        f"{g.label}: " + ", ".join(f"{kind} {fraction(g.mean(name))}" for kind, name in kinds.items()) for g in known
+    ]
+    return Picture(
+        "information",
+        "Information that is there to use",
+        "Entropy of the class minus the NLL of a head, in bits, on test. Redundancy: the least that a uni-modal head "
+        "knows; unique: what the head of a modality knows beyond that; synergy: what the joint head knows beyond the "
+        "best of them. Redundancy and synergy are upper bounds and unique information is a lower bound, up to the "
+        "noise of few clips; a poor joint head makes synergy negative."
+        + " Together the parts are what the joint head knows." * two
+        + ("" if entropy is None else f" The class itself has {entropy:.2f} bits."),
+        f"Bars of bits. {'; '.join(listed)}.",
+        {"": plot(figure, 130 + ROW_PIXELS * num_rows, barmode="relative" if two else "group", bargap=0.25)},
+        make_table(
+            "information-data",
+            "Information about the class, in bits.",
+            ["setting", *columns],
+            [[g.label, *(g.mean(name) for name in columns.values())] for g in known],
+        ),
+    )
+
+
+@sections.register("overfitting")
+def overfitting(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
+    """Overfitting over generalization of each head and of its uni-modal heads, with probes of z in the table."""
+    known = [setting for setting in settings if setting.mean("ogr.joint") is not None]
+    known = known if len(known) <= MAX_ROWS else shown(known, MAX_ROWS)
+    if not known:
+        return None
+    modalities = known[0].modalities
+    heads = {"head": "ogr.joint", **{f"{m} alone": f"ogr.unimodal.{m}" for m in modalities}}
+    figure = go.Figure()
+    for index, (head, name) in enumerate(heads.items()):
+        figure.add_scatter(
+            y=[label(setting.label) for setting in known],
+            x=[setting.mean(name) for setting in known],
+            mode="markers",
+            name=label(head),
+            marker={"size": 11, "symbol": symbol(index), "color": color(index)},
+            hovertemplate=f"%{{y}}<br>{label(head)}: %{{x:.3f}}<extra></extra>",
+        )
+    figure.update_xaxes(title={"text": "overfitting over generalization"}, rangemode="tozero")
+    figure.update_yaxes(autorange="reversed", type="category")
+    probes = {f"probe of {m}": f"probe.ratio.{m}" for m in modalities}
+    probes = {title: name for title, name in probes.items() if any(g.mean(name) is not None for g in known)}
+    columns = {"gain over the best uni-modal head": "gain_over_best_unimodal", **heads, **probes}
+    listed = [
+        f"{g.label}: " + ", ".join(f"{head} {fraction(g.mean(name))}" for head, name in heads.items()) for g in known
+    ]
+    return Picture(
+        "overfitting",
+        "Overfitting over generalization",
+        "Growth of the gap between val and train loss, over the fall of the val loss, from the initial weights to the "
+        "saved ones: of the joint head, and of each modality's head trained alone. Lower is better: less is memorized "
+        "for what is learned." + (" The table has the probes of z." if probes else ""),
+        f"Dots of overfitting over generalization. {'; '.join(listed)}.",
+        {"": plot(figure, 130 + ROW_PIXELS * len(known))},
+        make_table(
+            "overfitting-data",
+            "Overfitting over generalization, and gain over the best uni-modal head.",
+            ["setting", *columns],
+            [[g.label, *(g.mean(name) for name in columns.values())] for g in known],
+            dict.fromkeys(probes, PROBE),
+        ),
+    )
