@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from amr.fusion.data.clips import Clips
+from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.evaluate.measures.base import Measure, measures
 from amr.fusion.evaluate.perturb import Name, Subject
-from amr.fusion.evaluate.references.unimodal import ComparedSubject, Reference, each_alone, logits_of
+from amr.fusion.evaluate.references.unimodal import ComparedSubject, Reference, num_runs_of
 from amr.fusion.methods.base import cross_entropy
 from amr.fusion.model import FusionModel
 
@@ -77,27 +78,34 @@ class Losses(NamedTuple):
 
 def _joint(model: FusionModel, reference: Reference) -> list[Losses]:
     """Losses of the runs on train and on val."""
+    initial = reference.own_initial
     return [
-        Losses(
-            _loss(logits_of(reference.own_initial, clips), clips)[reference.own_row],
-            _loss(logits_of(model, clips), clips),
-        )
+        Losses(_loss(initial, clips, num_runs_of(initial))[reference.own_row], _loss(model, clips, num_runs_of(model)))
         for clips in (reference.own.train, reference.own.val)
     ]
 
 
 def _alone(reference: Reference, modality: str) -> list[Losses]:
     """Losses of a modality's own heads on train and on val."""
-    column = reference.model.modalities.index(modality)
-    found = []
-    for clips in (reference.fold.train, reference.fold.val):
-        with_it = clips.take(clips.present[:, column])
-        initial = logits_of(reference.initial[modality], clips.only(modality))
-        saved = each_alone(reference.model, with_it)[modality]
-        found.append(Losses(*(_loss(logits, with_it)[reference.row] for logits in (initial, saved))))
-    return found
+    model, initial = reference.model, reference.initial[modality]
+
+    def saved(batch: Batch) -> Tensor:
+        logits: Tensor = model.head.get_submodule(f"classifiers.{modality}")(model.encode(batch)[modality])
+        return logits
+
+    splits = (clips.only(modality) for clips in (reference.fold.train, reference.fold.val))
+    num_heads = num_runs_of(initial)
+    return [
+        Losses(*(_loss(logits, clips, num_heads)[reference.row] for logits in (initial, saved))) for clips in splits
+    ]
 
 
-def _loss(logits: Tensor, clips: Clips) -> Tensor:
-    """Mean cross-entropy of each run; NaN without clips."""
-    return cross_entropy(logits.double(), clips.target.expand(len(logits), -1))
+@torch.no_grad()
+def _loss(logits_of: Callable[[Batch], Tensor], clips: Clips, num_runs: int) -> Tensor:
+    """Mean cross-entropy of each run, `(run,)`; NaN without clips."""
+    total = torch.zeros(num_runs, dtype=torch.double, device=clips.target.device)
+    chunks = clips.chunks(num_runs)
+    for start in chunks:
+        batch = clips.slice(start, start + chunks.step, num_runs)
+        total += cross_entropy(logits_of(batch).double(), batch.target) * batch.target.shape[-1]
+    return total / len(clips) if len(clips) else torch.full_like(total, torch.nan)

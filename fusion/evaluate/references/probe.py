@@ -14,7 +14,7 @@ from torch.nn import functional
 from amr.fusion.data.clips import Clips
 from amr.fusion.evaluate.measures.base import Measure, measures
 from amr.fusion.evaluate.perturb import Name, Subject
-from amr.fusion.evaluate.references.unimodal import ComparedSubject
+from amr.fusion.evaluate.references.unimodal import ComparedSubject, num_runs_of
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import step_mask
 
@@ -111,7 +111,7 @@ def fit_probe(batches: Iterable[tuple[Tensor, Tensor]], num_classes: int) -> Pro
 @torch.no_grad()
 def _correct(model: FusionModel, modality: str, train: Clips, test: Clips, num_classes: int) -> Tensor:
     """Whether each test clip is correct, by probes on the train clips, `(run, clips)`; NaN without the modality."""
-    num_runs = len(next(model.parameters()))
+    num_runs = num_runs_of(model)
     probe = fit_probe(((z[:, valid], target[valid]) for z, target, valid in _z(model, modality, train)), num_classes)
     if probe is None:
         return torch.full((num_runs, len(test)), torch.nan)
@@ -124,7 +124,7 @@ def _correct(model: FusionModel, modality: str, train: Clips, test: Clips, num_c
 
 def _z(model: FusionModel, modality: str, clips: Clips) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield z of some clips in double, `(run, clips, dim)`, averaged over steps, their classes, and which have it."""
-    num_runs, column = len(next(model.parameters())), model.modalities.index(modality)
+    num_runs, column = num_runs_of(model), model.modalities.index(modality)
     chunks = clips.chunks(num_runs)
     for start in chunks:
         stop = start + chunks.step

@@ -152,6 +152,11 @@ def initial_alone(shape: ModelShape, modality: str, seeds: Sequence[int]) -> Fus
     return FusionModel(alone, seeds).eval()
 
 
+def num_runs_of(model: FusionModel) -> int:
+    """Number of runs that a model holds."""
+    return len(next(model.parameters()))
+
+
 def logits_of(model: FusionModel, clips: Clips) -> Tensor:
     """Logits of every run, `(run, clips, classes)`, for a split that may have no clips."""
     if len(clips) == 0:
@@ -162,7 +167,7 @@ def logits_of(model: FusionModel, clips: Clips) -> Tensor:
 @torch.no_grad()
 def each_alone(model: FusionModel, clips: Clips) -> dict[str, Tensor]:
     """Modality to the logits of its own classifier in UME, `(run, clips, classes)`."""
-    num_runs = len(next(model.parameters()))
+    num_runs = num_runs_of(model)
     chunks = clips.chunks(num_runs)
     batches = [model.encode(clips.slice(start, start + chunks.step, num_runs)) for start in chunks]
     classifiers = {m: model.head.get_submodule(f"classifiers.{m}") for m in model.modalities}
