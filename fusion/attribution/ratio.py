@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from amr.common.registry import unknown
 
+FAVORED = (4, 2)  # parts of one modality in a series of ratios; 1 for the others
+
 
 def parse_ratio(text: str, modalities: Sequence[str] | None = None, *, name: str = "ratio") -> tuple[float, ...]:
     """Parse a ratio into target shares that sum to 1, in the order of `modalities`.
@@ -96,6 +98,25 @@ def named_ratio(text: str, modalities: Sequence[str]) -> str:
     values = [part.rpartition("=")[2].strip() for part in text.split(":")]
     of_name = dict(zip(modalities if names is None else names, values, strict=True))
     return ":".join(f"{modality}={of_name[modality]}" for modality in modalities)
+
+
+def ratios(num_modalities: int) -> list[str]:
+    """Series of ratios from the first modality to the last: even, and each modality in turn at 2 and 4.
+
+    >>> ratios(2)
+    ['4:1', '2:1', '1:1', '1:2', '1:4']
+    >>> ratios(3)
+    ['1:1:1', '4:1:1', '2:1:1', '1:4:1', '1:2:1', '1:1:4', '1:1:2']
+    """
+    even = ":".join("1" * num_modalities)
+    favored = [[_favored(m, parts, num_modalities) for parts in FAVORED] for m in range(num_modalities)]
+    if num_modalities == 2:
+        return [*favored[0], even, *favored[1][::-1]]
+    return [even, *(ratio for of_modality in favored for ratio in of_modality)]
+
+
+def _favored(modality: int, parts: int, num_modalities: int) -> str:
+    return ":".join(str(parts if m == modality else 1) for m in range(num_modalities))
 
 
 def ratio_parts(text: str, *, name: str = "ratio") -> tuple[list[str] | None, list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from amr.fusion.evaluate.people.compare import against_people
 from amr.fusion.evaluate.people.votes import find_votes, parse_channels
 from amr.fusion.evaluate.per_clip import PerClip, measure_group
 from amr.fusion.evaluate.perturb import Name
+from amr.fusion.evaluate.references.scaling import modality_scaling
 from amr.fusion.evaluate.references.unimodal import UnimodalHeads
 from amr.fusion.evaluate.write import VERSION, Arrays, rounded, run_entry, write
 from amr.fusion.runs.read import Run, flat, read_runs
@@ -89,6 +90,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     all_data = data_of(max(runs, key=lambda run: len(run.modalities)))
     measured: dict[Path, Measured] = {}
     people: dict[Path, dict[str, Any]] = {}
+    scaled: dict[Path, list[dict[str, Any]]] = {}
     arrays = Arrays(all_data, [run.folder.name for run in runs])
     for fitted_group in run_groups(runs, data_of):
         group = fitted_group if other is None else measured_anew(fitted_group)
@@ -97,10 +99,13 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
         measured |= {m.run.folder: m for m in _measured(group, per_clip, config)}
         if config.against == "people":
             people |= _against_people(group, per_clip, config)
+        scaled |= _scaled(group)
         arrays.add(group, per_clip)
         progress.advance(len(group.runs))
     ordered = [measured[run.folder] for run in runs]
-    document = rounded(_document(config, folder, all_data, ordered, people)) | {"num_unfinished": num_unfinished}
+    document = rounded(
+        _document(config, folder, all_data, ordered, people, scaled) | {"num_unfinished": num_unfinished}
+    )
     out = config.folder(folder)
     out.mkdir(parents=True, exist_ok=True)
     write(out, document, ordered)
@@ -166,6 +171,14 @@ def _as_fitted(runs: Sequence[Run]) -> dict[Name, np.ndarray]:
     return result
 
 
+def _scaled(group: RunGroup) -> dict[Path, list[dict[str, Any]]]:
+    """Curves of modality scaling of the runs without AMR, as far as they exist."""
+    plain = replace(group, runs=tuple(run for run in group.runs if not run.regularized))
+    if not plain.runs:
+        return {}
+    return {run.folder: curve for run, curve in zip(plain.runs, modality_scaling(plain), strict=True) if curve}
+
+
 def _check_people(runs: Sequence[Run], config: EvaluateConfig) -> None:
     """Refuse caches without votes or tags, or with votes that do not fit, before anything is measured."""
     checked = {(Path(run.record.cache), run.record.classes, run.modalities) for run in runs}
@@ -200,6 +213,7 @@ def _document(
     data: TrainingData,
     measured: Sequence[Measured],
     people: dict[Path, dict[str, Any]],
+    scaled: dict[Path, list[dict[str, Any]]],
 ) -> dict[str, Any]:
     first = measured[0].run.config
     clips = data.dataset.clips
@@ -211,6 +225,7 @@ def _document(
             measures.setdefault(gain, None)
         if m.run.folder in people:
             measures["people"] = people[m.run.folder]
+        entry["modality_scaling"] = scaled.get(m.run.folder)
     return {
         "format": FORMAT,
         "version": VERSION,

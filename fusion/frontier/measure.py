@@ -11,16 +11,14 @@ from torch import Tensor
 
 from amr.fusion.attribution.shapley import shapley_split
 from amr.fusion.config import FitConfig
-from amr.fusion.data.clips import Clips, train_statistics
+from amr.fusion.data.clips import train_statistics
 from amr.fusion.evaluate.groups import OpenedCaches, RunGroup, run_groups
 from amr.fusion.evaluate.measures.missing import of_baseline
 from amr.fusion.evaluate.per_clip import map_folds
 from amr.fusion.evaluate.perturb import Subject
+from amr.fusion.evaluate.references.scaling import accuracy_and_use, is_scalable, scaled_model
 from amr.fusion.frontier.settings import Setting
-from amr.fusion.model import FusionModel, predict_logits
 from amr.fusion.resolve import resolve
-from amr.fusion.runs.measure import perceptual_scores
-from amr.fusion.runs.metrics import accuracy
 from amr.fusion.runs.read import Run
 
 
@@ -129,7 +127,7 @@ def _shapley(group: RunGroup, setting: Setting | None = None) -> np.ndarray:
 
     def of_fold(k: int) -> Tensor:
         fold = group.folds[k]
-        model = group.model(k) if setting is None else _scaled_model(group.model(k), setting)
+        model = group.model(k) if setting is None else scaled_model(group, k, setting.factors)
         subject = Subject(model, fold.test, *train_statistics(fold.train))
         subsets = [values.mean(-1) for values in of_baseline(subject, "permutation").values()]
         return shapley_split(torch.stack([*subsets, subject.clean.correct.mean(-1)])).T  # (run, modalities)
@@ -139,29 +137,18 @@ def _shapley(group: RunGroup, setting: Setting | None = None) -> np.ndarray:
 
 def _scaled(plain: RunGroup, settings: Sequence[Setting]) -> list[Measured]:
     """Measure plain heads whose modalities are scaled after training; empty if the head's logits are no sum."""
-    modalities = plain.runs[0].modalities
-    if not plain.model(0).head.scale_modalities([1.0] * len(modalities)):
+    if not is_scalable(plain):
         return []
+    modalities = plain.runs[0].modalities
     seeds = tuple(run.seed for run in plain.runs)
     measured = []
     for setting in settings:
 
         def of_fold(k: int, setting: Setting = setting) -> list[tuple[Tensor, Tensor]]:
-            model, fold = _scaled_model(plain.model(k), setting), plain.folds[k]
-            return [_accuracy_and_use(model, clips) for clips in (fold.val, fold.test)]
+            model, fold = scaled_model(plain, k, setting.factors), plain.folds[k]
+            return [accuracy_and_use(model, clips) for clips in (fold.val, fold.test)]
 
         splits = zip(*map_folds(plain, of_fold), strict=True)
         val, test = (Values(*(torch.stack(each, dim=1).numpy() for each in zip(*of, strict=True))) for of in splits)
         measured.append(Measured(setting, modalities, seeds, (), val, test, _shapley(plain, setting)))
     return measured
-
-
-def _scaled_model(model: FusionModel, setting: Setting) -> FusionModel:
-    model.head.scale_modalities(setting.factors)
-    return model
-
-
-def _accuracy_and_use(model: FusionModel, clips: Clips) -> tuple[Tensor, Tensor]:
-    """Accuracy `(run,)` and use `(run, modalities)`."""
-    accuracies = accuracy(predict_logits(model, clips), clips.target)
-    return accuracies.cpu(), perceptual_scores(model, clips, accuracies).cpu()

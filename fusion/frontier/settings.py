@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from amr.common.options import number_text
-from amr.fusion.attribution.ratio import named_ratio, parse_ratio
+from amr.fusion.attribution.ratio import named_ratio, ratios
 from amr.fusion.config import FitConfig
+from amr.fusion.evaluate.references.scaling import factors_of
 from amr.fusion.frontier.config import FrontierConfig
 
 PLAIN, NOISE, DECAY, UME, SCALING = "plain", "embedding noise", "weight decay", "weighted UME", "modality scaling"
@@ -15,7 +16,6 @@ CONTROLS = (NOISE, DECAY, UME, SCALING)
 WEIGHTS = (0.1, 0.3, 1.0)  # amr_weight
 NOISES = (0.5, 1.0, 2.0)  # deviations
 DECAYS = (1.0, 5.0, 10.0)  # of AdamW: times the learning rate at each step
-PARTS = (4, 2)  # parts of the favored modality; 1 for the others
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,6 @@ class Setting:
     def is_control(self) -> bool:
         """Whether it does without the regularizer."""
         return self.kind in CONTROLS
-
-
-def ratios(num_modalities: int) -> list[str]:
-    """Ratios from the first modality to the last: even, and each modality in turn at 2 and 4.
-
-    >>> ratios(2)
-    ['4:1', '2:1', '1:1', '1:2', '1:4']
-    >>> ratios(3)
-    ['1:1:1', '4:1:1', '2:1:1', '1:4:1', '1:2:1', '1:1:4', '1:1:2']
-    """
-    even = ":".join("1" * num_modalities)
-    favored = [[_favored(m, parts, num_modalities) for parts in PARTS] for m in range(num_modalities)]
-    if num_modalities == 2:
-        return [*favored[0], even, *favored[1][::-1]]
-    return [even, *(ratio for of_modality in favored for ratio in of_modality)]
-
-
-def _favored(modality: int, parts: int, num_modalities: int) -> str:
-    return ":".join(str(parts if m == modality else 1) for m in range(num_modalities))
 
 
 def settings_of(config: FrontierConfig, modalities: Sequence[str]) -> list[Setting]:
@@ -90,9 +71,6 @@ def settings_of(config: FrontierConfig, modalities: Sequence[str]) -> list[Setti
     for ratio in named:
         options = (f"weights={ratio}",)
         settings.append(Setting(UME, UME, f"{UME} {ratio}", replace(ume, method_option=options)))
-    for ratio in named:
-        shares = parse_ratio(ratio, modalities)
-        if len({*shares}) > 1:  # equal factors are the plain head
-            factors = tuple(share / max(shares) for share in shares)
-            settings.append(Setting(SCALING, SCALING, f"{SCALING} {ratio}", None, factors))
+    for ratio, factors in factors_of(modalities).items():
+        settings.append(Setting(SCALING, SCALING, f"{SCALING} {ratio}", None, factors))
     return settings

@@ -12,6 +12,7 @@ from amr.cli import run
 from amr.fusion.config import FitConfig
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
+from amr.fusion.evaluate.references import scaling
 from amr.fusion.fit import fit
 from amr.fusion.frontier import settings as frontier_settings
 from amr.fusion.frontier.config import FrontierConfig
@@ -88,7 +89,7 @@ def test_a_member_is_the_fit_of_its_settings(config, small_cache):
 
 
 def test_modality_scaling_is_the_plain_head_at_even_factors(config, monkeypatch):
-    monkeypatch.setattr(frontier_settings, "ratios", lambda count: ["1000000:1000001"])
+    monkeypatch.setattr(scaling, "ratios", lambda count: ["1000000:1000001"])
     document = frontier(config).document
     plain = document["settings"][0]
     scaled = next(entry for entry in document["settings"] if entry["kind"] == "modality scaling")
@@ -98,7 +99,7 @@ def test_modality_scaling_is_the_plain_head_at_even_factors(config, monkeypatch)
 
 
 def test_a_modality_scaled_to_nothing_is_not_used(config, monkeypatch):
-    monkeypatch.setattr(frontier_settings, "ratios", lambda count: ["1:0"])
+    monkeypatch.setattr(scaling, "ratios", lambda count: ["1:0"])
     document = frontier(config).document
     scaled = next(entry for entry in document["settings"] if entry["kind"] == "modality scaling")
     assert scaled["use_share"] == {"audio": 1, "video": 0}
