@@ -79,7 +79,7 @@ def read_corpus(
 
 
 def _check_embedding(cache: Cache, modality: str, fitted: Mapping[str, Any], keep_steps: bool) -> str | None:
-    """Refuse an embedding that another encoder made; a note if that cannot be known."""
+    """Refuse an embedding that another encoder made; a note if that cannot be known, or if it is the very same."""
     if modality not in cache.names:
         raise ValueError(
             f"--cache must hold the embedding {modality} that the runs were fitted on, got {', '.join(cache.names)}. "
@@ -90,6 +90,8 @@ def _check_embedding(cache: Cache, modality: str, fitted: Mapping[str, Any], kee
     advice = "Extract these clips with the encoder of the runs."
     if new.embed_dim != old.embed_dim or (keep_steps and (new.max_steps is None) != (old.max_steps is None)):
         raise ValueError(f"{modality} of --cache must be as in the fit, {_shape(old)}, got {_shape(new)}. {advice}")
+    if new.fingerprint == old.fingerprint:
+        return f"{modality} is that of the fit, clip by clip: this is no other corpus"
     if old.encoder.startswith(IMPORTED) or new.encoder.startswith(IMPORTED):
         return f"{modality} is imported: that both caches have it from the same encoder is taken on trust"
     for name, before, after in differences(replace(old, dtype=new.dtype), new):

@@ -59,7 +59,9 @@ def test_clips_have_the_classes_and_the_normalization_of_each_fold(workspace):
         "measured on all 12 clips of other.h5",
         "4 clips of other.h5 are left out: no run knows their classes (4)",
     )
-    assert data.notes[0].startswith("audio is imported: ")
+    assert data.notes[0] == "audio is that of the fit, clip by clip: this is no other corpus"
+    fitted = infos(make_cache(workspace, "fitted", dim=4, labels=("0", "1")))
+    assert read(path, fitted).notes[0].startswith("audio is imported: ")
 
 
 def test_a_test_split_is_preferred_to_all_clips(workspace):
