@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from amr.fusion.frontier.reading import reading, shares_text
 if TYPE_CHECKING:
     from rich.table import Table
 
+WIDTH = 100  # of sentences
 _OVERWRITE = Annotated[
     bool, typer.Option("--overwrite", help="Replace a frontier of other settings in --out.", rich_help_panel=OUTPUT)
 ]
@@ -49,7 +51,8 @@ def _frontier(request: tuple[FrontierConfig, bool], as_json: bool) -> None:
         say(f"warning: {len(result.diverged)} runs diverged and are left out, such as {result.diverged[0]}")
     show(result.to_json(), as_json, lambda: front_table(result.document))
     if not as_json:
-        show(None, False, lambda: "\n" + "\n".join(reading(result.document)))
+        sentences = [textwrap.fill(each, WIDTH, break_on_hyphens=False) for each in reading(result.document)]
+        show(None, False, lambda: "\n" + "\n".join(sentences))
     if result.document["best"] is not None:
         say(f"next: {result.document['best']['predict']}")
     say(f"frontier.json, .csv and .png in {result.folder}; the page: amr report {result.folder}")
