@@ -9,8 +9,8 @@ For M modalities these are the first-order terms of the functional ANOVA, with t
 
     f^(i) = sum over m of E_m(i) - (M - 1) mean_i E_m(i),    E_m(i) = mean of f with m from clip i
 
-The means are over at most `MAX_REFERENCES` clips, so that the cost grows with the clips and not with their square. An
-additive head is its own EMAP. A clip that lacks a modality lends its absence like any other value.
+The means are over all clips, or over some drawn ones if there are many, so that the cost does not grow with the square
+of the clips. An additive head is its own EMAP. A clip that lacks a modality lends its absence like any other value.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ from amr.fusion.evaluate.perturb import Name, Subject
 from amr.fusion.model import predict_logits
 from amr.fusion.run_axis.seeds import generator
 
-MAX_REFERENCES = 200  # clips that lend the other modalities, drawn by the seed if there are more
+MAX_EXACT = 200  # clips up to which all of them lend the other modalities
+NUM_REFERENCES = 100  # clips that are drawn to lend them if there are more
 
 
 def additive_logits(subject: Subject) -> Tensor:
     """Logits of the additive projection, `(run, clips, classes)`."""
     draws = generator(subject.seed, "emap")
     num_clips = len(subject.clips)
-    references = torch.randperm(num_clips, generator=draws)[:MAX_REFERENCES]
+    references = torch.randperm(num_clips, generator=draws)
+    if num_clips > MAX_EXACT:
+        references = references[:NUM_REFERENCES]
     # one order per modality: for M > 2, the other modalities are from clips that are independent of each other
     lent = {m: references[torch.randperm(len(references), generator=draws)] for m in subject.modalities}
     effects = torch.stack([_effect(subject, m, lent) for m in subject.modalities])
