@@ -100,7 +100,7 @@ def _table(entries: Sequence[Entry], requested: Sequence[str]) -> Table:
 
 def _name(entry: Entry) -> str:
     """Name of a run, with its state if it is not finished, and why; of a sweep, with its number of runs."""
-    if entry.kind in ("sweep", "table"):
+    if entry.kind in ("sweep", "table", "frontier"):
         return f"{entry.run} ({entry.note})"
     if entry.state == "finished":
         return entry.run

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from amr.fusion.attribution.ratio import named_ratio
-from amr.fusion.runs.read import SETTINGS, setting_details, setting_text
+from amr.fusion.runs.read import SETTINGS, setting_details, setting_text, varied_settings
 from amr.fusion.runs.statistics import p_text
 
 Rows = tuple[list[str], list[list[object]]]
@@ -110,12 +110,12 @@ def _correlation(entry: Mapping[str, Any] | None) -> str:
 def setting_labels(groups: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Texts of each setting: the method, the options in which settings differ, and the ratio with names."""
     several = [group for group in groups if len(group["modalities"]) > 1]
-    texts = {name: {setting_text(name, group.get(name)) for group in several} - {"-"} for name in SETTINGS}
-    varied = [name for name in SETTINGS if len(texts[name]) > 1]
+    texts = [{name: setting_text(name, group.get(name)) for name in SETTINGS} for group in several]
+    varied = varied_settings(texts)
     return [_label(group, varied) for group in groups]
 
 
-def _label(group: Mapping[str, Any], varied: Sequence[str]) -> list[str]:
+def _label(group: Mapping[str, Any], varied: Collection[str]) -> list[str]:
     alone = len(group["modalities"]) == 1
     texts = [f"{group['modalities'][0]} only" if alone else group["method"]]
     texts += [group["head"]] * ("head" in varied and not alone and group["head"] != "-")

@@ -142,7 +142,7 @@ def _facts(results: ResultFolder) -> dict[str, str]:
     facts = {
         "cache": str(results.cache),
         "embeddings": encoders,
-        "attribution": _attribution(config),
+        "attribution": "; ".join(dict.fromkeys(_attribution(each) for each in _regularized(results) or [config])),
         "fitted with": ", ".join(f"{name} {number}" for name, number in results.record.versions.items()),
         "page made with": ", ".join(f"{name} {number}" for name, number in versions("plotly", "jinja2").items()),
     }
@@ -152,6 +152,10 @@ def _facts(results: ResultFolder) -> dict[str, str]:
             f"{EVALUATED.get(name, name)} {_fact(value)}" for name, value in settings.items() if value is not None
         )
     return facts
+
+
+def _regularized(results: ResultFolder) -> list[FitConfig]:
+    return [run.config for run in results.runs if run.regularized]
 
 
 def _attribution(config: FitConfig) -> str:

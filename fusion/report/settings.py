@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,10 +11,11 @@ import numpy as np
 
 from amr.common.colors import COLORS
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.runs.read import SETTINGS, Run, setting_details, setting_text
+from amr.fusion.runs.read import SETTINGS, Run, setting_details, setting_text, varied_settings
 from amr.fusion.runs.statistics import mean_interval
 
 MAX_SHOWN = len(COLORS)  # lines in one picture that can still be distinguished
+OF_METHODS = ("lr", "weight_decay")  # settings of which each method has its own default
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 
@@ -105,21 +107,23 @@ def settings_of(results: ResultFolder) -> list[Setting]:
         members.setdefault(str(run.setting), []).append(run)
     settings = [Setting("", tuple(runs)) for runs in members.values()]
     fusing = [setting.texts for setting in settings if setting.fuses]
-    varied = {name for name in SETTINGS if len({texts[name] for texts in fusing} - {"-"}) > 1}
+    varied = varied_settings(fusing)
     # methods have their own default learning rates and decays: named only if nothing else distinguishes two settings
-    of_methods = ("lr", "weight_decay")
-    others = [tuple(texts[name] for name in SETTINGS if name not in of_methods) for texts in fusing]
+    others = [tuple(texts[name] for name in SETTINGS if name not in OF_METHODS) for texts in fusing]
     if len(set(others)) == len(others):
-        varied -= {*of_methods}
-    return [replace(setting, label=_label(setting, varied)) for setting in settings]
+        varied -= {*OF_METHODS}
+    usual = {name: Counter(texts[name] for texts in fusing).most_common(1)[0][0] for name in OF_METHODS if fusing}
+    return [replace(setting, label=_label(setting, varied, usual)) for setting in settings]
 
 
-def _label(setting: Setting, varied: set[str]) -> str:
+def _label(setting: Setting, varied: set[str], usual: Mapping[str, str]) -> str:
+    """Label of a setting; a learning rate or a decay that most settings have is not in it."""
     texts = setting.texts
+    varied = {name for name in varied if texts[name] != usual.get(name)}
     if len(setting.modalities) == 1:
         parts = [f"{texts['modalities']} only"]
     elif not setting.fuses:
-        parts = [texts["method"].upper()]
+        parts = [texts["method"].upper(), *setting_details(setting.runs[0].setting, ["method_option"])]
     else:
         parts = [texts["method"]] * ("method" in varied) + [texts["head"]] * ("head" in varied)
         parts += [texts["modalities"].replace(",", "+")] * ("modalities" in varied)
@@ -129,8 +133,10 @@ def _label(setting: Setting, varied: set[str]) -> str:
 
 
 def reference_of(settings: Sequence[Setting]) -> Setting | None:
-    """Reference for AMR: joint training without it, the best by val if there are several."""
+    """Reference for AMR: joint training without it, the best by val of those that have a counterpart with it."""
     plain = [setting for setting in settings if setting.fuses and not setting.regularized]
+    counterparts = [counterpart(setting, settings) for setting in settings]
+    plain = [setting for setting in plain if any(setting is other for other in counterparts)] or plain
     naive = [setting for setting in plain if setting.texts["method"] == "naive"]
     return _best(naive or plain)
 
@@ -139,7 +145,7 @@ def counterpart(setting: Setting, settings: Sequence[Setting]) -> Setting | None
     """The same setting without AMR."""
     if not setting.regularized:
         return None
-    same = ("head", "method", "modalities", "lr")
+    same = ("head", "method", "modalities", "lr", "weight_decay", "embedding_noise", "method_option")
     for other in settings:
         if not other.regularized and all(other.texts[name] == setting.texts[name] for name in same):
             return other

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amr.fusion.evaluate.tables import rank_sentence
+from amr.fusion.frontier.reading import reading
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, counterpart, reference_of
 from amr.fusion.report.tables import (
@@ -34,8 +35,9 @@ def summary(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
         sentences += [_reached(reference, settings), *_relies(reference)]
     elif len(settings) == 1:
         sentences += [_reached(settings[0], settings), *_relies(settings[0])]
-    sentences += _moved(settings)
-    sentences += _tested(results, settings)
+    sentences += _moved(settings) if results.frontier is None else reading(results.frontier)
+    if results.frontier is None or results.evaluation is not None:
+        sentences += _tested(results, settings)
     ranks = None if results.evaluation is None else rank_sentence(results.evaluation)
     if ranks is not None:
         sentences.append(f"{ranks[0].upper()}{ranks[1:].replace('-', MINUS)}.")
@@ -96,7 +98,10 @@ def _reached(setting: Setting, settings: Sequence[Setting]) -> str:
     others = [
         f"{g.label} {fraction(value)}"
         for g in settings
-        if g is not setting and not g.fuses and (value := g.mean("accuracy")) is not None
+        if g is not setting
+        and not g.fuses
+        and g.texts["method_option"] == "-"
+        and (value := g.mean("accuracy")) is not None
     ]
     sentence += f"; {', '.join(others)}." if others else "."
     gain, half = setting.mean("gain_over_ume"), setting.half_width("gain_over_ume")

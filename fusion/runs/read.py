@@ -324,6 +324,18 @@ def use_shares(measures: Mapping[str, float], modalities: Sequence[str]) -> dict
     return {f"use_share.{m}": use / total for m, use in zip(modalities, positive, strict=True)}
 
 
+def varied_settings(settings: Sequence[Mapping[str, str]]) -> set[str]:
+    """Names of the settings in which runs differ, from the texts of each setting; "-" is not set.
+
+    >>> plain = dict.fromkeys(SETTINGS, "-")
+    >>> sorted(varied_settings([plain, plain | {"embedding_noise": "2", "attribution": "shapley"}]))
+    ['embedding_noise']
+    """
+    values = {name: {texts[name] for texts in settings} for name in SETTINGS}
+    # without noise is a value, too; without AMR there is no attribution that could differ
+    return {name for name, each in values.items() if len(each if name == "embedding_noise" else each - {"-"}) > 1}
+
+
 def setting_details(setting: Mapping[str, Any], varied: Collection[str]) -> list[str]:
     """Words for the settings in `varied`, other than method, head, modalities and ratio.
 

@@ -104,7 +104,7 @@ def _entries(folder: Path, root: Path, above: tuple[Path, ...] = ()) -> Iterator
     try:
         is_sweep, is_run = (folder / "sweep.json").is_file(), _is_run(folder)
         below = _folders(folder / "runs" if is_sweep else folder, above)
-        is_table = (folder / "table.json").is_file()
+        kinds = [kind for kind in ("table", "frontier") if (folder / f"{kind}.json").is_file()]
     except OSError as error:
         yield Entry(folder, name, "unknown", DAMAGED, _reason(error, "the folder"))
         return
@@ -114,7 +114,7 @@ def _entries(folder: Path, root: Path, above: tuple[Path, ...] = ()) -> Iterator
         state = FINISHED if finished == len(members) > 0 else NOT_FINISHED
         count = f"{finished} of {len(members)}" if finished < len(members) else str(finished)
         runs = "run" if len(members) == 1 else "runs"
-        yield Entry(folder, name, "table" if is_table else "sweep", state, f"{count} {runs}")
+        yield Entry(folder, name, next(iter(kinds), "sweep"), state, f"{count} {runs}")
         yield from members
     elif is_run:
         yield _run(folder, name, "fit")

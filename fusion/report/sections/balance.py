@@ -27,6 +27,7 @@ from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import DASH, fraction, make_table
 
 MAX_ROWS = 14
+MAX_NAMED = 10  # points of a line whose names do not cover each other
 HOVER = "%{customdata}<br>share %{x:.3f}<br>accuracy %{y:.3f}<extra></extra>"
 _INTERVALS = "whiskers are 95 % intervals, "
 KINDS = {"share": "share", "use share": "use_share", "Shapley use share": "shapley_use_share"}
@@ -154,7 +155,7 @@ def _line(figure: go.Figure, points: Sequence[tuple[Setting, float, float]], ind
         customdata=[setting.label for setting, _, _ in points],
         hovertemplate=HOVER,
     )
-    for setting, x, y in regularized:
+    for setting, x, y in regularized if len(regularized) <= MAX_NAMED else ():
         _name_point(figure, setting.ratio.removeprefix("AMR "), x, y)
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.report.read import read_results
 from amr.fusion.report.settings import best_run, counterpart, reference_of, settings_of, shown
+from amr.fusion.sweep.sweep import sweep
 
 
 def test_settings_are_named_by_their_differences(made):
@@ -67,3 +70,23 @@ def test_rows_of_an_evaluation_match_their_setting(made):
         "AMR audio=1:video=1",
         "AMR audio=1:video=3",
     ]
+
+
+def test_what_a_frontier_varies_is_named_where_it_differs(small_cache):
+    base = FitConfig(cache=str(small_cache), epochs=1, device="cpu")
+    also = (
+        replace(base, attribution="permutation", amr_ratio="1:1", amr_weight=0.1),
+        replace(base, attribution="permutation", amr_ratio="1:1", amr_weight=0.3),
+        replace(base, embedding_noise="2"),
+        replace(base, weight_decay=5.0),
+        replace(base, method="ume", method_option=("weights=3:1",)),
+        replace(base, method="ume", method_option=("weights=1:3",)),
+    )
+    settings = settings_of(read_results(sweep(SweepConfig(base, also=also)).folder))
+    even = "AMR audio=1:video=1"
+    assert [setting.label for setting in settings] == [
+        *("no AMR", f"{even} · weight 0.1", f"{even} · weight 0.3", "no AMR · noise 2", "no AMR · decay 5"),
+        *("UME · weights=3:1", "UME · weights=1:3"),
+    ]
+    assert reference_of(settings) is settings[0]
+    assert [counterpart(setting, settings) for setting in settings[:3]] == [None, settings[0], settings[0]]
