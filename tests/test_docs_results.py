@@ -1,76 +1,114 @@
-"""The page of results: its columns are the measures by their names, and it is what its script makes."""
+"""The page of results: its tables are those of its scripts, and its numbers are written as everywhere."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ROOT / "docs" / "results"
 PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 NAMES = ("audio", "video")
+MODULES = ("make", "claims", "noise", "paired", "pictures", "tables")
 
 
 @pytest.fixture(scope="module")
-def make():
-    spec = importlib.util.spec_from_file_location("make_results", ROOT / "docs" / "results" / "make.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def scripts():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPTS)
+        yield {name: importlib.import_module(name) for name in MODULES}
+        for name in MODULES:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def tables(scripts) -> ModuleType:
+    return scripts["tables"]
 
 
 def group(ratio: str | None, modalities: tuple[str, ...] = NAMES) -> dict[str, Any]:
-    keys = ("share", "share_logit", "perceptual", "use_share", "shapley_use_share", "alone", "robustness", "conflict")
+    keys = ("share", "perceptual", "use_share", "shapley_use_share", "alone", "robustness")
     mean = {f"{key}.audio": 0.7512 for key in keys} | {f"{key}.video": -0.001 for key in keys}
-    interval = {name: [value - 0.1, value + 0.1] for name, value in mean.items()}
-    mean |= {"accuracy": 0.6, "gain_over_ume": 0.0123}
-    return {
-        "method": "naive",
-        "amr_ratio": ratio,
-        "modalities": modalities,
-        "mean": mean,
-        "interval": interval | {"accuracy": None},
-    }
+    mean |= {"accuracy": 0.6, "gain_over_ume": 0.0123, "gain_over_best_unimodal": -0.02}
+    interval = {"accuracy": None, "gain_over_best_unimodal": [-0.03, -0.01]}
+    return {"method": "naive", "amr_ratio": ratio, "modalities": modalities, "mean": mean, "interval": interval}
 
 
-def test_a_row_has_numbers_as_everywhere(make):
-    row = dict(zip(make._columns(NAMES), make._measures(group(None), NAMES), strict=True))
+def of_methods(tables: ModuleType, *groups: dict[str, Any]) -> dict[str, str]:
+    columns, rows = tables.methods({"modalities": NAMES, "groups": groups})
+    return dict(zip(columns, rows[0], strict=True))
+
+
+def test_a_row_has_numbers_as_everywhere(tables):
+    row = of_methods(tables, group(None))
     assert row["accuracy"] == "0.600"  # no interval is known
     assert row["use share audio/video"] == row["Shapley use share audio/video"] == "0.75/0.00"
     assert row["over UME"] == "+0.012"
+    assert row["over the best alone"] == "-0.020 ± 0.010"
     assert row["ECE"] == "-"
 
 
-def test_ratios_have_names(make):
-    assert [make._ratio(group(ratio)) for ratio in (None, "3:1")] == ["none", "audio=3:video=1"]
+def test_ratios_are_short(tables):
+    assert [of_methods(tables, group(ratio))["AMR"] for ratio in (None, "3:1")] == ["none", "3:1"]
+    assert tables.short("modality scaling a=2:b=1:c=1", "abc") == "modality scaling a=2"
+    assert tables.short("permutation a=1:b=1:c=1 weight 0.3", "abc") == "permutation even weight 0.3"
+    assert tables.short("embedding noise 2", NAMES) == "embedding noise 2"
 
 
-def test_one_modality_has_no_shares(make):
-    row = dict(zip(make._columns(NAMES), make._measures(group(None, ("audio",)), NAMES), strict=True))
+@pytest.mark.parametrize(
+    ("value", "form", "text"), [(-0.0001, ".3f", "0.000"), (-0.0001, "+.3f", "+0.000"), (-0.01, ".2f", "-0.01")]
+)
+def test_zero_has_no_minus(tables, value, form, text):
+    assert tables.number(value, form) == text
+
+
+def test_one_modality_has_no_shares(tables):
+    row = of_methods(tables, group(None, ("audio",)))
     assert row["share audio/video"] == row["robustness audio/video"] == "-"
 
 
-def test_the_picture_is_drawn(make, tmp_path):
-    groups = {"groups": [group(None if ratio == "none" else ratio) for ratio in make.RATIOS]}
-    make.draw(tmp_path / "a.png", "some data", dict.fromkeys(make.ATTRIBUTIONS, groups), NAMES)
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_page_has_the_columns_of_its_script(make):
-    headings = [
-        line.strip("| ").split(" | ")
-        for line in PAGE.splitlines()
-        if line.startswith(("| method | AMR | acc", "| AMR"))
+def measured(scripts: dict[str, ModuleType], modalities: tuple[str, ...], folds: int) -> Any:
+    noise = scripts["noise"]
+    random = np.random.default_rng(0)
+    names = noise.settings(modalities)
+    values = [
+        {name: {m: random.uniform(size=(len(noise.LEVELS), 3, folds)) for m in modalities} for name in names}
+        for _ in range(2)
     ]
-    assert len(headings) == 4 * (1 + len(make.ATTRIBUTIONS))
-    for heading in headings:
-        assert [name for name in heading if name not in ("method", "AMR", "p accuracy")] == make._columns(NAMES)
+    return noise.UnderNoise(modalities, 0.25, *values)
+
+
+@pytest.mark.parametrize(("modalities", "folds"), [(NAMES, 5), (("a", "b", "c"), 1)])
+def test_noise_is_drawn_and_compared_with_plain_heads(scripts, tables, tmp_path, modalities, folds):
+    noise = measured(scripts, modalities, folds)
+    scripts["pictures"].draw_noise(tmp_path / "a.png", "some data", noise)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    columns, rows = tables.under_noise(noise)
+    assert len(rows) == len(modalities) * len(noise.accuracy)
+    assert all(len(row) == len(columns) for row in rows)
+    m, setting = modalities[0], "weight decay 10"
+    expected = (noise.accuracy[setting][m] - noise.accuracy["plain"][m])[-1].mean()
+    assert noise.difference("accuracy", setting, m, -1).difference == pytest.approx(expected)
+
+
+def test_variance_cut_is_one_minus_the_ratio_of_variances(scripts):
+    class Spreads:
+        def __init__(self, spread: float) -> None:
+            self.spread = spread
+
+        def of_modalities(self, name: str) -> np.ndarray:
+            assert name == "share_spread"
+            return np.full((2, 5, 2), self.spread)
+
+    cut = scripts["paired"].variance_cut(Spreads(0.1), Spreads(0.2), 0.25)
+    assert cut.difference == pytest.approx(0.75)
 
 
 def test_numbers_of_the_page_are_fractions_and_measures_have_one_name():
@@ -82,5 +120,5 @@ def test_numbers_of_the_page_are_fractions_and_measures_have_one_name():
 
 
 def test_the_text_is_that_of_its_source():
-    reading = (ROOT / "docs" / "results" / "reading.md").read_text(encoding="utf-8").replace("](../", "](")
+    reading = (SCRIPTS / "reading.md").read_text(encoding="utf-8").replace("](../", "](")
     assert PAGE.startswith(reading.strip())
