@@ -16,7 +16,7 @@ from amr.fusion.evaluate.references.unimodal import ComparedSubject, each_alone,
 
 NATS_PER_BIT = math.log(2)
 TEMPERATURES = (0.1, 10.0)
-HALVINGS = 20
+HALVINGS = 30
 
 
 @measures.register("information")
