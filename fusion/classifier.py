@@ -69,12 +69,15 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         adapter: Trainable layer on each embedding: none, linear or mlp.
         adapter_dim: Output size of each adapter.
         amr_weight: Weight of the attribution regularizer; None for the attribution's own, 0 is off.
+        amr_level: What has the ratio: batch, the mean share of a batch; or clip, the share of each clip.
         amr_optimizer: Optimizer of the regularizer: shared with the task, or separate.
         attribution: Attribution method; `amr attributions` lists them.
         attribution_output: Output that is attributed: probability, logit or centered.
         attribution_pooling: Norm over a modality's attributions: l2 or l1.
         attribution_baseline: Values for an absent modality: zero or mean.
         attribution_steps: Number of points on the line of integrated gradients.
+        embedding_noise: Gaussian noise on the embeddings in training, in deviations over the training clips: 1, or
+            audio=2:video=0; None for none.
         epochs: Number of passes over the training clips.
         batch_size: Clips per batch.
         lr: Learning rate; None for the method's own.
@@ -128,12 +131,14 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         adapter: str = FitConfig.adapter,
         adapter_dim: int = FitConfig.adapter_dim,
         amr_weight: float | None = FitConfig.amr_weight,
+        amr_level: str = FitConfig.amr_level,
         amr_optimizer: str = FitConfig.amr_optimizer,
         attribution: str = FitConfig.attribution,
         attribution_output: str = FitConfig.attribution_output,
         attribution_pooling: str = FitConfig.attribution_pooling,
         attribution_baseline: str = FitConfig.attribution_baseline,
         attribution_steps: int = FitConfig.attribution_steps,
+        embedding_noise: str | None = FitConfig.embedding_noise,
         epochs: int = FitConfig.epochs,
         batch_size: int = FitConfig.batch_size,
         lr: float | None = FitConfig.lr,
@@ -156,12 +161,14 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.adapter = adapter
         self.adapter_dim = adapter_dim
         self.amr_weight = amr_weight
+        self.amr_level = amr_level
         self.amr_optimizer = amr_optimizer
         self.attribution = attribution
         self.attribution_output = attribution_output
         self.attribution_pooling = attribution_pooling
         self.attribution_baseline = attribution_baseline
         self.attribution_steps = attribution_steps
+        self.embedding_noise = embedding_noise
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr

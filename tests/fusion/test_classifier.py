@@ -86,6 +86,9 @@ def test_defaults_are_those_of_a_fit_except_that_no_clips_are_held_out():
         {"head": "film", "head_option": ("condition=video",), "normalize": "none"},
         {"method": "umt", "method_option": ("weight=2",), "adapter": "linear"},
         {"method": "ume", "batch_size": 16},
+        {"method": "ume", "method_option": ("weights=3:1",)},
+        {"amr_ratio": "1:1", "amr_level": "clip", "embedding_noise": "audio=1:video=0"},
+        {"amr_ratio": "1:2", "attribution": "permutation", "embedding_noise": "0.5"},
     ],
     ids=str,
 )
