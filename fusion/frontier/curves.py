@@ -41,13 +41,12 @@ class Point:
         if modality is None and len(document["modalities"]) == 2:
             modality = document["modalities"][0]
         prices: Mapping[str, Any] = entry["price"] or {}
-        price: Mapping[str, Any] = next(iter(prices.values()), {})
         if modality is None:
             x, x_half = entry["distance"], None
         else:
             x = entry["use_share"][modality]
             x_half = half_width(prices.get(modality, {}).get("moved_interval"))
-        return cls(entry["setting"], x, entry["accuracy"], x_half, half_width(price.get("accuracy_lost_interval")))
+        return cls(entry["setting"], x, entry["accuracy"], x_half, half_width(interval_of_change(entry)))
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,13 @@ class Curve:
     Args:
         name: Text of the legend.
         is_control: Whether it does without the regularizer.
+        is_ordered: Whether its points have an order: ratios of three modalities have none.
         points: Its points.
     """
 
     name: str
     is_control: bool
+    is_ordered: bool
     points: tuple[Point, ...]
 
 
@@ -72,14 +73,23 @@ def curves_of(document: Mapping[str, Any], modality: str | None = None) -> list[
         document: Content of frontier.json.
         modality: As of `Point.of`.
     """
+    two = len(document["modalities"]) == 2
     members: dict[str, list[Mapping[str, Any]]] = {}
     for entry in document["settings"]:
         if entry["distance"] is not None:  # None without any use
             members.setdefault(entry["curve"], []).append(entry)
-    return [
-        Curve(name, entries[0]["is_control"], tuple(Point.of(entry, document, modality) for entry in entries))
-        for name, entries in members.items()
-    ]
+    curves = []
+    for name, entries in members.items():
+        points = tuple(Point.of(entry, document, modality) for entry in entries)
+        curves.append(Curve(name, entries[0]["is_control"], two or not entries[0]["has_ratio"], points))
+    return curves
+
+
+def interval_of_change(entry: Mapping[str, Any]) -> Sequence[float] | None:
+    """95 % interval of the accuracy that a setting loses against the plain head; None if unknown."""
+    price: Mapping[str, Any] = next(iter((entry["price"] or {}).values()), {})
+    interval: Sequence[float] | None = price.get("accuracy_lost_interval")
+    return interval
 
 
 def half_width(interval: Sequence[float] | None) -> float | None:

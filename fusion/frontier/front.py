@@ -115,6 +115,7 @@ def reported(measured: Measured, target: Target) -> dict[str, Any]:
         "kind": measured.setting.kind,
         "curve": measured.setting.curve,
         "is_control": measured.setting.is_control,
+        "has_ratio": measured.setting.has_ratio,
         "seeds": [*measured.seeds],
         "val": {"accuracy": float(measured.val.accuracy.mean()), "use_share": named(measured.val.use_share)},
         "accuracy": float(measured.test.accuracy.mean()),

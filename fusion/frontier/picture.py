@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from amr.common.colors import COLORS
 from amr.common.files import replacing
-from amr.fusion.frontier.curves import Point, curves_of
+from amr.fusion.frontier.curves import Curve, Point, curves_of, interval_of_change
 
 GRAY, INK = "#888888", "#333333"
 MARKERS = "osD^vP*X"
@@ -29,7 +29,7 @@ def plot_frontier(file: Path, document: Mapping[str, Any]) -> None:
     first, *others = document["modalities"]
     two = len(others) == 1
     for number, curve in enumerate(curves_of(document)):
-        _curve(axes, curve.points, curve.name, number, is_control=curve.is_control)
+        _curve(axes, curve, number)
     front = sorted(Point.of(entry, document).place for entry in document["front"])
     axes.plot(
         [x for x, _ in front],
@@ -46,12 +46,7 @@ def plot_frontier(file: Path, document: Mapping[str, Any]) -> None:
     x_title = f"use share of {first}" if two else "use that would have to move to reach the target"
     axes.set_xlabel(f"{x_title}, on test (dashed: the target)")
     axes.set_ylabel("accuracy on test")
-    seeds = max(len(entry["seeds"]) for entry in document["settings"])
-    folds = f" x {document['folds']} folds" if document["folds"] else ""
-    name = Path(document["cache"]).stem
-    axes.set_title(
-        f"{name}, {document['label']}: mean of {seeds} seeds{folds}, 95 % intervals", loc="left", fontsize=10
-    )
+    axes.set_title(_title(document), loc="left", fontsize=9)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)
@@ -59,22 +54,33 @@ def plot_frontier(file: Path, document: Mapping[str, Any]) -> None:
         figure.savefig(partial, dpi=150)
 
 
-def _curve(axes: Axes, points: Sequence[Point], name: str, number: int, *, is_control: bool) -> None:
-    """Plot a curve: solid for regularizers, dashed for controls."""
+def _title(document: Mapping[str, Any]) -> str:
+    seeds = max(len(entry["seeds"]) for entry in document["settings"])
+    folds = f" x {document['folds']} folds" if document["folds"] else ""
+    mean = f"mean of {seeds} seeds{folds}" if seeds > 1 else f"1 seed{folds}"
+    title = f"{Path(document['cache']).stem}, {document['label']}: {mean}"
+    has_intervals = any(interval_of_change(entry) is not None for entry in document["settings"])
+    return title + "; whiskers: 95 % intervals of the paired change from plain" * has_intervals
+
+
+def _curve(axes: Axes, curve: Curve, number: int) -> None:
+    """Plot a curve: solid for regularizers, dashed for controls; points only, where they have no order."""
+    points, is_control = curve.points, curve.is_control
     color = INK if len(points) == 1 else COLORS[(number - 1) % len(COLORS)]
+    line = "--" if is_control else "-"
     axes.errorbar(
         [point.x for point in points],
         [point.y for point in points],
         xerr=_lengths([point.x_half for point in points]),
         yerr=_lengths([point.y_half for point in points]),
         fmt=MARKERS[number % len(MARKERS)],
-        linestyle="--" if is_control else "-",
+        linestyle=line if curve.is_ordered else "none",
         color=color,
         ecolor=color + "55",
         elinewidth=1,
         markersize=5,
         linewidth=1.2,
-        label=name,
+        label=curve.name,
     )
 
 

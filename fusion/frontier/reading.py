@@ -9,7 +9,7 @@ from typing import Any
 def reading(document: Mapping[str, Any]) -> list[str]:
     """Sentences on the price, and on the best head for the target."""
     prices = [*document["price"].items()]
-    sentences = [_price_sentence(modality, price, document) for modality, price in prices]
+    sentences = [*dict.fromkeys(_price_sentence(modality, price, document) for modality, price in prices)]
     if len(document["modalities"]) == 2:  # what the one loses the other gains
         sentences = sentences[:1]
     best = document["best"]

@@ -37,6 +37,11 @@ class Setting:
     factors: tuple[float, ...] = ()
 
     @property
+    def has_ratio(self) -> bool:
+        """Whether it favors modalities by a ratio."""
+        return self.kind not in (PLAIN, NOISE, DECAY)
+
+    @property
     def is_control(self) -> bool:
         """Whether it does without the regularizer."""
         return self.kind in CONTROLS

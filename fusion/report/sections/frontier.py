@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from amr.common.colors import COLORS
-from amr.fusion.frontier.curves import Curve, Point, curves_of, half_width
+from amr.fusion.frontier.curves import Curve, Point, curves_of, half_width, interval_of_change
 from amr.fusion.frontier.reading import reading
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.picture import (
@@ -38,23 +38,30 @@ def accuracy_against_use(results: ResultFolder, settings: Sequence[Setting]) -> 
         return None
     modalities = document["modalities"]
     shown = modalities[:1] if len(modalities) == 2 else modalities
-    seeds = max(len(entry["seeds"]) for entry in document["settings"])
-    of_folds = f" and {document['folds']} folds" if document["folds"] else ""
     sentences = " ".join(reading(document))
     names = ", ".join(entry["setting"] for entry in document["front"])
     return Picture(
         "frontier",
         "Accuracy against use share",
-        f"One point per setting, the mean over {seeds} {'seed' if seeds == 1 else 'seeds'}{of_folds}; whiskers are 95 "
-        "% intervals of the paired change from the plain head. Solid curves are regularizers, dashed ones controls "
-        "that need none. Ringed points are on the Pareto front, chosen on val: no other setting is both more accurate "
-        f"there and nearer to the target, the dashed vertical line. {sentences}",
+        f"{_points(document)} The controls, which need no regularizer, are embedding "
+        "noise, weight decay, weighted UME and modality scaling. Ringed points are on the Pareto front, chosen on val: "
+        f"no other setting is both more accurate there and nearer to the target. Dashed: the target. {sentences}",
         f"Scatter of accuracy over the use share of {shown[0]}, {len(document['settings'])} settings. On the Pareto "
         f"front: {names}. {sentences}",
         {m: plot(_figure(document, m), HEIGHT) for m in shown},
         _table(document),
         "Modality" if len(shown) > 1 else "",
     )
+
+
+def _points(document: Mapping[str, Any]) -> str:
+    """What a point and its whiskers are."""
+    seeds = max(len(entry["seeds"]) for entry in document["settings"])
+    of_folds = f" and {document['folds']} folds" if document["folds"] else ""
+    text = f"One point per setting, the mean over {seeds} {'seed' if seeds == 1 else 'seeds'}{of_folds}"
+    if all(interval_of_change(entry) is None for entry in document["settings"]):
+        return f"{text}."
+    return f"{text}; whiskers are 95 % intervals of the paired change from the plain head."
 
 
 def _figure(document: Mapping[str, Any], modality: str) -> go.Figure:
@@ -90,7 +97,7 @@ def _line(figure: go.Figure, curve: Curve, number: int) -> None:
         y=[point.y for point in points],
         error_x=whiskers([point.x_half for point in points], shade) | {"thickness": 0.5},
         error_y=whiskers([point.y_half for point in points], shade) | {"thickness": 0.5},
-        mode="lines+markers",
+        mode="lines+markers" if curve.is_ordered else "markers",
         name=label(curve.name),
         line={"color": shade, "width": 1.5, "dash": "dash" if curve.is_control else "solid"},
         marker={"color": shade, "size": 8, "symbol": symbol(number)},
