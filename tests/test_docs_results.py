@@ -51,7 +51,7 @@ def test_a_row_has_numbers_as_everywhere(tables):
     assert row["accuracy"] == "0.600"  # no interval is known
     assert row["use share audio/video"] == row["Shapley use share audio/video"] == "0.75/0.00"
     assert row["over UME"] == "+0.012"
-    assert row["over the best alone"] == "-0.020 ± 0.010"
+    assert row["over best uni-modal"] == "-0.020 ± 0.010"
     assert row["ECE"] == "-"
 
 
@@ -109,6 +109,23 @@ def test_variance_cut_is_one_minus_the_ratio_of_variances(scripts):
 
     cut = scripts["paired"].variance_cut(Spreads(0.1), Spreads(0.2), 0.25)
     assert cut.difference == pytest.approx(0.75)
+
+
+def test_each_set_has_its_commands(scripts):
+    make = scripts["make"]
+    for data_set in make.data_sets(Path("/data")):
+        plan = make.Plan(data_set, Path("/workspace"), Path("/data"))
+        assert plan.shown() in PAGE
+        assert data_set.title in PAGE
+
+
+def test_the_page_has_the_sections_of_its_script():
+    sets = 5
+    for heading, count in {"Table 1": sets, "Frontier": sets, "Noise": sets, "Noise in training": 2}.items():
+        assert PAGE.count(f"\n### {heading}\n") == count, heading
+    pictures = re.findall(r"!\[.*?\]\((results/.*?)\)", PAGE)
+    assert len(pictures) == 2 * sets
+    assert all((ROOT / "docs" / picture).is_file() for picture in pictures)
 
 
 def test_numbers_of_the_page_are_fractions_and_measures_have_one_name():

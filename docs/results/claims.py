@@ -20,7 +20,7 @@ def gains(evaluations: Mapping[str, Mapping[str, Any]]) -> Rows:
     Args:
         evaluations: Name of a set to the evaluation of its table 1.
     """
-    columns = ["set", "naive", "naive, AMR", "most without AMR", "most with AMR"]
+    columns = ["set", "naive", "naive, AMR", "what AMR adds to naive", "most without AMR", "most with AMR"]
     rows = []
     for name, evaluation in evaluations.items():
         fused = [group for group in evaluation["groups"] if group["mean"].get(GAIN) is not None]
@@ -28,7 +28,10 @@ def gains(evaluations: Mapping[str, Mapping[str, Any]]) -> Rows:
         regularized = [group for group in fused if ratio_name(group) != PLAIN]
         naive = [next(group for group in groups if group["method"] == "naive") for groups in (plain, regularized)]
         most = [max(groups, key=lambda group: group["mean"][GAIN]) for groups in (plain, regularized)]
-        rows.append([name, *map(_gain, naive), *(f"{_gain(group)} ({method_name(group)})" for group in most)])
+        tests = (each for each in evaluation["comparisons"] if each["measure"] == GAIN)
+        added = next(test for test in tests if test["method"] == "naive")
+        row = [name, *map(_gain, naive), with_half(added["difference"], added["interval"], "+.3f")]
+        rows.append([*row, *(f"{_gain(group)} ({method_name(group)})" for group in most)])
     return columns, rows
 
 

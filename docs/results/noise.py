@@ -33,13 +33,14 @@ def settings(modalities: Sequence[str]) -> list[str]:
     'grad_x_input audio=4:video=1 weight 1'
     """
     even = ":".join("1" * len(modalities))
-    gradient, permutation = (("4:1", even, "1:4"), "1:4") if len(modalities) == 2 else ((even,), even)
+    ratios = ("4:1", even, "1:4") if len(modalities) == 2 else (even,)
     return [
         "plain",
-        *(f"grad_x_input {named_ratio(ratio, modalities)} weight 1" for ratio in gradient),
-        f"permutation {named_ratio(permutation, modalities)} weight 0.3",
+        *(f"grad_x_input {named_ratio(ratio, modalities)} weight 1" for ratio in ratios),
+        f"permutation {named_ratio(ratios[-1], modalities)} weight 0.3",
         "embedding noise 2",
         "weight decay 10",
+        *(f"weighted UME {named_ratio(ratio, modalities)}" for ratio in dict.fromkeys([ratios[0], ratios[-1]])),
     ]
 
 

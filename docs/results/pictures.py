@@ -7,12 +7,13 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from noise import LEVELS, UnderNoise
+from tables import short
 
 from amr.common.colors import COLORS
 
 GRAY, INK = "#dddddd", "#333333"
-MARKERS = "osD^vPX"
-SHIFT = 0.025  # deviations between the whiskers of two settings, so that none hides another
+MARKERS = "osD^vPX<>"
+SHIFT = 0.02  # deviations between the whiskers of two settings, so that none hides another
 
 
 def draw_noise(file: Path, title: str, measured: UnderNoise) -> None:
@@ -52,7 +53,7 @@ def _curve(panel: Axes, measured: UnderNoise, name: str, setting: str, modality:
     intervals = [measured.difference(name, setting, modality, level).interval for level in range(len(LEVELS))]
     color = INK if is_plain else COLORS[(number - 1) % len(COLORS)]
     panel.errorbar(
-        [level + SHIFT * (number - 3) for level in LEVELS],
+        [level + SHIFT * (number - 4) for level in LEVELS],
         means,
         [0.0 if interval is None else (interval[1] - interval[0]) / 2 for interval in intervals],
         fmt=MARKERS[number],
@@ -62,5 +63,5 @@ def _curve(panel: Axes, measured: UnderNoise, name: str, setting: str, modality:
         elinewidth=1,
         markersize=4,
         linewidth=1.8 if is_plain else 1.2,
-        label=setting,
+        label=short(setting, measured.modalities),
     )

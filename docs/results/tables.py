@@ -24,7 +24,7 @@ PAIRS = {  # measures of each modality
     "robustness": "robustness",
 }
 FEW_PAIRS = ("share", "use", "alone")  # with more than two modalities
-GAINS = {"over UME": "gain_over_ume", "over the best alone": "gain_over_best_unimodal"}
+GAINS = {"over UME": "gain_over_ume", "over best uni-modal": "gain_over_best_unimodal"}
 Rows = tuple[list[str], list[list[str]]]  # columns, and cells of each row
 
 
@@ -158,25 +158,21 @@ def beside_noise(folder: Path, overlap: float) -> Rows:
     """AMR with noise in training and without it: accuracy, share and use, against no AMR at the same noise.
 
     Args:
-        folder: Folder of the sweep.
+        folder: Folder of the sweep, of two modalities.
         overlap: Number of test clips over number of training clips, if there are folds; else 0.
     """
     settings = settings_of(folder)
     names = settings[0].modalities
-    first, two = names[0], len(names) == 2
     columns = ["noise in training", "AMR", "accuracy", f"share {'/'.join(names)}", f"use {'/'.join(names)}"]
-    columns += [f"use share {first if two else '/'.join(names)}", "accuracy against none"]
-    columns += [f"use share {first} against none"] * two
+    columns += [f"use share {names[0]}", "accuracy against none", f"use share {names[0]} against none"]
     rows = []
     for setting in sorted(settings, key=lambda each: _noise(each.runs[0].config)):
         config, values = setting.runs[0].config, setting.values
-        none = find(
-            settings,
-            lambda run, c=config: run.config.amr_ratio is None and run.config.embedding_noise == c.embedding_noise,
+        none = find(settings, lambda run, c=config: _is_plain(run.config) and _noise(run.config) == _noise(c))
+        tests = (
+            difference(values.accuracy, none.values.accuracy, overlap),
+            difference(values.use_share[..., 0], none.values.use_share[..., 0], overlap),
         )
-        use_share = dict(zip(names, values.use_share.mean((0, 1)).tolist(), strict=True))
-        lost = difference(values.accuracy, none.values.accuracy, overlap)
-        moved = difference(values.use_share[..., 0], none.values.use_share[..., 0], overlap)
         ratio = PLAIN if config.amr_ratio is None else short(named_ratio(config.amr_ratio, names), names)
         rows.append(
             [
@@ -185,12 +181,9 @@ def beside_noise(folder: Path, overlap: float) -> Rows:
                 number(float(values.accuracy.mean())),
                 several(setting.means("share")),
                 several(setting.means("perceptual")),
-                number(use_share[first]) if two else several(use_share),
-                *(
-                    "-" if setting is none else with_half(test.difference, test.interval, "+.3f")
-                    for test in (lost, moved)
-                ),
-            ][: len(columns)]
+                number(setting.use_share[names[0]]),
+                *("-" if setting is none else with_half(test.difference, test.interval, "+.3f") for test in tests),
+            ]
         )
     return columns, rows
 
