@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 WIDTH = 100  # of sentences
 _OVERWRITE = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a frontier of other settings in --out.", rich_help_panel=OUTPUT)
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace what another frontier, sweep or table left in --out.", rich_help_panel=OUTPUT
+    ),
 ]
 
 
@@ -59,12 +62,15 @@ def _frontier(request: tuple[FrontierConfig, bool], as_json: bool) -> None:
 
 
 def front_table(document: Mapping[str, Any]) -> Table:
-    """Table with the plain head and the settings on the front, the nearest to the target last."""
+    """Table with the plain head, the settings on the front, the nearest to the target last, and the chosen head."""
     first = document["modalities"][0]
-    plain = document["settings"][0]
-    shown = [plain, *(entry for entry in document["front"] if entry["setting"] != plain["setting"])]
+    shown = {entry["setting"]: entry for entry in (document["settings"][0], *document["front"])}
+    if document["best"] is not None:
+        shown |= {
+            each["setting"]: each for each in document["settings"] if each["setting"] == document["best"]["setting"]
+        }
     columns = ["setting", "accuracy", "use share", "Shapley use share", "lost", "± 95 %", "per .10"]
-    rows = [_row(entry, first) for entry in shown]
+    rows = [_row(entry, first) for entry in shown.values()]
     order = "/".join(document["modalities"])
     target = shares_text(document["target"])
     return table(f"front chosen on val, measured on test; shares {order}, target {target}", columns, rows)

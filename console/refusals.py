@@ -23,11 +23,12 @@ STOPPED = 130  # exit status after Ctrl-C, as of shells
 KEPT = {
     "demo": "Finished steps are",
     "extract": "Finished clips are",
+    "frontier": "Finished runs are",
     "sweep": "Finished runs are",
     "table": "Finished runs are",
     "train-encoders": "Decoded clips and the last checkpoint are",
 }
-COUNTED = ("extract", "sweep", "table")  # commands that keep nothing before they begin to count
+COUNTED = ("extract", "frontier", "sweep", "table")  # commands that keep nothing before they begin to count
 
 
 def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:

@@ -32,7 +32,8 @@ def measures_table(record: RunRecord, splits: Mapping[str, Any]) -> Table:
     if settings != (FitConfig.attribution, FitConfig.attribution_output, FitConfig.attribution_pooling):
         headings = {"share": "share", "share_regularized": f"{attribution_text(config)} share"} | headings
     weight = number_text(config.regularizer_weight)
-    title = "" if record.named_ratio is None else f"AMR {record.named_ratio}, weight {weight}"
+    on = f" on {config.attribution}" * (config.attribution != FitConfig.attribution)
+    title = "" if record.named_ratio is None else f"AMR {record.named_ratio}{on}, weight {weight}"
     rows: list[list[object]] = []
     for name, measures in splits.items():
         if measures is None:

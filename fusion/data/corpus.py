@@ -30,6 +30,7 @@ def read_corpus(
     normalizations: Sequence[Normalization],
     *,
     label: str,
+    standardized: bool,
     keep_steps: bool,
     device: str,
 ) -> TrainingData:
@@ -45,6 +46,7 @@ def read_corpus(
         classes: Classes of the heads.
         normalizations: Normalization of each fold.
         label: Column with the classes.
+        standardized: Whether the fit standardized its embeddings.
         keep_steps: Whether to keep the steps of embeddings.
         device: Device of the clips: auto, cpu or cuda.
 
@@ -75,7 +77,12 @@ def read_corpus(
             infos={m: cache.info(m) for m in embeddings},
         )
     rows, more = _rows(dataset, path, values)
-    return TrainingData(path, dataset, _folds(dataset, rows, normalizations, device), (*notes, *more))
+    folds = _folds(dataset, rows, normalizations, device)
+    if standardized:
+        folds = tuple(replace(fold, train=_standard_clips(fold)) for fold in folds)
+    else:
+        notes.append("the fit did not standardize: the train mean and deviation are those of the measured clips")
+    return TrainingData(path, dataset, folds, (*notes, *more))
 
 
 def _check_embedding(cache: Cache, modality: str, fitted: Mapping[str, Any], keep_steps: bool) -> str | None:
@@ -119,12 +126,26 @@ def _rows(dataset: Dataset, path: Path, values: Sequence[str]) -> tuple[np.ndarr
     if others:
         num_others = sum(value in others for value in values)
         notes.append(f"{num_others} clips of {path.name} are left out: no run knows their classes ({_few(others)})")
+    num_unlabelled = sum(not value for value in values)
+    num_without = int(((dataset.target >= 0) & ~dataset.present.any(-1)).sum())
+    for number, why in ((num_unlabelled, "no label"), (num_without, f"none of {', '.join(dataset.modalities)}")):
+        if number:
+            notes.append(f"{number} clips of {path.name} have {why} and are left out")
     return rows, notes
 
 
 def _few(names: Sequence[str]) -> str:
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _standard_clips(fold: Fold) -> Clips:
+    """Two clips at mean - deviation and mean + deviation of a fit's standardized train clips: -1 and 1."""
+    test, device = fold.test, fold.test.target.device
+    signs = torch.tensor([[-1.0], [1.0]], device=device)
+    embeddings = {m: signs.expand(2, e.shape[-1]) for m, e in test.embeddings.items()}
+    present = fold.normalization.mask(torch.ones(2, len(embeddings), dtype=torch.bool, device=device))
+    return Clips(embeddings, present, torch.zeros(2, dtype=torch.long, device=device))
 
 
 def _folds(

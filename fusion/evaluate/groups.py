@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from amr.common.devices import one_thread
+from amr.extract.cache.reader import Cache
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.data.corpus import read_corpus
 from amr.fusion.data.folds import Fold, TrainingData, read_training_data
@@ -120,14 +121,27 @@ class OtherCache:
                 run.record.classes,
                 [read_weights(file, run.modalities)[1] for file in weights],
                 label=run.config.label,
+                standardized=run.config.normalize == "standard",
                 keep_steps=keep_steps,
                 device=self._device,
             )
-            for note in self._opened[key].notes:
+            for note in (*self._opened[key].notes, *self._shared_ids(run)):
                 if note not in self._notes:
                     self._on_note(note)
                 self._notes.add(note)
         return self._opened[key]
+
+    def _shared_ids(self, run: Run) -> list[str]:
+        """A note if clips have the ids of the fit's own: heads may have been trained on them."""
+        own = Path(run.record.cache)
+        if not own.is_file():
+            return []
+        ids = []
+        for path in (own, self.path):
+            with Cache.open(path) as cache:
+                ids.append({*cache.table()["id"]})
+        shared = len(ids[0] & ids[1])
+        return [f"{shared} of {len(ids[1])} clips have ids of the fit's cache: are they other clips?"] if shared else []
 
 
 def _key(run: Run, keep_steps: bool) -> tuple[Any, ...]:

@@ -85,6 +85,13 @@ def curves_of(document: Mapping[str, Any], modality: str | None = None) -> list[
     return curves
 
 
+def front_of(document: Mapping[str, Any], modality: str | None = None) -> list[tuple[float, float]]:
+    """Points of the front in the order of x; a setting without any use on test has none."""
+    return sorted(
+        Point.of(each, document, modality).place for each in document["front"] if each["distance"] is not None
+    )
+
+
 def interval_of_change(entry: Mapping[str, Any]) -> Sequence[float] | None:
     """95 % interval of the accuracy that a setting loses against the plain head; None if unknown."""
     price: Mapping[str, Any] = next(iter((entry["price"] or {}).values()), {})

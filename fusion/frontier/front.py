@@ -71,30 +71,35 @@ def best_of(measured: Sequence[Measured], target: Target) -> Measured | None:
     )
 
 
-def price_of(setting: Measured, plain: Measured, target: Target) -> dict[str, dict[str, Any]]:
+def price_of(setting: Measured, plain: Measured, target: Target) -> dict[str, dict[str, Any]] | None:
     """Accuracy lost, use share moved towards the target, and the price of a tenth of it, for each modality.
 
-    Pairs are of one seed and fold. The price is None where the interval of the move contains 0, and its interval is
-    Fieller's.
+    Pairs are of one seed and fold; None without a pair. The price is None where the interval of the move contains 0, or
+    if the setting is no nearer to the target than the plain head. Its interval is Fieller's.
     """
     both = [(setting.seeds.index(seed), plain.seeds.index(seed)) for seed in setting.seeds if seed in plain.seeds]
+    if not both:
+        return None
     ours, theirs = zip(*both, strict=True)
     lost = (plain.test.accuracy[[*theirs]] - setting.test.accuracy[[*ours]]).ravel()
     moves = setting.test.use_share[[*ours]] - plain.test.use_share[[*theirs]]  # (seeds, folds, modalities)
     towards = np.sign(target.shares - _mean(plain.test.use_share))
+    distances = [target.distance(_mean(each.test.use_share)) for each in (setting, plain)]
     cost = paired_test(lost, target.overlap)
     result = {}
     for i, modality in enumerate(plain.modalities):
         move = (moves[..., i] * towards[i]).ravel()
         moved = paired_test(move, target.overlap)
-        priced = moved.interval is not None and moved.interval[0] > 0
-        interval = ratio_interval(lost, move, target.overlap) if priced else None
+        low = -np.inf if moved.interval is None else moved.interval[0]
+        is_priced = low > 0 and distances[0] < distances[1]
+        interval = ratio_interval(lost, move, target.overlap) if is_priced else None
         result[modality] = {
+            "pairs": len(lost),
             "accuracy_lost": cost.difference,
             "accuracy_lost_interval": _listed(cost.interval),
             "moved": moved.difference,
             "moved_interval": _listed(moved.interval),
-            "per_tenth": TENTH * cost.difference / moved.difference if priced else None,
+            "per_tenth": TENTH * cost.difference / moved.difference if is_priced else None,
             "per_tenth_interval": None if interval is None else [TENTH * bound for bound in interval],
         }
     return result
@@ -150,4 +155,4 @@ def _interval(values: np.ndarray, target: Target) -> list[float] | None:
 
 
 def _listed(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else [*interval]
+    return None if interval is None or not np.isfinite(interval).all() else [*interval]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from amr.common.progress import Progress
 from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.config import SweepConfig
-from amr.fusion.data.folds import TrainingData, modalities_of
+from amr.fusion.data.folds import TrainingData, modalities_of, read_training_data
 from amr.fusion.evaluate.groups import OpenedCaches
 from amr.fusion.evaluate.write import rounded
 from amr.fusion.frontier.config import FrontierConfig
@@ -22,6 +22,7 @@ from amr.fusion.frontier.measure import Measured, measure
 from amr.fusion.frontier.settings import settings_of
 from amr.fusion.frontier.write import write
 from amr.fusion.methods import methods
+from amr.fusion.resolve import takes_steps
 from amr.fusion.runs.read import read_runs
 from amr.fusion.sweep.sweep import sweep
 
@@ -71,10 +72,6 @@ def frontier(config: FrontierConfig, progress: Progress | None = None, *, overwr
     seeds = tuple(range(config.seeds))
     swept = sweep(SweepConfig(fits[0], seed=seeds, also=tuple(fits[1:])), progress, overwrite=overwrite)
     runs = read_runs(swept.folder)
-    if any(run.val is None or run.test is None for run in runs):
-        raise ValueError(
-            f"--folds must be 3 or more if the split has no val and test clips, got {config.folds}. Pass --folds 5."
-        )
     caches = OpenedCaches(config.device)
     measured = measure(settings, runs, caches)
     if measured[0].setting.config != fits[0]:
@@ -93,6 +90,12 @@ def _check(config: FrontierConfig, modalities: Sequence[str]) -> None:
         raise ValueError(f"--method must fuse modalities, got {config.method}, which does not. Leave it out.")
     if config.use is not None:
         parse_ratio(config.use, modalities, name="--use")
+    if config.folds == 0:  # folds always have both
+        (fold,) = read_training_data(replace(config.fit, device="cpu"), keep_steps=takes_steps(config.fit)).folds
+        if len(fold.val) == 0 or len(fold.test) == 0:
+            raise ValueError(
+                f"--folds must be 3 or more if the split has no val and test clips, got {config.folds}. Pass --folds 5."
+            )
 
 
 def _document(config: FrontierConfig, folder: Path, measured: Sequence[Measured], data: TrainingData) -> dict[str, Any]:

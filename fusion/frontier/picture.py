@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from amr.common.colors import COLORS
 from amr.common.files import replacing
-from amr.fusion.frontier.curves import Curve, Point, curves_of, interval_of_change
+from amr.fusion.frontier.curves import Curve, curves_of, front_of, interval_of_change
 
 GRAY, INK = "#888888", "#333333"
 MARKERS = "osD^vP*X"
@@ -30,7 +30,7 @@ def plot_frontier(file: Path, document: Mapping[str, Any]) -> None:
     two = len(others) == 1
     for number, curve in enumerate(curves_of(document)):
         _curve(axes, curve, number)
-    front = sorted(Point.of(entry, document).place for entry in document["front"])
+    front = front_of(document)
     axes.plot(
         [x for x, _ in front],
         [y for _, y in front],

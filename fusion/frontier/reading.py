@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL
+
 
 def reading(document: Mapping[str, Any]) -> list[str]:
     """Sentences on the price, and on the best head for the target."""
@@ -17,7 +19,8 @@ def reading(document: Mapping[str, Any]) -> list[str]:
         return sentences
     return [
         *sentences,
-        f"Nearest to the target for at most {document['max_cost']:g} of val accuracy: {best['setting']}. "
+        f"Of the fitted heads, the nearest to the target for at most {document['max_cost']:g} of val accuracy: "
+        f"{best['setting']}. "
         f"Its best run by val has test accuracy {best['accuracy']:.3f} and use share "
         f"{shares_text(best['use_share'])}.",
     ]
@@ -25,15 +28,15 @@ def reading(document: Mapping[str, Any]) -> list[str]:
 
 def _price_sentence(modality: str, price: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     setting = price["setting"]
-    if price["moved_interval"] is None:
+    if price["pairs"] < MIN_VALUES_INTERVAL:
         return "There is no price, which needs three pairs of seed and fold: pass --seeds 3 or --folds 5."
     if price["per_tenth"] is None:
-        return f"There is no price for {modality}: {setting} does not surely move its use share towards the target."
+        return f"There is no price for {modality}: {setting} does not surely move its use share nearer to the target."
     interval = price["per_tenth_interval"]
     between = "" if interval is None else f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})"
     return (
         f"Moving the use share of {modality} by .10 towards {document['target'][modality]:.2f} costs "
-        f"{price['per_tenth']:.3f} accuracy{between}, by {setting}."
+        f"{price['per_tenth']:.3f} accuracy{between}, by {setting}, the nearest to the target on the front."
     )
 
 

@@ -43,8 +43,9 @@ def summary(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
         sentences.append(f"{ranks[0].upper()}{ranks[1:].replace('-', MINUS)}.")
     if results.evaluation is None:
         sentences.append(
-            "These are only the measures of training: amr evaluate adds missing modalities, noise, Shapley use shares "
-            "and paired tests."
+            "These are only the measures of training: amr evaluate adds missing modalities, noise, "
+            + "Shapley use shares " * (results.frontier is None)
+            + "and paired tests."
         )
     return [sentence for sentence in sentences if sentence]
 

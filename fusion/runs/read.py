@@ -241,7 +241,9 @@ def best_run(folder: Path, option: str = "RUN") -> Run:
 
 
 def chosen_run(folder: Path, progress: Progress | None = None, option: str = "RUN") -> Path:
-    """Folder of the run in a folder of `amr fit`, or of the `best_run` of a sweep or table, which is then noted.
+    """Folder of the run in a folder of `amr fit`, or of the best one, which is then noted.
+
+    The best is the one that `amr frontier` chose, or the `best_run` of a sweep or table.
 
     Raises:
         FileNotFoundError: The folder is neither.
@@ -249,6 +251,12 @@ def chosen_run(folder: Path, progress: Progress | None = None, option: str = "RU
     """
     if (folder / "config.json").is_file():
         return folder
+    frontier = read_json(folder / "frontier.json", option)
+    if frontier is not None and frontier["best"] is not None:
+        chosen = folder / "runs" / Path(frontier["best"]["run"]).name
+        if progress is not None:
+            progress.note(f"using {chosen}, which amr frontier chose")
+        return chosen
     run = best_run(folder, option)
     if progress is not None:
         accuracy = "" if run.val is None else f" (val accuracy {run.val['accuracy']:.3f})"

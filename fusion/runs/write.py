@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from amr.common.files import write_csv, write_json
+from amr.fusion.choices import OWN_WEIGHTS
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.folds import Fold
@@ -65,10 +66,15 @@ def write_group(
 
 
 def target_shares(records: Sequence[RunRecord], fitted: Fitted) -> Tensor:
-    """Target shares of each run, `(run, modalities)`; even ones without AMR."""
+    """Target of each run's gradient x input shares, `(run, modalities)`; even ones without AMR.
+
+    Even ones, too, for an attribution whose ratio says where to, not how far.
+    """
     even = dict.fromkeys(fitted.model.modalities, 1 / len(fitted.model.modalities))
     device = next(fitted.model.parameters()).device
-    targets = [record.target_share if record.config.regularizer_weight > 0 else None for record in records]
+    configs = [record.config for record in records]
+    reached = [c.regularizer_weight > 0 and c.attribution not in OWN_WEIGHTS for c in configs]
+    targets = [record.target_share if aims else None for record, aims in zip(records, reached, strict=True)]
     return torch.tensor([[*(target or even).values()] for target in targets], device=device)
 
 

@@ -150,8 +150,9 @@ def _differences(saved: Mapping[str, Any], request: Mapping[str, Any]) -> list[s
     if not saved:
         return ["a damaged sweep.json"]
     changes = differences(_settings(saved), _settings(request))
-    if saved.get("also") != request.get("also"):
-        changes.append("other settings of a frontier")
+    known, requested = (each.get("also", []) for each in (saved, request))
+    if any(each not in requested for each in known) or (requested and not known):
+        changes.append("other settings of a frontier, such as --against")
     for name, what in (("cache_fingerprints", "other embeddings"), ("manifest_sha256", "other labels or splits")):
         if saved.get(name) != request.get(name):
             changes.append(f"{what} in the cache")

@@ -20,7 +20,6 @@ class Accuracy(Measure):
         "accuracy": "accuracy",
         "map": "mAP",
         "f1": "F1",
-        "gain_over_ume": "gain over UME",
     }
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:

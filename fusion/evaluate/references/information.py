@@ -71,7 +71,8 @@ class Information(Measure):
         """Redundancy, unique information of each modality, and synergy."""
         if ("information", "joint") not in means:
             return {}
-        alone = np.stack([means["information", "unimodal", m] for m in modalities])
+        # information is never negative: a head that is worse than guessing has found none
+        alone = np.maximum([means["information", "unimodal", m] for m in modalities], 0)
         least, most = alone.min(0), alone.max(0)
         result: dict[Name, np.ndarray] = {
             ("information", "redundancy"): least,

@@ -34,12 +34,14 @@ MAX_CURVES = 4
 def training(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
     """Loss, accuracy and shares over the epochs: means over seeds, with bands from the lowest to the highest seed."""
     histories: dict[str, list[pd.DataFrame]] = {}
-    for setting in shown(settings, MAX_CURVES):
+    drawn = shown(settings, MAX_CURVES)
+    for setting in drawn:
         tables = [history.set_index("epoch") for run in setting.runs if (history := run.history()) is not None]
         if tables:
             histories[setting.label] = tables
     first = results.modalities[0]
     panels = {"loss": "val_loss", "accuracy on val": "val_accuracy", f"share of {first} on val": f"val_share_{first}"}
+    by_own = len({run.config.attribution for setting in drawn for run in setting.runs}) > 1
     panels = {
         title: name for title, name in panels.items() if any(_complete(name, tables) for tables in histories.values())
     }
@@ -71,7 +73,9 @@ def training(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
         "training",
         "Training curves",
         "Mean over seeds (and folds); bands go from the lowest to the highest seed. Solid loss curves are val, dashed "
-        "ones train. A run keeps its best epoch on val, not its last, unless --select is last.",
+        "ones train. A run keeps its best epoch on val, not its last, unless --select is last."
+        + " The share is by the attribution of each setting."
+        * by_own,
         f"Curves over epochs of {len(histories)} settings. Accuracy on val in the last epoch: {'; '.join(last)}.",
         {"": plot(figure, 210 * len(panels) + 90)},
         make_table("training-data", "Means over seeds, per epoch.", ["setting", "epoch", *names], cells),

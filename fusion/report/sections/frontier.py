@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from amr.common.colors import COLORS
-from amr.fusion.frontier.curves import Curve, Point, curves_of, half_width, interval_of_change
+from amr.fusion.frontier.curves import Curve, curves_of, front_of, half_width, interval_of_change
 from amr.fusion.frontier.reading import reading
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.picture import (
@@ -32,9 +32,9 @@ HEIGHT = 520
 
 @sections.register("frontier")
 def accuracy_against_use(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
-    """Accuracy over the use share of a modality, one curve per kind of setting; None without `amr frontier`."""
+    """Accuracy over the use share of a modality, one curve per kind of setting; None without a frontier."""
     document = results.frontier
-    if document is None:
+    if document is None or not curves_of(document):
         return None
     modalities = document["modalities"]
     shown = modalities[:1] if len(modalities) == 2 else modalities
@@ -69,7 +69,7 @@ def _figure(document: Mapping[str, Any], modality: str) -> go.Figure:
     figure = go.Figure()
     for number, curve in enumerate(curves):
         _line(figure, curve, number)
-    front = sorted(Point.of(entry, document, modality).place for entry in document["front"])
+    front = front_of(document, modality)
     figure.add_scatter(
         x=[x for x, _ in front],
         y=[y for _, y in front],
@@ -100,7 +100,7 @@ def _line(figure: go.Figure, curve: Curve, number: int) -> None:
         mode="lines+markers" if curve.is_ordered else "markers",
         name=label(curve.name),
         line={"color": shade, "width": 1.5, "dash": "dash" if curve.is_control else "solid"},
-        marker={"color": shade, "size": 8, "symbol": symbol(number)},
+        marker={"color": shade, "size": 8, "symbol": symbol(number + number // len(COLORS))},
         customdata=[label(point.label) for point in points],
         hovertemplate="%{customdata}<br>use share %{x:.3f}<br>accuracy %{y:.3f}<extra></extra>",
     )

@@ -1,6 +1,6 @@
 """Curves and sentences of a frontier, from its document."""
 
-from amr.fusion.frontier.curves import curves_of, half_width
+from amr.fusion.frontier.curves import curves_of, front_of, half_width
 from amr.fusion.frontier.picture import _title, plot_frontier
 from amr.fusion.frontier.reading import reading
 
@@ -8,6 +8,7 @@ from amr.fusion.frontier.reading import reading
 def entry(label, kind, modalities, interval, **changes):
     shares = {m: 1 / len(modalities) for m in modalities}
     price = {"accuracy_lost": 0.02, "accuracy_lost_interval": interval, "moved": 0.1, "moved_interval": interval}
+    price["pairs"] = 1 if interval is None else 15
     price |= {"per_tenth": None if interval is None else 0.02, "per_tenth_interval": interval, "setting": label}
     of_ratio = kind not in ("plain", "embedding noise")
     return {
@@ -64,6 +65,22 @@ def test_a_setting_without_any_use_is_not_drawn():
     of_two = document()
     of_two["settings"][3]["distance"] = None
     assert [curve.name for curve in curves_of(of_two)] == ["plain", "permutation"]
+
+
+def test_a_front_without_any_use_on_test_is_drawn_without_it(tmp_path):
+    of_two = document()
+    for each in of_two["settings"]:
+        each["distance"] = None
+    assert front_of(of_two) == []
+    plot_frontier(tmp_path / "f.png", of_two)
+
+
+def test_a_move_that_is_always_0_is_not_for_lack_of_pairs():
+    of_two = document()
+    for price in of_two["price"].values():
+        price |= {"moved": 0.0, "moved_interval": None, "per_tenth": None}
+    (sentence,) = reading(of_two)
+    assert "does not surely move" in sentence
 
 
 def test_the_title_names_set_seeds_and_intervals(tmp_path):

@@ -1,5 +1,6 @@
 """The front, the price and the best head, on numbers made by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -101,6 +102,26 @@ def test_there_is_no_price_for_a_move_that_may_be_none_or_the_wrong_way():
     noisy = price_of(measured("noisy", 0.6, 0.55, seeds=1, spread=0.3), PLAIN, TARGET)["audio"]
     assert noisy["moved_interval"][0] < 0 < noisy["moved"]
     assert noisy["per_tenth"] is None
+
+
+def test_there_is_no_price_for_a_setting_that_ends_farther_from_the_target():
+    beyond = price_of(measured("beyond", 0.67, 0.35), PLAIN, TARGET)["audio"]
+    assert beyond["moved"] == pytest.approx(0.25)
+    assert beyond["per_tenth"] is None
+
+
+def test_a_seed_without_any_use_has_no_interval_and_no_price():
+    without = measured("without", 0.67, 0.5)
+    without.test.use[1] = -0.1
+    entry, price = reported(without, TARGET), price_of(without, PLAIN, TARGET)["audio"]
+    assert entry["use_share_interval"]["audio"] is price["moved_interval"] is price["per_tenth"] is None
+    assert entry["accuracy_interval"] is not None
+    assert np.isnan(entry["distance"])
+
+
+def test_runs_without_a_common_seed_have_no_price():
+    other = replace(measured("other", 0.67, 0.5), seeds=(7, 8, 9))
+    assert price_of(other, PLAIN, TARGET) is None
 
 
 def test_pairs_are_of_one_seed():

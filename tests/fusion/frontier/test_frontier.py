@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from amr.cli import run
+from amr.extract.config import ImportConfig
+from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
@@ -122,6 +124,35 @@ def test_a_frontier_continues_and_takes_another_target(config, monkeypatch):
         frontier(replace(config, out="f", lr=0.02))
 
 
+def test_further_attributions_are_added_to_a_frontier(config, monkeypatch):
+    first = frontier(replace(config, out="f"))
+    before = {run: (first.folder / "runs" / run / "metrics.json").stat().st_mtime_ns for run in runs_of(first)}
+    second = frontier(replace(config, out="f", against="grad_x_input"))
+    assert {*runs_of(first)} < {*runs_of(second)}
+    assert all((first.folder / "runs" / run / "metrics.json").stat().st_mtime_ns == t for run, t in before.items())
+    with pytest.raises(ValueError, match="such as --against"):
+        frontier(replace(config, out="f"))
+
+
+def runs_of(result):
+    return [run for entry in result.document["settings"] for run in entry["runs"]]
+
+
+def test_a_split_without_test_clips_is_refused_before_anything_is_fitted(config, small_cache, monkeypatch):
+    monkeypatch.setattr("amr.fusion.frontier.frontier.sweep", None)
+    small = {m: small_cache.parent.parent / f"{m}.npy" for m in ("audio", "video")}
+    import_embeddings(
+        ImportConfig(
+            embeddings=tuple(f"{m}={file}" for m, file in small.items()),
+            labels=str(small_cache.parent.parent / "labels.txt"),
+            splits="train=120",
+            out="train.h5",
+        )
+    )
+    with pytest.raises(ValueError, match="--folds must be 3 or more"):
+        frontier(replace(config, cache="train.h5", folds=0))
+
+
 def test_a_frontier_of_other_settings_replaces_another_one(config):
     first = frontier(replace(config, out="f"))
     second = frontier(replace(config, out="f", lr=0.02), overwrite=True)
@@ -143,8 +174,11 @@ def test_the_command_prints_the_front_and_its_last_line_predicts(config, small_c
     assert run(line.split()) == 0
     said = capsys.readouterr()
     assert said.out.startswith("front chosen on val, measured on test; shares audio/video, target 0.50/0.50")
-    assert "Nearest to the target" in said.out
+    assert "Of the fitted heads, the nearest to the target" in said.out
     command = next(text for text in said.err.splitlines() if text.startswith("next: amr predict"))
+    chosen = shlex.split(command)[3]
+    assert run(["predict", "f", shlex.split(command)[4], "--device", "cpu"]) == 0
+    assert f"using {chosen}, which amr frontier chose" in capsys.readouterr().err
     assert run(shlex.split(command)[2:]) == 0
     capsys.readouterr()
     assert run([*line.split(), "--json"]) == 0

@@ -37,7 +37,7 @@ def test_it_is_the_first_picture_and_stays_inside_its_frame(folder):
     assert names[0] == "plain"
     assert {"permutation, weight 0.3", "weighted UME", "modality scaling", "Pareto front"} <= {*names}
     assert len(picture.table.rows) == len(results.frontier["settings"])
-    assert "Nearest to the target" in picture.caption
+    assert "the nearest to the target" in picture.caption
     page = report(ReportConfig(dirs=(str(folder),), out=str(folder.parent / "page.html")))
     text = page.out.read_text()
     assert text.index("Accuracy against use share") < text.index("Accuracy against share")
