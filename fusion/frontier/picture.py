@@ -60,7 +60,7 @@ def _title(document: Mapping[str, Any]) -> str:
     mean = f"mean of {seeds} seeds{folds}" if seeds > 1 else f"1 seed{folds}"
     title = f"{Path(document['cache']).stem}, {document['label']}: {mean}"
     has_intervals = any(interval_of_change(entry) is not None for entry in document["settings"])
-    return title + "; whiskers: 95 % intervals of the paired change from plain" * has_intervals
+    return title + "\nwhiskers: 95 % intervals of the paired change from plain" * has_intervals
 
 
 def _curve(axes: Axes, curve: Curve, number: int) -> None:

@@ -85,7 +85,7 @@ def test_a_move_that_is_always_0_is_not_for_lack_of_pairs():
 
 def test_the_title_names_set_seeds_and_intervals(tmp_path):
     assert _title(document()) == (
-        "umt, emotion: mean of 3 seeds x 5 folds; whiskers: 95 % intervals of the paired change from plain"
+        "umt, emotion: mean of 3 seeds x 5 folds\nwhiskers: 95 % intervals of the paired change from plain"
     )
     single = document(interval=None)
     for each in single["settings"]:
