@@ -142,6 +142,8 @@ def _train_encoders(config: TrainConfig, as_json: bool) -> None:
     say_notes(result.notes, result.warnings)
     show(result.to_json(), as_json, lambda: trained_table(result.to_json()))
     say(f"written to {result.folder}; next: {extraction(config, result.encoders)}")
+    if config.objective == "joint":
+        say(f"its joint model is a run: amr evaluate {result.folder}, amr predict {result.folder} CLIP")
 
 
 configured(app, "extract", ExtractConfig, _extract)

@@ -88,7 +88,7 @@ def find_cache(name: str | None, option: str = "--cache") -> Path:
 
 
 def find_run(name: str | os.PathLike[str], option: str = "RUN") -> Path:
-    """Find the folder of a run, a sweep or a table: by path, or by name in runs/.
+    """Find the folder of a run, a sweep or a table: by path, or by name in runs/; of a joint training, its run.
 
     Args:
         name: Path of a folder, or the name of one in runs/; of a run of a sweep, as `amr runs` lists it.
@@ -98,12 +98,12 @@ def find_run(name: str | os.PathLike[str], option: str = "RUN") -> Path:
         FileNotFoundError: No folder has that path or name.
     """
     text = os.fspath(name)
-    places = [Path(text), runs_dir() / text]
+    places = [Path(text), runs_dir() / text, encoders_dir() / text]
     # a folder of another kind in the current folder must not hide a run of the same name
     for is_found in (holds_runs, Path.is_dir):
         for folder in places:
             if is_found(folder):
-                return folder
+                return _run_of(folder)
     names = sorted(folder.name for folder in runs_dir().glob("*") if holds_runs(folder))
     close = difflib.get_close_matches(Path(text).name, names, n=1)
     hint = f"Did you mean {close[0]}?" if close else "Make one with amr fit or amr sweep."
@@ -112,6 +112,12 @@ def find_run(name: str | os.PathLike[str], option: str = "RUN") -> Path:
         f"{option} must be the folder of a run or of a sweep, or the name of one in {runs_dir()} "
         f"({listed or 'none'}), got {text!r}. {hint}"
     )
+
+
+def _run_of(folder: Path) -> Path:
+    """Run of a joint training of encoders, in a folder of its own; else the folder itself."""
+    run = folder / "run"
+    return run if (run / "config.json").is_file() and (folder / "metrics.json").is_file() else folder
 
 
 def holds_runs(folder: Path) -> bool:

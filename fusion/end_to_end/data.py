@@ -33,24 +33,27 @@ class MediaData:
     """Encoders, and clips to train them on.
 
     Args:
-        name: Name of the dataset.
+        manifest: Manifest of the clips.
         encoders: Embedding name to the encoder to train.
         classes: Names of the classes, sorted.
-        clips: Table of the manifest.
         target: Class indices, `(clips,)`; -1 without a label.
         store: Store of the decoded clips.
         rows: Rows of train, val and test.
         device: Device of the training.
     """
 
-    name: str
+    manifest: Manifest
     encoders: Mapping[str, ModelEncoder]
     classes: tuple[str, ...]
-    clips: pd.DataFrame
     target: np.ndarray
     store: Store
     rows: SplitRows
     device: torch.device
+
+    @property
+    def clips(self) -> pd.DataFrame:
+        """Table of the manifest."""
+        return self.manifest.table
 
     def select(self, rows: np.ndarray) -> MediaClips:
         """Clips of the given rows."""
@@ -91,7 +94,7 @@ def read_media_data(config: TrainConfig, progress: Progress) -> MediaData:
     usable = (target >= 0) & store.present.any(-1).numpy()
     rows = _split(config, manifest, target, usable)
     device = choose_device(config.device)
-    return MediaData(manifest.dataset, encoders, classes, manifest.table, target, store, rows, device)
+    return MediaData(manifest, encoders, classes, target, store, rows, device)
 
 
 def augmentation(config: TrainConfig, data: MediaData) -> Augment:

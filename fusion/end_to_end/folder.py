@@ -19,12 +19,13 @@ from amr.fusion.end_to_end.checkpoint import CHECKPOINT, TENSORBOARD
 from amr.fusion.end_to_end.config import FROM_SCRATCH, TrainConfig
 from amr.fusion.end_to_end.data import MediaData
 from amr.fusion.model import Fitted
-from amr.fusion.runs.folder import differences, few_of
+from amr.fusion.runs.folder import differences, few_of, foreign_file
 from amr.fusion.runs.measure import Measures
 from amr.fusion.runs.read import read_json
 
 CONFIG, METRICS, TEACHERS = "config.json", "metrics.json", "teachers"
-FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, "history.csv", "head.safetensors")
+RUN, EMBEDDINGS = "run", "embeddings.h5"  # of a joint training: its head as a run, and a cache of its z
+FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, EMBEDDINGS, "history.csv", "head.safetensors")
 # options that do not affect the numbers, at their defaults
 IRRELEVANT: dict[str, Any] = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
 
@@ -133,6 +134,7 @@ def supersede(folder: Path, config: TrainConfig, data: MediaData) -> None:
     if (folder / METRICS).is_file():
         _write_config(folder, config, data)
         (folder / METRICS).unlink()
+        shutil.rmtree(folder / RUN, ignore_errors=True)
 
 
 def mark_diverged(folder: Path) -> None:
@@ -190,14 +192,18 @@ def _refuse_foreign(folder: Path, saved: Mapping[str, Any]) -> None:
     """Raise ValueError if the folder of a training holds a file that no command wrote."""
     names = [text.partition("=")[0] for text in saved["config"]["encoder"]] or [*FROM_SCRATCH]
     files = [*FILES, *(partial_path(Path(name)).name for name in FILES)]
-    for path in sorted(path for path in folder.rglob("*") if not path.is_dir()):
+    in_run = foreign_file(folder / RUN) if (folder / RUN).is_dir() else None
+    foreign = [] if in_run is None else [Path(RUN) / in_run]
+    for path in sorted(path for path in folder.rglob("*") if not path.is_dir() and folder / RUN not in path.parents):
         *folders, name = path.relative_to(folder).parts
         in_curves = folders[-1:] == [TENSORBOARD] and name.startswith("events.out.tfevents")
         if not {*folders} <= {*names, TEACHERS, TENSORBOARD} or not (in_curves or name in files):
-            raise ValueError(
-                f"--out must be new or a training of encoders, got {str(folder)!r}, which holds "
-                f"{path.relative_to(folder)}. Choose another name."
-            )
+            foreign.append(path.relative_to(folder))
+    if foreign:
+        raise ValueError(
+            f"--out must be new or a training of encoders, got {str(folder)!r}, which holds {foreign[0]}. "
+            "Choose another name."
+        )
 
 
 def read_saved(folder: Path) -> dict[str, Any] | None:

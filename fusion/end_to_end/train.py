@@ -8,6 +8,8 @@ encoders/<name>/
     head.safetensors    head on the encodings    } if the objective is unimodal
     tensorboard/        curves                   }
     checkpoint.pt       to continue from         }
+    run/                of a joint training: its head as a run of `amr fit`
+    embeddings.h5       of a joint training: the cache of its z that the run refers to
     teachers/           encoders that --method umt learns from, in the same layout
 """
 
@@ -53,6 +55,7 @@ from amr.fusion.end_to_end.folder import (
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel, OneRun
 from amr.fusion.end_to_end.reporter import Reporter
+from amr.fusion.end_to_end.run import write_run
 from amr.fusion.heads import head_options, heads
 from amr.fusion.methods import methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape
@@ -98,6 +101,7 @@ def train_encoders(
         training = _Training(folder, config, data, seen, progress, seconds_between)
         if config.objective == "joint":
             trained = {"joint": training.joint(folder)}
+            write_run(folder, config, data, seen, trained["joint"].fitted)
         else:
             trained = {m: training.unimodal(m, folder / m) for m in seen}
         unseen = [m for m in data.encoders if m not in seen]

@@ -69,8 +69,9 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
-        return self.folder.resolve().name
+        """Name of the folder; of the run of a joint training, that of the training."""
+        folder = self.folder.resolve()
+        return folder.parent.name if folder.name == "run" else folder.name
 
     @property
     def config(self) -> FitConfig:

@@ -1,0 +1,89 @@
+"""The run of a joint training answers as the joint model does, and every command about runs takes it."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from amr import load_head, predict
+from amr.cli import run as amr
+from amr.extract.cache.reader import Cache
+from amr.fusion.end_to_end.folder import EMBEDDINGS, RUN
+from amr.fusion.end_to_end.train import train_encoders
+from amr.fusion.evaluate.config import EvaluateConfig
+from amr.fusion.evaluate.evaluate import evaluate
+from amr.fusion.runs.read import read_run
+
+HALF = 2e-3  # z is cached in half precision
+
+
+@pytest.fixture
+def trained(request_for):
+    return train_encoders(request_for("joint", objective="joint", amr_ratio="1:1", method="ogm-ge", epochs=4))
+
+
+def test_its_measures_are_those_of_the_training(trained):
+    run = read_run(trained.folder / RUN)
+    for split, measured in (("val", run.val), ("test", run.test)):
+        saved = getattr(trained, split)
+        assert measured["accuracy"] == pytest.approx(saved["accuracy"])
+        assert measured["num_clips"] == saved["num_clips"]
+        for name in ("share", "share_regularized", "share_logit"):
+            assert measured[name] == pytest.approx(saved[name], abs=HALF)
+    assert run.name == "joint"
+    assert run.config.method == "ogm-ge"
+    assert run.record.target_share == {"audio": 0.5, "video": 0.5}
+    history = pd.read_csv(trained.folder / "history.csv")
+    pd.testing.assert_frame_equal(run.history(), history, check_dtype=False)
+
+
+def test_the_cache_has_z_of_every_clip_and_the_encoders_that_made_it(trained):
+    with Cache.open(trained.folder / EMBEDDINGS) as cache:
+        assert cache.complete
+        assert len(cache.table()) == 36
+        assert cache.present("audio").all()
+        assert cache.info("audio").encoder == f"trained:{trained.folder / 'audio'}"
+
+
+def test_new_media_are_answered_as_cached_clips(trained, media):
+    table = pd.read_csv(trained.folder / RUN / "predictions.csv")
+    table = table[table["part"] == "test"].head(3)
+    files = [media / "data" / "synthetic" / "clips" / f"{id_:05d}.mp4" for id_ in table["id"]]
+    predicted = predict(trained.folder, files, device="cpu")
+    cached = predict(trained.folder, [f"{id_:05d}" for id_ in table["id"]], device="cpu")
+    for of_media, of_cache, (_, row) in zip(predicted, cached, table.iterrows(), strict=True):
+        assert of_media.pred == of_cache.pred == row["pred"]
+        assert of_cache.probability == pytest.approx(row["probability"], abs=1e-5)
+        assert of_media.probability == pytest.approx(row["probability"], abs=5e-3)
+
+
+def test_it_can_be_evaluated_explained_loaded_and_reported(trained, capsys, tmp_path):
+    document = evaluate(EvaluateConfig(run=trained.folder, bootstrap=0, device="cpu")).document
+    assert document["runs"][0]["measures"]["accuracy"] == pytest.approx(trained.test["accuracy"], abs=1e-6)
+    assert document["runs"][0]["measures"]["gain_over_best_unimodal"] is not None
+    head = load_head(trained.folder)
+    with Cache.open(trained.folder / EMBEDDINGS) as cache:
+        z = {m: torch.zeros(4, cache.info(m).embed_dim) for m in ("audio", "video")}
+    assert head(z).shape == (4, 2)
+    clip = str(pd.read_csv(trained.folder / RUN / "predictions.csv", dtype=str)["id"][0])
+    assert amr(["explain", str(trained.folder), clip, "--device", "cpu", "--json"]) == 0
+    assert amr(["report", str(trained.folder), "--out", str(tmp_path / "page.html")]) == 0
+    assert "joint" in (tmp_path / "page.html").read_text()
+    capsys.readouterr()
+
+
+def test_more_epochs_replace_the_run_and_files_of_others_stay(trained, request_for):
+    first = json.loads((trained.folder / RUN / "config.json").read_text())
+    longer = request_for("joint", objective="joint", amr_ratio="1:1", method="ogm-ge", epochs=5)
+    train_encoders(longer)
+    second = json.loads((trained.folder / RUN / "config.json").read_text())
+    assert (first["config"]["epochs"], second["config"]["epochs"]) == (4, 5)
+    (trained.folder / RUN / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"which holds run.notes.txt"):
+        train_encoders(request_for("joint", objective="joint", lr=0.5, overwrite=True))
+
+
+def test_unimodal_trainings_have_no_run(request_for):
+    result = train_encoders(request_for("alone", epochs=1))
+    assert not (result.folder / RUN).exists()
