@@ -18,26 +18,28 @@ READING = {
     "over best": "accuracy minus that of the best uni-modal head, chosen on val",
     "share": "part of the decision, by gradient x input; what AMR sets by default",
     "use": "accuracy lost when it is permuted between clips, mean of 10 orders",
+    "use share": "its use over the sum of all, negative ones taken as 0",
     "alone": "accuracy with it alone, the others replaced by the train mean",
-    "robustness": "accuracy under noise in it over clean accuracy, mean of 0 to 1 deviations",
+    "robust": "robustness: accuracy under noise in it over clean accuracy, mean of 0 to 1 deviations",
     "follows": "how often its class is predicted if modalities are of two classes",
 }
 SCORES = {"ECE": "calibration.clean.ece", "over UME": "gain_over_ume", "over best": "gain_over_best_unimodal"}
 RELIANCE = {
     "share": "share.{}",
     "use": "perceptual.{}",
+    "use share": "use_share.{}",
     "alone": "alone.{}",
-    "robustness": "robustness.{}",
+    "robust": "robustness.{}",
     "follows": "conflict.{}",
 }
-COMPARED = ("share", "use", "robustness")
+COMPARED = ("share", "use", "use share")
 
 
 def reading(document: Mapping[str, Any]) -> str:
-    """Explain the columns of the tables; fractions of 1, except robustness, a ratio."""
+    """Explain the columns of the tables; fractions of 1, except `robust`, a ratio."""
     shown = [*scores_table(document)[0], *reliance_table(document)[0]]
     few = [len(group["seeds"]) for group in document["groups"]]
-    lines = ["fractions of 1, on the test clips; robustness is a ratio"]
+    lines = ["fractions of 1, on the test clips; robust is a ratio"]
     lines += [f"{name:<10}  {text}" for name, text in READING.items() if name in shown]
     return "\n".join(lines + ["no ± below 3 seeds"] * (1 < max(few) < 3))
 
