@@ -86,8 +86,9 @@ def ratio_interval(
         denominators: The other value of each pair.
         overlap: Number of test clips over number of training clips, as in `paired_test`.
 
-    >>> ratio_interval([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
-    (1.0, 1.0)
+    >>> interval = ratio_interval([0.1, 0.2, 0.3], [1.0, 1.0, 1.0])
+    >>> [round(bound, 3) for bound in interval]
+    [-0.048, 0.448]
     """
     pairs = np.stack([np.asarray(numerators, float), np.asarray(denominators, float)])
     count = pairs.shape[1]
