@@ -101,7 +101,7 @@ def ratio_interval(
     if a <= 0:
         return None
     root = math.sqrt(max(b**2 - a * c, 0.0))
-    return (b - root) / a, (b + root) / a
+    return float((b - root) / a), float((b + root) / a)
 
 
 def wilcoxon(differences: Sequence[float] | np.ndarray) -> float | None:
