@@ -9,6 +9,7 @@ import torch
 from amr.extract.cache.reader import Cache
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
+from amr.fusion.data.clips import train_statistics
 from amr.fusion.data.corpus import read_corpus
 from amr.fusion.data.normalization import Normalization
 
@@ -40,7 +41,7 @@ def normalization(mean, std, seen=True):
 
 
 def read(path, embeddings, normalizations=None, **changes):
-    settings = {"label": "label", "keep_steps": False, "device": "cpu"} | changes
+    settings = {"label": "label", "standardized": True, "keep_steps": False, "device": "cpu"} | changes
     return read_corpus(path, embeddings, CLASSES, normalizations or [normalization(1.0, 2.0)], **settings)
 
 
@@ -58,10 +59,22 @@ def test_clips_have_the_classes_and_the_normalization_of_each_fold(workspace):
     assert data.notes[1:] == (
         "measured on all 12 clips of other.h5",
         "4 clips of other.h5 are left out: no run knows their classes (4)",
+        "4 clips of other.h5 have no label and are left out",
     )
     assert data.notes[0] == "audio is that of the fit, clip by clip: this is no other corpus"
     fitted = infos(make_cache(workspace, "fitted", dim=4, labels=("0", "1")))
     assert read(path, fitted).notes[0].startswith("audio is imported: ")
+
+
+def test_the_train_mean_is_that_of_the_fit_if_it_standardized(workspace):
+    path = make_cache(workspace)
+    ours = [normalization(1.0, 2.0), normalization(0.0, 1.0, seen=False)]
+    seen, unseen = (train_statistics(fold.train) for fold in read(path, infos(path), ours).folds)
+    for values, expected in zip((*seen, *unseen), (0, 1, 0, 0), strict=True):
+        assert values["audio"].tolist() == [expected] * 4
+    data = read(path, infos(path), [normalization(0.0, 1.0)], standardized=False)
+    assert data.folds[0].train is data.folds[0].test
+    assert any(note.startswith("the fit did not standardize") for note in data.notes)
 
 
 def test_a_test_split_is_preferred_to_all_clips(workspace):
