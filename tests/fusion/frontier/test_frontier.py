@@ -146,11 +146,11 @@ def test_a_split_without_test_clips_is_refused_before_anything_is_fitted(config,
             embeddings=tuple(f"{m}={file}" for m, file in small.items()),
             labels=str(small_cache.parent.parent / "labels.txt"),
             splits="train=120",
-            out="train.h5",
+            out=str(small_cache.with_name("train.h5")),
         )
     )
     with pytest.raises(ValueError, match="--folds must be 3 or more"):
-        frontier(replace(config, cache="train.h5", folds=0))
+        frontier(replace(config, cache=str(small_cache.with_name("train.h5")), folds=0))
 
 
 def test_a_frontier_of_other_settings_replaces_another_one(config):
