@@ -103,8 +103,7 @@ def _measured(frontier: Path) -> dict[str, Any]:
     for group in run_groups(runs, caches.data):
         values = torch.stack(map_folds(group, lambda k, group=group: _of_fold(group, k)), -1).cpu().numpy()
         found |= dict(zip((run.name for run in group.runs), np.moveaxis(values, 3, 0), strict=True))
-    folds = caches.data(runs[0]).folds
-    overlap = float(np.mean([len(fold.test) / len(fold.train) for fold in folds])) if entries["folds"] else 0.0
+    overlap = caches.data(runs[0]).overlap
     result: dict[str, Any] = {"modalities": entries["modalities"], "levels": LEVELS, "overlap": overlap}
     for i, measure in enumerate(("accuracy", "use")):
         result[measure] = {

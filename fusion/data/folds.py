@@ -57,6 +57,12 @@ class TrainingData:
     notes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
+    @property
+    def overlap(self) -> float:
+        """Number of test clips over number of training clips, the mean over folds; 0 without folds."""
+        ratios = [len(fold.test) / len(fold.train) for fold in self.folds]
+        return float(np.mean(ratios)) if len(ratios) > 1 else 0.0
+
     def describe(self) -> dict[str, dict[str, Any]]:
         """Modality to the cache's description of its embedding."""
         return {m: asdict(info) for m, info in self.dataset.infos.items()}

@@ -132,8 +132,7 @@ def _measured(group: RunGroup, per_clip: PerClip, config: EvaluateConfig) -> lis
         if name[0] == "conflict" and name[-1] == "neither"
     }
     if config.cache is None:
-        ratios = [len(fold.test) / len(fold.train) for fold in group.folds]
-        overlap = float(np.mean(ratios)) if len(ratios) > 1 else 0.0
+        overlap = group.data.overlap
     else:  # all folds are tested on the same clips: only seeds make pairs
         by_fold, overlap = value, 0.0
     return [

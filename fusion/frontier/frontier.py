@@ -102,8 +102,7 @@ def _document(config: FrontierConfig, folder: Path, measured: Sequence[Measured]
     modalities = measured[0].modalities
     even = ":".join("1" * len(modalities))
     shares = parse_ratio(config.use or even, modalities, name="--use")
-    overlap = float(np.mean([len(fold.test) / len(fold.train) for fold in data.folds])) if config.folds else 0.0
-    target = Target(np.array(shares), overlap, config.max_cost)
+    target = Target(np.array(shares), data.overlap, config.max_cost)
     front = front_of(measured, target)
     on_front = {m.setting.label for m in front}
     priced = {m.setting.label: price_of(m, measured[0], target) for m in measured[1:]}
