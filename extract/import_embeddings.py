@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from amr.extract.arrays import ArraySpec, parse_array_spec
-from amr.extract.cache.reader import EmbeddingInfo
+from amr.extract.cache.reader import IMPORTED, EmbeddingInfo
 from amr.extract.cache.structure import ClipTable, cache_path, check_out, notes_on_name
 from amr.extract.cache.verify import value_counts
 from amr.extract.cache.writer import Embedded, save
@@ -126,7 +126,7 @@ def _info(name: str, spec: ArraySpec, rows: Embedded, dtype: str, lengths: str |
     return EmbeddingInfo(
         name=name,
         modality=name,
-        encoder=f"import:{spec}",
+        encoder=f"{IMPORTED}{spec}",
         weights_sha256="",
         preprocessing=preprocessing,
         dtype=dtype,

@@ -23,6 +23,7 @@ FIXED_COLUMNS = ("id", "path", "split", "group")
 FAILURE_COLUMNS = ("id", "modality", "reason")
 CANNOT_PREPARE = "cannot be prepared for "  # start of a reason, before the name of the embedding
 DTYPES = ("float32", "float16")
+IMPORTED = "import:"  # start of the encoder of imported embeddings
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 
 from amr.common.devices import choose_device
 from amr.extract.cache.fingerprint import differences
-from amr.extract.cache.reader import Cache, EmbeddingInfo
+from amr.extract.cache.reader import IMPORTED, Cache, EmbeddingInfo
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import Dataset, read_embedding, sort_classes
 from amr.fusion.data.folds import EMBEDDINGS_FRACTION, Fold, TrainingData, free_bytes
@@ -20,7 +20,6 @@ from amr.fusion.data.normalization import Normalization
 from amr.fusion.data.splits import SplitRows
 
 MAX_NAMED = 5  # classes that a message lists
-IMPORTED = "import:"  # begins the encoder of imported embeddings
 
 
 def read_corpus(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from amr.common.devices import choose_device
-from amr.extract.cache.reader import Cache
+from amr.extract.cache.reader import IMPORTED, Cache
 from amr.extract.cache.writer import Embedded
 from amr.extract.named_clips import NamedClip
 from amr.fusion.data.clips import Clips
@@ -109,7 +109,7 @@ def is_imported(record: RunRecord) -> bool:
 
 
 def _imported(record: RunRecord) -> list[str]:
-    return [m for m, info in record.modalities.items() if info["encoder"].startswith("import")]
+    return [m for m, info in record.modalities.items() if info["encoder"].startswith(IMPORTED)]
 
 
 def _read_cached(
