@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 MAX_NAMES = 8  # names that an error lists
+JOINT_RUN = "run"  # folder of the run in that of a joint training of encoders
 
 
 def home() -> Path:
@@ -116,7 +117,7 @@ def find_run(name: str | os.PathLike[str], option: str = "RUN") -> Path:
 
 def _run_of(folder: Path) -> Path:
     """Run of a joint training of encoders, in a folder of its own; else the folder itself."""
-    run = folder / "run"
+    run = folder / JOINT_RUN
     return run if (run / "config.json").is_file() and (folder / "metrics.json").is_file() else folder
 
 

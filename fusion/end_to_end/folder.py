@@ -12,7 +12,7 @@ from typing import Any
 from amr.common.files import partial_path, write_json
 from amr.common.options import saved_settings
 from amr.common.version import versions
-from amr.common.workspace import encoders_dir, place
+from amr.common.workspace import JOINT_RUN, encoders_dir, place
 from amr.extract.encoders.families.trained import ENCODER, WEIGHTS
 from amr.fusion.choices import own_weight
 from amr.fusion.end_to_end.checkpoint import CHECKPOINT, TENSORBOARD
@@ -24,7 +24,7 @@ from amr.fusion.runs.measure import Measures
 from amr.fusion.runs.read import read_json
 
 CONFIG, METRICS, TEACHERS = "config.json", "metrics.json", "teachers"
-RUN, EMBEDDINGS = "run", "embeddings.h5"  # of a joint training: its head as a run, and a cache of its z
+EMBEDDINGS = "embeddings.h5"  # cache of the z of a joint training
 FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, EMBEDDINGS, "history.csv", "head.safetensors")
 # options that do not affect the numbers, at their defaults
 IRRELEVANT: dict[str, Any] = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
@@ -134,7 +134,7 @@ def supersede(folder: Path, config: TrainConfig, data: MediaData) -> None:
     if (folder / METRICS).is_file():
         _write_config(folder, config, data)
         (folder / METRICS).unlink()
-        shutil.rmtree(folder / RUN, ignore_errors=True)
+        shutil.rmtree(folder / JOINT_RUN, ignore_errors=True)
 
 
 def mark_diverged(folder: Path) -> None:
@@ -192,9 +192,11 @@ def _refuse_foreign(folder: Path, saved: Mapping[str, Any]) -> None:
     """Raise ValueError if the folder of a training holds a file that no command wrote."""
     names = [text.partition("=")[0] for text in saved["config"]["encoder"]] or [*FROM_SCRATCH]
     files = [*FILES, *(partial_path(Path(name)).name for name in FILES)]
-    in_run = foreign_file(folder / RUN) if (folder / RUN).is_dir() else None
-    foreign = [] if in_run is None else [Path(RUN) / in_run]
-    for path in sorted(path for path in folder.rglob("*") if not path.is_dir() and folder / RUN not in path.parents):
+    in_run = foreign_file(folder / JOINT_RUN) if (folder / JOINT_RUN).is_dir() else None
+    foreign = [] if in_run is None else [Path(JOINT_RUN) / in_run]
+    for path in sorted(
+        path for path in folder.rglob("*") if not path.is_dir() and folder / JOINT_RUN not in path.parents
+    ):
         *folders, name = path.relative_to(folder).parts
         in_curves = folders[-1:] == [TENSORBOARD] and name.startswith("events.out.tfevents")
         if not {*folders} <= {*names, TEACHERS, TENSORBOARD} or not (in_curves or name in files):

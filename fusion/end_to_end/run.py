@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from amr.common.workspace import JOINT_RUN
 from amr.extract.cache.journal import Failure
 from amr.extract.cache.structure import ClipTable
 from amr.extract.cache.writer import Embedded, open_writer
@@ -23,7 +24,7 @@ from amr.fusion.config import FitConfig, TrainingConfig
 from amr.fusion.data.folds import read_training_data
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import MediaData
-from amr.fusion.end_to_end.folder import EMBEDDINGS, RUN
+from amr.fusion.end_to_end.folder import EMBEDDINGS
 from amr.fusion.end_to_end.model import EncoderModel
 from amr.fusion.model import Fitted
 from amr.fusion.resolve import record_of
@@ -42,7 +43,7 @@ def write_run(folder: Path, config: TrainConfig, data: MediaData, seen: Sequence
     """
     model = fitted.model
     assert isinstance(model, EncoderModel)
-    run = folder / RUN
+    run = folder / JOINT_RUN
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir()
     clips = data.select(np.arange(len(data.clips)))
@@ -77,7 +78,7 @@ def fit_config(config: TrainConfig, folder: Path, modalities: Sequence[str]) -> 
     return FitConfig(
         **shared
         | {
-            "out": str(folder / RUN),
+            "out": str(folder / JOINT_RUN),
             "cache": str(folder / EMBEDDINGS),
             "modalities": ",".join(modalities),
             "normalize": "none",

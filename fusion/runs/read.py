@@ -18,6 +18,7 @@ import pandas as pd
 
 from amr.common.options import number_text
 from amr.common.progress import Progress
+from amr.common.workspace import JOINT_RUN
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
 
@@ -71,7 +72,7 @@ class Run:
     def name(self) -> str:
         """Name of the folder; of the run of a joint training, that of the training."""
         folder = self.folder.resolve()
-        return folder.parent.name if folder.name == "run" else folder.name
+        return folder.parent.name if folder.name == JOINT_RUN else folder.name
 
     @property
     def config(self) -> FitConfig:

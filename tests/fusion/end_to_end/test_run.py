@@ -8,8 +8,9 @@ import torch
 
 from amr import load_head, predict
 from amr.cli import run as amr
+from amr.common.workspace import JOINT_RUN
 from amr.extract.cache.reader import Cache
-from amr.fusion.end_to_end.folder import EMBEDDINGS, RUN
+from amr.fusion.end_to_end.folder import EMBEDDINGS
 from amr.fusion.end_to_end.train import train_encoders
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
@@ -24,7 +25,7 @@ def trained(request_for):
 
 
 def test_its_measures_are_those_of_the_training(trained):
-    run = read_run(trained.folder / RUN)
+    run = read_run(trained.folder / JOINT_RUN)
     for split, measured in (("val", run.val), ("test", run.test)):
         saved = getattr(trained, split)
         assert measured["accuracy"] == pytest.approx(saved["accuracy"])
@@ -47,7 +48,7 @@ def test_the_cache_has_z_of_every_clip_and_the_encoders_that_made_it(trained):
 
 
 def test_new_media_are_answered_as_cached_clips(trained, media):
-    table = pd.read_csv(trained.folder / RUN / "predictions.csv")
+    table = pd.read_csv(trained.folder / JOINT_RUN / "predictions.csv")
     table = table[table["part"] == "test"].head(3)
     files = [media / "data" / "synthetic" / "clips" / f"{id_:05d}.mp4" for id_ in table["id"]]
     predicted = predict(trained.folder, files, device="cpu")
@@ -66,7 +67,7 @@ def test_it_can_be_evaluated_explained_loaded_and_reported(trained, capsys, tmp_
     with Cache.open(trained.folder / EMBEDDINGS) as cache:
         z = {m: torch.zeros(4, cache.info(m).embed_dim) for m in ("audio", "video")}
     assert head(z).shape == (4, 2)
-    clip = str(pd.read_csv(trained.folder / RUN / "predictions.csv", dtype=str)["id"][0])
+    clip = str(pd.read_csv(trained.folder / JOINT_RUN / "predictions.csv", dtype=str)["id"][0])
     assert amr(["explain", str(trained.folder), clip, "--device", "cpu", "--json"]) == 0
     assert amr(["report", str(trained.folder), "--out", str(tmp_path / "page.html")]) == 0
     assert "joint" in (tmp_path / "page.html").read_text()
@@ -74,16 +75,16 @@ def test_it_can_be_evaluated_explained_loaded_and_reported(trained, capsys, tmp_
 
 
 def test_more_epochs_replace_the_run_and_files_of_others_stay(trained, request_for):
-    first = json.loads((trained.folder / RUN / "config.json").read_text())
+    first = json.loads((trained.folder / JOINT_RUN / "config.json").read_text())
     longer = request_for("joint", objective="joint", amr_ratio="1:1", method="ogm-ge", epochs=5)
     train_encoders(longer)
-    second = json.loads((trained.folder / RUN / "config.json").read_text())
+    second = json.loads((trained.folder / JOINT_RUN / "config.json").read_text())
     assert (first["config"]["epochs"], second["config"]["epochs"]) == (4, 5)
-    (trained.folder / RUN / "notes.txt").write_text("mine")
+    (trained.folder / JOINT_RUN / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"which holds run.notes.txt"):
         train_encoders(request_for("joint", objective="joint", lr=0.5, overwrite=True))
 
 
 def test_unimodal_trainings_have_no_run(request_for):
     result = train_encoders(request_for("alone", epochs=1))
-    assert not (result.folder / RUN).exists()
+    assert not (result.folder / JOINT_RUN).exists()
