@@ -1,4 +1,4 @@
-"""`amr frontier`: what it costs to make a head use its modalities as asked."""
+"""`amr frontier`: what it costs to make a head use its modalities in a requested ratio."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _request(*, overwrite: bool, **values: Any) -> tuple[FrontierConfig, bool]:
 
 
 def _frontier(request: tuple[FrontierConfig, bool], as_json: bool) -> None:
-    """Find what it costs in accuracy to make a head use its modalities as asked, beside controls."""
+    """Find what it costs in accuracy to make a head use its modalities in a requested ratio, beside controls."""
     config, overwrite = request
     find_cache(config.cache)  # a wrong name is refused before torch is imported
     from amr.fusion.frontier.frontier import frontier

@@ -1,1 +1,1 @@
-"""What it costs to make a model use its modalities as asked: `amr frontier`."""
+"""What it costs to make a model use its modalities in a requested ratio: `amr frontier`."""

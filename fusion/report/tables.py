@@ -258,7 +258,8 @@ TERMS = {
     "accuracy lost with the worst subset": "accuracy with all modalities, minus that of the worst non-empty subset",
     "share spread": "standard deviation of the share over the clips: 0 if every decision is balanced alike",
     "one-sided clips": (
-        "fraction of the clips whose share is more than 0.1 from the ratio asked for; without a ratio, from even shares"
+        "fraction of the clips whose share is more than 0.1 from the ratio requested; from even shares without one, "
+        "and with a ratio of permutation shares"
     ),
     "utilization": "accuracy lost if the modality is replaced by its train mean, as a part of the accuracy",
     "modality confusion": (

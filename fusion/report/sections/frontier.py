@@ -1,4 +1,4 @@
-"""Accuracy against use share: what it costs to make a head use its modalities as asked (`amr frontier`)."""
+"""Accuracy against use share: what it costs to make a head use its modalities in a requested ratio (`amr frontier`)."""
 
 from __future__ import annotations
 
