@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,12 @@ class FusionModel(nn.Module):
     Args:
         shape: Sizes and names.
         seeds: Seed of each run.
+
+    Attributes:
+        trains_encoders: Whether adapters are encoders, which take media in place of embeddings.
     """
+
+    trains_encoders: ClassVar[bool] = False
 
     def __init__(self, shape: ModelShape, seeds: Sequence[int]) -> None:
         super().__init__()

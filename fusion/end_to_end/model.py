@@ -66,6 +66,8 @@ class EncoderModel(FusionModel):
         networks: Modality to its network; the weights are copied.
     """
 
+    trains_encoders = True
+
     def __init__(self, shape: ModelShape, seeds: Sequence[int], networks: Mapping[str, nn.Module]) -> None:
         super().__init__(shape, seeds)
         self.adapters.update({m: OneRun(networks[m]) for m in shape.embed_dims})

@@ -65,6 +65,7 @@ class Method:
         fuses: Whether modalities meet in one head, so that there is something to balance.
         single_modality: Whether it trains on one modality.
         end_to_end: Whether it can also train encoders (`amr train-encoders --objective joint`).
+        fits_unimodal: Whether it learns from uni-modal models (`MethodContext.fit_unimodal`).
         joint: Whether its loss is `joint_loss` of the head's logits at an unchanged z. Adjacent runs may then share z,
             and the task loss may use the forward pass of the attribution. A method sets it if its options make it naive
             training.
@@ -85,7 +86,8 @@ class Method:
     needs_adapter: ClassVar[bool] = False
     fuses: ClassVar[bool] = True
     single_modality: ClassVar[bool] = False
-    end_to_end: ClassVar[bool] = False
+    end_to_end: ClassVar[bool] = True
+    fits_unimodal: ClassVar[bool] = False
     joint: bool = False
     graph_safe: bool = False
 
@@ -105,6 +107,13 @@ class Method:
     def parameters(self) -> list[Tensor]:
         """Parameters that it trains in addition to the model and then discards, each with a leading run axis."""
         return []
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors besides `parameters` that the next epoch depends on, such as measured weights."""
+        return {}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Restore the tensors that `state` returned."""
 
     def assemble(self) -> bool:
         """Assemble the trained model from others and return True; return False to train by `loss`."""

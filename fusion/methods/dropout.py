@@ -42,7 +42,6 @@ class Dropout(Method):
 
     summary = "joint training with dropout over the fused units"
     citation = "Hinton et al. 2012"
-    end_to_end = True
     Options = DropoutOptions
 
     def __init__(self, options: DropoutOptions, context: MethodContext) -> None:

@@ -43,6 +43,7 @@ class GreedyGradientEnsemble(Method):
     weight_decay = 0.0
     clip_norm = 0.25
     graph_safe = True
+    fits_unimodal = True
 
     def __init__(self, options: object, context: MethodContext) -> None:
         super().__init__(options, context)

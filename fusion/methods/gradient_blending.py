@@ -92,6 +92,14 @@ class GradientBlending(Method):
         """Weight of each loss in this epoch."""
         return {f"weight_{name}": weight for name, weight in zip(self.names, self.loss_weights, strict=True)}
 
+    def state(self) -> dict[str, Tensor]:
+        """The measured weights."""
+        return {"loss_weights": self.loss_weights}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Restore the measured weights."""
+        self.loss_weights = state["loss_weights"].to(self.context.train.target.device)
+
     def measure(self) -> Tensor:
         """Weights from the present state of the model, `(losses, run)`."""
         train, val = self._measured(self.context.model)
@@ -156,10 +164,13 @@ def one_loss(k: int, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) 
 
 @torch.no_grad()
 def mean_losses(model: FusionModel, clips: Clips) -> Tensor:
-    """L_k over all clips, `(losses, run)`."""
+    """L_k over all clips, `(losses, run)`, in evaluation mode."""
+    was_training = model.training
+    model.eval()
     num_runs = len(next(model.parameters()))
     starts = clips.chunks(num_runs)
     batches = [clips.slice(start, start + starts.step, num_runs) for start in starts]
     by_batch = [clip_losses(model, batch, model.encode(batch)) for batch in batches]
+    model.train(was_training)
     values, valid = (torch.cat(tensors, dim=-1) for tensors in zip(*by_batch, strict=True))
     return mean_over(values, valid)

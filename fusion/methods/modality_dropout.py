@@ -44,7 +44,6 @@ class ModalityDropout(Method):
 
     summary = "each batch drops a random subset of the modalities, never all"
     citation = "paper, section 5.2; ModDrop, Neverova et al. 2016"
-    end_to_end = True
     Options = ModalityDropoutOptions
 
     def __init__(self, options: ModalityDropoutOptions, context: MethodContext) -> None:

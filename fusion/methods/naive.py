@@ -14,6 +14,5 @@ class Naive(Method):
 
     summary = "joint training with one loss"
     citation = "paper, table 1"
-    end_to_end = True
     joint = True
     graph_safe = True

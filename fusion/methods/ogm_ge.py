@@ -64,7 +64,6 @@ class OGMGE(Method):
 
     summary = "the leading modality's adapter gradient is scaled down, with noise on all"
     citation = "Peng et al. 2022, sections 3.2 and 3.3"
-    end_to_end = True
     Options = OGMOptions
     optimizer = "sgd"
     lr = 1e-2

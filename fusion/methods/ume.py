@@ -28,6 +28,7 @@ class UniModalEnsemble(Method):
     Options = EnsembleOptions
     head = "ume"
     fuses = False
+    fits_unimodal = True
 
     def assemble(self) -> bool:
         """Copy the uni-modal runs' adapters and classifiers."""

@@ -47,9 +47,9 @@ class UniModalTeachers(Method):
 
     summary = "joint training with each adapter pulled to one that was trained on its modality only"
     citation = "Du et al. 2021, Uni-Modal Teacher"
-    end_to_end = True
     Options = UMTOptions
     needs_adapter = True
+    fits_unimodal = True
     graph_safe = True
 
     def __init__(self, options: UMTOptions, context: MethodContext) -> None:

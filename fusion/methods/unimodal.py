@@ -16,6 +16,7 @@ class Unimodal(Method):
     head = "concat"
     fuses = False
     single_modality = True
+    end_to_end = False
     joint = True
     graph_safe = True
 

@@ -12,7 +12,7 @@ from amr.fusion.methods.base import Method
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.seeds import Noise
 from amr.fusion.train.best import Best
-from amr.fusion.train.embedding_noise import EmbeddingNoise
+from amr.fusion.train.embedding_noise import EmbeddingNoise, EncodingNoise
 from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.step import OptimizerStep
 
@@ -28,7 +28,7 @@ class TrainingState:
         method: Method,
         has_val: bool,
         device: torch.device,
-        noise: EmbeddingNoise | None = None,
+        noise: EmbeddingNoise | EncodingNoise | None = None,
     ) -> None:
         self.model, self.method = model, method
         self.step = OptimizerStep(recipe, members, model, method.loss, method, noise)
@@ -60,6 +60,7 @@ class TrainingState:
         return {
             "model": self.model.state_dict(),
             "method": [parameter.detach() for parameter in self.method.parameters()],
+            "method_state": self.method.state(),
             "optimizers": [optimizer.state_dict() for optimizer in self.step.optimizers],
             "best": self.best.state(),
             "order": self.order.state(),
@@ -83,6 +84,7 @@ class TrainingState:
         with torch.no_grad():
             for parameter, value in zip(self.method.parameters(), state["method"], strict=True):
                 parameter.copy_(value)
+        self.method.load(state.get("method_state", {}))  # checkpoints of version 0.1 have none
         for optimizer, value in zip(self.step.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(value)
         self.best.load(state["best"])

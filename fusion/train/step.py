@@ -13,7 +13,7 @@ from amr.fusion.methods.base import LossFunction, Method
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import of_runs
 from amr.fusion.run_axis.seeds import Noise
-from amr.fusion.train.embedding_noise import EmbeddingNoise
+from amr.fusion.train.embedding_noise import EmbeddingNoise, EncodingNoise
 from amr.fusion.train.recipe import Member, Recipe, ratios
 
 
@@ -36,7 +36,7 @@ class OptimizerStep:
         model: FusionModel,
         loss: LossFunction,
         method: Method | None = None,
-        noise: EmbeddingNoise | None = None,
+        noise: EmbeddingNoise | EncodingNoise | None = None,
     ) -> None:
         device = next(model.parameters()).device
         self.recipe, self.model, self.loss, self.method, self.noise = recipe, model, loss, method, noise
@@ -71,9 +71,7 @@ class OptimizerStep:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Train on a batch; returns the loss and R of each run, `(2, run)`."""
-        if self.noise is not None:
-            batch = self.noise(batch)
-        z = self.model.encode(batch)
+        batch, z = (batch, self.model.encode(batch)) if self.noise is None else self.noise.encode(self.model, batch)
         shares: tuple[Tensor, Tensor] | None = None
         if self.method is not None and self.method.joint and self.amr and not self.model.adapters:
             # without adapters z is a constant, and one forward pass serves both terms (benchmarks/speed_paths.py)

@@ -21,7 +21,7 @@ from amr.fusion.data.clips import Clips, train_statistics
 from amr.fusion.methods.base import LossFunction, Method, MethodContext, cross_entropy, methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape, predict_logits, predict_shares, update_mean
 from amr.fusion.run_axis.seeds import Noise
-from amr.fusion.train.embedding_noise import EmbeddingNoise
+from amr.fusion.train.embedding_noise import EmbeddingNoise, EncodingNoise
 from amr.fusion.train.hooks import EndToEndHooks, EpochCallback
 from amr.fusion.train.recipe import Member, Recipe, ratios
 from amr.fusion.train.state import TrainingState
@@ -80,7 +80,7 @@ def _train(
 ) -> Fitted:
     model, val = method.context.model, method.context.val
     train = method.train_clips()
-    noise = _embedding_noise(recipe, members, method.context.train, "embedding noise")
+    noise = _embedding_noise(recipe, members, model, method.context.train, "embedding noise")
     state = TrainingState(recipe, members, model, method, len(val) > 0, train.target.device, noise)
     state.load(callback.resume())
     update_mean(model, method.context.train, recipe.attributor)
@@ -123,6 +123,7 @@ def _assembled(
 ) -> Fitted:
     """The result for a model that was assembled from trained ones: one epoch, in which it is measured."""
     ratio = ratios(members, model)
+    model.eval()
     update_mean(model, train, recipe.attributor)
     losses = cross_entropy(predict_logits(model, train), train.target.expand(len(members), -1))
     epoch_values = {"train_loss": losses, "regularization": torch.zeros_like(losses)}
@@ -168,25 +169,28 @@ def _context(
 
     def rehearse(loss: LossFunction, epochs: int, clips: Clips) -> FusionModel:
         """A copy of the model, trained on one loss."""
-        copy = deepcopy(model)
+        copy = deepcopy(model).train()
         members = [Member(seed) for seed in seeds]
-        noise = _embedding_noise(recipe, members, clips, "rehearsal noise")
+        noise = _embedding_noise(recipe, members, model, clips, "rehearsal noise")
         step = OptimizerStep(replace(recipe, amr_optimizer="shared"), members, copy, loss, noise=noise)
         order = Noise(seeds, train.target.device, "rehearsal")
         for _ in range(epochs):
             _epoch(make_step(step, clips), step, clips, order, recipe.batch_size)
-        return copy
+        return copy.eval()
 
     noise = Noise(seeds, train.target.device, "noise")
     return MethodContext(model, train, val, recipe.epochs, noise, fit_unimodal, rehearse)
 
 
-def _embedding_noise(recipe: Recipe, members: Sequence[Member], train: Clips, purpose: str) -> EmbeddingNoise | None:
+def _embedding_noise(
+    recipe: Recipe, members: Sequence[Member], model: FusionModel, train: Clips, purpose: str
+) -> EmbeddingNoise | EncodingNoise | None:
     if not any(recipe.embedding_noise):
         return None
-    return EmbeddingNoise(
-        recipe.embedding_noise, train_statistics(train)[1], [member.seed for member in members], purpose
-    )
+    seeds = [member.seed for member in members]
+    if model.trains_encoders:
+        return EncodingNoise(recipe.embedding_noise, seeds, train.target.device, purpose)
+    return EmbeddingNoise(recipe.embedding_noise, train_statistics(train)[1], seeds, purpose)
 
 
 def _unimodal_recipe(recipe: Recipe, modality: str) -> Recipe:
