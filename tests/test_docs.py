@@ -76,6 +76,28 @@ def test_the_table_of_measures_is_the_registry():
     assert rows == [f"| `{name}` | {m.summary} | {m.citation or '-'} |" for name, m in measures.items()]
 
 
+CITATION = re.compile(r"[Pp]aper, (?:sections? \d|eq\. \d|table \d)")
+
+
+def test_files_that_cite_the_paper_are_on_its_page():
+    page = (ROOT / "docs/paper.md").read_text(encoding="utf-8")
+    files = [file for file in (ROOT / "fusion").rglob("*.py") if CITATION.search(file.read_text(encoding="utf-8"))]
+    assert len(files) > 5
+    for file in files:
+        assert f"](../{file.relative_to(ROOT).as_posix()})" in page, file
+
+
+def test_table_1_beside_the_paper_is_that_of_the_results():
+    page, results = ((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("paper", "results"))
+    rows = re.search(r"teachers, AMR \|\n\|[-|]+\n((?:\|.*\n)+)", page)[1].splitlines()
+    sections = re.findall(r"### Table 1\n\n((?:\|.*\n)+)", results)[:2]  # encoders trained jointly, and with teachers
+    jointly, with_teachers = ([row.split(" | ") for row in section.splitlines()[2:]] for section in sections)
+    assert rows == [
+        f"{joint[0]} | {joint[2]} | {joint[5]} | {taught[2]} | {taught[5]} |"
+        for joint, taught in zip(jointly, with_teachers, strict=True)
+    ]
+
+
 # Checks that run over whole registries: they must also hold for the examples in CONTRIBUTING.md.
 REGISTRY_TESTS = (
     "tests/data_manifests/test_datasets.py",
