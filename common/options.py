@@ -186,7 +186,7 @@ def _check_number(each: Field[Any], value: Any) -> None:
     if fits and (most is None or value <= most):
         return
     if above is not None:
-        rule = f"above {above}"
+        rule = f"above {above}" if most is None else f"above {above} and at most {most}"
     else:
         rule = f"{least} or more" if most is None else f"from {least} to {most}"
     default = "Leave it out for the default" if each.default is None else f"The default is {each.default}"

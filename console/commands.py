@@ -64,9 +64,10 @@ def configured(
 def field_option(
     field: dataclasses.Field[Any], kind: Any, default: Any, *, more_help: str = "", show_default: bool = True
 ) -> inspect.Parameter:
-    """Command-line option of a field, in the panel of its metadata."""
+    """Command-line option of a field, in the panel of its metadata; --NAME/--no-NAME if a flag may be left open."""
+    name = flag(field.name)
     option = typer.Option(
-        flag(field.name),
+        f"{name}/--no-{name.removeprefix('--')}" if kind == bool | None else name,
         help=field.metadata["help"] + more_help,
         show_default=show_default,
         rich_help_panel=field.metadata.get("panel"),

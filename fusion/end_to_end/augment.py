@@ -1,4 +1,4 @@
-"""Augmentation of clips: sound is masked and shifted in time, frames are cropped and mirrored."""
+"""Augmentation of clips: sound is cropped, shifted and masked in time, frames are cropped, shifted and mirrored."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.v2.functional import resized_crop
 
 from amr.fusion.end_to_end.config import AugmentConfig
 from amr.fusion.run_axis.seeds import generator
+
+SCALE, RATIO = [0.08, 1.0], [3 / 4, 4 / 3]  # torchvision's defaults: area and aspect ratio of a resized crop
 
 
 class Augment:
     """Random changes of clips. Draws come from one stream on the CPU, so that devices agree.
 
-    Masks are those of SpecAugment (Park et al. 2019), one in time and one in frequency. The width is uniform between 0
-    and the configured maximum, the position is uniform. A strength of 0 draws nothing.
+    The resized crop is torchvision's `RandomResizedCrop` (Szegedy et al. 2015, section 6), one per clip. Masks are
+    those of SpecAugment (Park et al. 2019), one in time and one in frequency. The width is uniform between 0 and the
+    configured maximum, the position is uniform. Sound is cropped first, then shifted, then masked: a mask is a part of
+    the time that is left. A strength of 0 draws nothing.
 
     Args:
         config: Strengths of the changes.
@@ -31,6 +37,8 @@ class Augment:
     def __call__(self, name: str, x: Tensor) -> Tensor:
         """Change the clips of an embedding, each independently; returns x itself if nothing is to be done.
 
+        The result has the shape of x, except that sound with a time crop is shorter.
+
         Args:
             name: Name of the embedding.
             x: Pictures `(run, batch, rows, channels, height, width)`: frames, or pictures of sound with time from
@@ -41,7 +49,7 @@ class Augment:
         if x.ndim not in ((6, 7) if is_video else (3, 6)):
             raise ValueError(
                 f"{name} must be pictures, pieces of video or waveforms to be augmented, got {tuple(x.shape)}. "
-                "Leave out --time-mask, --frequency-mask, --shift and --flip."
+                "Leave out --time-mask, --frequency-mask, --shift, --flip, --resized-crop and --time-crop."
             )
         if is_video:
             return self._video(x)
@@ -56,7 +64,12 @@ class Augment:
         self._generator.set_state(state)
 
     def _video(self, x: Tensor) -> Tensor:
-        """Shift frames, repeating the pixels at the edges, and mirror them; all frames of a clip in the same way."""
+        """Crop and resize frames, shift them, repeating the pixels at the edges, and mirror them.
+
+        All frames of a clip are changed in the same way.
+        """
+        if self.config.resized_crop:
+            x = self._resized_crop(x)
         if self.config.shift == 0 and not self.config.flip:
             return x
         clips, (height, width) = x.shape[:2], x.shape[-2:]
@@ -67,9 +80,30 @@ class Augment:
             columns = torch.where(mirrored, columns.flip(-1), columns)
         return _pick(x, rows, columns)
 
+    def _resized_crop(self, x: Tensor) -> Tensor:
+        """Resize a random box of each clip to the whole picture, bilinear, with antialiasing."""
+        clips, (height, width) = x.flatten(0, 1), x.shape[-2:]
+        boxes = self._boxes(clips)
+        cropped = [
+            resized_crop(clip, *box, [height, width], antialias=True) for clip, box in zip(clips, boxes, strict=True)
+        ]
+        return torch.stack(cropped).view(x.shape)
+
+    def _boxes(self, clips: Tensor) -> list[tuple[int, int, int, int]]:
+        """Top, left, height and width of a random box of each clip, drawn by torchvision."""
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self._generator.get_state())  # it draws from the global stream only
+            boxes = [RandomResizedCrop.get_params(clip, SCALE, RATIO) for clip in clips]
+            self._generator.set_state(torch.get_rng_state())
+        return boxes
+
     def _pictures_of_sound(self, x: Tensor) -> Tensor:
-        """Roll in time, then mask with the mean of each channel."""
+        """Crop in time, roll in time, then mask with the mean of each channel."""
         clips, (height, width) = x.shape[:2], x.shape[-2:]
+        if self.config.time_crop < 1:
+            width = self._cropped(width)
+            columns = self._starts(torch.full((*clips, 1), x.shape[-1] - width)) + torch.arange(width)
+            x = _pick(x, torch.arange(height).expand(*clips, -1), columns)
         if self.config.shift > 0:
             columns = (torch.arange(width) + self._offsets(clips, width)) % width
             x = _pick(x, torch.arange(height).expand(*clips, -1), columns)
@@ -82,11 +116,31 @@ class Augment:
         return torch.where(masked, mean, x)
 
     def _waveform(self, x: Tensor) -> Tensor:
-        """Silence one stretch of time; padding, which is NaN, stays."""
+        """Crop in time, then silence one stretch of time; padding, which is NaN, stays."""
+        if self.config.time_crop < 1:
+            x = self._cropped_waveform(x)
         if self.config.time_mask == 0:
             return x
         silent = self._strips(x.shape[:2], x.shape[2], self.config.time_mask).to(x.device)
         return x.masked_fill(silent & ~x.isnan(), 0)
+
+    def _cropped_waveform(self, x: Tensor) -> Tensor:
+        """Crop each waveform to the same part of its own length, and pad it with NaN."""
+        lengths = (~x.isnan()).sum(-1, keepdim=True).cpu()  # (run, batch, 1)
+        cropped = (self.config.time_crop * lengths.double()).round().long().clamp(min=1)
+        positions = torch.arange(self._cropped(x.shape[2]))
+        samples = self._starts((lengths - cropped).clamp(min=0)) + positions
+        x = x.gather(2, samples.clamp(max=x.shape[2] - 1).to(x.device))
+        return x.masked_fill((positions >= cropped).to(x.device), torch.nan)
+
+    def _cropped(self, size: int) -> int:
+        """Size of a cropped sound, at least 1."""
+        return max(1, round(self.config.time_crop * size))
+
+    def _starts(self, last: Tensor) -> Tensor:
+        """Random integers from 0 to `last`, inclusive."""
+        draws = torch.rand(last.shape, generator=self._generator, dtype=torch.float64)
+        return (draws * (last + 1)).floor().long()
 
     def _offsets(self, clips: torch.Size, size: int) -> Tensor:
         """Random integers `(run, batch, 1)` of at most shift * size in either direction."""
@@ -111,13 +165,15 @@ def _pick(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
     Args:
         x: Pictures, `(run, batch, ..., height, width)`.
-        rows: Source index of each row, `(run, batch, height)`.
-        columns: Source index of each column, `(run, batch, width)`.
+        rows: Source index of each row of the result, `(run, batch, rows)`.
+        columns: Source index of each column of the result, `(run, batch, columns)`.
+
+    Returns:
+        Pictures, `(run, batch, ..., rows, columns)`.
     """
-    height, width = x.shape[-2:]
-    planes = x.reshape(rows.shape[0] * rows.shape[1], -1, height, width)  # (clips, planes, height, width)
+    planes = x.reshape(rows.shape[0] * rows.shape[1], -1, *x.shape[-2:])  # (clips, planes, height, width)
     clip = torch.arange(len(planes), device=x.device)[:, None, None, None]
     plane = torch.arange(planes.shape[1], device=x.device)[:, None, None]
-    row = rows.to(x.device).reshape(-1, 1, height, 1)
-    column = columns.to(x.device).reshape(-1, 1, 1, width)
-    return planes[clip, plane, row, column].view(x.shape)
+    row = rows.to(x.device).reshape(len(planes), 1, -1, 1)
+    column = columns.to(x.device).reshape(len(planes), 1, 1, -1)
+    return planes[clip, plane, row, column].view(*x.shape[:-2], rows.shape[-1], columns.shape[-1])

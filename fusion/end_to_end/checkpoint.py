@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from amr.common.files import replacing
 from amr.fusion.end_to_end.augment import Augment
-from amr.fusion.end_to_end.reporter import Reporter
+from amr.fusion.train.reporter import Reporter
 
 CHECKPOINT, TENSORBOARD = "checkpoint.pt", "tensorboard"
 SECONDS_BETWEEN = 20.0  # checkpoints hold several copies of the weights

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 
 from amr.common.options import (
     DATA,
@@ -17,6 +18,7 @@ from amr.common.options import (
 )
 from amr.extract.config import check_clips
 from amr.fusion.config import TrainingConfig
+from amr.fusion.end_to_end.presets import Preset, preset
 
 OBJECTIVES = ("unimodal", "joint")
 ENCODER_OPTIMIZERS = ("sgd", "adamw")
@@ -30,22 +32,20 @@ AMR_OPTIONS = (
     "attribution_steps",
 )
 RESERVED = ("joint", "teachers", "tensorboard")  # names with another meaning in the folder of a training
-# Peng et al. 2022 (OGM-GE) on CREMA-D; their SGD, batch size and step decay are the defaults below
-FROM_SCRATCH = {
-    "audio": "timm:resnet18,picture=spectrogram,channels=1,size=257x188,weights=random",
-    "video": "timm:resnet18,frames=3,size=224,weights=random",
-}
+BY_PRESET = "by default the preset's, off with --encoder"
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Strengths of the augmentation; 0 and False: none.
+    """Strengths of the augmentation; by default none.
 
     Args:
         time_mask: Longest part of a sound's time that is masked, from 0 to 1.
         frequency_mask: Widest part of a sound's frequencies that is masked, from 0 to 1.
         shift: Largest shift of sound in time, and of frames in the picture, as a part of their size.
         flip: Whether to mirror half of the video clips.
+        resized_crop: Whether to show a random part of the frames, resized to the whole picture.
+        time_crop: Part of a sound's time that is shown, above 0; 1: all of it.
 
     Raises:
         ValueError: A fraction is outside 0 to 1.
@@ -55,6 +55,8 @@ class AugmentConfig:
     frequency_mask: float = option(0.0, "Widest part of a sound's frequencies that is masked.", least=0, most=1)
     shift: float = option(0.0, "Largest shift of sound and frames, as a part of their size.", least=0, most=1)
     flip: bool = option(False, "Mirror half of the clips; not if left and right matter for the label.")
+    resized_crop: bool = option(False, "Show a random part of the frames, resized to the whole picture.")
+    time_crop: float = option(1.0, "Part of a sound's time that is shown, at a random position.", above=0, most=1)
 
     def __post_init__(self) -> None:
         """Check the fractions."""
@@ -88,7 +90,8 @@ class TrainConfig(TrainingConfig):
     )
     preset: str | None = option(
         None,
-        "Ready-made choice of encoders: from-scratch (default), ResNet-18 on sound and frames.",
+        "Ready-made encoders and augmentation: from-scratch (default), ResNet-18 on sound and frames, as published for "
+        "the dataset.",
         choices=("from-scratch",),
         panel=SOURCE,
     )
@@ -131,9 +134,24 @@ class TrainConfig(TrainingConfig):
         most=1,
         panel=TRAINING,
     )
-    flip: bool = option(
-        AugmentConfig.flip,
-        "Augmentation: mirror half of the clips; not if left and right matter for the label.",
+    flip: bool | None = option(
+        None,
+        f"Augmentation: mirror half of the clips, if left and right do not matter for the label; {BY_PRESET}.",
+        panel=TRAINING,
+    )
+    resized_crop: bool | None = option(
+        None,
+        f"Augmentation: show a random part of the frames, resized to the whole picture; {BY_PRESET}.",
+        since="0.2",
+        panel=TRAINING,
+    )
+    time_crop: float | None = option(
+        None,
+        "Augmentation of sound: part of the time that is shown, at a random position, such as 0.5 for 5 s of 10; "
+        f"{BY_PRESET}.",
+        above=0,
+        most=1,
+        since="0.2",
         panel=TRAINING,
     )
     clip_seconds: float = option(
@@ -183,11 +201,29 @@ class TrainConfig(TrainingConfig):
             raise ValueError(f"--teachers must be used with --method umt, got --method {self.method}. Leave it out.")
 
     @property
-    def encoders(self) -> dict[str, str]:
+    def encoders(self) -> Mapping[str, str]:
         """Embedding name to encoder spec."""
-        return parse_named(self.encoder, "--encoder", "SPEC", "audio=timm:resnet18,weights=random") or FROM_SCRATCH
+        own = parse_named(self.encoder, "--encoder", "SPEC", "audio=timm:resnet18,weights=random")
+        return own or preset(self.dataset).encoders
 
     @property
     def augmentation(self) -> AugmentConfig:
         """Strengths of the augmentation of train clips."""
-        return AugmentConfig(self.time_mask, self.frequency_mask, self.shift, self.flip)
+        default: Preset | AugmentConfig = AugmentConfig() if self.encoder else preset(self.dataset)
+        return AugmentConfig(
+            time_mask=self.time_mask,
+            frequency_mask=self.frequency_mask,
+            shift=self.shift,
+            flip=default.flip if self.flip is None else self.flip,
+            resized_crop=default.resized_crop if self.resized_crop is None else self.resized_crop,
+            time_crop=default.time_crop if self.time_crop is None else self.time_crop,
+        )
+
+    def resolved(self) -> TrainConfig:
+        """The same training with the values of its preset, which no later change of the preset alters."""
+        return replace(
+            self,
+            encoder=tuple(f"{name}={spec}" for name, spec in self.encoders.items()),
+            preset=None,
+            **asdict(self.augmentation),
+        )

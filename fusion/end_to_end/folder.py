@@ -16,7 +16,7 @@ from amr.common.workspace import JOINT_RUN, encoders_dir, place
 from amr.extract.encoders.families.trained import ENCODER, WEIGHTS
 from amr.fusion.choices import own_weight
 from amr.fusion.end_to_end.checkpoint import CHECKPOINT, TENSORBOARD
-from amr.fusion.end_to_end.config import FROM_SCRATCH, TrainConfig
+from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import MediaData
 from amr.fusion.model import Fitted
 from amr.fusion.runs.folder import differences, few_of, foreign_file
@@ -28,6 +28,12 @@ EMBEDDINGS = "embeddings.h5"  # cache of the z of a joint training
 FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, EMBEDDINGS, "history.csv", "head.safetensors")
 # options that do not affect the numbers, at their defaults
 IRRELEVANT: dict[str, Any] = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
+# version 0.1 saved its preset by name, and had no crops
+PRESET_0_1 = [
+    "audio=timm:resnet18,picture=spectrogram,channels=1,size=257x188,weights=random",
+    "video=timm:resnet18,frames=3,size=224,weights=random",
+]
+UNTIL_0_1 = {"resized_crop": False, "time_crop": 1.0}
 
 
 @dataclass(frozen=True)
@@ -156,7 +162,13 @@ def _changes(saved: Mapping[str, Any], config: TrainConfig) -> list[str]:
     """Options in which a saved training differs from the requested one; those that it lacks were at their defaults."""
     now = requested(config)
     defaults = {each.name: each.default for each in fields(config) if each.name in now}
-    return differences(defaults | saved["config"], now)
+    then = {"encoder": _encoder(saved), "preset": None}
+    return differences(defaults | UNTIL_0_1 | saved["config"] | then, now)
+
+
+def _encoder(saved: Mapping[str, Any]) -> list[str]:
+    """NAME=SPEC of each encoder of a saved training."""
+    return saved["config"]["encoder"] or PRESET_0_1
 
 
 def _is_replaceable(folder: Path, saved: Mapping[str, Any]) -> bool:
@@ -190,7 +202,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 def _refuse_foreign(folder: Path, saved: Mapping[str, Any]) -> None:
     """Raise ValueError if the folder of a training holds a file that no command wrote."""
-    names = [text.partition("=")[0] for text in saved["config"]["encoder"]] or [*FROM_SCRATCH]
+    names = [text.partition("=")[0] for text in _encoder(saved)]
     files = [*FILES, *(partial_path(Path(name)).name for name in FILES)]
     in_run = foreign_file(folder / JOINT_RUN) if (folder / JOINT_RUN).is_dir() else None
     foreign = [] if in_run is None else [Path(JOINT_RUN) / in_run]
@@ -216,9 +228,9 @@ def read_saved(folder: Path) -> dict[str, Any] | None:
 
 
 def requested(config: TrainConfig) -> dict[str, Any]:
-    """Options that affect the numbers, as JSON values."""
+    """Options that affect the numbers, as JSON values; those of a preset, as its values."""
     weight = own_weight(config.attribution) if config.amr_weight is None else config.amr_weight
-    resolved = replace(config, **IRRELEVANT, amr_weight=weight)
+    resolved = replace(config.resolved(), **IRRELEVANT, amr_weight=weight)
     settings: dict[str, Any] = json.loads(json.dumps(saved_settings(resolved)))
     return settings
 

@@ -54,7 +54,6 @@ from amr.fusion.end_to_end.folder import (
 )
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel, OneRun
-from amr.fusion.end_to_end.reporter import Reporter
 from amr.fusion.end_to_end.run import write_run
 from amr.fusion.heads import head_options, heads
 from amr.fusion.methods import methods
@@ -64,6 +63,7 @@ from amr.fusion.runs.measure import Measures, measure
 from amr.fusion.runs.write import history_table
 from amr.fusion.train.hooks import EndToEndHooks
 from amr.fusion.train.recipe import Member, Recipe, ratios
+from amr.fusion.train.reporter import Reporter
 from amr.fusion.train.trainer import DIVERGED, train_group
 
 REUSE = 16  # positions of a small picture at which a weight of a convolution acts

@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.v2 import functional
 
 from amr.fusion.end_to_end.augment import Augment, AugmentConfig
 
@@ -14,7 +16,8 @@ SHAPES = {
     "pictures of sound": ("audio", (2, 3, 2, 1, 10, 14)),
     "waveforms": ("speech", (2, 3, 200)),
 }
-STRONG = {"time_mask": 0.5, "frequency_mask": 0.4, "shift": 0.3, "flip": True}
+STRONG = {"time_mask": 0.5, "frequency_mask": 0.4, "shift": 0.3, "flip": True, "resized_crop": True}
+CROPPED = STRONG | {"time_crop": 0.5}
 
 
 def clips(kind: str, dtype: torch.dtype = torch.float32) -> tuple[str, torch.Tensor]:
@@ -39,11 +42,11 @@ def test_no_strength_draws_nothing(kind):
 
 def test_options_of_other_modalities_change_nothing():
     name, x = clips("frames")
-    assert augment(time_mask=0.5, frequency_mask=0.5)(name, x) is x
+    assert augment(time_mask=0.5, frequency_mask=0.5, time_crop=0.5)(name, x) is x
     name, x = clips("pictures of sound")
-    assert augment(flip=True)(name, x) is x
+    assert augment(flip=True, resized_crop=True)(name, x) is x
     name, x = clips("waveforms")
-    assert augment(frequency_mask=0.5, shift=0.5, flip=True)(name, x) is x
+    assert augment(frequency_mask=0.5, shift=0.5, flip=True, resized_crop=True)(name, x) is x
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -52,18 +55,21 @@ def test_a_seed_and_a_state_reproduce_the_draws(kind, dtype):
     name, x = clips(kind)
     x = (x / 1000).to(dtype)
     copy = x.clone()
-    one, two = augment(**STRONG), augment(**STRONG)
+    one, two = augment(**CROPPED), augment(**CROPPED)
+    before = torch.get_rng_state()
     first = one(name, x)
+    assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, two(name, x))
     assert first.dtype == dtype
-    assert first.shape == x.shape
+    is_video = MODALITIES[name] == "video"
+    assert first.shape == (x.shape if is_video else (*x.shape[:-1], x.shape[-1] // 2))
     assert torch.equal(x, copy)
     state = one.state()
     later = one(name, x)
     assert not torch.equal(later, first)
     two.set_state(state)
     assert torch.equal(two(name, x), later)
-    assert not torch.equal(augment(seed=1, **STRONG)(name, x), first)
+    assert not torch.equal(augment(seed=1, **CROPPED)(name, x), first)
 
 
 @settings(max_examples=30, deadline=None)
@@ -139,6 +145,116 @@ def test_a_crop_moves_all_frames_of_a_clip_together_and_repeats_edges(kind):
     assert len(moves) > 1
 
 
+def stream(seed: int) -> torch.Tensor:
+    """State of the augmentation's stream, as a state of PyTorch's global one."""
+    return augment(seed).state()
+
+
+@pytest.mark.parametrize("kind", ["frames", "pieces", "stacked frames"])
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), height=st.integers(1, 40), width=st.integers(1, 40))
+def test_a_resized_crop_is_that_of_torchvision_the_same_for_all_frames_of_a_clip(kind, seed, height, width):
+    shape = {"frames": (2, 3, 4, 3), "pieces": (1, 4, 2, 3, 5), "stacked frames": (1, 4, 1, 6)}[kind]
+    x = torch.rand(*shape, height, width, generator=torch.Generator().manual_seed(seed))
+    out = augment(seed, resized_crop=True)("video", x)
+    transform = RandomResizedCrop((height, width), antialias=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(stream(seed))
+        expected = torch.stack([transform(clip.flatten(0, -4)) for clip in x.flatten(0, 1)])
+    torch.testing.assert_close(out, expected.view(x.shape), rtol=0, atol=1e-6)
+
+
+def test_resized_crops_are_boxes_of_torchvision_s_distribution():
+    """The areas are uniform and the log aspect ratios, too; at either end, boxes that do not fit are drawn again."""
+    x = torch.zeros(1, 4000, 1, 1, 200, 200)
+    boxes = torch.tensor(augment(resized_crop=True)._boxes(x[0]), dtype=torch.float64)
+    torch.manual_seed(1)
+    theirs = torch.tensor(
+        [RandomResizedCrop.get_params(x[0, 0], [0.08, 1], [3 / 4, 4 / 3]) for _ in range(4000)], dtype=torch.float64
+    )
+    for quantile in (0.05, 0.25, 0.5, 0.75, 0.95):
+        ours, other = boxes.quantile(quantile, 0), theirs.quantile(quantile, 0)
+        assert (ours - other).abs().max() < 10  # pixels; the standard error is below 2
+    top, left, height, width = boxes.T
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (top + height).max() <= 200
+    assert (left + width).max() <= 200
+    assert (height * width / 200**2).min() > 0.078
+    ratio = width / height
+    assert 0.74 < ratio.min() < 0.77
+    assert 1.3 < ratio.max() < 1.35
+
+
+def test_a_resized_crop_of_given_boxes(monkeypatch):
+    """Each clip has its own box; padding, which is NaN, stays where a clip has fewer frames."""
+    boxes = [(0, 0, 10, 14), (2, 3, 5, 4), (9, 13, 1, 1)]
+    monkeypatch.setattr(RandomResizedCrop, "get_params", staticmethod(lambda *_: boxes[next(turns)]))
+    x = torch.rand(1, 3, 2, 3, 10, 14)
+    x[0, 1, 1] = torch.nan
+    turns = iter(range(3))
+    out = augment(resized_crop=True)("video", x)
+    for clip, box in enumerate(boxes):
+        expected = functional.resized_crop(x[0, clip], *box, [10, 14])
+        torch.testing.assert_close(out[0, clip], expected, equal_nan=True)
+    assert torch.equal(out[0, 0], x[0, 0])
+    assert torch.equal(out.isnan(), x.isnan())
+    assert torch.equal(out[0, 2], x[0, 2, :, :, 9:, 13:].expand(-1, -1, 10, 14))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), fraction=st.floats(0.01, 0.99))
+def test_a_time_crop_of_a_picture_is_a_run_of_its_columns(seed, fraction):
+    name, x = clips("pictures of sound")
+    out = augment(seed, time_crop=fraction)(name, x)
+    width = max(1, round(fraction * 14))
+    assert out.shape == (*x.shape[:-1], width)
+    for clip, cropped in zip(x.flatten(0, 1), out.flatten(0, 1), strict=True):
+        fits = [at for at in range(15 - width) if torch.equal(cropped, clip[..., at : at + width])]
+        assert len(fits) == 1  # the same columns in every row and picture
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), fraction=st.floats(0.01, 0.99), lengths=st.lists(st.integers(1, 50), min_size=3))
+def test_a_time_crop_of_a_waveform_is_a_part_of_its_own_length(seed, fraction, lengths):
+    num = torch.tensor(lengths)[:, None]
+    x = torch.arange(50.0).expand(1, len(lengths), 50).masked_fill(torch.arange(50) >= num, torch.nan)
+    out = augment(seed, time_crop=fraction)("speech", x)
+    assert out.shape[2] == max(1, round(fraction * 50))
+    for length, cropped in zip(lengths, out[0], strict=True):
+        kept = cropped[~cropped.isnan()]
+        assert torch.equal(kept, cropped[: len(kept)])  # padding is at the end
+        assert len(kept) == max(1, round(fraction * length))
+        assert torch.equal(kept, kept[0] + torch.arange(len(kept)))
+        assert kept[-1] < length
+
+
+def test_a_time_crop_can_start_anywhere():
+    x = torch.arange(10.0).expand(1, 2000, 10)
+    assert augment(time_crop=0.6)("speech", x)[..., 0].unique().tolist() == [0, 1, 2, 3, 4]
+    pictures = x.view(1, 2000, 1, 1, 1, 10)
+    assert augment(time_crop=0.6)("audio", pictures)[..., 0].unique().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_sound_is_cropped_then_shifted_then_masked():
+    """The mask is a part of the time that is left, and its mean is that of what is left."""
+    name, x = clips("pictures of sound")
+    strengths = {"time_crop": 0.5, "shift": 0.4, "time_mask": 1.0}
+    out = augment(**strengths)(name, x)
+    step = augment(time_crop=0.5)
+    expected = step(name, x)
+    for strength in ({"shift": 0.4}, {"time_mask": 1.0}):
+        following = augment(**strength)
+        following.set_state(step.state())
+        expected, step = following(name, expected), following
+    assert torch.equal(out, expected)
+    masked = (out == out.mean((-2, -1), keepdim=True)).all(-2)
+    assert out.shape[-1] == masked.shape[-1] == 7
+    name, x = clips("waveforms")
+    lengths = (augment(time_crop=0.1, time_mask=1.0)(name, x.expand(2, -1, -1)) == 0).sum(-1)
+    assert lengths.max() <= 20
+
+
 def test_sound_rolls_in_time():
     name, x = clips("pictures of sound")
     out = augment(shift=0.3)(name, x)
@@ -154,7 +270,7 @@ def test_sound_rolls_in_time():
 def test_absent_clips_stay_zero():
     for kind in SHAPES:
         name, x = clips(kind)
-        assert not augment(**STRONG)(name, torch.zeros_like(x)).any()
+        assert not augment(**CROPPED)(name, torch.zeros_like(x)).any()
 
 
 def test_wrong_options_and_shapes_are_refused():

@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from amr.common.progress import Progress
 from amr.fusion.end_to_end.augment import Augment, AugmentConfig
 from amr.fusion.end_to_end.checkpoint import Checkpoint
-from amr.fusion.end_to_end.reporter import Reporter
+from amr.fusion.train.reporter import Reporter
 
 
 def make(folder, seconds_between=0.0) -> tuple[Checkpoint, Augment]:

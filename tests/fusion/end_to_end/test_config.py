@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-import numpy as np
 import pytest
-import torch
 
-from amr.extract.encoders import build_encoder
-from amr.extract.encoders.model import ModelEncoder
-from amr.fusion.end_to_end.config import FROM_SCRATCH, TrainConfig
+from amr.fusion.end_to_end.config import AugmentConfig, TrainConfig
+from amr.fusion.end_to_end.presets import preset
 from amr.fusion.methods import methods
 
 TWO = ("audio=timm:resnet18", "video=timm:resnet18")
@@ -33,6 +31,9 @@ WRONG = [
     ({"patience": 3, "select": "last"}, "--patience must be left out with --select last, got 3. Leave one"),
     ({"lr_factor": 1.5}, "--lr-factor must be from 0 to 1"),
     ({"shift": -0.1}, "--shift must be from 0 to 1"),
+    ({"time_crop": 0}, "--time-crop must be above 0 and at most 1, got 0.0. Leave it out for the default"),
+    ({"time_crop": 1.5}, "--time-crop must be above 0 and at most 1, got 1.5"),
+    ({"flip": "yes"}, "--flip must be True or False, got 'yes'"),
     ({"preset": "from-scratch", "encoder": TWO}, "--preset must be used without --encoder"),
     ({"encoder": ("timm:resnet18",)}, "--encoder must be NAME=SPEC"),
     ({"encoder": ("joint=timm:resnet18",)}, "NAME without dots, and none of joint, teachers"),
@@ -53,28 +54,32 @@ def test_the_defaults_are_the_from_scratch_setting():
     assert (config.optimizer, config.weight_decay) == (method.optimizer, method.weight_decay)
     assert (config.lr_step, config.lr_factor) == method.lr_step
     assert (config.lr, config.batch_size) == (1e-3, 64)
-    assert config.encoders == TrainConfig(dataset="d", preset="from-scratch").encoders == FROM_SCRATCH
 
 
-@pytest.mark.parametrize("name", FROM_SCRATCH)
-def test_the_encoders_of_the_from_scratch_setting(name):
-    """Peng et al. 2022: 3 s at 22.05 kHz to 257 x 188, three frames of 224 pixels, one ResNet-18 each."""
-    encoder = build_encoder(FROM_SCRATCH[name], name)
-    assert isinstance(encoder, ModelEncoder)
-    assert (encoder.modality, encoder.embed_dim, encoder.random_weights) == (name, 512, True)
-    assert sum(p.numel() for p in encoder.model.parameters()) == pytest.approx(11.2e6, rel=0.01)
-    rng = np.random.default_rng(0)
-    if name == "video":
-        assert encoder.prepare.sampling is not None
-        assert encoder.prepare.sampling.num_frames == 3
-        assert encoder.prepare(rng.integers(0, 256, (3, 60, 80, 3), dtype=np.uint8)).shape == (3, 3, 224, 224)
-        return
-    assert encoder.prepare.sample_rate_hz == 22050
-    sound = rng.normal(size=3 * 22050).astype(np.float32) * 0.1
-    picture = encoder.prepare(sound)
-    assert picture.shape == (1, 1, 257, 188)
-    window = torch.hann_window(512)
-    theirs = torch.stft(torch.from_numpy(sound), 512, 353, window=window, pad_mode="constant", return_complex=True)
-    theirs = (theirs.abs() + 1e-7).log().flip(0)
-    together = torch.stack([picture[0, 0].flatten(), theirs.flatten()])
-    assert float(torch.corrcoef(together)[0, 1]) > 0.9999  # the same but for scale and shift
+def test_own_encoders_have_no_augmentation_but_what_is_requested():
+    config = TrainConfig(dataset="vggsound", encoder=TWO)
+    assert config.augmentation == AugmentConfig()
+    assert TrainConfig(dataset="vggsound", encoder=TWO, resized_crop=True).augmentation == AugmentConfig(
+        resized_crop=True
+    )
+
+
+@pytest.mark.parametrize("dataset", ["crema-d", "vggsound", "synthetic"])
+def test_the_preset_is_the_dataset_s_and_an_option_wins(dataset):
+    config, own = TrainConfig(dataset=dataset), preset(dataset)
+    assert config.encoders == TrainConfig(dataset=dataset, preset="from-scratch").encoders == own.encoders
+    assert config.augmentation == AugmentConfig(flip=own.flip, resized_crop=own.resized_crop, time_crop=own.time_crop)
+    for name, value in (("flip", not own.flip), ("resized_crop", False), ("time_crop", 0.25), ("shift", 0.1)):
+        changed = replace(config, **{name: value})
+        assert changed.augmentation == replace(config.augmentation, **{name: value})
+        assert getattr(changed.resolved(), name) == value
+
+
+@pytest.mark.parametrize("changes", [{"dataset": "vggsound"}, {"manifest": "x.csv", "flip": True}])
+def test_a_resolved_training_is_the_same_training(changes):
+    config = TrainConfig(**changes)
+    resolved = config.resolved()
+    assert resolved.preset is None
+    assert (resolved.encoders, resolved.augmentation) == (config.encoders, config.augmentation)
+    assert resolved.resolved() == resolved
+    assert None not in (resolved.flip, resolved.resized_crop, resolved.time_crop)

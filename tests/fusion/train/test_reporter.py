@@ -5,8 +5,8 @@ import math
 import pytest
 
 from amr.common.progress import Progress
-from amr.fusion.end_to_end import reporter
-from amr.fusion.end_to_end.reporter import Reporter
+from amr.fusion.train import reporter
+from amr.fusion.train.reporter import Reporter
 
 
 class Lines(Progress):
