@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,15 @@ import pytest
 
 from amr.common.files import write_json
 from amr.fusion.end_to_end.config import TrainConfig
-from amr.fusion.end_to_end.folder import mark_diverged, read_saved
+from amr.fusion.end_to_end.folder import PRESET_0_1, mark_diverged, read_saved, requested, training_folder
+from amr.fusion.end_to_end.presets import preset
 from amr.fusion.end_to_end.train import train_encoders
 
 from .conftest import ENCODERS
 from .test_train import KillAfter, Killed, assert_same_training
 
 MakeConfig = Callable[..., TrainConfig]
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 JOINT = {"objective": "joint", "amr_ratio": "1:1", "method": "ogm-ge"}
 
 
@@ -26,6 +29,7 @@ JOINT = {"objective": "joint", "amr_ratio": "1:1", "method": "ogm-ge"}
 def test_a_finished_training_continues_to_more_epochs_as_if_it_had_never_stopped(request_for: MakeConfig, objective):
     """Bit for bit, with augmentation, momentum, steps of the learning rate and a second optimizer."""
     changes = objective | {"time_mask": 0.2, "shift": 0.1, "flip": True, "lr_step": 2}
+    changes |= {"resized_crop": True, "time_crop": 0.5}
     whole = train_encoders(request_for("whole", epochs=4, **changes))
     train_encoders(request_for("longer", epochs=2, **changes))
     progress = KillAfter("nothing")
@@ -138,7 +142,8 @@ def test_a_training_of_an_earlier_release_is_read_but_not_continued(request_for:
     first = train_encoders(config)
     (first.folder / "audio" / "checkpoint.pt").unlink()
     saved = read_saved(first.folder)
-    saved["config"] = {name: value for name, value in saved["config"].items() if not name.startswith("attribution")}
+    later = ("attribution", "resized_crop", "time_crop")
+    saved["config"] = {name: value for name, value in saved["config"].items() if not name.startswith(later)}
     assert saved["config"]["amr_weight"] == 1
     write_json(first.folder / "config.json", {name: saved[name] for name in ("config", "classes", "clips_sha256")})
     assert train_encoders(config) == first
@@ -146,3 +151,33 @@ def test_a_training_of_an_earlier_release_is_read_but_not_continued(request_for:
         train_encoders(replace(config, objective="joint", attribution="permutation"))
     with pytest.raises(ValueError, match="is gone"):
         train_encoders(replace(config, epochs=2))
+
+
+def test_a_training_is_saved_with_the_values_of_its_preset(request_for: MakeConfig):
+    config = TrainConfig(dataset="vggsound")
+    saved = requested(config)
+    assert (saved["preset"], saved["flip"], saved["resized_crop"], saved["time_crop"]) == (None, True, True, 0.5)
+    assert saved["encoder"] == [f"{name}={spec}" for name, spec in preset("vggsound").encoders.items()]
+    assert requested(TrainConfig(dataset="vggsound", preset="from-scratch")) == saved
+    written_out = TrainConfig(**{name: value for name, value in saved.items() if name != "dataset"}, dataset="vggsound")
+    assert requested(written_out) == saved
+    own = read_saved(train_encoders(request_for("own", "audio", epochs=1)).folder)["config"]
+    assert (own["flip"], own["resized_crop"], own["time_crop"]) == (False, False, 1)
+
+
+def test_a_training_by_the_preset_of_version_0_1_continues_without_crops(tmp_path):
+    """It saved no encoder and no crops; its flip was off."""
+    of_0_1 = json.loads((FIXTURES / "v0_1_0/workspace/encoders/tiny/config.json").read_text())
+    assert not {"resized_crop", "time_crop"} & of_0_1["config"].keys()
+    for name in (None, "from-scratch"):
+        of_0_1["config"] |= {"dataset": "crema-d", "manifest": None, "root": None, "encoder": [], "preset": name}
+        write_json(tmp_path / "config.json", of_0_1)
+        (tmp_path / "audio").mkdir(exist_ok=True)
+        (tmp_path / "audio" / "checkpoint.pt").touch()
+        same = TrainConfig(dataset="crema-d", epochs=2, batch_size=8, encoder=PRESET_0_1, out=str(tmp_path))
+        assert training_folder(same) == tmp_path
+        assert training_folder(replace(same, epochs=4)) == tmp_path
+        with pytest.raises(ValueError, match=r"--flip False \(now True\), --resized-crop False \(now True\)"):
+            training_folder(replace(same, flip=True, resized_crop=True))
+        with pytest.raises(ValueError, match=r"--encoder audio=.*frames=3,size=224,crop=0:0:1:1,weights=random\)"):
+            training_folder(replace(same, encoder=()))

@@ -25,6 +25,7 @@ from amr.extract.config import ExtractConfig
 from amr.extract.encoders import build_encoder
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.run import extract_embeddings
+from amr.fusion.data.clips import Batch
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import read_media_data
 from amr.fusion.end_to_end.folder import TrainResult, training_folder
@@ -252,7 +253,7 @@ def test_a_killed_training_resumes_as_if_nothing_had_happened(request_for: MakeC
     changes = {} if kind == "unimodal" else joint
     changes |= {"optimizer": "adamw", "lr": 1e-3} if kind in ("joint", "unimodal") else {}
     changes |= {"encoder": (f"audio={tiny_speech}", f"video={ENCODERS['video']}"), "clip_seconds": 0.4, "epochs": 3}
-    changes |= {"time_mask": 0.2, "shift": 0.1, "flip": True, "lr_step": 2}
+    changes |= {"time_mask": 0.2, "shift": 0.1, "flip": True, "resized_crop": True, "time_crop": 0.5, "lr_step": 2}
     whole = train_encoders(request_for("whole", **changes), seconds_between=1e9)
     for line in KILLED_AT[kind]:
         progress = KillAfter(line)
@@ -265,6 +266,30 @@ def test_a_killed_training_resumes_as_if_nothing_had_happened(request_for: MakeC
         assert not [line for line in progress.lines if "loss" in line]  # only its measures were missing
     assert_same_training(whole, resumed)
     assert not list((resumed.folder / "teachers").rglob("*checkpoint.pt*"))
+
+
+def test_augmentation_changes_what_is_learned_and_nothing_that_is_measured(request_for: MakeConfig, monkeypatch):
+    """Val and test see whole sounds and frames."""
+    one = {"objective": "joint", "epochs": 1}
+    seen: set[tuple[str, bool, tuple[int, ...]]] = set()
+    original = EncoderModel.encode
+
+    def listen(self: EncoderModel, batch: Batch) -> dict[str, Tensor]:
+        seen.update((m, self.training, tuple(x.shape[3:])) for m, x in batch.embeddings.items())
+        return original(self, batch)
+
+    monkeypatch.setattr(EncoderModel, "encode", listen)
+    plain = weights_of(train_encoders(request_for("plain", **one)))
+    whole = {("audio", False, (1, 32, 32)), ("video", False, (3, 32, 32))}
+    assert {each for each in seen if not each[1]} == whole
+    for changes, m in (({"time_crop": 0.5}, "audio"), ({"resized_crop": True}, "video")):
+        seen.clear()
+        changed = weights_of(train_encoders(request_for(m, **one, **changes)))
+        assert {each for each in seen if not each[1]} == whole
+        width = 16 if m == "audio" else 32
+        assert {each for each in seen if each[1]} == {("audio", True, (1, 32, width)), ("video", True, (3, 32, 32))}
+        file = f"{m}/weights.safetensors"
+        assert not all(torch.equal(value, plain[file][name]) for name, value in changed[file].items())
 
 
 def test_a_training_survives_kill_9(request_for: MakeConfig, media):
