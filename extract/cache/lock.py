@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+SECONDS_BETWEEN_TRIES = 0.2
 
 _held: set[Path] = set()  # POSIX locks do not exclude the process that holds them
 
 
 @contextmanager
-def lock(path: Path, option: str = "--out", work: str = "extraction", *, owner: Path | None = None) -> Iterator[None]:
+def lock(
+    path: Path,
+    option: str = "--out",
+    work: str = "extraction",
+    *,
+    owner: Path | None = None,
+    on_wait: Callable[[], None] | None = None,
+) -> Iterator[None]:
     """Hold the lock of a cache, a store or a folder: the file `<path>.lock`. It ends with the process.
 
     A POSIX record lock on purpose: unlike flock, it is not inherited by workers that outlive a killed parent.
@@ -22,13 +33,18 @@ def lock(path: Path, option: str = "--out", work: str = "extraction", *, owner: 
         option: Option that sets the path, for the error.
         work: Noun for the job that writes it, for the error.
         owner: Path that `option` sets, if `path` is a file or folder in it, for the error.
+        on_wait: Function that is called once if another process holds the lock, before waiting for it; by default
+            that is an error.
 
     Raises:
-        RuntimeError: Another process holds the lock.
+        RuntimeError: Another process holds the lock and `on_wait` is not given, or this process holds it already.
     """
     path = path.absolute()
     lock_file = path.with_name(f"{path.name}.lock")
     descriptor = None if path in _held else _acquire(lock_file)
+    if descriptor is None and path not in _held and on_wait is not None:
+        on_wait()
+        descriptor = _wait(lock_file)
     if descriptor is None:
         raise RuntimeError(
             f"{str((owner or path).absolute())!r} must be written by one {work} at a time, got a second one. "
@@ -43,14 +59,23 @@ def lock(path: Path, option: str = "--out", work: str = "extraction", *, owner: 
         os.close(descriptor)
 
 
+def _wait(lock_file: Path) -> int:
+    """Descriptor of the locked file, once its holder has released it or died. Ctrl-C ends the sleep between tries."""
+    while (descriptor := _acquire(lock_file)) is None:
+        time.sleep(SECONDS_BETWEEN_TRIES)
+    return descriptor
+
+
 def _acquire(lock_file: Path) -> int | None:
     """Descriptor of the locked file; None if another process holds the lock."""
     while True:
         descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             os.close(descriptor)
+            if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks would be waited for
+                raise
             return None
         # The last holder may have removed the file between our open and our lock. Then no process would see ours.
         with suppress(FileNotFoundError):

@@ -1,47 +1,67 @@
-"""Memory-mapped store of prepared tensors: media are decoded once, and training epochs decode nothing."""
+"""Memory-mapped store of prepared tensors: media are decoded once, and training epochs decode nothing.
+
+Each tensor has rows only for clips whose media are on the disk, so a store is no larger than what there is to decode.
+`store_files` describes the files, `store_inputs` what is kept of a clip; `store_writer` decodes. One process writes,
+others wait for it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from amr.common.progress import Progress
 from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.fingerprint import clip_files
-from amr.extract.cache.journal import Failure, Journal
+from amr.extract.cache.journal import Journal
 from amr.extract.cache.lock import lock
 from amr.extract.encoders import Encoder
-from amr.extract.pipeline.batches import Batch, run_batches, unfinished_batches
-from amr.extract.pipeline.store_files import ABSENT, PRESENT, TODO, VERSION, StoreInfo
-from amr.extract.pipeline.workers import ClipLoader, Loaded, ManifestFiles, useful_workers
+from amr.extract.pipeline.store_files import NO_MEDIA, PRESENT, VERSION, StoreInfo, rows_in_tensors
+from amr.extract.pipeline.store_inputs import StoredInput, learn_shapes
+from amr.extract.pipeline.store_writer import StoreWriter, fill
+from amr.extract.pipeline.workers import ClipLoader, ManifestFiles, useful_workers
 
 MARGIN = 1.05  # free disk space that is required, relative to the size of the store
 
 
 @dataclass(frozen=True)
 class Store:
-    """Prepared tensors of all clips of a manifest.
+    """Prepared tensors of the clips of a manifest.
 
     Attributes:
-        tensors: Embedding name -> `(clips, *shape)` float16, memory-mapped: writing to them changes the store.
+        tensors: Embedding name -> `(rows, *shape)` float16, one row per clip with media of the modality. Memory-mapped:
+            writing to them changes the store.
+        rows: Embedding name -> row of each clip in its tensor, int64 `(clips,)`; -1 for a clip without media.
         present: Bool `(clips, names)`, true if the clip has the modality and it could be prepared.
         failures: {"id", "modality", "reason"} of each modality that exists but could not be prepared.
     """
 
     tensors: dict[str, Tensor]
+    rows: dict[str, Tensor]
     present: Tensor
     failures: list[dict[str, str]]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all tensors in bytes."""
+        return sum(x.nbytes for x in self.tensors.values())
+
+    def to(self, device: torch.device) -> Store:
+        """The same store with its tensors and rows in the memory of a device, for all trainings that use it."""
+        return replace(
+            self,
+            tensors={name: x.to(device) for name, x in self.tensors.items()},
+            rows={name: rows.to(device) for name, rows in self.rows.items()},
+        )
 
 
 def open_store(
@@ -57,7 +77,8 @@ def open_store(
     """Open the store of every clip as prepared for every encoder, and first decode what it lacks.
 
     A finished store of the same clips and inputs is opened unchanged, an unfinished one is continued, any other one is
-    rebuilt.
+    rebuilt; so is one that lacks clips whose media are there now. While another process decodes into the folder, this
+    one waits, and continues if the other dies.
 
     Args:
         folder: Folder of the store.
@@ -71,97 +92,96 @@ def open_store(
     Raises:
         ValueError: Clips have inputs of different shapes, the folder holds other files, or `max_seconds` is needed.
         OSError: The disk has too little space.
-        RuntimeError: An encoder cannot prepare any clip, or another process writes the store.
+        RuntimeError: An encoder cannot prepare any clip, or this process writes the store already.
     """
-    inputs = {name: _Input.of(name, encoder, max_seconds) for name, encoder in encoders.items()}
-    wanted = _fingerprint(manifest, inputs)
-    info = StoreInfo.read(folder)
-    if info is None or not info.done or info.fingerprint != wanted or not info.is_whole(folder):
+    inputs = {name: StoredInput.of(name, encoder, max_seconds) for name, encoder in encoders.items()}
+    files = ManifestFiles(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values())))
+    request = _Request(folder, files, inputs, _fingerprint(manifest, inputs))
+
+    def say_waiting() -> None:
+        progress.note(f"another process decodes into {folder}: waiting for it to end. --store names another folder.")
+
+    info, _ = request.find()
+    if info is None or not info.done:
         folder.mkdir(parents=True, exist_ok=True)
-        with lock(folder / "store.json", "--store", owner=folder):
-            files = ManifestFiles(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values())))
-            loader = ClipLoader(
-                files,
-                encoders,
-                num_workers=useful_workers(workers, int(files.exist.sum()), progress),
-                batch_size=batch_size,
-                pin_memory=False,
-            )
-            info = _begin(folder, wanted, len(manifest), inputs, loader, progress)
-            if not info.done:
-                info = _fill(_StoreWriter(folder, info, manifest.ids, inputs), loader, batch_size, progress)
+        with lock(folder / "store.json", "--store", owner=folder, on_wait=say_waiting):
+            info = _decode(request, workers, batch_size, progress)
     elif (folder / "store.failures.jsonl").exists() or (folder / "store.json.lock").exists():
         # killed after the store was finished and before these were deleted, or the other process is still at it
         with suppress(RuntimeError, OSError), lock(folder / "store.json", "--store", owner=folder):
             Journal(folder / "store").remove()
-    return _mapped(folder, info, tuple(inputs))
-
-
-def _fill(writer: _StoreWriter, loader: ClipLoader, batch_size: int, progress: Progress) -> StoreInfo:
-    """Decode what is not done and return the info of the finished store."""
-    done = writer.done()
-    batches = unfinished_batches(dict.fromkeys(writer.names, done), batch_size)
-    progress.start(len(done), len(done) - sum(batch.stop - batch.start for batch in batches))
-
-    def write(batch: Batch, loaded: list[Loaded]) -> None:
-        num_failures = writer.write(batch, loaded)
-        progress.advance(batch.stop - batch.start, num_failures)
-
-    try:
-        run_batches(loader, batches, write)
-    finally:
-        progress.stop()
-    return writer.finish()
+    return _mapped(folder, info, tuple(encoders))
 
 
 @dataclass(frozen=True)
-class _Input:
-    """Stored input of an encoder.
+class _Request:
+    """A requested store.
 
     Attributes:
-        name: Name of the embedding.
-        encoder: Encoder that prepares it.
-        num_samples: Number of samples of every clip, if the input is a waveform.
+        folder: Folder of the store.
+        files: Clips of the manifest, and which of their media exist.
+        inputs: Embedding name -> input to store.
+        fingerprint: Fingerprint of clips and inputs.
     """
 
-    name: str
-    encoder: Encoder
-    num_samples: int | None
+    folder: Path
+    files: ManifestFiles
+    inputs: dict[str, StoredInput]
+    fingerprint: str
 
-    @classmethod
-    def of(cls, name: str, encoder: Encoder, max_seconds: float | None) -> _Input:
-        prepare = encoder.prepare
-        if not prepare.waveform or prepare.sample_rate_hz is None:
-            return cls(name, encoder, None)
-        if max_seconds is None:
-            raise ValueError(
-                f"max_seconds must be given for --encoder {name}={encoder.spec}, whose inputs are as long as their "
-                "clips, got none. Pass --clip-seconds 10."
-            )
-        return cls(name, encoder, round(max_seconds * prepare.sample_rate_hz))
+    def exist(self, names: Iterable[str]) -> np.ndarray:
+        """Whether the media of each clip exist, bool `(clips, names)`."""
+        return np.stack([self.files.existing[self.inputs[name].encoder.modality] for name in names], axis=1)
 
-    def cut(self, x: Tensor) -> Tensor:
-        """Prepared tensor without the samples that do not fit into the store."""
-        return x if self.num_samples is None else x[: self.num_samples]
+    def find(self) -> tuple[StoreInfo | None, str]:
+        """Info of the folder's store if it can be opened or continued; else None, and why it is rebuilt, if it is.
 
-    def pad(self, x: Tensor) -> Tensor:
-        """Padded tensor, as stored. NaN carries the length: zeros would be silence."""
-        if self.num_samples is None:
-            return x
-        return functional.pad(x, (0, self.num_samples - len(x)), value=torch.nan)
-
-    def identity(self) -> dict[str, Any]:
-        """Everything except the clips that determines the stored tensors."""
-        prepare = type(self.encoder.prepare)
-        return {
-            "modality": self.encoder.modality,
-            "prepare": f"{prepare.__module__}.{prepare.__qualname__}",
-            "preprocessing": self.encoder.preprocessing,
-            "num_samples": self.num_samples,
-        } | ({} if self.num_samples is None else {"padding": "NaN"})  # stores of version 0.1 have zeros, and no lengths
+        Listed files that are gone do no harm: they were decoded, or become failures.
+        """
+        info = StoreInfo.read(self.folder)
+        if info is None:
+            return None, ""
+        if info.fingerprint != self.fingerprint or not info.is_whole(self.folder):
+            return None, "has other clips or inputs, is of another version, or is damaged"
+        num_new = int((self.exist(info.shapes) & (info.states(self.folder) == NO_MEDIA)).any(axis=1).sum())
+        return (None, f"lacks media of {num_new} clips that are there now") if num_new else (info, "")
 
 
-def _fingerprint(manifest: Manifest, inputs: Mapping[str, _Input]) -> str:
+def _decode(request: _Request, workers: int | None, batch_size: int, progress: Progress) -> StoreInfo:
+    """Continue or build the store, and return its info. The caller holds the lock."""
+    info, reason = request.find()
+    if info is not None and info.done:  # by the process that was waited for
+        return info
+    files, encoders = request.files, {name: each.encoder for name, each in request.inputs.items()}
+    num_workers = useful_workers(workers, int(files.exist.sum()), progress)
+    loader = ClipLoader(files, encoders, num_workers=num_workers, batch_size=batch_size, pin_memory=False)
+    if info is None:
+        if reason:
+            progress.note(f"the store in {request.folder} {reason}: it is rebuilt")
+        info = _create(request, loader, progress)
+    return fill(StoreWriter(request.folder, info, files.manifest, request.inputs), loader, batch_size, progress)
+
+
+def _create(request: _Request, loader: ClipLoader, progress: Progress) -> StoreInfo:
+    """Replace the folder's store by an empty one, and return its info."""
+    folder, num_clips = request.folder, len(request.files.manifest)
+    old = StoreInfo.read(folder)
+    own = [] if old is None else [path for path in old.tensor_files(folder).values() if path.exists()]
+    _check_own(folder, own, request.inputs)
+    counts = {modality: int(exist.sum()) for modality, exist in request.files.existing.items()}
+    one_clip = learn_shapes(loader, num_clips, request.inputs)
+    shapes = {name: (counts[request.inputs[name].encoder.modality], *shape) for name, shape in one_clip.items()}
+    info = StoreInfo(request.fingerprint, num_clips, shapes, [], done=False)
+    clips = f"{num_clips} clips ({', '.join(f'{count} with {modality}' for modality, count in counts.items())})"
+    _check_room(folder, info.num_bytes, clips, sum(path.stat().st_size for path in own), progress)
+    for path in own:
+        path.unlink()
+    Journal(folder / "store").remove()
+    info.create(folder, request.exist(shapes))
+    return info
+
+
+def _fingerprint(manifest: Manifest, inputs: Mapping[str, StoredInput]) -> str:
     """SHA-256 of clip ids, files, start and end, and each input; not of weights, labels and splits."""
     modalities = sorted({each.encoder.modality for each in inputs.values()})
     payload = {
@@ -174,49 +194,23 @@ def _fingerprint(manifest: Manifest, inputs: Mapping[str, _Input]) -> str:
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
 
-def _begin(
-    folder: Path,
-    fingerprint: str,
-    num_clips: int,
-    inputs: Mapping[str, _Input],
-    loader: ClipLoader,
-    progress: Progress,
-) -> StoreInfo:
-    """Info of the store to continue, or of a new, empty one."""
-    old = StoreInfo.read(folder)
-    if old is not None and old.fingerprint == fingerprint and old.is_whole(folder):
-        return old
-    if old is not None:
-        progress.note(f"the store in {folder} has other clips or inputs, or is damaged: it is rebuilt")
-    own = [] if old is None else [path for path in old.tensor_files(folder).values() if path.exists()]
-    _check_own(folder, own, inputs)
-    info = StoreInfo(fingerprint, num_clips, _learn_shapes(loader, num_clips, inputs), [], done=False)
-    _check_room(folder, info, sum(path.stat().st_size for path in own), progress)
-    for path in own:
-        path.unlink()
-    Journal(folder / "store").remove()
-    info.create(folder)
-    return info
-
-
-def _check_room(folder: Path, info: StoreInfo, reusable_bytes: int, progress: Progress) -> None:
-    """Report the size of the store.
+def _check_room(folder: Path, num_bytes: int, clips: str, reusable_bytes: int, progress: Progress) -> None:
+    """Report the size of the store of the `clips`, in words.
 
     Raises:
         OSError: The disk has too little space.
     """
-    num_bytes, num_clips = info.num_bytes, info.num_clips
-    progress.note(f"the store needs {_size(num_bytes)} in {folder} for {num_clips} clips")
+    progress.note(f"the store needs {_size(num_bytes)} in {folder} for {clips}")
     free_bytes = shutil.disk_usage(folder).free + reusable_bytes
     if num_bytes * MARGIN > free_bytes:
         raise OSError(
-            f"{folder} must have {_size(round(num_bytes * MARGIN))} free for a store of {num_clips} clips, "
+            f"{folder} must have {_size(round(num_bytes * MARGIN))} free for a store of {clips}, "
             f"got {_size(free_bytes)}. Pass --store with a folder on a larger disk, or encoders of fewer frames= "
             "or a smaller size=."
         )
 
 
-def _check_own(folder: Path, own: list[Path], inputs: Mapping[str, _Input]) -> None:
+def _check_own(folder: Path, own: list[Path], inputs: Mapping[str, StoredInput]) -> None:
     """Raise ValueError for files in the folder that this module did not write."""
     for name in inputs:
         path = folder / f"{name}.npy"
@@ -227,107 +221,14 @@ def _check_own(folder: Path, own: list[Path], inputs: Mapping[str, _Input]) -> N
             )
 
 
-def _learn_shapes(loader: ClipLoader, num_clips: int, inputs: Mapping[str, _Input]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the first clips that can be prepared, searched in batches of growing size."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    reasons: dict[str, str] = {}
-
-    def look(batch: Batch, loaded: list[Loaded]) -> None:
-        for clip in loaded:
-            for name, x in clip.inputs.items():
-                shapes.setdefault(name, tuple(inputs[name].pad(inputs[name].cut(x)).shape))
-            for name, reason in clip.failures.items():
-                reasons.setdefault(name, reason)
-
-    start, size = 0, 1
-    while start < num_clips and len(shapes) < len(inputs):
-        unknown = tuple(name for name in inputs if name not in shapes)
-        run_batches(loader, [Batch(start, min(start + size, num_clips), unknown)], look)
-        start, size = start + size, 2 * size
-    for name, each in inputs.items():
-        if name not in shapes:
-            raise RuntimeError(
-                f"--encoder {name}={each.encoder.spec} must be able to prepare some clip, got none of {num_clips} "
-                f"({reasons.get(name, f'none has {each.encoder.modality}')}). Check --root and the media."
-            )
-    return {name: shapes[name] for name in inputs}
-
-
-class _StoreWriter:
-    """A writer of decoded batches that tracks which clips are done."""
-
-    def __init__(self, folder: Path, info: StoreInfo, ids: list[str], inputs: Mapping[str, _Input]) -> None:
-        self.names = tuple(info.shapes)
-        self._folder, self._info, self._ids, self._inputs = folder, info, ids, inputs
-        self._tensors = {name: np.load(path, mmap_mode="r+") for name, path in info.tensor_files(folder).items()}
-        self._states = info.states(folder, "r+")
-        self._journal = Journal(folder / "store")
-        self._journal.compact({info.fingerprint: self.done()})
-
-    def done(self) -> np.ndarray:
-        """Clips that are done, bool `(clips,)`."""
-        return np.asarray((self._states != TODO).all(axis=1))
-
-    def write(self, batch: Batch, loaded: list[Loaded]) -> int:
-        """Write a batch, mark it done, and return the number of (clip, modality) pairs that failed."""
-        states = np.empty((len(loaded), len(self.names)), np.uint8)
-        failures: list[Failure] = []
-        for column, name in enumerate(self.names):
-            values, present, reasons = self._rows(name, batch.start, loaded)
-            self._tensors[name][batch.start : batch.stop] = values
-            self._tensors[name].flush()
-            states[:, column] = np.where(present, PRESENT, ABSENT)
-            modality = self._inputs[name].encoder.modality
-            failures += [Failure(row, self._ids[row], modality, reason) for row, reason in reasons.items()]
-        self._journal.append(self._info.fingerprint, failures)
-        self._states[batch.start : batch.stop] = states
-        self._states.flush()
-        return len({(failure.row, failure.modality) for failure in failures})
-
-    def finish(self) -> StoreInfo:
-        """Mark the store as done."""
-        failures = self._journal.read({self._info.fingerprint: self.done()})
-        # an interrupted batch is in the journal twice
-        rows = sorted({(failure.row, failure.modality, failure.reason) for failure in failures})
-        entries = [{"id": self._ids[row], "modality": modality, "reason": reason} for row, modality, reason in rows]
-        finished = replace(self._info, failures=entries, done=True)
-        finished.write(self._folder)
-        self._journal.remove()
-        return finished
-
-    def _rows(self, name: str, start: int, loaded: list[Loaded]) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-        """Values and presence of each clip of a batch, and row -> reason why an existing modality has no value."""
-        shape, given = self._info.shapes[name], self._inputs[name]
-        values = np.zeros((len(loaded), *shape), np.float16)
-        present = np.zeros(len(loaded), bool)
-        reasons = {start + i: clip.failures[name] for i, clip in enumerate(loaded) if name in clip.failures}
-        for i, clip in enumerate(loaded):
-            if name not in clip.inputs:
-                continue
-            x = given.cut(clip.inputs[name])
-            half = given.pad(x.to(torch.float16))
-            if tuple(half.shape) != shape:
-                raise ValueError(
-                    f"--encoder {name}={given.encoder.spec} must give every clip the same shape, got {shape} and "
-                    f"{tuple(half.shape)} (clip {self._ids[start + i]!r}). Type frames=4 instead of rate=."
-                )
-            if torch.isfinite(x.to(torch.float16)).all():
-                values[i], present[i] = half.numpy(), True
-            elif torch.isfinite(x).all():
-                reasons[start + i] = f"{name}: a value of {float(x.abs().max()):g} does not fit into float16"
-            else:
-                reasons[start + i] = f"{name}: the prepared tensor is not finite"
-        return values, present, reasons
-
-
 def _mapped(folder: Path, info: StoreInfo, names: tuple[str, ...]) -> Store:
     """Open a finished store, with tensors in the order of the names."""
     files = info.tensor_files(folder)
     # not copy-on-write: the system would reserve as much memory as the store is large
     tensors = {name: torch.from_numpy(np.load(files[name], mmap_mode="r+")) for name in names}
-    columns = [list(info.shapes).index(name) for name in names]
-    present = torch.from_numpy(np.asarray(info.states(folder, "r") == PRESENT)[:, columns])
-    return Store(tensors, present, info.failures)
+    states = np.asarray(info.states(folder))[:, [list(info.shapes).index(name) for name in names]]
+    rows = torch.from_numpy(rows_in_tensors(states))
+    return Store(tensors, dict(zip(names, rows.T, strict=True)), torch.from_numpy(states == PRESENT), info.failures)
 
 
 def _size(num_bytes: int) -> str:

@@ -1,10 +1,13 @@
 """The files of a store.
 
     store.json               origin and shapes; failures, once it is done
-    store.states             uint8 (clips, names): TODO, ABSENT or PRESENT
+    store.states             uint8 (clips, names): NO_MEDIA, TODO, ABSENT or PRESENT
     store.failures.jsonl     failures, until it is done
-    <name>.npy               (clips, *shape) float16: output of the encoder's `prepare`; 0 if absent, NaN
-                             after the end of a waveform
+    <name>.npy               (rows, *shape) float16: output of the encoder's `prepare`; 0 if it could not be
+                             prepared, NaN after the end of a waveform
+
+A tensor has one row per clip whose media were on the disk when the store was made, in the order of the manifest. All
+other clips are NO_MEDIA, so the states say which row belongs to which clip.
 
 States are written after their tensors. So a kill costs one batch, which is then decoded again.
 """
@@ -23,8 +26,8 @@ import numpy as np
 
 from amr.common.files import replacing
 
-VERSION = 1
-TODO, ABSENT, PRESENT = range(3)
+VERSION = 2
+NO_MEDIA, TODO, ABSENT, PRESENT = range(4)
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class StoreInfo:
 
     Attributes:
         fingerprint: Fingerprint of clips and inputs.
-        num_clips: Number of rows of each tensor.
-        shapes: Embedding name -> shape of one clip, in the order of the columns of the states.
+        num_clips: Number of clips of the manifest.
+        shapes: Embedding name -> shape of its tensor, `(rows, *shape)`, in the order of the columns of the states.
         failures: Failures as in `Store`; complete once `done`.
         done: Whether every clip was tried.
     """
@@ -59,8 +62,12 @@ class StoreInfo:
         with replacing(folder / "store.json", durable=True) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
-    def create(self, folder: Path) -> None:
+    def create(self, folder: Path, exist: np.ndarray) -> None:
         """Create an empty store that replaces an existing one.
+
+        Args:
+            folder: Folder of the store.
+            exist: Whether the media of each clip exist, bool `(clips, names)`.
 
         Raises:
             OSError: The disk has too little space.
@@ -69,33 +76,46 @@ class StoreInfo:
         states.unlink(missing_ok=True)
         self.write(folder)
         for name, path in self.tensor_files(folder).items():
-            _allocate(path, (self.num_clips, *self.shapes[name]))
-        self.states(folder, "w+").flush()  # last: a store without states is not continued
+            _allocate(path, self.shapes[name])
+        with replacing(states, durable=True) as partial:  # last: a store without states is not continued
+            partial.write_bytes(np.where(exist, TODO, NO_MEDIA).astype(np.uint8).tobytes())
 
     @property
     def num_bytes(self) -> int:
         """Size of all tensors in bytes."""
-        return sum(2 * self.num_clips * math.prod(shape) for shape in self.shapes.values())
+        return sum(2 * math.prod(shape) for shape in self.shapes.values())
 
     def tensor_files(self, folder: Path) -> dict[str, Path]:
         """Files of the tensors: embedding name -> file."""
         return {name: folder / f"{name}.npy" for name in self.shapes}
 
-    def states(self, folder: Path, mode: Literal["r", "r+", "w+"]) -> np.memmap:
+    def states(self, folder: Path, mode: Literal["r", "r+"] = "r") -> np.memmap:
         """Memory-mapped states, uint8 `(clips, names)`."""
         return np.memmap(folder / "store.states", np.uint8, mode, shape=(self.num_clips, len(self.shapes)))
 
     def is_whole(self, folder: Path) -> bool:
         """Whether every file exists with the right size."""
         try:
+            if (folder / "store.states").stat().st_size != self.num_clips * len(self.shapes):
+                return False
+            num_rows = (self.states(folder) != NO_MEDIA).sum(0).tolist()
             arrays = {name: np.load(path, mmap_mode="r") for name, path in self.tensor_files(folder).items()}
-            num_states = (folder / "store.states").stat().st_size
         except (OSError, ValueError, EOFError):
             return False
-        return num_states == self.num_clips * len(self.shapes) and all(
-            arrays[name].dtype == np.float16 and arrays[name].shape == (self.num_clips, *shape)
-            for name, shape in self.shapes.items()
+        return all(
+            arrays[name].dtype == np.float16 and arrays[name].shape == shape and shape[0] == rows
+            for (name, shape), rows in zip(self.shapes.items(), num_rows, strict=True)
         )
+
+
+def rows_in_tensors(states: np.ndarray) -> np.ndarray:
+    """Row of each clip in each tensor, int64 `(clips, names)`; -1 without media.
+
+    >>> rows_in_tensors(np.array([[TODO], [NO_MEDIA], [PRESENT]])).T
+    array([[ 0, -1,  1]])
+    """
+    has_row = states != NO_MEDIA
+    return np.where(has_row, has_row.cumsum(0, dtype=np.int64) - 1, -1)
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> None:

@@ -71,11 +71,16 @@ class ManifestFiles:
         paths = {modality: files[row] for modality, files in self._paths.items()}
         return ClipFiles(paths, *self.manifest.interval(row))
 
-    @cached_property
+    @property
     def exist(self) -> np.ndarray:
-        """Mask of the clips of which a file exists, `(clips,)`. Folders are listed once, when first asked."""
-        existing = existing_files(path for files in self._paths.values() for path in files)
-        return np.array([any(path in existing for path in files) for files in zip(*self._paths.values(), strict=True)])
+        """Mask of the clips of which a file exists, `(clips,)`."""
+        return np.logical_or.reduce(list(self.existing.values()))
+
+    @cached_property
+    def existing(self) -> dict[str, np.ndarray]:
+        """Modality -> mask of the clips whose file exists, `(clips,)`. Folders are listed once, when first asked."""
+        found = existing_files(path for files in self._paths.values() for path in files)
+        return {m: np.array([path in found for path in files], bool) for m, files in self._paths.items()}
 
     @property
     def has_folders(self) -> bool:

@@ -22,10 +22,13 @@ from amr.extract.encoders.model import ModelEncoder
 from amr.extract.pipeline.store import Store, open_store
 from amr.extract.run import read_clips_manifest
 from amr.fusion.data.dataset import read_target
+from amr.fusion.data.folds import free_bytes
 from amr.fusion.data.splits import SplitRows, split_rows
 from amr.fusion.end_to_end.augment import Augment
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.media_clips import MediaClips
+
+STORE_FRACTION = 0.5  # largest part of a GPU's free memory that decoded clips take
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class MediaData:
         """Clips of the given rows."""
         index = torch.from_numpy(rows)
         present, target = self.store.present[index], torch.from_numpy(self.target)[index]
-        return MediaClips(self.store.tensors, present.to(self.device), target.to(self.device), rows=index)
+        in_store = {name: own[index.to(own.device)] for name, own in self.store.rows.items()}
+        return MediaClips(self.store.tensors, present.to(self.device), target.to(self.device), in_store)
 
     def clips_sha256(self) -> str:
         """Hash of ids, labels and splits, which must be the same when a training resumes."""
@@ -74,7 +78,7 @@ def read_media_data(config: TrainConfig, progress: Progress) -> MediaData:
     Raises:
         ValueError: The options do not fit the clips, or an encoder cannot be trained.
         FileNotFoundError: Media or weights are missing.
-        RuntimeError: The disk has no room for the decoded clips.
+        OSError: The disk has no room for the decoded clips.
     """
     encoders = {name: _trainable(name, spec, config.seed) for name, spec in config.encoders.items()}
     manifest = _manifest(config)
@@ -94,7 +98,12 @@ def read_media_data(config: TrainConfig, progress: Progress) -> MediaData:
     usable = (target >= 0) & store.present.any(-1).numpy()
     rows = _split(config, manifest, target, usable)
     device = choose_device(config.device)
-    return MediaData(manifest, encoders, classes, target, store, rows, device)
+    return MediaData(manifest, encoders, classes, target, store_on(device, store), rows, device)
+
+
+def store_on(device: torch.device, store: Store) -> Store:
+    """The store in the device's memory, if it fits there beside what a training needs; else as it is."""
+    return store.to(device) if store.num_bytes <= STORE_FRACTION * free_bytes(device) else store
 
 
 def augmentation(config: TrainConfig, data: MediaData) -> Augment:

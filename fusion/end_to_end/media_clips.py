@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,17 +19,16 @@ class MediaClips(Clips):
     """Selection of a store's clips.
 
     Args:
-        embeddings: Modality to the store's tensor, `(clips of the store, *shape)`; never copied.
+        embeddings: Modality to the store's tensor, `(rows, *shape)`; never copied.
         present: Presence of each modality in these clips, bool `(clips, modalities)`.
         target: Class indices, `(clips,)`; batches go to its device.
-        rows: Rows of these clips in the store, `(clips,)`, int64 on the CPU.
+        rows: Modality to the row of each of these clips in the tensor, int64 `(clips,)`, on the tensor's device. -1
+            stands for zeros.
         augment: Function of modality and `(run, batch, *shape)` that changes the clips of a training batch.
-        rows_of: Modality to rows of its own, if it is taken from other clips.
     """
 
-    rows: Tensor
+    rows: Mapping[str, Tensor]
     augment: Callable[[str, Tensor], Tensor] | None = None
-    rows_of: Mapping[str, Tensor] = field(default_factory=dict)
 
     def gather(self, index: Tensor, num_runs: int) -> Batch:
         """Training batch of the clips of `index`: augmented, float32.
@@ -38,7 +37,7 @@ class MediaClips(Clips):
             index: Indices, `(run, batch)`, or `(group, batch)` if adjacent runs have a common batch.
             num_runs: Number of runs.
         """
-        embeddings = self._read(index.cpu())
+        embeddings = self._read(index)
         if self.augment is not None:
             embeddings = {m: self.augment(m, x) for m, x in embeddings.items()}
         return Batch(embeddings, of_runs(self.present[index], num_runs), of_runs(self.target[index], num_runs))
@@ -53,21 +52,22 @@ class MediaClips(Clips):
         )
 
     def _read(self, index: Tensor) -> dict[str, Tensor]:
-        """Read clips by index `(run, batch)`: modality to `(run, batch, *shape)` on the device."""
-        return {m: self._rows(e, self._rows_in_store(m)[index]) for m, e in self.embeddings.items()}
-
-    def _rows_in_store(self, modality: str) -> Tensor:
-        return self.rows_of.get(modality, self.rows)
+        """Read clips by index `(run, batch)`: modality to `(run, batch, *shape)` on the device of `target`."""
+        batch = {}
+        for m, tensor in self.embeddings.items():
+            rows = self.rows[m][index.to(tensor.device)]
+            x = self._rows(tensor, rows.clamp_min(0))
+            absent = (rows < 0).to(x.device, non_blocking=True)
+            batch[m] = x.masked_fill_(absent.reshape(*absent.shape, *[1] * (x.ndim - absent.ndim)), 0)
+        return batch
 
     def take(self, rows: Tensor) -> MediaClips:
         """Select clips by index or mask."""
-        on_cpu = rows.cpu()
         return replace(
             self,
             present=self.present[rows],
             target=self.target[rows],
-            rows=self.rows[on_cpu],
-            rows_of={m: own[on_cpu] for m, own in self.rows_of.items()},
+            rows={m: own[rows.to(own.device)] for m, own in self.rows.items()},
         )
 
     def only(self, modality: str) -> MediaClips:
@@ -78,8 +78,7 @@ class MediaClips(Clips):
             selected,
             embeddings={modality: self.embeddings[modality]},
             present=selected.present[:, column, None],
-            rows=selected._rows_in_store(modality),
-            rows_of={},
+            rows={modality: selected.rows[modality]},
         )
 
     def pool_steps(self) -> MediaClips:
@@ -91,8 +90,8 @@ class MediaClips(Clips):
         column = list(self.embeddings).index(modality)
         present = self.present.clone()
         present[:, column] = self.present[order, column]
-        permuted = self._rows_in_store(modality)[order.cpu()]
-        return replace(self, present=present, rows_of={**self.rows_of, modality: permuted})
+        rows = self.rows[modality]
+        return replace(self, present=present, rows={**self.rows, modality: rows[order.to(rows.device)]})
 
     def chunks(self, num_runs: int) -> range:
         """Starts of chunks that bound the memory; `.step` is their size."""

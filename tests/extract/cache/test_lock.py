@@ -1,5 +1,6 @@
 """Which path the error of a held lock names."""
 
+import errno
 import re
 
 import pytest
@@ -24,3 +25,17 @@ def test_the_lock_ends_with_its_block(tmp_path):
     with lock(tmp_path / "a.h5"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_does_not_wait_for_itself(tmp_path):
+    with lock(tmp_path / "a"), pytest.raises(RuntimeError, match="a second one"), lock(tmp_path / "a", on_wait=list):
+        pass
+
+
+def test_a_file_system_without_locks_is_not_waited_for(tmp_path, monkeypatch):
+    def lockf(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    with pytest.raises(OSError, match="No locks available"), lock(tmp_path / "a", on_wait=list):
+        pass

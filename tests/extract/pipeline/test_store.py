@@ -1,30 +1,26 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
 import time
-import wave
-from dataclasses import replace
-from pathlib import Path
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from torchaudio import pipelines
 
-from amr.common.progress import Progress
 from amr.data_manifests.manifest import Manifest, read_manifest, write_manifest
-from amr.extract.encoders import Encoder, Prepare, build_encoder
+from amr.extract.encoders import Prepare, build_encoder
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.media.decode import decode
-from amr.extract.pipeline import store as store_module
-from amr.extract.pipeline import store_files
-from amr.extract.pipeline.store import Store, open_store
 from amr.extract.run import embed_clips
 
-NUM_CLIPS = 11
+from .conftest import NUM_CLIPS, Fake, Notes, Special, build, contents, write_samples, write_sound
+
 TINY = {"encoder_embed_dim": 24, "encoder_num_layers": 2, "encoder_num_heads": 2, "encoder_ff_interm_features": 16}
 TINY |= {
     "encoder_pos_conv_groups": 2,
@@ -44,19 +40,6 @@ class Samples(Prepare):
         return torch.from_numpy(media.copy())
 
 
-class Special(Prepare):
-    """The first samples; some values stand for failures."""
-
-    sample_rate_hz = 8000
-
-    def __call__(self, media: np.ndarray) -> torch.Tensor:
-        value = round(float(media[0]) * 128)
-        if value == 3:
-            raise ValueError("too quiet\nand more")
-        wrong = {4: float("nan"), 5: 1e6}.get(value)
-        return torch.full((2, 3), float(media[0]) if wrong is None else wrong)
-
-
 class Deadly(Special):
     def __call__(self, media: np.ndarray) -> torch.Tensor:
         if round(float(media[0]) * 128) == 7:
@@ -68,62 +51,6 @@ class Slow(Special):
     def __call__(self, media: np.ndarray) -> torch.Tensor:
         time.sleep(0.004)
         return super().__call__(media)
-
-
-class Fake(Encoder):
-    """An encoder that only prepares."""
-
-    modality, embed_dim, max_steps = "audio", 4, None
-
-    def __init__(self, prepare: Prepare, spec: str = "fake") -> None:
-        self.spec, self.prepare, self.preprocessing = spec, prepare, {"spec": spec}
-
-    def embed(self, inputs):
-        raise NotImplementedError
-
-
-class Notes(Progress):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.total = self.done = self.advanced = self.failures = 0
-
-    def start(self, total: int, done: int) -> None:
-        self.total, self.done = total, done
-
-    def advance(self, num_clips: int, num_failures: int) -> None:
-        self.advanced += num_clips
-        self.failures += num_failures
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def build(folder: Path, manifest: Manifest, encoders: dict[str, Encoder], **changes) -> Store:
-    defaults = {"workers": 0, "batch_size": 4, "progress": Progress(), "max_seconds": None}
-    return open_store(folder, manifest, encoders, **(defaults | changes))
-
-
-def write_sound(path: Path, value: int, num_samples: int = 400) -> None:
-    write_samples(path, np.full(num_samples, value * 256), rate_hz=8000)
-
-
-def write_samples(path: Path, values: np.ndarray, rate_hz: int) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, rate_hz, 0, "NONE", ""))
-        file.writeframes(values.astype("<i2").tobytes())
-
-
-@pytest.fixture
-def sounds(tmp_path) -> Manifest:
-    """Sounds of 400, 410, 420, ... samples; clip i holds the value i / 128."""
-    for i in range(NUM_CLIPS):
-        write_sound(tmp_path / f"{i}.wav", i, 400 + 10 * i)
-    (tmp_path / "clips.csv").write_text("\n".join(["path,label", *(f"{i}.wav,x" for i in range(NUM_CLIPS))]))
-    return read_manifest(tmp_path / "clips.csv")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_real_clips_as_prepare_makes_them(test_data, tmp_path):
@@ -156,8 +83,9 @@ def test_what_fails_is_absent_and_named(sounds, tmp_path):
     progress = Notes()
     store = build(tmp_path / "store", sounds, {"a": Fake(Special())}, progress=progress)
     assert store.present[:, 0].tolist() == [False] * 6 + [True] * 5
-    expected = (torch.arange(NUM_CLIPS) / 128 * store.present[:, 0]).half()
-    torch.testing.assert_close(store.tensors["a"], expected.view(-1, 1, 1).expand(-1, 2, 3))
+    assert store.rows["a"].tolist() == [-1, 0, -1, *range(1, 9)]
+    expected = torch.tensor([0, 0, 0, 0, 6, 7, 8, 9, 10]) / 128
+    torch.testing.assert_close(store.tensors["a"], expected.half().view(-1, 1, 1).expand(-1, 2, 3))
     reasons = [failure["reason"] for failure in store.failures]
     assert [failure["id"] for failure in store.failures] == ["0", "1", "3", "4", "5"]
     assert reasons[0].startswith("file not found: ")
@@ -166,10 +94,89 @@ def test_what_fails_is_absent_and_named(sounds, tmp_path):
         "a: the prepared tensor is not finite",
         "a: a value of 1e+06 does not fit into float16",
     ]
-    assert (progress.total, progress.advanced, progress.failures) == (NUM_CLIPS, NUM_CLIPS, 5)
+    assert (progress.total, progress.advanced, progress.failures) == (9, 9, 4)
     again = build(tmp_path / "store", sounds, {"a": Fake(Special())})
     assert again.failures == store.failures
     assert torch.equal(again.present, store.present)
+
+
+@pytest.fixture
+def pairs(tmp_path) -> Manifest:
+    """Eleven clips with a sound and a "video", of which three and two exist; clip i holds the values i and i + 50."""
+    for i in (6, 7, 10):
+        write_sound(tmp_path / f"a{i}.wav", i)
+    for i in (1, 7):
+        write_sound(tmp_path / f"v{i}.wav", i + 50)
+    rows = [f"{i},a{i}.wav,v{i}.wav,x" for i in range(NUM_CLIPS)]
+    (tmp_path / "clips.csv").write_text("\n".join(["id,audio_path,video_path,label", *rows]))
+    return read_manifest(tmp_path / "clips.csv")
+
+
+PAIR = {"v": Fake(Samples(waveform=False), modality="video"), "a": Fake(Special())}
+
+
+def test_a_store_is_as_large_as_the_media_that_exist(pairs, tmp_path):
+    progress = Notes()
+    store = build(tmp_path / "store", pairs, PAIR, progress=progress)
+    assert progress.notes == [
+        f"the store needs 0.0 MiB in {tmp_path / 'store'} for 11 clips (2 with video, 3 with audio)"
+    ]
+    assert (progress.total, progress.advanced, progress.failures) == (4, 4, 0)
+    assert {name: tuple(x.shape) for name, x in store.tensors.items()} == {"v": (2, 400), "a": (3, 2, 3)}
+    assert store.num_bytes == 2 * (2 * 400 + 3 * 6)
+    assert store.rows["v"].tolist() == [-1, 0, *[-1] * 5, 1, -1, -1, -1]
+    assert store.rows["a"].tolist() == [*[-1] * 6, 0, 1, -1, -1, 2]
+    assert (store.tensors["v"][:, 0] * 128).tolist() == [51, 57]
+    assert (store.tensors["a"][:, 0, 0] * 128).tolist() == [6, 7, 10]
+    for column, name in enumerate(store.tensors):
+        assert torch.equal(store.present[:, column], store.rows[name] >= 0)
+    assert len(store.failures) == 2 * NUM_CLIPS - 5
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_store_is_rebuilt_when_media_appear(pairs, tmp_path, finished):
+    progress = Notes() if finished else Stopped()
+    with nullcontext() if finished else pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "store", pairs, PAIR, progress=progress)
+    write_sound(tmp_path / "a7.wav", 99)  # another sound is not noticed: contents are not compared
+    write_sound(tmp_path / "v7.wav", 99)
+    (tmp_path / "v1.wav").unlink()
+    for name in ("v3", "a3", "v6"):
+        write_sound(tmp_path / f"{name}.wav", 9)
+    progress = Notes()
+    store = build(tmp_path / "store", pairs, PAIR, progress=progress)
+    assert progress.notes[0] == (
+        f"the store in {tmp_path / 'store'} lacks media of 2 clips that are there now: it is rebuilt"
+    )
+    assert progress.notes[1].endswith("for 11 clips (3 with video, 4 with audio)")
+    assert (store.rows["v"] >= 0).nonzero().flatten().tolist() == [3, 6, 7]
+    assert (store.rows["a"] >= 0).nonzero().flatten().tolist() == [3, 6, 7, 10]
+    build(tmp_path / "fresh", pairs, PAIR)
+    assert contents(tmp_path / "store") == contents(tmp_path / "fresh")
+
+
+def test_a_file_that_appears_while_others_are_decoded_waits_for_the_next_build(pairs, tmp_path):
+    class Downloading(Notes):
+        def advance(self, num_clips: int, num_failures: int) -> None:
+            write_sound(tmp_path / "v10.wav", 9)
+
+    first = build(tmp_path / "store", pairs, PAIR, progress=Downloading())
+    assert first.present[10].tolist() == [False, True]
+    assert {"id": "10", "modality": "video", "reason": f"file not found: {tmp_path / 'v10.wav'}"} in first.failures
+    assert build(tmp_path / "store", pairs, PAIR).present[10].tolist() == [True, True]
+
+
+def test_a_store_on_a_device_has_its_tensors_and_rows_there(pairs, tmp_path):
+    store = build(tmp_path / "store", pairs, PAIR)
+    away = store.to(torch.device("meta"))
+    for tensors, there in ((store.tensors, away.tensors), (store.rows, away.rows)):
+        assert {name: (x.shape, x.dtype) for name, x in there.items()} == {
+            name: (x.shape, x.dtype) for name, x in tensors.items()
+        }
+        assert {x.device.type for x in there.values()} == {"meta"}
+    assert (away.num_bytes, away.present) == (store.num_bytes, store.present)
+    on_cpu = store.to(torch.device("cpu"))
+    assert all(on_cpu.tensors[name] is store.tensors[name] for name in PAIR)
 
 
 def test_waveforms_are_cut_and_padded(sounds, tmp_path):
@@ -204,16 +211,21 @@ def test_a_clip_from_the_store_is_embedded_as_by_extraction(tmp_path, monkeypatc
         assert torch.linalg.vector_norm(one - other) < 1e-5 * torch.linalg.vector_norm(other)
 
 
-def test_a_store_without_lengths_is_rebuilt(sounds, tmp_path, monkeypatch):
-    encoders = {"a": Fake(Samples(waveform=True))}
-    with monkeypatch.context() as patch:  # as version 0.1 wrote it
-        identity = store_module._Input.identity
-        patch.setattr(store_module._Input, "identity", lambda self: {**identity(self), "padding": None})
-        build(tmp_path / "store", sounds, encoders, max_seconds=0.06)
+def test_a_store_of_another_version_is_rebuilt(sounds, tmp_path):
+    """As version 0.1 wrote it: one row per clip of the manifest, shapes without rows."""
+    folder, encoders = tmp_path / "store", {"a": Fake(Special())}
+    folder.mkdir()
+    old = {"fingerprint": "0" * 64, "num_clips": NUM_CLIPS, "shapes": {"a": [2, 3]}, "failures": [], "done": True}
+    (folder / "store.json").write_text(json.dumps(old))
+    (folder / "store.states").write_bytes(bytes([2] * NUM_CLIPS))
+    np.save(folder / "a.npy", np.zeros((NUM_CLIPS, 2, 3), np.float16))
     progress = Notes()
-    store = build(tmp_path / "store", sounds, encoders, max_seconds=0.06, progress=progress)
-    assert "it is rebuilt" in progress.notes[0]
-    assert (~store.tensors["a"].isnan()).sum(1).tolist() == [min(480, 400 + 10 * i) for i in range(NUM_CLIPS)]
+    build(folder, sounds, encoders, progress=progress)
+    assert progress.notes[0] == (
+        f"the store in {folder} has other clips or inputs, is of another version, or is damaged: it is rebuilt"
+    )
+    build(tmp_path / "fresh", sounds, encoders)
+    assert contents(folder) == contents(tmp_path / "fresh")
 
 
 def test_other_inputs_must_have_one_shape(sounds, tmp_path):
@@ -293,9 +305,10 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(sounds, tmp_p
     options = {"progress": progress, "max_seconds": 0.05}
     encoders = {"a": Fake(Samples(waveform=True))}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=num_bytes))
-    with pytest.raises(OSError, match=r"must have .* free for a store of 11 clips, got 0\.0 MiB\. Pass --store"):
+    message = r"must have .* MiB free for a store of 11 clips \(11 with audio\), got 0\.0 MiB\. Pass --store"
+    with pytest.raises(OSError, match=message):
         build(tmp_path / "store", sounds, encoders, **options)
-    assert progress.notes == [f"the store needs 0.0 MiB in {tmp_path / 'store'} for 11 clips"]
+    assert progress.notes == [f"the store needs 0.0 MiB in {tmp_path / 'store'} for 11 clips (11 with audio)"]
     assert list((tmp_path / "store").iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=int(num_bytes * 1.06)))
     build(tmp_path / "store", sounds, encoders, **options)
@@ -317,20 +330,22 @@ def test_a_disk_that_fills_up_leaves_no_store(sounds, tmp_path, monkeypatch):
     assert contents(tmp_path / "store") == contents(tmp_path / "fresh")
 
 
-def test_an_interrupted_store_continues(sounds, tmp_path):
-    class Stopped(Notes):
-        def advance(self, num_clips: int, num_failures: int) -> None:
-            raise KeyboardInterrupt
+class Stopped(Notes):
+    def advance(self, num_clips: int, num_failures: int) -> None:
+        raise KeyboardInterrupt
 
+
+def test_an_interrupted_store_continues(sounds, tmp_path):
+    (tmp_path / "2.wav").unlink()
     encoders = {"a": Fake(Special()), "b": Fake(Special())}
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path / "store", sounds, encoders, progress=Stopped())
     progress = Notes()
     store = build(tmp_path / "store", sounds, encoders, progress=progress)
-    assert (progress.notes, progress.done, progress.advanced) == ([], 4, NUM_CLIPS - 4)
+    assert (progress.notes, progress.total, progress.done, progress.advanced) == ([], NUM_CLIPS - 1, 3, NUM_CLIPS - 4)
     build(tmp_path / "whole", sounds, encoders)
     assert contents(tmp_path / "store") == contents(tmp_path / "whole")
-    assert len(store.failures) == 6
+    assert len(store.failures) == 7
 
 
 def test_a_clip_that_kills_its_worker_is_named(sounds, tmp_path):
@@ -341,6 +356,8 @@ def test_a_clip_that_kills_its_worker_is_named(sounds, tmp_path):
 
 def test_killed_at_random_moments(sounds, tmp_path):
     """The continued store has the same bytes, whenever it was killed."""
+    (tmp_path / "2.wav").unlink()
+    (tmp_path / "9.wav").unlink()
     encoders = {"a": Fake(Slow()), "b": Fake(Slow())}
     began = time.monotonic()
     build(tmp_path / "whole", sounds, encoders, batch_size=2)
@@ -375,13 +392,3 @@ def test_what_a_kill_after_the_end_leaves_is_removed_when_the_store_is_opened(so
     (tmp_path / "store" / "store.json.lock").touch()
     build(tmp_path / "store", sounds, encoders, batch_size=2)
     assert contents(tmp_path / "store") == expected
-
-
-def test_an_incomplete_store_json_is_no_store(tmp_path):
-    (tmp_path / "store.json").write_text('{"fingerprint": "x"}')
-    assert store_files.StoreInfo.read(tmp_path) is None
-    info = store_files.StoreInfo("x", 2, {"a": (3,)}, [], done=False)
-    info.create(tmp_path)
-    assert store_files.StoreInfo.read(tmp_path) == info
-    assert info.is_whole(tmp_path)
-    assert not replace(info, num_clips=3).is_whole(tmp_path)

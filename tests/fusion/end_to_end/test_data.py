@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
+import torch
 
 from amr.common.progress import Progress
 from amr.fusion.end_to_end import data as module
-from amr.fusion.end_to_end.data import read_media_data
+from amr.fusion.end_to_end.data import read_media_data, store_on
 
 from .conftest import ENCODERS
 
@@ -26,7 +29,7 @@ def test_splits_and_their_hash(request_for, media, tmp_path):
     plain = read_media_data(request_for("x"), Progress())
     assert [len(rows) for rows in (plain.rows.train, plain.rows.val, plain.rows.test)] == [18, 6, 12]
     clips = plain.select(plain.rows.test)
-    assert clips.rows.tolist() == plain.rows.test.tolist()
+    assert {m: rows.tolist() for m, rows in clips.rows.items()} == dict.fromkeys(ENCODERS, plain.rows.test.tolist())
     assert clips.target.tolist() == plain.target[plain.rows.test].tolist()
     assert plain.clips_sha256() == read_media_data(request_for("x", seed=4), Progress()).clips_sha256()
     table = pd.read_csv(media / "data/synthetic/manifest.csv", dtype=str, keep_default_na=False)
@@ -37,6 +40,22 @@ def test_splits_and_their_hash(request_for, media, tmp_path):
         changes = {"dataset": None, "manifest": str(tmp_path / f"{i}.csv"), "root": str(media / "data/synthetic")}
         sums.add(read_media_data(request_for("x", **changes), Progress()).clips_sha256())
     assert len(sums) == 3
+
+
+@pytest.mark.parametrize(("free_bytes", "place"), [(2.0, "meta"), (1.99, "cpu")])
+def test_a_store_goes_to_the_device_if_it_needs_half_of_the_free_memory(request_for, monkeypatch, free_bytes, place):
+    """meta replaces a GPU: its tensors have shapes and no numbers."""
+    data = read_media_data(request_for("x"), Progress())
+    assert data.store.num_bytes == sum(2 * x.numel() for x in data.store.tensors.values())
+    monkeypatch.setattr(module, "free_bytes", lambda device: free_bytes * data.store.num_bytes)
+    device = torch.device("meta")
+    placed = replace(data, store=store_on(device, data.store), device=device)
+    assert {x.device.type for x in placed.store.tensors.values()} == {place}
+    clips = placed.select(data.rows.val)
+    assert {rows.device.type for rows in clips.rows.values()} == {place}
+    (batch, of_tensors) = clips.slice(0, 4, 1), {m: x.shape[1:] for m, x in data.store.tensors.items()}
+    assert {m: x.shape for m, x in batch.embeddings.items()} == {m: (1, 4, *s) for m, s in of_tensors.items()}
+    assert {x.device.type for x in batch.embeddings.values()} == {"meta"}
 
 
 @pytest.mark.parametrize(

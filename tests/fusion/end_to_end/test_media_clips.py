@@ -9,21 +9,24 @@ from torch import Tensor
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.end_to_end.media_clips import CLIPS_AT_ONCE, MediaClips
 
-ROWS = torch.tensor([7, 2, 9, 4, 0, 5])
+CLIPS = torch.tensor([7, 2, 9, 4, 0, 5])
 NEXT = torch.tensor([1, 2, 3, 4, 5, 0])
 
 
 def make(augment=None) -> tuple[MediaClips, Clips]:
-    """Six clips of a store of ten, and the same clips as `Clips`."""
+    """Six of ten clips; their store has rows for some, in any order. And the same clips as `Clips`, with zeros."""
     generator = torch.Generator().manual_seed(0)
     tensors = {
-        "audio": torch.randn(10, 2, 3, 4, generator=generator).half(),
+        "audio": torch.randn(6, 2, 3, 4, generator=generator).half(),
         "video": torch.randn(10, 5, generator=generator).half(),
     }
+    rows = {"audio": torch.tensor([2, -1, 0, -1, 1, -1, -1, 5, 4, 3]), "video": torch.randperm(10, generator=generator)}
+    whole = {m: torch.cat([e, torch.zeros(1, *e.shape[1:])]) for m, e in tensors.items()}  # -1 is the last row
     present = torch.rand(10, 2, generator=generator) < 0.6
     target = torch.arange(10) % 3
-    plain = Clips({m: e[ROWS] for m, e in tensors.items()}, present[ROWS], target[ROWS])
-    return MediaClips(tensors, present[ROWS], target[ROWS], ROWS, augment), plain
+    plain = Clips({m: whole[m][rows[m]][CLIPS] for m in tensors}, present[CLIPS], target[CLIPS])
+    of_clips = {m: own[CLIPS] for m, own in rows.items()}
+    return MediaClips(tensors, present[CLIPS], target[CLIPS], of_clips, augment), plain
 
 
 def assert_same_batch(batch: Batch, expected: Batch) -> None:

@@ -127,7 +127,7 @@ def test_shares_by_permutation_encode_each_clip_once(head, monkeypatch):
     x = {m: torch.randn(9, 2, 3, 32, 32, generator=draws).half() for m in shape.embed_dims}
     present = torch.ones(9, 2, dtype=torch.bool)
     present[::4, 1] = False
-    clips = MediaClips(x, present, torch.arange(9) % 3, torch.arange(9))
+    clips = MediaClips(x, present, torch.arange(9) % 3, dict.fromkeys(x, torch.arange(9)))
     sizes = []
     monkeypatch.setattr(OneRun, "forward", lambda self, x, f=OneRun.forward: sizes.append(x.shape[1]) or f(self, x))
     attributor = Attributor(attribution="permutation")
@@ -203,7 +203,7 @@ def test_pieces_of_video_are_trained():
     spec = "torchvision:mc3_18,frames=4,weights=random"
     shape = ModelShape.of({"video": 512}, 2, head="concat", hidden=0, adapter="none", adapter_dim=1)
     tensors = {"video": torch.randn(4, 1, 3, 4, 16, 16).half()}
-    clips = MediaClips(tensors, torch.ones(4, 1, dtype=torch.bool), torch.arange(4) % 2, torch.arange(4))
+    clips = MediaClips(tensors, torch.ones(4, 1, dtype=torch.bool), torch.arange(4) % 2, {"video": torch.arange(4)})
     recipe = recipe_for(shape, method=methods["unimodal"], lr=1e-3)
     hooks = EndToEndHooks(build=lambda s, seeds: EncoderModel(s, seeds, {"video": network(spec)}))
     fitted = train_group(recipe, [Member(0)], clips, clips, hooks=hooks)

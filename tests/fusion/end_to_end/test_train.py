@@ -320,7 +320,7 @@ def test_test_clips_are_read_once_after_training(request_for: MakeConfig, monkey
     original = MediaClips._read
 
     def listen(self: MediaClips, index: Tensor) -> dict[str, Tensor]:
-        read.extend(self._rows_in_store("audio")[index].flatten().tolist())
+        read.extend(self.rows["audio"][index].flatten().tolist())
         return original(self, index)
 
     monkeypatch.setattr(MediaClips, "_read", listen)
@@ -352,7 +352,7 @@ def test_extraction_agrees_with_training(request_for: MakeConfig, tmp_path):
     expected = model.encoded(test)[1].embeddings
     with Cache.open(out) as cache:
         for m in ENCODERS:
-            got = torch.from_numpy(cache.embedding(m, test.rows.numpy()))
+            got = torch.from_numpy(cache.embedding(m, test.rows[m].numpy()))
             error, permuted = ((got - each).norm() / got.norm() for each in (expected[m], expected[m].flip(0)))
             assert error < 0.01  # the store has half precision
             assert permuted > 0.1
