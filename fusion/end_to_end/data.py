@@ -25,7 +25,7 @@ from amr.fusion.data.dataset import read_target
 from amr.fusion.data.folds import free_bytes
 from amr.fusion.data.splits import SplitRows, split_rows
 from amr.fusion.end_to_end.augment import Augment
-from amr.fusion.end_to_end.config import TrainConfig
+from amr.fusion.end_to_end.config import AugmentConfig, TrainConfig
 from amr.fusion.end_to_end.media_clips import MediaClips
 
 STORE_FRACTION = 0.5  # largest part of a GPU's free memory that decoded clips take
@@ -81,6 +81,7 @@ def read_media_data(config: TrainConfig, progress: Progress) -> MediaData:
         OSError: The disk has no room for the decoded clips.
     """
     encoders = {name: _trainable(name, spec, config.seed) for name, spec in config.encoders.items()}
+    _check_time_crop(config, encoders)
     manifest = _manifest(config)
     for note in manifest.notes:
         progress.note(note)
@@ -124,6 +125,26 @@ def _trainable(name: str, text: str, seed: int) -> ModelEncoder:
             f"--encoder {name} must have weights to train, got {text!r}. Pass {name}=timm:resnet18,weights=random."
         )
     return encoder
+
+
+def _check_time_crop(config: TrainConfig, encoders: Mapping[str, ModelEncoder]) -> None:
+    """Raise ValueError if pictures of sound would be cropped for an encoder that takes one width only."""
+    time_crop = config.augmentation.time_crop
+    if time_crop == 1:
+        return
+    for name, encoder in encoders.items():
+        if encoder.modality != "audio" or encoder.prepare.sample_rate_hz is None or encoder.prepare.waveform:
+            continue
+        picture = encoder.prepare(np.zeros(encoder.prepare.sample_rate_hz, np.float32))[None]
+        augment = Augment(AugmentConfig(time_crop=time_crop), {name: "audio"}, config.seed)
+        try:
+            with torch.inference_mode():
+                encoder.network().eval()(augment(name, picture[None])[0])
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"--time-crop must be 1 for --encoder {name}={encoder.spec}, which takes pictures of one width only, "
+                f"got {time_crop}. Leave it out, or name a convolutional model, such as {name}=timm:resnet18."
+            ) from error
 
 
 def _manifest(config: TrainConfig) -> Manifest:

@@ -73,3 +73,14 @@ def test_a_wrong_request_is_refused_before_anything_is_decoded(request_for, monk
     monkeypatch.setattr(module, "open_store", decode)
     with pytest.raises(ValueError, match=message):
         read_media_data(request_for("x", **changes), Progress())
+
+
+def test_a_time_crop_of_pictures_of_one_width_is_refused_before_anything_is_decoded(request_for, monkeypatch):
+    monkeypatch.setattr(module, "open_store", None)
+    vit = "timm:vit_tiny_patch16_224,size=32,channels=1,weights=random"
+    config = request_for("x", encoder=(f"audio={vit}",), time_crop=0.5)
+    with pytest.raises(ValueError, match=r"--time-crop must be 1 for --encoder audio=timm:vit_tiny.*, got 0.5. Leave"):
+        read_media_data(config, Progress())
+    for other in (replace(config, time_crop=None), request_for("x", time_crop=0.5)):
+        with pytest.raises(TypeError, match="'NoneType' object is not callable"):  # that store
+            read_media_data(other, Progress())
