@@ -71,6 +71,12 @@ class TrainingConfig:
         panel=REGULARIZER,
         since="0.2",
     )
+    amr_optimizer: str = option(
+        "shared",
+        "shared: one optimizer on task loss + weight * R; separate: a second optimizer on R only.",
+        choices=AMR_OPTIMIZERS,
+        panel=REGULARIZER,
+    )
     attribution: str = option(
         "grad_x_input", "Attribution of the shares; amr attributions lists them.", panel=REGULARIZER
     )
@@ -109,6 +115,13 @@ class TrainingConfig:
         panel=TRAINING,
     )
     weight_decay: float | None = option(None, "Weight decay; by default the method's own.", least=0, panel=TRAINING)
+    embedding_noise: str | None = option(
+        None,
+        "Gaussian noise on embeddings in training, in deviations over the train clips: 1, or audio=2:video=0.",
+        panel=TRAINING,
+        separator=":",
+        since="0.2",
+    )
     select: str = option(
         "accuracy",
         "Epoch to keep: best val accuracy, best val loss, or the last.",
@@ -126,6 +139,8 @@ class TrainingConfig:
             object.__setattr__(self, "amr_ratio", None)
         if self.amr_ratio is not None:
             parse_ratio(self.amr_ratio, name="--amr-ratio")
+        if self.embedding_noise is not None:
+            parse_amounts(self.embedding_noise)
         check_options(self)
         check_registered("--head", self.head)
         check_registered("--method", self.method)
@@ -163,25 +178,12 @@ class FitConfig(TrainingConfig):
         "none", "Trainable layer on each embedding: none, linear or mlp.", choices=ADAPTERS, panel=MODEL
     )
     adapter_dim: int = option(256, "Output size of each adapter.", least=1, panel=MODEL)
-    amr_optimizer: str = option(
-        "shared",
-        "shared: one optimizer on task loss + weight * R; separate: a second optimizer on R only.",
-        choices=AMR_OPTIMIZERS,
-        panel=REGULARIZER,
-    )
     attribution_baseline: str = option(
         "zero",
         "Values that replace an absent modality, and start of integrated gradients: zero, or the mean over the train "
         "clips.",
         choices=BASELINES,
         panel=REGULARIZER,
-    )
-    embedding_noise: str | None = option(
-        None,
-        "Gaussian noise on embeddings in training, in deviations over the train clips: 1, or audio=2:video=0.",
-        panel=TRAINING,
-        separator=":",
-        since="0.2",
     )
     normalize: str = option(
         "standard",
@@ -196,8 +198,6 @@ class FitConfig(TrainingConfig):
     def __post_init__(self) -> None:
         """Check what can be checked without a cache."""
         super().__post_init__()
-        if self.embedding_noise is not None:
-            parse_amounts(self.embedding_noise)
         if self.folds in (1, 2):  # fold k is test, k + 1 is val, the rest train
             raise ValueError(f"--folds must be 0 (none) or at least 3, got {self.folds}. Pass --folds 5.")
 
@@ -316,7 +316,7 @@ class SweepConfig:
 AMR_SETTINGS = ("amr_weight", "amr_level", "amr_optimizer")  # without an effect if there is no ratio
 
 
-def check_effects(config: FitConfig, ratios: Sequence[str | None], weights: Sequence[float | None]) -> None:
+def check_effects(config: TrainingConfig, ratios: Sequence[str | None], weights: Sequence[float | None]) -> None:
     """Check that every setting has an effect. Not part of the config's own checks: runs of 0.1 may have such settings.
 
     Args:
@@ -330,13 +330,13 @@ def check_effects(config: FitConfig, ratios: Sequence[str | None], weights: Sequ
     if all(ratio is None for ratio in ratios):
         for name in AMR_SETTINGS:
             values = weights if name == "amr_weight" else [getattr(config, name)]
-            useless = [value for value in values if value not in (getattr(FitConfig, name), 0)]  # 0 is off
+            useless = [value for value in values if value not in (getattr(type(config), name), 0)]  # 0 is off
             if useless:
                 raise ValueError(
                     f"{flag(name)} must be used with --amr-ratio, got {useless[0]} without it. "
                     "Add --amr-ratio 1:1, or leave it out."
                 )
-    if config.adapter == "none" and config.adapter_dim != FitConfig.adapter_dim:
+    if isinstance(config, FitConfig) and config.adapter == "none" and config.adapter_dim != FitConfig.adapter_dim:
         raise ValueError(
             f"--adapter-dim must be used with --adapter linear or mlp, got {config.adapter_dim} without it. "
             "Add --adapter linear, or leave it out."

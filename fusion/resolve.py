@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from amr.common.options import flag, parse_options
 from amr.common.registry import unknown
@@ -19,6 +21,7 @@ from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import attributor_of, model_shape
 from amr.fusion.train.recipe import Member, Recipe
 
+C = TypeVar("C", bound=TrainingConfig)
 # Options that only some attributions use, and the trait of those that do.
 ATTRIBUTION_TRAITS = {
     "attribution_output": "uses_output",
@@ -59,32 +62,14 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
     Raises:
         ValueError: A name is unknown, or settings cannot be combined.
     """
+    config = with_head(config)
+    check_model(config, dataset.modalities)
     method = methods[config.method]
-    parse_options(method.Options, config.method_option, "--method-option")
-    if method.head is not None:
-        options = config.method_option if heads[method.head].Options is method.Options else ()
-        config = replace(config, head=method.head, hidden=0, condition=None, head_option=options)
-    elif not heads[config.head].listed:
-        listed = ", ".join(name for name, head in heads.items() if head.listed)
-        raise ValueError(f"--head must be one of {listed}, got {config.head!r}. Pass --method {config.head} for it.")
-    head_settings = head_options(config.head, config.head_option, config.condition)
-    heads[config.head].check(config.hidden, dataset.modalities, head_settings)
-    check_attribution(config)
-    if config.embedding_noise is not None:
-        parse_amounts(config.embedding_noise, dataset.modalities)
-    method.check(dataset.modalities)
     if method.needs_adapter and config.adapter == "none":
         raise ValueError(
             f"--adapter must be linear or mlp for --method {config.method}, which acts on adapters, got none. "
             "Pass --adapter linear."
         )
-    if config.amr_ratio is not None:
-        if not method.fuses:
-            raise ValueError(
-                f"--amr-ratio must be left out for --method {config.method}, which fuses nothing, "
-                f"got {config.amr_ratio!r}. Leave it out, or choose another method."
-            )
-        parse_ratio(config.amr_ratio, dataset.modalities, name="--amr-ratio")
     return replace(
         config,
         modalities=",".join(dataset.modalities),
@@ -93,6 +78,46 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
         weight_decay=method.weight_decay if config.weight_decay is None else config.weight_decay,
         amr_weight=own_weight(config.attribution) if config.amr_weight is None else config.amr_weight,
     )
+
+
+def with_head(config: C) -> C:
+    """The config with the head that its method requires, if it requires one.
+
+    Raises:
+        ValueError: The head is one that only a method may choose.
+    """
+    method = methods[config.method]
+    if method.head is not None:
+        options = config.method_option if heads[method.head].Options is method.Options else ()
+        config = replace(config, head=method.head, hidden=0, head_option=options)
+        return replace(config, condition=None) if isinstance(config, FitConfig) else config
+    if not heads[config.head].listed:
+        listed = ", ".join(name for name, head in heads.items() if head.listed)
+        raise ValueError(f"--head must be one of {listed}, got {config.head!r}. Pass --method {config.head} for it.")
+    return config
+
+
+def check_model(config: TrainingConfig, modalities: Sequence[str]) -> None:
+    """Check head, method, attribution, ratio and noise against each other and the modalities.
+
+    Raises:
+        ValueError: A name is unknown, or settings cannot be combined.
+    """
+    method = methods[config.method]
+    parse_options(method.Options, config.method_option, "--method-option")
+    condition = config.condition if isinstance(config, FitConfig) else None
+    heads[config.head].check(config.hidden, modalities, head_options(config.head, config.head_option, condition))
+    check_attribution(config)
+    if config.embedding_noise is not None:
+        parse_amounts(config.embedding_noise, modalities)
+    method.check(modalities)
+    if config.amr_ratio is not None:
+        if not method.fuses:
+            raise ValueError(
+                f"--amr-ratio must be left out for --method {config.method}, which fuses nothing, "
+                f"got {config.amr_ratio!r}. Leave it out, or choose another method."
+            )
+        parse_ratio(config.amr_ratio, modalities, name="--amr-ratio")
 
 
 def check_attribution(config: TrainingConfig) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 from amr.common.options import (
     DATA,
+    MODEL,
     OUTPUT,
+    REGULARIZER,
     SOURCE,
     SPEED,
     TRAINING,
@@ -17,20 +19,12 @@ from amr.common.options import (
     parse_named,
 )
 from amr.extract.config import check_clips
+from amr.fusion.choices import AMR_OPTIMIZERS, own_weight
 from amr.fusion.config import TrainingConfig
 from amr.fusion.end_to_end.presets import Preset, preset
 
 OBJECTIVES = ("unimodal", "joint")
 ENCODER_OPTIMIZERS = ("sgd", "adamw")
-MODEL_OPTIONS = ("method", "method_option", "head", "head_option", "hidden", "teachers")
-AMR_OPTIONS = (
-    "amr_ratio",
-    "amr_level",
-    "attribution",
-    "attribution_output",
-    "attribution_pooling",
-    "attribution_steps",
-)
 RESERVED = ("joint", "teachers", "tensorboard")  # names with another meaning in the folder of a training
 BY_PRESET = "by default the preset's, off with --encoder"
 
@@ -78,6 +72,19 @@ class TrainConfig(TrainingConfig):
     optimizer: str = option("sgd", "Optimizer: sgd (momentum .9) or adamw.", choices=ENCODER_OPTIMIZERS, panel=TRAINING)
     lr: float = option(1e-3, "Learning rate.", above=0, panel=TRAINING)
     weight_decay: float = option(1e-4, "Weight decay.", least=0, panel=TRAINING)
+    amr_optimizer: str = option(
+        "separate",  # section 4 of the paper
+        "separate: a second optimizer on R only; shared: one optimizer on task loss + weight * R.",
+        choices=AMR_OPTIMIZERS,
+        panel=REGULARIZER,
+    )
+    embedding_noise: str | None = option(
+        None,
+        "Gaussian noise on encodings z in training, in deviations over the batch: 1, or audio=2:video=0.",
+        panel=TRAINING,
+        separator=":",
+        since="0.2",
+    )
     dataset: str | None = option(None, "Dataset to train on; amr datasets lists them.", panel=SOURCE)
     manifest: str | None = option(None, "CSV of your own clips, instead of a dataset.", panel=SOURCE)
     root: str | None = option(
@@ -103,7 +110,8 @@ class TrainConfig(TrainingConfig):
     )
     teachers: str | None = option(
         None,
-        "Folder of a unimodal training with the same encoders, for --method umt; by default they are trained.",
+        "Folder of a unimodal training with the same encoders, for methods that learn from uni-modal models (umt, ume, "
+        "gge); by default they are trained.",
         panel=TRAINING,
     )
     patience: int | None = option(
@@ -184,21 +192,16 @@ class TrainConfig(TrainingConfig):
                 )
 
     def _check_objective(self) -> None:
-        for name in (*MODEL_OPTIONS, *AMR_OPTIONS):
-            value = getattr(self, name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             shown = " ".join(value) if isinstance(value, tuple) else value
-            if self.objective == "unimodal" and value != type(self).__dataclass_fields__[name].default:
+            of_joint = each.metadata["panel"] in (MODEL, REGULARIZER) or each.name == "teachers"
+            unset = (each.default, own_weight(self.attribution)) if each.name == "amr_weight" else (each.default,)
+            if self.objective == "unimodal" and of_joint and value not in unset:
                 raise ValueError(
-                    f"{flag(name)} must be used with --objective joint, got {shown} with unimodal. "
+                    f"{flag(each.name)} must be used with --objective joint, got {shown} with unimodal. "
                     "Pass --objective joint, or leave it out."
                 )
-        if self.amr_level != TrainingConfig.amr_level and self.amr_ratio is None:
-            raise ValueError(
-                f"--amr-level must be used with --amr-ratio, got {self.amr_level} without it. "
-                "Add --amr-ratio 1:1, or leave it out."
-            )
-        if self.teachers is not None and self.method != "umt":
-            raise ValueError(f"--teachers must be used with --method umt, got --method {self.method}. Leave it out.")
 
     @property
     def encoders(self) -> Mapping[str, str]:

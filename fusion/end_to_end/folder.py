@@ -24,8 +24,8 @@ from amr.fusion.runs.measure import Measures
 from amr.fusion.runs.read import read_json
 
 CONFIG, METRICS, TEACHERS = "config.json", "metrics.json", "teachers"
-EMBEDDINGS = "embeddings.h5"  # cache of the z of a joint training
-FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, EMBEDDINGS, "history.csv", "head.safetensors")
+EMBEDDINGS, HEAD = "embeddings.h5", "head.safetensors"
+FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, EMBEDDINGS, HEAD, "history.csv")
 # options that do not affect the numbers, at their defaults
 IRRELEVANT: dict[str, Any] = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
 # version 0.1 saved its preset by name, and had no crops
@@ -140,7 +140,8 @@ def supersede(folder: Path, config: TrainConfig, data: MediaData) -> None:
     if (folder / METRICS).is_file():
         _write_config(folder, config, data)
         (folder / METRICS).unlink()
-        shutil.rmtree(folder / JOINT_RUN, ignore_errors=True)
+        for run in (folder / JOINT_RUN, *folder.glob(f"*/{JOINT_RUN}")):
+            shutil.rmtree(run, ignore_errors=True)
 
 
 def mark_diverged(folder: Path) -> None:
@@ -204,12 +205,13 @@ def _refuse_foreign(folder: Path, saved: Mapping[str, Any]) -> None:
     """Raise ValueError if the folder of a training holds a file that no command wrote."""
     names = [text.partition("=")[0] for text in _encoder(saved)]
     files = [*FILES, *(partial_path(Path(name)).name for name in FILES)]
-    in_run = foreign_file(folder / JOINT_RUN) if (folder / JOINT_RUN).is_dir() else None
-    foreign = [] if in_run is None else [Path(JOINT_RUN) / in_run]
-    for path in sorted(
-        path for path in folder.rglob("*") if not path.is_dir() and folder / JOINT_RUN not in path.parents
-    ):
+    foreign = []
+    for path in sorted(folder.rglob("*")):
         *folders, name = path.relative_to(folder).parts
+        if path.is_dir() and name == JOINT_RUN and (in_run := foreign_file(path)) is not None:
+            foreign.append(path.relative_to(folder) / in_run)
+        if path.is_dir() or JOINT_RUN in folders:
+            continue
         in_curves = folders[-1:] == [TENSORBOARD] and name.startswith("events.out.tfevents")
         if not {*folders} <= {*names, TEACHERS, TENSORBOARD} or not (in_curves or name in files):
             foreign.append(path.relative_to(folder))
@@ -230,9 +232,8 @@ def read_saved(folder: Path) -> dict[str, Any] | None:
 def requested(config: TrainConfig) -> dict[str, Any]:
     """Options that affect the numbers, as JSON values; those of a preset, as its values."""
     weight = own_weight(config.attribution) if config.amr_weight is None else config.amr_weight
-    resolved = replace(config.resolved(), **IRRELEVANT, amr_weight=weight)
-    settings: dict[str, Any] = json.loads(json.dumps(saved_settings(resolved)))
-    return settings
+    settings: dict[str, Any] = json.loads(json.dumps(saved_settings(replace(config.resolved(), **IRRELEVANT))))
+    return settings | {"amr_weight": weight}
 
 
 def training_versions() -> dict[str, str]:

@@ -4,43 +4,46 @@ encoders/<name>/
     config.json         options, classes, hash of the clips, versions
     metrics.json        val and test of the selected epochs: of the joint head, or of each modality
     <modality>/         encoder.json and weights.safetensors, for `amr extract --encoder NAME=trained:...`
-    history.csv         one row per epoch        } in each modality's folder
-    head.safetensors    head on the encodings    } if the objective is unimodal
-    tensorboard/        curves                   }
-    checkpoint.pt       to continue from         }
-    run/                of a joint training: its head as a run of `amr fit`
-    embeddings.h5       of a joint training: the cache of its z that the run refers to
-    teachers/           encoders that --method umt learns from, in the same layout
+    history.csv         one row per epoch               }
+    head.safetensors    head on the encodings           } in each modality's folder
+    tensorboard/        curves                          } if the objective is unimodal
+    checkpoint.pt       to continue from                }
+    run/                the model as a run of `amr fit` }
+    embeddings.h5       the cache of z of that run      }
+    teachers/           uni-modal models that the method learns from, in the same layout
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from amr.common.files import replacing, write_csv
-from amr.common.options import parse_options
+from amr.common.options import MODEL, REGULARIZER, parse_options
 from amr.common.progress import Progress
+from amr.common.workspace import JOINT_RUN
 from amr.extract.cache.lock import lock
 from amr.extract.encoders import build_encoder
-from amr.extract.encoders.families.trained import ENCODER, save_trained
+from amr.extract.encoders.families.trained import ENCODER, find_trained, save_trained
 from amr.extract.encoders.model import ModelEncoder
 from amr.fusion.attribution.attributor import Attributor
-from amr.fusion.attribution.ratio import parse_ratio
+from amr.fusion.attribution.ratio import parse_amounts, parse_ratio
+from amr.fusion.config import check_effects
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.warnings import SplitData
 from amr.fusion.end_to_end.checkpoint import CHECKPOINT, SECONDS_BETWEEN, Checkpoint
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import MediaData, augmentation, read_media_data
 from amr.fusion.end_to_end.folder import (
+    HEAD,
     TEACHERS,
     Trained,
     TrainResult,
@@ -54,11 +57,11 @@ from amr.fusion.end_to_end.folder import (
 )
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel, OneRun
-from amr.fusion.end_to_end.run import write_run
-from amr.fusion.heads import head_options, heads
+from amr.fusion.end_to_end.run import all_clips, write_run
+from amr.fusion.heads import head_options
 from amr.fusion.methods import methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape
-from amr.fusion.resolve import check_attribution
+from amr.fusion.resolve import check_model, with_head
 from amr.fusion.runs.measure import Measures, measure
 from amr.fusion.runs.write import history_table
 from amr.fusion.train.hooks import EndToEndHooks
@@ -66,11 +69,22 @@ from amr.fusion.train.recipe import Member, Recipe, ratios
 from amr.fusion.train.reporter import Reporter
 from amr.fusion.train.trainer import DIVERGED, train_group
 
+_MODEL_DEFAULTS: dict[str, Any] = {
+    each.name: each.default for each in fields(TrainConfig) if each.metadata["panel"] in (MODEL, REGULARIZER)
+}
 REUSE = 16  # positions of a small picture at which a weight of a convolution acts
 
 
+Places = Callable[[str], Path]  # "joint" or a modality, to the folder of its run
+
+
 def train_encoders(
-    config: TrainConfig, progress: Progress | None = None, *, seconds_between: float = SECONDS_BETWEEN
+    config: TrainConfig,
+    progress: Progress | None = None,
+    *,
+    seconds_between: float = SECONDS_BETWEEN,
+    data: MediaData | None = None,
+    places: Places | None = None,
 ) -> TrainResult:
     """Train encoders on the train clips, select the epoch on val, test once, and write a folder.
 
@@ -81,37 +95,77 @@ def train_encoders(
         config: Options of the training.
         progress: Listener.
         seconds_between: Least time between checkpoints.
+        data: Clips of the training, with encoders of its seed; None to read them.
+        places: Folder of each run; None for the folder of its model.
 
     Raises:
         ValueError: The options do not fit the clips, or the folder holds something else.
         FileNotFoundError: Media or weights are missing.
-        RuntimeError: Training diverged.
+        Diverged: Training diverged.
+        Locked: Another process trains in the folder.
     """
     progress = progress or Progress()
     folder = training_folder(config)
     if is_finished(folder, config):
         progress.note(f"{folder} is finished; pass more --epochs to continue, or --overwrite to train again")
         return read_folder(folder)
-    _check(config)
-    data = read_media_data(config, progress)
+    config = checked(config)
+    data = data or read_media_data(config, progress)
     seen = _seen(config, data)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with lock(folder, "--out", "training"):
         begin_folder(folder, config, data)
-        training = _Training(folder, config, data, seen, progress, seconds_between)
+        training = _Training(folder, config, data, seen, progress, seconds_between, places)
         if config.objective == "joint":
-            trained = {"joint": training.joint(folder)}
-            write_run(folder, config, data, seen, trained["joint"].fitted)
+            trained = {"joint": training.joint()}
         else:
-            trained = {m: training.unimodal(m, folder / m) for m in seen}
+            trained = {m: training.unimodal(m, folder / m, training.place(m)) for m in seen}
         unseen = [m for m in data.encoders if m not in seen]
         notes = [f"no train clip has {m}: it is treated as absent everywhere, and has no encoder" for m in unseen]
-        notes += [*data.rows.notes, *methods[config.method].notes(config.optimizer)]
+        notes += [*data.rows.notes, *methods[config.method].notes(str(config.optimizer))]
         warnings = SplitData(data.clips, data.target, data.classes, [data.rows], has_folds=False).warnings()
         write_folder(folder, config, seen, trained, notes, warnings)
         for file in (folder / TEACHERS).rglob(CHECKPOINT):
             file.unlink()
     return read_folder(folder)
+
+
+class Diverged(RuntimeError):
+    """A loss or weights of a training did not stay finite."""
+
+
+def checked(config: TrainConfig) -> TrainConfig:
+    """The config with the head of its method, after checks that need no media.
+
+    Raises:
+        ValueError: Options cannot be combined.
+    """
+    names = list(config.encoders)
+    if config.objective == "unimodal":
+        if config.embedding_noise is not None:
+            parse_amounts(config.embedding_noise, names)
+        return config
+    if len(names) < 2:
+        raise ValueError(
+            f"--encoder must name two encoders or more with --objective joint, got {', '.join(names)}. "
+            "Name another, or pass --objective unimodal."
+        )
+    method = methods[config.method]
+    if not method.end_to_end:
+        advice = "Pass --objective unimodal." if method.single_modality else "Choose another --method."
+        able = [name for name, each in methods.items() if each.end_to_end]
+        raise ValueError(
+            f"--method must be able to train encoders ({', '.join(able)}), got {config.method!r}. {advice}"
+        )
+    if config.teachers is not None and not method.fits_unimodal:
+        able = [name for name, each in methods.items() if each.fits_unimodal]
+        raise ValueError(
+            f"--teachers must be used with --method {' or '.join(able)}, got --method {config.method}. Leave it out."
+        )
+    config = with_head(config)
+    check_model(config, names)
+    check_effects(config, [config.amr_ratio], [config.amr_weight])
+    return config
 
 
 class _Training:
@@ -125,62 +179,114 @@ class _Training:
         seen: Sequence[str],
         progress: Progress,
         seconds_between: float,
+        places: Places | None,
     ) -> None:
         self.folder, self.config, self.data, self.seen, self.progress = folder, config, data, seen, progress
         self.seconds_between = seconds_between
+        self.place: Places = places or (lambda name: (folder if name == "joint" else folder / name) / JOINT_RUN)
 
-    def joint(self, folder: Path) -> Trained:
+    def joint(self) -> Trained:
         """Train all encoders with one head, end to end."""
-        c, names = self.config, list(self.data.encoders)
+        c, names, folder = self.config, list(self.data.encoders), self.folder
         ratio = None if c.amr_ratio is None else parse_ratio(c.amr_ratio, names)
         method = methods[c.method]
-        options = parse_options(method.Options, c.method_option, "--method-option")
         recipe = replace(
-            self._recipe(names, c.method, c.head, c.hidden, options, head_options(c.head, c.head_option)),
+            self._recipe(names, c.head, c.hidden, head_options(c.head, c.head_option)),
+            method=method,
+            options=parse_options(method.Options, c.method_option, "--method-option"),
             attributor=Attributor(
                 c.attribution_output, c.attribution_pooling, c.attribution, num_points=c.attribution_steps
             ),
             amr_level=c.amr_level,
         )
-        trained = self._train(recipe, Member(c.seed, ratio, c.regularizer_weight), folder, c.method)
-        for m in self.seen:
-            _save_encoder(self.data.encoders[m], trained.fitted.model, m, folder / m)
-        return trained
+        member = Member(c.seed, ratio, c.regularizer_weight)
+        encoders = {m: folder / m for m in self.seen}
+        return self._train(recipe, member, folder, c.method, encoders, self.place("joint"), c)
 
-    def unimodal(self, modality: str, folder: Path) -> Trained:
+    def unimodal(self, modality: str, folder: Path, run: Path) -> Trained:
         """Train one encoder with a linear classifier."""
-        recipe = self._recipe([modality], "unimodal", "concat", 0, None)
-        trained = self._train(recipe, Member(self.config.seed), folder, modality)
-        _save_encoder(self.data.encoders[modality], trained.fitted.model, modality, folder)
-        return trained
+        recipe, member = self._recipe([modality], "concat", 0), Member(self.config.seed)
+        alone = replace(self.config, objective="unimodal", teachers=None, **_MODEL_DEFAULTS)
+        return self._train(recipe, member, folder, modality, {modality: folder}, run, alone)
 
-    def teacher(self, modality: str, folder: Path) -> Fitted:
-        """Uni-modal encoder that a method learns from: from --teachers, or trained first; untrained without clips."""
+    def teacher(self, modality: str) -> Fitted:
+        """Uni-modal model that a method learns from: from --teachers, or trained first; untrained without clips."""
+        encoder = self.data.encoders[modality]
         if modality not in self.seen:
-            return self._as_fitted(modality, self.data.encoders[modality])
-        teacher = None if self.config.teachers is None else f"{self.config.teachers}/{modality}"
-        if teacher is None and not (folder / ENCODER).is_file():
-            return self.unimodal(modality, folder).fitted
-        encoder = build_encoder(f"trained:{teacher or folder}", modality)
-        student = self.data.encoders[modality]
+            return self._as_fitted(modality, encoder)
+        folder = self.folder / TEACHERS / modality
+        if self.config.teachers is None and not (folder / ENCODER).is_file():
+            return self.unimodal(modality, folder, folder / JOINT_RUN).fitted
+        if self.config.teachers is not None:
+            folder = find_trained(f"{self.config.teachers}/{modality}", modality)
+        teacher = build_encoder(f"trained:{folder}", modality)
         if (
-            not isinstance(encoder, ModelEncoder)
-            or encoder.preprocessing != student.preprocessing
-            or encoder.embed_dim != student.embed_dim
+            not isinstance(teacher, ModelEncoder)
+            or teacher.preprocessing != encoder.preprocessing
+            or teacher.embed_dim != encoder.embed_dim
         ):
             raise ValueError(
                 f"--teachers must hold encoders with the preprocessing and embed_dim of the trained ones, got another "
-                f"{modality} in {teacher!r}. Train them with the same --encoder, or leave --teachers out."
+                f"{modality} in {str(folder)!r}. Train them with the same --encoder, or leave --teachers out."
             )
-        return self._as_fitted(modality, encoder)
+        return self._as_fitted(modality, teacher, folder / HEAD)
 
-    def _as_fitted(self, modality: str, encoder: ModelEncoder) -> Fitted:
-        """An encoder in the form of a trained one."""
+    def _as_fitted(self, modality: str, encoder: ModelEncoder, head: Path | None = None) -> Fitted:
+        """An encoder in the form of a trained one, with the classifier of a file.
+
+        Raises:
+            ValueError: The file holds a classifier of other classes, or there is none.
+        """
         shape = self._shape([modality], "concat", 0)
-        model = EncoderModel(shape, [self.config.seed], {modality: encoder.network()}).to(self.data.device)
-        return Fitted(model.eval(), torch.ones(1, dtype=torch.long), {}, torch.zeros(1, dtype=torch.bool))
+        model = EncoderModel(shape, [self.config.seed], {modality: encoder.network()})
+        if head is not None:
+            try:
+                weights = {name.removeprefix("head."): value[None] for name, value in load_file(head).items()}
+                model.head.load_state_dict(weights)
+            except (OSError, RuntimeError) as error:
+                raise ValueError(
+                    f"--teachers must be a training of --objective unimodal on the same classes, got {str(head)!r} "
+                    f"({type(error).__name__}). Leave --teachers out to train them."
+                ) from error
+        model = model.to(self.data.device).eval()
+        return Fitted(model, torch.ones(1, dtype=torch.long), {}, torch.zeros(1, dtype=torch.bool))
 
-    def _train(self, recipe: Recipe, member: Member, folder: Path, name: str) -> Trained:
+    def _train(
+        self,
+        recipe: Recipe,
+        member: Member,
+        folder: Path,
+        name: str,
+        encoders: Mapping[str, Path],
+        run: Path,
+        config: TrainConfig,
+    ) -> Trained:
+        """Train a model, and write its files, encoders and run.
+
+        Args:
+            recipe: Recipe of the training.
+            member: Seed and regularizer.
+            folder: Folder of the model's files.
+            name: Name of the training, for reports.
+            encoders: Modality to the folder of its encoder; those without one are absent everywhere.
+            run: Folder of the run.
+            config: Options that the run is recorded with.
+        """
+        data = self.data
+        fitted = self._fitted(recipe, member, folder, name)
+        supersede(self.folder, self.config, data)
+        write_csv(folder / "history.csv", history_table(fitted, 0))
+        with replacing(folder / HEAD) as partial:
+            save_file(_head_state(fitted.model), partial)
+        for m, encoder in encoders.items():
+            _save_encoder(data.encoders[m], fitted.model, m, encoder)
+        head, z = fitted.model.encoded(all_clips(data, fitted.model.modalities, encoders))
+        write_run(run, folder, config, data, encoders, replace(fitted, model=head), z)
+        target, attributor = ratios([member], fitted.model), recipe.attributor
+        measured = (_measured(head, z, rows, attributor, target) for rows in (data.rows.val, data.rows.test))
+        return Trained(fitted, *measured)
+
+    def _fitted(self, recipe: Recipe, member: Member, folder: Path, name: str) -> Fitted:
         data, config = self.data, self.config
         folder.mkdir(parents=True, exist_ok=True)
         names = list(recipe.shape.embed_dims)
@@ -188,12 +294,12 @@ class _Training:
         reporter = Reporter(name, config.epochs, self.progress)
         callback = Checkpoint(folder, config.seed, names, augment, reporter, self.seconds_between)
         networks = {m: data.encoders[m].network() for m in names}
-        train, val, test = (self._clips(rows, names) for rows in (data.rows.train, data.rows.val, data.rows.test))
+        train, val = (self._clips(rows, names) for rows in (data.rows.train, data.rows.val))
         if len(train) == 0:
             raise RuntimeError(f"training of {name} must have a clip in train, got none. Check that its media decode.")
         hooks = EndToEndHooks(
             build=lambda shape, seeds: EncoderModel(shape, seeds, networks),
-            fit_unimodal=lambda m: self.teacher(m, folder / TEACHERS / m),
+            fit_unimodal=self.teacher,
             callback=callback,
             reuse=REUSE,
         )
@@ -203,14 +309,9 @@ class _Training:
         if fitted.diverged.any():
             if not any((place / ENCODER).is_file() for place in (folder, *(folder / m for m in names))):
                 mark_diverged(self.folder)  # there is no encoder of fewer epochs
-            raise RuntimeError(f"training of {name} must stay finite, got a loss or weights that are not. {DIVERGED}")
+            raise Diverged(f"training of {name} must stay finite, got a loss or weights that are not. {DIVERGED}")
         fitted.model.eval()
-        supersede(self.folder, config, data)
-        write_csv(folder / "history.csv", history_table(fitted, 0))
-        with replacing(folder / "head.safetensors") as partial:
-            save_file(_head_state(fitted.model), partial)
-        target = ratios([member], fitted.model)
-        return Trained(fitted, *(_measured(fitted.model, clips, recipe.attributor, target) for clips in (val, test)))
+        return fitted
 
     def _clips(self, rows: np.ndarray, names: Sequence[str]) -> MediaClips:
         """Clips of a split; if one modality is trained, those that have it. What no train clip has is absent."""
@@ -219,30 +320,26 @@ class _Training:
         clips = replace(clips, present=clips.present & seen)
         return clips if len(names) > 1 else clips.only(names[0])
 
-    def _recipe(
-        self,
-        names: Sequence[str],
-        method: str,
-        head: str,
-        hidden: int,
-        options: Any,
-        options_of_head: Any = None,
-    ) -> Recipe:
+    def _recipe(self, names: Sequence[str], head: str, hidden: int, options_of_head: Any = None) -> Recipe:
+        """Recipe of uni-modal training; that of joint training adds its method."""
         c = self.config
+        noise = None if c.embedding_noise is None else parse_amounts(c.embedding_noise, list(self.data.encoders))
+        amounts = dict(zip(self.data.encoders, noise or (), strict=False))
         return Recipe(
             shape=self._shape(names, head, hidden, options_of_head),
-            method=methods[method],
-            options=options,
+            method=methods["unimodal"],
+            options=None,
             attributor=Attributor(),
             epochs=c.epochs,
             batch_size=c.batch_size,
-            optimizer=c.optimizer,
-            lr=c.lr,
-            weight_decay=c.weight_decay,
-            amr_optimizer="separate",  # R trains the head with its own optimizer (paper, section 4)
+            optimizer=str(c.optimizer),
+            lr=float(c.lr or 0),
+            weight_decay=float(c.weight_decay or 0),
+            amr_optimizer=c.amr_optimizer,
             select=c.select,
             lr_step=(c.lr_step, c.lr_factor) if c.lr_step > 0 else None,
             patience=c.patience,
+            embedding_noise=tuple(amounts[m] for m in names) if any(noise or ()) else (),
         )
 
     def _shape(self, names: Sequence[str], head: str, hidden: int, options: Any = None) -> ModelShape:
@@ -252,11 +349,11 @@ class _Training:
         )
 
 
-def _measured(model: FusionModel, clips: Clips, attributor: Attributor, target: Tensor) -> Measures | None:
-    """Measures of a split; each clip is encoded once."""
-    if len(clips) == 0:
-        return None
-    measured = measure(*model.encoded(clips), attributor, target)
+def _measured(head: FusionModel, z: Clips, rows: np.ndarray, attributor: Attributor, target: Tensor) -> Measures | None:
+    """Measures of a split, from z of all clips; with one modality, of the clips that have it."""
+    clips = z.take(torch.from_numpy(rows).to(z.target.device))
+    clips = clips if len(head.modalities) > 1 else clips.take(clips.present[:, 0])
+    measured = measure(head, clips, attributor, target)
     return None if measured is None else measured[0]
 
 
@@ -289,27 +386,3 @@ def _seen(config: TrainConfig, data: MediaData) -> list[str]:
             f"{', '.join(seen)} only. Pass --objective unimodal, or add media."
         )
     return seen
-
-
-def _check(config: TrainConfig) -> None:
-    """Check options that depend on the encoders' names, before anything is decoded."""
-    names = list(config.encoders)
-    if config.objective == "unimodal":
-        return
-    if len(names) < 2:
-        raise ValueError(
-            f"--encoder must name two encoders or more with --objective joint, got {', '.join(names)}. "
-            "Name another, or pass --objective unimodal."
-        )
-    method = methods[config.method]
-    if not method.end_to_end:
-        able = [name for name, each in methods.items() if each.end_to_end]
-        raise ValueError(
-            f"--method must be able to train encoders ({', '.join(able)}), got {config.method!r}. "
-            "Pass one of those; the others train heads with amr fit."
-        )
-    heads[config.head].check(config.hidden, names, head_options(config.head, config.head_option))
-    parse_options(method.Options, config.method_option, "--method-option")
-    check_attribution(config)
-    if config.amr_ratio is not None:
-        parse_ratio(config.amr_ratio, names, name="--amr-ratio")

@@ -85,6 +85,13 @@ def test_more_epochs_replace_the_run_and_files_of_others_stay(trained, request_f
         train_encoders(request_for("joint", objective="joint", lr=0.5, overwrite=True))
 
 
-def test_unimodal_trainings_have_no_run(request_for):
-    result = train_encoders(request_for("alone", epochs=1))
-    assert not (result.folder / JOINT_RUN).exists()
+def test_a_unimodal_training_has_a_run_per_modality(request_for):
+    result = train_encoders(request_for("alone", epochs=3))
+    for m in ("audio", "video"):
+        run = read_run(result.folder / m / JOINT_RUN)
+        assert run.config.method == "unimodal"
+        assert run.modalities == (m,)
+        assert run.test["accuracy"] == pytest.approx(result.test[m]["accuracy"])
+        with Cache.open(result.folder / m / EMBEDDINGS) as cache:
+            assert cache.names == [m]
+            assert len(cache.table()) == 36
