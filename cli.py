@@ -15,22 +15,22 @@ from typing import Annotated, Any
 import typer
 
 from amr.common.files import check_writable
-from amr.common.options import MODEL, OUTPUT, REGULARIZER, SPEED, TRAINING
+from amr.common.options import MODEL, OUTPUT, REGULARIZER, SOURCE, SPEED, TRAINING
 from amr.common.version import __version__
 from amr.common.workspace import find_cache, find_run
 from amr.console.commands import Json, configured, field_option, parameter
 from amr.console.fitted import add_fitted
 from amr.console.frontier import add_frontier
 from amr.console.listings import add_listings
-from amr.console.next_steps import extraction, say_next
-from amr.console.output import lines, say, say_notes, show, table
+from amr.console.output import lines, refuse_diverged, say, say_next, say_notes, say_results, show, table
 from amr.console.progress import stderr_progress
 from amr.console.refusals import run_app
 from amr.console.runs import add_runs
-from amr.console.tables import measures_table, trained_table
+from amr.console.tables import measures_table
+from amr.console.training import add_train_encoders, check_clips_exist, table_config, table_options
 from amr.extract.config import ExtractConfig, ImportConfig
+from amr.fusion.choices import check_registered
 from amr.fusion.config import SWEPT, FitConfig, SweepConfig
-from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.report.config import ReportConfig
 
 app = typer.Typer(
@@ -98,20 +98,9 @@ def manifest(
     show(report.to_json(), json, report.to_text)
 
 
-def _check_clips(config: ExtractConfig | TrainConfig) -> None:
-    """Refuse an unknown dataset or CSV before torch is imported."""
-    from amr.data_manifests.datasets import datasets
-    from amr.data_manifests.manifest import check_csv
-
-    if config.dataset is not None:
-        _ = datasets[config.dataset]
-    else:
-        check_csv(Path(str(config.manifest)))
-
-
 def _extract(config: ExtractConfig, as_json: bool) -> None:
     """Decode every clip once, run every encoder over it, and write the embeddings to a cache."""
-    _check_clips(config)
+    check_clips_exist(config)
     from amr.extract.run import extract_embeddings
 
     with stderr_progress() as progress:
@@ -132,23 +121,9 @@ def _import(config: ImportConfig, as_json: bool) -> None:
     show(result.to_json(), as_json, lambda: lines(result.summary()))
 
 
-def _train_encoders(config: TrainConfig, as_json: bool) -> None:
-    """Train encoders on your own clips, each separately or all with one head, for use in amr extract."""
-    _check_clips(config)
-    from amr.fusion.end_to_end.train import train_encoders
-
-    with stderr_progress() as progress:
-        result = train_encoders(config, progress)
-    say_notes(result.notes, result.warnings)
-    show(result.to_json(), as_json, lambda: trained_table(result.to_json()))
-    say(f"written to {result.folder}; next: {extraction(config, result.encoders)}")
-    if config.objective == "joint":
-        say(f"its joint model is a run: amr evaluate {result.folder}, amr predict {result.folder} CLIP")
-
-
 configured(app, "extract", ExtractConfig, _extract)
 configured(app, "import", ImportConfig, _import)
-configured(app, "train-encoders", TrainConfig, _train_encoders)
+add_train_encoders(app)
 
 
 @app.command("inspect")
@@ -216,30 +191,11 @@ def _sweep(request: tuple[SweepConfig, bool], as_json: bool) -> None:
     """Fit every combination of heads, methods, ratios, weights, learning rates and seeds, together."""
     config, overwrite = request
     find_cache(config.base.cache)
-    from amr.fusion.sweep.summary import best_by_val, write_picture
     from amr.fusion.sweep.sweep import sweep
 
     with stderr_progress() as progress:
         result = sweep(config, progress, overwrite=overwrite)
-    say_notes(result.notes, result.warnings)
-    if not result.rows and not result.diverged:
-        say("the clips have neither a val nor a test split: the runs are written but not measured")
-        show([], as_json, lambda: "")
-        return
-    if result.rows:
-        title = "best by val accuracy; test accuracy, mAP and share beside it"
-        show(result.to_json(), as_json, lambda: table(title, *best_by_val(result.table)))
-        say(f"{result.folder / 'results.csv'}, {write_picture(result)}")
-        say_next(result.folder)
-    _refuse_diverged(result.diverged)
-
-
-def _refuse_diverged(names: Sequence[str]) -> None:
-    if names:
-        count = "1 run" if len(names) == 1 else f"{len(names)} runs"
-        raise RuntimeError(
-            f"the loss must stay finite, got {count} that diverged: {', '.join(names)}. Pass a smaller --lr."
-        )
+    say_results(result, as_json)
 
 
 def _swept(field: dataclasses.Field[Any]) -> inspect.Parameter:
@@ -275,42 +231,61 @@ configured(
 
 
 def _table(request: dict[str, Any], as_json: bool) -> None:
-    """Make the paper's table 1 on a cache: every method without and with AMR, over seeds, with a paired test."""
-    find_cache(request["config"].cache)
-    from amr.fusion.sweep.table import make_table
+    """Make the paper's table 1: every method without and with AMR, over seeds, with a paired test.
+
+    The heads are fitted on a cache; with --end-to-end, encoders are trained with them on --dataset or --manifest.
+    """
+    config = request["config"]
+    trains_encoders = not isinstance(config, FitConfig)
+    if trains_encoders:
+        check_clips_exist(config)
+    else:
+        find_cache(config.cache)
+    from amr.fusion.sweep.table import make_table, make_table_end_to_end
 
     with stderr_progress() as progress:
-        made = make_table(**request, progress=progress)
+        made = (make_table_end_to_end if trains_encoders else make_table)(**request, progress=progress)
     say_notes(made.notes, made.warnings)
     show(list(made.rows), as_json, lambda: table(made.title, *made.stacked()))
     say(f"table.csv, .md, .tex and .json in {made.folder}")
     say_next(made.folder)
-    _refuse_diverged(made.diverged)
+    refuse_diverged(made.diverged)
 
 
-def _table_request(*, seeds: int, group_size: int | None, overwrite: bool, **values: Any) -> dict[str, Any]:
+def _table_request(
+    *, seeds: int, group_size: int | None, overwrite: bool, end_to_end: bool, method: str | None, **values: Any
+) -> dict[str, Any]:
     if seeds < 1:
         raise ValueError(f"--seeds must be 1 or more, got {seeds}. Pass --seeds 5.")
     ratio = values["amr_ratio"]
-    return {
-        "config": FitConfig(**values),
+    names = () if method is None else tuple(name.strip() for name in method.split(","))
+    for name in names:
+        check_registered("--method", name)
+    if end_to_end and group_size is not None:
+        raise ValueError(f"--group-size must be left out with --end-to-end, got {group_size}. Leave it out.")
+    request = {
+        "config": table_config(values, end_to_end=end_to_end),
         "num_seeds": seeds,
-        "group_size": group_size,
+        "names": names,
         "with_amr": ratio is None or ratio.strip().lower() != "none",
         "overwrite": overwrite,
     }
+    return request if end_to_end else request | {"group_size": group_size}
 
 
 _ADAPTER = "Trainable layer on each embedding, the same in every row: none, linear or mlp."
 _RATIO = "Target shares of the columns with AMR, such as 3:1; none leaves them out. By default equal shares."
+_END_TO_END = "Train encoders with each row's head on --dataset or --manifest, instead of heads on --cache."
+_METHODS = "Methods of the rows, separated by commas; by default all."
 configured(
     app,
     "table",
     FitConfig,
     _table,
     build=_table_request,
-    instead={
-        "method": None,
+    instead=table_options()
+    | {
+        "method": parameter("method", Annotated[str | None, typer.Option(help=_METHODS, rich_help_panel=MODEL)], None),
         "seed": None,
         "method_option": None,
         "adapter": parameter("adapter", Annotated[str, typer.Option(help=_ADAPTER, rich_help_panel=MODEL)], "linear"),
@@ -321,6 +296,9 @@ configured(
             "seeds", Annotated[int, typer.Option(help="Number of seeds, 0 to N-1.", rich_help_panel=TRAINING)], 5
         ),
         "group_size": parameter("group_size", _GROUP_SIZE, None),
+        "end_to_end": parameter(
+            "end_to_end", Annotated[bool, typer.Option("--end-to-end", help=_END_TO_END, rich_help_panel=SOURCE)], False
+        ),
         "overwrite": _overwrite_option("a table of other settings"),
     },
 )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import TextType
+
+if TYPE_CHECKING:
+    from amr.fusion.sweep.sweep import SweepResult
 
 MAX_LISTED = 20
 PIPE_WIDTH = 200  # files and pipes have no width of their own
@@ -114,3 +119,48 @@ def cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def say_results(result: SweepResult, as_json: bool) -> None:
+    """Print the best settings of a sweep, where its files are, and what to type next.
+
+    Raises:
+        RuntimeError: Runs diverged.
+    """
+    from amr.fusion.sweep.summary import best_by_val, write_picture
+
+    say_notes(result.notes, result.warnings)
+    if not result.rows and not result.diverged:
+        say("the clips have neither a val nor a test split: the runs are written but not measured")
+        show([], as_json, lambda: "")
+        return
+    if result.rows:
+        title = "best by val accuracy; test accuracy, mAP and share beside it"
+        show(result.to_json(), as_json, lambda: table(title, *best_by_val(result.table)))
+        say(f"{result.folder / 'results.csv'}, {write_picture(result)}")
+        say_next(result.folder)
+    refuse_diverged(result.diverged)
+
+
+def say_next(folder: Path) -> None:
+    """Say which run of a sweep is best on val, and the commands that use it."""
+    from amr.fusion.runs.read import best_run
+
+    quoted = shlex.quote(str(folder))
+    try:
+        best = best_run(folder)
+    except ValueError:  # no run has val clips
+        say(f"next: amr evaluate {quoted}")
+        return
+    accuracy = "" if best.val is None else f" (val accuracy {best.val['accuracy']:.3f})"
+    say(f"best by val: {best.folder}{accuracy}")
+    say(f"next: amr predict {shlex.quote(str(best.folder))} CLIP, or amr evaluate {quoted}")
+
+
+def refuse_diverged(names: Sequence[str]) -> None:
+    """Raise RuntimeError if runs diverged."""
+    if names:
+        count = "1 run" if len(names) == 1 else f"{len(names)} runs"
+        raise RuntimeError(
+            f"the loss must stay finite, got {count} that diverged: {', '.join(names)}. Pass a smaller --lr."
+        )

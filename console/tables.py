@@ -13,17 +13,6 @@ from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
 
 
-def trained_table(trained: Mapping[str, Any]) -> Table:
-    """Table with one row per trained model: the joint one, or one per modality."""
-    rows = []
-    for name, epochs in trained["epochs"].items():
-        val, test = (trained[split] if name == "joint" else trained[split][name] for split in ("val", "test"))
-        rows.append(
-            [name, epochs["epochs"], epochs["best"], *(m and m["accuracy"] for m in (val, test)), test and test["map"]]
-        )
-    return table("", ["trained", "epochs", "best epoch", "val accuracy", "test accuracy", "test mAP"], rows)
-
-
 def measures_table(record: RunRecord, splits: Mapping[str, Any]) -> Table:
     """Table with one row per split and modality; its title has the ratio and the attribution that was regularized."""
     config = record.config

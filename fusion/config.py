@@ -284,18 +284,7 @@ class SweepConfig:
         Raises:
             ValueError: A value has the wrong type, or a fit has an invalid setting.
         """
-        base = FitConfig(**fixed)
-        if seeds is not None and seeds < 1:
-            raise ValueError(f"--seeds must be 1 or more, got {seeds}. Pass --seeds 5.")
-        if seeds is not None and swept.get("seed") is not None:
-            raise ValueError("--seeds must be used without --seed, got both. Leave one of them out.")
-        lists: dict[str, tuple[Any, ...]] = {}
-        for name, kind in SWEPT.items():
-            text = swept.get(name)
-            lists[name] = (getattr(base, name),) if text is None else _parse_list(name, text, kind)
-        if seeds is not None:
-            lists["seed"] = tuple(range(seeds))
-        return cls(base, group_size=group_size, **lists)
+        return cls(FitConfig(**fixed), group_size=group_size, **parse_lists(SWEPT, swept, seeds))
 
     def members(self) -> list[FitConfig]:
         """Config of each fit. Settings of AMR are swept only for fits with a ratio."""
@@ -341,6 +330,27 @@ def check_effects(config: TrainingConfig, ratios: Sequence[str | None], weights:
             f"--adapter-dim must be used with --adapter linear or mlp, got {config.adapter_dim} without it. "
             "Add --adapter linear, or leave it out."
         )
+
+
+def parse_lists(
+    kinds: Mapping[str, Callable[[str], Any]], swept: Mapping[str, str | None], seeds: int | None
+) -> dict[str, tuple[Any, ...]]:
+    """Values of the swept settings that are given.
+
+    Args:
+        kinds: Swept setting to the function that parses one value.
+        swept: Setting to its comma list; None or missing if it is not given.
+        seeds: Number N of seeds, 0 to N - 1, instead of a list.
+
+    Raises:
+        ValueError: A value has the wrong type, or seeds are given twice.
+    """
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"--seeds must be 1 or more, got {seeds}. Pass --seeds 5.")
+    if seeds is not None and swept.get("seed") is not None:
+        raise ValueError("--seeds must be used without --seed, got both. Leave one of them out.")
+    lists = {name: _parse_list(name, text, kinds[name]) for name, text in swept.items() if text is not None}
+    return lists if seeds is None else lists | {"seed": tuple(range(seeds))}
 
 
 def _parse_list(name: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:

@@ -15,6 +15,10 @@ SECONDS_BETWEEN_TRIES = 0.2
 _held: set[Path] = set()  # POSIX locks do not exclude the process that holds them
 
 
+class Locked(RuntimeError):
+    """Another process holds a lock, or this one does already."""
+
+
 @contextmanager
 def lock(
     path: Path,
@@ -37,7 +41,7 @@ def lock(
             that is an error.
 
     Raises:
-        RuntimeError: Another process holds the lock and `on_wait` is not given, or this process holds it already.
+        Locked: Another process holds the lock and `on_wait` is not given, or this process holds it already.
     """
     path = path.absolute()
     lock_file = path.with_name(f"{path.name}.lock")
@@ -46,7 +50,7 @@ def lock(
         on_wait()
         descriptor = _wait(lock_file)
     if descriptor is None:
-        raise RuntimeError(
+        raise Locked(
             f"{str((owner or path).absolute())!r} must be written by one {work} at a time, got a second one. "
             f"Wait for the first to end, or pass another {option}."
         )

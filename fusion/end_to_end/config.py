@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import product
+from typing import Any
 
 from amr.common.options import (
     DATA,
@@ -20,7 +22,7 @@ from amr.common.options import (
 )
 from amr.extract.config import check_clips
 from amr.fusion.choices import AMR_OPTIMIZERS, own_weight
-from amr.fusion.config import TrainingConfig
+from amr.fusion.config import AMR_SETTINGS, SWEPT, TrainingConfig, parse_lists
 from amr.fusion.end_to_end.presets import Preset, preset
 
 OBJECTIVES = ("unimodal", "joint")
@@ -230,3 +232,76 @@ class TrainConfig(TrainingConfig):
             preset=None,
             **asdict(self.augmentation),
         )
+
+
+# Options of `amr train-encoders` that take a list; the last ones vary fastest.
+TRAIN_SWEPT: dict[str, Callable[[str], Any]] = {
+    name: SWEPT[name] for name in ("method", "amr_ratio", "attribution", "seed")
+}
+
+
+@dataclass(frozen=True)
+class TrainSweepConfig:
+    """Settings of many trainings on the same clips: every combination of the swept values.
+
+    Args:
+        base: Settings that are not swept; those that are go back to their defaults here.
+        method, amr_ratio, attribution, seed: Values of each setting; None in `amr_ratio` is no AMR.
+
+    Raises:
+        ValueError: A training has an invalid setting.
+    """
+
+    base: TrainConfig
+    method: tuple[str, ...] = ()
+    amr_ratio: tuple[str | None, ...] = ()
+    attribution: tuple[str, ...] = ()
+    seed: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fill in the values of the base, and check the config of each training."""
+        for name in TRAIN_SWEPT:
+            values = tuple(getattr(self, name)) or (getattr(self.base, name),)
+            object.__setattr__(self, name, values)
+        object.__setattr__(
+            self, "base", replace(self.base, **{name: getattr(TrainConfig, name) for name in TRAIN_SWEPT})
+        )
+        self.members()
+
+    @classmethod
+    def parse(cls, *, seeds: int | None, swept: Mapping[str, str | None], **fixed: Any) -> TrainSweepConfig:
+        """Parse comma lists as on the command line.
+
+        Args:
+            seeds: Number N of seeds, 0 to N - 1; replaces `seed`.
+            swept: Swept field to its comma list; None for the default.
+            fixed: Other fields of TrainConfig.
+        """
+        return cls(TrainConfig(**fixed), **parse_lists(TRAIN_SWEPT, swept, seeds))
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one training."""
+        return all(len(getattr(self, name)) == 1 for name in TRAIN_SWEPT)
+
+    def members(self) -> list[TrainConfig]:
+        """Config of each training. Settings of AMR are varied only for trainings with a ratio."""
+        configs = []
+        for values in product(*(getattr(self, name) for name in TRAIN_SWEPT)):
+            config = replace(self.base, **dict(zip(TRAIN_SWEPT, values, strict=True)))
+            configs.append(config if config.amr_ratio is not None or self.is_single else without_amr(config))
+        return list(dict.fromkeys(configs))
+
+
+def alone(config: TrainConfig) -> TrainConfig:
+    """The config of uni-modal training with the same clips, encoders and length."""
+    of_model = {each.name for each in fields(config) if each.metadata["panel"] in (MODEL, REGULARIZER)}
+    return replace(
+        config, objective="unimodal", teachers=None, **{name: getattr(TrainConfig, name) for name in of_model}
+    )
+
+
+def without_amr(config: TrainConfig) -> TrainConfig:
+    """The config without a regularizer, and without its settings."""
+    names = ("amr_ratio", "attribution", *AMR_SETTINGS)
+    return replace(config, **{name: getattr(TrainConfig, name) for name in names})

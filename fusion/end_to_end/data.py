@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,10 @@ class MediaData:
         in_store = {name: own[index.to(own.device)] for name, own in self.store.rows.items()}
         return MediaClips(self.store.tensors, present.to(self.device), target.to(self.device), in_store)
 
+    def with_new_encoders(self, config: TrainConfig) -> MediaData:
+        """The same clips with encoders of the config's seed, before any training."""
+        return replace(self, encoders=build_encoders(config))
+
     def clips_sha256(self) -> str:
         """Hash of ids, labels and splits, which must be the same when a training resumes."""
         splits = [rows.tolist() for rows in (self.rows.train, self.rows.val, self.rows.test)]
@@ -80,7 +84,7 @@ def read_media_data(config: TrainConfig, progress: Progress) -> MediaData:
         FileNotFoundError: Media or weights are missing.
         OSError: The disk has no room for the decoded clips.
     """
-    encoders = {name: _trainable(name, spec, config.seed) for name, spec in config.encoders.items()}
+    encoders = build_encoders(config)
     _check_time_crop(config, encoders)
     manifest = _manifest(config)
     for note in manifest.notes:
@@ -112,6 +116,15 @@ def augmentation(config: TrainConfig, data: MediaData) -> Augment:
     return Augment(
         config.augmentation, {name: encoder.modality for name, encoder in data.encoders.items()}, config.seed
     )
+
+
+def build_encoders(config: TrainConfig) -> dict[str, ModelEncoder]:
+    """Build the encoders to train: embedding name to encoder.
+
+    Raises:
+        ValueError: An encoder cannot be trained.
+    """
+    return {name: _trainable(name, spec, config.seed) for name, spec in config.encoders.items()}
 
 
 def _trainable(name: str, text: str, seed: int) -> ModelEncoder:

@@ -111,6 +111,12 @@ def is_finished(folder: Path, config: TrainConfig) -> bool:
     return saved is not None and (folder / METRICS).is_file() and not config.overwrite and not _changes(saved, config)
 
 
+def has_diverged(folder: Path, config: TrainConfig) -> bool:
+    """Whether a folder holds the same training, which diverged."""
+    saved = read_saved(folder)
+    return saved is not None and bool(saved.get("diverged")) and not _changes(saved, config)
+
+
 def begin_folder(folder: Path, config: TrainConfig, data: MediaData) -> None:
     """Make the folder that `training_folder` chose, and write config.json.
 
@@ -203,23 +209,29 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 def _refuse_foreign(folder: Path, saved: Mapping[str, Any]) -> None:
     """Raise ValueError if the folder of a training holds a file that no command wrote."""
-    names = [text.partition("=")[0] for text in _encoder(saved)]
+    foreign = foreign_path(folder, saved)
+    if foreign is not None:
+        raise ValueError(
+            f"--out must be new or a training of encoders, got {str(folder)!r}, which holds {foreign}. "
+            "Choose another name."
+        )
+
+
+def foreign_path(folder: Path, saved: Mapping[str, Any] | None = None) -> Path | None:
+    """Path, from the folder of a training on, of a file that no command wrote; None if there is none."""
+    saved = saved or read_saved(folder)
+    names = [] if saved is None else [text.partition("=")[0] for text in _encoder(saved)]
     files = [*FILES, *(partial_path(Path(name)).name for name in FILES)]
-    foreign = []
     for path in sorted(folder.rglob("*")):
         *folders, name = path.relative_to(folder).parts
         if path.is_dir() and name == JOINT_RUN and (in_run := foreign_file(path)) is not None:
-            foreign.append(path.relative_to(folder) / in_run)
+            return path.relative_to(folder) / in_run
         if path.is_dir() or JOINT_RUN in folders:
             continue
         in_curves = folders[-1:] == [TENSORBOARD] and name.startswith("events.out.tfevents")
         if not {*folders} <= {*names, TEACHERS, TENSORBOARD} or not (in_curves or name in files):
-            foreign.append(path.relative_to(folder))
-    if foreign:
-        raise ValueError(
-            f"--out must be new or a training of encoders, got {str(folder)!r}, which holds {foreign[0]}. "
-            "Choose another name."
-        )
+            return path.relative_to(folder)
+    return None
 
 
 def read_saved(folder: Path) -> dict[str, Any] | None:

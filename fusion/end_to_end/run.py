@@ -58,7 +58,7 @@ def write_run(
     table = ClipTable(data.manifest.dataset, str(data.manifest.root), data.manifest.sha256(), data.clips)
     with open_writer(folder / EMBEDDINGS, table, infos, overwrite=True) as writer:
         for i, (m, z) in enumerate(encoded.embeddings.items()):
-            failures = _failures(data, m, built[m].modality)
+            failures = _failures(data, built[m].modality)
             rows = Embedded(z.cpu().half().numpy(), encoded.present[:, i].cpu().numpy(), failures=failures)
             writer.write(m, 0, rows)
         writer.finalize()
@@ -101,10 +101,10 @@ def all_clips(data: MediaData, modalities: tuple[str, ...], encoders: Mapping[st
     return replace(clips, embeddings={m: clips.embeddings[m] for m in modalities}, present=present)
 
 
-def _failures(data: MediaData, name: str, modality: str) -> tuple[Failure, ...]:
+def _failures(data: MediaData, modality: str) -> tuple[Failure, ...]:
     row_of = {id_: row for row, id_ in enumerate(data.clips["id"])}
     return tuple(
         Failure(row_of[each["id"]], each["id"], modality, each["reason"])
         for each in data.store.failures
-        if each["modality"] == name
+        if each["modality"] == modality
     )

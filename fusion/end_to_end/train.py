@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from amr.common.files import replacing, write_csv
-from amr.common.options import MODEL, REGULARIZER, parse_options
+from amr.common.options import parse_options
 from amr.common.progress import Progress
 from amr.common.workspace import JOINT_RUN
 from amr.extract.cache.lock import lock
@@ -40,7 +40,7 @@ from amr.fusion.config import check_effects
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.warnings import SplitData
 from amr.fusion.end_to_end.checkpoint import CHECKPOINT, SECONDS_BETWEEN, Checkpoint
-from amr.fusion.end_to_end.config import TrainConfig
+from amr.fusion.end_to_end.config import TrainConfig, alone
 from amr.fusion.end_to_end.data import MediaData, augmentation, read_media_data
 from amr.fusion.end_to_end.folder import (
     HEAD,
@@ -69,9 +69,6 @@ from amr.fusion.train.recipe import Member, Recipe, ratios
 from amr.fusion.train.reporter import Reporter
 from amr.fusion.train.trainer import DIVERGED, train_group
 
-_MODEL_DEFAULTS: dict[str, Any] = {
-    each.name: each.default for each in fields(TrainConfig) if each.metadata["panel"] in (MODEL, REGULARIZER)
-}
 REUSE = 16  # positions of a small picture at which a weight of a convolution acts
 
 
@@ -114,6 +111,8 @@ def train_encoders(
     seen = _seen(config, data)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with lock(folder, "--out", "training"):
+        if is_finished(folder, config):  # by another process, since then
+            return read_folder(folder)
         begin_folder(folder, config, data)
         training = _Training(folder, config, data, seen, progress, seconds_between, places)
         if config.objective == "joint":
@@ -206,8 +205,7 @@ class _Training:
     def unimodal(self, modality: str, folder: Path, run: Path) -> Trained:
         """Train one encoder with a linear classifier."""
         recipe, member = self._recipe([modality], "concat", 0), Member(self.config.seed)
-        alone = replace(self.config, objective="unimodal", teachers=None, **_MODEL_DEFAULTS)
-        return self._train(recipe, member, folder, modality, {modality: folder}, run, alone)
+        return self._train(recipe, member, folder, modality, {modality: folder}, run, alone(self.config))
 
     def teacher(self, modality: str) -> Fitted:
         """Uni-modal model that a method learns from: from --teachers, or trained first; untrained without clips."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,9 +21,11 @@ from amr.extract.cache.lock import lock
 from amr.extract.cache.reader import Cache
 from amr.fusion.choices import own_weight
 from amr.fusion.config import LATER_SWEPT, SWEPT, SweepConfig
+from amr.fusion.end_to_end.folder import foreign_path
 from amr.fusion.runs.folder import differences, few_of, foreign_file
 
 REQUEST = "sweep.json"
+TRAININGS = "trainings"  # folder of the trainings of encoders that the runs stand for
 LOCK_FILE = f"{REQUEST}.lock"  # left by a killed sweep
 # besides runs/: files of amr sweep, amr table, amr evaluate and amr frontier
 FILES = (
@@ -49,7 +51,7 @@ def new_sweep(folder: Path, config: SweepConfig, *, overwrite: bool = False) -> 
     try:
         with lock(folder / REQUEST, work="sweep", owner=folder):
             _, request = choose_folder(config, overwrite=overwrite)  # another sweep may have begun since then
-            _begin(folder, request)
+            begin(folder, request)
             yield
     finally:
         if is_new:
@@ -71,15 +73,40 @@ def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path
     """
     cache = find_cache(config.base.cache)
     request = _request(config, cache)
-    if config.base.out is not None:
-        folder = place(config.base.out, runs_dir())
-    else:
-        digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
-        kind = "frontier" if config.also else "sweep"
-        folder = runs_dir() / f"{kind}_{cache.stem}_{config.base.label}_{digest}"
+    kind = "frontier" if config.also else "sweep"
+    folder = folder_of(config.base.out, request, (kind, cache.stem, config.base.label))
+    check_folder(folder, request, overwrite=overwrite)
+    return folder, request
+
+
+def folder_of(out: str | None, request: Mapping[str, Any], words: Sequence[str]) -> Path:
+    """Folder that --out names; by default one in runs/ that is named after the request.
+
+    Args:
+        out: Path, or a name in runs/.
+        request: Content of sweep.json.
+        words: Words of the default name, which ends with a digest of the request.
+    """
+    if out is not None:
+        return place(out, runs_dir())
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
+    return runs_dir() / "_".join([*words, digest])
+
+
+def check_folder(folder: Path, request: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Check that a sweep may be written to a folder.
+
+    Args:
+        folder: Folder of the sweep.
+        request: Content of its sweep.json.
+        overwrite: Whether the folder may hold another sweep, which `begin` will replace.
+
+    Raises:
+        ValueError: The folder holds something else, or cannot be written to.
+    """
     check_writable(folder, "--out", "Pass --out with another folder.")
     if not folder.exists():
-        return folder, request
+        return
     saved = _read(folder)
     if saved is None and any(path.name != LOCK_FILE for path in folder.iterdir()):
         raise ValueError(f"--out must be new, empty or an earlier sweep, got {str(folder)!r}. Choose another name.")
@@ -94,14 +121,14 @@ def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path
                 f"--out must be new, empty or an earlier sweep, got {str(folder)!r}, which holds {foreign}. "
                 "Choose another name."
             )
-    return folder, request
 
 
-def _begin(folder: Path, request: Mapping[str, Any]) -> None:
+def begin(folder: Path, request: Mapping[str, Any]) -> None:
     """Remove another sweep from the folder, and write sweep.json."""
     saved = _read(folder)
     if saved is not None and _differences(saved, request):
-        shutil.rmtree(folder / "runs", ignore_errors=True)
+        for name in ("runs", TRAININGS):
+            shutil.rmtree(folder / name, ignore_errors=True)
         for name in FILES:
             (folder / name).unlink(missing_ok=True)
     write_json(folder / REQUEST, request)
@@ -168,11 +195,14 @@ def _settings(request: Mapping[str, Any]) -> dict[str, Any]:
 def _foreign(folder: Path) -> str | None:
     """Name of something in the folder of a sweep that no command wrote; None if there is nothing."""
     for path in folder.iterdir():
-        if path.name != "runs" and not (path.is_file() and path.name in (*FILES, LOCK_FILE)):
+        if path.name not in ("runs", TRAININGS) and not (path.is_file() and path.name in (*FILES, LOCK_FILE)):
             return path.name
     for run in (folder / "runs").glob("*"):
         if not run.is_dir():
             return f"runs/{run.name}"
         if (foreign := foreign_file(run)) is not None:
             return f"runs/{run.name}/{foreign}"
+    for training in sorted((folder / TRAININGS).glob("*")):
+        if (of_others := foreign_path(training)) is not None:
+            return f"{TRAININGS}/{training.name}/{of_others}"
     return None

@@ -15,7 +15,11 @@ from amr.fusion.runs.record import RunRecord
 
 def write_results(folder: Path, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Write results.csv, one row per finished run and split, in the requested order, and return the rows."""
-    runs = [read_run(run_folder(record)) for record in records if is_finished(record)]
+    return write_rows(folder, [read_run(run_folder(record)) for record in records if is_finished(record)])
+
+
+def write_rows(folder: Path, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Write results.csv, one row per run and split, and return the rows."""
     measured = [(run, {"val": run.val, "test": run.test}) for run in runs]
     rows = [_row(run, split, m) for run, of_run in measured for split, m in of_run.items() if m is not None]
     write_csv(folder / "results.csv", pd.DataFrame(rows))
@@ -24,7 +28,12 @@ def write_results(folder: Path, records: Sequence[RunRecord]) -> list[dict[str, 
 
 def missed_targets(records: Sequence[RunRecord]) -> list[str]:
     """One sentence about the finished runs whose shares are far from their target; empty if there are none."""
-    runs = [read_run(run_folder(record)) for record in records if record.config.amr_ratio and is_finished(record)]
+    return missed_by([read_run(run_folder(record)) for record in records if is_finished(record)])
+
+
+def missed_by(finished: Sequence[Run]) -> list[str]:
+    """One sentence about the runs whose shares are far from their target; empty if there are none."""
+    runs = [run for run in finished if run.config.amr_ratio]
     missed = {run.name: text for run in runs if (text := run.record.missed_target(run.val, run.test)) is not None}
     if not missed:
         return []

@@ -15,10 +15,12 @@ from amr.common.progress import Progress
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.data.folds import modalities_of, read_training_data
+from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig, without_amr
 from amr.fusion.methods import methods
 from amr.fusion.resolve import takes_steps
 from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, holm, mean_interval, p_text, paired_test
-from amr.fusion.sweep.sweep import sweep
+from amr.fusion.sweep.sweep import SweepResult, sweep
+from amr.fusion.sweep.trainings import sweep_trainings
 
 METRICS = {"map": "mAP", "accuracy": "accuracy"}
 
@@ -133,6 +135,7 @@ def make_table(
     group_size: int | None = None,
     progress: Progress | None = None,
     *,
+    names: Sequence[str] = (),
     with_amr: bool = True,
     overwrite: bool = False,
 ) -> Table:
@@ -146,6 +149,7 @@ def make_table(
         num_seeds: Number of seeds, 0 to N-1.
         group_size: Number of runs trained at once; None for as many as fit the device.
         progress: Listener.
+        names: Methods of the rows; all if there are none.
         with_amr: Whether to make the columns with AMR.
         overwrite: Whether to replace another sweep in the folder.
 
@@ -155,7 +159,7 @@ def make_table(
     """
     modalities = modalities_of(config)
     notes: list[str] = []
-    names = tuple(methods)
+    names = tuple(names or methods)
     ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
     if len(modalities) == 1 and config.amr_ratio is None:
         names, ratio = tuple(name for name in methods if methods[name].single_modality), None
@@ -170,12 +174,61 @@ def make_table(
     )
     _check_test_split(base)
     result = sweep(every_method, progress, overwrite=overwrite)
+    return _table_of(replace(result, notes=(*notes, *result.notes)), modalities, ratio, num_seeds)
+
+
+def make_table_end_to_end(
+    config: TrainConfig,
+    num_seeds: int,
+    progress: Progress | None = None,
+    *,
+    names: Sequence[str] = (),
+    with_amr: bool = True,
+    overwrite: bool = False,
+) -> Table:
+    """Train encoders by every method without and with AMR, and compare: the paper's own setting.
+
+    Args:
+        config: Settings of all rows. Its amr_ratio, by default 1:1:..., is used in the columns with AMR; its method and
+            seed are ignored.
+        num_seeds: Number of seeds, 0 to N-1.
+        progress: Listener.
+        names: Methods of the rows; all if there are none.
+        with_amr: Whether to make the columns with AMR.
+        overwrite: Whether to replace another sweep in the folder.
+
+    Raises:
+        ValueError: The config does not fit the clips, or the folder holds something else.
+        FileNotFoundError: Media or weights are missing.
+    """
+    modalities = tuple(config.encoders)
+    ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
+    base = replace(without_amr(config), objective="joint", method="naive", seed=0)
+    every_method = TrainSweepConfig(
+        base if ratio is None else replace(config, objective="joint", method="naive", seed=0, amr_ratio=None),
+        method=tuple(names or methods),
+        amr_ratio=(None,) if ratio is None else (None, ratio),
+        attribution=(config.attribution,),
+        seed=tuple(range(num_seeds)),
+    )
+    return _table_of(
+        sweep_trainings(every_method, progress, overwrite=overwrite, needs_test=True), modalities, ratio, num_seeds
+    )
+
+
+def _table_of(result: SweepResult, modalities: Sequence[str], ratio: str | None, num_seeds: int) -> Table:
+    """Write the table of a sweep.
+
+    Raises:
+        RuntimeError: No run has test clips, because all diverged.
+    """
+    if not result.rows:
+        raise RuntimeError("the loss must stay finite, got no run whose loss did. Pass a smaller --lr.")
     test = result.table[result.table["part"] == "test"]
     rows = [_row(runs, modalities) for _, runs in test.groupby(["method", "modalities"], sort=False)]
     _correct(rows)
-    notes += result.notes
     table = Table(
-        result.folder, tuple(rows), modalities, ratio, num_seeds, result.diverged, tuple(notes), result.warnings
+        result.folder, tuple(rows), tuple(modalities), ratio, num_seeds, result.diverged, result.notes, result.warnings
     )
     _write(table)
     return table

@@ -1,0 +1,217 @@
+"""Many trainings of encoders on the same clips: `amr train-encoders` with lists, `amr table --end-to-end`.
+
+Media are decoded once. Uni-modal models are trained once per seed and shared by the methods that learn from them. A
+stopped sweep continues at the epoch. Several processes may work on one sweep: each takes a training that no other one
+holds, and waits for the rest.
+
+    sweep.json              the request
+    trainings/<name>/       one training each, as `amr train-encoders` writes it
+    runs/<name>/            its model as a run; `unimodal_<modality>_seed<N>` for each modality of a uni-modal training
+    results.csv             one row per run and split
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from amr.common.progress import Progress
+from amr.extract.cache.lock import Locked, lock
+from amr.fusion.attribution.ratio import named_ratio
+from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig, alone, without_amr
+from amr.fusion.end_to_end.data import MediaData, read_media_data
+from amr.fusion.end_to_end.folder import IRRELEVANT, has_diverged, is_finished, read_folder, requested
+from amr.fusion.end_to_end.train import Diverged, checked, train_encoders
+from amr.fusion.methods import methods
+from amr.fusion.runs.read import read_run
+from amr.fusion.sweep.folder import REQUEST, TRAININGS, begin, check_folder, folder_of
+from amr.fusion.sweep.results import missed_by, write_rows
+from amr.fusion.sweep.sweep import SweepResult
+
+SECONDS_BETWEEN_LOOKS = 2.0  # at trainings of other processes
+SECONDS_BETWEEN_NOTES = 30.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a sweep.
+
+    Args:
+        name: Name of its folder in trainings/.
+        config: Options of the training.
+        teachers: Name of the uni-modal training that it learns from; None if it needs none.
+    """
+
+    name: str
+    config: TrainConfig
+    teachers: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the training."""
+        return Path(str(self.config.out))
+
+    def run(self, model: str) -> Path:
+        """Folder of the run of a model, "joint" or a modality."""
+        name = self.name if model == "joint" else f"{self.name.replace('_', f'_{model}_', 1)}"
+        return self.folder.parent.parent / "runs" / name
+
+
+def sweep_trainings(
+    config: TrainSweepConfig, progress: Progress | None = None, *, overwrite: bool = False, needs_test: bool = False
+) -> SweepResult:
+    """Train every combination of a sweep, and write results.csv.
+
+    Args:
+        config: Config of the sweep.
+        progress: Listener.
+        overwrite: Whether to replace another sweep in the folder.
+        needs_test: Whether there must be test clips.
+
+    Raises:
+        ValueError: The request does not fit the clips, or the folder holds something else.
+        FileNotFoundError: Media or weights are missing.
+    """
+    progress = progress or Progress()
+    members = [checked(member) for member in dict.fromkeys(map(_of_method, config.members()))]
+    request = _request(config)
+    base = config.base
+    source = base.dataset or Path(str(base.manifest)).resolve().parent.name
+    folder = folder_of(base.out, request, ("trainings", source, base.label))
+    check_folder(folder, request, overwrite=overwrite)
+    data = read_media_data(members[0], progress)  # before the folder: wrong media must leave nothing
+    if needs_test and len(data.rows.test) == 0:
+        raise ValueError("--split-policy must name a split with test clips, got none. Pass another.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder / REQUEST, work="sweep", owner=folder, on_wait=lambda: None):
+        check_folder(folder, request, overwrite=overwrite)
+        begin(folder, request)
+    trainings = _trainings(members, folder)
+    diverged = _train_all(trainings, data, progress)
+    finished = [each for each in trainings if each.name not in diverged]
+    results = [read_folder(each.folder) for each in finished]
+    runs = [
+        read_run(each.run(model)) for each, result in zip(finished, results, strict=True) for model in result.epochs
+    ]
+    rows = write_rows(folder, runs)
+    notes = dict.fromkeys(note for result in results for note in result.notes)
+    warnings = dict.fromkeys(text for result in results for text in result.warnings)
+    return SweepResult(folder, tuple(rows), tuple(notes), tuple(diverged), (*warnings, *missed_by(runs)))
+
+
+def _request(config: TrainSweepConfig) -> dict[str, Any]:
+    """Content of sweep.json. Without what does not change the numbers, which may differ when a sweep continues."""
+    base = requested(config.base)
+    swept = {name: list(getattr(config, name)) for name in TRAIN_SWEPT}
+    fixed = {name: value for name, value in base.items() if name not in (*swept, *IRRELEVANT)}
+    saved: dict[str, Any] = json.loads(json.dumps({"end_to_end": True, **swept, "base": fixed}))
+    return saved
+
+
+def _of_method(config: TrainConfig) -> TrainConfig:
+    """The config as its method needs it: uni-modal trainings have an objective of their own, some take no ratio."""
+    method = methods[config.method]
+    if method.single_modality:
+        return alone(config)
+    return config if method.fuses else without_amr(config)
+
+
+def _trainings(members: list[TrainConfig], folder: Path) -> list[Training]:
+    """Trainings of the members, each after the uni-modal training that it learns from."""
+    found: dict[str, Training] = {}
+
+    def add(config: TrainConfig, teachers: str | None = None) -> str:
+        name = _name(config)
+        place = folder / TRAININGS
+        taught_by = config.teachers if teachers is None else str(place / teachers)
+        found.setdefault(name, Training(name, replace(config, out=str(place / name), teachers=taught_by), teachers))
+        return name
+
+    for member in members:
+        learns = member.objective == "joint" and methods[member.method].fits_unimodal and member.teachers is None
+        add(member, add(alone(member)) if learns else None)
+    return list(found.values())
+
+
+def _name(config: TrainConfig) -> str:
+    if config.objective == "unimodal":
+        return f"unimodal_seed{config.seed}"
+    parts = [config.method]
+    if config.amr_ratio is None:
+        parts.append("plain")
+    else:
+        ratio = named_ratio(config.amr_ratio, list(config.encoders)) if "=" in config.amr_ratio else config.amr_ratio
+        parts += [f"amr-{ratio}", config.attribution]
+    name = "_".join([*parts, f"seed{config.seed}"])
+    return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
+
+
+def _train_all(trainings: list[Training], data: MediaData, progress: Progress) -> list[str]:
+    """Train what is not finished, with other processes if there are any; returns the names of those that diverged."""
+    diverged: list[str] = []
+    todo = [each for each in trainings if not _is_done(each)]
+    progress.start(len(trainings), len(trainings) - len(todo), "trainings")
+    told: set[str] = set()
+    try:
+        while todo:
+            later: list[Training] = []
+            for training in todo:
+                if training.teachers is not None and any(each.name == training.teachers for each in later):
+                    later.append(training)
+                elif training.teachers in diverged or has_diverged(training.folder, training.config):
+                    diverged.append(training.name)
+                elif not _train(training, data, progress, diverged):
+                    later.append(training)
+                    continue
+                else:
+                    progress.advance(1)
+            if len(later) == len(todo):
+                _wait_for(later[0], told, progress)
+            todo = later
+    finally:
+        progress.stop()
+    return diverged
+
+
+def _train(training: Training, data: MediaData, progress: Progress, diverged: list[str]) -> bool:
+    """Train, or take the result of another process; False if another one is at it."""
+    try:
+        train_encoders(
+            training.config,
+            _Notes(training.name, progress),
+            data=data.with_new_encoders(training.config),
+            places=training.run,
+        )
+    except Locked:
+        return False
+    except Diverged:
+        diverged.append(training.name)
+    return True
+
+
+def _wait_for(training: Training, told: set[str], progress: Progress) -> None:
+    if training.name not in told:
+        progress.note(f"waiting for {training.name}, which another process trains")
+        told.add(training.name)
+    time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _is_done(training: Training) -> bool:
+    return training.folder.exists() and is_finished(training.folder, training.config)
+
+
+class _Notes(Progress):
+    """Notes of one training among many: named, and not more often than every 30 seconds."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self._name, self._progress = name, progress
+        self._said = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Pass on a message for the user."""
+        if time.monotonic() - self._said >= SECONDS_BETWEEN_NOTES:
+            self._progress.note(f"{self._name}: {text}")
+            self._said = time.monotonic()
