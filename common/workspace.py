@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from pathlib import Path
 
 MAX_NAMES = 8  # names that an error lists
-JOINT_RUN = "run"  # folder of the run in that of a joint training of encoders
+JOINT_RUN = "run"  # folder of the run in that of a joint training of encoders, or of one of its encoders
+EMBEDDINGS = "embeddings.h5"  # cache of the z of a training of encoders, beside the run
 
 
 def home() -> Path:
@@ -91,9 +93,27 @@ def find_cache(name: str | None, option: str = "--cache") -> Path:
 def find_run(name: str | os.PathLike[str], option: str = "RUN") -> Path:
     """Find the folder of a run, a sweep or a table: by path, or by name in runs/; of a joint training, its run.
 
+    A unimodal training has several runs, one per modality: its folder is that of all of them.
+
     Args:
-        name: Path of a folder, or the name of one in runs/; of a run of a sweep, as `amr runs` lists it.
+        name: Path of a folder, or the name of one in runs/ or encoders/; of a run of a sweep, as `amr runs` lists it.
         option: Name of the argument, for errors.
+
+    Raises:
+        FileNotFoundError: No folder has that path or name.
+        ValueError: It is a training of encoders that is not finished, or that has no run.
+    """
+    folder = find_folder(name, option)
+    run = folder / JOINT_RUN
+    if is_training(folder):
+        _check_finished(folder, option)
+    elif not (folder / "encoder.json").is_file():
+        return folder
+    return run if (run / "config.json").is_file() else folder
+
+
+def find_folder(name: str | os.PathLike[str], option: str = "RUN") -> Path:
+    """Find the folder of a run, a sweep, a table or a training of encoders, as `find_run`, but as it is.
 
     Raises:
         FileNotFoundError: No folder has that path or name.
@@ -104,7 +124,7 @@ def find_run(name: str | os.PathLike[str], option: str = "RUN") -> Path:
     for is_found in (holds_runs, Path.is_dir):
         for folder in places:
             if is_found(folder):
-                return _run_of(folder)
+                return folder
     names = sorted(folder.name for folder in runs_dir().glob("*") if holds_runs(folder))
     close = difflib.get_close_matches(Path(text).name, names, n=1)
     hint = f"Did you mean {close[0]}?" if close else "Make one with amr fit or amr sweep."
@@ -115,12 +135,54 @@ def find_run(name: str | os.PathLike[str], option: str = "RUN") -> Path:
     )
 
 
-def _run_of(folder: Path) -> Path:
-    """Run of a joint training of encoders, in a folder of its own; else the folder itself."""
-    run = folder / JOINT_RUN
-    return run if (run / "config.json").is_file() and (folder / "metrics.json").is_file() else folder
-
-
 def holds_runs(folder: Path) -> bool:
-    """Whether a folder is one of amr fit, amr sweep or amr table."""
+    """Whether a folder is one of amr fit, amr sweep, amr table or amr train-encoders."""
     return (folder / "config.json").is_file() or (folder / "sweep.json").is_file()
+
+
+def is_training(folder: Path) -> bool:
+    """Whether a folder is that of one training of encoders, by its config.json."""
+    try:
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(saved, dict) and "clips_sha256" in saved  # the config.json of a run has none
+
+
+def training_of(path: Path) -> Path | None:
+    """Training of encoders that a run, or a cache of its z, is part of: perhaps a modality's, or a teacher's."""
+    return next((folder for folder in list(path.resolve().parents)[:3] if is_training(folder)), None)
+
+
+def training_runs(folder: Path) -> list[Path]:
+    """Folders of the runs of a training of encoders: that of a joint one, or one per modality."""
+    joint = folder / JOINT_RUN
+    runs = [joint] if joint.is_dir() else sorted(folder.glob(f"*/{JOINT_RUN}"))
+    return [run for run in runs if (run / "config.json").is_file()]
+
+
+def run_name(folder: Path) -> str:
+    """Name of the folder of a run or a sweep; of the run of a training, that of the training, and its modality if any.
+
+    The run of the joint training encoders/even is `even`, and a run of the unimodal training encoders/alone is
+    `alone/audio`.
+    """
+    folder = folder.resolve()
+    training = training_of(folder) if folder.name == JOINT_RUN else None
+    return folder.name if training is None else folder.parent.relative_to(training.parent).as_posix()
+
+
+def _check_finished(folder: Path, option: str) -> None:
+    """Refuse a training of encoders that has no run yet, or that was made before trainings had any."""
+    if not (folder / "metrics.json").is_file():
+        raise ValueError(
+            f"{option} must be a finished training, got {str(folder)!r}, which was interrupted. "
+            "Finish it: run the same amr train-encoders again."
+        )
+    if not training_runs(folder):
+        encoders = sorted(file.parent for file in folder.glob("*/encoder.json"))
+        extraction = " ".join(f"--encoder {encoder.name}=trained:{encoder}" for encoder in encoders)
+        raise ValueError(
+            f"{option} must be a training with a run, got {str(folder)!r}, which an earlier version made. "
+            f"Train again with --overwrite, or fit a head: amr extract {extraction}, then amr fit."
+        )

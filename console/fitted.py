@@ -45,7 +45,15 @@ def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
     config.check_writable(find_run(config.run))  # before torch is imported
     from amr.fusion.evaluate.evaluate import evaluate
     from amr.fusion.evaluate.people.tables import people_tables
-    from amr.fusion.evaluate.tables import differences_table, rank_sentence, reading, reliance_table, scores_table
+    from amr.fusion.evaluate.tables import (
+        LEARNED_TITLE,
+        differences_table,
+        encoders_table,
+        rank_sentence,
+        reading,
+        reliance_table,
+        scores_table,
+    )
 
     with stderr_progress() as progress:
         result = evaluate(config, progress)
@@ -53,6 +61,8 @@ def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
     show(document, as_json, lambda: table("test", *scores_table(document)))
     if not as_json:
         others = [("what each setting relies on", *reliance_table(document))]
+        if (learned := encoders_table(document)) is not None:
+            others.append((LEARNED_TITLE, *learned))
         if document["comparisons"]:
             others.append(("AMR against none, paired; * p < .05, t-test, Holm", *differences_table(document)))
         others += [(each.title, each.columns, each.rows) for each in people_tables(document)]

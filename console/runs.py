@@ -38,7 +38,7 @@ def add_runs(app: typer.Typer) -> None:
 
 def show_runs(
     folder: Annotated[
-        str | None, typer.Argument(metavar="DIR", help="Folder to search, or a sweep; runs/ by default.")
+        str | None, typer.Argument(metavar="DIR", help="Folder to search, or a sweep; runs/ and encoders/ by default.")
     ] = None,
     where: Annotated[
         list[str] | None,
@@ -53,7 +53,7 @@ def show_runs(
     ],
     json: Json = False,
 ) -> None:
-    """List runs, sweeps and tables with their settings and results."""
+    """List runs, sweeps, tables and trainings of encoders with their settings and results."""
     from amr.fusion.sweep.listing import list_runs
 
     if format not in FORMATS:
@@ -99,8 +99,8 @@ def _table(entries: Sequence[Entry], requested: Sequence[str]) -> Table:
 
 
 def _name(entry: Entry) -> str:
-    """Name of a run, with its state if it is not finished, and why; of a sweep, with its number of runs."""
-    if entry.kind in ("sweep", "table", "frontier"):
+    """Name of a run, with its state if it is not finished, and why; of several, with their number or modalities."""
+    if entry.kind in ("sweep", "table", "frontier") or (entry.state == "finished" and entry.note):
         return f"{entry.run} ({entry.note})"
     if entry.state == "finished":
         return entry.run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amr.common.files import check_writable
 from amr.common.options import DEVICES, check_options, coerce_fields, option
-from amr.common.workspace import holds_runs, place, runs_dir
+from amr.common.workspace import holds_runs, place, run_name, runs_dir
 
 FORMAT = "amr-evaluation"
 FILES = ("evaluation.json", "evaluation.csv", "evaluation.npz")
@@ -34,6 +34,12 @@ class EvaluateConfig:
     against: str | None = option(
         None, "Reference to compare with; people: votes or tags of people, if the cache has them.", choices=REFERENCES
     )
+    unimodal: str | None = option(
+        None,
+        "Unimodal training of the same encoders, or its name in encoders/, to compare a joint training with; by "
+        "default the unimodal runs of its sweep, or its teachers.",
+        since="0.2",
+    )
     people: str | None = option(None, "Channels of votes and their modalities, such as voice=audio,face=video.")
     bootstrap: int = option(
         1000, "Number of bootstrap samples of the test clips, 20 or more; 0: no intervals.", least=0
@@ -58,8 +64,10 @@ class EvaluateConfig:
             raise ValueError(
                 f"--people must be used with --against people, got {self.people!r} without it. Add --against people."
             )
-        if self.cache is not None and self.against is not None:
-            raise ValueError(f"--against must be left out with --cache, got {self.against!r}. Leave out one of them.")
+        for name in ("against", "unimodal"):
+            value = getattr(self, name)
+            if self.cache is not None and value is not None:
+                raise ValueError(f"--{name} must be left out with --cache, got {value!r}. Leave out one of them.")
 
     def folder(self, run: Path) -> Path:
         """Folder for the results.
@@ -71,7 +79,7 @@ class EvaluateConfig:
             return place(self.out, runs_dir())
         if self.cache is None:
             return run
-        names = [run.resolve().name, "on", Path(self.cache).stem]
+        names = [run_name(run).replace("/", "_"), "on", Path(self.cache).stem]
         sweep = run.resolve().parent.parent
         return runs_dir() / "_".join([sweep.name, *names] if (sweep / "sweep.json").is_file() else names)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from amr.common.progress import Progress
-from amr.common.workspace import find_cache, find_run
+from amr.common.workspace import find_cache, find_run, run_name
 from amr.extract.cache.reader import Cache
 from amr.fusion.data.clips import NUM_PERMUTATIONS
 from amr.fusion.data.folds import TrainingData
@@ -22,6 +22,7 @@ from amr.fusion.evaluate.groups import (
     OpenedCaches,
     OtherCache,
     RunGroup,
+    check_caches,
     count_unfinished,
     measured_anew,
     other_cache,
@@ -34,9 +35,11 @@ from amr.fusion.evaluate.people.compare import against_people
 from amr.fusion.evaluate.people.votes import find_votes, parse_channels
 from amr.fusion.evaluate.per_clip import PerClip, measure_group
 from amr.fusion.evaluate.perturb import Name
+from amr.fusion.evaluate.references.encoders import HOW, EncodersAlone
 from amr.fusion.evaluate.references.scaling import modality_scaling
-from amr.fusion.evaluate.references.unimodal import UnimodalHeads
+from amr.fusion.evaluate.references.unimodal import Reference, UnimodalHeads
 from amr.fusion.evaluate.write import VERSION, Arrays, rounded, run_entry, write
+from amr.fusion.runs.folder import few_of
 from amr.fusion.runs.read import Run, flat, read_runs
 from amr.fusion.runs.statistics import CONFIDENCE
 
@@ -80,10 +83,14 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     if num_unfinished:
         progress.note(
             f"{num_unfinished} of {num_unfinished + len(runs)} runs are left out: they are not finished, or diverged. "
-            "The same amr sweep or amr table continues."
+            "The command that made them continues."
         )
+    if config.cache is None:
+        check_caches(runs)
+    else:
+        _check_one_cache(runs)
     caches = OpenedCaches(config.device)
-    unimodal = None if config.cache is not None else UnimodalHeads(runs, caches)
+    references = None if config.cache is not None else _References(runs, caches, config.unimodal, progress.note)
     other = None if config.cache is None else OtherCache(find_cache(config.cache), config.device, progress.note)
     data_of = (other or caches).data
     progress.start(len(runs), unit="runs")
@@ -91,10 +98,11 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     measured: dict[Path, Measured] = {}
     people: dict[Path, dict[str, Any]] = {}
     scaled: dict[Path, list[dict[str, Any]]] = {}
-    arrays = Arrays(all_data, [run.folder.name for run in runs])
+    modalities = list(dict.fromkeys([*all_data.dataset.modalities, *(m for run in runs for m in run.modalities)]))
+    arrays = Arrays(all_data, [run.name for run in runs], modalities)
     for fitted_group in run_groups(runs, data_of):
         group = fitted_group if other is None else measured_anew(fitted_group)
-        reference_of = None if unimodal is None else unimodal.of(group)
+        reference_of = None if references is None else references.of(group)
         per_clip = measure_group(group, reference_of, seed=config.seed, noise_draws=config.noise_draws)
         measured |= {m.run.folder: m for m in _measured(group, per_clip, config)}
         if config.against == "people":
@@ -104,13 +112,61 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
         progress.advance(len(group.runs))
     ordered = [measured[run.folder] for run in runs]
     document = rounded(
-        _document(config, folder, all_data, ordered, people, scaled) | {"num_unfinished": num_unfinished}
+        _document(config, folder, all_data, ordered, people, scaled)
+        | {"modalities": modalities, "num_unfinished": num_unfinished}
     )
+    for run, entry in zip(runs, document["runs"], strict=True):
+        entry["encoders_alone"] = None if references is None else references.encoders_alone.get(run.folder)
     out = config.folder(folder)
     out.mkdir(parents=True, exist_ok=True)
     write(out, document, ordered)
     arrays.save(out)
     return Evaluation(out, document)
+
+
+class _References:
+    """Uni-modal references of runs: encoders trained alone for those of a joint training, else heads.
+
+    Args:
+        runs: All runs of the folder.
+        caches: Their caches.
+        named: Value of --unimodal.
+        on_note: Function that is called with each remark.
+
+    Raises:
+        ValueError: --unimodal is given, and no run is that of a joint training.
+    """
+
+    def __init__(
+        self, runs: Sequence[Run], caches: OpenedCaches, named: str | None, on_note: Callable[[str], None]
+    ) -> None:
+        self._heads, self._encoders = UnimodalHeads(runs, caches), EncodersAlone(named)
+        found = {run.folder: self._encoders.runs(run) for run in runs}
+        self.encoders_alone = {
+            folder: {m: each.name for m, each in alone.items()} for folder, alone in found.items() if alone is not None
+        }
+        if named is not None and not self.encoders_alone:
+            raise ValueError(
+                f"--unimodal must be used with the run of a joint training of encoders, got {named!r} with another. "
+                "Leave it out."
+            )
+        lacking = [run.name for run in runs if found[run.folder] == {}]
+        if lacking:
+            on_note(f"no encoders trained alone to compare {few_of(lacking)} with; {HOW}")
+
+    def of(self, group: RunGroup) -> Callable[[int], Reference] | None:
+        """Function of a fold's number that returns the reference of a group; None if there is none."""
+        trained = group.runs[0].folder in self.encoders_alone
+        return self._encoders.of(group) if trained else self._heads.of(group)
+
+
+def _check_one_cache(runs: Sequence[Run]) -> None:
+    """Refuse --cache for runs that each have encoders of their own: no cache could hold the embeddings of all."""
+    if len({run.record.cache for run in runs}) > 1:
+        raise ValueError(
+            f"--cache must be left out for runs that each trained encoders, got {len(runs)} such runs. "
+            f"Name one run, such as {runs[0].folder}, and a cache of its encoders."
+        )
 
 
 def _measured(group: RunGroup, per_clip: PerClip, config: EvaluateConfig) -> list[Measured]:
@@ -228,7 +284,7 @@ def _document(
     return {
         "format": FORMAT,
         "version": VERSION,
-        "source": folder.resolve().name,
+        "source": run_name(folder),
         "cache": str(data.cache),
         "fitted_on": measured[0].run.record.cache,
         "label": first.label,
@@ -246,6 +302,7 @@ def _document(
             "resampled": "clips" if len(np.unique(group_codes(clips)[rows])) == len(rows) else "groups",
             "folds": first.folds,
             "seed": config.seed,
+            "unimodal": config.unimodal,
         },
         "runs": entries,
         "groups": over_seeds(measured),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -44,13 +44,20 @@ def read_tested_runs(folder: Path) -> list[Run]:
 
 
 def count_unfinished(folder: Path) -> int:
-    """Number of runs of a sweep that have no results: unfinished ones, and ones that diverged."""
-    planned = [file.parent for file in folder.glob("runs/*/config.json")]
+    """Number of runs, or trainings, of a sweep that have no results: unfinished ones, and ones that diverged."""
+    planned = [file.parent for part in ("runs", "trainings") for file in folder.glob(f"{part}/*/config.json")]
     return sum(not (run / "metrics.json").is_file() for run in planned)
 
 
+def check_caches(runs: Sequence[Run]) -> None:
+    """Raise FileNotFoundError if the cache of a run is gone."""
+    for cache in dict.fromkeys(Path(run.record.cache) for run in runs):
+        if not cache.is_file():
+            raise FileNotFoundError(f"RUN must have its cache at {cache}, got no file there. Move the cache back.")
+
+
 class OpenedCaches:
-    """Caches of runs, each opened once.
+    """Caches of runs. The last one stays open: runs of a sweep have one in common, unless each trained its encoders.
 
     Args:
         device: Device of the clips.
@@ -79,8 +86,8 @@ class OpenedCaches:
         cache, c = Path(run.record.cache), run.config
         key = _key(run, keep_steps)
         if key not in self._opened:
-            if not cache.is_file():
-                raise FileNotFoundError(f"RUN must have its cache at {cache}, got no file there. Move the cache back.")
+            check_caches([run])
+            self._opened = {other: data for other, data in self._opened.items() if other[0] == cache}
             config = replace(c, cache=str(cache), modalities=",".join(run.modalities), device=self._device)
             self._opened[key] = read_training_data(config, keep_steps=keep_steps)
         return self._opened[key]
@@ -172,7 +179,7 @@ def _check(run: Run, data: TrainingData) -> None:
 def other_cache(run: Run, data: TrainingData) -> str:
     """Message for a run whose cache has changed since it was fitted."""
     return (
-        f"{data.cache} must hold the embeddings, labels and splits that {run.folder.name} was fitted on, got others. "
+        f"{data.cache} must hold the embeddings, labels and splits that {run.name} was fitted on, got others. "
         "Fit again, or move the old cache back."
     )
 
@@ -250,22 +257,22 @@ def map_folds(group: RunGroup, function: Callable[[int], T]) -> list[T]:
         return list(pool.map(of_fold, range(len(group.folds))))
 
 
-def run_groups(runs: Sequence[Run], data_of: Callable[[Run], TrainingData]) -> list[RunGroup]:
-    """Group runs of one shape and cache, so that each group fits into memory."""
-    same_shape: list[tuple[Any, TrainingData, list[Run]]] = []
+def run_groups(runs: Sequence[Run], data_of: Callable[[Run], TrainingData]) -> Iterator[RunGroup]:
+    """Group runs of one shape and cache, so that each group fits into memory; their clips are read one by one."""
+    same_shape: list[tuple[Any, list[Run]]] = []
     for run in runs:
-        shape, data = model_shape(run.record), data_of(run)
-        for other_shape, other_data, members in same_shape:
-            if other_shape == shape and other_data is data:
+        kind = _key(run, takes_steps(run.config)), model_shape(run.record)
+        for other, members in same_shape:
+            if other == kind:
                 members.append(run)
                 break
         else:
-            same_shape.append((shape, data, [run]))
-    result = []
-    for shape, data, members in same_shape:
+            same_shape.append((kind, [run]))
+    for (_, shape), members in same_shape:
+        data, *_ = [data_of(run) for run in members]  # each is checked
         num_clips = sum(len(fold.test) for fold in data.folds)
         per_clip = 8 * 2 ** len(shape.embed_dims) + 4 * shape.head_shape.num_classes  # results of each run
         parameters = FusionModel(shape, [0]).num_parameters()
         size = max(1, GROUP_NUMBERS // max(num_clips * per_clip, parameters))
-        result += [RunGroup(tuple(members[i : i + size]), data) for i in range(0, len(members), size)]
-    return result
+        for i in range(0, len(members), size):
+            yield RunGroup(tuple(members[i : i + size]), data)

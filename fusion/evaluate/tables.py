@@ -22,6 +22,7 @@ READING = {
     "alone": "accuracy with it alone, the others replaced by the train mean",
     "robust": "robustness: accuracy under noise in it over clean accuracy, mean of 0 to 1 deviations",
     "follows": "how often its class is predicted if modalities are of two classes",
+    "gap": "probe accuracy of the encoder trained jointly minus that of the one trained alone",
 }
 SCORES = {"ECE": "calibration.clean.ece", "over UME": "gain_over_ume", "over best": "gain_over_best_unimodal"}
 RELIANCE = {
@@ -33,11 +34,13 @@ RELIANCE = {
     "follows": "conflict.{}",
 }
 COMPARED = ("share", "use", "use share")
+LEARNED = {"trained jointly": "probe.joint.{}", "trained alone": "probe.unimodal.{}", "gap": "probe.gap.{}"}
+LEARNED_TITLE = "what each encoder learned: linear probe of z"
 
 
 def reading(document: Mapping[str, Any]) -> str:
     """Explain the columns of the tables; fractions of 1, except `robust`, a ratio."""
-    shown = [*scores_table(document)[0], *reliance_table(document)[0]]
+    shown = [*scores_table(document)[0], *reliance_table(document)[0], *(encoders_table(document) or [[]])[0]]
     few = [len(group["seeds"]) for group in document["groups"]]
     lines = ["fractions of 1, on the test clips; robust is a ratio"]
     lines += [f"{name:<10}  {text}" for name, text in READING.items() if name in shown]
@@ -68,6 +71,38 @@ def reliance_table(document: Mapping[str, Any]) -> Rows:
         values = [[group["mean"].get(RELIANCE[name].format(m)) for name in names] for m in group["modalities"]]
         rows += _stacked(label, group["modalities"], values)
     return ["setting", "modality", *names], rows
+
+
+def encoders_table(document: Mapping[str, Any]) -> Rows | None:
+    """Columns, and one row per setting and modality: accuracy of linear probes on z of jointly trained encoders, on
+    that of encoders trained alone, and their gap; None if the runs have no encoders of their own.
+
+    The interval of the gap is over seeds; of a single seed, over bootstrapped clips.
+    """
+    runs = [run for run in document["runs"] if run.get("encoders_alone")]
+    if not runs:
+        return None
+    groups = [group for group in document["groups"] if any(run_is_of(run, group) for run in runs)]
+    rows: list[list[object]] = []
+    for group, label in zip(groups, setting_labels(groups), strict=True):
+        members = [run for run in runs if run_is_of(run, group)]
+        values = [
+            [*(group["mean"].get(key.format(m)) for key in LEARNED.values()), _gap_interval(group, members, m)]
+            for m in group["modalities"]
+        ]
+        rows += _stacked(label, group["modalities"], values)
+    return ["setting", "modality", *LEARNED, "95 %"], rows
+
+
+def run_is_of(run: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
+    """Whether an entry of `runs` belongs to one of `groups`."""
+    return all(run[name] == group[name] for name in SETTINGS if name in group)
+
+
+def _gap_interval(group: Mapping[str, Any], members: Sequence[Mapping[str, Any]], modality: str) -> str:
+    name = LEARNED["gap"].format(modality)
+    found = group["interval"].get(name) if len(members) > 1 else members[0]["intervals"].get(name)
+    return "-" if not found or None in found else f"{found[0]:+.3f} to {found[1]:+.3f}"
 
 
 def differences_table(document: Mapping[str, Any]) -> Rows:

@@ -34,14 +34,14 @@ def write(folder: Path, document: Mapping[str, Any], measured: Sequence[Measured
         for name, value in m.value.items():
             low, high = m.interval.get(name, (math.nan, math.nan))
             row = {"measure": ".".join(name), "value": value, "low": low, "high": high}
-            rows.append({"run": m.run.folder.name, **setting, **row})
+            rows.append({"run": m.run.name, **setting, **row})
     write_csv(folder / "evaluation.csv", pd.DataFrame(rows))
 
 
 def run_entry(measured: Measured) -> dict[str, Any]:
     """Entry of one run in evaluation.json."""
     return {
-        "run": measured.run.folder.name,
+        "run": measured.run.name,
         **measured.run.setting,
         "seed": measured.run.config.seed,
         "measures": nested(measured.value | measured.counts),
@@ -82,10 +82,12 @@ class Arrays:
         data: Clips; the test clips are the columns, in their order, one fold after the other. A clip that several folds
             are tested on is a column for each.
         order: Names of the runs, in the order of evaluation.json.
+        modalities: Modalities of all runs.
     """
 
-    def __init__(self, data: TrainingData, order: Sequence[str]) -> None:
+    def __init__(self, data: TrainingData, order: Sequence[str], modalities: Sequence[str]) -> None:
         self._dataset = dataset = data.dataset
+        self._modalities = list(modalities)
         self._order = {name: i for i, name in enumerate(order)}
         rows = np.concatenate([fold.rows.test for fold in data.folds])
         folds = np.concatenate([np.full(len(fold.test), k) for k, fold in enumerate(data.folds)])
@@ -94,7 +96,7 @@ class Arrays:
         shape = len(order), len(rows)
         self._by_run = {
             "preds": np.full(shape, -1, np.int16),
-            "shares": np.full((*shape, len(dataset.modalities)), np.nan, np.float16),
+            "shares": np.full((*shape, len(modalities)), np.nan, np.float16),
         }
         if math.prod(shape) * len(dataset.classes) <= MAX_PROBABILITIES:
             self._by_run["probability"] = np.full((*shape, len(dataset.classes)), np.nan, np.float16)
@@ -105,12 +107,21 @@ class Arrays:
         }
 
     def add(self, group: RunGroup, per_clip: PerClip) -> None:
-        """Add the results of a run group."""
+        """Add the results of a run group.
+
+        Raises:
+            ValueError: Its cache has other clips than those of the first group.
+        """
+        dataset = group.data.dataset
+        if dataset is not self._dataset and not np.array_equal(dataset.clips["id"], self._dataset.clips["id"]):
+            raise ValueError(
+                f"RUN must have runs on the same clips, got {group.runs[0].name} on others. Evaluate it alone."
+            )
         keys = self._keys(per_clip.folds, per_clip.rows)
         selected = np.array([key in self._column for key in keys])
         columns = np.array([self._column[key] for key in keys[selected]], dtype=int)
-        rows = np.array([self._order[run.folder.name] for run in group.runs])
-        modalities = np.array([self._dataset.modalities.index(m) for m in per_clip.modalities])
+        rows = np.array([self._order[run.name] for run in group.runs])
+        modalities = np.array([self._modalities.index(m) for m in per_clip.modalities])
         probability = per_clip.probability[:, selected]
         self._by_run["preds"][np.ix_(rows, columns)] = probability.argmax(-1)
         self._by_run["shares"][np.ix_(rows, columns, modalities)] = per_clip.share[:, selected]

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
 from amr.common.options import number_text
+from amr.common.workspace import JOINT_RUN, is_training
 from amr.fusion.choices import own_weight
-from amr.fusion.config import SWEPT, FitConfig
+from amr.fusion.config import SWEPT, FitConfig, TrainingConfig
+from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig
 from amr.fusion.report.read import ResultFolder
 
 MAX_LINE = 60
 
 
 def commands(results: ResultFolder) -> list[str]:
-    """`amr fit`, `amr sweep`, `amr table` or `amr frontier`, then `amr evaluate` if the folder was evaluated."""
-    out = shlex.quote(str(results.folder))
-    if results.frontier is not None:
+    """`amr fit`, `amr sweep`, `amr table`, `amr frontier` or `amr train-encoders`, then `amr evaluate` if run."""
+    folder = results.folder
+    out = shlex.quote(str(folder.parent if results.training is not None and folder.name == JOINT_RUN else folder))
+    if results.training is not None:
+        lines = [_train(results)]
+    elif results.frontier is not None:
         lines = [_frontier(results.frontier, out)]
     else:
         lines = [_fit(asdict(results.runs[0].config), out)] if results.sweep is None else [_sweep(results, out)]
@@ -30,6 +35,24 @@ def commands(results: ResultFolder) -> list[str]:
 def _wrapped(command: str) -> str:
     """Break a long command into one line per option."""
     return command if len(command) <= MAX_LINE else command.replace(" --", " \\\n  --")
+
+
+def _train(results: ResultFolder) -> str:
+    """Command of a training of encoders, or of a sweep or table of trainings."""
+    folder = next((each for each in (results.folder, *results.folder.parents) if is_training(each)), results.folder)
+    sweep = results.sweep or {}
+    is_table = results.table is not None
+    skipped = ("out", *(["objective"] if is_table else []), *(name for name in TRAIN_SWEPT if name in sweep))
+    options = _options(sweep.get("base", results.training), skipped=skipped, of=TrainConfig)
+    lists = _lists({name: sweep[name] for name in TRAIN_SWEPT if name in sweep}, is_table=is_table)
+    return " ".join(
+        [
+            "amr table --end-to-end" if is_table else "amr train-encoders",
+            *options,
+            *lists,
+            f"--out {shlex.quote(str(folder))}",
+        ]
+    )
 
 
 def _fit(config: Mapping[str, Any], out: str) -> str:
@@ -45,21 +68,26 @@ def _sweep(results: ResultFolder, out: str) -> str:
     if is_table and sweep["base"]["adapter"] == "none":
         parts.append("--adapter none")
     attribution = sweep["base"].get("attribution", FitConfig.attribution)
-    for name in SWEPT:
-        values = sweep.get(name)  # None if a setting of one value is in `base`
-        if values is None or (is_table and name == "method"):
-            continue
-        own = [own_weight(attribution)]
-        if name == "amr_weight" and (values in ([None], own) or sweep["amr_ratio"] == [None]):
-            continue
-        if is_table and name == "amr_ratio":
+    swept = {name: sweep[name] for name in SWEPT if sweep.get(name) is not None}  # None: one value, in `base`
+    if is_table:
+        swept.pop("method", None)
+    if swept.get("amr_weight") in ([None], [own_weight(attribution)]) or sweep["amr_ratio"] == [None]:
+        swept.pop("amr_weight", None)
+    return " ".join([*parts, *_lists(swept, is_table=is_table), f"--out {out}"])
+
+
+def _lists(swept: Mapping[str, Sequence[Any]], *, is_table: bool) -> list[str]:
+    """Lists other than the defaults, as options."""
+    options = []
+    for name, values in swept.items():
+        if is_table and name == "amr_ratio":  # a table has the columns without AMR anyway
             values = [value for value in values if value is not None] or ["none"]
         text = ",".join("none" if value is None else _text(value) for value in values)
         if name == "seed" and values == list(range(len(values))) and (is_table or len(values) > 1):
-            parts.append(f"--seeds {len(values)}")
+            options.append(f"--seeds {len(values)}")
         elif values != [_default(name)]:
-            parts.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
-    return " ".join([*parts, f"--out {out}"])
+            options.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
+    return options
 
 
 def _frontier(document: Mapping[str, Any], out: str) -> str:
@@ -69,19 +97,22 @@ def _frontier(document: Mapping[str, Any], out: str) -> str:
 
 def _evaluate_options(results: ResultFolder) -> str:
     settings = (results.evaluation or {}).get("settings", {})
-    options = {"num_bootstrap": ("--bootstrap", 1000), "noise_draws": ("--noise-draws", 5), "seed": ("--seed", 0)}
+    defaults = {"num_bootstrap": 1000, "noise_draws": 5, "seed": 0, "unimodal": None}
+    flags = {"num_bootstrap": "--bootstrap", "noise_draws": "--noise-draws"}
     changed = [
-        f" {name} {settings[key]}" for key, (name, default) in options.items() if settings.get(key, default) != default
+        f" {flags.get(name, f'--{name}')} {shlex.quote(str(settings[name]))}"
+        for name, default in defaults.items()
+        if settings.get(name, default) != default
     ]
     return "".join(changed) + " --against people" * any("people" in run.nested for run in results.runs)
 
 
-def _options(config: Mapping[str, Any], skipped: tuple[str, ...]) -> list[str]:
-    """Settings other than the defaults, as options."""
+def _options(config: Mapping[str, Any], skipped: tuple[str, ...], of: type[TrainingConfig] = FitConfig) -> list[str]:
+    """Settings other than the defaults of a config, as options."""
     options = []
-    for field in fields(FitConfig):
+    for field in fields(of):
         value = config.get(field.name, field.default)
-        if field.name in skipped or value == field.default or (field.name == "method_option" and not value):
+        if field.name in skipped or value == field.default or (field.default == () and not value):
             continue
         if field.name == "amr_weight" and (config.get("amr_ratio") is None or _is_own_weight(config)):
             continue
@@ -91,8 +122,8 @@ def _options(config: Mapping[str, Any], skipped: tuple[str, ...]) -> list[str]:
 
 def _option(name: str, value: Any) -> list[str]:
     flag = f"--{name.replace('_', '-')}"
-    if value is True:
-        return [flag]
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-")]
     values = value if isinstance(value, list | tuple) else [value]
     return [f"{flag} {shlex.quote(_text(item))}" for item in values]
 

@@ -137,10 +137,12 @@ def _pictures(results: ResultFolder, settings: Sequence[Setting]) -> tuple[Pictu
 
 
 def _facts(results: ResultFolder) -> dict[str, str]:
-    encoders = ", ".join(f"{m}: {info['encoder']} ({info['embed_dim']})" for m, info in results.modality_infos.items())
+    infos, each = results.modality_infos, "trained in each run"
+    in_each = results.training is not None and len(results.runs) > 1
+    encoders = ", ".join(f"{m}: {each if in_each else i['encoder']} ({i['embed_dim']})" for m, i in infos.items())
     config = results.runs[0].config
     facts = {
-        "cache": str(results.cache),
+        "cache": each if in_each else str(results.cache),
         "embeddings": encoders,
         "attribution": "; ".join(dict.fromkeys(_attribution(each) for each in _regularized(results) or [config])),
         "fitted with": ", ".join(f"{name} {number}" for name, number in results.record.versions.items()),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from amr.common.workspace import is_training, run_name, training_of
 from amr.fusion.runs.read import SETTINGS, Run, canonical_name, read_json, read_runs, with_evaluation
 from amr.fusion.runs.record import RunRecord
 
@@ -53,6 +54,7 @@ class ResultFolder:
         evaluation: evaluation.json; None without `amr evaluate`.
         table: Rows of table.json; None without `amr table`.
         frontier: frontier.json; None without `amr frontier`.
+        training: Options of the training of encoders that made the runs, or the first of them; None for fits.
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class ResultFolder:
     evaluation: Mapping[str, Any] | None = None
     table: Sequence[Mapping[str, Any]] | None = None
     frontier: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
 
     @property
     def record(self) -> RunRecord:
@@ -70,8 +73,8 @@ class ResultFolder:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.folder.resolve().name
+        """The folder's name; of a joint training's run, that of the training."""
+        return run_name(self.folder)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -124,6 +127,13 @@ class ResultFolder:
         """Path of the cache when the runs were fitted; it may be gone."""
         return Path(self.record.cache)
 
+    @property
+    def clips(self) -> str:
+        """Name of the clips: that of the cache, or of what the encoders were trained on."""
+        if self.training is None:
+            return self.cache.stem
+        return self.training["dataset"] or Path(self.training["manifest"]).parent.name or "clips"
+
 
 def read_results(folder: Path) -> ResultFolder:
     """Read the folder of a fit, a sweep or a table.
@@ -141,8 +151,18 @@ def read_results(folder: Path) -> ResultFolder:
     try:
         runs = with_evaluation(read_runs(folder, "DIR"), evaluation)
         infos = {m: info for run in runs for m, info in run.record.modalities.items()}
-        return ResultFolder(folder, tuple(runs), infos, sweep, evaluation, table, frontier)
+        return ResultFolder(folder, tuple(runs), infos, sweep, evaluation, table, frontier, _training(folder, runs[0]))
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"DIR must hold whole files, got {str(folder)!r} ({type(error).__name__}: {error}). Make it again."
         ) from error
+
+
+def _training(folder: Path, run: Run) -> Mapping[str, Any] | None:
+    """Options of the training of encoders that made a run, alone or in a sweep; None if it was fitted."""
+    sweeps = (read_json(each / "sweep.json", "DIR") for each in (folder, folder.resolve().parent.parent))
+    in_sweep = any(sweep.get("end_to_end") for sweep in sweeps if sweep is not None)
+    if run.training is None or not (in_sweep or is_training(folder) or training_of(folder)):
+        return None
+    config: Mapping[str, Any] = read_json(run.training / "config.json", "DIR")["config"]
+    return config

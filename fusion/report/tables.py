@@ -120,8 +120,9 @@ def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
     order = "/".join(results.modalities) if few else "of each"
     pairs = {"share": "share", "share spread": "share_spread", "use": "perceptual"}
     pairs["Shapley use share"] = "shapley_use_share"
-    pairs = {title: name for title, name in pairs.items() if any(setting.has(name) for setting in settings)}
-    with_clips = any(setting.mean("one_sided") is not None for setting in settings)
+    several = [setting for setting in settings if len(setting.modalities) > 1]
+    pairs = {title: name for title, name in pairs.items() if any(setting.has(name) for setting in several)}
+    with_clips = any(setting.mean("one_sided") is not None for setting in several)
     gains = {title: name for title, name in GAINS.items() if any(g.mean(name) is not None for g in settings)}
     seeds = {len(setting.runs) for setting in settings}
     columns = ["setting", *(["seeds"] * (len(seeds) > 1)), "val accuracy", "accuracy", "mAP"]

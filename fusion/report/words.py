@@ -71,8 +71,11 @@ def _fitted(results: ResultFolder, settings: Sequence[Setting]) -> str:
     config = runs[0].config
     seeds = len({run.seed for run in runs})
     num = results.evaluation["num_clips"] if results.evaluation is not None else runs[0].measures.get("num_clips")
-    heads = "one fitted head" if len(runs) == 1 else f"{len(runs)} fitted heads"
-    text = f"{heads} on {results.cache.stem}, predicting {config.label!r} ({len(results.classes)} classes)"
+    if results.training is None:
+        made = "one fitted head" if len(runs) == 1 else f"{len(runs)} fitted heads"
+    else:
+        made = f"{'one model' if len(runs) == 1 else f'{len(runs)} models'} trained end to end"
+    text = f"{made} on {results.clips}, predicting {config.label!r} ({len(results.classes)} classes)"
     text += "" if num is None else f" for {int(num)} test clips"
     if config.folds:
         text += f" in {config.folds} folds"

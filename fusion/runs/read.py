@@ -18,7 +18,7 @@ import pandas as pd
 
 from amr.common.options import number_text
 from amr.common.progress import Progress
-from amr.common.workspace import JOINT_RUN
+from amr.common.workspace import EMBEDDINGS, is_training, run_name, training_of, training_runs
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
 
@@ -70,9 +70,14 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the folder; of the run of a joint training, that of the training."""
-        folder = self.folder.resolve()
-        return folder.parent.name if folder.name == JOINT_RUN else folder.name
+        """Name of the folder; of the run of a training of encoders, that of the training (`run_name`)."""
+        return run_name(self.folder)
+
+    @property
+    def training(self) -> Path | None:
+        """Folder of the training of encoders whose z the run takes; None for other embeddings."""
+        cache = Path(self.record.cache)
+        return training_of(cache) if cache.name == EMBEDDINGS else None
 
     @property
     def config(self) -> FitConfig:
@@ -197,10 +202,14 @@ def read_run(folder: Path, option: str = "RUN") -> Run:
 def read_runs(folder: Path, option: str = "RUN") -> list[Run]:
     """Read the run in a folder of `amr fit`, or all finished runs in a folder of `amr sweep` or `amr table`.
 
+    A training of encoders has one run if it is joint, and one per modality if it is unimodal.
+
     Raises:
         FileNotFoundError: The folder is neither.
         ValueError: No run of the sweep is finished, or files are damaged.
     """
+    if is_training(folder):
+        return [read_run(run, option) for run in training_runs(folder)]
     if (folder / "config.json").is_file():
         return [read_run(folder, option)]
     if not (folder / "sweep.json").is_file():
@@ -215,7 +224,7 @@ def read_runs(folder: Path, option: str = "RUN") -> list[Run]:
         finished.sort(key=lambda run: order.get(run.name, len(order)))
     if not finished:
         raise ValueError(
-            f"{option} must hold a finished run, got none in {str(folder)!r}. Run the same amr sweep again."
+            f"{option} must hold a finished run, got none in {str(folder)!r}. Run the command that made it again."
         )
     return [read_run(run, option) for run in finished]
 
@@ -251,7 +260,7 @@ def chosen_run(folder: Path, progress: Progress | None = None, option: str = "RU
         FileNotFoundError: The folder is neither.
         ValueError: There is no best run.
     """
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() and not is_training(folder):
         return folder
     frontier = read_json(folder / "frontier.json", option)
     if frontier is not None and frontier["best"] is not None:
@@ -272,7 +281,7 @@ def with_evaluation(runs: Sequence[Run], evaluation: Mapping[str, Any] | None) -
         return list(runs)
     entries = {entry["run"]: entry for entry in evaluation["runs"]}
     only = evaluation["runs"][0] if len(runs) == 1 and len(evaluation["runs"]) == 1 else None
-    return [replace(run, evaluated=entries.get(run.folder.name, only or {})) for run in runs]
+    return [replace(run, evaluated=entries.get(run.name, only or {})) for run in runs]
 
 
 def read_json(file: Path, option: str = "RUN") -> Any:

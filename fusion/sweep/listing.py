@@ -1,4 +1,4 @@
-"""List runs, sweeps and tables with their settings and results: `amr runs`. Nothing here imports torch."""
+"""List runs, sweeps, tables and trainings with their settings and results: `amr runs`. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from amr.common.workspace import find_run, runs_dir
+from amr.common.workspace import encoders_dir, find_folder, is_training, runs_dir, training_runs
 from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.runs.folder import RUN_FILES, UNFINISHED
 from amr.fusion.runs.read import flat, read_run
@@ -19,7 +19,6 @@ from amr.fusion.runs.record import RunRecord
 
 # of config.json; other programs write a file of that name, too
 KEYS = {"config", "classes", "modalities"}
-TRAINING_KEY = "clips_sha256"  # in the config.json of amr train-encoders only
 FINISHED, NOT_FINISHED, DAMAGED = STATES = ("finished", "unfinished", "damaged")
 # names that a column may also be typed by; any other measure is that of test
 ALIASES = {"val": "val.accuracy", "test": "test.accuracy", "ratio": "amr_ratio", "weight": "amr_weight"}
@@ -33,7 +32,8 @@ class Entry:
     Args:
         folder: Folder of the run, sweep or table.
         run: Path of the folder from the listed folder on.
-        kind: `fit`, `sweep` or `table`; `member` for a run of a sweep or table; `unknown` for an unreadable folder.
+        kind: `fit`, `sweep`, `table`, `frontier`, or `training` of encoders; `member` for one of several runs of those;
+            `unknown` for an unreadable folder.
         state: One of `STATES`; a sweep is finished if all its runs are.
         note: Reason of damage, or number of runs of a sweep.
         settings: Settings of a run, as in config.json, with a list of modalities; empty for sweeps and damaged folders.
@@ -67,10 +67,10 @@ class Entry:
 def list_runs(
     folder: Path | str | None = None, *, where: Sequence[str] = (), sort: str | None = None, reverse: bool = False
 ) -> list[Entry]:
-    """List the runs, sweeps and tables in a folder and the folders below it.
+    """List the runs, sweeps, tables and trainings of encoders in a folder and the folders below it.
 
     Args:
-        folder: Folder to search, a run or a sweep, by path or by name in runs/; None for runs/.
+        folder: Folder to search, a run or a sweep, by path or by name in runs/ or encoders/; None for both of these.
         where: Conditions COLUMN=VALUE, of which all must hold; `none` is a setting that is not set.
         sort: Column to sort by: measures from high to low, others from low to high, rows without a value last. By
             default the order of names.
@@ -80,8 +80,8 @@ def list_runs(
         FileNotFoundError: There is no such folder.
         ValueError: A condition is not COLUMN=VALUE, or a column is unknown.
     """
-    root = runs_dir() if folder is None else find_run(folder, "DIR")
-    entries = list(_entries(root, root)) if root.is_dir() else []
+    roots = [runs_dir(), encoders_dir()] if folder is None else [find_folder(folder, "DIR")]
+    entries = [entry for root in roots if root.is_dir() for entry in _entries(root, root)]
     columns = list(dict.fromkeys(name for entry in entries for name in entry.row()))
     for condition in where:
         holds = _condition(condition, columns)
@@ -103,6 +103,7 @@ def _entries(folder: Path, root: Path, above: tuple[Path, ...] = ()) -> Iterator
     name = folder.resolve().name if folder == root else os.path.relpath(folder, root)
     try:
         is_sweep, is_run = (folder / "sweep.json").is_file(), _is_run(folder)
+        trains_encoders = is_training(folder)
         below = _folders(folder / "runs" if is_sweep else folder, above)
         kinds = [kind for kind in ("table", "frontier") if (folder / f"{kind}.json").is_file()]
     except OSError as error:
@@ -110,12 +111,15 @@ def _entries(folder: Path, root: Path, above: tuple[Path, ...] = ()) -> Iterator
         return
     if is_sweep:
         members = [_run(each, os.path.relpath(each, root), "member") for each in below]
+        members += _unfinished(folder / "trainings", root)
         finished = sum(member.state == FINISHED for member in members)
         state = FINISHED if finished == len(members) > 0 else NOT_FINISHED
         count = f"{finished} of {len(members)}" if finished < len(members) else str(finished)
         runs = "run" if len(members) == 1 else "runs"
         yield Entry(folder, name, next(iter(kinds), "sweep"), state, f"{count} {runs}")
         yield from members
+    elif trains_encoders:
+        yield from _training(folder, name)
     elif is_run:
         yield _run(folder, name, "fit")
     else:
@@ -136,7 +140,29 @@ def _is_run(folder: Path) -> bool:
         saved = None
     if not saved:  # the other files tell
         return any((folder / name).is_file() for name in RUN_FILES if name != file.name)
-    return isinstance(saved, dict) and saved.keys() >= KEYS and TRAINING_KEY not in saved
+    return isinstance(saved, dict) and saved.keys() >= KEYS
+
+
+def _training(folder: Path, name: str) -> Iterator[Entry]:
+    """Entries of a training of encoders: its run if it is joint, else one per modality."""
+    state = FINISHED if (folder / "metrics.json").is_file() else NOT_FINISHED
+    runs = training_runs(folder) if state == FINISHED else []
+    if len(runs) == 1 and runs[0].parent == folder:
+        yield replace(_run(runs[0], name, "training"), folder=folder)
+        return
+    count = "no run" if state == FINISHED and not runs else ", ".join(run.parent.name for run in runs)
+    yield Entry(folder, name, "training", state, count)
+    yield from (replace(_run(run, f"{name}/{run.parent.name}", "member"), folder=run.parent) for run in runs)
+
+
+def _unfinished(folder: Path, root: Path) -> list[Entry]:
+    """Entries of the trainings of a sweep that are not finished: they have no run yet."""
+    started = sorted(file.parent for file in folder.glob("*/config.json"))
+    return [
+        Entry(each, os.path.relpath(each, root), "member", NOT_FINISHED)
+        for each in started
+        if not (each / "metrics.json").is_file()
+    ]
 
 
 def _folders(folder: Path, above: tuple[Path, ...]) -> list[Path]:

@@ -2,7 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from amr.common.workspace import find_cache, find_run, place, runs_dir
+from amr.common.workspace import (
+    encoders_dir,
+    find_cache,
+    find_run,
+    place,
+    run_name,
+    runs_dir,
+    training_of,
+    training_runs,
+)
 
 
 @pytest.fixture
@@ -83,3 +92,47 @@ def test_a_misspelled_cache_gets_the_closest_name(workspace):
             find_cache(written)
     with pytest.raises(FileNotFoundError, match=r"got 'quite'\. Make one with amr extract or amr import\.$"):
         find_cache("quite")
+
+
+def make_training(name: str, *runs: str, finished: bool = True) -> Path:
+    """A training of encoders with runs in some folders."""
+    folder = encoders_dir() / name
+    for encoder in ("audio", "video"):
+        (folder / encoder).mkdir(parents=True)
+        (folder / encoder / "encoder.json").write_text("{}")
+    (folder / "config.json").write_text('{"config": {}, "clips_sha256": "0"}')
+    if finished:
+        (folder / "metrics.json").write_text("{}")
+    for run in runs:
+        make_run(folder / run)
+    return folder
+
+
+def test_a_joint_training_is_its_run_and_a_unimodal_one_that_of_each_modality(workspace):
+    joint, alone = make_training("even", "run"), make_training("alone", "audio/run", "video/run")
+    assert find_run("even") == joint / "run"
+    assert find_run("alone") == alone
+    assert find_run("alone/audio") == alone / "audio" / "run"
+    assert training_runs(joint) == [joint / "run"]
+    assert training_runs(alone) == [alone / "audio" / "run", alone / "video" / "run"]
+
+
+def test_the_run_of_a_training_has_its_name(workspace):
+    joint = make_training("even", "run", "teachers/audio/run")
+    alone = make_training("alone", "audio/run")
+    names = {joint / "run": "even", joint / "teachers/audio/run": "even/teachers/audio"}
+    names |= {alone / "audio/run": "alone/audio", alone: "alone"}
+    assert {run: run_name(run) for run in names} == names
+    assert training_of(joint / "embeddings.h5") == joint
+    assert training_of(alone / "audio" / "embeddings.h5") == alone
+    assert run_name(make_run(runs_dir() / "run")) == "run"
+    assert training_of(runs_dir() / "run") is None
+
+
+def test_a_training_without_a_run_says_what_to_type(workspace):
+    old, stopped = make_training("old"), make_training("stopped", finished=False)
+    advice = rf"amr extract --encoder audio=trained:{old}/audio --encoder video=trained:{old}/video, then amr fit\.$"
+    with pytest.raises(ValueError, match=rf"^DIR must be a training with a run, got '{old}'.* {advice}"):
+        find_run("old", "DIR")
+    with pytest.raises(ValueError, match=rf"got '{stopped}', .* Finish it: run the same amr train-encoders again\.$"):
+        find_run("stopped")

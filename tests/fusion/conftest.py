@@ -16,6 +16,8 @@ from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
 from amr.fusion.train.recipe import Recipe
 
+from .trainings import make_trainings
+
 
 def make_clips(num_clips: int = 90, dims: dict[str, int] | None = None, num_classes: int = 3, seed: int = 0) -> Clips:
     """Clips whose class shows in every modality, with noise."""
@@ -85,3 +87,20 @@ def small_cache(workspace: Path) -> Path:
         )
     )
     return workspace / "caches" / "small.h5"
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with small trainings of encoders (`make_trainings`). Do not change it."""
+    home = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AMR_HOME", str(home))
+        make_trainings(home)
+    return home
+
+
+@pytest.fixture
+def trained(trained_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The workspace of `trained_once`, as that of the test."""
+    monkeypatch.setenv("AMR_HOME", str(trained_once))
+    return trained_once

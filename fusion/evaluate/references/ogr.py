@@ -12,7 +12,7 @@ from torch import Tensor
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.evaluate.measures.base import Measure, measures
 from amr.fusion.evaluate.perturb import Name, Subject
-from amr.fusion.evaluate.references.unimodal import ComparedSubject, Reference, num_runs_of
+from amr.fusion.evaluate.references.unimodal import ComparedSubject, Initial, Reference, num_runs_of
 from amr.fusion.methods.base import cross_entropy
 from amr.fusion.model import FusionModel
 
@@ -29,7 +29,7 @@ class Ogr(Measure):
     The loss is the cross-entropy over all clips of the split, measured at the weights themselves: the history has the
     train loss as a mean over an epoch's batches, in which the weights change and a method may add terms of its own.
     A modality's own head is measured on the clips that have the modality. The val split chose the epoch, so its loss is
-    a little too low.
+    a little too low. Runs that trained encoders have no OGR: their initial weights are not kept.
     """
 
     summary = "overfitting over generalization, of the head and of each uni-modal head"
@@ -49,8 +49,10 @@ class Ogr(Measure):
         if not isinstance(subject, ComparedSubject) or subject.reference is None:
             return {}
         reference = subject.reference
-        losses: dict[Name, list[Losses]] = {("joint",): _joint(subject.model, reference)}
-        losses |= {("unimodal", m): _alone(reference, m) for m in subject.modalities}
+        if reference.initial is None:
+            return {}
+        losses: dict[Name, list[Losses]] = {("joint",): _joint(subject.model, reference, reference.initial)}
+        losses |= {("unimodal", m): _alone(reference, m, reference.initial.alone[m]) for m in subject.modalities}
         result: dict[Name, Tensor] = {}
         for of, (train, val) in losses.items():
             gained = val.initial - val.saved
@@ -76,18 +78,18 @@ class Losses(NamedTuple):
     saved: Tensor
 
 
-def _joint(model: FusionModel, reference: Reference) -> list[Losses]:
+def _joint(model: FusionModel, reference: Reference, initial: Initial) -> list[Losses]:
     """Losses of the runs on train and on val."""
-    initial = reference.own_initial
+    before, row = initial.own, initial.own_row
     return [
-        Losses(_loss(initial, clips, num_runs_of(initial))[reference.own_row], _loss(model, clips, num_runs_of(model)))
+        Losses(_loss(before, clips, num_runs_of(before))[row], _loss(model, clips, num_runs_of(model)))
         for clips in (reference.own.train, reference.own.val)
     ]
 
 
-def _alone(reference: Reference, modality: str) -> list[Losses]:
+def _alone(reference: Reference, modality: str, initial: FusionModel) -> list[Losses]:
     """Losses of a modality's own heads on train and on val."""
-    model, initial = reference.model, reference.initial[modality]
+    model = reference.model
 
     def saved(batch: Batch) -> Tensor:
         logits: Tensor = model.head.get_submodule(f"classifiers.{modality}")(model.encode(batch)[modality])

@@ -21,31 +21,39 @@ from amr.fusion.run_axis.axes import step_mask
 
 @measures.register("probe")
 class ProbeAccuracy(Measure):
-    """Accuracy of a linear probe on z of each modality, of the run and of the uni-modal head, and their ratio.
+    """Accuracy of a linear probe on z of each modality, trained jointly and trained alone: their ratio and their gap.
 
-    A ratio below 1 says that joint training left the modality's adapter weaker than training it alone. Without adapters
-    z is the embedding, the same for both, so there is nothing to measure.
+    A ratio below 1, or a gap below 0, says that joint training left the modality's encoder or adapter weaker than
+    training it alone: what the paper calls modality failure. If neither was trained, z is the same embedding for both,
+    so there is nothing to measure.
     """
 
-    summary = "accuracy of a linear probe on z of a modality, over that on z of the uni-modal head; with adapters only"
+    summary = (
+        "accuracy of a linear probe on z of a modality, trained jointly and alone; of adapters and trained encoders"
+    )
     citation = "Du et al. 2023"
     least_modalities = 2
-    words: ClassVar[Mapping[str, str]] = {"probe": "linear probe,"}
+    words: ClassVar[Mapping[str, str]] = {"probe": "linear probe of z,"}
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
-        """Correctness of both probes; NaN if a clip lacks the modality."""
+        """Correctness of both probes, and its difference; NaN if a clip lacks the modality."""
         if not isinstance(subject, ComparedSubject) or subject.reference is None:
             return {}
-        if not subject.model.adapters or subject.model.shape.head == "ume":
-            return {}
         reference = subject.reference
+        is_ume = subject.model.shape.head == "ume"  # of a fit: the reference itself
+        if reference.initial is not None and (is_ume or not subject.model.adapters):
+            return {}
         num_classes = subject.model.shape.head_shape.num_classes
         result: dict[Name, Tensor] = {}
         for m in subject.modalities:
             joint = _correct(subject.model, m, reference.own.train, subject.clips, num_classes)
             alone = _correct(reference.model, m, reference.fold.train, reference.fold.test, num_classes)
-            result["probe", "joint", m] = joint
-            result["probe", "unimodal", m] = alone[reference.row.cpu()]
+            alone = alone[reference.row.cpu()]
+            result |= {
+                ("probe", "joint", m): joint,
+                ("probe", "unimodal", m): alone,
+                ("probe", "gap", m): joint - alone,
+            }
         return result
 
     def derived(self, means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:

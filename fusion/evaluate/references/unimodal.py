@@ -26,26 +26,38 @@ _COMMON = (*_CLIPS, "adapter", "adapter_dim", "epochs", "batch_size", "select", 
 
 
 @dataclass(frozen=True)
+class Initial:
+    """Weights before training, of a run group and of its uni-modal heads.
+
+    Args:
+        alone: Modality to the uni-modal heads.
+        own: Models of the runs, one per seed.
+        own_row: Index of each run's model in `own`, `(run,)`.
+    """
+
+    alone: Mapping[str, FusionModel]
+    own: FusionModel
+    own_row: Tensor
+
+
+@dataclass(frozen=True)
 class Reference:
     """Uni-modal heads of a run group on one fold. Several runs may share one, such as those of one seed.
 
     Args:
         model: UME: the adapter and the classifier of each modality, each trained alone, one run per uni-modal head.
-        initial: Modality to the same heads before training.
         row: Index of each run's heads, `(run,)`.
-        fold: Clips that they were trained on: those of the runs, averaged over steps.
+        fold: Clips that they were trained on: those of the runs, averaged over steps, or encoded by encoders that were
+            trained alone.
         own: Clips of the runs.
-        own_initial: Models of the runs before training, one per seed.
-        own_row: Index of each run's model in `own_initial`, `(run,)`.
+        initial: All of these models before training; None if encoders were trained, whose initial weights are not kept.
     """
 
     model: FusionModel
-    initial: Mapping[str, FusionModel]
     row: Tensor
     fold: Fold
     own: Fold
-    own_initial: FusionModel
-    own_row: Tensor
+    initial: Initial | None = None
 
 
 @dataclass(frozen=True)
@@ -85,14 +97,17 @@ class UnimodalHeads:
             device = data.folds[k].test.target.device
             model = FusionModel(shape, [config.seed for config in distinct])
             model.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
+            initial = Initial(
+                {m: initial_alone(shape, m, [config.seed for config in distinct]).to(device) for m in shape.embed_dims},
+                FusionModel(group.shape, seeds).to(device).eval(),
+                torch.tensor([seeds.index(run.seed) for run in group.runs], device=device),
+            )
             return Reference(
                 model.to(device).eval(),
-                {m: initial_alone(shape, m, [config.seed for config in distinct]).to(device) for m in shape.embed_dims},
                 torch.tensor([distinct.index(config) for config in configs], device=device),
                 data.folds[k],
                 group.folds[k],
-                FusionModel(group.shape, seeds).to(device).eval(),
-                torch.tensor([seeds.index(run.seed) for run in group.runs], device=device),
+                initial,
             )
 
         return of_fold

@@ -3,13 +3,24 @@
 `picture` and `clips` are tools; the other files hold sections. `ORDER` is the order of the sections on the page.
 """
 
-from amr.fusion.report.sections import balance, curves, decisions, frontier, fusion, people, references
+from amr.fusion.report.sections import balance, curves, decisions, encoders, frontier, fusion, people, references
 from amr.fusion.report.sections.picture import sections
 
 # The order answers: what does the head rely on, and did balance help? Others come last.
 ORDER = (
     *("frontier", "share", "use", "missing", "fusion", "information", "noise", "classes", "confusion"),
-    *("training", "overfitting", "people"),
+    *("training", "encoders", "overfitting", "people"),
 )
 
-__all__ = ["ORDER", "balance", "curves", "decisions", "frontier", "fusion", "people", "references", "sections"]
+__all__ = [
+    "ORDER",
+    "balance",
+    "curves",
+    "decisions",
+    "encoders",
+    "frontier",
+    "fusion",
+    "people",
+    "references",
+    "sections",
+]

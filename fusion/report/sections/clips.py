@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -78,7 +79,7 @@ def one_sided(results: ResultFolder, settings: Sequence[Setting], most: int, *, 
     if most == 0 or mine is None or not mine.runs or mine.shares.shape[-1] != len(modalities) or len(modalities) < 2:
         return None
     selected = most_one_sided(mine.shares[0], most)
-    media_by_id = _media(results, [str(mine.ids[i]) for i in selected]) if media else {}
+    media_by_id = _media(Path(run.record.cache), [str(mine.ids[i]) for i in selected]) if media else {}
     views = []
     for i in selected:
         frames, spectrogram = _pictures(media_by_id.get(str(mine.ids[i])))
@@ -112,11 +113,11 @@ def most_one_sided(shares: np.ndarray, most: int) -> list[int]:
     return selected
 
 
-def _media(results: ResultFolder, ids: Sequence[str]) -> dict[str, Media]:
-    """Decode the media of cached clips: id to media."""
-    if not results.cache.is_file():
+def _media(path: Path, ids: Sequence[str]) -> dict[str, Media]:
+    """Decode the media of clips of a cache, which may be gone: id to media."""
+    if not path.is_file():
         return {}
-    with Cache.open(results.cache) as cache:
+    with Cache.open(path) as cache:
         rows = {id_: row for row, id_ in enumerate(cache.table()["id"])}
         files = {id_: cached_media(cache, rows[id_]) for id_ in ids if id_ in rows}
     return {id_: decode_media(clip, NUM_FRAMES) for id_, clip in files.items()}

@@ -42,6 +42,8 @@ def training(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
     first = results.modalities[0]
     panels = {"loss": "val_loss", "accuracy on val": "val_accuracy", f"share of {first} on val": f"val_share_{first}"}
     by_own = len({run.config.attribution for setting in drawn for run in setting.runs}) > 1
+    if all(len(setting.modalities) == 1 for setting in drawn):
+        del panels[f"share of {first} on val"]
     panels = {
         title: name for title, name in panels.items() if any(_complete(name, tables) for tables in histories.values())
     }
@@ -208,7 +210,7 @@ def noise(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
                 mode="lines+markers",
                 name=setting.label,
                 legendgroup=setting.label,
-                showlegend=row == 1,
+                showlegend=m == next(each for each in modalities if _noise_curves(setting, each)),
                 line={"color": color(index), "width": 2},
                 marker={"symbol": symbol(index), "size": 8},
                 hovertemplate=f"{setting.label}<br>noise %{{x}} in {m}: %{{y:.3f}}<extra></extra>",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from amr.common.files import write_json
+from amr.common.workspace import find_run
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.listing import list_runs
@@ -66,17 +67,60 @@ def test_fits_sweeps_and_their_runs_are_listed_with_their_state(runs):
     assert notes["other"] == "config.json cannot be read"
 
 
-def test_folders_of_other_programs_and_of_trainings_are_not_listed(workspace):
+def test_folders_of_other_programs_are_not_listed(workspace):
     folder = workspace / "runs"
-    for name in ("bert", "encoders", "empty"):
+    for name in ("bert", "empty"):
         (folder / name).mkdir(parents=True)
     write_json(folder / "bert" / "config.json", {"architectures": ["BertModel"], "hidden_size": 8})
     make_run(folder / "bert" / "probe", 0.5)
-    training = {"config": {}, "classes": ["a"], "modalities": {}, "clips_sha256": "0", "versions": {}}
-    write_json(folder / "encoders" / "config.json", training)
-    write_json(folder / "encoders" / "metrics.json", {})
     write_json(folder / "empty" / "config.json", {})
     assert names() == ["bert/probe"]
+
+
+@pytest.fixture
+def trainings(workspace) -> Path:
+    """A joint training and a unimodal one, one of before there were runs, one that is not finished, and a sweep."""
+    folder, table = workspace / "encoders", workspace / "runs" / "table"
+    make_run(table / "runs" / "naive_seed0", 0.8)
+    write_json(table / "sweep.json", {"end_to_end": True})
+    for name in ("even", "alone", "old"):
+        make_training(folder / name)
+    make_training(table / "trainings" / "naive_seed0")
+    make_training(folder / "stopped", finished=False)
+    make_training(table / "trainings" / "naive_seed1", finished=False)
+    make_run(folder / "even" / "run", 0.7, amr_ratio="1:1")
+    for m in ("audio", "video"):
+        make_run(folder / "alone" / m / "run", 0.6, method="unimodal")
+        write_json(folder / "alone" / m / "encoder.json", {})
+    return workspace
+
+
+def make_training(folder: Path, *, finished: bool = True) -> None:
+    folder.mkdir(parents=True)
+    write_json(folder / "config.json", {"config": {"objective": "joint"}, "classes": ["a"], "clips_sha256": "0"})
+    if finished:
+        write_json(folder / "metrics.json", {})
+
+
+def test_trainings_of_encoders_are_listed_by_names_that_other_commands_take(trainings):
+    entries = list_runs()
+    assert [(entry.run, entry.kind, entry.state, entry.note) for entry in entries] == [
+        ("table", "sweep", "unfinished", "1 of 2 runs"),
+        ("table/runs/naive_seed0", "member", "finished", ""),
+        ("table/trainings/naive_seed1", "member", "unfinished", ""),
+        ("alone", "training", "finished", "audio, video"),
+        ("alone/audio", "member", "finished", ""),
+        ("alone/video", "member", "finished", ""),
+        ("even", "training", "finished", ""),
+        ("old", "training", "finished", "no run"),
+        ("stopped", "training", "unfinished", ""),
+    ]
+    found = {entry.run: entry for entry in entries}
+    assert (found["even"].settings["amr_ratio"], found["even"].test["accuracy"]) == ("1:1", 0.7)
+    runs = {"alone/audio": "alone/audio/run", "even": "even/run", "alone": "alone"}
+    assert {name: find_run(name) for name in runs} == {n: trainings / "encoders" / run for n, run in runs.items()}
+    assert names(folder="even") == ["even"]
+    assert names(folder=trainings / "encoders") == [entry.run for entry in entries[3:]]
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}"])

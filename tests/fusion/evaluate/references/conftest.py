@@ -12,7 +12,7 @@ from amr.fusion.data.clips import Clips, train_statistics
 from amr.fusion.data.folds import Fold
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.data.splits import SplitRows
-from amr.fusion.evaluate.references.unimodal import ComparedSubject, Reference, initial_alone
+from amr.fusion.evaluate.references.unimodal import ComparedSubject, Initial, Reference, initial_alone
 from amr.fusion.model import FusionModel, ModelShape
 from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import train_group
@@ -46,12 +46,14 @@ def make_compared(
     fold = Fold(SplitRows(rows, rows, rows), Normalization({}, {}, {}), train, val, test)
     reference = Reference(
         model=ume,
-        initial={m: initial_alone(ume.shape, m, [0, 1]) for m in dims},
         row=torch.tensor(SEEDS),
         fold=fold,
         own=fold,
-        own_initial=FusionModel(shape, [0, 1]).eval(),
-        own_row=torch.tensor(SEEDS),
+        initial=Initial(
+            {m: initial_alone(ume.shape, m, [0, 1]) for m in dims},
+            FusionModel(shape, [0, 1]).eval(),
+            torch.tensor(SEEDS),
+        ),
     )
     return ComparedSubject(model.eval(), test, *train_statistics(train), reference=reference)
 

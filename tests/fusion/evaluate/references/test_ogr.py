@@ -24,7 +24,7 @@ def test_it_is_that_of_losses_by_hand(compared):
     means = means_of(compared)
     before, after = [], []
     for clips in (fold.train, fold.val):
-        before.append(loss(joint_logits(compared.reference.own_initial, clips)[list(SEEDS)], clips))
+        before.append(loss(joint_logits(compared.reference.initial.own, clips)[list(SEEDS)], clips))
         after.append(loss(joint_logits(compared.model, clips), clips))
     generalization = before[1] - after[1]
     overfitting = (after[1] - after[0]) - (before[1] - before[0])
@@ -37,7 +37,7 @@ def test_it_is_that_of_losses_by_hand(compared):
             loss(alone_logits(compared, m, clips), clips, clips.present[:, i].numpy())
             for clips in (fold.train, fold.val)
         ]
-        classifier = compared.reference.initial[m].head.classifier
+        classifier = compared.reference.initial.alone[m].head.classifier
         weight, bias = (p.detach().double().numpy()[list(SEEDS)] for p in (classifier.weight, classifier.bias))
         before = []
         for clips in (fold.train, fold.val):

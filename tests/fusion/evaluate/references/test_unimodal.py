@@ -42,8 +42,9 @@ def test_run_i_of_a_group_is_the_run_alone(measure):
     for run in range(3):
         model = FusionModel(subject.model.shape, [0]).eval()
         model.load_state_dict({name: value[run : run + 1] for name, value in subject.model.state_dict().items()})
-        rows = {name: getattr(subject.reference, name)[run : run + 1] for name in ("row", "own_row")}
-        alone = replace(subject, model=model, reference=replace(subject.reference, **rows))
+        reference, one = subject.reference, slice(run, run + 1)
+        initial = replace(reference.initial, own_row=reference.initial.own_row[one])
+        alone = replace(subject, model=model, reference=replace(reference, row=reference.row[one], initial=initial))
         for name, values in measure.per_clip(alone).items():
             torch.testing.assert_close(values[0], group[name][run], equal_nan=True)
 
