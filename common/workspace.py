@@ -10,6 +10,7 @@ from pathlib import Path
 MAX_NAMES = 8  # names that an error lists
 JOINT_RUN = "run"  # folder of the run in that of a joint training of encoders, or of one of its encoders
 EMBEDDINGS = "embeddings.h5"  # cache of the z of a training of encoders, beside the run
+TRAININGS = "trainings"  # folder of the trainings of encoders in that of a sweep of them
 
 
 def home() -> Path:

@@ -6,25 +6,26 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from amr.common.files import partial_path, write_json
 from amr.common.options import saved_settings
 from amr.common.version import versions
-from amr.common.workspace import JOINT_RUN, encoders_dir, place
+from amr.common.workspace import EMBEDDINGS, JOINT_RUN, encoders_dir, place
 from amr.extract.encoders.families.trained import ENCODER, WEIGHTS
 from amr.fusion.choices import own_weight
 from amr.fusion.end_to_end.checkpoint import CHECKPOINT, TENSORBOARD
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import MediaData
 from amr.fusion.model import Fitted
-from amr.fusion.runs.folder import differences, few_of, foreign_file
+from amr.fusion.runs.folder import LATER_FILES, differences, few_of, foreign_file
 from amr.fusion.runs.measure import Measures
 from amr.fusion.runs.read import read_json
 
 CONFIG, METRICS, TEACHERS = "config.json", "metrics.json", "teachers"
-EMBEDDINGS, HEAD = "embeddings.h5", "head.safetensors"
+HEAD = "head.safetensors"
 FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, EMBEDDINGS, HEAD, "history.csv")
 # options that do not affect the numbers, at their defaults
 IRRELEVANT: dict[str, Any] = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
@@ -146,6 +147,8 @@ def supersede(folder: Path, config: TrainConfig, data: MediaData) -> None:
     if (folder / METRICS).is_file():
         _write_config(folder, config, data)
         (folder / METRICS).unlink()
+        for file in (file for pattern in LATER_FILES for file in folder.glob(pattern)):
+            file.unlink()
         for run in (folder / JOINT_RUN, *folder.glob(f"*/{JOINT_RUN}")):
             shutil.rmtree(run, ignore_errors=True)
 
@@ -229,7 +232,8 @@ def foreign_path(folder: Path, saved: Mapping[str, Any] | None = None) -> Path |
         if path.is_dir() or JOINT_RUN in folders:
             continue
         in_curves = folders[-1:] == [TENSORBOARD] and name.startswith("events.out.tfevents")
-        if not {*folders} <= {*names, TEACHERS, TENSORBOARD} or not (in_curves or name in files):
+        evaluated = not folders and any(fnmatch(name, pattern) for pattern in LATER_FILES)
+        if not {*folders} <= {*names, TEACHERS, TENSORBOARD} or not (in_curves or evaluated or name in files):
             return path.relative_to(folder)
     return None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amr.common.workspace import EMBEDDINGS
 from amr.extract.cache.journal import Failure
 from amr.extract.cache.structure import ClipTable
 from amr.extract.cache.writer import Embedded, open_writer
@@ -23,7 +24,6 @@ from amr.fusion.data.clips import Clips
 from amr.fusion.data.folds import read_training_data
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import MediaData
-from amr.fusion.end_to_end.folder import EMBEDDINGS
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.model import Fitted
 from amr.fusion.resolve import record_of, with_head

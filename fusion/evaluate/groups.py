@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from amr.common.devices import one_thread
+from amr.common.workspace import TRAININGS
 from amr.extract.cache.reader import Cache
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.data.corpus import read_corpus
@@ -45,7 +46,7 @@ def read_tested_runs(folder: Path) -> list[Run]:
 
 def count_unfinished(folder: Path) -> int:
     """Number of runs, or trainings, of a sweep that have no results: unfinished ones, and ones that diverged."""
-    planned = [file.parent for part in ("runs", "trainings") for file in folder.glob(f"{part}/*/config.json")]
+    planned = [file.parent for part in ("runs", TRAININGS) for file in folder.glob(f"{part}/*/config.json")]
     return sum(not (run / "metrics.json").is_file() for run in planned)
 
 

@@ -32,9 +32,9 @@ def summary(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
     sentences = [_fitted(results, settings)]
     reference = reference_of(settings)
     if reference is not None and reference.mean("accuracy") is not None:
-        sentences += [_reached(reference, settings), *_relies(reference)]
+        sentences += [_reached(reference, settings), *_relies(reference), *_learned(reference)]
     elif len(settings) == 1:
-        sentences += [_reached(settings[0], settings), *_relies(settings[0])]
+        sentences += [_reached(settings[0], settings), *_relies(settings[0]), *_learned(settings[0])]
     sentences += _moved(settings) if results.frontier is None else reading(results.frontier)
     if results.frontier is None or results.evaluation is not None:
         sentences += _tested(results, settings)
@@ -143,6 +143,18 @@ def _relies(setting: Setting) -> list[str]:
             )
         sentences.append(sentence + ".")
     return sentences
+
+
+def _learned(setting: Setting) -> list[str]:
+    """Sentence on what its encoders learned, against encoders trained alone; empty if no encoder was trained."""
+    if not any(run.evaluated.get("encoders_alone") for run in setting.runs):
+        return []
+    jointly, alone = (setting.by_modality(f"probe.{of}") for of in ("joint", "unimodal"))
+    order = "/".join(setting.modalities)
+    return [
+        f"Linear probes on z of its encoders have accuracy {side_by_side(jointly)} ({order}), and on z of encoders "
+        f"trained alone {side_by_side(alone)}."
+    ]
 
 
 def _moved(settings: Sequence[Setting]) -> list[str]:

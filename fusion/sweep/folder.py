@@ -16,7 +16,7 @@ from typing import Any
 
 from amr.common.files import check_writable, write_json
 from amr.common.options import saved_settings
-from amr.common.workspace import find_cache, place, runs_dir
+from amr.common.workspace import TRAININGS, find_cache, place, runs_dir
 from amr.extract.cache.lock import lock
 from amr.extract.cache.reader import Cache
 from amr.fusion.choices import own_weight
@@ -25,7 +25,6 @@ from amr.fusion.end_to_end.folder import foreign_path
 from amr.fusion.runs.folder import differences, few_of, foreign_file
 
 REQUEST = "sweep.json"
-TRAININGS = "trainings"  # folder of the trainings of encoders that the runs stand for
 LOCK_FILE = f"{REQUEST}.lock"  # left by a killed sweep
 # besides runs/: files of amr sweep, amr table, amr evaluate and amr frontier
 FILES = (

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from amr.common.workspace import encoders_dir, find_folder, is_training, runs_dir, training_runs
+from amr.common.workspace import TRAININGS, encoders_dir, find_folder, is_training, runs_dir, training_runs
 from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.runs.folder import RUN_FILES, UNFINISHED
 from amr.fusion.runs.read import flat, read_run
@@ -80,8 +80,9 @@ def list_runs(
         FileNotFoundError: There is no such folder.
         ValueError: A condition is not COLUMN=VALUE, or a column is unknown.
     """
-    roots = [runs_dir(), encoders_dir()] if folder is None else [find_folder(folder, "DIR")]
-    entries = [entry for root in roots if root.is_dir() for entry in _entries(root, root)]
+    homes = [runs_dir(), encoders_dir()]
+    roots = homes if folder is None else [find_folder(folder, "DIR")]
+    entries = [entry for root in roots if root.is_dir() for entry in _entries(root, _names_from(root, homes))]
     columns = list(dict.fromkeys(name for entry in entries for name in entry.row()))
     for condition in where:
         holds = _condition(condition, columns)
@@ -90,6 +91,12 @@ def list_runs(
         return entries[::-1] if reverse else entries
     name = column_name("--sort", sort, columns)
     return _sorted(entries, name, descending=_is_measure(name) != reverse)
+
+
+def _names_from(folder: Path, homes: Sequence[Path]) -> Path:
+    """Folder that names begin from, so that other commands take them: runs/ or encoders/, else the folder itself."""
+    above = [home for home in homes if folder.resolve().is_relative_to(home.resolve())]
+    return above[0] if above else folder
 
 
 def _entries(folder: Path, root: Path, above: tuple[Path, ...] = ()) -> Iterator[Entry]:
@@ -111,7 +118,7 @@ def _entries(folder: Path, root: Path, above: tuple[Path, ...] = ()) -> Iterator
         return
     if is_sweep:
         members = [_run(each, os.path.relpath(each, root), "member") for each in below]
-        members += _unfinished(folder / "trainings", root)
+        members += _unfinished(folder / TRAININGS, root)
         finished = sum(member.state == FINISHED for member in members)
         state = FINISHED if finished == len(members) > 0 else NOT_FINISHED
         count = f"{finished} of {len(members)}" if finished < len(members) else str(finished)

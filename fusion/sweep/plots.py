@@ -116,7 +116,8 @@ def plot_shares(file: Path, table: pd.DataFrame, modality: str, *, metric: str =
     axes.set_ylim(low - margin, high + margin)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)
+    if axes.lines:  # else all runs are uni-modal: nothing has a share
+        figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)
     with replacing(file) as partial:
         figure.savefig(partial, dpi=150)
 

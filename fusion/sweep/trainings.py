@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from amr.common.progress import Progress
+from amr.common.workspace import TRAININGS
 from amr.extract.cache.lock import Locked, lock
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig, alone, without_amr
@@ -27,7 +28,7 @@ from amr.fusion.end_to_end.folder import IRRELEVANT, has_diverged, is_finished, 
 from amr.fusion.end_to_end.train import Diverged, checked, train_encoders
 from amr.fusion.methods import methods
 from amr.fusion.runs.read import read_run
-from amr.fusion.sweep.folder import REQUEST, TRAININGS, begin, check_folder, folder_of
+from amr.fusion.sweep.folder import REQUEST, begin, check_folder, folder_of
 from amr.fusion.sweep.results import missed_by, write_rows
 from amr.fusion.sweep.sweep import SweepResult
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from amr.common.files import write_json
-from amr.common.workspace import training_runs
 from amr.data_manifests.synthetic import SyntheticConfig, render
-from amr.fusion.end_to_end.config import TrainConfig
+from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.end_to_end.train import train_encoders
+from amr.fusion.sweep.trainings import sweep_trainings
 
 ENCODERS = (
     "audio=timm:test_efficientnet,size=32,channels=1,weights=random",
@@ -32,29 +31,13 @@ def make_trainings(home: Path) -> None:
         "umt": {"objective": "joint", "method": "umt"},
     }.items():
         train(home / "encoders" / name, **settings)
-    make_sweep(home / "runs" / "table", home / "encoders")
+    base = TrainConfig(**{**SMALL, "device": "cpu", "out": str(home / "runs" / "table"), "objective": "joint"})
+    sweep_trainings(TrainSweepConfig(base, method=("naive", "unimodal"), amr_ratio=(None, "1:1")))
 
 
 def train(folder: Path, **settings: Any) -> Path:
     """Train encoders on the clips of the workspace."""
     return train_encoders(TrainConfig(**{**SMALL, "device": "cpu", "out": str(folder), **settings})).folder
-
-
-def make_sweep(folder: Path, encoders: Path) -> None:
-    """A sweep of the trainings `even` and `alone`, and of one without AMR."""
-    shutil.copytree(encoders / "even", folder / "trainings" / "naive_amr_seed0")
-    shutil.copytree(encoders / "alone", folder / "trainings" / "unimodal_seed0")
-    train(folder / "trainings" / "naive_seed0", objective="joint")
-    for training in sorted((folder / "trainings").iterdir()):
-        for run in training_runs(training):
-            modality = "" if run.parent == training else f"_{run.parent.name}"
-            method, _, seed = training.name.rpartition("_")
-            place = folder / "runs" / f"{method}{modality}_{seed}"
-            shutil.copytree(run, place)
-            set_record(place, cache=str(run.parent / "embeddings.h5"))
-    base = json.loads((folder / "trainings" / "naive_seed0" / "config.json").read_text())["config"]
-    lists = {"method": ["naive", "unimodal"], "amr_ratio": [None, "1:1"], "attribution": ["grad_x_input"], "seed": [0]}
-    write_json(folder / "sweep.json", {"end_to_end": True, **lists, "base": base})
 
 
 def set_record(run: Path, **changes: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amr.common.workspace import JOINT_RUN, encoders_dir, find_folder
+from amr.common.workspace import JOINT_RUN, TRAININGS, encoders_dir, find_folder
 from amr.extract.cache.reader import Cache
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import read_embedding
@@ -24,7 +24,6 @@ from amr.fusion.runs.read import Run, read_json, read_run
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import read_weights
 
-SWEPT = "trainings"  # folder of the trainings in that of a sweep of trainings
 SPLIT_SETTINGS = ("label", "split_policy", "split_seed", "keep_flagged")
 HOW = "amr train-encoders --objective unimodal makes one, and --unimodal FOLDER names it"
 
@@ -37,7 +36,7 @@ def joint_training(run: Run) -> Path | None:
 
 def _places(training: Path, teachers: str | None) -> list[Path]:
     """Folders that may have a training's encoders trained alone: its sweep, its teachers, and those it was given."""
-    sweep = [training.parent.parent] if training.parent.name == SWEPT else []
+    sweep = [training.parent.parent] if training.parent.name == TRAININGS else []
     return [*sweep, training / "teachers", *([] if teachers is None else [Path(teachers), encoders_dir() / teachers])]
 
 

@@ -8,9 +8,8 @@ import torch
 
 from amr import load_head, predict
 from amr.cli import run as amr
-from amr.common.workspace import JOINT_RUN
+from amr.common.workspace import EMBEDDINGS, JOINT_RUN
 from amr.extract.cache.reader import Cache
-from amr.fusion.end_to_end.folder import EMBEDDINGS
 from amr.fusion.end_to_end.train import train_encoders
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate

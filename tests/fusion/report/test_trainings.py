@@ -67,7 +67,9 @@ def test_a_sweep_of_trainings_shows_what_each_encoder_learned(trained, tmp_path,
     assert [row[1].text for row in picture.table.rows] == ["audio", "audio", "video", "video"]
     gaps = {run["run"]: run["measures"].get("probe", {}).get("gap") for run in document["runs"]}
     shown = [row[4].value for row in picture.table.rows]
-    assert shown == [gaps[name][m] for m in ("audio", "video") for name in ("naive_amr_seed0", "naive_seed0")]
+    names = ("naive_plain_seed0", "naive_amr-1-1_grad_x_input_seed0")
+    assert shown == [gaps[name][m] for m in ("audio", "video") for name in names]
+    assert any(sentence.startswith("Linear probes on z of its encoders have") for sentence in page.sentences)
     assert {"share", "use", "training"} <= pictures(page).keys()
     assert page.clips is not None
     assert len(page.clips.clips[0].frames) > 0

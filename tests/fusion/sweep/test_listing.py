@@ -120,6 +120,7 @@ def test_trainings_of_encoders_are_listed_by_names_that_other_commands_take(trai
     runs = {"alone/audio": "alone/audio/run", "even": "even/run", "alone": "alone"}
     assert {name: find_run(name) for name in runs} == {n: trainings / "encoders" / run for n, run in runs.items()}
     assert names(folder="even") == ["even"]
+    assert names(folder="table") == [entry.run for entry in entries[:3]]
     assert names(folder=trainings / "encoders") == [entry.run for entry in entries[3:]]
 
 
@@ -162,7 +163,7 @@ def test_an_unreadable_member_is_damaged(runs, monkeypatch):
 
     monkeypatch.setattr(Path, "is_file", refusing)
     found = {entry.run: entry.note for entry in list_runs("ratios")}
-    assert found["runs/plain"] == "config.json cannot be read (Permission denied)"
+    assert found["ratios/runs/plain"] == "config.json cannot be read (Permission denied)"
     assert found["ratios"] == "1 of 3 runs"
 
 
