@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amr.common.options import OUTPUT
-from amr.common.workspace import find_cache
+from amr.common.workspace import find_cache, find_run
 from amr.console.commands import configured, parameter
 from amr.console.output import say, say_notes, show, table
 from amr.console.progress import stderr_progress
@@ -44,7 +44,10 @@ def _request(*, overwrite: bool, **values: Any) -> tuple[FrontierConfig, bool]:
 def _frontier(request: tuple[FrontierConfig, bool], as_json: bool) -> None:
     """Find what it costs in accuracy to make a head use its modalities in a requested ratio, beside controls."""
     config, overwrite = request
-    find_cache(config.cache)  # a wrong name is refused before torch is imported
+    if config.runs is None:  # wrong names are refused before torch is imported
+        find_cache(config.cache)
+    else:
+        find_run(config.runs, "--runs")
     from amr.fusion.frontier.frontier import frontier
 
     with stderr_progress() as progress:

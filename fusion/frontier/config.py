@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from amr.common.options import DATA, OUTPUT, REGULARIZER, TRAINING, option
+from amr.common.options import DATA, OUTPUT, REGULARIZER, TRAINING, flag, option
 from amr.common.registry import unknown
 from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.choices import registered_names
@@ -27,6 +27,12 @@ class FrontierConfig(FitConfig):
     epochs: int = option(25, "Number of passes over the training clips.", least=1, most=MAX_EPOCHS, panel=TRAINING)
     folds: int = option(
         5, "Number of folds for cross-validation over all clips; 0 uses the splits of the cache.", least=0, panel=DATA
+    )
+    runs: str | None = option(
+        None,
+        "Folder of amr sweep, amr table or of trainings of encoders, or its name: its runs are compared, instead of "
+        "fitting heads on a cache.",
+        panel=DATA,
     )
     seeds: int = option(3, "Number of seeds, 0 to N-1.", least=1, panel=TRAINING)
     against: str | None = option(
@@ -52,9 +58,20 @@ class FrontierConfig(FitConfig):
                 )
         if self.use is not None:
             parse_ratio(self.use, name="--use")
+        if self.runs is not None:
+            self._check_runs()
         for name in self.attributions[1:]:
             if name not in registered_names("attribution"):
                 raise unknown("--against", name, registered_names("attribution"))
+
+    def _check_runs(self) -> None:
+        """Check that nothing is set that only fits have."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name not in ("runs", "use", "max_cost", "device", "label", "folds") and value != each.default:
+                raise ValueError(
+                    f"{flag(each.name)} must be left out with --runs, which fits nothing, got {value}. Leave it out."
+                )
 
     @property
     def attributions(self) -> tuple[str, ...]:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from amr.common.progress import Progress
+from amr.common.workspace import find_run
 from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.config import SweepConfig
 from amr.fusion.data.folds import TrainingData, modalities_of, read_training_data
 from amr.fusion.evaluate.groups import OpenedCaches
 from amr.fusion.evaluate.write import rounded
 from amr.fusion.frontier.config import FrontierConfig
+from amr.fusion.frontier.finished import measure_finished
 from amr.fusion.frontier.front import Target, best_of, front_of, price_of, reported
 from amr.fusion.frontier.measure import Measured, measure
 from amr.fusion.frontier.settings import settings_of
@@ -55,7 +57,7 @@ def frontier(config: FrontierConfig, progress: Progress | None = None, *, overwr
     """Fit heads with and without the regularizer and with controls, and compare accuracy and use.
 
     Args:
-        config: Settings of the frontier.
+        config: Settings of the frontier. With `runs`, nothing is fitted: the finished runs there are compared.
         progress: Listener.
         overwrite: Whether to replace another sweep in the folder.
 
@@ -65,6 +67,8 @@ def frontier(config: FrontierConfig, progress: Progress | None = None, *, overwr
         RuntimeError: Another process works in the folder, or the plain heads diverged.
     """
     progress = progress or Progress()
+    if config.runs is not None:
+        return _of_finished(config, find_run(config.runs, "--runs"), progress)
     modalities = modalities_of(config)
     _check(config, modalities)
     settings = settings_of(config, modalities)
@@ -79,6 +83,21 @@ def frontier(config: FrontierConfig, progress: Progress | None = None, *, overwr
     document = rounded(_document(config, swept.folder, measured, caches.data(runs[0])))
     write(swept.folder, document)
     return Frontier(swept.folder, document, swept.notes, swept.warnings, swept.diverged)
+
+
+def _of_finished(config: FrontierConfig, folder: Path, progress: Progress) -> Frontier:
+    """Compare the finished runs of a folder."""
+    runs, caches = read_runs(folder, "--runs"), OpenedCaches(config.device)
+    measured = measure_finished(runs, caches, progress)
+    plain = measured[0].runs[0]
+    if config.use is not None:
+        parse_ratio(config.use, plain.modalities, name="--use")
+    of_runs = replace(config, label=plain.config.label, folds=plain.config.folds)
+    document = _document(of_runs, folder, measured, caches.data(plain))
+    changed = _changed(replace(config, runs=str(folder)))
+    document = rounded(document | {"config": changed})
+    write(folder, document)
+    return Frontier(folder, document)
 
 
 def _check(config: FrontierConfig, modalities: Sequence[str]) -> None:

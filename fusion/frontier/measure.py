@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def measure(settings: Sequence[Setting], runs: Sequence[Run], caches: OpenedCach
     found = {_comparable(run.config): run for run in runs}
     seeds = sorted({run.seed for run in runs})
     groups = run_groups(runs, caches.data)
-    shapley = {run.folder: values for group in groups for run, values in zip(group.runs, _shapley(group), strict=True)}
+    shapley = shapley_of(groups)
     measured = []
     for setting in settings:
         if setting.config is None:
@@ -98,14 +99,33 @@ def measure(settings: Sequence[Setting], runs: Sequence[Run], caches: OpenedCach
         keys = [_comparable(resolve(replace(setting.config, seed=seed), dataset)) for seed in seeds]
         of_setting = tuple(found[key] for key in keys if key in found)
         if of_setting:
-            val, test = (_saved(of_setting, split) for split in ("val", "test"))
-            of_runs = np.stack([shapley[run.folder] for run in of_setting])
-            names = tuple(run.seed for run in of_setting)
-            measured.append(Measured(setting, dataset.modalities, names, of_setting, val, test, of_runs))
+            measured.append(_measured(setting, of_setting, shapley))
     if measured and measured[0].setting is settings[0]:
         plain = RunGroup(measured[0].runs, caches.data(measured[0].runs[0]))
         measured += _scaled(plain, [setting for setting in settings if setting.config is None])
     return measured
+
+
+def measured_runs(setting: Setting, runs: tuple[Run, ...], groups: Iterable[RunGroup]) -> Measured:
+    """Measure the runs of one setting, one per seed.
+
+    Args:
+        setting: The setting.
+        runs: Its runs.
+        groups: The same runs with their clips, read one by one.
+    """
+    return _measured(setting, runs, shapley_of(groups))
+
+
+def shapley_of(groups: Iterable[RunGroup]) -> dict[Path, np.ndarray]:
+    """Folder of each run to its Shapley values of the test accuracy by permutation, `(folds, modalities)`."""
+    return {run.folder: values for group in groups for run, values in zip(group.runs, _shapley(group), strict=True)}
+
+
+def _measured(setting: Setting, runs: tuple[Run, ...], shapley: Mapping[Path, np.ndarray]) -> Measured:
+    val, test = (_saved(runs, split) for split in ("val", "test"))
+    of_runs = np.stack([shapley[run.folder] for run in runs])
+    return Measured(setting, runs[0].modalities, tuple(run.seed for run in runs), runs, val, test, of_runs)
 
 
 def _comparable(config: FitConfig) -> FitConfig:

@@ -21,12 +21,15 @@ def commands(results: ResultFolder) -> list[str]:
     """`amr fit`, `amr sweep`, `amr table`, `amr frontier` or `amr train-encoders`, then `amr evaluate` if run."""
     folder = results.folder
     out = shlex.quote(str(folder.parent if results.training is not None and folder.name == JOINT_RUN else folder))
+    of_runs = results.frontier is not None and "runs" in results.frontier["config"]  # it fitted nothing
     if results.training is not None:
         lines = [_train(results)]
-    elif results.frontier is not None:
-        lines = [_frontier(results.frontier, out)]
+    elif results.frontier is not None and not of_runs:
+        lines = [f"{_frontier(results.frontier)} --out {out}"]
     else:
         lines = [_fit(asdict(results.runs[0].config), out)] if results.sweep is None else [_sweep(results, out)]
+    if results.frontier is not None and of_runs:
+        lines.append(_frontier(results.frontier))
     if results.evaluation is not None:
         lines.append(f"amr evaluate {out}{_evaluate_options(results)}")
     return [_wrapped(command) for command in lines]
@@ -90,9 +93,9 @@ def _lists(swept: Mapping[str, Sequence[Any]], *, is_table: bool) -> list[str]:
     return options
 
 
-def _frontier(document: Mapping[str, Any], out: str) -> str:
+def _frontier(document: Mapping[str, Any]) -> str:
     parts = [_option(name, value) for name, value in document["config"].items()]
-    return " ".join(["amr frontier", *(part for each in parts for part in each), f"--out {out}"])
+    return " ".join(["amr frontier", *(part for each in parts for part in each)])
 
 
 def _evaluate_options(results: ResultFolder) -> str:
