@@ -11,6 +11,7 @@ from .fusion.classifier import FusionClassifier as FusionClassifier
 from .fusion.config import FitConfig as FitConfig
 from .fusion.config import SweepConfig as SweepConfig
 from .fusion.end_to_end.config import TrainConfig as TrainConfig
+from .fusion.end_to_end.config import TrainSweepConfig as TrainSweepConfig
 from .fusion.end_to_end.train import train_encoders as train_encoders
 from .fusion.evaluate.config import EvaluateConfig as EvaluateConfig
 from .fusion.evaluate.evaluate import evaluate as evaluate
@@ -24,3 +25,4 @@ from .fusion.report.config import ReportConfig as ReportConfig
 from .fusion.report.page import report as report
 from .fusion.runs.load_head import load_head as load_head
 from .fusion.sweep.sweep import sweep as sweep
+from .fusion.sweep.trainings import sweep_trainings as sweep_trainings

@@ -253,7 +253,7 @@ class SweepConfig:
     def __post_init__(self) -> None:
         """Fill in the values of the base, and check the config of each fit."""
         for name in SWEPT:
-            object.__setattr__(self, name, self._values(name))
+            object.__setattr__(self, name, swept_values(self.base, name, getattr(self, name)))
         object.__setattr__(self, "base", replace(self.base, **{name: getattr(FitConfig, name) for name in SWEPT}))
         if self.group_size is not None and self.group_size < 1:
             raise ValueError(f"--group-size must be 1 or more, got {self.group_size}. Leave it out for the default.")
@@ -261,13 +261,6 @@ class SweepConfig:
         for config in self.also:
             check_effects(config, [config.amr_ratio], [config.amr_weight])
         self.members()
-
-    def _values(self, name: str) -> tuple[Any, ...]:
-        """Values of a swept setting, with their declared types."""
-        given = getattr(self, name)
-        values: list[Any] = [given] if given is None or isinstance(given, str | Mapping | Real) else list(given)
-        values = values or [getattr(self.base, name)]
-        return tuple(getattr(replace(self.base, **{name: value}), name) for value in values)
 
     @classmethod
     def parse(
@@ -330,6 +323,19 @@ def check_effects(config: TrainingConfig, ratios: Sequence[str | None], weights:
             f"--adapter-dim must be used with --adapter linear or mlp, got {config.adapter_dim} without it. "
             "Add --adapter linear, or leave it out."
         )
+
+
+def swept_values(base: TrainingConfig, name: str, given: Any) -> tuple[Any, ...]:
+    """Values of a swept setting, with their declared types.
+
+    Args:
+        base: Config that has the value if none is given.
+        name: Name of the setting.
+        given: One value, or several.
+    """
+    values: list[Any] = [given] if given is None or isinstance(given, str | Mapping | Real) else list(given)
+    values = values or [getattr(base, name)]
+    return tuple(getattr(replace(base, **{name: value}), name) for value in values)
 
 
 def parse_lists(

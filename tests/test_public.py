@@ -29,6 +29,7 @@ PROMISED = {
     "ReportConfig",
     "SweepConfig",
     "TrainConfig",
+    "TrainSweepConfig",
     "__version__",
     "evaluate",
     "explain",
@@ -41,6 +42,7 @@ PROMISED = {
     "predict",
     "report",
     "sweep",
+    "sweep_trainings",
     "train_encoders",
 }
 # Paths that the README and CONTRIBUTING of version 0.1 show, with names from each.

@@ -36,8 +36,8 @@ class Dropout(Method):
 
     Units are scaled in training, as in every library, instead of weights in testing. Attribution and test use all of h.
 
-    Unlike in end-to-end training, only the fused units are dropped. The hidden layers of encoders, from which the gain
-    in the source comes, are frozen. For a linear concat head the fused units are the z themselves.
+    On a cache, unlike in `amr train-encoders`, only the fused units are dropped. The hidden layers of encoders, from
+    which the gain in the source comes, are frozen. For a linear concat head the fused units are the z themselves.
     """
 
     summary = "joint training with dropout over the fused units"

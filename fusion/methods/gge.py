@@ -32,8 +32,8 @@ class GreedyGradientEnsemble(Method):
     base is tested. d is chosen for each run: the modality whose uni-modal run is correct on most val clips (train clips
     if there is no val). A clip without the modality counts as incorrect. For a clip without d, the bias is the prior.
 
-    Unlike in end-to-end training, encoders cannot learn what the dominant modality leaves over; only adapters and head
-    can.
+    On a cache, unlike in `amr train-encoders`, encoders cannot learn what the dominant modality leaves over; only
+    adapters and head can.
     """
 
     summary = "the head fits the residual of class prior and dominant modality"

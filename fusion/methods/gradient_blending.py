@@ -60,8 +60,8 @@ class GradientBlending(Method):
     then trains on all of train. Online measures before each super-epoch and never trains on the held-out clips, so that
     the next measurement is on unseen clips.
 
-    Unlike in end-to-end training, encoders neither learn nor overfit, so only adapters and head are measured. The
-    source has a separate classifier for each modality. Here the uni-modal logits come from the joint head
+    On a cache, unlike in `amr train-encoders`, encoders neither learn nor overfit, so only adapters and head are
+    measured. The source has a separate classifier for each modality. Here the uni-modal logits come from the joint head
     (`unimodal_logits`), so that every head works and no parameters are added.
     """
 

@@ -39,7 +39,8 @@ class ModalityDropout(Method):
     The head sees a dropped modality as absent (`present` false). A clip that lacks all modalities that are kept is left
     as it is. Attribution and test use every modality.
 
-    Unlike in end-to-end training, only adapters and head learn to work without a modality; encoders do not.
+    On a cache, unlike in `amr train-encoders`, only adapters and head learn to work without a modality; encoders do
+    not.
     """
 
     summary = "each batch drops a random subset of the modalities, never all"

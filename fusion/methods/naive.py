@@ -9,7 +9,8 @@ from amr.fusion.methods.base import Method, methods
 class Naive(Method):
     """loss = cross-entropy(head(z), y): the default loss of `Method`, on the logits of all modalities.
 
-    Unlike in end-to-end training, encoders are frozen. The joint loss changes the adapters instead, if there are any.
+    On a cache, unlike in `amr train-encoders`, encoders are frozen. The joint loss changes the adapters instead, if
+    there are any.
     """
 
     summary = "joint training with one loss"

@@ -55,7 +55,7 @@ class OGMGE(Method):
     that a rare modality does not look weak; if every clip has every modality, rho is the same. A modality that no clip
     of the batch has is not compared with others.
 
-    Unlike in end-to-end training, k_m and the noise act on the gradients of adapters, not of encoders.
+    On a cache, unlike in `amr train-encoders`, k_m and the noise act on the gradients of adapters, not of encoders.
 
     The default is SGD, because Adam cancels a constant scale of the gradient. The source's learning rate of 1e-3 is for
     encoders. On CREMA-D embeddings it is enough for linear adapters and head, but an mlp adapter and a hidden layer

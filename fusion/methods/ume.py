@@ -19,8 +19,8 @@ class UniModalEnsemble(Method):
     best epoch by val. Mean and sum are over the modalities that a clip has (`EnsembleHead`). UME is the control for all
     fusion: joint training must do better than this.
 
-    Unlike in end-to-end training, uni-modal features come from frozen encoders and their adapters. The history has one
-    row, for the assembled ensemble; `--method unimodal` has the histories of its members.
+    On a cache, unlike in `amr train-encoders`, uni-modal features come from frozen encoders and their adapters. The
+    history has one row, for the assembled ensemble; `--method unimodal` has the histories of its members.
     """
 
     summary = "no joint training: the mean of uni-modal softmaxes; weights=3:1 is their weighted log-opinion pool"

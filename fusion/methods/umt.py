@@ -41,8 +41,8 @@ class UniModalTeachers(Method):
     to 50, val accuracies on CREMA-D embeddings and on synthetic clips differ no more than between seeds, and the weaker
     modality gains most at 50.
 
-    Unlike in end-to-end training, teacher and student share the frozen encoder and differ in the adapter only. So a
-    teacher can only keep the joint loss from turning the adapter away from what one modality needs.
+    On a cache, unlike in `amr train-encoders`, teacher and student share the frozen encoder and differ in the adapter
+    only. So a teacher can only keep the joint loss from turning the adapter away from what one modality needs.
     """
 
     summary = "joint training with each adapter pulled to one that was trained on its modality only"
