@@ -180,6 +180,12 @@ def _check_finished(folder: Path, option: str) -> None:
             f"{option} must be a finished training, got {str(folder)!r}, which was interrupted. "
             "Finish it: run the same amr train-encoders again."
         )
+    sweep = folder.parent.parent
+    if folder.parent.name == TRAININGS and (sweep / "sweep.json").is_file():
+        raise ValueError(
+            f"{option} must be a run, got {str(folder)!r}, a training whose runs are in {sweep / 'runs'}. "
+            f"Name one of them: amr runs {sweep}."
+        )
     if not training_runs(folder):
         encoders = sorted(file.parent for file in folder.glob("*/encoder.json"))
         extraction = " ".join(f"--encoder {encoder.name}=trained:{encoder}" for encoder in encoders)

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 MAX_NAMED = 3  # clips without a prediction that are named
 
-_RUN_HELP = "Folder of a run, or its name in runs/; of a sweep or table, its best run by val is taken."
+_RUN_HELP = "Folder of a run or training, or its name; of a sweep or table, its best run by val is taken."
 _EVALUATED = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Folder of a run, of amr sweep or of amr table, or its name in runs/.")
+    Path,
+    typer.Argument(metavar="RUN", help="Folder of a run, sweep, table or training, or its name in runs/ or encoders/."),
 ]
 _CLIPS_HELP = "Media files, folders of media, manifests or other CSV files of clips, or ids of cached clips."
 

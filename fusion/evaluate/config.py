@@ -24,7 +24,9 @@ class EvaluateConfig:
         ValueError: An option is invalid for every run.
     """
 
-    run: Path = field(metadata={"help": "Folder of a run, of amr sweep or of amr table, or its name in runs/."})
+    run: Path = field(
+        metadata={"help": "Folder of a run, sweep, table or training, or its name in runs/ or encoders/."}
+    )
     cache: str | None = option(
         None,
         "Other cache with the same embeddings and classes to measure on, instead of the test clips of the fit; results "

@@ -134,5 +134,10 @@ def test_a_training_without_a_run_says_what_to_type(workspace):
     advice = rf"amr extract --encoder audio=trained:{old}/audio --encoder video=trained:{old}/video, then amr fit\.$"
     with pytest.raises(ValueError, match=rf"^DIR must be a training with a run, got '{old}'.* {advice}"):
         find_run("old", "DIR")
+    swept = make_training("table/trainings/naive")
+    (encoders_dir() / "table" / "sweep.json").write_text("{}")
+    advice = rf"Name one of them: amr runs {encoders_dir()}/table\.$"
+    with pytest.raises(ValueError, match=rf"got '{swept}', .* in {encoders_dir()}/table/runs\. {advice}"):
+        find_run("table/trainings/naive")
     with pytest.raises(ValueError, match=rf"got '{stopped}', .* Finish it: run the same amr train-encoders again\.$"):
         find_run("stopped")
