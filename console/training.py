@@ -19,6 +19,7 @@ from amr.console.output import say, say_notes, say_results, show, table
 from amr.console.progress import stderr_progress
 from amr.data_manifests.datasets import datasets
 from amr.data_manifests.manifest import check_csv
+from amr.extract.config import check_clips
 from amr.fusion.config import FitConfig
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig
 
@@ -138,10 +139,15 @@ def table_config(values: Mapping[str, Any], *, end_to_end: bool) -> FitConfig | 
     wanted: type[FitConfig] | type[TrainConfig] = TrainConfig if end_to_end else FitConfig
     names = {field.name for field in dataclasses.fields(wanted)}
     given = {name: value for name, value in values.items() if value is not None and value != ()}
-    for name in given:
-        default = None if name not in FitConfig.__dataclass_fields__ else getattr(FitConfig, name)
-        if name not in names and given[name] != (default if name != "adapter" else "linear"):
-            rule = "left out with" if end_to_end else "used with"
-            raise ValueError(f"{flag(name)} must be {rule} --end-to-end, got {given[name]}. Change one of them.")
+    for name, value in given.items():
+        default = "linear" if name == "adapter" else getattr(FitConfig, name, None)
+        if name not in names and value != default:
+            shown = " ".join(value) if isinstance(value, tuple) else value
+            rule, advice = ("left out with", "Leave it out") if end_to_end else ("used with", "Add --end-to-end")
+            other = "leave out --end-to-end" if end_to_end else "leave it out"
+            raise ValueError(f"{flag(name)} must be {rule} --end-to-end, got {shown}. {advice}, or {other}.")
     known = {name: value for name, value in given.items() if name in names}
-    return TrainConfig(**known, objective="joint") if end_to_end else FitConfig(**known)
+    if not end_to_end:
+        return FitConfig(**known)
+    check_clips("amr table --end-to-end", known.get("dataset"), known.get("manifest"))
+    return TrainConfig(**known, objective="joint")

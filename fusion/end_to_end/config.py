@@ -22,7 +22,7 @@ from amr.common.options import (
 )
 from amr.extract.config import check_clips
 from amr.fusion.choices import AMR_OPTIMIZERS, own_weight
-from amr.fusion.config import AMR_SETTINGS, SWEPT, TrainingConfig, parse_lists
+from amr.fusion.config import AMR_SETTINGS, SWEPT, TrainingConfig, check_effects, parse_lists, swept_values
 from amr.fusion.end_to_end.presets import Preset, preset
 
 OBJECTIVES = ("unimodal", "joint")
@@ -171,7 +171,11 @@ class TrainConfig(TrainingConfig):
     workers: int | None = option(
         None, "Number of decoding processes; by default one per core, 0: decode in this process.", least=0, panel=SPEED
     )
-    overwrite: bool = option(False, "Start over if the folder already holds a training.", panel=OUTPUT)
+    overwrite: bool = option(
+        False,
+        "Start over if the folder already holds a training; if it holds a sweep, replace one of other settings.",
+        panel=OUTPUT,
+    )
 
     def __post_init__(self) -> None:
         """Check what can be checked without the clips."""
@@ -246,7 +250,8 @@ class TrainSweepConfig:
 
     Args:
         base: Settings that are not swept; those that are go back to their defaults here.
-        method, amr_ratio, attribution, seed: Values of each setting; None in `amr_ratio` is no AMR.
+        method, amr_ratio, attribution, seed: Value or values of each setting; "none" in `amr_ratio` is no AMR. Left
+            out, the value of `base`.
 
     Raises:
         ValueError: A training has an invalid setting.
@@ -261,11 +266,11 @@ class TrainSweepConfig:
     def __post_init__(self) -> None:
         """Fill in the values of the base, and check the config of each training."""
         for name in TRAIN_SWEPT:
-            values = tuple(getattr(self, name)) or (getattr(self.base, name),)
-            object.__setattr__(self, name, values)
+            object.__setattr__(self, name, swept_values(self.base, name, getattr(self, name)))
         object.__setattr__(
             self, "base", replace(self.base, **{name: getattr(TrainConfig, name) for name in TRAIN_SWEPT})
         )
+        check_effects(self.base, self.amr_ratio, [self.base.amr_weight])
         self.members()
 
     @classmethod

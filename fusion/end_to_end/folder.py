@@ -89,7 +89,7 @@ def training_folder(config: TrainConfig) -> Path:
         attribution = config.attribution if ratio and config.attribution != TrainConfig.attribution else None
         words = [dataset, config.label, objective, ratio, attribution, f"seed{config.seed}"]
         folder = encoders_dir() / "_".join(word for word in words if word is not None)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and not _holds_anything(folder)):
         return folder
     saved = read_saved(folder)
     if saved is None:
@@ -104,6 +104,11 @@ def training_folder(config: TrainConfig) -> Path:
     else:
         _check_epochs(folder, saved["config"]["epochs"], config.epochs)
     return folder
+
+
+def _holds_anything(folder: Path) -> bool:
+    """Whether a folder holds more than a config.json that is not written to its end."""
+    return any(path.name != partial_path(Path(CONFIG)).name for path in folder.iterdir())
 
 
 def is_finished(folder: Path, config: TrainConfig) -> bool:

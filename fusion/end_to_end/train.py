@@ -102,6 +102,7 @@ def train_encoders(
         Locked: Another process trains in the folder.
     """
     progress = progress or Progress()
+    config = with_head(config)  # as it is saved
     folder = training_folder(config)
     if is_finished(folder, config):
         progress.note(f"{folder} is finished; pass more --epochs to continue, or --overwrite to train again")

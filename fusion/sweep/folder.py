@@ -9,12 +9,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import check_writable, write_json
+from amr.common.files import check_writable, partial_path, write_json
 from amr.common.options import saved_settings
 from amr.common.workspace import TRAININGS, find_cache, place, runs_dir
 from amr.extract.cache.lock import lock
@@ -25,7 +25,8 @@ from amr.fusion.end_to_end.folder import foreign_path
 from amr.fusion.runs.folder import differences, few_of, foreign_file
 
 REQUEST = "sweep.json"
-LOCK_FILE = f"{REQUEST}.lock"  # left by a killed sweep
+LOCK_FILE = f"{REQUEST}.lock"
+LEFT = (LOCK_FILE, partial_path(Path(REQUEST)).name)  # by a killed sweep
 # besides runs/: files of amr sweep, amr table, amr evaluate and amr frontier
 FILES = (
     *(REQUEST, "results.csv", "accuracy-against-share.png"),
@@ -33,6 +34,19 @@ FILES = (
     *("evaluation.json", "evaluation.csv", "evaluation.npz"),
     *("frontier.json", "frontier.csv", "frontier.png"),
 )
+# hashes in sweep.json, and what differs if they do
+CONTENT = {
+    "cache_fingerprints": "other embeddings in the cache",
+    "manifest_sha256": "other labels or splits in the cache",
+    "clips_sha256": "other clips, labels or splits",
+}
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold the files of a sweep as a whole, such as results.csv, for a moment; other processes wait."""
+    with lock(folder / REQUEST, work="sweep", owner=folder, on_wait=lambda: None):
+        yield
 
 
 @contextmanager
@@ -107,7 +121,7 @@ def check_folder(folder: Path, request: Mapping[str, Any], *, overwrite: bool = 
     if not folder.exists():
         return
     saved = _read(folder)
-    if saved is None and any(path.name != LOCK_FILE for path in folder.iterdir()):
+    if saved is None and any(path.name not in LEFT for path in folder.iterdir()):
         raise ValueError(f"--out must be new, empty or an earlier sweep, got {str(folder)!r}. Choose another name.")
     if saved is not None and (changes := _differences(saved, request)):
         if not overwrite:
@@ -123,13 +137,20 @@ def check_folder(folder: Path, request: Mapping[str, Any], *, overwrite: bool = 
 
 
 def begin(folder: Path, request: Mapping[str, Any]) -> None:
-    """Remove another sweep from the folder, and write sweep.json."""
+    """Remove another sweep from the folder, and write sweep.json.
+
+    Raises:
+        Locked: Another process trains encoders in the folder.
+    """
     saved = _read(folder)
     if saved is not None and _differences(saved, request):
-        for name in ("runs", TRAININGS):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in FILES:
-            (folder / name).unlink(missing_ok=True)
+        with ExitStack() as held:
+            for file in (folder / TRAININGS).glob("*.lock"):
+                held.enter_context(lock(file.with_suffix(""), work="training", owner=folder))
+            for name in ("runs", TRAININGS):
+                shutil.rmtree(folder / name, ignore_errors=True)
+            for name in FILES:
+                (folder / name).unlink(missing_ok=True)
     write_json(folder / REQUEST, request)
 
 
@@ -179,9 +200,9 @@ def _differences(saved: Mapping[str, Any], request: Mapping[str, Any]) -> list[s
     known, requested = (each.get("also", []) for each in (saved, request))
     if any(each not in requested for each in known) or (requested and not known):
         changes.append("other settings of a frontier, such as --against")
-    for name, what in (("cache_fingerprints", "other embeddings"), ("manifest_sha256", "other labels or splits")):
-        if saved.get(name) != request.get(name):
-            changes.append(f"{what} in the cache")
+    for name, what in CONTENT.items():
+        if name in saved and name in request and saved[name] != request[name]:
+            changes.append(what)
     return changes
 
 
@@ -193,8 +214,9 @@ def _settings(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _foreign(folder: Path) -> str | None:
     """Name of something in the folder of a sweep that no command wrote; None if there is nothing."""
+    ours = (LOCK_FILE, *FILES, *(partial_path(Path(name)).name for name in FILES))
     for path in folder.iterdir():
-        if path.name not in ("runs", TRAININGS) and not (path.is_file() and path.name in (*FILES, LOCK_FILE)):
+        if path.name not in ("runs", TRAININGS) and not (path.is_file() and path.name in ours):
             return path.name
     for run in (folder / "runs").glob("*"):
         if not run.is_dir():

@@ -8,6 +8,7 @@ import pandas as pd
 
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.runs.read import SETTINGS, setting_text
+from amr.fusion.sweep.folder import writing
 from amr.fusion.sweep.plots import plot_shares
 from amr.fusion.sweep.sweep import SweepResult
 
@@ -61,5 +62,6 @@ def write_picture(result: SweepResult) -> Path:
     file = result.folder / "accuracy-against-share.png"
     joint = table[table["modalities"].str.contains(",")]
     modality = (joint if len(joint) else table)["modalities"].iloc[0].split(",")[0]
-    plot_shares(file, table, modality)
+    with writing(result.folder):
+        plot_shares(file, table, modality)
     return file

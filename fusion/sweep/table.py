@@ -12,13 +12,14 @@ import pandas as pd
 
 from amr.common.files import write_csv, write_json, write_text
 from amr.common.progress import Progress
-from amr.fusion.attribution.ratio import named_ratio
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.attribution.ratio import named_ratio, parse_ratio
+from amr.fusion.config import FitConfig, SweepConfig, TrainingConfig
 from amr.fusion.data.folds import modalities_of, read_training_data
-from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig, without_amr
+from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.methods import methods
 from amr.fusion.resolve import takes_steps
 from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, holm, mean_interval, p_text, paired_test
+from amr.fusion.sweep.folder import writing
 from amr.fusion.sweep.sweep import SweepResult, sweep
 from amr.fusion.sweep.trainings import sweep_trainings
 
@@ -158,12 +159,7 @@ def make_table(
         FileNotFoundError: The cache does not exist.
     """
     modalities = modalities_of(config)
-    notes: list[str] = []
-    names = tuple(names or methods)
-    ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
-    if len(modalities) == 1 and config.amr_ratio is None:
-        names, ratio = tuple(name for name in methods if methods[name].single_modality), None
-        notes.append(f"AMR and fusion need two modalities, got {modalities[0]}: the table has its unimodal row only")
+    names, ratio, notes = _requested(config, modalities, names, with_amr=with_amr)
     base = replace(config, method="naive", amr_ratio=None, seed=0)
     every_method = SweepConfig(
         base,
@@ -202,18 +198,33 @@ def make_table_end_to_end(
         FileNotFoundError: Media or weights are missing.
     """
     modalities = tuple(config.encoders)
-    ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
-    base = replace(without_amr(config), objective="joint", method="naive", seed=0)
+    names, ratio, notes = _requested(config, modalities, names, with_amr=with_amr)
     every_method = TrainSweepConfig(
-        base if ratio is None else replace(config, objective="joint", method="naive", seed=0, amr_ratio=None),
-        method=tuple(names or methods),
+        replace(config, objective="joint", method="naive", seed=0, amr_ratio=None),
+        method=names,
         amr_ratio=(None,) if ratio is None else (None, ratio),
         attribution=(config.attribution,),
         seed=tuple(range(num_seeds)),
     )
-    return _table_of(
-        sweep_trainings(every_method, progress, overwrite=overwrite, needs_test=True), modalities, ratio, num_seeds
-    )
+    result = sweep_trainings(every_method, progress, overwrite=overwrite, needs_test=True)
+    return _table_of(replace(result, notes=(*notes, *result.notes)), modalities, ratio, num_seeds)
+
+
+def _requested(
+    config: TrainingConfig, modalities: Sequence[str], names: Sequence[str], *, with_amr: bool
+) -> tuple[tuple[str, ...], str | None, list[str]]:
+    """Methods of the rows, ratio of the columns with AMR (None: there are none), and notes.
+
+    Raises:
+        ValueError: The ratio is not of these modalities.
+    """
+    if config.amr_ratio is not None:
+        parse_ratio(config.amr_ratio, modalities, name="--amr-ratio")
+    elif len(modalities) == 1:
+        note = f"AMR and fusion need two modalities, got {modalities[0]}: the table has its unimodal row only"
+        return tuple(name for name in methods if methods[name].single_modality), None, [note]
+    ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
+    return tuple(names or methods), ratio, []
 
 
 def _table_of(result: SweepResult, modalities: Sequence[str], ratio: str | None, num_seeds: int) -> Table:
@@ -287,11 +298,12 @@ def _share_text(share: dict[str, float | None], *, percent: bool) -> str:
 
 def _write(table: Table) -> None:
     columns, rows = table.cells(as_csv=True)
-    write_csv(table.folder / "table.csv", pd.DataFrame(rows, columns=columns))
-    columns, rows = table.cells()
-    write_text(table.folder / "table.md", markdown(columns, rows))
-    write_text(table.folder / "table.tex", _latex(columns, rows))
-    write_json(table.folder / "table.json", list(table.rows))
+    with writing(table.folder):
+        write_csv(table.folder / "table.csv", pd.DataFrame(rows, columns=columns))
+        columns, rows = table.cells()
+        write_text(table.folder / "table.md", markdown(columns, rows))
+        write_text(table.folder / "table.tex", _latex(columns, rows))
+        write_json(table.folder / "table.json", list(table.rows))
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

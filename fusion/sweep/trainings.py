@@ -20,15 +20,17 @@ from typing import Any
 
 from amr.common.progress import Progress
 from amr.common.workspace import TRAININGS
-from amr.extract.cache.lock import Locked, lock
+from amr.extract.cache.lock import Locked
 from amr.fusion.attribution.ratio import named_ratio
+from amr.fusion.choices import own_weight
+from amr.fusion.end_to_end.checkpoint import SECONDS_BETWEEN
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig, alone, without_amr
 from amr.fusion.end_to_end.data import MediaData, read_media_data
 from amr.fusion.end_to_end.folder import IRRELEVANT, has_diverged, is_finished, read_folder, requested
 from amr.fusion.end_to_end.train import Diverged, checked, train_encoders
 from amr.fusion.methods import methods
 from amr.fusion.runs.read import read_run
-from amr.fusion.sweep.folder import REQUEST, begin, check_folder, folder_of
+from amr.fusion.sweep.folder import begin, check_folder, folder_of, writing
 from amr.fusion.sweep.results import missed_by, write_rows
 from amr.fusion.sweep.sweep import SweepResult
 
@@ -62,7 +64,12 @@ class Training:
 
 
 def sweep_trainings(
-    config: TrainSweepConfig, progress: Progress | None = None, *, overwrite: bool = False, needs_test: bool = False
+    config: TrainSweepConfig,
+    progress: Progress | None = None,
+    *,
+    overwrite: bool = False,
+    needs_test: bool = False,
+    seconds_between: float = SECONDS_BETWEEN,
 ) -> SweepResult:
     """Train every combination of a sweep, and write results.csv.
 
@@ -71,33 +78,37 @@ def sweep_trainings(
         progress: Listener.
         overwrite: Whether to replace another sweep in the folder.
         needs_test: Whether there must be test clips.
+        seconds_between: Least time between checkpoints.
 
     Raises:
         ValueError: The request does not fit the clips, or the folder holds something else.
         FileNotFoundError: Media or weights are missing.
+        Locked: Another sweep would be replaced, but another process trains it.
     """
     progress = progress or Progress()
-    members = [checked(member) for member in dict.fromkeys(map(_of_method, config.members()))]
+    members = _members(config)
     request = _request(config)
     base = config.base
     source = base.dataset or Path(str(base.manifest)).resolve().parent.name
-    folder = folder_of(base.out, request, ("trainings", source, base.label))
+    folder = folder_of(base.out, request, ("trainings", source, base.label)).absolute()
     check_folder(folder, request, overwrite=overwrite)
     data = read_media_data(members[0], progress)  # before the folder: wrong media must leave nothing
     if needs_test and len(data.rows.test) == 0:
         raise ValueError("--split-policy must name a split with test clips, got none. Pass another.")
+    request["clips_sha256"] = data.clips_sha256()
     folder.mkdir(parents=True, exist_ok=True)
-    with lock(folder / REQUEST, work="sweep", owner=folder, on_wait=lambda: None):
+    with writing(folder):
         check_folder(folder, request, overwrite=overwrite)
         begin(folder, request)
     trainings = _trainings(members, folder)
-    diverged = _train_all(trainings, data, progress)
+    diverged = _train_all(trainings, data, progress, seconds_between)
     finished = [each for each in trainings if each.name not in diverged]
     results = [read_folder(each.folder) for each in finished]
     runs = [
         read_run(each.run(model)) for each, result in zip(finished, results, strict=True) for model in result.epochs
     ]
-    rows = write_rows(folder, runs)
+    with writing(folder):
+        rows = write_rows(folder, runs)
     notes = dict.fromkeys(note for result in results for note in result.notes)
     warnings = dict.fromkeys(text for result in results for text in result.warnings)
     return SweepResult(folder, tuple(rows), tuple(notes), tuple(diverged), (*warnings, *missed_by(runs)))
@@ -108,8 +119,21 @@ def _request(config: TrainSweepConfig) -> dict[str, Any]:
     base = requested(config.base)
     swept = {name: list(getattr(config, name)) for name in TRAIN_SWEPT}
     fixed = {name: value for name, value in base.items() if name not in (*swept, *IRRELEVANT)}
+    given = config.base.amr_weight
+    weights = list(dict.fromkeys(own_weight(each) if given is None else given for each in config.attribution))
+    fixed["amr_weight"] = weights[0] if len(weights) == 1 else weights
     saved: dict[str, Any] = json.loads(json.dumps({"end_to_end": True, **swept, "base": fixed}))
     return saved
+
+
+def _members(config: TrainSweepConfig) -> list[TrainConfig]:
+    """Checked config of each training. --overwrite is about the sweep, not about its trainings."""
+    members = [replace(member, overwrite=False) for member in config.members()]
+    if any(methods[member.method].fits_unimodal for member in members):
+        members = [
+            member if methods[member.method].fits_unimodal else replace(member, teachers=None) for member in members
+        ]
+    return [checked(member) for member in dict.fromkeys(map(_of_method, members))]
 
 
 def _of_method(config: TrainConfig) -> TrainConfig:
@@ -150,7 +174,7 @@ def _name(config: TrainConfig) -> str:
     return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
 
 
-def _train_all(trainings: list[Training], data: MediaData, progress: Progress) -> list[str]:
+def _train_all(trainings: list[Training], data: MediaData, progress: Progress, seconds_between: float) -> list[str]:
     """Train what is not finished, with other processes if there are any; returns the names of those that diverged."""
     diverged: list[str] = []
     todo = [each for each in trainings if not _is_done(each)]
@@ -164,7 +188,7 @@ def _train_all(trainings: list[Training], data: MediaData, progress: Progress) -
                     later.append(training)
                 elif training.teachers in diverged or has_diverged(training.folder, training.config):
                     diverged.append(training.name)
-                elif not _train(training, data, progress, diverged):
+                elif not _train(training, data, progress, diverged, seconds_between):
                     later.append(training)
                     continue
                 else:
@@ -177,12 +201,15 @@ def _train_all(trainings: list[Training], data: MediaData, progress: Progress) -
     return diverged
 
 
-def _train(training: Training, data: MediaData, progress: Progress, diverged: list[str]) -> bool:
+def _train(
+    training: Training, data: MediaData, progress: Progress, diverged: list[str], seconds_between: float
+) -> bool:
     """Train, or take the result of another process; False if another one is at it."""
     try:
         train_encoders(
             training.config,
             _Notes(training.name, progress),
+            seconds_between=seconds_between,
             data=data.with_new_encoders(training.config),
             places=training.run,
         )
