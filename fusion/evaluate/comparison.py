@@ -16,7 +16,8 @@ from amr.fusion.runs.statistics import holm, mean_interval, paired_test, wilcoxo
 
 LEAST_SETTINGS = 4  # with fewer, no order of the settings is rare enough to mean anything
 NUM_PERMUTATIONS = 9999
-# Measures of the uni-modal heads alone: those of a setting and of the same one without AMR are the same heads.
+# Measures of the uni-modal heads alone: those of a setting and of the same one without AMR are the same heads. For the
+# same reason, a change of the gap is that of the joint probe.
 OF_REFERENCES = (
     ("unimodal_accuracy",),
     ("best_unimodal",),
@@ -24,6 +25,7 @@ OF_REFERENCES = (
     ("information", "redundancy"),
     *((name, "unimodal") for name in ("information", "probe", "overfitting", "generalization", "ogr")),
     ("information", "unique"),
+    ("probe", "gap"),
 )
 
 
