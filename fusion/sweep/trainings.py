@@ -23,7 +23,7 @@ from amr.common.workspace import TRAININGS
 from amr.extract.cache.lock import Locked
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.choices import own_weight
-from amr.fusion.end_to_end.checkpoint import SECONDS_BETWEEN
+from amr.fusion.end_to_end.checkpoint import CHECKPOINT, SECONDS_BETWEEN
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig, alone, without_amr
 from amr.fusion.end_to_end.data import MediaData, read_media_data
 from amr.fusion.end_to_end.folder import IRRELEVANT, has_diverged, is_finished, read_folder, requested
@@ -90,7 +90,7 @@ def sweep_trainings(
     request = _request(config)
     base = config.base
     source = base.dataset or Path(str(base.manifest)).resolve().parent.name
-    folder = folder_of(base.out, request, ("trainings", source, base.label)).absolute()
+    folder = folder_of(base.out, request, ("trainings", source, base.label))
     check_folder(folder, request, overwrite=overwrite)
     data = read_media_data(members[0], progress)  # before the folder: wrong media must leave nothing
     if needs_test and len(data.rows.test) == 0:
@@ -151,7 +151,8 @@ def _trainings(members: list[TrainConfig], folder: Path) -> list[Training]:
     def add(config: TrainConfig, teachers: str | None = None) -> str:
         name = _name(config)
         place = folder / TRAININGS
-        taught_by = config.teachers if teachers is None else str(place / teachers)
+        # resolved, so that the sweep is the same from every working directory
+        taught_by = config.teachers if teachers is None else str((place / teachers).resolve())
         found.setdefault(name, Training(name, replace(config, out=str(place / name), teachers=taught_by), teachers))
         return name
 
@@ -217,6 +218,8 @@ def _train(
         return False
     except Diverged:
         diverged.append(training.name)
+    for file in training.folder.rglob(CHECKPOINT):  # copies of all weights; a sweep does not continue to more epochs
+        file.unlink(missing_ok=True)
     return True
 
 

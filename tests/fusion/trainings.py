@@ -21,10 +21,7 @@ SMALL = {"dataset": "synthetic", "encoder": ENCODERS, "epochs": 3, "batch_size":
 
 def make_trainings(home: Path) -> None:
     """Write encoders/alone, even and umt, and the sweep of trainings runs/table; AMR_HOME must be `home`."""
-    clips = SyntheticConfig(
-        num_classes=2, num_clips=36, p_audio=1, train_share=0.5, val_share=1 / 6, duration_seconds=0.4, size=32
-    )
-    render(clips, home / "data" / "synthetic")
+    render_clips(home)
     for name, settings in {
         "alone": {},
         "even": {"objective": "joint", "amr_ratio": "1:1"},
@@ -33,6 +30,14 @@ def make_trainings(home: Path) -> None:
         train(home / "encoders" / name, **settings)
     base = TrainConfig(**{**SMALL, "device": "cpu", "out": str(home / "runs" / "table"), "objective": "joint"})
     sweep_trainings(TrainSweepConfig(base, method=("naive", "unimodal"), amr_ratio=(None, "1:1")))
+
+
+def render_clips(home: Path) -> None:
+    """Render 36 clips of two classes: 18 train, 6 val, 12 test."""
+    clips = SyntheticConfig(
+        num_classes=2, num_clips=36, p_audio=1, train_share=0.5, val_share=1 / 6, duration_seconds=0.4, size=32
+    )
+    render(clips, home / "data" / "synthetic")
 
 
 def train(folder: Path, **settings: Any) -> Path:
