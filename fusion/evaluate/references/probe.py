@@ -24,8 +24,8 @@ class ProbeAccuracy(Measure):
     """Accuracy of a linear probe on z of each modality, trained jointly and trained alone: their ratio and their gap.
 
     A ratio below 1, or a gap below 0, says that joint training left the modality's encoder or adapter weaker than
-    training it alone: what the paper calls modality failure. If neither was trained, z is the same embedding for both,
-    so there is nothing to measure.
+    training it alone: modality failure (Du et al. 2021). If neither was trained, z is the same embedding for both, so
+    there is nothing to measure.
     """
 
     summary = (

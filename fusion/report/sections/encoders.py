@@ -48,7 +48,7 @@ def encoders(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
         "What each encoder learned",
         "Accuracy of a linear probe (ridge) on z of each encoder, fitted on the train clips and tested on the test "
         "clips: of the encoder trained jointly, and of the same encoder trained alone. Where the first is lower, the "
-        "encoder learned less in joint training than it can: what the paper calls modality failure.",
+        "encoder learned less in joint training than it can: modality failure (Du et al. 2021).",
         f"Dots of probe accuracy. {'; '.join(listed)}.",
         {"": plot(_dumbbells(trained, results.modalities), height)},
         make_table(
