@@ -28,6 +28,9 @@ from amr.fusion.report.settings import Setting
 from amr.fusion.report.tables import Table, fraction, make_table, side_by_side
 
 HEIGHT = 520
+CONTROLS = (
+    "The controls, which need no regularizer, are embedding noise, weight decay, weighted UME and modality scaling. "
+)
 
 
 @sections.register("frontier")
@@ -40,12 +43,12 @@ def accuracy_against_use(results: ResultFolder, settings: Sequence[Setting]) -> 
     shown = modalities[:1] if len(modalities) == 2 else modalities
     sentences = " ".join(reading(document))
     names = ", ".join(entry["setting"] for entry in document["front"])
+    has_controls = any(entry["is_control"] for entry in document["settings"])
     return Picture(
         "frontier",
         "Accuracy against use share",
-        f"{_points(document)} The controls, which need no regularizer, are embedding "
-        "noise, weight decay, weighted UME and modality scaling. Ringed points are on the Pareto front, chosen on val: "
-        f"no other setting is both more accurate there and nearer to the target. Dashed: the target. {sentences}",
+        f"{_points(document)} {has_controls * CONTROLS}Ringed points are on the Pareto front, chosen on val: no other "
+        f"setting is both more accurate there and nearer to the target. Dashed: the target. {sentences}",
         f"Scatter of accuracy over the use share of {shown[0]}, {len(document['settings'])} settings. On the Pareto "
         f"front: {names}. {sentences}",
         {m: plot(_figure(document, m), HEIGHT) for m in shown},
