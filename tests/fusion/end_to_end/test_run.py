@@ -1,6 +1,7 @@
 """The run of a joint training answers as the joint model does, and every command about runs takes it."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,6 +15,8 @@ from amr.fusion.end_to_end.train import train_encoders
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
 from amr.fusion.runs.read import read_run
+
+from .conftest import ENCODERS
 
 HALF = 2e-3  # z is cached in half precision
 
@@ -94,3 +97,38 @@ def test_a_unimodal_training_has_a_run_per_modality(request_for):
         with Cache.open(result.folder / m / EMBEDDINGS) as cache:
             assert cache.names == [m]
             assert len(cache.table()) == 36
+
+
+def test_an_embedding_may_have_another_name_than_its_modality(request_for, media, tmp_path):
+    """Its failures and absent clips are those of the modality, and new media are embedded by it."""
+    table = pd.read_csv(media / "data/synthetic/manifest.csv", dtype=str, keep_default_na=False)
+    root = tmp_path / "clips"
+    root.mkdir()
+    for name in table["path"]:
+        (root / Path(name).name).symlink_to(media / "data/synthetic" / name)
+    broken, absent = table.index[table["split"] == "train"][:2]
+    files = [Path(name).name for name in table["path"]]
+    (root / "broken.mp4").write_text("no media\n")
+    table["audio_path"], table["video_path"] = files, files
+    table.loc[broken, "audio_path"] = "broken.mp4"
+    table.loc[absent, "audio_path"] = ""
+    table[["id", "label", "split", "audio_path", "video_path"]].to_csv(tmp_path / "clips.csv", index=False)
+    encoder = (f"voice={ENCODERS['audio']},modality=audio", f"face={ENCODERS['video']},modality=video")
+    clips = {"dataset": None, "manifest": str(tmp_path / "clips.csv"), "root": str(root), "encoder": encoder}
+    result = train_encoders(request_for("named", objective="joint", amr_ratio="voice=1:face=2", **clips))
+    run = read_run(result.folder / JOINT_RUN)
+    assert run.modalities == ("voice", "face")
+    assert run.test["share"] == pytest.approx(result.test["share"], abs=HALF)
+    with Cache.open(result.folder / EMBEDDINGS) as cache:
+        assert cache.failures[["id", "modality"]].to_numpy().tolist() == [[table["id"][broken], "audio"]]
+        assert [*cache.reasons("voice")] == [table["id"][broken]]
+        assert not cache.reasons("face")
+        assert [row for row in range(36) if not cache.present("voice")[row]] == [broken, absent]
+        assert cache.present("face").all()
+    document = evaluate(EvaluateConfig(run=result.folder, bootstrap=0, noise_draws=1, device="cpu")).document
+    assert document["runs"][0]["measures"]["accuracy"] == pytest.approx(result.test["accuracy"], abs=1e-6)
+    saved = pd.read_csv(result.folder / JOINT_RUN / "predictions.csv", dtype={"id": str})
+    row = saved[saved["part"] == "test"].iloc[0]
+    of_media, of_cache = predict(result.folder, [root / f"{row['id']}.mp4", row["id"]], device="cpu")
+    assert of_media.pred == of_cache.pred == row["pred"]
+    assert of_media.probability == pytest.approx(row["probability"], abs=5e-3)

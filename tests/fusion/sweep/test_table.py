@@ -1,13 +1,18 @@
+import json
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 from scipy import stats
 
+from amr.cli import run as amr
 from amr.fusion.config import FitConfig
+from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.methods import methods
 from amr.fusion.sweep.sweep import SweepResult
-from amr.fusion.sweep.table import make_table
+from amr.fusion.sweep.table import make_table, make_table_end_to_end
+
+from ..trainings import SMALL
 
 
 @pytest.fixture
@@ -111,3 +116,121 @@ def test_equal_differences_have_no_p(monkeypatch, tmp_path):
 def test_differences_that_are_equal_up_to_rounding_have_no_p(monkeypatch, tmp_path):
     table = fake_sweep(monkeypatch, tmp_path, [0.7, 0.8], [0.8, 0.9])  # .8 - .7 and .9 - .8 differ in the last bit
     assert table.rows[0]["tests"]["map"]["p"] is None
+
+
+@pytest.fixture
+def typed(trained, capfd, monkeypatch):
+    """Function that runs `amr table` on the clips of the workspace, with encoders that train quickly."""
+    monkeypatch.chdir(trained)
+    given = {**SMALL, "epochs": 1, "batch_size": 18, "device": "cpu"}
+    encoders = [part for each in given.pop("encoder") for part in ("--encoder", each)]
+    options = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+    def call(line: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = amr(["table", *(options + encoders if "--end-to-end" in line else []), *line.split()])
+        return status, *capfd.readouterr()
+
+    return call
+
+
+def test_encoders_are_trained_for_every_row(typed, tmp_path):
+    status, out, err = typed(f"--end-to-end --seeds 1 --out {tmp_path}/whole --json")
+    assert status == 0, err
+    rows = json.loads(out)
+    names = [row["method"] for row in rows if row["method"] != "unimodal"]
+    assert sorted([*names, "unimodal"]) == sorted(methods)
+    assert [row["modalities"] for row in rows if row["method"] == "unimodal"] == [["audio"], ["video"]]
+    assert rows == json.loads((tmp_path / "whole" / "table.json").read_text())
+    for row in rows:
+        fuses = methods[row["method"]].fuses
+        assert (row["amr"] is not None) == (row["tests"] is not None) == fuses
+        for half in ("plain", "amr")[: 1 + fuses]:
+            assert 0 <= row[half]["accuracy"]["mean"] <= 1
+            shares = row[half]["share"]
+            if row["method"] != "unimodal":
+                assert sum(shares.values()) == pytest.approx(1)
+    assert {path.name for path in (tmp_path / "whole").glob("table.*")} == {
+        f"table.{e}" for e in ("csv", "md", "tex", "json")
+    }
+
+
+def test_a_subset_of_the_rows_is_trained_with_paired_seeds(typed, tmp_path):
+    line = "--end-to-end --method modality-dropout,naive --seeds 2 --amr-ratio 1:3 --attribution shapley"
+    line += f" --out {tmp_path}/some"
+    status, out, err = typed(f"{line} --json")
+    assert status == 0, err
+    assert [row["method"] for row in json.loads(out)] == ["modality-dropout", "naive"]
+    results = pd.read_csv(tmp_path / "some" / "results.csv").query("split == 'test'")
+    for row in json.loads(out):
+        runs = results[results["method"] == row["method"]]
+        plain, pulled = (runs[runs["amr_ratio"] == ratio].sort_values("seed") for ratio in ("none", "1:3"))
+        assert set(pulled["attribution"]) == {"shapley"}
+        for half, each in (("plain", plain), ("amr", pulled)):
+            assert row[half]["share"]["audio"] == pytest.approx(each["share_audio"].mean(), abs=1e-5)
+            assert row[half]["map"]["mean"] == pytest.approx(each["map"].mean(), abs=1e-5)
+        difference = pulled["map"].to_numpy() - plain["map"].to_numpy()
+        assert row["tests"]["map"]["difference"] == pytest.approx(difference.mean(), abs=1e-5)
+        assert row["tests"]["map"]["p"] is None or 0 < row["tests"]["map"]["p"] <= row["tests"]["map"]["p_holm"] <= 1
+    shown, text, err = typed(line)
+    assert shown == 0
+    assert "AMR audio=1:video=3" in text
+    assert f"table.csv, .md, .tex and .json in {tmp_path}/some" in err
+
+
+def test_a_ratio_of_none_leaves_out_the_columns_with_amr(typed, tmp_path):
+    status, out, err = typed(f"--end-to-end --method naive --seeds 1 --amr-ratio none --out {tmp_path}/plain --json")
+    assert status == 0, err
+    assert [(row["method"], row["amr"], row["tests"]) for row in json.loads(out)] == [("naive", None, None)]
+    assert [each.name for each in (tmp_path / "plain" / "runs").iterdir()] == ["naive_plain_seed0"]
+
+
+def test_one_encoder_makes_its_unimodal_row_and_says_why(trained, tmp_path):
+    settings = {**SMALL, "encoder": SMALL["encoder"][:1], "epochs": 1, "device": "cpu", "out": str(tmp_path / "one")}
+    table = make_table_end_to_end(TrainConfig(**settings), 1)
+    assert [(row["method"], row["modalities"]) for row in table.rows] == [("unimodal", ["audio"])]
+    assert table.notes[0].startswith("AMR and fusion need two modalities, got audio")
+    with pytest.raises(ValueError, match="--amr-ratio must be left out for one modality"):
+        make_table_end_to_end(TrainConfig(**settings, objective="joint", amr_ratio="1:1"), 1)
+
+
+DATASET = "--dataset must be used with --end-to-end, got synthetic. Add --end-to-end, or leave it out."
+REFUSED = {
+    **{
+        f"--end-to-end --{name} {value}": f"--{name} must be left out with --end-to-end, got {value}. Leave it out"
+        for name, value in (
+            *(("cache", "small"), ("folds", 5), ("modalities", "audio"), ("adapter", "mlp"), ("adapter-dim", 8)),
+            *(("group-size", 2), ("normalize", "none"), ("condition", "audio"), ("attribution-baseline", "mean")),
+        )
+    },
+    "--dataset synthetic": DATASET,
+    "--encoder audio=timm:resnet18": "--encoder must be used with --end-to-end, got audio=timm:resnet18. Add --end",
+    "--flip": "--flip must be used with --end-to-end, got True. Add --end-to-end, or leave it out.",
+    "--lr-step 0": "--lr-step must be used with --end-to-end, got 0. Add --end-to-end",
+    "--end-to-end --manifest x.csv": "amr table --end-to-end must have one of --dataset and --manifest, got --dataset",
+    "--end-to-end --method naiv": "Did you mean naive?",
+    "--method naive,nave": "Did you mean naive?",
+    "--end-to-end --seeds 0": "--seeds must be 1 or more, got 0. Pass --seeds 5.",
+    "--end-to-end --amr-ratio 1:1:1": "--amr-ratio must have one part for each of audio, video, got '1:1:1'",
+    "--end-to-end --amr-ratio none --amr-weight 2": "--amr-weight must be used with --amr-ratio, got 2.0 without it",
+    "--end-to-end --amr-level clip --attribution permutation": "--amr-level must be batch for permutation",
+    "--end-to-end --optimizer adamax": "--optimizer must be one of sgd, adamw, got 'adamax'",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_options_of_the_other_kind_of_table_are_refused(typed, tmp_path, line):
+    status, out, err = typed(f"{line} --out {tmp_path}/wrong")
+    assert (status, out) == (2, "")
+    assert REFUSED[line] in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_a_table_of_heads_takes_a_subset_of_methods_too(small_cache, typed, tmp_path):
+    line = f"--cache {small_cache} --method naive,ume --seeds 2 --epochs 1 --device cpu --out {tmp_path}/heads --json"
+    status, out, err = typed(line)
+    assert status == 0, err
+    assert [(row["method"], row["amr"] is None) for row in json.loads(out)] == [("naive", False), ("ume", True)]
+    config = FitConfig(cache=str(small_cache), adapter="linear", epochs=1, device="cpu", out=str(tmp_path / "same"))
+    assert [*make_table(config, 2, names=("naive", "ume")).rows] == json.loads(out)
