@@ -67,7 +67,7 @@ def home(media: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def base(out: Path, **settings: Any) -> TrainConfig:
-    joint = {"device": "cpu", "objective": "joint", "epochs": 2}
+    joint = {"device": "cpu", "objective": "joint", "epochs": 1}
     return TrainConfig(**{**SMALL, **joint, "out": str(out), **settings})
 
 
@@ -207,7 +207,7 @@ def test_processes_share_the_work_of_one_sweep(home, tmp_path):
         "--epochs=1",
         "--objective=joint",
         "--method=naive,umt",
-        "--seeds=2",
+        "--seed=0",
         f"--out={tmp_path}/shared",
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -219,12 +219,12 @@ def test_processes_share_the_work_of_one_sweep(home, tmp_path):
     assert [each.returncode for each in both] == [0, 0], (said, also_said)
     assert json.loads(one) == json.loads(other)
     folder = tmp_path / "shared"
-    assert len(json.loads(one)) == len(pd.read_csv(folder / "results.csv")) == 2 * 2 * 4
+    assert len(json.loads(one)) == len(pd.read_csv(folder / "results.csv")) == 2 * 4
     curves = Counter(file.parent.parent.relative_to(folder) for file in folder.rglob("events.out.tfevents*"))
     assert set(curves.values()) == {1}  # each model was trained once
-    assert len(curves) == 2 * 4
+    assert len(curves) == 4
     assert not list(folder.rglob("*.lock"))
-    config = TrainSweepConfig(base(folder, epochs=2), method=("naive", "umt"), seed=(0, 1))
+    config = TrainSweepConfig(base(folder, epochs=2), method=("naive", "umt"))
     with pytest.raises(ValueError, match=r"a sweep with --epochs 1 \(now 2\). Pass --overwrite"):
         sweep_trainings(config)
     # --overwrite does not take it away from a process that trains in it
@@ -234,7 +234,7 @@ def test_processes_share_the_work_of_one_sweep(home, tmp_path):
         pytest.raises(Locked, match="shared' must be written by one"),
     ):
         sweep_trainings(config, overwrite=True)
-    assert len(list(folder.rglob("events.out.tfevents*"))) == 8
+    assert len(list(folder.rglob("events.out.tfevents*"))) == 4
 
 
 def test_what_a_kill_at_the_start_leaves_does_not_block_the_folder(home, tmp_path):
