@@ -1,19 +1,17 @@
-"""Make docs/results.md: table 1, frontiers, noise and two claims, on real embeddings and clips.
+"""Make docs/results.md: table 1, frontiers, noise, two claims, and trained encoders, on real embeddings and clips.
 
     make results        # or: python docs/results/make.py [--only grid-adverb]
 
-It takes about an hour of processor time. The data are in $AMR_TEST_DATA (by default ../shared/data). caches/results-*
-and runs/results/ go to $AMR_HOME (by default the project's root). The script runs the commands that the page shows, and
-skips those that are finished. The text at the top of the page is not generated: edit reading.md after a look at the
-numbers.
+It takes about an hour of processor time, and end_to_end.py, which it runs last, three more. The data are in
+$AMR_TEST_DATA (by default ../shared/data). caches/results-*, runs/results/ and runs/grid-* go to $AMR_HOME (by default
+the project's root). The script runs the commands that the page shows, and skips those that are finished. The text at
+the top of the page is not generated: edit reading.md after a look at the numbers.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import shlex
 import shutil
 import sys
 import time
@@ -23,19 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import claims
+import end_to_end
 import tables
+from commands import ROOT, Command, places, run_unfinished, shown
 from noise import UnderNoise, under_noise
 from pictures import draw_noise
 from tables import table
 
-from amr.cli import run
 from amr.fusion.frontier.reading import reading
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 TABLE_EPOCHS, EPOCHS = 20, 25  # of table 1, and of all other fits
 SEEDS = 5  # of all fits but those of table 1
-MINUTES = 60  # of processor time, for everything
+MINUTES = 60  # of processor time, for everything but end_to_end.py
 
 
 @dataclass(frozen=True)
@@ -124,20 +122,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="Name of one data set: print its section, leave the page as it is.")
     arguments = parser.parse_args()
-    data = Path(os.environ.get("AMR_TEST_DATA") or ROOT.parent / "shared" / "data").resolve()
-    if not data.is_dir():
-        sys.exit(f"AMR_TEST_DATA must be the folder of the data, got {data}. Set it to a folder that exists.")
-    home = Path(os.environ.setdefault("AMR_HOME", str(ROOT)))
+    home, data = places()
     selected = [each for each in data_sets(data) if arguments.only in (None, each.name)]
     if not selected:
         sys.exit(f"--only must be one of {', '.join(s.name for s in data_sets(data))}, got {arguments.only}.")
-    sys.stderr.write(f"All sets take about {MINUTES} minutes of processor time. What is finished is skipped.\n")
+    more = "" if arguments.only else f", trained encoders {end_to_end.MINUTES} more"
+    sys.stderr.write(f"All sets take about {MINUTES} minutes of processor time{more}. What is finished is skipped.\n")
     started = time.monotonic()
     plans = [Plan(each, home, data) for each in selected]
     for plan in plans:
         plan.run()
     sections = [section(plan) for plan in plans]
     sections.append(claimed(plans))
+    if arguments.only is None:
+        studies = end_to_end.studies(home, data)
+        for study in studies:
+            study.run()
+        sections.append(end_to_end.section(studies))
     sys.stderr.write(f"It took {(time.monotonic() - started) / 60:.0f} minutes.\n")
     if arguments.only is None:
         text = (HERE / "reading.md").read_text(encoding="utf-8").replace("](../", "](")  # the page is one folder up
@@ -169,7 +170,7 @@ class Plan:
         """Folder of runs: `table`, `frontier`, `balance` (clip level) or `noisy` (noise in training)."""
         return self.home / "runs" / "results" / f"{self.data_set.name}_{name}"
 
-    def commands(self) -> Iterator[tuple[Path | None, tuple[str, ...]]]:
+    def commands(self) -> Iterator[Command]:
         """Every command, after the file that says that it is finished; None if the command knows by itself."""
         of = self.data_set
         yield self.cache, (*of.make, "--out", str(self.cache))
@@ -193,17 +194,11 @@ class Plan:
 
     def run(self) -> None:
         """Run what is not finished; stop at the first command that fails."""
-        for finished, command in self.commands():
-            if finished is None or not finished.is_file():
-                status = run([*command])
-                if status != 0:
-                    sys.exit(f"amr {shlex.join(command)} must succeed, got exit status {status}.")
+        run_unfinished(self.commands())
 
     def shown(self) -> str:
         """The commands as typed in the workspace."""
-        texts = [shlex.join(["amr", *command]) for _, command in self.commands()]
-        lines = [text.replace(f"{self.home}/", "").replace(str(self.data), "DATA") for text in texts]
-        return "Commands:\n\n" + "\n".join(f"    {line}" for line in lines)
+        return shown(self.commands(), self.home, self.data)
 
     def noise(self) -> UnderNoise:
         """Measures under noise."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from amr.fusion.frontier.measure import Values
-from amr.fusion.runs.read import Run, read_runs
+from amr.fusion.runs.read import Run, read_json, read_runs, with_evaluation
 from amr.fusion.runs.statistics import PairedTest, paired_test
 
 
@@ -53,9 +53,9 @@ class Setting:
 
 
 def settings_of(folder: Path) -> list[Setting]:
-    """Settings of a sweep, in the order of its runs."""
+    """Settings of a sweep, in the order of its runs, with their evaluation if there is one."""
     found: dict[str, list[Run]] = {}
-    for run in read_runs(folder):
+    for run in with_evaluation(read_runs(folder), read_json(folder / "evaluation.json")):
         found.setdefault(run.name.rpartition("_seed")[0], []).append(run)
     return [Setting(tuple(sorted(runs, key=lambda run: run.seed))) for runs in found.values()]
 
