@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,3 +109,17 @@ def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, renamed first: a kill leaves no half of it under its name."""
+    removed = folder.with_name(removed_name(folder.name))
+    shutil.rmtree(removed, ignore_errors=True)  # of a killed process
+    with suppress(FileNotFoundError):
+        folder.rename(removed)
+        shutil.rmtree(removed)
+
+
+def removed_name(name: str) -> str:
+    """Name of a folder while it is removed."""
+    return f".{name}.removed"

@@ -105,8 +105,9 @@ def open_store(
     if info is None or not info.done:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / "store.json", "--store", owner=folder, on_wait=say_waiting):
-            info = _decode(request, workers, batch_size, progress)
-    elif (folder / "store.failures.jsonl").exists() or (folder / "store.json.lock").exists():
+            # mapped before another process may rebuild the store for other inputs; open maps stay as they are
+            return _mapped(folder, _decode(request, workers, batch_size, progress), tuple(encoders))
+    if (folder / "store.failures.jsonl").exists() or (folder / "store.json.lock").exists():
         # killed after the store was finished and before these were deleted, or the other process is still at it
         with suppress(RuntimeError, OSError), lock(folder / "store.json", "--store", owner=folder):
             Journal(folder / "store").remove()

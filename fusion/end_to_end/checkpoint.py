@@ -61,6 +61,11 @@ class Checkpoint:
             if torch.cuda.is_available() and saved["cuda"] is not None:
                 torch.cuda.set_rng_state(saved["cuda"])
         history = [] if saved is None else saved["training"]["history"]
+        if len(history) > self._reporter.epochs:
+            raise ValueError(
+                f"--epochs must be {len(history)} or more to continue {str(self.file.parent)!r}, got "
+                f"{self._reporter.epochs}. Choose another name, or --overwrite to train from the start."
+            )
         self._epoch = len(history)
         # curves of a killed training after its checkpoint are written again
         self._writer = SummaryWriter(str(self._curves), purge_step=self._epoch + 1)

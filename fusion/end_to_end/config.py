@@ -20,6 +20,7 @@ from amr.common.options import (
     option,
     parse_named,
 )
+from amr.common.workspace import JOINT_RUN
 from amr.extract.config import check_clips
 from amr.fusion.choices import AMR_OPTIMIZERS, own_weight
 from amr.fusion.config import AMR_SETTINGS, SWEPT, TrainingConfig, check_effects, parse_lists, swept_values
@@ -27,7 +28,7 @@ from amr.fusion.end_to_end.presets import Preset, preset
 
 OBJECTIVES = ("unimodal", "joint")
 ENCODER_OPTIMIZERS = ("sgd", "adamw")
-RESERVED = ("joint", "teachers", "tensorboard")  # names with another meaning in the folder of a training
+RESERVED = ("joint", "teachers", "tensorboard", JOINT_RUN)  # names with another meaning in the folder of a training
 BY_PRESET = "by default the preset's, off with --encoder"
 
 
@@ -271,6 +272,11 @@ class TrainSweepConfig:
             self, "base", replace(self.base, **{name: getattr(TrainConfig, name) for name in TRAIN_SWEPT})
         )
         check_effects(self.base, self.amr_ratio, [self.base.amr_weight])
+        if len(self.attribution) > 1 and all(ratio is None for ratio in self.amr_ratio):
+            raise ValueError(
+                f"--attribution must be one if there is no --amr-ratio, got {', '.join(self.attribution)}. "
+                "Add --amr-ratio none,1:1, or leave it out."
+            )
         self.members()
 
     @classmethod

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import partial_path, write_json
+from amr.common.files import partial_path, remove_folder, write_json
 from amr.common.options import saved_settings
 from amr.common.version import versions
 from amr.common.workspace import EMBEDDINGS, JOINT_RUN, encoders_dir, place
@@ -26,7 +26,9 @@ from amr.fusion.runs.read import read_json
 
 CONFIG, METRICS, TEACHERS = "config.json", "metrics.json", "teachers"
 HEAD = "head.safetensors"
-FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, EMBEDDINGS, HEAD, "history.csv")
+# what a killed writer of the cache leaves ends with these
+OF_CACHE = tuple(f"{EMBEDDINGS}{end}" for end in ("", ".lock", ".tmp", ".failures.jsonl"))
+FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, HEAD, "history.csv", *OF_CACHE)
 # options that do not affect the numbers, at their defaults
 IRRELEVANT: dict[str, Any] = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
 # version 0.1 saved its preset by name, and had no crops
@@ -136,7 +138,7 @@ def begin_folder(folder: Path, config: TrainConfig, data: MediaData) -> None:
         changed = _changes(previous, config) or previous.get("clips_sha256") != data.clips_sha256()
         if config.overwrite or (changed and _is_replaceable(folder, previous)):
             _refuse_foreign(folder, previous)
-            shutil.rmtree(folder)
+            remove_folder(folder)
         elif previous.get("clips_sha256") != data.clips_sha256():
             raise ValueError(
                 f"--out must be new or of the same clips, got {str(folder)!r}, started with other clips, labels or "
@@ -150,12 +152,12 @@ def begin_folder(folder: Path, config: TrainConfig, data: MediaData) -> None:
 def supersede(folder: Path, config: TrainConfig, data: MediaData) -> None:
     """Turn a finished training into an unfinished one of more epochs, before its files are replaced."""
     if (folder / METRICS).is_file():
-        _write_config(folder, config, data)
-        (folder / METRICS).unlink()
         for file in (file for pattern in LATER_FILES for file in folder.glob(pattern)):
             file.unlink()
         for run in (folder / JOINT_RUN, *folder.glob(f"*/{JOINT_RUN}")):
             shutil.rmtree(run, ignore_errors=True)
+        (folder / METRICS).unlink()
+        _write_config(folder, config, data)  # last: with the old metrics.json it would be of a finished training
 
 
 def mark_diverged(folder: Path) -> None:
@@ -178,6 +180,11 @@ def _changes(saved: Mapping[str, Any], config: TrainConfig) -> list[str]:
     now = requested(config)
     defaults = {each.name: each.default for each in fields(config) if each.name in now}
     then = {"encoder": _encoder(saved), "preset": None}
+    teachers = saved["config"].get("teachers")
+    if teachers is not None and config.teachers is not None and config.out is not None:
+        own = Path(config.teachers).resolve()  # of the same sweep, which may have been moved
+        if own.parent == Path(config.out).resolve().parent and own.name == Path(teachers).name:
+            then["teachers"] = now["teachers"]
     return differences(defaults | UNTIL_0_1 | saved["config"] | then, now)
 
 

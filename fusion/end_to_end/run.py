@@ -12,6 +12,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import torch
 
 from amr.common.workspace import EMBEDDINGS
 from amr.extract.cache.journal import Failure
@@ -27,6 +29,7 @@ from amr.fusion.end_to_end.data import MediaData
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.model import Fitted
 from amr.fusion.resolve import record_of, with_head
+from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.write import write_group
 
 
@@ -38,7 +41,7 @@ def write_run(
     encoders: Mapping[str, Path],
     fitted: Fitted,
     encoded: Clips,
-) -> None:
+) -> RunRecord:
     """Write the cache of z and the run of a trained model, whose encoders are saved already.
 
     Args:
@@ -49,25 +52,36 @@ def write_run(
         encoders: Modality to the folder of its encoder; those without one are absent everywhere.
         fitted: The trained head.
         encoded: z of all clips, in the order of the manifest.
+
+    Returns:
+        Record of the run.
     """
     modalities = fitted.model.modalities
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True)
     built = {m: build_encoder(f"trained:{encoders[m]}", m) if m in encoders else data.encoders[m] for m in modalities}
-    infos = [describe(m, encoder, "float16") for m, encoder in built.items()]
-    table = ClipTable(data.manifest.dataset, str(data.manifest.root), data.manifest.sha256(), data.clips)
+    fits_half = all(z.abs().max() <= torch.finfo(torch.float16).max for z in encoded.embeddings.values())
+    infos = [describe(m, encoder, "float16" if fits_half else "float32") for m, encoder in built.items()]
+    clips = _with_splits(data, config.split_policy)
+    table = ClipTable(data.manifest.dataset, str(data.manifest.root), data.manifest.sha256(), clips)
     with open_writer(folder / EMBEDDINGS, table, infos, overwrite=True) as writer:
         for i, (m, z) in enumerate(encoded.embeddings.items()):
             failures = _failures(data, built[m].modality)
-            rows = Embedded(z.cpu().half().numpy(), encoded.present[:, i].cpu().numpy(), failures=failures)
+            rows = Embedded(
+                z.cpu().to(torch.float16 if fits_half else torch.float32).numpy(),
+                encoded.present[:, i].cpu().numpy(),
+                failures=failures,
+            )
             writer.write(m, 0, rows)
         writer.finalize()
     fit = fit_config(config, run, folder, modalities)
     of_cache = read_training_data(fit, keep_steps=False)
     record = record_of(fit, of_cache)
+    record = replace(record, notes=tuple(dict.fromkeys([*record.notes, *data.rows.notes])))
     record.save(run)
     (fold,) = of_cache.folds
     write_group([record], [run], of_cache.dataset, fold, fitted, with_predictions=True)
+    return record
 
 
 def fit_config(config: TrainConfig, run: Path, folder: Path, modalities: tuple[str, ...]) -> FitConfig:
@@ -89,6 +103,14 @@ def fit_config(config: TrainConfig, run: Path, folder: Path, modalities: tuple[s
         "amr_weight": config.regularizer_weight if config.amr_ratio else config.amr_weight,
     }
     return with_head(FitConfig(**shared | of_model))
+
+
+def _with_splits(data: MediaData, policy: str) -> pd.DataFrame:
+    """Table of the clips with the splits of the training, which a run of fewer modalities must not divide anew."""
+    split = np.full(len(data.clips), "", dtype=object)
+    for name in ("train", "val", "test"):
+        split[getattr(data.rows, name)] = name
+    return data.clips.assign(**{"split" if policy == "default" else f"split_{policy}": split})
 
 
 def all_clips(data: MediaData, modalities: tuple[str, ...], encoders: Mapping[str, Path]) -> MediaClips:

@@ -51,6 +51,7 @@ from amr.fusion.end_to_end.folder import (
     is_finished,
     mark_diverged,
     read_folder,
+    read_saved,
     supersede,
     training_folder,
     write_folder,
@@ -63,9 +64,9 @@ from amr.fusion.methods import methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape
 from amr.fusion.resolve import check_model, with_head
 from amr.fusion.runs.measure import Measures, measure
-from amr.fusion.runs.write import history_table
+from amr.fusion.runs.write import history_table, target_shares
 from amr.fusion.train.hooks import EndToEndHooks
-from amr.fusion.train.recipe import Member, Recipe, ratios
+from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.reporter import Reporter
 from amr.fusion.train.trainer import DIVERGED, train_group
 
@@ -214,10 +215,11 @@ class _Training:
         if modality not in self.seen:
             return self._as_fitted(modality, encoder)
         folder = self.folder / TEACHERS / modality
-        if self.config.teachers is None and not (folder / ENCODER).is_file():
+        if self.config.teachers is None and not (folder / JOINT_RUN / "metrics.json").is_file():
             return self.unimodal(modality, folder, folder / JOINT_RUN).fitted
         if self.config.teachers is not None:
             folder = find_trained(f"{self.config.teachers}/{modality}", modality)
+            self._check_clips(folder.parent)
         teacher = build_encoder(f"trained:{folder}", modality)
         if (
             not isinstance(teacher, ModelEncoder)
@@ -229,6 +231,15 @@ class _Training:
                 f"{modality} in {str(folder)!r}. Train them with the same --encoder, or leave --teachers out."
             )
         return self._as_fitted(modality, teacher, folder / HEAD)
+
+    def _check_clips(self, teachers: Path) -> None:
+        """Raise ValueError if teachers were trained on other clips, labels or splits."""
+        saved = read_saved(teachers)
+        if saved is not None and saved.get("clips_sha256") != self.data.clips_sha256():
+            raise ValueError(
+                f"--teachers must be trained on the same clips, labels and splits, got {str(teachers)!r} with others. "
+                "Train them with the same options, or leave --teachers out."
+            )
 
     def _as_fitted(self, modality: str, encoder: ModelEncoder, head: Path | None = None) -> Fitted:
         """An encoder in the form of a trained one, with the classifier of a file.
@@ -280,8 +291,9 @@ class _Training:
         for m, encoder in encoders.items():
             _save_encoder(data.encoders[m], fitted.model, m, encoder)
         head, z = fitted.model.encoded(all_clips(data, fitted.model.modalities, encoders))
-        write_run(run, folder, config, data, encoders, replace(fitted, model=head), z)
-        target, attributor = ratios([member], fitted.model), recipe.attributor
+        of_head = replace(fitted, model=head)
+        record = write_run(run, folder, config, data, encoders, of_head, z)
+        target, attributor = target_shares([record], of_head), recipe.attributor
         measured = (_measured(head, z, rows, attributor, target) for rows in (data.rows.val, data.rows.test))
         return Trained(fitted, *measured)
 

@@ -68,7 +68,7 @@ class FrontierConfig(FitConfig):
         """Check that nothing is set that only fits have."""
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.name not in ("runs", "use", "max_cost", "device", "label", "folds") and value != each.default:
+            if each.name not in ("runs", "use", "max_cost", "device") and value != each.default:
                 raise ValueError(
                     f"{flag(each.name)} must be left out with --runs, which fits nothing, got {value}. Leave it out."
                 )

@@ -43,28 +43,36 @@ def measure_finished(runs: Sequence[Run], caches: OpenedCaches, progress: Progre
     for run in [plain, *fusing]:
         members = by_setting.setdefault(json.dumps(run.setting, sort_keys=True), [])
         members += [run] if run not in members else []
+    if len(by_setting) < 2:
+        raise ValueError(
+            f"--runs must hold runs of two settings or more, got {len(by_setting)}. Name the folder of a sweep, a "
+            "table or several trainings."
+        )
     texts = [{name: setting_text(name, run.setting[name]) for name in run.setting} for run in fusing]
     varied = varied_settings(texts)
     progress.start(len(by_setting), unit="settings")
     measured = []
-    for number, members in enumerate(by_setting.values()):
-        setting = _setting(members[0], varied, is_plain=number == 0)
+    for members in by_setting.values():
+        setting = _setting(members[0], varied)
         measured.append(measured_runs(setting, tuple(members), (RunGroup((run,), caches.data(run)) for run in members)))
         progress.advance(1)
     progress.stop()
     return measured
 
 
-def _setting(run: Run, varied: set[str], *, is_plain: bool) -> Setting:
-    """The setting of a run; those of one method and attribution are a curve."""
+def _setting(run: Run, varied: set[str]) -> Setting:
+    """The setting of a run; those of one method, attribution and weight are a curve."""
     shown = varied - {"attribution"}
     if run.setting["amr_weight"] == own_weight(run.config.attribution):
         shown -= {"amr_weight"}
     details = setting_details(run.setting, shown)
+    weight = setting_details(run.setting, shown & {"amr_weight"})
     method = " ".join([run.config.method, *([run.config.head] if "head" in varied else [])])
     if not run.regularized:
         name = " ".join([method, *details])
-        return Setting(PLAIN if is_plain else run.config.method, name, name, run.config)
+        return Setting(PLAIN, name, name, run.config)
     ratio = named_ratio(str(run.config.amr_ratio), run.modalities)
-    curve = ", ".join([method, run.config.attribution])
-    return Setting(run.config.attribution, curve, " ".join([curve, ratio, *details]), run.config)
+    curve = ", ".join([method, run.config.attribution, *weight])
+    return Setting(
+        run.config.attribution, curve, " ".join([f"{method}, {run.config.attribution}", ratio, *details]), run.config
+    )

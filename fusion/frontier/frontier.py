@@ -92,10 +92,12 @@ def _of_finished(config: FrontierConfig, folder: Path, progress: Progress) -> Fr
     plain = measured[0].runs[0]
     if config.use is not None:
         parse_ratio(config.use, plain.modalities, name="--use")
-    of_runs = replace(config, label=plain.config.label, folds=plain.config.folds)
-    document = _document(of_runs, folder, measured, caches.data(plain))
-    changed = _changed(replace(config, runs=str(folder)))
-    document = rounded(document | {"config": changed})
+    of_runs = {
+        "label": plain.config.label,
+        "folds": plain.config.folds,
+        "config": _changed(replace(config, runs=str(folder))),
+    }
+    document = rounded(_document(config, folder, measured, caches.data(plain)) | of_runs)
     write(folder, document)
     return Frontier(folder, document)
 

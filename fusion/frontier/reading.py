@@ -29,7 +29,8 @@ def reading(document: Mapping[str, Any]) -> list[str]:
 def _price_sentence(modality: str, price: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     setting = price["setting"]
     if price["pairs"] < MIN_VALUES_INTERVAL:
-        return "There is no price, which needs three pairs of seed and fold: pass --seeds 3 or --folds 5."
+        advice = "" if "runs" in document.get("config", {}) else ": pass --seeds 3 or --folds 5"
+        return f"There is no price, which needs three pairs of seed and fold{advice}."
     if price["per_tenth"] is None:
         return f"There is no price for {modality}: {setting} does not surely move its use share nearer to the target."
     interval = price["per_tenth_interval"]

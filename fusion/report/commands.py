@@ -47,6 +47,10 @@ def _train(results: ResultFolder) -> str:
     is_table = results.table is not None
     skipped = ("out", *(["objective"] if is_table else []), *(name for name in TRAIN_SWEPT if name in sweep))
     options = _options(sweep.get("base", results.training), skipped=skipped, of=TrainConfig)
+    weight = sweep.get("base", {}).get("amr_weight")
+    own = list(dict.fromkeys(own_weight(name) for name in sweep.get("attribution", ())))
+    if sweep.get("amr_ratio", [None]) != [None] and weight not in (own, *own[:1]):
+        options.append(f"--amr-weight {_text(weight)}")
     lists = _lists({name: sweep[name] for name in TRAIN_SWEPT if name in sweep}, is_table=is_table)
     return " ".join(
         [

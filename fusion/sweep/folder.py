@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import check_writable, partial_path, write_json
+from amr.common.files import check_writable, partial_path, remove_folder, removed_name, write_json
 from amr.common.options import saved_settings
 from amr.common.workspace import TRAININGS, find_cache, place, runs_dir
 from amr.extract.cache.lock import lock
@@ -27,7 +26,8 @@ from amr.fusion.runs.folder import differences, few_of, foreign_file
 REQUEST = "sweep.json"
 LOCK_FILE = f"{REQUEST}.lock"
 LEFT = (LOCK_FILE, partial_path(Path(REQUEST)).name)  # by a killed sweep
-# besides runs/: files of amr sweep, amr table, amr evaluate and amr frontier
+FOLDERS = ("runs", TRAININGS)
+# files of amr sweep, amr table, amr evaluate and amr frontier
 FILES = (
     *(REQUEST, "results.csv", "accuracy-against-share.png"),
     *("table.csv", "table.md", "table.tex", "table.json"),
@@ -123,7 +123,7 @@ def check_folder(folder: Path, request: Mapping[str, Any], *, overwrite: bool = 
     saved = _read(folder)
     if saved is None and any(path.name not in LEFT for path in folder.iterdir()):
         raise ValueError(f"--out must be new, empty or an earlier sweep, got {str(folder)!r}. Choose another name.")
-    if saved is not None and (changes := _differences(saved, request)):
+    if saved is not None and (changes := _differences(saved, request)) and not _is_part(saved, request):
         if not overwrite:
             raise ValueError(
                 f"--out must be new or of the same sweep, got {str(folder)!r}, a sweep with "
@@ -143,15 +143,21 @@ def begin(folder: Path, request: Mapping[str, Any]) -> None:
         Locked: Another process trains encoders in the folder.
     """
     saved = _read(folder)
-    if saved is not None and _differences(saved, request):
+    if saved is not None and _differences(saved, request) and not _is_part(saved, request):
         with ExitStack() as held:
             for file in (folder / TRAININGS).glob("*.lock"):
                 held.enter_context(lock(file.with_suffix(""), work="training", owner=folder))
-            for name in ("runs", TRAININGS):
-                shutil.rmtree(folder / name, ignore_errors=True)
-            for name in FILES:
-                (folder / name).unlink(missing_ok=True)
+            _clear(folder)
     write_json(folder / REQUEST, request)
+
+
+def _clear(folder: Path) -> None:
+    """Remove a sweep's runs and trainings, then its files; sweep.json stays, so that a kill leaves a sweep."""
+    for name in FOLDERS:
+        remove_folder(folder / name)
+    for name in FILES:
+        if name != REQUEST:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _request(config: SweepConfig, cache: Path) -> dict[str, Any]:
@@ -206,6 +212,16 @@ def _differences(saved: Mapping[str, Any], request: Mapping[str, Any]) -> list[s
     return changes
 
 
+def _is_part(saved: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+    """Whether a saved sweep of trainings lacks some values of the requested one, and differs in nothing else."""
+    if not saved.get("end_to_end") or not request.get("end_to_end"):
+        return False
+    names = [name for name in SWEPT if name in request]
+    return not _differences({**saved, **{name: request[name] for name in names}}, request) and all(
+        {*saved[name]} <= {*request[name]} for name in names
+    )
+
+
 def _settings(request: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a sweep. Its cache is compared by content."""
     swept = {name: request[name] for name in SWEPT if name in request}
@@ -216,7 +232,9 @@ def _foreign(folder: Path) -> str | None:
     """Name of something in the folder of a sweep that no command wrote; None if there is nothing."""
     ours = (LOCK_FILE, *FILES, *(partial_path(Path(name)).name for name in FILES))
     for path in folder.iterdir():
-        if path.name not in ("runs", TRAININGS) and not (path.is_file() and path.name in ours):
+        if path.name not in (*FOLDERS, *(removed_name(name) for name in FOLDERS)) and not (
+            path.is_file() and path.name in ours
+        ):
             return path.name
     for run in (folder / "runs").glob("*"):
         if not run.is_dir():
@@ -224,6 +242,8 @@ def _foreign(folder: Path) -> str | None:
         if (foreign := foreign_file(run)) is not None:
             return f"runs/{run.name}/{foreign}"
     for training in sorted((folder / TRAININGS).glob("*")):
+        if not training.is_dir() and training.suffix != ".lock":
+            return f"{TRAININGS}/{training.name}"
         if (of_others := foreign_path(training)) is not None:
             return f"{TRAININGS}/{training.name}/{of_others}"
     return None

@@ -29,7 +29,7 @@ from amr.fusion.end_to_end.data import MediaData, read_media_data
 from amr.fusion.end_to_end.folder import IRRELEVANT, has_diverged, is_finished, read_folder, requested
 from amr.fusion.end_to_end.train import Diverged, checked, train_encoders
 from amr.fusion.methods import methods
-from amr.fusion.runs.read import read_run
+from amr.fusion.runs.read import Run, read_run
 from amr.fusion.sweep.folder import begin, check_folder, folder_of, writing
 from amr.fusion.sweep.results import missed_by, write_rows
 from amr.fusion.sweep.sweep import SweepResult
@@ -104,14 +104,22 @@ def sweep_trainings(
     diverged = _train_all(trainings, data, progress, seconds_between)
     finished = [each for each in trainings if each.name not in diverged]
     results = [read_folder(each.folder) for each in finished]
-    runs = [
-        read_run(each.run(model)) for each, result in zip(finished, results, strict=True) for model in result.epochs
-    ]
+    runs = [_run(each, model) for each, result in zip(finished, results, strict=True) for model in result.epochs]
     with writing(folder):
         rows = write_rows(folder, runs)
     notes = dict.fromkeys(note for result in results for note in result.notes)
     warnings = dict.fromkeys(text for result in results for text in result.warnings)
     return SweepResult(folder, tuple(rows), tuple(notes), tuple(diverged), (*warnings, *missed_by(runs)))
+
+
+def _run(training: Training, model: str) -> Run:
+    folder = training.run(model)
+    if not (folder / "metrics.json").is_file():
+        raise ValueError(
+            f"--out must have the run of each finished training, got none in {str(folder)!r}. "
+            f"Remove {str(training.folder)!r} to train it again."
+        )
+    return read_run(folder)
 
 
 def _request(config: TrainSweepConfig) -> dict[str, Any]:

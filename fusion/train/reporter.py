@@ -19,7 +19,7 @@ class Reporter:
     """
 
     def __init__(self, name: str, epochs: int, progress: Progress) -> None:
-        self._name, self._epochs, self._progress = name, epochs, progress
+        self._name, self.epochs, self._progress = name, epochs, progress
         self._start = 0.0
         self._num_previous = self._epoch = 0
         self._best = -math.inf
@@ -31,7 +31,7 @@ class Reporter:
         for values in previous:
             self._update_best(values)
         if previous:
-            self._progress.note(f"{self._name}: continues after epoch {len(previous)}/{self._epochs}")
+            self._progress.note(f"{self._name}: continues after epoch {len(previous)}/{self.epochs}")
 
     def epoch(self, values: Mapping[str, float]) -> None:
         """Report one epoch.
@@ -44,8 +44,8 @@ class Reporter:
         seconds = (time.monotonic() - self._start) / (self._epoch - self._num_previous)
         val = f", val accuracy {values['val_accuracy']:.3f} (best {self._best:.3f})" if self._best >= 0 else ""
         self._progress.note(
-            f"{self._name}: epoch {self._epoch}/{self._epochs}, loss {values['train_loss']:.3f}{val}, "
-            f"{seconds:.1f} s per epoch, {seconds * (self._epochs - self._epoch) / 60:.1f} min left"
+            f"{self._name}: epoch {self._epoch}/{self.epochs}, loss {values['train_loss']:.3f}{val}, "
+            f"{seconds:.1f} s per epoch, {seconds * (self.epochs - self._epoch) / 60:.1f} min left"
         )
 
     def _update_best(self, values: Mapping[str, float]) -> None:

@@ -9,8 +9,11 @@ import torch
 
 from amr import load_head, predict
 from amr.cli import run as amr
+from amr.common.progress import Progress
 from amr.common.workspace import EMBEDDINGS, JOINT_RUN
 from amr.extract.cache.reader import Cache
+from amr.fusion.data.folds import read_training_data
+from amr.fusion.end_to_end.data import read_media_data
 from amr.fusion.end_to_end.train import train_encoders
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
@@ -132,3 +135,24 @@ def test_an_embedding_may_have_another_name_than_its_modality(request_for, media
     of_media, of_cache = predict(result.folder, [root / f"{row['id']}.mp4", row["id"]], device="cpu")
     assert of_media.pred == of_cache.pred == row["pred"]
     assert of_media.probability == pytest.approx(row["probability"], abs=5e-3)
+
+
+def test_a_run_has_the_splits_of_its_training(request_for, media, tmp_path):
+    """Also where a split is made here, and one modality lacks clips: a second division would be another one."""
+    folder = media / "data" / "synthetic"
+    table = pd.read_csv(folder / "manifest.csv", dtype=str)[["id", "path", "label"]]
+    table["path"] = [str(folder / path) for path in table["path"]]
+    table["audio_path"] = table["path"].where(table.index % 5 > 0, str(tmp_path / "gone.wav"))
+    table.to_csv(tmp_path / "clips.csv", index=False)
+    config = request_for("divided", dataset=None, manifest=str(tmp_path / "clips.csv"), epochs=1)
+    result = train_encoders(config)
+    data = read_media_data(config, Progress())
+    for m in ("audio", "video"):
+        run = read_run(result.folder / m / JOINT_RUN)
+        fold = read_training_data(run.config, keep_steps=False).folds[0]
+        column = list(data.encoders).index(m)
+        for split in ("train", "val", "test"):
+            rows = getattr(data.rows, split)
+            assert getattr(fold.rows, split).tolist() == rows[data.store.present[rows, column].numpy()].tolist()
+        assert run.test["accuracy"] == pytest.approx(result.test[m]["accuracy"])
+        assert run.test["num_clips"] == result.test[m]["num_clips"]
