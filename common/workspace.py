@@ -126,14 +126,29 @@ def find_folder(name: str | os.PathLike[str], option: str = "RUN") -> Path:
         for folder in places:
             if is_found(folder):
                 return folder
-    names = sorted(folder.name for folder in runs_dir().glob("*") if holds_runs(folder))
+    known = [*runs_dir().glob("*"), *encoders_dir().glob("*")]
+    names = sorted(folder.name for folder in known if holds_runs(folder))
     close = difflib.get_close_matches(Path(text).name, names, n=1)
-    hint = f"Did you mean {close[0]}?" if close else "Make one with amr fit or amr sweep."
+    hint = f"Did you mean {close[0]}?" if close else "Make one with amr fit, amr sweep or amr train-encoders."
     listed = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
     raise FileNotFoundError(
-        f"{option} must be the folder of a run or of a sweep, or the name of one in {runs_dir()} "
+        f"{option} must be the folder of a run or of a sweep, or the name of one in {runs_dir()} or {encoders_dir()} "
         f"({listed or 'none'}), got {text!r}. {hint}"
     )
+
+
+def check_new_name(out: str | None, other: Path) -> None:
+    """Refuse the name of a result that another folder of the workspace has: commands find both by it.
+
+    Args:
+        out: Value of --out; a path is no name.
+        other: The other folder, runs/ or encoders/.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    if out is not None and not _is_path(out) and holds_runs(other / out):
+        raise ValueError(f"--out must be a name that {other} does not have, got {out!r}. Choose another name.")
 
 
 def holds_runs(folder: Path) -> bool:

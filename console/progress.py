@@ -16,6 +16,7 @@ from rich.progress import Progress as RichProgress
 from amr.common.progress import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
+SLOW = 0.5  # units per second below which the seconds of one are shown
 begun = threading.Event()  # set when a job begins to count, after it has made its files
 
 
@@ -48,7 +49,9 @@ class _Counting(Progress):
     def _counted(self) -> str:
         """Text such as `12/240 clips, 30.1 clips/s`."""
         failures = f", {self._failures} failures" if self._failures else ""
-        return f"{self._done:.0f}/{self._total:.0f} {self._unit}, {self._rate():.1f} {self._unit}/s{failures}"
+        rate = self._rate()
+        speed = f"{rate:.1f} {self._unit}/s" if rate >= SLOW or rate == 0 else f"{1 / rate:.0f} s per {self._unit[:-1]}"
+        return f"{self._done:.0f}/{self._total:.0f} {self._unit}, {speed}{failures}"
 
 
 class LineProgress(_Counting):

@@ -164,21 +164,27 @@ def _manifest(config: TrainConfig) -> Manifest:
     """Read the manifest; clips without a label are left out later."""
     if config.dataset is not None:
         return read_clips_manifest(ExtractConfig(dataset=config.dataset, root=config.root))
-    return read_clips_manifest(
-        ExtractConfig(manifest=config.manifest, root=config.root, label_column=config.label, allow_unlabelled=True)
-    )
+    try:
+        return read_clips_manifest(
+            ExtractConfig(manifest=config.manifest, root=config.root, label_column=config.label, allow_unlabelled=True)
+        )
+    except ValueError as error:  # amr extract has another name for the option
+        raise ValueError(str(error).replace("--label-column", "--label")) from error
 
 
 def _split(config: TrainConfig, manifest: Manifest, target: np.ndarray, usable: np.ndarray) -> SplitRows:
     """Split the usable clips."""
-    (rows,) = split_rows(
-        manifest.table,
-        target,
-        usable,
-        policy=config.split_policy,
-        seed=config.split_seed,
-        keep_flagged=config.keep_flagged,
-    )
+    try:
+        (rows,) = split_rows(
+            manifest.table,
+            target,
+            usable,
+            policy=config.split_policy,
+            seed=config.split_seed,
+            keep_flagged=config.keep_flagged,
+        )
+    except ValueError as error:  # encoders are not trained in folds
+        raise ValueError(str(error).replace("Pass --folds 5, or another", "Pass another")) from error
     return rows
 
 

@@ -10,10 +10,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import partial_path, remove_folder, write_json
+from amr.common.files import check_writable, partial_path, remove_folder, write_json
 from amr.common.options import saved_settings
 from amr.common.version import versions
-from amr.common.workspace import EMBEDDINGS, JOINT_RUN, encoders_dir, place
+from amr.common.workspace import EMBEDDINGS, JOINT_RUN, check_new_name, encoders_dir, place, runs_dir
 from amr.extract.encoders.families.trained import ENCODER, WEIGHTS
 from amr.fusion.choices import own_weight
 from amr.fusion.end_to_end.checkpoint import CHECKPOINT, TENSORBOARD
@@ -82,6 +82,7 @@ def training_folder(config: TrainConfig) -> Path:
     Raises:
         ValueError: The folder holds another training, or something else.
     """
+    check_new_name(config.out, runs_dir())
     if config.out is not None:
         folder = place(config.out, encoders_dir())
     else:
@@ -91,6 +92,7 @@ def training_folder(config: TrainConfig) -> Path:
         attribution = config.attribution if ratio and config.attribution != TrainConfig.attribution else None
         words = [dataset, config.label, objective, ratio, attribution, f"seed{config.seed}"]
         folder = encoders_dir() / "_".join(word for word in words if word is not None)
+    check_writable(folder, "--out", "Pass --out with another folder.")
     if not folder.exists() or (folder.is_dir() and not _holds_anything(folder)):
         return folder
     saved = read_saved(folder)

@@ -16,7 +16,7 @@ encoders/<name>/
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,9 @@ def train_encoders(
         if is_finished(folder, config):  # by another process, since then
             return read_folder(folder)
         begin_folder(folder, config, data)
+        warnings = SplitData(data.clips, data.target, data.classes, [data.rows], has_folds=False).warnings()
+        for text in (*data.rows.notes, *(f"warning: {each}" for each in warnings)):
+            progress.note(text)  # before hours of training; they are part of the result, too
         training = _Training(folder, config, data, seen, progress, seconds_between, places)
         if config.objective == "joint":
             trained = {"joint": training.joint()}
@@ -124,7 +127,6 @@ def train_encoders(
         unseen = [m for m in data.encoders if m not in seen]
         notes = [f"no train clip has {m}: it is treated as absent everywhere, and has no encoder" for m in unseen]
         notes += [*data.rows.notes, *methods[config.method].notes(str(config.optimizer))]
-        warnings = SplitData(data.clips, data.target, data.classes, [data.rows], has_folds=False).warnings()
         write_folder(folder, config, seen, trained, notes, warnings)
         for file in (folder / TEACHERS).rglob(CHECKPOINT):
             file.unlink()
@@ -163,10 +165,29 @@ def checked(config: TrainConfig) -> TrainConfig:
         raise ValueError(
             f"--teachers must be used with --method {' or '.join(able)}, got --method {config.method}. Leave it out."
         )
+    if config.teachers is not None:
+        for name in names:
+            _find_teacher(config.teachers, name)
     config = with_head(config)
     check_model(config, names)
     check_effects(config, [config.amr_ratio], [config.amr_weight])
     return config
+
+
+def _find_teacher(teachers: str, modality: str) -> Path:
+    """Folder of an encoder trained alone.
+
+    Raises:
+        FileNotFoundError: There is no such encoder, or no classifier beside it.
+    """
+    with suppress(FileNotFoundError):
+        folder = find_trained(f"{teachers}/{modality}", modality)
+        if (folder / HEAD).is_file():
+            return folder
+    raise FileNotFoundError(
+        f"--teachers must be a training of --objective unimodal with an encoder {modality}, got {teachers!r}, which "
+        "has none. Make one with amr train-encoders --objective unimodal, or leave --teachers out."
+    )
 
 
 class _Training:
@@ -218,7 +239,7 @@ class _Training:
         if self.config.teachers is None and not (folder / JOINT_RUN / "metrics.json").is_file():
             return self.unimodal(modality, folder, folder / JOINT_RUN).fitted
         if self.config.teachers is not None:
-            folder = find_trained(f"{self.config.teachers}/{modality}", modality)
+            folder = _find_teacher(self.config.teachers, modality)
             self._check_clips(folder.parent)
         teacher = build_encoder(f"trained:{folder}", modality)
         if (

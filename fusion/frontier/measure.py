@@ -14,7 +14,7 @@ from amr.fusion.attribution.shapley import shapley_split
 from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import train_statistics
 from amr.fusion.evaluate.groups import OpenedCaches, RunGroup, run_groups
-from amr.fusion.evaluate.measures.missing import of_baseline
+from amr.fusion.evaluate.measures.missing import LEAST, of_baseline
 from amr.fusion.evaluate.per_clip import map_folds
 from amr.fusion.evaluate.perturb import Subject
 from amr.fusion.evaluate.references.scaling import accuracy_and_use, is_scalable, scaled_model
@@ -73,7 +73,7 @@ def shares(parts: np.ndarray) -> np.ndarray:
     [[0.666667, 0.333333]]
     """
     total = parts.mean(1, keepdims=True).sum(-1, keepdims=True)
-    total = np.where(total > 0, total, np.nan)
+    total = np.where(total > LEAST, total, np.nan)
     share = parts.mean(1, keepdims=True) / total
     linear: np.ndarray = share + (parts - share * parts.sum(-1, keepdims=True)) / total
     return linear

@@ -21,7 +21,8 @@ from amr.fusion.report.tables import (
 )
 from amr.fusion.runs.statistics import p_text
 
-ALIKE = 0.05  # uses closer than this are called about equal
+ALIKE = 0.05  # uses closer than this, and of one order, are called about equal
+LITTLE = 0.01  # use that is called none
 APART = 0.10  # gap between share and use share that is worth a warning
 REPORTED = ("map", "full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
 MAX_REPORTED = 4
@@ -126,8 +127,13 @@ def _relies(setting: Setting) -> list[str]:
     if len(uses) > 1:
         ranked = sorted(uses, key=lambda m: -uses[m])
         listed = ", ".join(f"use of {m} {fraction(uses[m])}" for m in ranked)
-        alike = uses[ranked[0]] - uses[ranked[-1]] < ALIKE
-        relies = "It relies on its modalities about equally" if alike else f"It relies most on {ranked[0]}"
+        most, least = uses[ranked[0]], uses[ranked[-1]]
+        if most < LITTLE:
+            relies = "It hardly relies on any modality"
+        elif most - least < ALIKE and least > most / 2:
+            relies = "It relies on its modalities about equally"
+        else:
+            relies = f"It relies most on {ranked[0]}"
         sentences.append(f"{relies}: {listed} (accuracy lost if the modality is permuted between test clips).")
     if len(shares) > 1:
         sentence = f"Its shares, by attribution, are {side_by_side(shares)} ({'/'.join(shares)})"

@@ -263,7 +263,8 @@ def chosen_run(folder: Path, progress: Progress | None = None, option: str = "RU
     if (folder / "config.json").is_file() and not is_training(folder):
         return folder
     frontier = read_json(folder / "frontier.json", option)
-    if frontier is not None and frontier["best"] is not None:
+    # the frontier of a sweep's runs is a reading of it, which must not change what its best run is
+    if frontier is not None and frontier["best"] is not None and "runs" not in frontier["config"]:
         chosen = folder / "runs" / Path(frontier["best"]["run"]).name
         if progress is not None:
             progress.note(f"using {chosen}, which amr frontier chose")

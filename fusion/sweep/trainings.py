@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from amr.common.progress import Progress
-from amr.common.workspace import TRAININGS
+from amr.common.workspace import TRAININGS, check_new_name, encoders_dir
 from amr.extract.cache.lock import Locked
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.choices import own_weight
@@ -90,6 +90,7 @@ def sweep_trainings(
     request = _request(config)
     base = config.base
     source = base.dataset or Path(str(base.manifest)).resolve().parent.name
+    check_new_name(base.out, encoders_dir())
     folder = folder_of(base.out, request, ("trainings", source, base.label))
     check_folder(folder, request, overwrite=overwrite)
     data = read_media_data(members[0], progress)  # before the folder: wrong media must leave nothing

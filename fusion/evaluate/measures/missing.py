@@ -53,6 +53,9 @@ def of_baseline(subject: Subject, baseline: str) -> dict[Name, Tensor]:
     return result
 
 
+LEAST = 1e-9  # sum of accuracies that is more than rounding
+
+
 def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
     """Full minus worst, use, alone, utilization and Shapley values from the accuracies, all of one shape."""
     result: dict[Name, np.ndarray] = {}
@@ -64,7 +67,7 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
         result["full_minus_worst", baseline] = full - np.minimum(worst, full)
         values = np.stack([*(means[name] for name in names), full])
         phi = shapley_split(torch.from_numpy(values)).numpy()
-        total = np.where(phi.sum(0) > 0, phi.sum(0), np.nan)  # no gain, no shares
+        total = np.where(phi.sum(0) > LEAST, phi.sum(0), np.nan)  # no gain, no shares
         for m, value in zip(modalities, phi, strict=True):
             result["shapley", baseline, m] = value
             result["shapley_share", baseline, m] = value / total
@@ -77,7 +80,7 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
     used = {m: np.maximum(result["perceptual", m], 0) for m in modalities}
     total = sum(used.values(), np.zeros_like(full))
     for m in modalities:
-        result["use_share", m] = used[m] / np.where(total > 0, total, np.nan)
+        result["use_share", m] = used[m] / np.where(total > LEAST, total, np.nan)
     return result
 
 
