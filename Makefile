@@ -56,7 +56,7 @@ BENCHES := "step.py --rounds 1 --runs 1,13" "sweep.py --rounds 1" "loading.py --
 bench: $(READY)  ## every benchmark, each against what you would use instead
 	@set -e; for each in $(BENCHES); do echo "== $$each"; $(BIN)/python benchmarks/$$each; done
 
-results: $(READY)  ## docs/results.md from real embeddings and clips, in about four hours; resumes; ARGS="--only digits" prints one
+results: $(READY)  ## docs/results.md from real embeddings and clips, in about three hours; resumes; ARGS="--only digits" prints one
 	$(BIN)/python docs/results/make.py $(ARGS)
 
 clean:  ## what was built here; media, caches and runs stay

@@ -2,9 +2,9 @@
 
     python docs/results/end_to_end.py [--as-is]
 
-The trainings take about three hours of processor time. They go to $AMR_HOME/runs/grid-*-end-to-end*, from the clips in
-$AMR_TEST_DATA; a stopped training continues at its epoch. `make results` runs this, too. With --as-is nothing is
-trained: the section is written from what is finished.
+The trainings take about an hour and a half of processor time. They go to $AMR_HOME/runs/grid-*-end-to-end*, from the
+clips in $AMR_TEST_DATA; a stopped training continues at its epoch. `make results` runs this, too. With --as-is nothing
+is trained: the section is written from what is finished.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VIDEO = (
     "video=timm:test_resnet,modality=video,frames=12,stack=yes,channels=1,size=32,crop=0.32:0.66:0.54:0.84,"
     "weights=random"
 )
-MINUTES = 180  # of processor time
+MINUTES = 95  # of processor time
 INTRODUCTION = """\
 Encoders, fusion and R are trained together, which is [the paper's own setting](paper.md#trained-end-to-end): timm's
 test_resnet on a mel picture of 48 x 64, and on the mouth in 12 gray frames of 32 x 32, from random weights. The clips

@@ -2,7 +2,7 @@
 
     make results        # or: python docs/results/make.py [--only grid-adverb]
 
-It takes about an hour of processor time, and end_to_end.py, which it runs last, three more. The data are in
+It takes about an hour of processor time, and end_to_end.py, which it runs last, one and a half more. The data are in
 $AMR_TEST_DATA (by default ../shared/data). caches/results-*, runs/results/ and runs/grid-* go to $AMR_HOME (by default
 the project's root). The script runs the commands that the page shows, and skips those that are finished. The text at
 the top of the page is not generated: edit reading.md after a look at the numbers.
