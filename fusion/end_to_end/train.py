@@ -109,6 +109,7 @@ def train_encoders(
         progress.note(f"{folder} is finished; pass more --epochs to continue, or --overwrite to train again")
         return read_folder(folder)
     config = checked(config)
+    check_teachers(config)
     data = data or read_media_data(config, progress)
     seen = _seen(config, data)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -165,13 +166,17 @@ def checked(config: TrainConfig) -> TrainConfig:
         raise ValueError(
             f"--teachers must be used with --method {' or '.join(able)}, got --method {config.method}. Leave it out."
         )
-    if config.teachers is not None:
-        for name in names:
-            _find_teacher(config.teachers, name)
     config = with_head(config)
     check_model(config, names)
     check_effects(config, [config.amr_ratio], [config.amr_weight])
     return config
+
+
+def check_teachers(config: TrainConfig) -> None:
+    """Raise FileNotFoundError, before anything is decoded, if --teachers lacks an encoder or its classifier."""
+    if config.teachers is not None:
+        for name in config.encoders:
+            _find_teacher(config.teachers, name)
 
 
 def _find_teacher(teachers: str, modality: str) -> Path:

@@ -27,7 +27,7 @@ from amr.fusion.end_to_end.checkpoint import CHECKPOINT, SECONDS_BETWEEN
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig, alone, without_amr
 from amr.fusion.end_to_end.data import MediaData, read_media_data
 from amr.fusion.end_to_end.folder import IRRELEVANT, has_diverged, is_finished, read_folder, requested
-from amr.fusion.end_to_end.train import Diverged, checked, train_encoders
+from amr.fusion.end_to_end.train import Diverged, check_teachers, checked, train_encoders
 from amr.fusion.methods import methods
 from amr.fusion.runs.read import Run, read_run
 from amr.fusion.sweep.folder import begin, check_folder, folder_of, writing
@@ -87,6 +87,8 @@ def sweep_trainings(
     """
     progress = progress or Progress()
     members = _members(config)
+    for member in members:
+        check_teachers(member)
     request = _request(config)
     base = config.base
     source = base.dataset or Path(str(base.manifest)).resolve().parent.name

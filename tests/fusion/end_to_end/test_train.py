@@ -224,7 +224,7 @@ def test_teachers_from_a_folder_are_those_that_would_be_trained(request_for: Mak
     other = tuple(f"{m}=timm:test_vit,size=32,weights=random" for m in ENCODERS)
     with pytest.raises(ValueError, match="--teachers must hold encoders with the preprocessing and embed_dim of"):
         train_encoders(request_for("other", encoder=other, teachers=str(unimodal.folder), **umt))
-    with pytest.raises(FileNotFoundError, match=r"got '.*nowhere/audio'"):
+    with pytest.raises(FileNotFoundError, match=r"--teachers must be .* got '.*nowhere', which has none"):
         train_encoders(request_for("nowhere", teachers=str(tmp_path / "nowhere"), **umt))
     from_folder = train_encoders(request_for("from-folder", teachers=str(unimodal.folder), **umt))
     own = train_encoders(request_for("own", **umt))
@@ -315,7 +315,8 @@ train_encoders(TrainConfig(**{asdict(config)!r}), Kill(), seconds_between=0)
     assert done.returncode == -signal.SIGKILL
     progress = KillAfter("nothing")
     resumed = train_encoders(config, progress)
-    assert [line.split(",")[0] for line in progress.lines] == ["naive: continues after epoch 2/3", "naive: epoch 3/3"]
+    lines = [line.split(",")[0] for line in progress.lines if not line.startswith("warning: ")]
+    assert lines == ["naive: continues after epoch 2/3", "naive: epoch 3/3"]
     assert_same_training(train_encoders(replace(config, out=f"{config.out}-whole")), resumed)
 
 

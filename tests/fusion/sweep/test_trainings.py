@@ -190,7 +190,8 @@ def test_a_killed_sweep_continues_at_the_epoch(home, tmp_path, monkeypatch):
     assert [text for text in progress.texts if "video: continues after epoch 1/3" in text]
     progress = Notes()
     resumed = begin("killed", progress)
-    assert [text.split(",")[0].partition(": ")[2] for text in progress.texts] == [
+    texts = [text for text in progress.texts if "warning: " not in text]
+    assert [text.split(",")[0].partition(": ")[2] for text in texts] == [
         "umt: continues after epoch 2/3",
         "umt: epoch 3/3",
     ]
