@@ -64,9 +64,11 @@ class Need:
 
 
 def num_trainings() -> int:
-    """Trainings of the table: each method without and with AMR, unless it takes no ratio, and each seed."""
-    each = [methods[name] for name in methods]
-    return SEEDS * sum(2 if method.fuses and not method.single_modality else 1 for method in each)
+    """Trainings of the table: the uni-modal one, and each method that fuses, without and with AMR; for each seed.
+
+    An ensemble is assembled from the uni-modal models, which methods with teachers share, too.
+    """
+    return SEEDS * sum(2 if method.fuses else int(method.single_modality) for method in methods.values())
 
 
 def needs() -> list[Need]:
@@ -109,9 +111,9 @@ def needs_text(several: Sequence[Need]) -> list[str]:
         "encoders, forward and backward, by `python benchmarks/encoders.py` "
         "([benchmarks.md](benchmarks.md#training-encoders)). On any machine,",
         "    hours = trainings x epochs x clips in train / (3600 x clips per second)",
-        "Val, the teachers of UMT, the rehearsals of gradient blending and the decoding come on top. At the speed of "
-        f"one core, CREMA-D takes {_days(crema_d)} days and VGGSound {_days(vggsound)}: this is work for a GPU. **No "
-        f"GPU has been measured.** At c clips per second, CREMA-D takes {crema_d.trained_clips / 3600:,.0f} / c hours "
+        "Val, the passes of UMT's teachers, the rehearsals of gradient blending and the decoding come on top. At the "
+        f"speed of one core, CREMA-D takes {_days(crema_d)} days and VGGSound {_days(vggsound)}: this is work for a "
+        f"GPU. **No GPU has been measured.** At c clips per second, CREMA-D takes {crema_d.trained_clips / 3600:,.0f} / c hours "
         f"and VGGSound {vggsound.trained_clips / 3600:,.0f} / c.",
     ]
 
