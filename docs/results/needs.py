@@ -113,8 +113,8 @@ def needs_text(several: Sequence[Need]) -> list[str]:
         "    hours = trainings x epochs x clips in train / (3600 x clips per second)",
         "Val, the passes of UMT's teachers, the rehearsals of gradient blending and the decoding come on top. At the "
         f"speed of one core, CREMA-D takes {_days(crema_d)} days and VGGSound {_days(vggsound)}: this is work for a "
-        f"GPU. **No GPU has been measured.** At c clips per second, CREMA-D takes {crema_d.trained_clips / 3600:,.0f} / c hours "
-        f"and VGGSound {vggsound.trained_clips / 3600:,.0f} / c.",
+        f"GPU. **No GPU has been measured.** At c clips per second, CREMA-D takes "
+        f"{crema_d.trained_clips / 3600:,.0f} / c hours and VGGSound {vggsound.trained_clips / 3600:,.0f} / c.",
     ]
 
 
