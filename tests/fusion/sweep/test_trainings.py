@@ -22,6 +22,8 @@ from amr.extract.cache.lock import Locked, lock
 from amr.fusion.end_to_end import train as train_module
 from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.end_to_end.train import train_encoders
+from amr.fusion.frontier.config import FrontierConfig
+from amr.fusion.frontier.frontier import frontier
 from amr.fusion.sweep import trainings as sweep_module
 from amr.fusion.sweep.sweep import SweepResult
 from amr.fusion.sweep.trainings import sweep_trainings
@@ -372,3 +374,61 @@ def test_wrong_lists_are_refused_before_anything_is_written(typed, tmp_path, opt
     assert (status, out) == (2, "")
     assert message in err
     assert not (tmp_path / "wrong").exists()
+
+
+def test_a_sweep_grows_by_values_and_may_be_moved(home, tmp_path):
+    first = sweep_trainings(TrainSweepConfig(base(tmp_path / "small"), method=("umt",)))
+    (tmp_path / "small").rename(tmp_path / "moved")
+    before = {f: f.read_bytes() for f in (tmp_path / "moved").rglob("weights.safetensors")}
+    wider = TrainSweepConfig(base(tmp_path / "moved"), method=("umt", "ume"), amr_ratio=("none", "1:1"))
+    second = sweep_trainings(wider)
+    assert {row["run"] for row in first.rows} < {row["run"] for row in second.rows}
+    assert all(file.read_bytes() == content for file, content in before.items())
+    with pytest.raises(ValueError, match=r"--out must be new or of the same sweep, .* Pass --overwrite"):
+        sweep_trainings(TrainSweepConfig(base(tmp_path / "moved"), method=("umt",)))
+    (tmp_path / "moved" / "trainings" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"which holds trainings/notes.txt"):
+        sweep_trainings(TrainSweepConfig(base(tmp_path / "moved"), method=("umt",)), overwrite=True)
+
+
+def test_a_run_that_is_gone_is_named(home, tmp_path):
+    result = sweep_trainings(TrainSweepConfig(base(tmp_path / "gone"), method=("naive",)))
+    run = result.folder / "runs" / "naive_plain_seed0"
+    run.rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"--out must have the run of each finished training, .* Remove '.*trainings"):
+        sweep_trainings(TrainSweepConfig(base(tmp_path / "gone"), method=("naive",)))
+
+
+def test_one_name_is_one_result(home):
+    train_encoders(base("even", objective="unimodal"))
+    with pytest.raises(ValueError, match=r"--out must be a name that .*encoders does not have, got 'even'"):
+        sweep_trainings(TrainSweepConfig(base("even"), method=("naive", "umt")))
+    sweep_trainings(TrainSweepConfig(base("many"), method=("naive",)))
+    with pytest.raises(ValueError, match=r"--out must be a name that .*runs does not have, got 'many'"):
+        train_encoders(base("many"))
+
+
+def test_teachers_must_know_the_same_clips(home, tmp_path):
+    train_encoders(base(tmp_path / "alone", objective="unimodal"))
+    umt = {"method": "umt", "teachers": str(tmp_path / "alone")}
+    train_encoders(base(tmp_path / "same", **umt))
+    table = pd.read_csv(home / "data" / "synthetic" / "manifest.csv", dtype=str)
+    table.assign(split_other=table["split"].replace({"train": "test", "test": "train"})).to_csv(
+        home / "data" / "synthetic" / "other.csv", index=False
+    )
+    with pytest.raises(ValueError, match="--teachers must be trained on the same clips, labels and splits"):
+        train_encoders(
+            base(
+                tmp_path / "other",
+                dataset=None,
+                manifest=str(home / "data" / "synthetic" / "other.csv"),
+                split_policy="other",
+                **umt,
+            )
+        )
+
+
+def test_a_training_is_no_frontier(home, tmp_path):
+    training = train_encoders(base(tmp_path / "one"))
+    with pytest.raises(ValueError, match="--runs must hold runs of two settings or more, got 1"):
+        frontier(FrontierConfig(runs=str(training.folder), device="cpu"))
