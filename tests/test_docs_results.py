@@ -294,4 +294,5 @@ def test_the_needs_are_those_of_the_store_and_of_the_sweep(scripts):
     base = TrainConfig(dataset="crema-d", objective="joint")
     sweep = TrainSweepConfig(base, method=tuple(methods), amr_ratio=(None, "1:1"), seed=tuple(range(needs.SEEDS)))
     members = list(dict.fromkeys(map(_of_method, sweep.members())))
-    assert needs.num_trainings() == len(_trainings(members, Path("sweep")))
+    assembled = sum(member.method == "ume" for member in members)
+    assert needs.num_trainings() == len(_trainings(members, Path("sweep"))) - assembled

@@ -41,7 +41,8 @@ test_resnet on a mel picture of 48 x 64, and on the mouth in 12 gray frames of 3
 are GRID's, 700 of one talker, 140 of them in test; 20 epochs, a tenth of the learning rate after 14, batches of 32, 3
 seeds. Adverbs have every method of table 1, digits four of them. R has its own optimizer and reaches no encoder; its
 weight is 1 on gradient x input and 0.3 on permutation. 1:2 asks for more video, the weaker modality. With three seeds,
-only large differences pass a corrected test.
+only large differences pass a corrected test. Wide intervals of gradient blending are seeds whose joint loss has hardly
+any weight (`weight_joint` in `history.csv`): R then outweighs it.
 
 *Probe* is the accuracy of a linear probe on an encoder's z, *against alone* that minus the accuracy on z of the encoder
 that was trained alone with the same seed. *Accuracy against none* is the difference from the same method and seed

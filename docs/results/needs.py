@@ -68,7 +68,7 @@ def num_trainings() -> int:
 
     An ensemble is assembled from the uni-modal models, which methods with teachers share, too.
     """
-    return SEEDS * sum(2 if method.fuses else int(method.single_modality) for method in methods.values())
+    return SEEDS * sum(2 if method.fuses else int(method.single_modality) for _, method in methods.items())
 
 
 def needs() -> list[Need]:
