@@ -44,6 +44,7 @@ def plot_frontier(file: Path, document: Mapping[str, Any]) -> None:
     target = document["target"][first] if two else 0.0
     axes.axvline(target, color=GRAY, linestyle="--", linewidth=1)
     x_title = f"use share of {first}" if two else "use that would have to move to reach the target"
+    axes.set_xlim(right=min(axes.get_xlim()[1], 1.02))  # intervals may pass 1, shares do not
     axes.set_xlabel(f"{x_title}, on test (dashed: the target)")
     axes.set_ylabel("accuracy on test")
     axes.set_title(_title(document), loc="left", fontsize=9)
@@ -58,7 +59,8 @@ def _title(document: Mapping[str, Any]) -> str:
     seeds = max(len(entry["seeds"]) for entry in document["settings"])
     folds = f" x {document['folds']} folds" if document["folds"] else ""
     mean = f"mean of {seeds} seeds{folds}" if seeds > 1 else f"1 seed{folds}"
-    title = f"{Path(document['cache']).stem}, {document['label']}: {mean}"
+    runs = document.get("config", {}).get("runs")  # each of their trainings may have a cache of its own
+    title = f"{Path(document['cache']).stem if runs is None else Path(runs).name}, {document['label']}: {mean}"
     has_intervals = any(interval_of_change(entry) is not None for entry in document["settings"])
     return title + "\nwhiskers: 95 % intervals of the paired change from plain" * has_intervals
 
@@ -66,7 +68,7 @@ def _title(document: Mapping[str, Any]) -> str:
 def _curve(axes: Axes, curve: Curve, number: int) -> None:
     """Plot a curve: solid for regularizers, dashed for controls; points only, where they have no order."""
     points, is_control = curve.points, curve.is_control
-    color = INK if len(points) == 1 else COLORS[(number - 1) % len(COLORS)]
+    color = INK if number == 0 else COLORS[(number - 1) % len(COLORS)]
     line = "--" if is_control else "-"
     axes.errorbar(
         [point.x for point in points],
