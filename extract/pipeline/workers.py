@@ -254,6 +254,7 @@ class ClipLoader:
             collate_fn=_identity,
             pin_memory=self._pin_memory,
             worker_init_fn=partial(_begin_worker, os.getpid()),
+            generator=torch.Generator(),  # of its own: the global one is the caller's
         )
         yield from loader
 
