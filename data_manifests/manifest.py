@@ -113,6 +113,7 @@ def read_manifest(
     root: str | os.PathLike[str] | None = None,
     label_column: str = "label",
     allow_unlabelled: bool = False,
+    label_option: str = "--label-column",
 ) -> Manifest:
     """Read a user's CSV of clips.
 
@@ -123,6 +124,7 @@ def read_manifest(
         root: Folder that relative paths start from; the CSV's own folder by default.
         label_column: Column that is copied to `label`. A column `label` of another meaning becomes `original_label`.
         allow_unlabelled: Whether to include clips without a label, with label "".
+        label_option: Option that names the column, for errors.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -133,7 +135,7 @@ def read_manifest(
     table = pd.DataFrame(rows, columns=header, dtype=str)
     origin = Origin(csv.name, lines)
     folder = Path(os.path.abspath(csv.parent if root is None else root))
-    table = _with_label(table, label_column, allow_unlabelled, origin)
+    table = _with_label(table, label_column, allow_unlabelled, origin, label_option)
     table, notes = strip_values(table, ("label",))
     for column in path_columns(header):
         table[column] = [_normalized(folder, value, column, origin, row) for row, value in enumerate(table[column])]
@@ -227,7 +229,9 @@ def _check_header(header: list[str], name: str) -> None:
         raise ValueError(f"{name} must name every column once, got {repeated!r} more than once. Rename one.")
 
 
-def _with_label(table: pd.DataFrame, label_column: str, allow_unlabelled: bool, origin: Origin) -> pd.DataFrame:
+def _with_label(
+    table: pd.DataFrame, label_column: str, allow_unlabelled: bool, origin: Origin, label_option: str
+) -> pd.DataFrame:
     """Table with the label column copied to `label`."""
     if label_column in table.columns:
         if label_column != "label" and "label" in table.columns:
@@ -240,9 +244,9 @@ def _with_label(table: pd.DataFrame, label_column: str, allow_unlabelled: bool, 
     if allow_unlabelled and label_column == "label":
         return table.assign(label="")
     close = difflib.get_close_matches(label_column, list(table.columns), n=1)
-    hint = f"Did you mean {close[0]}?" if close else "Pass --label-column with the column of labels."
+    hint = f"Did you mean {close[0]}?" if close else f"Pass {label_option} with the column of labels."
     raise ValueError(
-        f"--label-column must be a column of {origin.name} ({', '.join(table.columns)}), got {label_column!r}. {hint}"
+        f"{label_option} must be a column of {origin.name} ({', '.join(table.columns)}), got {label_column!r}. {hint}"
     )
 
 

@@ -35,6 +35,7 @@ def split_rows(
     folds: int = 0,
     seed: int = 0,
     keep_flagged: bool = False,
+    has_folds: bool = True,
 ) -> list[SplitRows]:
     """Divide clips by a split policy, or into folds; one entry per fold.
 
@@ -46,6 +47,7 @@ def split_rows(
         folds: Number K of folds: fold k is test, fold k + 1 mod K val, the rest train; 0 for no cross-validation.
         seed: Seed of split-off clips and of folds.
         keep_flagged: Whether to train on flagged clips. Val and test always keep them.
+        has_folds: Whether the command has --folds, for the advice of errors.
 
     Raises:
         ValueError: The policy is unknown, clips or groups are too few, or no clip is left for training.
@@ -61,7 +63,7 @@ def split_rows(
             all_splits = [replace(splits, notes=(note,)) for splits in all_splits]
     else:
         all_splits = [_policy_rows(clips, rows, target, groups, column, seed)]
-    return [_checked(splits, flagged, keep_flagged) for splits in all_splits]
+    return [_checked(splits, flagged, keep_flagged, has_folds) for splits in all_splits]
 
 
 def _policy_column(clips: pd.DataFrame, policy: str) -> str:
@@ -133,7 +135,7 @@ def _held_out(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: i
         return [held for _, held in splitter.split(rows, strata, groups[rows])]
 
 
-def _checked(splits: SplitRows, flagged: np.ndarray, keep_flagged: bool) -> SplitRows:
+def _checked(splits: SplitRows, flagged: np.ndarray, keep_flagged: bool, has_folds: bool) -> SplitRows:
     train, notes = splits.train, list(splits.notes)
     num_flagged = int(flagged[train].sum())
     if num_flagged and not keep_flagged:
@@ -146,6 +148,6 @@ def _checked(splits: SplitRows, flagged: np.ndarray, keep_flagged: bool) -> Spli
         elsewhere = f"{len(splits.val)} in val, {len(splits.test)} in test"
         raise ValueError(
             f"the train split must have a clip with a label and media, got none ({elsewhere}). "
-            "Pass --folds 5, or another --split-policy."
+            f"Pass {'--folds 5, or ' * has_folds}another --split-policy."
         )
     return SplitRows(train, splits.val, splits.test, tuple(notes))

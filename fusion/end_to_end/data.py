@@ -15,7 +15,7 @@ import torch
 from amr.common.devices import choose_device
 from amr.common.progress import Progress
 from amr.common.workspace import home
-from amr.data_manifests.manifest import Manifest
+from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Spec, build_requested
 from amr.extract.encoders.model import ModelEncoder
@@ -164,27 +164,26 @@ def _manifest(config: TrainConfig) -> Manifest:
     """Read the manifest; clips without a label are left out later."""
     if config.dataset is not None:
         return read_clips_manifest(ExtractConfig(dataset=config.dataset, root=config.root))
-    try:
-        return read_clips_manifest(
-            ExtractConfig(manifest=config.manifest, root=config.root, label_column=config.label, allow_unlabelled=True)
-        )
-    except ValueError as error:  # amr extract has another name for the option
-        raise ValueError(str(error).replace("--label-column", "--label")) from error
+    return read_manifest(
+        str(config.manifest),
+        root=config.root or None,
+        label_column=config.label,
+        allow_unlabelled=True,
+        label_option="--label",
+    )
 
 
 def _split(config: TrainConfig, manifest: Manifest, target: np.ndarray, usable: np.ndarray) -> SplitRows:
     """Split the usable clips."""
-    try:
-        (rows,) = split_rows(
-            manifest.table,
-            target,
-            usable,
-            policy=config.split_policy,
-            seed=config.split_seed,
-            keep_flagged=config.keep_flagged,
-        )
-    except ValueError as error:  # encoders are not trained in folds
-        raise ValueError(str(error).replace("Pass --folds 5, or another", "Pass another")) from error
+    (rows,) = split_rows(
+        manifest.table,
+        target,
+        usable,
+        policy=config.split_policy,
+        seed=config.split_seed,
+        keep_flagged=config.keep_flagged,
+        has_folds=False,
+    )
     return rows
 
 
