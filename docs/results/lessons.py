@@ -1,4 +1,4 @@
-"""What the trainings of encoders show, in sentences whose numbers are computed."""
+"""Sentences about the trainings of encoders, with computed numbers."""
 
 from __future__ import annotations
 

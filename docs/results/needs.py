@@ -1,4 +1,4 @@
-"""What the table of trained encoders needs on CREMA-D and VGGSound: disk, trainings, and clips through the networks."""
+"""Needs of the table of trained encoders on CREMA-D and VGGSound: disk, trainings, and clips through the networks."""
 
 from __future__ import annotations
 

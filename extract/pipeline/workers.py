@@ -78,7 +78,7 @@ class ManifestFiles:
 
     @cached_property
     def existing(self) -> dict[str, np.ndarray]:
-        """Modality -> mask of the clips whose file exists, `(clips,)`. Folders are listed once, when first asked."""
+        """Modality -> mask of the clips whose file exists, `(clips,)`. Folders are listed once, at the first use."""
         found = existing_files(path for files in self._paths.values() for path in files)
         return {m: np.array([path in found for path in files], bool) for m, files in self._paths.items()}
 

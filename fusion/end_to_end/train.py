@@ -108,7 +108,7 @@ def train_encoders(
     if is_finished(folder, config):
         progress.note(f"{folder} is finished; pass more --epochs to continue, or --overwrite to train again")
         return read_folder(folder)
-    config = checked(config)
+    check(config)
     check_teachers(config)
     data = data or read_media_data(config, progress)
     seen = _seen(config, data)
@@ -127,7 +127,7 @@ def train_encoders(
             trained = {m: training.unimodal(m, folder / m, training.place(m)) for m in seen}
         unseen = [m for m in data.encoders if m not in seen]
         notes = [f"no train clip has {m}: it is treated as absent everywhere, and has no encoder" for m in unseen]
-        notes += [*data.rows.notes, *methods[config.method].notes(str(config.optimizer))]
+        notes += [*data.rows.notes, *methods[config.method].notes(config.optimizer)]
         write_folder(folder, config, seen, trained, notes, warnings)
         for file in (folder / TEACHERS).rglob(CHECKPOINT):
             file.unlink()
@@ -138,8 +138,8 @@ class Diverged(RuntimeError):
     """A loss or weights of a training did not stay finite."""
 
 
-def checked(config: TrainConfig) -> TrainConfig:
-    """The config with the head of its method, after checks that need no media.
+def check(config: TrainConfig) -> None:
+    """Check a config, with the head of its method, without media.
 
     Raises:
         ValueError: Options cannot be combined.
@@ -148,7 +148,7 @@ def checked(config: TrainConfig) -> TrainConfig:
     if config.objective == "unimodal":
         if config.embedding_noise is not None:
             parse_amounts(config.embedding_noise, names)
-        return config
+        return
     if len(names) < 2:
         raise ValueError(
             f"--encoder must name two encoders or more with --objective joint, got {', '.join(names)}. "
@@ -166,10 +166,8 @@ def checked(config: TrainConfig) -> TrainConfig:
         raise ValueError(
             f"--teachers must be used with --method {' or '.join(able)}, got --method {config.method}. Leave it out."
         )
-    config = with_head(config)
     check_model(config, names)
     check_effects(config, [config.amr_ratio], [config.amr_weight])
-    return config
 
 
 def check_teachers(config: TrainConfig) -> None:
@@ -360,8 +358,8 @@ class _Training:
     def _recipe(self, names: Sequence[str], head: str, hidden: int, options_of_head: Any = None) -> Recipe:
         """Recipe of uni-modal training; that of joint training adds its method."""
         c = self.config
-        noise = None if c.embedding_noise is None else parse_amounts(c.embedding_noise, list(self.data.encoders))
-        amounts = dict(zip(self.data.encoders, noise or (), strict=False))
+        text = "0" if c.embedding_noise is None else c.embedding_noise
+        noise = dict(zip(self.data.encoders, parse_amounts(text, list(self.data.encoders)), strict=True))
         return Recipe(
             shape=self._shape(names, head, hidden, options_of_head),
             method=methods["unimodal"],
@@ -369,14 +367,14 @@ class _Training:
             attributor=Attributor(),
             epochs=c.epochs,
             batch_size=c.batch_size,
-            optimizer=str(c.optimizer),
-            lr=float(c.lr or 0),
-            weight_decay=float(c.weight_decay or 0),
+            optimizer=c.optimizer,
+            lr=c.lr,
+            weight_decay=c.weight_decay,
             amr_optimizer=c.amr_optimizer,
             select=c.select,
             lr_step=(c.lr_step, c.lr_factor) if c.lr_step > 0 else None,
             patience=c.patience,
-            embedding_noise=tuple(amounts[m] for m in names) if any(noise or ()) else (),
+            embedding_noise=tuple(noise[m] for m in names),
         )
 
     def _shape(self, names: Sequence[str], head: str, hidden: int, options: Any = None) -> ModelShape:

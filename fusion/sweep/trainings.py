@@ -27,8 +27,9 @@ from amr.fusion.end_to_end.checkpoint import CHECKPOINT, SECONDS_BETWEEN
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig, alone, without_amr
 from amr.fusion.end_to_end.data import MediaData, read_media_data
 from amr.fusion.end_to_end.folder import IRRELEVANT, has_diverged, is_finished, read_folder, requested
-from amr.fusion.end_to_end.train import Diverged, check_teachers, checked, train_encoders
+from amr.fusion.end_to_end.train import Diverged, check, check_teachers, train_encoders
 from amr.fusion.methods import methods
+from amr.fusion.resolve import with_head
 from amr.fusion.runs.read import Run, read_run
 from amr.fusion.sweep.folder import begin, check_folder, folder_of, writing
 from amr.fusion.sweep.results import missed_by, write_rows
@@ -144,7 +145,10 @@ def _members(config: TrainSweepConfig) -> list[TrainConfig]:
         members = [
             member if methods[member.method].fits_unimodal else replace(member, teachers=None) for member in members
         ]
-    return [checked(member) for member in dict.fromkeys(map(_of_method, members))]
+    found = [with_head(member) for member in dict.fromkeys(map(_of_method, members))]
+    for member in found:
+        check(member)
+    return found
 
 
 def _of_method(config: TrainConfig) -> TrainConfig:
@@ -191,22 +195,24 @@ def _train_all(trainings: list[Training], data: MediaData, progress: Progress, s
     diverged: list[str] = []
     todo = [each for each in trainings if not _is_done(each)]
     progress.start(len(trainings), len(trainings) - len(todo), "trainings")
-    told: set[str] = set()
+    awaited = ""
     try:
         while todo:
             later: list[Training] = []
             for training in todo:
-                if training.teachers is not None and any(each.name == training.teachers for each in later):
+                if training.teachers in [each.name for each in later]:
                     later.append(training)
                 elif training.teachers in diverged or has_diverged(training.folder, training.config):
                     diverged.append(training.name)
-                elif not _train(training, data, progress, diverged, seconds_between):
-                    later.append(training)
-                    continue
-                else:
+                elif _train(training, data, progress, diverged, seconds_between):
                     progress.advance(1)
+                else:
+                    later.append(training)
             if len(later) == len(todo):
-                _wait_for(later[0], told, progress)
+                if later[0].name != awaited:
+                    awaited = later[0].name
+                    progress.note(f"waiting for {awaited}, which another process trains")
+                time.sleep(SECONDS_BETWEEN_LOOKS)
             todo = later
     finally:
         progress.stop()
@@ -232,13 +238,6 @@ def _train(
     for file in training.folder.rglob(CHECKPOINT):  # copies of all weights; a sweep does not continue to more epochs
         file.unlink(missing_ok=True)
     return True
-
-
-def _wait_for(training: Training, told: set[str], progress: Progress) -> None:
-    if training.name not in told:
-        progress.note(f"waiting for {training.name}, which another process trains")
-        told.add(training.name)
-    time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def _is_done(training: Training) -> bool:
