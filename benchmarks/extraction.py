@@ -27,7 +27,8 @@ from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Encoder, build_encoder
 from amr.extract.pipeline.encode import describe, encode
-from amr.extract.pipeline.workers import ClipFiles, ClipLoader, Loaded, Task
+from amr.extract.pipeline.load import ClipFiles, Loaded
+from amr.extract.pipeline.workers import ClipLoader, Task
 from amr.extract.run import extract_embeddings
 
 PAIRS = {

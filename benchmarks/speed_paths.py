@@ -49,7 +49,8 @@ from torch import Tensor
 
 from amr.extract.encoders import Encoder, build_encoder
 from amr.extract.pipeline import workers
-from amr.extract.pipeline.workers import ClipFiles, ClipLoader, Loaded, Task
+from amr.extract.pipeline.load import ClipFiles, Loaded
+from amr.extract.pipeline.workers import ClipLoader, Task
 from amr.fusion.data import normalization
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.data.dataset import Dataset

@@ -14,7 +14,7 @@ from amr.data_manifests.manifest import read_manifest
 from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, choose, index_media
 from amr.data_manifests.schema import path_columns
 from amr.extract.media.frames_folder import SUFFIXES
-from amr.extract.pipeline.workers import ClipFiles, ManifestFiles, not_found
+from amr.extract.pipeline.load import ClipFiles, ManifestFiles, not_found
 
 ID_COLUMNS = ("id", "clip")
 

@@ -29,7 +29,8 @@ from amr.extract.encoders.media_options import MediaOptions
 from amr.extract.pipeline.background import BackgroundWriter
 from amr.extract.pipeline.batches import Batch, join_absent, run_batches, unfinished_batches
 from amr.extract.pipeline.encode import describe, encode
-from amr.extract.pipeline.workers import ClipFiles, ClipLoader, Loaded, ManifestFiles, useful_workers
+from amr.extract.pipeline.load import ClipFiles, Loaded, ManifestFiles
+from amr.extract.pipeline.workers import ClipLoader, useful_workers
 
 BYTES_AT_ONCE = 2**24  # largest block of zeros that is written for absent clips
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amr.extract.pipeline.workers import ClipLoader, Loaded, Task
+from amr.extract.pipeline.load import Loaded
+from amr.extract.pipeline.workers import ClipLoader, Task
 
 
 @dataclass(frozen=True)

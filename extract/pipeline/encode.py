@@ -12,7 +12,8 @@ from amr.extract.cache.journal import Failure
 from amr.extract.cache.reader import EmbeddingInfo
 from amr.extract.cache.writer import Embedded
 from amr.extract.encoders import Encoder
-from amr.extract.pipeline.workers import Loaded, first_line, tells_of_dead_worker
+from amr.extract.pipeline.load import Loaded, first_line
+from amr.extract.pipeline.workers import tells_of_dead_worker
 
 
 def describe(name: str, encoder: Encoder, dtype: str) -> EmbeddingInfo:

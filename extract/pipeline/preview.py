@@ -14,7 +14,7 @@ from amr.extract.cache.reader import Cache
 from amr.extract.encoders.media_options import MODALITY
 from amr.extract.media.decode import decode
 from amr.extract.media.sampling import FRAME_RATE_HZ, FrameSampling
-from amr.extract.pipeline.workers import ClipFiles, ManifestFiles
+from amr.extract.pipeline.load import ClipFiles, ManifestFiles
 
 SAMPLE_RATE_HZ = 16000
 MODALITIES = ("audio", "video")

@@ -25,10 +25,11 @@ from amr.extract.cache.fingerprint import clip_files
 from amr.extract.cache.journal import Journal
 from amr.extract.cache.lock import lock
 from amr.extract.encoders import Encoder
+from amr.extract.pipeline.load import ManifestFiles
 from amr.extract.pipeline.store_files import NO_MEDIA, PRESENT, VERSION, StoreInfo, rows_in_tensors
 from amr.extract.pipeline.store_inputs import StoredInput, learn_shapes
 from amr.extract.pipeline.store_writer import StoreWriter, fill
-from amr.extract.pipeline.workers import ClipLoader, ManifestFiles, useful_workers
+from amr.extract.pipeline.workers import ClipLoader, useful_workers
 
 MARGIN = 1.05  # free disk space that is required, relative to the size of the store
 

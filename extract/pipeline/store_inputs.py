@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from amr.extract.encoders import Encoder
 from amr.extract.pipeline.batches import Batch, run_batches
-from amr.extract.pipeline.workers import ClipLoader, Loaded
+from amr.extract.pipeline.load import Loaded
+from amr.extract.pipeline.workers import ClipLoader
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from amr.common.progress import Progress
 from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.journal import Failure, Journal
 from amr.extract.pipeline.batches import Batch, run_batches, unfinished_batches
+from amr.extract.pipeline.load import Loaded, not_found
 from amr.extract.pipeline.store_files import ABSENT, PRESENT, TODO, StoreInfo, rows_in_tensors
 from amr.extract.pipeline.store_inputs import StoredInput
-from amr.extract.pipeline.workers import ClipLoader, Loaded, not_found
+from amr.extract.pipeline.workers import ClipLoader
 
 
 def fill(writer: StoreWriter, loader: ClipLoader, batch_size: int, progress: Progress) -> StoreInfo:

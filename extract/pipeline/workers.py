@@ -8,115 +8,19 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from amr.common.options import available_cores
 from amr.common.progress import Progress
-from amr.data_manifests.manifest import Manifest, existing_files
-from amr.extract.cache.reader import CANNOT_PREPARE
-from amr.extract.encoders import Encoder, Prepare
-from amr.extract.media.decode import decode
-from amr.extract.media.sampling import FRAME_RATE_HZ
+from amr.extract.encoders import Encoder
+from amr.extract.pipeline.load import ClipList, Loaded, ManifestFiles, first_line, load, not_found
 
 MAX_UNEXPLAINED_CRASHES = 3
-
-
-@dataclass(frozen=True)
-class ClipFiles:
-    """Media files of one clip.
-
-    Attributes:
-        paths: Modality -> file; None if the clip lacks it.
-        start_seconds: Start of the clip in its files, None for their start.
-        end_seconds: End of the clip in its files, None for their end.
-        audio_track: Index of the sound stream in its file, None for the file's default. An encoder's own goes first.
-        folder_fps: Frames per second of a folder of images, None for the default. An encoder's own goes first.
-    """
-
-    paths: Mapping[str, Path | None]
-    start_seconds: float | None = None
-    end_seconds: float | None = None
-    audio_track: int | None = None
-    folder_fps: float | None = None
-
-
-class ClipList(Protocol):
-    """Clips by row."""
-
-    def __getitem__(self, row: int, /) -> ClipFiles: ...
-
-
-@dataclass(frozen=True)
-class ManifestFiles:
-    """The clips of a manifest, built on access.
-
-    Attributes:
-        manifest: Manifest of the clips.
-        modalities: Modalities of the encoders.
-    """
-
-    manifest: Manifest
-    modalities: tuple[str, ...]
-
-    def __getitem__(self, row: int, /) -> ClipFiles:
-        """Media files of the clip in a row."""
-        paths = {modality: files[row] for modality, files in self._paths.items()}
-        return ClipFiles(paths, *self.manifest.interval(row))
-
-    @property
-    def exist(self) -> np.ndarray:
-        """Mask of the clips of which a file exists, `(clips,)`."""
-        return np.logical_or.reduce(list(self.existing.values()))
-
-    @cached_property
-    def existing(self) -> dict[str, np.ndarray]:
-        """Modality -> mask of the clips whose file exists, `(clips,)`. Folders are listed once, at the first use."""
-        found = existing_files(path for files in self._paths.values() for path in files)
-        return {m: np.array([path in found for path in files], bool) for m, files in self._paths.items()}
-
-    @property
-    def has_folders(self) -> bool:
-        """Whether a clip is a folder of images."""
-        return any(path is not None and path.is_dir() for files in self._paths.values() for path in files)
-
-    @cached_property
-    def _paths(self) -> dict[str, list[Path | None]]:
-        return {modality: self.manifest.paths(modality) for modality in self.modalities}
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A clip ready to be encoded. An embedding is in neither dict if the clip lacks its modality.
-
-    Between processes it travels as bytes: a tensor would be put into shared memory, which costs more than copying
-    (benchmarks/speed_paths.py), takes one open file each, and is scarce.
-
-    Attributes:
-        inputs: Embedding name -> output of its encoder's `prepare`.
-        failures: Embedding name -> reason why an existing modality has no input.
-    """
-
-    inputs: dict[str, Tensor] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _from_arrays, ({name: value.numpy() for name, value in self.inputs.items()}, self.failures)
-
-    def pin_memory(self) -> Loaded:
-        """Copy to pinned memory; the DataLoader calls this in a separate thread."""
-        return Loaded({name: value.pin_memory() for name, value in self.inputs.items()}, self.failures)
-
-
-def _from_arrays(arrays: Mapping[str, np.ndarray], failures: dict[str, str]) -> Loaded:
-    return Loaded({name: torch.from_numpy(values) for name, values in arrays.items()}, failures)
 
 
 @dataclass(frozen=True)
@@ -125,68 +29,6 @@ class Task:
 
     row: int
     names: tuple[str, ...]
-
-
-def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, Prepare]) -> Loaded:
-    """Decode each file of a clip once and prepare it for every encoder that reads it.
-
-    Args:
-        clip: Media files of the clip.
-        modalities: Embedding name -> modality.
-        prepares: Embedding name -> `prepare` of its encoder.
-    """
-    loaded = Loaded()
-    for (path, audio_track, folder_fps), names in _readers(clip, modalities, prepares).items():
-        if not path.exists():
-            loaded.failures.update(dict.fromkeys(names, not_found(path)))
-            continue
-        samplings = [prepares[name].sampling for name in names]
-        rates_hz = [prepares[name].sample_rate_hz for name in names]
-        decoded = decode(
-            path,
-            samplings={sampling for sampling in samplings if sampling is not None},
-            sample_rates_hz={rate_hz for rate_hz in rates_hz if rate_hz is not None},
-            start_seconds=clip.start_seconds,
-            end_seconds=clip.end_seconds,
-            audio_track=audio_track,
-            frame_rate_hz=folder_fps,
-        )
-        for name, sampling, rate_hz in zip(names, samplings, rates_hz, strict=True):
-            frames = None if sampling is None else decoded.frames.get(sampling)
-            media = frames if rate_hz is None else decoded.sound.get(rate_hz)
-            if media is not None and media.size:
-                try:
-                    loaded.inputs[name] = prepares[name](media)
-                except (ValueError, RuntimeError) as error:
-                    loaded.failures[name] = f"{CANNOT_PREPARE}{name}: {first_line(error)}"
-            elif modalities[name] in decoded.failures:
-                loaded.failures[name] = decoded.failures[modalities[name]]
-    return loaded
-
-
-class _Reading(NamedTuple):
-    path: Path
-    audio_track: int | None
-    folder_fps: float
-
-
-def _readers(
-    clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, Prepare]
-) -> dict[_Reading, list[str]]:
-    """Names of the embeddings that are read together. Pictures are read along with any sound of their file."""
-    readers: dict[_Reading, list[str]] = {}
-    tracks: dict[Path, int | None] = {}
-    for name in sorted(prepares, key=lambda name: prepares[name].sample_rate_hz is None):
-        path, prepare = clip.paths[modalities[name]], prepares[name]
-        if path is None:
-            continue
-        track = clip.audio_track if prepare.audio_track is None else prepare.audio_track
-        if prepare.sample_rate_hz is None:
-            track = tracks.get(path)
-        tracks.setdefault(path, track)
-        fps = (prepare.folder_fps or clip.folder_fps or FRAME_RATE_HZ) if path.is_dir() else FRAME_RATE_HZ
-        readers.setdefault(_Reading(path, track, fps), []).append(name)
-    return readers
 
 
 def useful_workers(requested: int | None, num_clips: int, progress: Progress) -> int:
@@ -321,11 +163,6 @@ class _TaskDataset(Dataset[Loaded]):
         return tuple(self._prepares)
 
 
-def not_found(path: Path) -> str:
-    """Reason of a failure."""
-    return f"file not found: {path}"
-
-
 def _begin_worker(parent: int, worker: int) -> None:
     """Leave Ctrl-C to the parent, which ends its workers; end if the parent was killed while this worker started."""
     gc.freeze()  # frames that the parent left: freeing their scalers would wait for threads that a fork does not have
@@ -354,9 +191,3 @@ def _load_one(dataset: _TaskDataset, row: int) -> None:
 
 def _identity(loaded: Any) -> Any:
     return loaded
-
-
-def first_line(error: BaseException) -> str:
-    """Type of an error and the first line of its message."""
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -20,8 +20,8 @@ from amr.common.progress import Progress
 from amr.common.workspace import find_run
 from amr.extract.cache.reader import Cache
 from amr.extract.named_clips import NamedClip, named_clips
+from amr.extract.pipeline.load import ClipFiles
 from amr.extract.pipeline.preview import MODALITIES, Media, cached_media, decode_media, read_as
-from amr.extract.pipeline.workers import ClipFiles
 from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.explain.config import ExplainConfig
 from amr.fusion.explain.explanation import Explanation, Removed, Steps

@@ -23,7 +23,8 @@ from amr.extract.cache.verify import verify
 from amr.extract.config import ExtractConfig, ImportConfig
 from amr.extract.encoders import Encoder, Prepare, registry
 from amr.extract.import_embeddings import import_embeddings
-from amr.extract.pipeline import workers as loading
+from amr.extract.pipeline import load as loading
+from amr.extract.pipeline import workers
 from amr.extract.pipeline.background import BackgroundWriter
 from amr.extract.run import embed_clips, extract_embeddings
 
@@ -332,7 +333,7 @@ def test_a_clip_that_kills_its_worker_is_named_and_the_others_are_embedded(sound
 
 def test_workers_that_keep_dying_end_the_extraction(sounds, fakes, monkeypatch):
     fakes["first"] = Fake("first", prepare=Deadly())
-    monkeypatch.setattr(loading, "_survives", lambda dataset, row: True)
+    monkeypatch.setattr(workers, "_survives", lambda dataset, row: True)
     with pytest.raises(RuntimeError, match=r"workers must stay alive, got 3 killed.*Pass fewer --workers"):
         extract_embeddings(replace(sounds, workers=1))
     with Cache.open(Path(str(sounds.out))) as cache:
@@ -385,16 +386,16 @@ def test_more_workers_than_cores_or_clips_are_not_started(sounds, monkeypatch, r
             started.append(settings["num_workers"])
             super().__init__(*args, **settings)
 
-    monkeypatch.setattr(loading, "DataLoader", CountingLoader)
-    monkeypatch.setattr(loading, "available_cores", lambda: 2)
+    monkeypatch.setattr(workers, "DataLoader", CountingLoader)
+    monkeypatch.setattr(workers, "available_cores", lambda: 2)
     progress = Notes()
     extract_embeddings(replace(sounds, encoder=("a=logmel",), workers=1000), progress)
     assert (started, list(recwarn)) == ([2], [])
     assert progress.notes == ["--workers 1000: 2 are used, because there are 2 cores"]
-    monkeypatch.setattr(loading, "available_cores", lambda: 64)
-    assert loading.useful_workers(60, 10, progress) == 10
+    monkeypatch.setattr(workers, "available_cores", lambda: 64)
+    assert workers.useful_workers(60, 10, progress) == 10
     assert progress.notes[1:] == ["--workers 60: 10 are used, because 10 clips are left"]
-    assert [loading.useful_workers(*each, progress) for each in ((None, 10), (0, 10), (8, 10), (8, 0))] == [10, 0, 8, 0]
+    assert [workers.useful_workers(*each, progress) for each in ((None, 10), (0, 10), (8, 10), (8, 0))] == [10, 0, 8, 0]
     assert len(progress.notes) == 2
 
 

@@ -13,7 +13,7 @@ from amr.extract.encoders import build_encoder
 from amr.extract.encoders.families.trained import save_trained
 from amr.extract.encoders.media_options import MediaOptions
 from amr.extract.encoders.model import ModelEncoder
-from amr.extract.pipeline import workers
+from amr.extract.pipeline import load as loading
 from amr.extract.pipeline.preview import cached_media, decode_media
 from amr.extract.run import embed_clips, extract_embeddings
 
@@ -135,13 +135,13 @@ def test_a_track_that_a_file_lacks_is_a_failure_of_the_clip(movie):
 
 def test_a_file_is_decoded_once_for_pictures_and_its_track(movie, monkeypatch):
     decoded = []
-    decode = workers.decode
+    decode = loading.decode
 
     def counting(path, **requested):
         decoded.append((requested["audio_track"], len(requested["samplings"]), len(requested["sample_rates_hz"])))
         return decode(path, **requested)
 
-    monkeypatch.setattr(workers, "decode", counting)
+    monkeypatch.setattr(loading, "decode", counting)
     extract_embeddings(config_of(movie, "v=frames", "a=logmel,audio_track=1", "b=logmel,audio_track=1,bands=20"))
     assert decoded == [(1, 1, 1)]
 

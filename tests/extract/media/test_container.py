@@ -13,7 +13,7 @@ from amr.extract.encoders import Prepare
 from amr.extract.media.container import _Nameless
 from amr.extract.media.decode import decode
 from amr.extract.media.sampling import FrameSampling
-from amr.extract.pipeline.workers import ClipFiles, load
+from amr.extract.pipeline.load import ClipFiles, load
 
 RATE_HZ = 16000
 PITCHES_HZ = (300, 1000, 2000)

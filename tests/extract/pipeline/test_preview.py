@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.image import imsave
 
+from amr.extract.pipeline.load import ClipFiles
 from amr.extract.pipeline.preview import decode_media
-from amr.extract.pipeline.workers import ClipFiles
 
 
 def test_a_folder_of_images_has_frames(tmp_path: Path):

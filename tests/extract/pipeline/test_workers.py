@@ -9,7 +9,8 @@ import pytest
 import torch
 from av import VideoFrame
 
-from amr.extract.pipeline.workers import Loaded, _begin_worker
+from amr.extract.pipeline.load import Loaded
+from amr.extract.pipeline.workers import _begin_worker
 
 
 @pytest.mark.parametrize(("parent", "status"), [(os.getpid, 0), (lambda: 1, 1)])

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
 from amr.extract.named_clips import NamedClip, named_clips
-from amr.extract.pipeline.workers import ClipFiles
+from amr.extract.pipeline.load import ClipFiles
 from amr.extract.run import extract_embeddings
 from amr.fusion.attribution.gradients import grad_x_input
 from amr.fusion.config import FitConfig

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from amr.extract.pipeline.load import ClipFiles
 from amr.extract.pipeline.preview import decode_media
-from amr.extract.pipeline.workers import ClipFiles
 from amr.fusion.report.read import read_results
 from amr.fusion.report.sections import clips
 from amr.fusion.report.sections.clips import most_one_sided, one_sided, spectrogram
