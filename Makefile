@@ -10,7 +10,7 @@ AS_AMR := dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && ln -s "$(CURDIR)" "
 RUN := "$(abspath $(BIN))/python" -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test doctest lint format bench results clean
+.PHONY: help setup demo test torture doctest lint format bench results clean
 
 help:  ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ demo: $(READY)  ## the whole pipeline on clips that it renders itself; about a m
 
 test: $(READY)  ## all tests; those that need real media skip where there are none
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
+
+torture: $(READY)  ## the long tests of docs/reliability.md: kills, damage, hostile files; under half an hour on 2 cores
+	$(BIN)/python -m tests.torture $(ARGS)
 
 doctest: $(READY)  ## the examples in docstrings
 	@$(AS_AMR) OMP_NUM_THREADS=1 $(RUN) pytest --quiet -p no:cacheprovider --config-file "$(CURDIR)/pyproject.toml" \
