@@ -7,7 +7,7 @@ preallocated rows without HDF5, so its metadata never changes during an extracti
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -180,8 +180,16 @@ def check_replaceable(path: Path) -> None:
         )
 
 
-def save(path: Path, clips: ClipTable, embeddings: Sequence[tuple[EmbeddingInfo, Embedded]]) -> None:
-    """Write a complete cache at once from embeddings in memory, replacing an existing one."""
+def save(
+    path: Path, clips: ClipTable, embeddings: Sequence[tuple[EmbeddingInfo, Embedded | Iterable[Embedded]]]
+) -> None:
+    """Write a complete cache at once, replacing an existing one.
+
+    Args:
+        path: Path of the cache.
+        clips: Clips of the cache.
+        embeddings: Each embedding with the rows of all clips, or with parts of them in order, written as they come.
+    """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     check_replaceable(path)
@@ -190,13 +198,19 @@ def save(path: Path, clips: ClipTable, embeddings: Sequence[tuple[EmbeddingInfo,
         Journal(path).remove()
         with replacing_cache(path, copy=False) as file:
             create(file, clips, [fingerprinted(info, clips.table) for info, _ in embeddings])
+            failures: list[Failure] = []
             for info, rows in embeddings:
-                file["embeddings"][info.name][...] = rows.values
-                file["present"][info.name][...] = rows.present
+                start = 0
+                for part in [rows] if isinstance(rows, Embedded) else rows:
+                    end = start + len(part.present)
+                    file["embeddings"][info.name][start:end] = part.values
+                    file["present"][info.name][start:end] = part.present
+                    if info.max_steps is not None and part.num_steps is not None:
+                        file["num_steps"][info.name][start:end] = part.num_steps
+                    failures += part.failures
+                    start = end
                 file["done"][info.name][...] = True
-                if info.max_steps is not None and rows.num_steps is not None:
-                    file["num_steps"][info.name][...] = rows.num_steps
-            finish(file, [failure for _, rows in embeddings for failure in rows.failures])
+            finish(file, failures)
 
 
 def fingerprinted(info: EmbeddingInfo, clips: pd.DataFrame) -> EmbeddingInfo:
