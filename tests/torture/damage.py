@@ -65,7 +65,7 @@ def differences(one: Path, other: Path, *, without: tuple[str, ...] = ()) -> lis
         without: Glob patterns of paths in them that do not count, such as `"*.log"`.
     """
     ours, theirs = _contents(one, without), _contents(other, without)
-    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    return sorted({name for name, _ in ours.items() ^ theirs.items()})
 
 
 def _contents(folder: Path, without: tuple[str, ...]) -> dict[str, bytes | None]:

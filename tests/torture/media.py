@@ -70,9 +70,11 @@ class Medium:
 
 
 def run(seed: int, scale: float, folder: Path) -> list[Outcome]:
-    """Make the corpus, embed it at once, then each clip alone. `scale` below 1 takes every n-th clip."""
+    """Make the corpus, embed it at once, then each clip alone. At scale 1/n, every n-th."""
     media_folder = folder / "media"
-    media = choose(corpus(media_folder, seed, real_media()), scale)
+    names = corpus(media_folder, seed, real_media(), step=max(1, round(1 / scale)))
+    media = [Medium(name) for name in names if not name.startswith("elsewhere/")]
+    media += [Medium("whole-h264.mp4", *interval) for interval in INTERVALS]
     ended, trace = extract(folder, media_folder, media)
     lost = [ended.fault((0,))] if ended.fault((0,)) else []
     lost += [f"a worker took {ended.peak_bytes / 2**20:.0f} MiB"] if ended.peak_bytes > MAX_BYTES else []
@@ -93,13 +95,6 @@ def real_media() -> Path | None:
     """The folder of real media, None without one."""
     folder = Path(os.environ.get("AMR_TEST_DATA") or ROOT.parent / "shared" / "data")
     return folder if folder.is_dir() else None
-
-
-def choose(names: Sequence[str], scale: float) -> list[Medium]:
-    """Every n-th clip of the corpus; then parts of one."""
-    step = max(1, round(1 / scale))
-    media = [Medium(name) for name in names if not name.startswith("elsewhere/")][::step]
-    return media + [Medium("whole-h264.mp4", *interval) for interval in INTERVALS]
 
 
 def extract(folder: Path, media_folder: Path, media: Sequence[Medium]) -> tuple[Ended, str]:

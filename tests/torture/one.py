@@ -34,10 +34,10 @@ def main() -> None:
 
 def outcomes(module: str, seed: int, scale: float, folder: Path) -> list[dict[str, object]]:
     """Outcomes of a module, each with its seconds and its peak memory. A generator's are timed one by one."""
+    run = importlib.import_module(f"{__package__}.{module}").run
     import torch
 
     torch.set_num_threads(1)
-    run = importlib.import_module(f"{__package__}.{module}").run
     found, began = [], time.monotonic()
     for outcome in run(seed, scale, folder):
         found.append(

@@ -46,11 +46,11 @@ def broken(seed: int, real: Path | None) -> Iterator[Recipe]:
         yield Recipe(
             f"whole-{name}", lambda path, form=container, tracks=tracks: encode(path, form, *tracks, seed=seed)
         )
-        yield from damages(f"whole-{name}", lambda folder, name=name: folder / f"whole-{name}", seed)
+        yield from damages(f"whole-{name}", seed)
     for source in real_media(real) if real else ():
         name = f"real-{source.parent.name}-{source.name}"
         yield Recipe(name, lambda path, source=source: path.write_bytes(source.read_bytes()))
-        yield from list(damages(name, lambda folder, name=name: folder / name, seed))[:: len(PARTS)]
+        yield from list(damages(name, seed))[:: len(PARTS)]
     yield from lies(seed)
     yield from fragments()
 
@@ -62,17 +62,17 @@ def real_media(folder: Path) -> list[Path]:
     return [path for pattern, number in patterns.items() for path in sorted(folder.glob(pattern))[:number]]
 
 
-def damages(name: str, source: Callable[[Path], Path], seed: int) -> Iterator[Recipe]:
-    """Yield damages of a file that has been made."""
+def damages(name: str, seed: int) -> Iterator[Recipe]:
+    """Yield damages of a file that is made before them."""
     stem, _, suffix = name.rpartition(".")
 
     def damaged(how: str, change: Callable[[bytearray, random.Random], object]) -> Recipe:
         def make(path: Path) -> None:
-            data = bytearray(source(path.parent).read_bytes())
+            data = bytearray((path.parent / name).read_bytes())
             change(data, random.Random(f"{seed} {name} {how}"))
             path.write_bytes(data)
 
-        return Recipe(f"{stem}-{how}.{suffix}", make)
+        return Recipe(f"broken-{stem}-{how}.{suffix}", make)
 
     for part in PARTS:
         yield damaged(

@@ -18,7 +18,8 @@ CHUNK_SAMPLES = 1024
 BIT_RATES = {"wmav1": 64000, "wmav2": 64000, "g723_1": 6300, "dnxhd": 36_000_000}  # those without a default
 
 # x264 is not the same to the bit each time without these.
-OPTIONS = {"libx264": {"preset": "ultrafast", "crf": "23"}, "h264": {"preset": "ultrafast", "crf": "23"}}
+X264 = {"preset": "ultrafast", "crf": "23"}
+OPTIONS = {"libx264": X264, "h264": X264, "libx264rgb": X264}
 
 
 @dataclass(frozen=True)

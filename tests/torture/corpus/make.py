@@ -17,22 +17,24 @@ from .forms import forms
 from .odd import odd
 from .recipes import Recipe
 
-LIST = "corpus.json"
 SECONDS = 120.0
 DEFAULT_SEED = 0
+WHOLE = "whole-"
 
 
-def corpus(folder: Path, seed: int, real: Path | None = None) -> list[str]:
+def corpus(folder: Path, seed: int, real: Path | None = None, step: int = 1) -> list[str]:
     """Names of the files below a folder, which are made if they are not there. Forms that cannot be written are not.
 
     Args:
         folder: Absolute folder of the corpus.
         seed: Seed of what is rendered and of where it is damaged.
         real: Folder of real media, None without them.
+        step: 1 for all files; n for every n-th, and the whole ones that damaged ones are made from.
     """
-    listed = folder / LIST
+    listed = folder / f"corpus-{seed}-{step}.json"
     if not listed.exists():
-        names = make(folder, recipes(folder, seed, real))
+        every = recipes(folder, seed, real)
+        names = make(folder, [each for i, each in enumerate(every) if i % step == 0 or each.name.startswith(WHOLE)])
         listed.write_text(json.dumps(names, indent=0), encoding="utf-8")
     return list(json.loads(listed.read_text(encoding="utf-8")))
 
