@@ -1,22 +1,39 @@
-"""Processes that this package starts end with the process that started them."""
+"""Processes that this package starts: they end with the one that started them, and their death ends nothing else."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
+T = TypeVar("T")
+
+# Forked where that is safe: a new process then has everything in milliseconds, and its parent is the one that asked.
+CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class Unfinished(Exception):
+    """A call in a separate process did not end: it "kills the process (SIGSEGV)", as the message says."""
+
+
+class TooLong(Unfinished):
+    """A call in a separate process was ended because it "takes longer than 300 s"."""
 
 
 def end_with(parent: int) -> None:
     """Let this process end once its parent has ended, however that happens. To be called first in a new process.
 
-    On Linux the kernel sends the signal, also where a process waits forever in C code. Elsewhere a thread looks.
+    On Linux the kernel sends the signal, also where a process waits forever in C code. Elsewhere a thread looks. The
+    kernel takes the thread that forked for the parent, so processes must not outlive the thread that starts them.
 
     Args:
         parent: Process id of the parent.
@@ -33,3 +50,104 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     os._exit(1)
+
+
+def begin_process(parent: int) -> None:
+    """Begin a new process: it ends with its parent, leaves Ctrl-C to it, and frees nothing of what it left.
+
+    Args:
+        parent: Process id of the parent.
+    """
+    end_with(parent)
+    gc.freeze()  # frames that the parent left: freeing their scalers would wait for threads that a fork does not have
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class Call(Generic[T]):
+    """A call of a function in a process of its own, begun at once. Several may run side by side.
+
+    Args:
+        function: Function to call. On systems that cannot fork, it and its arguments are pickled.
+        arguments: Its arguments.
+    """
+
+    def __init__(self, function: Callable[..., T], *arguments: Any) -> None:
+        self._results, sender = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=_call, args=(os.getpid(), sender, function, arguments), daemon=True)
+        self._process.start()
+        sender.close()  # so that its end is the process's end
+        self._began = time.monotonic()
+
+    def result(self, limit_seconds: float) -> T:
+        """Wait for the result, and end the process.
+
+        Args:
+            limit_seconds: Time that the call may take from its beginning.
+
+        Raises:
+            Unfinished: The process died or took too long.
+            RuntimeError: The function raised an exception, which the message names.
+        """
+        try:
+            if not self._results.poll(max(0.0, self._began + limit_seconds - time.monotonic())):
+                raise TooLong(f"takes longer than {limit_seconds:g} s")
+            value, error = self._results.recv()
+        except (EOFError, OSError):  # it ended before or while it sent
+            self._process.join()
+            raise Unfinished(f"kills the process ({cause_of_death(self._process.exitcode)})") from None
+        finally:
+            self.end()
+        if error is not None:
+            raise RuntimeError(error)
+        result: T = value
+        return result
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        end_process(self._process)
+        self._results.close()
+
+
+def _call(parent: int, sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    begin_process(parent)
+    try:
+        sender.send((function(*arguments), None))
+    except Exception as error:
+        sender.send((None, first_line(error)))
+
+
+def call_apart(function: Callable[..., T], *arguments: Any, limit_seconds: float) -> T:
+    """Call a function in a process of its own and return its result; see `Call`."""
+    return Call(function, *arguments).result(limit_seconds)
+
+
+def end_process(process: Any) -> None:
+    """Kill a process that this one started, if it is alive, and collect it."""
+    process.kill()
+    process.join()
+
+
+def cause_of_death(exitcode: int | None) -> str:
+    """Signal that ended a process, or its exit status.
+
+    >>> cause_of_death(-9), cause_of_death(3)
+    ('SIGKILL', 'exit status 3')
+    """
+    if exitcode is None or exitcode >= 0:
+        return f"exit status {exitcode}"
+    with_name = {each.value: each.name for each in signal.Signals}
+    return with_name.get(-exitcode, f"signal {-exitcode}")
+
+
+def first_line(error: BaseException) -> str:
+    """Type of an error and the first line of its message.
+
+    >>> first_line(ValueError("too quiet\\nand more"))
+    'ValueError: too quiet'
+    """
+    try:
+        lines = str(error).splitlines()
+    except Exception:  # an exception of others whose text is broken
+        lines = []
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -20,6 +20,10 @@ from amr.common.registry import unknown
 
 DTYPES = ("float32", "float16")
 PRESETS = ("weightless", "pretrained")
+CLIP_TIMEOUT = 300.0
+MAX_CLIP_TIMEOUT = 1e6
+WORKERS_HELP = "Number of decoding processes; by default one per core; 0: one that does not work ahead of the encoder."
+CLIP_TIMEOUT_HELP = "Seconds that decoding a clip may take; one that takes longer is a failure."
 
 
 def check_clips(command: str, dataset: str | None, manifest: str | None) -> None:
@@ -61,8 +65,9 @@ class ExtractConfig:
     )
     out: str | None = option(None, "Cache to write; by default caches/DATASET.h5.", panel=OUTPUT)
     batch_size: int = option(32, "Clips encoded at once.", least=1, panel=SPEED)
-    workers: int | None = option(
-        None, "Number of decoding processes; by default one per core; 0 decodes in this process.", least=0, panel=SPEED
+    workers: int | None = option(None, WORKERS_HELP, least=0, panel=SPEED)
+    clip_timeout: float = option(
+        CLIP_TIMEOUT, CLIP_TIMEOUT_HELP, above=0, most=MAX_CLIP_TIMEOUT, panel=SPEED, since="0.2"
     )
     dtype: str = option("float32", "Type of stored embeddings: float32 or float16.", choices=DTYPES, panel=OUTPUT)
     label_column: str = option("label", "Column of the CSV that holds the label.", panel=DATA)

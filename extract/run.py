@@ -225,7 +225,8 @@ def embed_clips(
         encoders: Embedding name -> spec.
         device: Device, "auto", "cpu" or "cuda".
         batch_size: Number of clips encoded at once.
-        workers: Number of decoding processes; by default one per core, at most one per clip.
+        workers: Number of decoding processes; by default one per core, at most one per clip; 0 for one that
+            does not work ahead of the encoder.
 
     Returns:
         Embedding name -> its description, and its rows in float32 with failures.
@@ -234,7 +235,7 @@ def embed_clips(
         FileNotFoundError: A file does not exist.
     """
     files = list(map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths))
-    missing = [str(path) for path in files if not path.exists()]
+    missing = [str(path) for path in files if not os.path.exists(path)]
     if missing:
         raise FileNotFoundError(f"clip must be an existing file, got {missing[0]!r}. Check the path.")
     chosen = choose_device(device)
@@ -264,7 +265,6 @@ def embed_batches(
         ids: Id of each clip, for failures.
         encoders: Embedding name -> encoder.
         handle: Function that gets the row of a batch's first clip, and embedding name -> rows of the batch in float32.
-            After a clip that kills its process it may get a batch again.
         device: Device of the encoders.
         batch_size: Number of clips encoded at once.
         workers: Number of decoding processes; by default one per core, at most one per clip.
@@ -305,6 +305,7 @@ def _fill(
         num_workers=useful_workers(config.workers, num_clips, progress),
         batch_size=config.batch_size,
         pin_memory=device.type == "cuda",
+        clip_timeout=config.clip_timeout,
     )
     ids = files.manifest.ids
     num_present = int(files.exist.sum())

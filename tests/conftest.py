@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import NoReturn
@@ -28,6 +29,27 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real media: {folder} does not exist (set AMR_TEST_DATA)")
     return folder
+
+
+class Calls:
+    """Calls of a function, whichever process makes them."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def add(self, *values: object) -> None:
+        with self.file.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def all(self) -> list[tuple[object, ...]]:
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        return [tuple(json.loads(line)) for line in lines]
+
+
+@pytest.fixture
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Calls:
+    """A record of calls, which processes share."""
+    return Calls(tmp_path_factory.mktemp("calls") / "calls.jsonl")
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,22 +69,12 @@ def join_absent(batches: list[Batch], exist: np.ndarray, max_clips: int) -> list
 
 
 def run_batches(loader: ClipLoader, batches: list[Batch], handle: Callable[[Batch, list[Loaded]], None]) -> None:
-    """Load and handle every batch in turn. If a clip kills a worker, continue with the batch it was in.
+    """Load and handle every batch in turn.
 
-    `handle` may be called again with a batch in which it was interrupted: a worker's death can raise at any point.
+    Raises:
+        RuntimeError: Workers keep dying, and no clip causes it.
     """
-    position = 0
-    while position < len(batches):
-        try:
-            for batch, loaded in _load(loader, batches[position:]):
-                handle(batch, loaded)
-                position += 1
-        except RuntimeError as error:
-            loader.recover(error)
-
-
-def _load(loader: ClipLoader, batches: list[Batch]) -> Iterator[tuple[Batch, list[Loaded]]]:
     tasks = [Task(row, batch.names) for batch in batches for row in range(batch.start, batch.stop)]
-    clips = loader.load(tasks)
-    for batch in batches:
-        yield batch, list(itertools.islice(clips, batch.stop - batch.start))
+    with closing(loader.load(tasks)) as clips:
+        for batch in batches:
+            handle(batch, list(itertools.islice(clips, batch.stop - batch.start)))

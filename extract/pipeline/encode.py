@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amr.common.processes import first_line
 from amr.extract.cache.journal import Failure
 from amr.extract.cache.reader import EmbeddingInfo
 from amr.extract.cache.writer import Embedded
 from amr.extract.encoders import Encoder
-from amr.extract.pipeline.load import Loaded, first_line
-from amr.extract.pipeline.workers import tells_of_dead_worker
+from amr.extract.pipeline.load import Loaded
 
 
 def describe(name: str, encoder: Encoder, dtype: str) -> EmbeddingInfo:
@@ -84,12 +84,10 @@ def _embed(encoder: Encoder, inputs: Sequence[Tensor]) -> tuple[list[Tensor | No
     ]
 
 
-def _try(encoder: Encoder, inputs: Sequence[Tensor]) -> tuple[list[Tensor], RuntimeError | None]:
+def _try(encoder: Encoder, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Exception | None]:
     try:
         return list(encoder.embed(inputs)), None
-    except RuntimeError as error:
-        if tells_of_dead_worker(error):
-            raise
+    except Exception as error:
         return [], error
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amr.common.processes import first_line
 from amr.data_manifests.manifest import Manifest, existing_files
 from amr.extract.cache.reader import CANNOT_PREPARE
 from amr.extract.encoders import Prepare
-from amr.extract.media.decode import decode
+from amr.extract.media.decode import Decoded, decode
 from amr.extract.media.sampling import FRAME_RATE_HZ
 
 
@@ -75,7 +77,7 @@ class ManifestFiles:
     @property
     def has_folders(self) -> bool:
         """Whether a clip is a folder of images."""
-        return any(path is not None and path.is_dir() for files in self._paths.values() for path in files)
+        return any(path is not None and os.path.isdir(path) for files in self._paths.values() for path in files)
 
     @cached_property
     def _paths(self) -> dict[str, list[Path | None]]:
@@ -101,7 +103,7 @@ class Loaded:
         return _from_arrays, ({name: value.numpy() for name, value in self.inputs.items()}, self.failures)
 
     def pin_memory(self) -> Loaded:
-        """Copy to pinned memory; the DataLoader calls this in a separate thread."""
+        """Copy to pinned memory."""
         return Loaded({name: value.pin_memory() for name, value in self.inputs.items()}, self.failures)
 
 
@@ -118,31 +120,10 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
         prepares: Embedding name -> `prepare` of its encoder.
     """
     loaded = Loaded()
-    for (path, audio_track, folder_fps), names in _readers(clip, modalities, prepares).items():
-        if not path.exists():
-            loaded.failures.update(dict.fromkeys(names, not_found(path)))
-            continue
-        samplings = [prepares[name].sampling for name in names]
-        rates_hz = [prepares[name].sample_rate_hz for name in names]
-        decoded = decode(
-            path,
-            samplings={sampling for sampling in samplings if sampling is not None},
-            sample_rates_hz={rate_hz for rate_hz in rates_hz if rate_hz is not None},
-            start_seconds=clip.start_seconds,
-            end_seconds=clip.end_seconds,
-            audio_track=audio_track,
-            frame_rate_hz=folder_fps,
-        )
-        for name, sampling, rate_hz in zip(names, samplings, rates_hz, strict=True):
-            frames = None if sampling is None else decoded.frames.get(sampling)
-            media = frames if rate_hz is None else decoded.sound.get(rate_hz)
-            if media is not None and media.size:
-                try:
-                    loaded.inputs[name] = prepares[name](media)
-                except (ValueError, RuntimeError) as error:
-                    loaded.failures[name] = f"{CANNOT_PREPARE}{name}: {first_line(error)}"
-            elif modalities[name] in decoded.failures:
-                loaded.failures[name] = decoded.failures[modalities[name]]
+    for reading, names in _readers(clip, modalities, prepares).items():
+        alone = _load_file(clip, reading, {name: modalities[name] for name in names}, prepares)
+        loaded.inputs.update(alone.inputs)
+        loaded.failures.update(alone.failures)
     return loaded
 
 
@@ -150,6 +131,55 @@ class _Reading(NamedTuple):
     path: Path
     audio_track: int | None
     folder_fps: float
+
+
+def _load_file(
+    clip: ClipFiles, reading: _Reading, modalities: Mapping[str, str], prepares: Mapping[str, Prepare]
+) -> Loaded:
+    """Decode a file and prepare it for the embeddings in `modalities`. Whatever a modality raises is its failure."""
+    try:
+        if not reading.path.exists():
+            return Loaded({}, dict.fromkeys(modalities, not_found(reading.path)))
+        return _prepared(_decoded(clip, reading, [prepares[name] for name in modalities]), modalities, prepares)
+    except Exception as error:
+        kinds = dict.fromkeys(modalities.values())
+        if len(kinds) == 1:
+            return Loaded({}, dict.fromkeys(modalities, f"the file cannot be read: {first_line(error)}"))
+    loaded = Loaded()
+    for kind in kinds:  # one of them raises, the others may be read alone
+        own = {name: modality for name, modality in modalities.items() if modality == kind}
+        alone = _load_file(clip, reading, own, prepares)
+        loaded.inputs.update(alone.inputs)
+        loaded.failures.update(alone.failures)
+    return loaded
+
+
+def _decoded(clip: ClipFiles, reading: _Reading, prepares: Sequence[Prepare]) -> Decoded:
+    return decode(
+        reading.path,
+        samplings={each.sampling for each in prepares if each.sampling is not None},
+        sample_rates_hz={each.sample_rate_hz for each in prepares if each.sample_rate_hz is not None},
+        start_seconds=clip.start_seconds,
+        end_seconds=clip.end_seconds,
+        audio_track=reading.audio_track,
+        frame_rate_hz=reading.folder_fps,
+    )
+
+
+def _prepared(decoded: Decoded, modalities: Mapping[str, str], prepares: Mapping[str, Prepare]) -> Loaded:
+    loaded = Loaded()
+    for name, modality in modalities.items():
+        sampling, rate_hz = prepares[name].sampling, prepares[name].sample_rate_hz
+        frames = None if sampling is None else decoded.frames.get(sampling)
+        media = frames if rate_hz is None else decoded.sound.get(rate_hz)
+        if media is not None and media.size:
+            try:
+                loaded.inputs[name] = prepares[name](media)
+            except Exception as error:
+                loaded.failures[name] = f"{CANNOT_PREPARE}{name}: {first_line(error)}"
+        elif modality in decoded.failures:
+            loaded.failures[name] = decoded.failures[modality]
+    return loaded
 
 
 def _readers(
@@ -166,7 +196,7 @@ def _readers(
         if prepare.sample_rate_hz is None:
             track = tracks.get(path)
         tracks.setdefault(path, track)
-        fps = (prepare.folder_fps or clip.folder_fps or FRAME_RATE_HZ) if path.is_dir() else FRAME_RATE_HZ
+        fps = (prepare.folder_fps or clip.folder_fps or FRAME_RATE_HZ) if os.path.isdir(path) else FRAME_RATE_HZ
         readers.setdefault(_Reading(path, track, fps), []).append(name)
     return readers
 
@@ -174,9 +204,3 @@ def _readers(
 def not_found(path: Path) -> str:
     """Reason of a failure."""
     return f"file not found: {path}"
-
-
-def first_line(error: BaseException) -> str:
-    """Type of an error and the first line of its message."""
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

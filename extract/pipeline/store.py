@@ -24,6 +24,7 @@ from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.fingerprint import clip_files
 from amr.extract.cache.journal import Journal
 from amr.extract.cache.lock import lock
+from amr.extract.config import CLIP_TIMEOUT
 from amr.extract.encoders import Encoder
 from amr.extract.pipeline.load import ManifestFiles
 from amr.extract.pipeline.store_files import NO_MEDIA, PRESENT, VERSION, StoreInfo, rows_in_tensors
@@ -74,6 +75,7 @@ def open_store(
     batch_size: int,
     progress: Progress,
     max_seconds: float | None,
+    clip_timeout: float = CLIP_TIMEOUT,
 ) -> Store:
     """Open the store of every clip as prepared for every encoder, and first decode what it lacks.
 
@@ -85,10 +87,11 @@ def open_store(
         folder: Folder of the store.
         manifest: Manifest of the clips.
         encoders: Embedding name -> encoder.
-        workers: Number of decoding processes; by default one per core, 0 decodes in this process.
+        workers: Number of decoding processes, as for `ClipLoader`; by default one per core.
         batch_size: Number of clips decoded between two marks of what is done.
         progress: Listener that gets the size of the store before anything is written, and then the progress.
         max_seconds: Length to which waveforms are cut or padded with NaN, as `ModelEncoder.network` wants it.
+        clip_timeout: Seconds that decoding a clip may take.
 
     Raises:
         ValueError: Clips have inputs of different shapes, the folder holds other files, or `max_seconds` is needed.
@@ -107,7 +110,7 @@ def open_store(
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / "store.json", "--store", owner=folder, on_wait=say_waiting):
             # mapped before another process may rebuild the store for other inputs; open maps stay as they are
-            return _mapped(folder, _decode(request, workers, batch_size, progress), tuple(encoders))
+            return _mapped(folder, _decode(request, workers, batch_size, clip_timeout, progress), tuple(encoders))
     if (folder / "store.failures.jsonl").exists() or (folder / "store.json.lock").exists():
         # killed after the store was finished and before these were deleted, or the other process is still at it
         with suppress(RuntimeError, OSError), lock(folder / "store.json", "--store", owner=folder):
@@ -149,14 +152,23 @@ class _Request:
         return (None, f"lacks media of {num_new} clips that are there now") if num_new else (info, "")
 
 
-def _decode(request: _Request, workers: int | None, batch_size: int, progress: Progress) -> StoreInfo:
+def _decode(
+    request: _Request, workers: int | None, batch_size: int, clip_timeout: float, progress: Progress
+) -> StoreInfo:
     """Continue or build the store, and return its info. The caller holds the lock."""
     info, reason = request.find()
     if info is not None and info.done:  # by the process that was waited for
         return info
     files, encoders = request.files, {name: each.encoder for name, each in request.inputs.items()}
     num_workers = useful_workers(workers, int(files.exist.sum()), progress)
-    loader = ClipLoader(files, encoders, num_workers=num_workers, batch_size=batch_size, pin_memory=False)
+    loader = ClipLoader(
+        files,
+        encoders,
+        num_workers=num_workers,
+        batch_size=batch_size,
+        pin_memory=False,
+        clip_timeout=clip_timeout,
+    )
     if info is None:
         if reason:
             progress.note(f"the store in {request.folder} {reason}: it is rebuilt")

@@ -1,26 +1,43 @@
-"""Ordered decoding and preparing of clips in worker processes; a clip that kills a worker is reported."""
+"""Ordered decoding and preparing of clips in worker processes; a clip costs only what kills its process."""
 
 from __future__ import annotations
 
-import gc
+import faulthandler
 import math
-import multiprocessing
 import os
-import signal
-from collections.abc import Iterator, Mapping, Sequence
+import pickle
+import queue
+import threading
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import partial
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from amr.common.options import available_cores
+from amr.common.processes import (
+    CONTEXT,
+    Call,
+    TooLong,
+    Unfinished,
+    begin_process,
+    cause_of_death,
+    end_process,
+    first_line,
+)
 from amr.common.progress import Progress
+from amr.extract.config import CLIP_TIMEOUT
 from amr.extract.encoders import Encoder
-from amr.extract.pipeline.load import ClipList, Loaded, ManifestFiles, first_line, load, not_found
+from amr.extract.pipeline.load import ClipList, Loaded, ManifestFiles, load, not_found
 
 MAX_UNEXPLAINED_CRASHES = 3
+MAX_AHEAD = 1024  # requests per worker: they must fit into a pipe, or both ends would wait for each other
+NO_CLIP = -1
+SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_TO_START = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,14 +67,16 @@ def useful_workers(requested: int | None, num_clips: int, progress: Progress) ->
 class ClipLoader:
     """A loader of clips, in order, in worker processes, with a bounded number loaded ahead.
 
-    Clips without any file need no worker.
+    Nothing is decoded in this process: a crash of the decoder would end it. Clips without any file need no worker.
 
     Args:
         clips: All clips.
         encoders: Embedding name -> encoder.
-        num_workers: Number of processes, at most one per core; 0 loads in this one.
+        num_workers: Number of processes, at most one per core; 0 for one that loads a clip only once it is asked for.
         batch_size: Number of clips encoded at once, which is about the number loaded ahead.
         pin_memory: Whether to return tensors in pinned memory.
+        clip_timeout: Seconds that a clip may take, as --clip-timeout sets them; None for the default where there is no
+            such option. A clip that takes longer is a failure, after about twice the time.
     """
 
     def __init__(
@@ -68,88 +87,139 @@ class ClipLoader:
         num_workers: int,
         batch_size: int,
         pin_memory: bool,
+        clip_timeout: float | None = None,
     ) -> None:
-        num_workers = min(num_workers, available_cores())  # more would only take turns, and torch warns of them
-        self._dataset = _TaskDataset(clips, encoders, num_workers)
+        self._clips = _Clips(clips, encoders)
         self._exist = clips.exist if isinstance(clips, ManifestFiles) else None
-        self._num_workers = num_workers
-        self._prefetch = max(2, math.ceil(batch_size / max(1, num_workers)))
+        self._num_workers = max(1, min(num_workers, available_cores()))  # more would only take turns
+        self._num_ahead = min(MAX_AHEAD, max(2, math.ceil(batch_size / self._num_workers))) if num_workers else 1
         self._pin_memory = pin_memory
+        self._limit_seconds = CLIP_TIMEOUT if clip_timeout is None else clip_timeout
+        self._option = "" if clip_timeout is None else " (--clip-timeout)"
         self._unexplained = 0
 
-    def load(self, tasks: Sequence[Task]) -> Iterator[Loaded]:
-        """Load the clips of the tasks, in their order."""
-        exist = [self._exist is None or bool(self._exist[task.row]) for task in tasks]
-        decoded = self._decode([task for task, exists in zip(tasks, exist, strict=True) if exists])
-        for task, exists in zip(tasks, exist, strict=True):
-            yield next(decoded) if exists else self._dataset.without_file(task)
-
-    def _decode(self, tasks: Sequence[Task]) -> Iterator[Loaded]:
-        if not tasks:
-            return
-        loader = DataLoader(
-            self._dataset,
-            sampler=tasks,
-            batch_size=None,
-            num_workers=min(self._num_workers, len(tasks)),
-            prefetch_factor=self._prefetch if self._num_workers else None,
-            collate_fn=_identity,
-            pin_memory=self._pin_memory,
-            worker_init_fn=partial(_begin_worker, os.getpid()),
-            generator=torch.Generator(),  # of its own: the global one is the caller's
-        )
-        yield from loader
-
-    def recover(self, error: RuntimeError) -> list[int]:
-        """Return the rows whose clips kill the process that decodes them, after an error while loading.
-
-        From now on they fail without being decoded, so that loading can continue.
+    def load(self, tasks: Sequence[Task]) -> Generator[Loaded]:
+        """Load the clips of the tasks, in their order.
 
         Raises:
-            RuntimeError: The error is not that of a dead worker, or workers keep dying and no clip causes it.
+            RuntimeError: Workers keep dying, and no clip causes it.
         """
-        if not tells_of_dead_worker(error):
-            raise error
-        deadly = [row for row in self._dataset.in_work() if not _survives(self._dataset, row)]
-        self._dataset.deadly.update(deadly)
-        if not deadly:
+        exist = [self._exist is None or bool(self._exist[task.row]) for task in tasks]
+        to_decode = [task for task, exists in zip(tasks, exist, strict=True) if exists]
+        with closing(self._pinned(to_decode) if self._pin_memory else self._decode(to_decode)) as decoded:
+            for task, exists in zip(tasks, exist, strict=True):
+                yield next(decoded) if exists else self._clips.without_file(task)
+
+    def _pinned(self, tasks: Sequence[Task]) -> Generator[Loaded]:
+        """Decode, and copy to pinned memory, in a thread that the device does not wait for."""
+        ready: queue.Queue[Loaded | BaseException] = queue.Queue(self._num_ahead)
+        stopped = threading.Event()
+
+        def fill() -> None:
+            try:
+                with closing(self._decode(tasks, stopped)) as decoded:
+                    for loaded in decoded:
+                        ready.put(loaded.pin_memory())
+                        if stopped.is_set():
+                            return
+            except BaseException as error:
+                ready.put(error)
+
+        # it starts the workers, which end with it, so it lasts until the last clip is loaded
+        threading.Thread(target=fill, name="clip-loader", daemon=True).start()
+        try:
+            for _ in tasks:
+                if isinstance(loaded := ready.get(), BaseException):
+                    raise loaded
+                yield loaded
+        finally:
+            stopped.set()
+            with suppress(queue.Empty):  # room for the clip that the thread may wait to hand over
+                while True:
+                    ready.get_nowait()
+
+    def _decode(self, tasks: Sequence[Task], stopped: threading.Event | None = None) -> Generator[Loaded]:
+        """Hand out the tasks, a bounded number of them, and yield the clips in the order of their tasks."""
+        workers = [_Worker(self._clips, tasks, self._limit_seconds) for _ in range(min(self._num_workers, len(tasks)))]
+        max_ahead = len(workers) * self._num_ahead
+        waiting, loaded = list(reversed(range(len(tasks)))), dict[int, Loaded]()
+        try:
+            for index in range(len(tasks)):
+                while index not in loaded:
+                    while waiting and waiting[-1] < index + max_ahead:
+                        min(workers, key=lambda worker: len(worker.given)).give(waiting.pop())
+                    for worker in _answering(workers):
+                        try:
+                            loaded.update([worker.take()])
+                        except (EOFError, OSError):  # it died before or while it sent
+                            workers[workers.index(worker)] = _Worker(self._clips, tasks, self._limit_seconds)
+                            loaded.update(self._after(worker, tasks))
+                            waiting = sorted({*waiting, *worker.given} - loaded.keys(), reverse=True)
+                    if stopped is not None and stopped.is_set():
+                        return
+                yield loaded.pop(index)
+        finally:
+            for worker in workers:
+                worker.end()
+
+    def _after(self, dead: _Worker, tasks: Sequence[Task]) -> dict[int, Loaded]:
+        """The clip that a dead worker had in work, by its index, each modality loaded apart.
+
+        Raises:
+            RuntimeError: Workers keep dying, and no clip causes it.
+        """
+        exitcode, index = dead.end(), dead.in_work
+        loaded, kills = (Loaded(), False) if index == NO_CLIP else self._apart(tasks[index])
+        took_too_long = index != NO_CLIP and exitcode >= 0  # it ended itself
+        if not kills and not took_too_long:
             self._unexplained += 1
         if self._unexplained >= MAX_UNEXPLAINED_CRASHES:
             raise RuntimeError(
-                f"workers must stay alive, got {self._unexplained} killed, not by one clip ({first_line(error)}; "
-                "memory may be short). Pass fewer --workers, or a smaller --batch-size; "
-                "finished clips are saved."
-            ) from error
-        return deadly
+                f"workers must stay alive, got {self._unexplained} killed, not by one clip "
+                f"(the last by {cause_of_death(exitcode)}; memory may be short). Pass fewer --workers, or a smaller "
+                "--batch-size; finished clips are saved."
+            )
+        return {} if index == NO_CLIP else {index: loaded}
+
+    def _apart(self, task: Task) -> tuple[Loaded, bool]:
+        """Load each modality of a clip in a process of its own, side by side, so that none costs another.
+
+        Returns:
+            The clip, and whether one of the processes died or took too long.
+        """
+        tasks = [Task(task.row, names) for names in self._clips.by_modality(task)]
+        calls = {each: Call(_load_apart, self._clips, each) for each in tasks}
+        loaded, kills = Loaded(), False
+        for each, call in calls.items():
+            try:
+                alone = call.result(self._limit_seconds)
+            except Unfinished as error:
+                option = self._option if isinstance(error, TooLong) else ""
+                alone, kills = Loaded({}, dict.fromkeys(each.names, f"decoding it {error}{option}")), True
+            loaded.inputs.update(alone.inputs)
+            loaded.failures.update(alone.failures)
+        return loaded, kills
 
 
-class _TaskDataset(Dataset[Loaded]):
-    """The dataset that workers read from; each worker notes in shared memory which clip it decodes."""
+class _Clips:
+    """What a worker needs to load a clip."""
 
-    def __init__(self, clips: ClipList, encoders: Mapping[str, Encoder], num_workers: int) -> None:
-        self.deadly: set[int] = set()
+    def __init__(self, clips: ClipList, encoders: Mapping[str, Encoder]) -> None:
         self._clips = clips
         self._modalities = {name: encoder.modality for name, encoder in encoders.items()}
         self._prepares = {name: encoder.prepare for name, encoder in encoders.items()}
-        self._rows_in_work = torch.full((num_workers,), -1, dtype=torch.int64).share_memory_()
 
-    def in_work(self) -> list[int]:
-        """Return and forget the rows that workers decoded when they were stopped."""
-        rows = sorted({int(row) for row in self._rows_in_work if row >= 0})
-        self._rows_in_work.fill_(-1)
-        return rows
+    def load(self, task: Task) -> Loaded:
+        """Load a clip. Whatever it raises becomes its failure."""
+        try:
+            return load(self._clips[task.row], self._modalities, {name: self._prepares[name] for name in task.names})
+        except Exception as error:
+            return Loaded({}, dict.fromkeys(task.names, f"it cannot be loaded: {first_line(error)}"))
 
-    def __getitem__(self, task: Task) -> Loaded:
-        if task.row in self.deadly:
-            return Loaded({}, dict.fromkeys(task.names, "decoding it kills the process"))
-        worker = get_worker_info()
-        if worker is not None:
-            self._rows_in_work[worker.id] = task.row
-        prepares = {name: self._prepares[name] for name in task.names}
-        loaded = load(self._clips[task.row], self._modalities, prepares)
-        if worker is not None:
-            self._rows_in_work[worker.id] = -1
-        return loaded
+    def by_modality(self, task: Task) -> list[tuple[str, ...]]:
+        """The names of a task, those of one modality together."""
+        modalities = dict.fromkeys(self._modalities[name] for name in task.names)
+        return [tuple(name for name in task.names if self._modalities[name] == each) for each in modalities]
 
     def without_file(self, task: Task) -> Loaded:
         """Clip of which no file exists: absent, or with a failure for each file that is listed."""
@@ -157,37 +227,107 @@ class _TaskDataset(Dataset[Loaded]):
         missing = {name: path for name in task.names if (path := paths[self._modalities[name]]) is not None}
         return Loaded({}, {name: not_found(path) for name, path in missing.items()})
 
+
+class _Worker:
+    """A process that loads the clips that it is given, one after another, and ends itself if one takes too long.
+
+    Attributes:
+        results: Connection that can be read once a clip is loaded, and at the end of the process.
+        given: Indices of the tasks that it has not answered.
+    """
+
+    def __init__(self, clips: _Clips, tasks: Sequence[Task], limit_seconds: float) -> None:
+        self._in_work = CONTEXT.RawValue("q", NO_CLIP)
+        requests, self._requests = CONTEXT.Pipe(duplex=False)
+        self.results, sender = CONTEXT.Pipe(duplex=False)
+        self.given: set[int] = set()
+        self._max_silent_seconds = limit_seconds + SECONDS_TO_START
+        self._heard_seconds = time.monotonic()
+        arguments = (os.getpid(), requests, sender, self._in_work, clips, tasks, limit_seconds)
+        self._process = CONTEXT.Process(target=_work, args=arguments, daemon=True)
+        self._process.start()
+        requests.close()
+        sender.close()  # so that its end is the worker's end
+
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of all embeddings."""
-        return tuple(self._prepares)
+    def in_work(self) -> int:
+        """Index of the task in work, NO_CLIP for none."""
+        return int(self._in_work.value)
+
+    def give(self, index: int) -> None:
+        """Give it a task."""
+        if not self.given:
+            self._heard_seconds = time.monotonic()
+        self.given.add(index)
+        with suppress(OSError):  # it is dead, which its results will tell
+            self._requests.send(index)
+
+    def take(self) -> tuple[int, Loaded]:
+        """Wait for the next clip and return the index of its task, and the clip.
+
+        Raises:
+            EOFError, OSError: It died.
+        """
+        index, loaded = self.results.recv()
+        self.given.remove(index)
+        self._heard_seconds = time.monotonic()
+        return index, loaded
+
+    def end_if_silent(self) -> None:
+        """Kill it if it neither answers nor ends itself in time: it was stopped, or hangs before its first clip."""
+        if self.given and time.monotonic() - self._heard_seconds > self._max_silent_seconds:
+            self._process.kill()
+
+    def end(self) -> int:
+        """End it, whatever it does, and return its exit status, negative for a signal."""
+        end_process(self._process)
+        self._requests.close()
+        self.results.close()
+        return int(self._process.exitcode)
 
 
-def _begin_worker(parent: int, worker: int) -> None:
-    """Leave Ctrl-C to the parent, which ends its workers; end if the parent was killed while this worker started."""
-    gc.freeze()  # frames that the parent left: freeing their scalers would wait for threads that a fork does not have
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if os.getppid() != parent:  # PyTorch's own watchdog starts too late for that
-        os._exit(1)
+def _answering(workers: Sequence[_Worker]) -> list[_Worker]:
+    """Wait a while for workers that have loaded a clip or died, and end those that do neither."""
+    answers = wait([worker.results for worker in workers], SECONDS_BETWEEN_LOOKS)
+    for worker in workers:
+        if worker.results not in answers:
+            worker.end_if_silent()
+    return [worker for worker in workers if worker.results in answers]
 
 
-def tells_of_dead_worker(error: RuntimeError) -> bool:
-    """Whether torch raised an error because a worker died. A signal raises it at any point of the main thread."""
-    return str(error).startswith("DataLoader worker (pid")
+def _work(
+    parent: int, requests: Any, sender: Any, in_work: Any, clips: _Clips, tasks: Sequence[Task], limit_seconds: float
+) -> None:
+    begin_process(parent)
+    torch.set_num_threads(1)  # a forked thread pool would hang
+    parcels: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_send, args=(sender, parcels), daemon=True).start()
+    with open(os.devnull, "w") as nowhere:
+        while True:
+            index = requests.recv()
+            in_work.value = index
+            # a thread of C code, which needs nothing from Python: it ends the process wherever that hangs
+            faulthandler.dump_traceback_later(limit_seconds, exit=True, file=nowhere)
+            parcel = _packed(index, clips.load(tasks[index]), tasks[index])
+            faulthandler.cancel_dump_traceback_later()
+            in_work.value = NO_CLIP
+            parcels.put(parcel)
 
 
-def _survives(dataset: _TaskDataset, row: int) -> bool:
-    """Whether a separate process survives loading a clip."""
-    process = multiprocessing.Process(target=_load_one, args=(dataset, row), daemon=True)
-    process.start()
-    process.join()
-    return process.exitcode is not None and process.exitcode >= 0
+def _packed(index: int, loaded: Loaded, task: Task) -> bytes:
+    try:
+        return pickle.dumps((index, loaded), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        failures = dict.fromkeys(task.names, f"it cannot be handed over: {first_line(error)}")
+        return pickle.dumps((index, Loaded({}, failures)))
 
 
-def _load_one(dataset: _TaskDataset, row: int) -> None:
-    torch.set_num_threads(1)  # as in the DataLoader's workers; a forked thread pool would hang
-    dataset[Task(row, dataset.names)]
+def _send(sender: Any, parcels: queue.SimpleQueue[bytes]) -> None:
+    """Send in a thread, so that loading goes on while the other side does not read."""
+    while True:
+        sender.send_bytes(parcels.get())
 
 
-def _identity(loaded: Any) -> Any:
-    return loaded
+def _load_apart(clips: _Clips, task: Task) -> Loaded:
+    torch.set_num_threads(1)
+    return clips.load(task)

@@ -21,7 +21,7 @@ from amr.common.options import (
     parse_named,
 )
 from amr.common.workspace import JOINT_RUN
-from amr.extract.config import check_clips
+from amr.extract.config import CLIP_TIMEOUT, CLIP_TIMEOUT_HELP, MAX_CLIP_TIMEOUT, WORKERS_HELP, check_clips
 from amr.fusion.choices import AMR_OPTIMIZERS, own_weight
 from amr.fusion.config import AMR_SETTINGS, SWEPT, TrainingConfig, check_effects, parse_lists, swept_values
 from amr.fusion.end_to_end.presets import Preset, preset
@@ -169,8 +169,9 @@ class TrainConfig(TrainingConfig):
         10.0, "Length to which waveforms are cut; shorter ones keep theirs.", least=0.1, most=3600, panel=DATA
     )
     store: str | None = option(None, "Folder of the decoded clips; by default in the workspace's store/.", panel=OUTPUT)
-    workers: int | None = option(
-        None, "Number of decoding processes; by default one per core, 0: decode in this process.", least=0, panel=SPEED
+    workers: int | None = option(None, WORKERS_HELP, least=0, panel=SPEED)
+    clip_timeout: float = option(
+        CLIP_TIMEOUT, CLIP_TIMEOUT_HELP, above=0, most=MAX_CLIP_TIMEOUT, panel=SPEED, since="0.2"
     )
     overwrite: bool = option(
         False,

@@ -96,6 +96,7 @@ def read_media_data(config: TrainConfig, progress: Progress) -> MediaData:
         manifest,
         encoders,
         workers=config.workers,
+        clip_timeout=config.clip_timeout,
         batch_size=config.batch_size,
         progress=progress,
         max_seconds=config.clip_seconds,

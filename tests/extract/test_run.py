@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imsave
-from torch.utils.data import DataLoader
 
 from amr.common.progress import Progress
 from amr.console.progress import LineProgress
@@ -26,6 +25,7 @@ from amr.extract.import_embeddings import import_embeddings
 from amr.extract.pipeline import load as loading
 from amr.extract.pipeline import workers
 from amr.extract.pipeline.background import BackgroundWriter
+from amr.extract.pipeline.load import Loaded
 from amr.extract.run import embed_clips, extract_embeddings
 
 NUM_CLIPS = 10
@@ -131,18 +131,16 @@ def test_workers_give_what_one_process_gives(sounds):
         np.testing.assert_array_equal(read(config, name), read(parallel, name))
 
 
-def test_each_file_is_decoded_once(sounds, monkeypatch):
-    decoded = []
-
+def test_each_file_is_decoded_once(sounds, monkeypatch, calls):
     def counting(path, **requested):
-        decoded.append((path.name, len(requested["samplings"]), len(requested["sample_rates_hz"])))
+        calls.add(path.name, len(requested["samplings"]), len(requested["sample_rates_hz"]))
         return real(path, **requested)
 
     real = loading.decode
     monkeypatch.setattr(loading, "decode", counting)
     names = ("a=logmel", "b=logmel,sample_rate=8000", "c=logmel,bands=20", "d=frames", "e=frames,frames=3")
     extract_embeddings(replace(sounds, encoder=names))
-    assert decoded == [(f"{i}.wav", 2, 2) for i in range(NUM_CLIPS)]
+    assert calls.all() == [(f"{i}.wav", 2, 2) for i in range(NUM_CLIPS)]
 
 
 def test_an_interrupted_extraction_continues(sounds, fakes):
@@ -202,19 +200,18 @@ def test_absent_failed_and_missing_clips_are_distinguished(sounds, tmp_path):
     assert any(result.embedded.values())
 
 
-def test_missing_clips_lead_and_only_decoded_ones_count(sounds, fakes, tmp_path, monkeypatch):
+def test_missing_clips_lead_and_only_decoded_ones_count(sounds, fakes, tmp_path, monkeypatch, calls):
     for i in range(NUM_CLIPS):
         (tmp_path / f"{i}.wav").unlink() if i != 7 else None
-    decoded = []
     real = loading.decode
-    monkeypatch.setattr(loading, "decode", lambda path, **options: decoded.append(path.name) or real(path, **options))
+    monkeypatch.setattr(loading, "decode", lambda path, **options: calls.add(path.name) or real(path, **options))
     progress = Progress()
     said, advanced = [], []
     progress.note = said.append
     progress.start = lambda total, done=0, unit="clips": said.append((total, done))
     progress.advance = lambda amount, failures=0: advanced.append(amount)
     result = extract_embeddings(sounds, progress)
-    assert decoded == ["7.wav"]
+    assert calls.all() == [("7.wav",)]
     assert said == [
         f"9 of 10 clips have no file in {tmp_path}: not embedded. amr inspect lists them.",
         (1, 0),
@@ -326,15 +323,17 @@ class Deadly(FirstSamples):
 def test_a_clip_that_kills_its_worker_is_named_and_the_others_are_embedded(sounds, fakes):
     fakes["first"] = Fake("first", prepare=Deadly())
     result = extract_embeddings(replace(sounds, workers=2))
-    assert result.failures == [{"id": "5", "modality": "audio", "reason": "decoding it kills the process"}]
+    assert result.failures == [{"id": "5", "modality": "audio", "reason": "decoding it kills the process (SIGKILL)"}]
     rows = read(sounds)
     np.testing.assert_allclose(np.delete(rows, 5, axis=0), np.delete(expected_rows(), 5, axis=0))
 
 
-def test_workers_that_keep_dying_end_the_extraction(sounds, fakes, monkeypatch):
+def test_workers_that_keep_dying_end_the_extraction(sounds, fakes, monkeypatch, tmp_path):
     fakes["first"] = Fake("first", prepare=Deadly())
-    monkeypatch.setattr(workers, "_survives", lambda dataset, row: True)
-    with pytest.raises(RuntimeError, match=r"workers must stay alive, got 3 killed.*Pass fewer --workers"):
+    monkeypatch.setattr(workers, "_load_apart", lambda clips, task: Loaded())
+    for i in range(NUM_CLIPS):
+        write_sound(tmp_path / f"{i}.wav", 5 if i > 4 else i)
+    with pytest.raises(RuntimeError, match=r"workers must stay alive, got 3 killed.*SIGKILL.*Pass fewer --workers"):
         extract_embeddings(replace(sounds, workers=1))
     with Cache.open(Path(str(sounds.out))) as cache:
         assert list(cache.done("a")) == [True] * 4 + [False] * 6
@@ -381,16 +380,16 @@ class Notes(Progress):
 def test_more_workers_than_cores_or_clips_are_not_started(sounds, monkeypatch, recwarn):
     started = []
 
-    class CountingLoader(DataLoader):
-        def __init__(self, *args, **settings) -> None:
-            started.append(settings["num_workers"])
-            super().__init__(*args, **settings)
+    class Counted(workers._Worker):
+        def __init__(self, *args) -> None:
+            started.append(args)
+            super().__init__(*args)
 
-    monkeypatch.setattr(workers, "DataLoader", CountingLoader)
+    monkeypatch.setattr(workers, "_Worker", Counted)
     monkeypatch.setattr(workers, "available_cores", lambda: 2)
     progress = Notes()
     extract_embeddings(replace(sounds, encoder=("a=logmel",), workers=1000), progress)
-    assert (started, list(recwarn)) == ([2], [])
+    assert (len(started), list(recwarn)) == (2, [])
     assert progress.notes == ["--workers 1000: 2 are used, because there are 2 cores"]
     monkeypatch.setattr(workers, "available_cores", lambda: 64)
     assert workers.useful_workers(60, 10, progress) == 10

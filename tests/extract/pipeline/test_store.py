@@ -350,7 +350,7 @@ def test_an_interrupted_store_continues(sounds, tmp_path):
 
 def test_a_clip_that_kills_its_worker_is_named(sounds, tmp_path):
     store = build(tmp_path / "store", sounds, {"a": Fake(Deadly())}, workers=2)
-    assert {"id": "7", "modality": "audio", "reason": "decoding it kills the process"} in store.failures
+    assert {"id": "7", "modality": "audio", "reason": "decoding it kills the process (SIGKILL)"} in store.failures
     assert store.present[:, 0].tolist() == [i not in (3, 4, 5, 7) for i in range(NUM_CLIPS)]
 
 

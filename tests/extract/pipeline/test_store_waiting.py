@@ -32,7 +32,7 @@ class Request(Notes):
         super().__init__()
         self.waits, self.wrote, self.go_on = FORK.Event(), FORK.Event(), FORK.Event()
         self._said = FORK.SimpleQueue()
-        self.process = FORK.Process(target=self._run, args=(folder, manifest), daemon=True)
+        self.process = FORK.Process(target=self._run, args=(folder, manifest))
         self.process.start()
 
     def start(self, total: int, done: int) -> None:
@@ -50,7 +50,9 @@ class Request(Notes):
     def end(self) -> list[str]:
         """What it said and how it ended, once it has."""
         self.process.join(SECONDS)
-        assert not self.process.is_alive()
+        is_alive = self.process.is_alive()
+        self.process.kill()
+        assert not is_alive
         said = []
         while not self._said.empty():
             said.append(self._said.get())

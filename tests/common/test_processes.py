@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from av import VideoFrame
+
+from amr.common.processes import CONTEXT, Call, TooLong, Unfinished, begin_process, call_apart, first_line
+
+
+def process(function, *arguments):
+    started = CONTEXT.Process(target=function, args=arguments)
+    started.start()
+    return started
+
+
+@pytest.mark.parametrize(("parent", "status"), [(os.getpid, 0), (lambda: 1, 1)])
+def test_a_process_without_its_parent_ends(parent, status):
+    """Otherwise it would wait forever, and so would any reader of its output."""
+    started = process(begin_process, parent())
+    started.join()
+    assert started.exitcode == status
+
+
+def interrupt_itself(parent):
+    begin_process(parent)
+    os.kill(os.getpid(), signal.SIGINT)
+    os._exit(3)
+
+
+def test_a_process_leaves_ctrl_c_to_its_parent():
+    started = process(interrupt_itself, os.getpid())
+    started.join(10)
+    assert started.exitcode == 3
+
+
+def collect(parent):
+    begin_process(parent)
+    gc.collect()
+    os._exit(3)
+
+
+def test_what_the_parent_left_is_not_freed():
+    """Scalers of FFmpeg have threads, which a fork does not have: freeing one there would wait for ever."""
+    frame = VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+    frame.reformat(format="yuv420p", threads=2)  # the frame keeps its scaler
+    cycle = [frame]
+    cycle.append(cycle)
+    del frame, cycle
+    started = process(collect, os.getpid())
+    started.join(20)
+    alive = started.is_alive()
+    started.kill()
+    assert not alive
+    assert started.exitcode == 3
+
+
+def test_the_result_of_a_call_is_that_of_the_function():
+    assert call_apart(os.getpid, limit_seconds=60) != os.getpid()
+    values = np.arange(10**6)
+    np.testing.assert_array_equal(call_apart(np.negative, values, limit_seconds=60), -values)
+
+
+def kill_itself(signum):
+    os.kill(os.getpid(), signum)
+
+
+def crash():
+    ctypes.string_at(0)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "why"),
+    [
+        (kill_itself, (signal.SIGKILL,), r"kills the process \(SIGKILL\)"),
+        (kill_itself, (signal.SIGTERM,), r"kills the process \(SIGTERM\)"),
+        (crash, (), r"kills the process \(SIGSEGV\)"),
+        (os._exit, (3,), r"kills the process \(exit status 3\)"),
+        (os.abort, (), r"kills the process \(SIGABRT\)"),
+    ],
+)
+def test_a_call_that_dies_says_why(function, arguments, why):
+    with pytest.raises(Unfinished, match=f"^{why}$"):
+        call_apart(function, *arguments, limit_seconds=60)
+
+
+def loop():
+    while True:
+        pass
+
+
+@pytest.mark.parametrize("function", [loop, lambda: ctypes.CDLL(None).sleep(1000)])
+def test_a_call_that_takes_too_long_is_ended(function):
+    calls = [Call(function) for _ in range(2)]
+    for call in calls:
+        with pytest.raises(TooLong, match=r"^takes longer than 0\.2 s$"):
+            call.result(0.2)
+    for call in calls:
+        with pytest.raises(ProcessLookupError):
+            os.kill(call._process.pid, 0)
+
+
+class Own(Exception):
+    def __init__(self, text, other):
+        super().__init__(text)
+
+    def __str__(self):
+        raise RecursionError
+
+
+def raise_it(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("too quiet\nand more"), "ValueError: too quiet"),
+        (MemoryError(), "MemoryError"),
+        (Own("a", "b"), "Own"),
+        (KeyError("x"), "KeyError: 'x'"),
+    ],
+)
+def test_an_exception_is_named(error, text):
+    assert first_line(error) == text
+    with pytest.raises(RuntimeError, match=f"^{text}$"):
+        call_apart(raise_it, error, limit_seconds=60)
+
+
+def test_what_cannot_be_sent_is_an_exception():
+    with pytest.raises(RuntimeError, match="pickle"):
+        call_apart(lambda: lambda: 0, limit_seconds=60)
+
+
+def sleep_in_child(sender):
+    call = Call(time.sleep, 1000)
+    sender.send(call._process.pid)
+    time.sleep(1000)
+
+
+def test_a_call_ends_with_its_caller():
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    caller = CONTEXT.Process(target=sleep_in_child, args=(sender,))
+    caller.start()
+    called = receiver.recv()
+    caller.kill()
+    caller.join()
+    until = time.monotonic() + 20
+    while alive(called) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not alive(called)
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
