@@ -6,42 +6,40 @@ import signal
 import sys
 from contextlib import suppress
 
-STOPPED = 130  # exit status after Ctrl-C, as of shells
-MESSAGE = "amr: stopped. Run the same command to start over.\n"
+BY_SIGNAL = 128  # exit status of a command that a signal ends, less the signal's number, as of shells
+MESSAGE = b"amr: stopped. Run the same command to start over.\n"
 
 
 def main() -> None:
     """Run `amr` and exit with its status."""
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if ours:
-        signal.signal(signal.SIGINT, _leave)
-    try:
-        from amr.cli import run
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [each for each in signals if signal.getsignal(each) in (signal.SIG_DFL, signal.default_int_handler)]
+    for each in ours:
+        signal.signal(each, _leave)
+    from amr.cli import run
 
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        status = run()
-    except KeyboardInterrupt:
-        sys.stderr.write(MESSAGE)
-        status = STOPPED
-    if status == STOPPED:
+    status = run(at_start=_leave)
+    for each in ours:  # the work is done, and what it left in memory needs no more care
+        signal.signal(each, lambda *_: os._exit(status))
+    if status != 0:
         _exit(status)
     sys.exit(status)
 
 
 def _exit(status: int) -> None:
-    """Exit with this status even where Python has marked Ctrl-C as unhandled, as it does inside exec of a string."""
-    atexit._run_exitfuncs()
+    """Exit with this status, whatever is left: files that cannot be closed, Ctrl-C marked as unhandled by Python."""
+    with suppress(Exception):
+        atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             stream.flush()
     os._exit(status)
 
 
 def _leave(signum: int, frame: object) -> None:
     """Exit at once: nothing is begun, and an exception amid an import may end in C++ code that cannot pass it on."""
-    os.write(2, MESSAGE.encode())
-    os._exit(STOPPED)
+    os.write(2, MESSAGE)
+    os._exit(BY_SIGNAL + signum)
 
 
 if __name__ == "__main__":

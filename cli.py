@@ -15,18 +15,28 @@ from typing import Annotated, Any
 import typer
 
 from amr.common.files import check_writable
-from amr.common.options import MODEL, OUTPUT, REGULARIZER, SOURCE, SPEED, TRAINING
+from amr.common.options import MODEL, OUTPUT, REGULARIZER, SOURCE, SPEED, TRAINING, quoted
 from amr.common.version import __version__
 from amr.common.workspace import find_cache, find_run
 from amr.console.commands import Json, configured, field_option, parameter
 from amr.console.fitted import add_fitted
 from amr.console.frontier import add_frontier
 from amr.console.listings import add_listings
-from amr.console.output import lines, refuse_diverged, say, say_next, say_notes, say_results, show, table
+from amr.console.output import (
+    lines,
+    measures_table,
+    refuse_diverged,
+    say,
+    say_next,
+    say_notes,
+    say_results,
+    show,
+    table,
+)
 from amr.console.progress import stderr_progress
 from amr.console.refusals import run_app
 from amr.console.runs import add_runs
-from amr.console.tables import measures_table
+from amr.console.signals import Handler
 from amr.console.training import add_train_encoders, check_clips_exist, table_config, table_options
 from amr.extract.config import ExtractConfig, ImportConfig
 from amr.fusion.choices import check_registered
@@ -47,12 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(run(arguments))
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None, at_start: Handler | None = None) -> int:
     """Run `amr` with these arguments and return its exit status.
 
     With AMR_TRACEBACK set, errors keep their traceback.
+
+    Args:
+        arguments: Arguments; those of the program by default.
+        at_start: Handler of signals that this program has set for its start.
     """
-    return run_app(app, arguments)
+    return run_app(app, arguments, at_start)
 
 
 def _print_version(requested: bool) -> None:
@@ -109,7 +123,7 @@ def _extract(config: ExtractConfig, as_json: bool) -> None:
     if sum(result.embedded.values()) == 0:
         raise RuntimeError(
             f"at least one clip must be embedded, got none of {result.clips}. "
-            f"Run amr inspect {result.cache} to see why."
+            f"Run amr inspect {quoted(result.cache)} to see why."
         )
 
 
@@ -345,4 +359,4 @@ def demo(
     show(result.to_json(), json, lambda: table(*result.cells()))
     if not json:
         show(None, False, lambda: f"\n{result.reading()}")
-    say(f"the picture is {result.picture}, the page of the sweep: amr report {result.sweep}")
+    say(f"the picture is {result.picture}, the page of the sweep: amr report {quoted(result.sweep)}")

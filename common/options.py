@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,6 +68,16 @@ def option(
     return field(
         default=default, metadata=metadata | {"least": least, "above": above, "most": most, "choices": choices}
     )
+
+
+def quoted(path: str | os.PathLike[str]) -> str:
+    """Path as an argument for a shell, also where it begins with a hyphen.
+
+    >>> quoted("my runs/a"), quoted("-a")
+    ("'my runs/a'", './-a')
+    """
+    text = os.fspath(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def saved_settings(config: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amr.common.options import OUTPUT
+from amr.common.options import OUTPUT, quoted
 from amr.common.workspace import find_cache, find_run
 from amr.console.commands import configured, parameter
 from amr.console.output import say, say_notes, show, table
@@ -61,7 +61,7 @@ def _frontier(request: tuple[FrontierConfig, bool], as_json: bool) -> None:
         show(None, False, lambda: "\n" + "\n".join(sentences))
     if result.document["best"] is not None:
         say(f"next: {result.document['best']['predict']}")
-    say(f"frontier.json, .csv and .png in {result.folder}; the page: amr report {result.folder}")
+    say(f"frontier.json, .csv and .png in {result.folder}; the page: amr report {quoted(result.folder)}")
 
 
 def front_table(document: Mapping[str, Any]) -> Table:

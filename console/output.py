@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,19 +12,35 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
-from rich.text import TextType
+from rich.text import Text, TextType
+
+from amr.common.options import number_text, quoted
+from amr.fusion.config import FitConfig
 
 if TYPE_CHECKING:
+    from amr.fusion.runs.record import RunRecord
     from amr.fusion.sweep.sweep import SweepResult
 
 MAX_LISTED = 20
 PIPE_WIDTH = 200  # files and pipes have no width of their own
 GAP = 2  # blanks between columns
+# What a terminal obeys rather than shows: C0 and C1 controls, separators of lines, overrides of the direction of text.
+# Halves of surrogate pairs cannot be printed at all.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Text with control characters escaped, so that no name or path can steer the terminal. For one line.
+
+    >>> print(printable("one\x1b[31m two\nthree [laughter]"))
+    one\x1b[31m two\nthree [laughter]
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def say(text: str) -> None:
-    """Print a message on stderr."""
-    print(text, file=sys.stderr)  # noqa: T201
+    """Print a message on stderr, in one line."""
+    print(printable(text), file=sys.stderr)  # noqa: T201
 
 
 def say_notes(notes: Iterable[str], warnings: Iterable[str] = ()) -> None:
@@ -38,15 +54,21 @@ def say_notes(notes: Iterable[str], warnings: Iterable[str] = ()) -> None:
 def show(result: Any, as_json: bool, text: Callable[[], str | Table]) -> None:
     """Print the result of a command on stdout."""
     if as_json:
-        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
+        document = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+        print("\n".join(_CONTROLS.sub(_json_escape, line) for line in document.split("\n")))  # noqa: T201
         return
     shown = text()
     if isinstance(shown, str):
-        print(shown)  # noqa: T201
+        print("\n".join(map(printable, shown.split("\n"))))  # noqa: T201
     else:
         console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
         for part in fitting(shown, console.width):
             console.print(part)
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    """A control character as in JSON, which itself escapes only those below 0x20."""
+    return f"\\u{ord(found[0]):04x}"
 
 
 def lines(value: Mapping[str, Any], indent: str = "") -> str:
@@ -54,37 +76,43 @@ def lines(value: Mapping[str, Any], indent: str = "") -> str:
     result = []
     for name, item in value.items():
         if isinstance(item, Mapping) and item:
-            result += [f"{indent}{name}:", lines(item, indent + "  ")]
+            result += [f"{indent}{printable(name)}:", lines(item, indent + "  ")]
         elif isinstance(item, list | tuple) and item:
-            result += [f"{indent}{name}:", *(f"{indent}  {entry(each)}" for each in item[:MAX_LISTED])]
+            result += [f"{indent}{printable(name)}:", *(f"{indent}  {entry(each)}" for each in item[:MAX_LISTED])]
             result += [f"{indent}  ... and {len(item) - MAX_LISTED} more (all with --json)"] * (len(item) > MAX_LISTED)
         else:
-            result.append(f"{indent}{name}: {entry(item)}")
+            result.append(f"{indent}{printable(name)}: {entry(item)}")
     return "\n".join(result)
 
 
 def entry(item: object) -> str:
     """Text of one value of a list."""
     if isinstance(item, Mapping):
-        return ", ".join(f"{name} {value}" for name, value in item.items())
+        return printable(", ".join(f"{name} {value}" for name, value in item.items()))
     return "-" if item is None or item in ((), [], {}) else cell(item)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Table of texts and numbers; numbers are aligned right."""
-    result = Table(title=title or None, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    """Table of texts and numbers; numbers are aligned right. Nothing in it is read as markup."""
+    result = Table(title=_plain(title, "bold") if title else None, title_justify="left", box=None, pad_edge=False)
     for i, column in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[i], int | float) or row[i] in ("-", "", None) for row in rows)
-        result.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        result.add_column(_plain(column), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
-        result.add_row(*(cell(value) for value in row))
+        result.add_row(*(Text(cell(value)) for value in row))
     return result
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Text for rich that shows brackets and emoji codes as they are."""
+    return Text(printable(text), style=style)
 
 
 def fitting(whole: Table, width: int) -> list[Table]:
     """Divide a table that is too wide into several below each other, all with its first columns of text.
 
-    >>> [[column.header for column in part.columns] for part in fitting(table("", ["a", "b", "c"], [[1, 2, 3]]), 5)]
+    >>> parts = fitting(table("", ["a", "b", "c"], [[1, 2, 3]]), 5)
+    >>> [[str(column.header) for column in part.columns] for part in parts]
     [['a', 'b'], ['a', 'c']]
     """
     columns = whole.columns
@@ -106,7 +134,7 @@ def fitting(whole: Table, width: int) -> list[Table]:
 
 def _part(whole: Table, indices: Sequence[int], title: TextType | None) -> Table:
     columns = [whole.columns[i] for i in indices]
-    part = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    part = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         part.add_column(column.header, justify=column.justify, overflow="fold")
     for cells in zip(*(column.cells for column in columns), strict=True):
@@ -118,7 +146,7 @@ def cell(value: object) -> str:
     """Text of one value of a table: numbers to 3 decimals, - for None."""
     if value is None:
         return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
 
 
 def say_results(result: SweepResult, as_json: bool) -> None:
@@ -146,15 +174,14 @@ def say_next(folder: Path) -> None:
     """Say which run of a sweep is best on val, and the commands that use it."""
     from amr.fusion.runs.read import best_run
 
-    quoted = shlex.quote(str(folder))
     try:
         best = best_run(folder)
     except ValueError:  # no run has val clips
-        say(f"next: amr evaluate {quoted}")
+        say(f"next: amr evaluate {quoted(folder)}")
         return
     accuracy = "" if best.val is None else f" (val accuracy {best.val['accuracy']:.3f})"
     say(f"best by val: {best.folder}{accuracy}")
-    say(f"next: amr predict {shlex.quote(str(best.folder))} CLIP, or amr evaluate {quoted}")
+    say(f"next: amr predict {quoted(best.folder)} CLIP, or amr evaluate {quoted(folder)}")
 
 
 def refuse_diverged(names: Sequence[str]) -> None:
@@ -164,3 +191,33 @@ def refuse_diverged(names: Sequence[str]) -> None:
         raise RuntimeError(
             f"the loss must stay finite, got {count} that diverged: {', '.join(names)}. Pass a smaller --lr."
         )
+
+
+def measures_table(record: RunRecord, splits: Mapping[str, Any]) -> Table:
+    """Table with one row per split and modality; its title has the ratio and the attribution that was regularized."""
+    config = record.config
+    headings = {"share": "share", "share_logit": "logit share", "perceptual": "use"}
+    settings = (config.attribution, config.attribution_output, config.attribution_pooling)
+    if settings != (FitConfig.attribution, FitConfig.attribution_output, FitConfig.attribution_pooling):
+        headings = {"share": "share", "share_regularized": f"{attribution_text(config)} share"} | headings
+    weight = number_text(config.regularizer_weight)
+    on = f" on {config.attribution}" * (config.attribution != FitConfig.attribution)
+    title = "" if record.named_ratio is None else f"AMR {record.named_ratio}{on}, weight {weight}"
+    rows: list[list[object]] = []
+    for name, measures in splits.items():
+        if measures is None:
+            continue
+        scores = [measures[score] for score in ("num_clips", "accuracy", "map", "f1")]
+        for i, modality in enumerate(measures["share"]):
+            of_split = scores if i == 0 else [""] * len(scores)
+            shares = [measures[measure][modality] for measure in headings]
+            rows.append([name if i == 0 else "", modality, *of_split, *shares])
+    return table(title, ["", "modality", "clips", "accuracy", "mAP", "F1", *headings.values()], rows)
+
+
+def attribution_text(config: FitConfig) -> str:
+    """Attribution of a run's settings in short: its name, and what differs from the defaults."""
+    name = "" if config.attribution == FitConfig.attribution else config.attribution
+    output = "" if config.attribution_output == FitConfig.attribution_output else config.attribution_output
+    pooling = "" if config.attribution_pooling == FitConfig.attribution_pooling else config.attribution_pooling
+    return " ".join(part for part in (name, output, pooling) if part)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as RichProgress
 
 from amr.common.progress import Progress
+from amr.console.output import printable
 
 SECONDS_BETWEEN_LINES = 10.0
 SLOW = 0.5  # units per second below which the seconds of one are shown
@@ -91,7 +92,7 @@ class LineProgress(_Counting):
 
     def note(self, text: str) -> None:
         """Print a line."""
-        self._stream.write(f"{text}\n")
+        self._stream.write(f"{printable(text)}\n")
         self._stream.flush()
 
 
@@ -111,7 +112,12 @@ class BarProgress(_Counting):
         """Show the bar."""
         super().start(total, done, unit)
         self.stop()
-        columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (
+            BarColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         self._bar = RichProgress(*columns, console=self._console, transient=True)
         self._task = self._bar.add_task(self._counted(), total=total, completed=int(done))
         self._bar.start()
@@ -125,7 +131,7 @@ class BarProgress(_Counting):
     def note(self, text: str) -> None:
         """Print a line above the bar."""
         console = self._console if self._bar is None else self._bar.console
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Remove the bar."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
 
 import typer
 
+from amr.console.output import printable
 from amr.console.progress import begun
+from amr.console.signals import Handler, Stop, noting_signals
 
 # errors of a wrong request: a refused value, or a path that the file system refuses
 REQUEST_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 STOPPED = 130  # exit status after Ctrl-C, as of shells
+FULL = tuple(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name))
 # what a command that was stopped keeps; the others leave nothing half done
 KEPT = {
     "demo": "Finished steps are",
@@ -31,23 +31,29 @@ KEPT = {
 COUNTED = ("extract", "frontier", "sweep", "table")  # commands that keep nothing before they begin to count
 
 
-def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
+def run_app(app: typer.Typer, arguments: Sequence[str] | None = None, at_start: Handler | None = None) -> int:
     """Run a command with these arguments and return its exit status.
 
-    0 done, 1 the work failed, 2 a wrong request, 130 stopped by Ctrl-C. With AMR_TRACEBACK set, errors keep their
-    traceback.
+    0 done, 1 the work failed, 2 a wrong request, 128 and the number of a signal that stopped it. With AMR_TRACEBACK
+    set, errors keep their traceback.
+
+    Args:
+        app: App of the commands.
+        arguments: Arguments; those of the program by default.
+        at_start: Handler of signals that this program has set for its start.
     """
     given = sys.argv[1:] if arguments is None else arguments
     begun.clear()
-    with _noting_interrupts(given) as interrupted:
+    stop = Stop(lambda: _stopped(given))
+    with noting_signals(stop, at_start):
         try:
             status, message = _outcome(app, given)
         except BaseException as error:
-            if not (interrupted.is_set() or isinstance(error, KeyboardInterrupt)):
+            if stop.status is None and not isinstance(error, KeyboardInterrupt):
                 raise
             status, message = STOPPED, ""
-        if status == STOPPED or (interrupted.is_set() and status != 0):  # libraries turn Ctrl-C into their own errors
-            status, message = STOPPED, _stopped(given)
+        if status == STOPPED or (stop.status is not None and status != 0):  # libraries make it an error of their own
+            status, message = stop.status or STOPPED, _stopped(given)
         if message:
             _print_error(message)
         return status
@@ -55,46 +61,40 @@ def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
 
 def _stopped(arguments: Sequence[str]) -> str:
     """Message after Ctrl-C: what is kept, and what the same command does."""
-    command = next(iter(arguments), "")
-    kept = KEPT.get(command)
-    if kept is None or (command in COUNTED and not begun.is_set()):
+    kept = _kept(arguments)
+    if kept is None:
         return "stopped. Run the same command to start over."
     return f"stopped. {kept} saved; run the same command to continue."
 
 
-@contextmanager
-def _noting_interrupts(arguments: Sequence[str]) -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C sets, besides the KeyboardInterrupt that it raises.
-
-    Amid the imports of a command that has not begun its work, Ctrl-C ends the program at once: torch's C++ code
-    aborts where an import that it makes raises.
-    """
-    interrupted = threading.Event()
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        interrupted.set()
-        if not begun.is_set() and _importing(frame):
-            os.write(2, f"amr: {_stopped(arguments)}\n".encode())
-            os._exit(STOPPED)
-        raise KeyboardInterrupt
-
-    own = threading.current_thread() is threading.main_thread()
-    if not own or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield interrupted  # the program around it handles signals
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def _kept(arguments: Sequence[str]) -> str | None:
+    """Parts of its work that a command has saved; None before there are any, and if it saves none."""
+    command = next(iter(arguments), "")
+    return None if command in COUNTED and not begun.is_set() else KEPT.get(command)
 
 
-def _importing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
+def _disk_full(error: BaseException, arguments: Sequence[str]) -> str | None:
+    """Message for an error that a full disk caused, in whatever words a library put it; None for other errors."""
+    for each in _causes(error):
+        number = each.errno if isinstance(each, OSError) else None
+        found = next((code for code in FULL if code == number or os.strerror(code) in str(each)), None)
+        if found is not None:
+            file = each.filename if isinstance(each, OSError) else None
+            place = "" if file is None else f" at {os.path.dirname(os.fsdecode(file)) or '.'!r}"
+            kept = _kept(arguments)
+            saved = "run the same command again" if kept is None else "run the same command to continue"
+            return (
+                f"the disk must have room for the results, got {os.strerror(found)!r}{place}. "
+                f"{'' if kept is None else f'{kept} saved. '}Free some space, then {saved}."
+            )
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _outcome(app: typer.Typer, arguments: Sequence[str]) -> tuple[int, str]:
@@ -102,19 +102,17 @@ def _outcome(app: typer.Typer, arguments: Sequence[str]) -> tuple[int, str]:
     keep_traceback = bool(os.environ.get("AMR_TRACEBACK"))
     try:
         status = app(list(arguments), prog_name="amr", standalone_mode=False)
+        sys.stdout.flush()
         return (status if isinstance(status, int) else 0), ""
     except typer.TyperException as error:
         if not error.format_message():  # no command: the help was printed
             return 2, ""
         return 2, _usage_message(error, arguments)
-    except REQUEST_ERRORS as error:
-        if keep_traceback:
+    except Exception as error:
+        full = _disk_full(error, arguments)
+        if keep_traceback or not (full or isinstance(error, (*REQUEST_ERRORS, RuntimeError, OSError, MemoryError))):
             raise
-        return 2, _message(error)
-    except (RuntimeError, OSError, MemoryError) as error:
-        if keep_traceback:
-            raise
-        return 1, _message(error)
+        return (1, full) if full else (2 if isinstance(error, REQUEST_ERRORS) else 1, _message(error))
 
 
 def _message(error: BaseException) -> str:
@@ -147,4 +145,4 @@ def _help_command(error: Exception) -> str:
 
 def _print_error(message: str) -> None:
     lines = " ".join(message.split("\n")[:2])
-    print(f"amr: {lines}", file=sys.stderr)  # noqa: T201
+    print(f"amr: {printable(lines)}", file=sys.stderr)  # noqa: T201

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from amr.common.options import SPEED, flag
+from amr.common.options import SPEED, flag, quoted
 from amr.console.commands import configured, field_option, parameter
 from amr.console.output import say, say_notes, say_results, show, table
 from amr.console.progress import stderr_progress
@@ -60,7 +60,8 @@ def _train_encoders(config: TrainSweepConfig, as_json: bool) -> None:
     show(result.to_json(), as_json, lambda: trained_table(result.to_json()))
     say(f"written to {result.folder}; next: {extraction(member, result.encoders)}")
     if member.objective == "joint":
-        say(f"its joint model is a run: amr evaluate {result.folder}, amr predict {result.folder} CLIP")
+        folder = quoted(result.folder)
+        say(f"its joint model is a run: amr evaluate {folder}, amr predict {folder} CLIP")
 
 
 def _sweep(config: TrainSweepConfig, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from amr.common.options import number_text
+from amr.common.options import number_text, quoted
 from amr.common.workspace import JOINT_RUN, is_training
 from amr.fusion.choices import own_weight
 from amr.fusion.config import SWEPT, FitConfig, TrainingConfig
@@ -20,27 +20,27 @@ MAX_LINE = 60
 def commands(results: ResultFolder) -> list[str]:
     """`amr fit`, `amr sweep`, `amr table`, `amr frontier` or `amr train-encoders`, then `amr evaluate` if run."""
     folder = results.folder
-    out = shlex.quote(str(folder.parent if results.training is not None and folder.name == JOINT_RUN else folder))
+    out = quoted(folder.parent if results.training is not None and folder.name == JOINT_RUN else folder)
     of_runs = results.frontier is not None and "runs" in results.frontier["config"]  # it fitted nothing
     if results.training is not None:
         lines = [_train(results)]
     elif results.frontier is not None and not of_runs:
-        lines = [f"{_frontier(results.frontier)} --out {out}"]
+        lines = [[*_frontier(results.frontier), f"--out {out}"]]
     else:
         lines = [_fit(asdict(results.runs[0].config), out)] if results.sweep is None else [_sweep(results, out)]
     if results.frontier is not None and of_runs:
         lines.append(_frontier(results.frontier))
     if results.evaluation is not None:
-        lines.append(f"amr evaluate {out}{_evaluate_options(results)}")
+        lines.append([f"amr evaluate {out}", *_evaluate_options(results)])
     return [_wrapped(command) for command in lines]
 
 
-def _wrapped(command: str) -> str:
-    """Break a long command into one line per option."""
-    return command if len(command) <= MAX_LINE else command.replace(" --", " \\\n  --")
+def _wrapped(command: Sequence[str]) -> str:
+    """Join a command and its options, one line per option if that is long."""
+    return " ".join(command) if len(" ".join(command)) <= MAX_LINE else " \\\n  ".join(command)
 
 
-def _train(results: ResultFolder) -> str:
+def _train(results: ResultFolder) -> list[str]:
     """Command of a training of encoders, or of a sweep or table of trainings."""
     folder = next((each for each in (results.folder, *results.folder.parents) if is_training(each)), results.folder)
     sweep = results.sweep or {}
@@ -52,21 +52,15 @@ def _train(results: ResultFolder) -> str:
     if sweep.get("amr_ratio", [None]) != [None] and weight not in (own, *own[:1]):
         options.append(f"--amr-weight {_text(weight)}")
     lists = _lists({name: sweep[name] for name in TRAIN_SWEPT if name in sweep}, is_table=is_table)
-    return " ".join(
-        [
-            "amr table --end-to-end" if is_table else "amr train-encoders",
-            *options,
-            *lists,
-            f"--out {shlex.quote(str(folder))}",
-        ]
-    )
+    command = ["amr table", "--end-to-end"] if is_table else ["amr train-encoders"]
+    return [*command, *options, *lists, f"--out {quoted(folder)}"]
 
 
-def _fit(config: Mapping[str, Any], out: str) -> str:
-    return " ".join(["amr fit", *_options(config, skipped=("out",)), f"--out {out}"])
+def _fit(config: Mapping[str, Any], out: str) -> list[str]:
+    return ["amr fit", *_options(config, skipped=("out",)), f"--out {out}"]
 
 
-def _sweep(results: ResultFolder, out: str) -> str:
+def _sweep(results: ResultFolder, out: str) -> list[str]:
     sweep = results.sweep or {}
     is_table = results.table is not None
     skipped = {"out", "amr_weight", *(name for name in SWEPT if name in sweep)} | ({"method"} if is_table else set())
@@ -80,7 +74,7 @@ def _sweep(results: ResultFolder, out: str) -> str:
         swept.pop("method", None)
     if swept.get("amr_weight") in ([None], [own_weight(attribution)]) or sweep["amr_ratio"] == [None]:
         swept.pop("amr_weight", None)
-    return " ".join([*parts, *_lists(swept, is_table=is_table), f"--out {out}"])
+    return [*parts, *_lists(swept, is_table=is_table), f"--out {out}"]
 
 
 def _lists(swept: Mapping[str, Sequence[Any]], *, is_table: bool) -> list[str]:
@@ -93,25 +87,25 @@ def _lists(swept: Mapping[str, Sequence[Any]], *, is_table: bool) -> list[str]:
         if name == "seed" and values == list(range(len(values))) and (is_table or len(values) > 1):
             options.append(f"--seeds {len(values)}")
         elif values != [_default(name)]:
-            options.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
+            options.append(_with_value(f"--{name.replace('_', '-')}", text))
     return options
 
 
-def _frontier(document: Mapping[str, Any]) -> str:
-    parts = [_option(name, value) for name, value in document["config"].items()]
-    return " ".join(["amr frontier", *(part for each in parts for part in each)])
+def _frontier(document: Mapping[str, Any]) -> list[str]:
+    options = [_option(name, value) for name, value in document["config"].items()]
+    return ["amr frontier", *(option for each in options for option in each)]
 
 
-def _evaluate_options(results: ResultFolder) -> str:
+def _evaluate_options(results: ResultFolder) -> list[str]:
     settings = (results.evaluation or {}).get("settings", {})
     defaults = {"num_bootstrap": 1000, "noise_draws": 5, "seed": 0, "unimodal": None}
     flags = {"num_bootstrap": "--bootstrap", "noise_draws": "--noise-draws"}
     changed = [
-        f" {flags.get(name, f'--{name}')} {shlex.quote(str(settings[name]))}"
+        f"{flags.get(name, f'--{name}')} {quoted(str(settings[name]))}"
         for name, default in defaults.items()
         if settings.get(name, default) != default
     ]
-    return "".join(changed) + " --against people" * any("people" in run.nested for run in results.runs)
+    return changed + ["--against people"] * any("people" in run.nested for run in results.runs)
 
 
 def _options(config: Mapping[str, Any], skipped: tuple[str, ...], of: type[TrainingConfig] = FitConfig) -> list[str]:
@@ -132,7 +126,12 @@ def _option(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-")]
     values = value if isinstance(value, list | tuple) else [value]
-    return [f"{flag} {shlex.quote(_text(item))}" for item in values]
+    return [_with_value(flag, _text(item)) for item in values]
+
+
+def _with_value(flag: str, value: str) -> str:
+    """Option with its value, as a shell reads it: joined by = if the value begins like an option."""
+    return f"{flag}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
 
 
 def _is_own_weight(config: Mapping[str, Any]) -> bool:

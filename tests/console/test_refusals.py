@@ -1,11 +1,12 @@
-"""Commands in processes of their own: what Ctrl-C leaves, and what a refusal imports.
+"""Commands in processes of their own: what Ctrl-C and other signals leave, and what a refusal imports.
 
-Ctrl-C is sent as by a terminal: to the command and to its workers.
+Ctrl-C and SIGHUP are sent as by a terminal, to the command and to its workers; SIGTERM to the command alone.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -48,8 +49,10 @@ def home(tmp_path_factory) -> Path:
     return folder
 
 
-def interrupted(home: Path, line: str, begun: Callable[[str], bool], *options: str) -> tuple[int, str]:
-    """Exit status and stderr of a command that gets Ctrl-C when `begun`, given its stderr so far, is true."""
+def interrupted(
+    home: Path, line: str, begun: Callable[[str], bool], *options: str, by: signal.Signals = signal.SIGINT
+) -> tuple[int, str]:
+    """Exit status and stderr of a command that gets a signal when `begun`, given its stderr so far, is true."""
     log = home / "stderr.txt"
     with log.open("w") as stderr:
         process = subprocess.Popen(
@@ -67,11 +70,46 @@ def interrupted(home: Path, line: str, begun: Callable[[str], bool], *options: s
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()
                 time.sleep(0.01)
-            os.killpg(process.pid, signal.SIGINT)
-            return process.wait(SECONDS), log.read_text()
+            (os.kill if by == signal.SIGTERM else os.killpg)(process.pid, by)
+            status = process.wait(SECONDS)
+            assert ended(process.pid)
+            return status, log.read_text()
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def ended(group: int) -> bool:
+    """Whether the processes of a group end within some seconds."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+LINES = (
+    "fit --cache small --epochs 1000000 --device cpu --out seeded",
+    "extract --manifest long.csv --workers 2 --device cpu --out seeded",
+    "sweep --cache small --epochs 1000000 --seeds 2 --device cpu --out seeded-sweep",
+)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_at_any_moment_one_sentence_and_no_worker(home, seed):
+    draws = random.Random(seed)
+    line = LINES[seed % len(LINES)]
+    by = draws.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    at = time.monotonic() + draws.uniform(0.1, 5)
+    status, err = interrupted(home, line, lambda _: time.monotonic() >= at, by=by)
+    assert "Traceback" not in err
+    assert "Exception" not in err
+    assert status == 128 + by
+    said = err.splitlines()[-1]
+    assert said.startswith("amr: stopped. ")
+    assert said.endswith(("Run the same command to start over.", "run the same command to continue."))
 
 
 def test_a_fit_leaves_nothing(home):
