@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -53,7 +53,8 @@ INTERVALS = (
     ("", "1e305"),
 )
 ROOT = Path(__file__).resolve().parent.parent.parent
-OPENED = re.compile(r'open(?:at)?\((?:[^",]+, )?"((?:[^"\\]|\\.)*)".* = \d+')
+FOLDER = "O_DIRECTORY"  # folders of clips are listed
+OPENED = re.compile(r'open(?:at)?\((?:[^",]+, )?"((?:[^"\\]|\\.)*)".*(?: = \d+|<unfinished)')
 CONNECTED = re.compile(r"(?:connect|sendto)\(.*AF_INET")
 
 
@@ -69,26 +70,32 @@ class Medium:
         return self.path + (f" [{self.start}:{self.end}]" if self.start or self.end else "")
 
 
-def run(seed: int, scale: float, folder: Path) -> list[Outcome]:
+def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
     """Make the corpus, embed it at once, then each clip alone. At scale 1/n, every n-th."""
     media_folder = folder / "media"
     names = corpus(media_folder, seed, real_media(), step=max(1, round(1 / scale)))
     media = [Medium(name) for name in names if not name.startswith("elsewhere/")]
     media += [Medium("whole-h264.mp4", *interval) for interval in INTERVALS]
     ended, trace = extract(folder, media_folder, media)
-    lost = [ended.fault((0,))] if ended.fault((0,)) else []
-    lost += [f"a worker took {ended.peak_bytes / 2**20:.0f} MiB"] if ended.peak_bytes > MAX_BYTES else []
+    lost = [fault] if (fault := ended.fault((0,))) else []
+    lost += [f"a process took {ended.peak_bytes / 2**20:.0f} MiB"] if ended.peak_bytes > MAX_BYTES else []
     lost += [f"left behind: {name}" for name in leftovers(folder)]
+    rows = states(folder / "cache.h5", len(media)) if ended.code == 0 else []
+    counts = Counter(row.state for embeddings in rows for row in embeddings.values())
+    note = "clips x embeddings: " + ", ".join(f"{number} {state}" for state, number in counts.items())
+    yield Outcome("media: one extraction of all", len(media), tuple(lost), note, ended.peak_bytes)
     pointing = sum("points-" in medium.path or "link-" in medium.path for medium in media)
-    others = Outcome("media: other files and hosts", pointing, tuple(touched(trace, media_folder, media)))
-    if ended.code != 0:
-        return [Outcome("media: one extraction of all", len(media), tuple(lost), peak_bytes=ended.peak_bytes), others]
+    yield Outcome("media: other files and hosts", pointing, tuple(touched(trace, media_folder, media)))
     alone = all_alone(media_folder, media)
-    states, wrong = compare(folder / "cache.h5", media, alone)
-    note = f"clips x embeddings: {', '.join(f'{number} {state}' for state, number in states.items())}"
-    whole = Outcome("media: one extraction of all", len(media), tuple(lost), note, ended.peak_bytes)
+    wrong = [f"{medium}: {why}" for medium, own in zip(media, alone, strict=True) if (why := own.fault())]
+    wrong += [
+        f"{medium}: {name}: {why}"
+        for medium, embeddings, own in zip(media, rows, alone, strict=False)
+        for name, row in embeddings.items()
+        if (why := difference(name, row, own))
+    ]
     peak = max(each.ended.peak_bytes for each in alone)
-    return [whole, Outcome("media: each clip alone", len(media), tuple(wrong), peak_bytes=peak), others]
+    yield Outcome("media: each clip alone", len(media), tuple(wrong), peak_bytes=peak)
 
 
 def real_media() -> Path | None:
@@ -132,7 +139,9 @@ def leftovers(folder: Path) -> list[str]:
 def touched(trace: str, media_folder: Path, media: Sequence[Medium]) -> list[str]:
     """Files of the corpus that were opened and are no clips, and connections to hosts."""
     ours = {os.path.normpath(media_folder / medium.path) for medium in media}
-    opened = {m.group(1).encode("latin-1", "replace").decode("unicode_escape") for m in OPENED.finditer(trace)}
+    lines = [line for line in trace.splitlines() if FOLDER not in line]
+    names = [found.group(1) for line in lines if (found := OPENED.search(line))]
+    opened = {name.encode("latin-1", "replace").decode("unicode_escape") for name in names}
     opened = {os.path.normpath(name.encode("latin-1", "replace").decode("utf-8", "replace")) for name in opened}
     inside = {name for name in opened if name.startswith(f"{media_folder}{os.sep}")}
     strange = {name for name in inside if not any(name == clip or name.startswith(clip + os.sep) for clip in ours)}
@@ -169,6 +178,13 @@ class Alone:
     rows: Mapping[str, Row]
     streams: Mapping[str, bool]
 
+    def fault(self) -> str:
+        """What is wrong with how it ended; "" if nothing is."""
+        if why := self.ended.fault((0,)):
+            return f"alone: {why}"
+        megabytes = self.ended.peak_bytes / 2**20
+        return f"alone: takes {megabytes:.0f} MiB" if self.ended.peak_bytes > MAX_BYTES else ""
+
 
 def all_alone(media_folder: Path, media: Sequence[Medium]) -> list[Alone]:
     """Each clip embedded alone, in a process of its own, two side by side."""
@@ -204,27 +220,18 @@ def one_alone(media_folder: Path, medium: Medium, encoders: Mapping[str, Encoder
     return Alone(ended, rows, streams)
 
 
-def compare(cache_path: Path, media: Sequence[Medium], alone: Sequence[Alone]) -> tuple[Counter[str], list[str]]:
-    """Number of (clip, embedding) in each state, and what is wrong with a clip."""
-    states: Counter[str] = Counter()
-    wrong = []
+def states(cache_path: Path, num_clips: int) -> list[dict[str, Row]]:
+    """What each clip gave for each embedding, from the cache."""
+    rows: list[dict[str, Row]] = [{} for _ in range(num_clips)]
     with Cache.open(cache_path) as cache:
         for name in ENCODERS:
             values, present, reasons = cache.embedding(name), cache.present(name), cache.reasons(name)
-            for i, (medium, own) in enumerate(zip(media, alone, strict=True)):
-                row = Row(values[i].tobytes() if present[i] else None, reasons.get(str(i), ""))
-                states[row.state] += 1
-                if why := fault(name, row, own):
-                    wrong.append(f"{medium}: {name}: {why}")
-    for medium, own in zip(media, alone, strict=True):
-        if why := own.ended.fault((0,)):
-            wrong.append(f"{medium}: alone: {why}")
-        elif own.ended.peak_bytes > MAX_BYTES:
-            wrong.append(f"{medium}: alone: takes {own.ended.peak_bytes / 2**20:.0f} MiB")
-    return states, wrong
+            for i, row in enumerate(rows):
+                row[name] = Row(values[i].tobytes() if present[i] else None, reasons.get(str(i), ""))
+    return rows
 
 
-def fault(name: str, row: Row, alone: Alone) -> str:
+def difference(name: str, row: Row, alone: Alone) -> str:
     """What is wrong with an embedding of a clip; "" if nothing is."""
     if row.state == "present and failed":
         return f"is present and failed: {row.reason}"

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from .media import run
+from pathlib import Path
+
+import pytest
+
+from .media import Medium, run, touched
 
 
 def test_every_clip_is_present_failed_or_absent_and_equals_itself_alone(tmp_path):
     for outcome in run(seed=0, scale=0.025, folder=tmp_path):
         assert outcome.lost == (), outcome.kind
         assert outcome.tries > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "is_wrong"),
+    [
+        ('7 openat(AT_FDCWD, "/m/clip.mp4", O_RDONLY|O_CLOEXEC) = 3', False),
+        ('7 openat(AT_FDCWD, "/m/folder/1.png", O_RDONLY|O_CLOEXEC) = 3', False),
+        ('7 openat(AT_FDCWD, "/m/\\303\\274.mp4", O_RDONLY|O_CLOEXEC) = 3', False),
+        ('7 openat(AT_FDCWD, "/m/folder", O_RDONLY|O_DIRECTORY) = 3', False),
+        ('7 openat(AT_FDCWD, "/m/secret.txt", O_RDONLY) = -1 ENOENT (No such file or directory)', False),
+        ('7 openat(AT_FDCWD, "/m/secret.txt", O_RDONLY) = 3', True),
+        ('7 open("/m/secret.txt", O_RDONLY <unfinished ...>', True),
+        ('7 connect(3, {sa_family=AF_UNIX, sun_path="/var/run/nscd/socket"}, 110) = -1 ENOENT', False),
+        ('7 connect(3, {sa_family=AF_INET, sin_port=htons(9), sin_addr=inet_addr("127.0.0.1")}, 16) = 0', True),
+    ],
+)
+def test_other_files_and_hosts_are_seen(call, is_wrong):
+    media = [Medium(name) for name in ("clip.mp4", "folder", "ü.mp4")]
+    assert bool(touched(call, Path("/m"), media)) == is_wrong
