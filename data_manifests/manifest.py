@@ -172,12 +172,20 @@ def existing_files(paths: Iterable[Path | None]) -> set[Path]:
         try:
             names = set(os.listdir(folder))
         except OSError:  # no such folder, or one that may be entered but not listed
-            found |= {path for path in members if path.exists()}
+            found |= {path for path in members if _may_exist(path)}
             continue
         # Some file systems ignore case and the form of accents, so `exists` decides.
         folded = {_folded(name) for name in names}
-        found |= {path for path in members if (path.name in names or _folded(path.name) in folded) and path.exists()}
+        found |= {path for path in members if (path.name in names or _folded(path.name) in folded) and _may_exist(path)}
     return found
+
+
+def _may_exist(path: Path) -> bool:
+    """Whether a file exists, also where that cannot be seen: reading it then says why."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def _folded(name: str) -> str:

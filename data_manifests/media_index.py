@@ -74,7 +74,7 @@ def index_media(root: str | os.PathLike[str], homepage: str) -> MediaIndex:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
             path = Path(folder, name)
-            if name.startswith(".") or path.suffix.lower() not in AUDIO_ORDER or not path.is_file():
+            if name.startswith(".") or path.suffix.lower() not in AUDIO_ORDER or not os.path.isfile(path):
                 continue
             (pointers if _is_pointer(path) else paths).append(path.relative_to(root).as_posix())
     files: dict[str, list[str]] = {}
@@ -90,7 +90,10 @@ def choose(paths: Collection[str], order: tuple[str, ...]) -> str:
 
 
 def _is_pointer(path: Path) -> bool:
-    if path.stat().st_size > _POINTER_MAX_BYTES:
+    try:
+        if path.stat().st_size > _POINTER_MAX_BYTES:
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_POINTER_START)) == _POINTER_START
+    except OSError:  # decoding it says why it cannot be read
         return False
-    with path.open("rb") as file:
-        return file.read(len(_POINTER_START)) == _POINTER_START

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from amr.common.processes import Call, Unfinished, call_apart
 from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.reader import Cache
+from amr.extract.config import CLIP_TIMEOUT
 from amr.extract.encoders.media_options import MODALITY
 from amr.extract.media.decode import decode
 from amr.extract.media.sampling import FRAME_RATE_HZ, FrameSampling
@@ -58,19 +61,50 @@ def read_as(clip: ClipFiles, preprocessings: Iterable[Mapping[str, Any]]) -> Cli
 
 
 def decode_media(clip: ClipFiles, num_frames: int) -> Media:
-    """Decode a clip's sound and some of its frames; each file once.
+    """Decode a clip's sound and some of its frames in a separate process; each file once.
+
+    If that ends the process or takes too long, sound and frames are decoded apart, and a note says what is missing.
 
     Args:
         clip: Media files of the clip.
         num_frames: Number of frames, from the middles of equal sections of the clip.
     """
-    paths = {m: path for m, path in clip.paths.items() if m in MODALITIES and path is not None}
+    wanted = [m for m in MODALITIES if clip.paths.get(m) is not None]
+    if not wanted:
+        return Media()
+    with suppress(Unfinished, RuntimeError):
+        return call_apart(_decode, clip, wanted, num_frames, limit_seconds=CLIP_TIMEOUT)
+    calls = {m: Call(_decode, clip, [m], num_frames) for m in wanted}
+    return _joined({m: _result(m, call) for m, call in calls.items()})
+
+
+def _result(modality: str, call: Call[Media]) -> Media:
+    try:
+        return call.result(CLIP_TIMEOUT)
+    except Unfinished as error:
+        return Media(notes=(f"{modality}: decoding it {error}",))
+    except RuntimeError as error:
+        return Media(notes=(f"{modality}: the file cannot be read: {error}",))
+
+
+def _joined(media: Mapping[str, Media]) -> Media:
+    """Media of each modality as those of one clip."""
+    return Media(
+        media.get("audio", Media()).sound,
+        media.get("video", Media()).frames,
+        {m: seconds for each in media.values() for m, seconds in each.duration_seconds.items()},
+        tuple(note for each in media.values() for note in each.notes),
+    )
+
+
+def _decode(clip: ClipFiles, modalities: Sequence[str], num_frames: int) -> Media:
+    paths = {m: path for m in modalities if (path := clip.paths[m]) is not None}
     notes = [f"{m} file not found: {path}" for m, path in paths.items() if not path.exists()]
     sampling = FrameSampling(num_frames=num_frames)
     media: dict[str, np.ndarray] = {}
     durations: dict[str, float] = {}
     for path in dict.fromkeys(path for path in paths.values() if path.exists()):
-        requested = [m for m in MODALITIES if paths.get(m) == path]
+        requested = [m for m in modalities if paths.get(m) == path]
         decoded = decode(
             path,
             samplings=[sampling] if "video" in requested else [],

@@ -131,6 +131,16 @@ def test_groups_on_both_sides_of_a_split_are_counted(tmp_path):
     assert read_manifest(csv).notes[0].endswith("group. amr fit --folds 5 keeps groups together.")
 
 
+def test_a_file_in_a_folder_that_may_not_be_entered_is_not_called_missing(tmp_path, monkeypatch):
+    def denied(path, *args, **settings):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", denied)
+        patch.setattr(Path, "exists", denied)
+        assert existing_files([tmp_path / "a.wav"]) == {tmp_path / "a.wav"}
+
+
 def test_existing_files_are_found_by_listing_each_folder_once(tmp_path, monkeypatch):
     (tmp_path / "a.wav").touch()
     (tmp_path / "broken.wav").symlink_to(tmp_path / "absent")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
+import os
+import signal
+import wave
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.image import imsave
 
+from amr.extract.pipeline import preview
 from amr.extract.pipeline.load import ClipFiles
 from amr.extract.pipeline.preview import decode_media
 
@@ -20,3 +27,53 @@ def test_a_folder_of_images_has_frames(tmp_path: Path):
     assert media.notes == ()
     gone = decode_media(ClipFiles({"audio": None, "video": tmp_path / "gone"}), 2)
     assert gone.notes == (f"video file not found: {tmp_path / 'gone'}",)
+
+
+def test_a_clip_without_files_has_no_media():
+    assert decode_media(ClipFiles({"audio": None}), 2).notes == ()
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def crash():
+    faulthandler.disable()  # of pytest
+    ctypes.string_at(0)
+
+
+def no_memory():
+    raise MemoryError
+
+
+def sleep():
+    ctypes.CDLL(None).sleep(1000)
+
+
+@pytest.mark.parametrize(
+    ("fault", "note"),
+    [
+        (kill, "video: decoding it kills the process (SIGKILL)"),
+        (crash, "video: decoding it kills the process (SIGSEGV)"),
+        (no_memory, "video: the file cannot be read: MemoryError"),
+        (sleep, "video: decoding it takes longer than 1 s"),
+    ],
+)
+def test_frames_that_end_the_decoder_do_not_cost_the_sound(tmp_path: Path, monkeypatch, fault, note):
+    with wave.open(str(tmp_path / "x"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(np.arange(8000, dtype="<i2").tobytes())
+    clip = ClipFiles({"audio": tmp_path / "x", "video": tmp_path / "x"})
+    real, whole = preview.decode, decode_media(clip, 2)
+
+    def faulty(path, **requested):
+        if requested["samplings"]:
+            fault()
+        return real(path, **requested)
+
+    monkeypatch.setattr(preview, "decode", faulty)
+    monkeypatch.setattr(preview, "CLIP_TIMEOUT", 1.0)
+    media = decode_media(clip, 2)
+    assert media.notes == (note,)
+    np.testing.assert_array_equal(media.sound, whole.sound)
+    assert media.duration_seconds == {"audio": 1.0}
