@@ -5,10 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from amr.common.files.memory import check_memory
 
 # The csv module refuses fields beyond 131,072 characters, which vectors and transcripts as text exceed.
 _MAX_FIELD = 2**31 - 1
+MAX_COLUMNS = 10_000  # of tables of clips
+_BYTES_PER_CELL, _BYTES_PER_CHARACTER = 64, 6  # of a table of Python's texts, while it is read
 _BESIDE_SEPARATOR = re.compile(r"[ \t](?:[,\r\n]|\Z)|(?:\A|[,\r\n])[ \t]")
 # A separator with the blanks around it and the quoted value after it, whose own blanks must stay. A quote inside an
 # unquoted value is not special.
@@ -22,6 +28,10 @@ def read_csv_rows(path: Path) -> tuple[list[list[str]], list[int]]:
         ValueError: The file is not UTF-8, or its quotes are wrong.
     """
     text = read_utf8(path)
+    num_cells = text.count(",") + text.count("\n") + text.count("\r")
+    check_memory(
+        _BYTES_PER_CELL * num_cells + _BYTES_PER_CHARACTER * len(text), path.name, "Save numbers as .npy or .parquet."
+    )
     if _BESIDE_SEPARATOR.search(text):
         text = _SEPARATOR.sub(lambda match: (match[1] or "") + (match[2] or ""), text)
     rows: list[list[str]] = []
@@ -41,6 +51,65 @@ def read_csv_rows(path: Path) -> tuple[list[list[str]], list[int]]:
     finally:
         csv.field_size_limit(old_limit)
     return rows, lines
+
+
+def check_header(header: Sequence[str], name: str) -> None:
+    """Refuse a header with unnamed, repeated or too many columns.
+
+    Args:
+        header: Names of the columns.
+        name: Name of the file.
+
+    Raises:
+        ValueError: The header is refused.
+    """
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        raise ValueError(f"{name} must be separated by commas, got the header {header[0]!r}. Save it with commas.")
+    if len(header) > MAX_COLUMNS:
+        raise ValueError(
+            f"{name} must have at most {MAX_COLUMNS:,} columns, got {len(header):,}. Leave out those that describe no "
+            "clip; embeddings belong in files of their own (amr import)."
+        )
+    if "" in header:
+        raise ValueError(
+            f"{name} must name every column, got no name for column {list(header).index('') + 1}. "
+            "Name it, or leave it out (pandas: to_csv(index=False))."
+        )
+    repeated = next((column for column, count in Counter(header).items() if count > 1), None)
+    if repeated is not None:
+        raise ValueError(f"{name} must name every column once, got {repeated!r} more than once. Rename one.")
+
+
+def check_text(values: Sequence[str], column: str, place: Callable[[int], str]) -> None:
+    """Refuse text that neither UTF-8 nor a cache can hold.
+
+    Args:
+        values: Values of a column.
+        column: Name of the column.
+        place: Function that describes a row, for the error.
+
+    Raises:
+        ValueError: A value has a NUL character or half a character.
+    """
+    for row, value in enumerate(values):
+        if "\0" in value or not (value.isascii() or _is_utf8(value)):
+            wrong = "NUL" if "\0" in value else "half of a character"
+            raise ValueError(
+                f"{column} must be text without NUL and half characters, got {wrong} in {_cut(value)!r} on "
+                f"{place(row)}. Correct that value."
+            )
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode("utf-8", "surrogateescape")  # names of files may hold bytes that are no text
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def read_utf8(path: Path) -> str:

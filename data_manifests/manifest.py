@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from amr.common.csv_rows import read_csv_rows
+from amr.common.csv_rows import check_header, read_csv_rows
 from amr.common.files import replacing
 from amr.data_manifests.schema import (
     REQUIRED,
@@ -38,7 +38,8 @@ class Manifest:
         root: Absolute folder that relative paths start from.
         table: Table `(clips, columns)`, every value str, "" if absent. It always has `id`, `label`, `split`, `group`,
             and `path` (one file for all modalities) or `<modality>_path` columns. `split_<policy>` columns are other
-            splits; `start_seconds` and `end_seconds` cut the clip out of its file; any other column is retained.
+            splits; `start_seconds` and `end_seconds` (at most 10,000,000) cut the clip out of its file; any other
+            column is retained.
         notes: Messages for the user about the list.
 
     Raises:
@@ -213,7 +214,7 @@ def _read_rows(csv: Path) -> tuple[list[str], list[list[str]], list[int]]:
         raise ValueError(f"{csv.name} must begin with a header, got an empty file. Write path,label on its first line.")
     header = rows.pop(0)
     lines.pop(0)
-    _check_header(header, csv.name)
+    check_header(header, csv.name)
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             raise ValueError(
@@ -221,20 +222,6 @@ def _read_rows(csv: Path) -> tuple[list[str], list[list[str]], list[int]]:
                 "Put values with a comma in quotes."
             )
     return header, rows, lines
-
-
-def _check_header(header: list[str], name: str) -> None:
-    """Raise ValueError for a header with unnamed or repeated columns."""
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
-        raise ValueError(f"{name} must be separated by commas, got the header {header[0]!r}. Save it with commas.")
-    if "" in header:
-        raise ValueError(
-            f"{name} must name every column, got no name for column {header.index('') + 1}. "
-            "Name it, or leave it out (pandas: to_csv(index=False))."
-        )
-    repeated = next((column for column in header if header.count(column) > 1), None)
-    if repeated is not None:
-        raise ValueError(f"{name} must name every column once, got {repeated!r} more than once. Rename one.")
 
 
 def _with_label(

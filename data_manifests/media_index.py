@@ -95,5 +95,5 @@ def _is_pointer(path: Path) -> bool:
             return False
         with path.open("rb") as file:
             return file.read(len(_POINTER_START)) == _POINTER_START
-    except OSError:  # decoding it says why it cannot be read
+    except OSError:  # it may not be read, as the extraction of its clip says
         return False

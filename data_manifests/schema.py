@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from amr.common.csv_rows import check_text
+
 SPLITS = ("train", "val", "test")
 REQUIRED = ("id", "label", "split", "group")
 # Most classes with names like 0.5 that are still taken for classes.
 MAX_FRACTIONS = 20
+# Longest recording, 115 days: libraries count time in integers of limited size.
+MAX_SECONDS = 10_000_000
 
 # Other words for a split, which difflib does not match.
 _SYNONYMS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "eval": "val", "testing": "test"}
@@ -69,6 +73,9 @@ def check_table(table: pd.DataFrame, origin: Origin) -> None:
         raise ValueError(f'{origin.name} must hold only text, got NaN. Write "" for absent values.')
     if table.empty:
         raise ValueError(f"{origin.name} must list at least one clip, got none. Add one row per clip.")
+    for name in map(str, table.columns):
+        check_text([name], "name of a column", lambda _: f"the first line of {origin.name}")
+        check_text(list(table[name]), name, origin.row)
     _check_ids(table, origin)
     for name in split_columns(list(table.columns)):
         _check_splits(table, name, origin)
@@ -109,7 +116,7 @@ def _check_splits(table: pd.DataFrame, column: str, origin: Origin) -> None:
 
 
 def _check_paths(table: pd.DataFrame, column: str, origin: Origin) -> None:
-    leaves = table[column].str.contains(r"^/?\.?$|(?:^|/)\.\.(?:/|$)|\x00", regex=True) & (table[column] != "")
+    leaves = table[column].str.contains(r"^/?\.?$|(?:^|/)\.\.(?:/|$)", regex=True) & (table[column] != "")
     if (row := _first(leaves)) is not None:
         raise ValueError(
             f"{column} must stay inside the root, got {table[column].iloc[row]!r} on "
@@ -119,12 +126,12 @@ def _check_paths(table: pd.DataFrame, column: str, origin: Origin) -> None:
 
 
 def _seconds(value: str) -> float:
-    """Time in seconds; NaN if the text is not a finite number of at least 0."""
+    """Time in seconds; NaN if the text is not a number from 0 to MAX_SECONDS."""
     try:
         number = float(value)
     except ValueError:
         return math.nan
-    return number if math.isfinite(number) and number >= 0 else math.nan
+    return number if 0 <= number <= MAX_SECONDS else math.nan
 
 
 def _check_intervals(table: pd.DataFrame, origin: Origin) -> None:
@@ -135,7 +142,7 @@ def _check_intervals(table: pd.DataFrame, origin: Origin) -> None:
         times[column] = table[column].map(_seconds).astype(float)
         if (row := _first((table[column] != "") & times[column].isna())) is not None:
             raise ValueError(
-                f"{column} must be a number of seconds of at least 0, got {table[column].iloc[row]!r} on "
+                f"{column} must be a number of seconds from 0 to {MAX_SECONDS:,}, got {table[column].iloc[row]!r} on "
                 f"{origin.row(row, table['id'].iloc[row])}. Leave it empty for the whole file."
             )
     if "end_seconds" not in times:

@@ -26,6 +26,7 @@ TEST_LIST = Path(__file__).with_name("vggsound_test.csv")
 CLASS_LIST = Path(__file__).with_name("vggsound_classes.csv")
 
 # A video id is 11 characters, possibly _ and -, so names must not be split at underscores.
+_START = re.compile(r"[0-9]{1,6}")  # seconds
 _VIDEO = re.compile(r"[A-Za-z0-9_-]{11}")
 _STEM = re.compile(rf"(?P<video>{_VIDEO.pattern})(?:_(?P<start>\d+(?:\.\d+)?)(?:_(?P<end>\d+(?:\.\d+)?))?)?")
 
@@ -80,11 +81,11 @@ def read_user_list(csv: Path) -> pd.DataFrame:
     """
     rows: list[tuple[str, str, str]] = []
     for values, line in zip(*read_csv_rows(csv), strict=True):
-        if not values or (line == 1 and values[1:2] and not values[1].isdigit()):
+        if not values or (line == 1 and values[1:2] and not _START.fullmatch(values[1])):
             continue  # a blank line, or a header that someone added
         place = f"line {line} of {csv.name}"
         video, start, label, split = values if len(values) == 4 else ("",) * 4
-        if not _VIDEO.fullmatch(video) or not start.isdigit() or not label:
+        if not _VIDEO.fullmatch(video) or not _START.fullmatch(start) or not label:
             raise ValueError(f"{place} must be video,start,label,split, got {values}. Take the official list.")
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r} on {place}. Correct it.")

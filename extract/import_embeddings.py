@@ -9,15 +9,16 @@ from typing import Any
 
 import pandas as pd
 
+from amr.common.files.space import check_space
 from amr.extract.arrays import ArraySpec, parse_array_spec
 from amr.extract.cache.reader import IMPORTED, EmbeddingInfo
 from amr.extract.cache.structure import ClipTable, cache_path, check_out, notes_on_name
 from amr.extract.cache.verify import value_counts
-from amr.extract.cache.writer import Embedded, save
+from amr.extract.cache.writer import save
 from amr.extract.config import ImportConfig
 from amr.extract.imports.clip_table import make_clip_table, read_lengths
-from amr.extract.imports.sources import ClipIds, Source, choose_ids, join, read_embedding_sources
-from amr.extract.imports.values import to_embedded
+from amr.extract.imports.sources import ClipIds, Source, choose_ids, match, read_embedding_sources
+from amr.extract.imports.values import Conversion
 
 
 @dataclass(frozen=True)
@@ -79,47 +80,46 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
     notes += notes_on_name(out)
     if "" in config.lengths_files and all(source.rows.values.ndim != 3 for source in sources.values()):
         raise ValueError("--lengths must be for an embedding with steps, got none with steps. Leave it out.")
-    embedded: dict[str, Embedded] = {}
+    conversions: dict[str, Conversion] = {}
     infos: dict[str, EmbeddingInfo] = {}
-    for name in list(sources):
+    for name in sources:
         has_steps = sources[name].rows.values.ndim == 3
         lengths = config.lengths_files.get(name, config.lengths_files.get("") if has_steps else None)
-        # the rows as read are freed as soon as they are converted
-        embedded[name], more = _embed(sources[name], clip_ids, config.dtype, lengths)
-        infos[name] = _info(name, sources.pop(name).spec, embedded[name], config.dtype, lengths)
-        notes += more
+        conversions[name] = _conversion(sources[name], clip_ids, config.dtype, lengths)
+        infos[name] = _info(name, sources[name].spec, conversions[name], config.dtype, lengths)
+    num_bytes = sum(each.num_bytes for each in conversions.values())
+    check_space(out.resolve().parent, num_bytes, "the cache")
     digest = hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape"))
     clips = ClipTable(out.stem, "", digest.hexdigest(), table)
-    save(out, clips, [(infos[name], embedded[name]) for name in infos])
+    save(out, clips, [(infos[name], conversion.blocks()) for name, conversion in conversions.items()])
     return ImportResult(
         cache=out,
         table=clips.table,
-        embedded={name: int(rows.present.sum()) for name, rows in embedded.items()},
+        embedded={name: conversion.num_present for name, conversion in conversions.items()},
         dims={name: infos[name].row_shape for name in infos},
         columns=[name for name in map(str, table) if name not in ("id", "label", "split", "group")],
-        notes=notes,
+        notes=notes + [note for conversion in conversions.values() for note in conversion.notes()],
     )
 
 
-def _embed(source: Source, clips: ClipIds, dtype: str, lengths: str | None) -> tuple[Embedded, list[str]]:
-    """Rows of an embedding in the order of the clips, and notes."""
+def _conversion(source: Source, clips: ClipIds, dtype: str, lengths: str | None) -> Conversion:
+    """Conversion of the rows of an embedding, in the order of the clips."""
     notes = []
     if source.rows.left_out:
         columns = ", ".join(source.rows.left_out)
         notes.append(
             f"{source.name}: the columns {columns} of {source.spec.path.name} are no features and are left out"
         )
-    rows, more = join(source, clips)
+    order, more = match(source, clips)
     notes += more
     num_steps = None
     if lengths is not None:
         num_steps, more = read_lengths(lengths, clips)
         notes += more
-    embedded, more = to_embedded(Source(source.name, source.spec, rows), dtype, num_steps)
-    return embedded, [*notes, *more]
+    return Conversion(source, order, dtype, num_steps, notes)
 
 
-def _info(name: str, spec: ArraySpec, rows: Embedded, dtype: str, lengths: str | None) -> EmbeddingInfo:
+def _info(name: str, spec: ArraySpec, rows: Conversion, dtype: str, lengths: str | None) -> EmbeddingInfo:
     preprocessing = {"file_sha256": _sha256(spec.path)}
     if lengths is not None:
         preprocessing["lengths_sha256"] = _sha256(parse_array_spec(lengths, "--lengths").path)
@@ -130,8 +130,8 @@ def _info(name: str, spec: ArraySpec, rows: Embedded, dtype: str, lengths: str |
         weights_sha256="",
         preprocessing=preprocessing,
         dtype=dtype,
-        embed_dim=rows.values.shape[-1],
-        max_steps=rows.values.shape[1] if rows.values.ndim == 3 else None,
+        embed_dim=rows.row_shape[-1],
+        max_steps=rows.row_shape[0] if len(rows.row_shape) == 2 else None,
     )
 
 

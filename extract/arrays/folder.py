@@ -12,7 +12,7 @@ import numpy as np
 
 from amr.extract.arrays.keys import matching
 from amr.extract.arrays.rows import ArraySpec, Expected, Rows
-from amr.extract.arrays.stack import stack_clips
+from amr.extract.arrays.stack import ClipArrays, stack_clips
 
 Reader = Callable[[ArraySpec, Expected], Rows]
 
@@ -40,8 +40,9 @@ def read_folder(spec: ArraySpec, readers: Mapping[str, Reader]) -> Rows:
     return Rows(stack_clips(clips, names, spec.path.name), ids=tuple(_ids(pattern, names)))
 
 
-def _one_clip(values: np.ndarray) -> np.ndarray:
+def _one_clip(values: np.ndarray | ClipArrays) -> np.ndarray:
     """Array of one clip; text that is numbers, as in a CSV, becomes numbers."""
+    values = np.asarray(values)
     if values.dtype != object:
         return values
     try:

@@ -11,13 +11,15 @@ import numpy as np
 
 from amr.common.registry import unknown
 from amr.extract.arrays.rows import ArraySpec, Expected, Rows
-from amr.extract.arrays.stack import stack_clips
+from amr.extract.arrays.stack import ClipArrays, stack_clips
+
+Read = Callable[[Any], "np.ndarray | ClipArrays"]
 
 # Without known ids, at least that many arrays of one shape are taken for one array per clip.
 MANY_ARRAYS = 20
 
 
-def select(spec: ArraySpec, arrays: Mapping[str, Any], read: Callable[[Any], np.ndarray], expected: Expected) -> Rows:
+def select(spec: ArraySpec, arrays: Mapping[str, Any], read: Read, expected: Expected) -> Rows:
     """Concatenate the rows of the keys' arrays; without keys, read the only array, or the one of every clip.
 
     Args:
@@ -44,13 +46,29 @@ def select(spec: ArraySpec, arrays: Mapping[str, Any], read: Callable[[Any], np.
     for key in keys:
         if key not in arrays:
             raise unknown_key(spec, key, arrays)
+    if len(keys) == 1:
+        return Rows(read(arrays[keys[0]]))
     selected = [np.asarray(read(arrays[key])) for key in keys]
     if len({each.shape[1:] for each in selected}) > 1:
         shapes = " and ".join(str(each.shape) for each in selected)
         raise ValueError(
             f"{'+'.join(keys)} of {spec.path.name} must have rows of one shape, got {shapes}. Name keys of one view."
         )
-    return Rows(selected[0] if len(selected) == 1 else np.concatenate(selected))
+    return Rows(_concatenated(selected))
+
+
+def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
+    """Rows of all arrays; each array is freed once its rows are taken."""
+    dtype = np.result_type(*arrays)
+    if not np.issubdtype(dtype, np.number):
+        return np.concatenate(arrays)
+    joined = np.empty((sum(map(len, arrays)), *arrays[0].shape[1:]), dtype)
+    end = len(joined)
+    while arrays:
+        start = end - len(arrays[-1])
+        joined[start:end] = arrays.pop()
+        end = start
+    return joined
 
 
 def is_pattern(key: str) -> bool:
@@ -82,9 +100,7 @@ def some(names: Collection[str]) -> str:
     return f"{len(names)}: {', '.join(list(names)[:3])}, ..."
 
 
-def _every_clip(
-    spec: ArraySpec, arrays: Mapping[str, Any], read: Callable[[Any], np.ndarray], expected: Expected
-) -> Rows:
+def _every_clip(spec: ArraySpec, arrays: Mapping[str, Any], read: Read, expected: Expected) -> Rows:
     """Arrays of every clip if their keys are ids of clips, else an error that names keys."""
     num_known = sum(key in expected.ids for key in arrays)
     if arrays and (2 * num_known >= len(arrays) or (not expected.ids and len(arrays) >= MANY_ARRAYS)):
@@ -100,6 +116,6 @@ def _every_clip(
     )
 
 
-def _per_clip(spec: ArraySpec, keys: list[str], arrays: Mapping[str, Any], read: Callable[[Any], np.ndarray]) -> Rows:
+def _per_clip(spec: ArraySpec, keys: list[str], arrays: Mapping[str, Any], read: Read) -> Rows:
     clips = [np.asarray(read(arrays[key])) for key in keys]
     return Rows(stack_clips(clips, keys, spec.path.name), ids=tuple(keys))

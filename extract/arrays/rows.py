@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from amr.extract.arrays.stack import ClipArrays
+
 
 @dataclass(frozen=True)
 class ArraySpec:
@@ -88,7 +90,7 @@ class Rows:
         left_out: Names of the columns of a table that are no features.
     """
 
-    values: np.ndarray
+    values: np.ndarray | ClipArrays
     ids: tuple[str, ...] | None = None
     header: str | None = None
     first_value: str | None = None

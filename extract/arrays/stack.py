@@ -3,12 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 
-def stack_clips(arrays: Sequence[Any], names: Sequence[str], place: str) -> np.ndarray:
+@dataclass(frozen=True, eq=False)
+class ClipArrays:
+    """Arrays of single clips that are read as one array, of which only the rows that are asked for are made.
+
+    Attributes:
+        arrays: Array of each clip, `(dim,)` or `(steps, dim)`; None for a clip without any, whose row is NaN. NaN pads
+            clips with fewer steps.
+        shape: Shape of all, `(clips, dim)` or `(clips, steps, dim)`.
+        dtype: Type of the numbers.
+    """
+
+    arrays: Sequence[np.ndarray | None]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape, dtype=object))
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Rows of some clips, as an array."""
+        wanted = [self.arrays[row] for row in np.arange(len(self))[rows]]
+        if all(clip is not None and clip.shape == self.shape[1:] for clip in wanted):
+            stacked = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        else:
+            stacked = np.full((len(wanted), *self.shape[1:]), np.nan, self.dtype)
+        for row, clip in zip(stacked, wanted, strict=True):
+            if clip is not None:
+                row[: len(clip)] = clip
+        return stacked
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Array of all clips."""
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
+def stack_clips(arrays: Sequence[Any], names: Sequence[str], place: str) -> np.ndarray | ClipArrays:
     """Stack arrays of single clips: values `(clips,)`, vectors `(clips, dim)` or sequences `(clips, steps, dim)`.
 
     Clips with fewer steps are padded with NaN. A clip whose array is None or empty is all NaN.
@@ -24,7 +70,8 @@ def stack_clips(arrays: Sequence[Any], names: Sequence[str], place: str) -> np.n
     clips = [None if array is None else np.asarray(array) for array in arrays]
     if all(clip is None or clip.ndim == 0 for clip in clips):
         return np.array([None if clip is None else clip.item() for clip in clips], dtype=object)
-    filled = {i: clip for i, clip in enumerate(clips) if clip is not None and clip.size}
+    clips = [clip if clip is not None and clip.size else None for clip in clips]
+    filled = {i: clip for i, clip in enumerate(clips) if clip is not None}
     if not filled:
         raise ValueError(f"{place} must hold an array of some clip, got only empty ones. Save it again.")
     first_row, first = next(iter(filled.items()))
@@ -36,16 +83,14 @@ def stack_clips(arrays: Sequence[Any], names: Sequence[str], place: str) -> np.n
                 f"{place} must hold vectors of one length, got shape {first.shape} in {names[first_row]} and "
                 f"{clip.shape} in {names[i]}. Correct that one, or leave it empty if the clip has none."
             )
-    has_steps = first.ndim == 2
-    if len(filled) == len(clips) and all(clip.shape == first.shape for clip in filled.values()):
-        stacked = np.stack(list(filled.values()))
-    else:
-        shape = (max(len(clip) for clip in filled.values()), first.shape[1]) if has_steps else first.shape
-        dtype = np.result_type(np.float32, *{clip.dtype for clip in filled.values()})
-        stacked = np.full((len(clips), *shape), np.nan, dtype)
-        for i, clip in filled.items():
-            stacked[(i, slice(len(clip))) if has_steps else i] = clip
-    return stacked[:, 0] if has_steps and stacked.shape[1] == 1 else stacked
+    if first.ndim == 2 and all(len(clip) == 1 for clip in filled.values()):
+        clips = [None if clip is None else clip[0] for clip in clips]
+        filled = {i: clip for i, clip in enumerate(clips) if clip is not None}
+        first = filled[first_row]
+    shape = (max(len(clip) for clip in filled.values()), *first.shape[1:])
+    dtypes = {clip.dtype for clip in filled.values()}
+    whole = len(filled) == len(clips) and all(clip.shape == shape for clip in filled.values())
+    return ClipArrays(clips, (len(clips), *shape), np.result_type(*dtypes, *([] if whole else [np.float32])))
 
 
 def _kind(array: np.ndarray) -> str:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from amr.common.csv_rows import read_csv_rows, read_utf8
+from amr.common.files.memory import check_memory
 from amr.extract.arrays.keys import is_pattern, matching, some, unknown_key
 from amr.extract.arrays.rows import ArraySpec, Expected, Rows
-from amr.extract.arrays.stack import stack_clips
+from amr.extract.arrays.stack import ClipArrays, stack_clips
 
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
+MAX_COLUMNS = 100_000
+_BLOCK_VALUES = 2**20  # of a block that is read at once
 # Columns that say something about a clip and are no features.
 _ABOUT_CLIPS = ("id", "label", "split", "group", "path", "start_seconds", "end_seconds")
 
 
 def read_csv(spec: ArraySpec, expected: Expected) -> Rows:
     """Read columns of a CSV file, with or without a header."""
+    if expected.column is None and (numbers := _plain_numbers(spec, expected)) is not None:
+        return numbers
     all_rows, lines = read_csv_rows(spec.path)
     rows = [(row, line) for row, line in zip(all_rows, lines, strict=True) if row]
     if not rows:
@@ -40,16 +50,129 @@ def read_csv(spec: ArraySpec, expected: Expected) -> Rows:
     return _select_columns(spec, table, expected, header=", ".join(first))
 
 
+def _plain_numbers(spec: ArraySpec, expected: Expected) -> Rows | None:
+    """Columns of numbers of a CSV file with a header and without quotes, read in blocks: text takes much memory.
+
+    None if the file is of another kind, or damaged.
+    """
+    num_bytes, num_lines = spec.path.stat().st_size, _count_lines(spec.path)
+    values, ids, end = np.empty((0, 0)), [], 0
+    try:
+        with spec.path.open(encoding="utf-8-sig") as file:
+            rows = ([cell.strip(" \t") for cell in line.split(",")] for line in _plain_lines(file))
+            first = next(rows, [])
+            if len(first) < 2 or "" in first or not (spec.keys or _is_header(first)):
+                return None
+            place = {name: i for i, name in enumerate(first)}
+            names, left_out = _column_names(spec, place, expected)
+            columns = [place[name] for name in names]
+            id_column = _id_column(place)
+            values = np.empty((min(num_lines, num_bytes // len(first) + 1), len(columns)))
+            while block := list(islice(rows, max(1, _BLOCK_VALUES // len(first)))):
+                if any(len(row) != len(first) for row in block):
+                    return None
+                end += len(block)
+                values[end - len(block) : end] = [[float(row[i] or "nan") for i in columns] for row in block]
+                ids += [] if id_column is None else [row[place[id_column]] for row in block]
+    except ValueError:  # text among the numbers, or another encoding
+        return None
+    values = values[:end, 0] if len(columns) == 1 and not spec.keys else values[:end]
+    rows_have_ids = id_column is not None and names != [id_column]
+    column = names[0] if len(names) == 1 else None
+    ids_of_rows = tuple(ids) if rows_have_ids else None
+    return Rows(values, ids_of_rows, header=", ".join(first), column=column, left_out=tuple(left_out))
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return 1 + sum(block.count(b"\n") + block.count(b"\r") for block in iter(lambda: file.read(2**20), b""))
+
+
+def _plain_lines(file: Iterable[str]) -> Iterator[str]:
+    """Lines that are not blank.
+
+    Raises:
+        ValueError: A line has a quote, within which a line may end.
+    """
+    for line in file:
+        if '"' in line:
+            raise ValueError
+        if stripped := line.strip(" \t\n"):
+            yield stripped
+
+
 def read_parquet(spec: ArraySpec, expected: Expected) -> Rows:
     """Read columns of a parquet file."""
-    try:
-        table = pd.read_parquet(spec.path)
-    except ValueError as error:  # pyarrow's errors are among them
-        raise OSError(str(error)) from error
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(spec.path, buffer_size=2**20) as file:
+        stored = _stored_columns(file)
+        _check_unpacked(file, stored, spec.path.name)
+        if expected.column is None and stored is not None:
+            names, left_out = _column_names(spec, dict.fromkeys(stored), expected)
+            if (values := _read_in_blocks(file, spec, names)) is not None:
+                id_column = _id_column(dict.fromkeys(stored))
+                ids = None
+                if id_column is not None and names != [id_column]:
+                    ids = tuple(map(_id_text, _plain_column(_pandas(file.read([id_column]), id_column)).tolist()))
+                return Rows(values, ids, column=names[0] if len(names) == 1 else None, left_out=tuple(left_out))
+        table = file.read(use_threads=False).to_pandas(use_threads=False)
     named_index = [name for name in table.index.names if name is not None]
     if named_index:
         table = table.reset_index(level=named_index)
     return _select_columns(spec, {str(name): table[name] for name in table}, expected)
+
+
+def _stored_columns(file: ParquetFile) -> list[str] | None:
+    """Columns as pandas shows them, the named ones of its index first; None if its index is not stored as columns."""
+    schema = file.schema_arrow
+    if len(schema.names) > MAX_COLUMNS:
+        raise OSError(f"{len(schema.names):,} columns, more than {MAX_COLUMNS:,}: save one column of vectors, or .npy")
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    if any(not isinstance(each, str) and each.get("name") is not None for each in index):
+        return None
+    index = [each for each in index if isinstance(each, str)]
+    named = [name for name in index if not name.startswith("__index_level_")]
+    return [*named, *(name for name in schema.names if name not in index)]
+
+
+def _check_unpacked(file: ParquetFile, columns: Sequence[str] | None, place: str) -> None:
+    """Refuse a file whose values do not fit into memory, as its head counts them."""
+    metadata, num_bytes = file.metadata, 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for i in range(group.num_columns):
+            column = group.column(i)
+            width = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4}.get(column.physical_type, 8)
+            num_bytes += max(column.num_values * width, column.total_uncompressed_size)
+    check_memory(num_bytes, place, "Save fewer rows or columns in one file.")
+
+
+def _read_in_blocks(file: ParquetFile, spec: ArraySpec, names: Sequence[str]) -> np.ndarray | None:
+    """Columns of features, read in blocks of rows; None if the blocks differ in their shape, or hold text."""
+    num_rows = file.metadata.num_rows
+    values: np.ndarray | None = None
+    end = 0
+    row_values = sum(file.metadata.row_group(0).column(i).num_values for i in range(file.metadata.num_columns))
+    row_values = max(1, row_values // max(1, file.metadata.row_group(0).num_rows)) if num_rows else 1
+    for batch in file.iter_batches(max(1, _BLOCK_VALUES // row_values), columns=list(names), use_threads=False):
+        try:
+            columns = {name: _pandas(batch.select([name]), name) for name in names}
+            block = np.asarray(_features(spec, columns, chosen=bool(spec.keys)))
+        except ValueError:
+            return None
+        if values is None:
+            values = np.empty((num_rows, *block.shape[1:]), block.dtype)
+        if block.shape[1:] != values.shape[1:]:
+            return None
+        values = values.astype(np.result_type(values, block), copy=False)
+        end += len(block)
+        values[end - len(block) : end] = block
+    return values if end == num_rows else None
+
+
+def _pandas(table: Any, column: str) -> pd.Series:
+    series: pd.Series = table.replace_schema_metadata(None).to_pandas(use_threads=False)[column]
+    return series
 
 
 def read_text(spec: ArraySpec, expected: Expected) -> Rows:
@@ -108,7 +231,7 @@ def _without_blank_end(cells: list[str], expected: Expected) -> list[str]:
 
 def _select_columns(spec: ArraySpec, table: Mapping[str, Any], expected: Expected, header: str | None = None) -> Rows:
     """Columns of a table side by side, and its column id as ids."""
-    id_column = next((name for name in table if name.casefold() == "id"), None)
+    id_column = _id_column(table)
     names, left_out = _column_names(spec, table, expected)
     if expected.column is None:
         values = _features(spec, {name: table[name] for name in names}, chosen=bool(spec.keys))
@@ -122,6 +245,10 @@ def _select_columns(spec: ArraySpec, table: Mapping[str, Any], expected: Expecte
     return Rows(values, ids, header=header, column=column, left_out=tuple(left_out))
 
 
+def _id_column(table: Iterable[str]) -> str | None:
+    return next((name for name in table if name.casefold() == "id"), None)
+
+
 def _id_text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
@@ -130,25 +257,25 @@ def _column_names(spec: ArraySpec, table: Mapping[str, Any], expected: Expected)
     """Names of the requested columns, and of those that are left out because they are no features."""
     if (joined := "+".join(spec.keys)) in table:
         return [joined], []
-    names: list[str] = []
+    found: dict[str, None] = {}
     for key in spec.keys:
         matched = [key] if key in table else matching(key, table) if is_pattern(key) else []
         if not matched:
             raise unknown_key(spec, key, table)
-        names += [name for name in matched if name not in names]
-    if names:
-        return names, []
+        found |= dict.fromkeys(matched)
+    if found:
+        return list(found), []
     if expected.column is not None:
         return [expected.column] if expected.column in table else list(table), []
-    left_out = [name for name in table if name.casefold() in _ABOUT_CLIPS or name.endswith("_path")]
+    left_out = {name: None for name in table if name.casefold() in _ABOUT_CLIPS or name.endswith("_path")}
     if len(left_out) == len(table):
         raise ValueError(
             f"{spec.path.name} must have a column of features, got {', '.join(table)}. Pass {spec.path.name}:COLUMN."
         )
-    return [name for name in table if name not in left_out], left_out
+    return [name for name in table if name not in left_out], list(left_out)
 
 
-def _features(spec: ArraySpec, columns: Mapping[str, Any], *, chosen: bool) -> np.ndarray:
+def _features(spec: ArraySpec, columns: Mapping[str, Any], *, chosen: bool) -> np.ndarray | ClipArrays:
     """Columns of numbers or vectors side by side, `(rows, dim)` or `(rows, steps, dim)`.
 
     A single column of numbers is `(rows,)` unless it was chosen by name.
@@ -164,10 +291,11 @@ def _features(spec: ArraySpec, columns: Mapping[str, Any], *, chosen: bool) -> n
             f"{_advice(spec, right, wrong)}"
         )
     if len(blocks) == 1:
-        return blocks[0][:, None] if chosen and blocks[0].ndim == 1 else blocks[0]
+        return np.asarray(blocks[0])[:, None] if chosen and blocks[0].ndim == 1 else blocks[0]
     if any(block.ndim > 2 for block in blocks):
         raise ValueError(f"{spec.path.name} must be given with one column of sequences, got several. Name one.")
-    return np.concatenate([block[:, None] if block.ndim == 1 else block for block in blocks], axis=1)
+    arrays = map(np.asarray, blocks)
+    return np.concatenate([array[:, None] if array.ndim == 1 else array for array in arrays], axis=1)
 
 
 def _advice(spec: ArraySpec, right: Sequence[str], wrong: Sequence[str]) -> str:
@@ -182,7 +310,7 @@ def _advice(spec: ArraySpec, right: Sequence[str], wrong: Sequence[str]) -> str:
     return f"Name the columns of features, such as {spec.path.name}:{'+'.join(right[:2])} or a pattern such as 'f*'."
 
 
-def _numbers(column: Any, place: str) -> np.ndarray | None:
+def _numbers(column: Any, place: str) -> np.ndarray | ClipArrays | None:
     """Column of numbers or of one vector per row, `(rows, ...)`; None if it is text. Empty values are NaN."""
     values = _plain_column(column)
     if values.dtype.kind in "biuf":
@@ -203,7 +331,7 @@ def _numbers(column: Any, place: str) -> np.ndarray | None:
         return None
 
 
-def _vectors(values: Sequence[Any], place: str) -> np.ndarray:
+def _vectors(values: Sequence[Any], place: str) -> np.ndarray | ClipArrays:
     """One vector or sequence per row, as `(rows, dim)` or `(rows, steps, dim)`; rows without any are NaN."""
     names = [f"row {row}" for row in range(len(values))]
     return stack_clips([None if _is_empty(value) else _nested(value) for value in values], names, place)

@@ -6,13 +6,17 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from amr.common.files.memory import check_memory
 from amr.extract.arrays.keys import select
 from amr.extract.arrays.rows import ArraySpec, Expected, Rows
-from amr.extract.arrays.stack import stack_clips
+from amr.extract.arrays.stack import ClipArrays, stack_clips
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def read_torch(spec: ArraySpec, expected: Expected) -> Rows:
@@ -44,17 +48,35 @@ def _refused(spec: ArraySpec, error: Exception) -> Exception:
     )
 
 
-def _to_array(value: Any, place: str) -> np.ndarray:
+def _to_array(value: Any, place: str) -> np.ndarray | ClipArrays:
     import torch
 
     if isinstance(value, torch.Tensor):
-        value = value.detach()
-        if value.layout != torch.strided:
-            value = value.to_dense()
-        return np.asarray(value.float() if value.dtype == torch.bfloat16 else value)
+        return _plain(value.detach(), place)
     if isinstance(value, list | tuple) and any(isinstance(each, torch.Tensor) for each in value):
         names = [f"element {i}" for i in range(len(value))]
         return stack_clips([_to_array(each, place) for each in value], names, place)
     if isinstance(value, Mapping):
         raise ValueError(f"{place} must hold one tensor per key, got a dict in a dict. Save the inner one by itself.")
     return np.asarray(value)
+
+
+def _plain(value: Tensor, place: str) -> np.ndarray | ClipArrays:
+    """Numbers of a tensor of any kind; types that NumPy lacks become float32."""
+    import torch
+
+    if value.is_nested:
+        return stack_clips(
+            [_plain(each, place) for each in value.unbind()], [f"row {i}" for i in range(value.size(0))], place
+        )
+    if value.is_meta:
+        raise ValueError(f"{place} must hold numbers, got a meta tensor, which has none. Save it again with its data.")
+    num_bytes = value.numel() * (8 if value.dtype.itemsize == 8 else 4)
+    if value.layout != torch.strided:
+        check_memory(num_bytes, f"{place}, made dense,", "Save fewer dimensions.")
+        value = value.to_dense()
+    if value.is_quantized:
+        value = value.dequantize()
+    if value.dtype.is_floating_point and value.dtype not in (torch.float16, torch.float32, torch.float64):
+        value = value.float()
+    return np.asarray(value.resolve_conj().resolve_neg())

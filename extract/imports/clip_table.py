@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from amr import data_manifests
-from amr.common.csv_rows import read_csv_rows
+from amr.common.csv_rows import check_header, check_text, read_csv_rows
 from amr.common.registry import unknown
 from amr.data_manifests.schema import SPLITS, check_classes, counted, divided_groups, strip_values
 from amr.extract.arrays import Expected, parse_array_spec, read_rows
@@ -24,6 +24,7 @@ _ABOUT_MEDIA = ("path", "start_seconds", "end_seconds")
 def make_clip_table(config: ImportConfig, clips: ClipIds) -> tuple[pd.DataFrame, list[str]]:
     """Table of the clips, every column text; and notes on what did not match, was changed, or will be refused."""
     _check_ids(clips.ids, config.ids)
+    check_text(clips.ids, "--ids", lambda row: f"row {row} of {config.ids or 'the embeddings'}")
     columns, notes = {"id": clips.ids}, []
     for name, option, text in (("label", "--labels", config.labels), ("group", "--groups", config.groups)):
         if text is not None and text.startswith("ids:") and name == "group":
@@ -43,6 +44,8 @@ def make_clip_table(config: ImportConfig, clips: ClipIds) -> tuple[pd.DataFrame,
             table[name] = ""
     table, more = strip_values(table, ("label", "split", "group"))
     notes += more
+    for name in map(str, table):
+        check_text(list(table[name]), name, lambda row: f"row {row}")
     _check_splits(list(table["split"]), config)
     if not (table["label"] != "").any():
         raise ValueError("label must be given for at least one clip, got none. Pass --labels FILE.")
@@ -178,6 +181,9 @@ def _read_columns(text: str) -> tuple[str, list[dict[str, str]]]:
     path = Path(text) if Path(text).is_file() else _shipped_list(text)
     found = [row for row in read_csv_rows(path)[0] if row]
     header, rows = (found[0], found[1:]) if found else ([], [])
+    if header:
+        check_header(header, f"--columns {path.name}")
+        check_text(header, "name of a column", lambda _: f"the first line of {path.name}")
     if "id" not in header or not rows:
         raise ValueError(
             f"--columns must have a column id and a row, got {', '.join(header) or 'nothing'} in {text}. "

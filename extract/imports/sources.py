@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from amr.common.files.memory import check_memory
 from amr.data_manifests.schema import counted
-from amr.extract.arrays import ArraySpec, Expected, Rows, parse_array_spec, read_rows
+from amr.extract.arrays import ArraySpec, Expected, Rows, parse_array_spec, read_array, read_rows
 from amr.extract.imports.text import to_texts
 
 # Files that hold arrays by key, which may be ids of clips.
 _KEYED = (".npz", ".mat", ".pt", ".npy")
+BYTES_PER_TEXT = 128  # of a short text in a list, a table and a set
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def read_embedding_sources(files: Mapping[str, str], ids: str | None, labels: st
     known: set[str] = set()
     if any(spec.path.suffix.lower() in _KEYED and not spec.keys for spec in specs.values()):
         if ids is not None:
-            known |= set(to_texts(read_rows(parse_array_spec(ids, "--ids"), Expected("id")).values))
+            known |= set(to_texts(read_array(parse_array_spec(ids, "--ids"), Expected("id"))))
         if labels is not None:
             known |= set(read_rows(parse_array_spec(labels, "--labels"), Expected("label", ids=known)).ids or ())
     expected = Expected(ids=known)
@@ -104,6 +106,7 @@ def choose_ids(embeddings: Sequence[Source], ids: str | None) -> ClipIds:
         return ClipIds(own, True, reference, "")
     if reference is None:
         raise ValueError("--embeddings must have a row, got none. Check the files.")
+    check_memory(BYTES_PER_TEXT * len(reference.rows), f"the ids of {reference.name}", "Save fewer rows.")
     return ClipIds([str(row) for row in range(len(reference.rows))], False, reference, "")
 
 
@@ -117,11 +120,10 @@ def _check_own_ids(source: Source) -> None:
         )
 
 
-def join(source: Source, clips: ClipIds) -> tuple[Rows, list[str]]:
-    """Rows of a source in the order of the clips, and notes on what does not match.
+def match(source: Source, clips: ClipIds) -> tuple[np.ndarray | None, list[str]]:
+    """Row of each clip in a source, -1 for none, and notes on what does not match. None if they have the same order.
 
-    Rows with ids are joined by id if the clips have ids, too; a clip without a row gets None or NaN. Others are joined
-    by row.
+    Rows with ids are joined by id if the clips have ids, too. Others are joined by row.
 
     Raises:
         ValueError: No id or not the number of rows matches.
@@ -137,10 +139,10 @@ def join(source: Source, clips: ClipIds) -> tuple[Rows, list[str]]:
             check_length(source, replace(clips.reference, name="the embeddings"))
         if ids is None and clips.given and not clips.ids_file:
             order = ", ".join(clips.ids[:3])
-            return source.rows, [f"{source.name}: {source.spec} has no ids; its rows count as those of {order}, ..."]
-        return source.rows, []
+            return None, [f"{source.name}: {source.spec} has no ids; its rows count as those of {order}, ..."]
+        return None, []
     if list(ids) == clips.ids:
-        return source.rows, []
+        return None, []
     _check_own_ids(source)
     row_of = {id_: row for row, id_ in enumerate(ids)}
     rows = np.array([row_of.get(id_, -1) for id_ in clips.ids])
@@ -150,14 +152,22 @@ def join(source: Source, clips: ClipIds) -> tuple[Rows, list[str]]:
             f"{source.name} must share ids with the clips, got {ids[0]!r}, ... in {source.spec} and "
             f"{clips.ids[0]!r}, ... in the others. Correct the ids."
         )
-    values = source.rows.values[rows]
-    if num_matched < len(clips):
-        values = values.astype(np.result_type(values.dtype, np.float32) if values.dtype.kind in "iuf" else object)
-        values[rows < 0] = np.nan if values.dtype.kind == "f" else None
     note = f"{source.name}: joined on id, with a row for {num_matched} of {len(clips)} clips"
     num_extra = len(ids) - num_matched
     note += f"; left out: {counted(num_extra, 'id', 'ids')} of no clip" if num_extra else ""
-    return replace(source.rows, values=values, ids=tuple(clips.ids)), [note]
+    return rows, [note]
+
+
+def join(source: Source, clips: ClipIds) -> tuple[Rows, list[str]]:
+    """Rows of a source in the order of the clips, as `match` finds them; a clip without a row gets None or NaN."""
+    order, notes = match(source, clips)
+    if order is None:
+        return source.rows, notes
+    values = source.rows.values[order]
+    if (order < 0).any():
+        values = values.astype(np.result_type(values.dtype, np.float32) if values.dtype.kind in "iuf" else object)
+        values[order < 0] = np.nan if values.dtype.kind == "f" else None
+    return replace(source.rows, values=values, ids=tuple(clips.ids)), notes
 
 
 def check_length(source: Source, reference: Source) -> None:
@@ -224,13 +234,14 @@ def one_per_clip(source: Source, *, verbatim: bool = False) -> list[str]:
             f"{source.name} must be one value per clip, got {values.shape} in {source.spec}{columns}. "
             "Name a column or key, FILE:KEY."
         )
-    return to_texts(values, verbatim=verbatim)
+    check_memory(BYTES_PER_TEXT * values.size, source.name, "Name a file with one value per clip.")
+    return to_texts(np.asarray(values), verbatim=verbatim)
 
 
 def flat(source: Source) -> Source:
     """Source whose only row or column, as MATLAB stores a list, is one value per row."""
     values = source.rows.values
-    if values.ndim == 2 and values.size == max(values.shape):
+    if isinstance(values, np.ndarray) and values.ndim == 2 and values.size == max(values.shape):
         return replace(source, rows=replace(source.rows, values=values.ravel()))
     return source
 

@@ -51,7 +51,7 @@ def test_bom_line_ends_and_blank_lines_do_not_matter(tmp_path, bom, end):
     assert plain.sha256() == other.sha256()
 
 
-text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 
 
 @settings(max_examples=40, deadline=None)
@@ -236,7 +236,7 @@ def test_other_splits_and_intervals(tmp_path):
         ("path,label,start_seconds\na.mp4,x,nan\n", r"start_seconds must be a number"),
         (
             "path,label,end_seconds\na.mp4,x,1:30\n",
-            r"end_seconds must be a number of seconds of at least 0, got '1:30'",
+            r"end_seconds must be a number of seconds from 0 to 10,000,000, got '1:30'",
         ),
         ('path,label\n"a\nb.mp4",x\n\nc.mp4\n', r"line 5 of clips.csv must have 2 values like the header, got 1"),
         ("path,label\na,b.mp4,x\n", r"line 2 of clips.csv must have 2 values like the header, got 3"),

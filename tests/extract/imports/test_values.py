@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from amr.extract.arrays import ArraySpec, Rows
-from amr.extract.cache.writer import Embedded
+from amr.extract.cache.writer import Embedded, joined
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.extract.imports.sources import Source
-from amr.extract.imports.values import to_embedded
+from amr.extract.imports.values import Conversion
 
 
 def convert(values: np.ndarray, lengths: list[float] | None = None, file: str = "x.npy") -> tuple[Embedded, list[str]]:
     source = Source("--embeddings x", ArraySpec(Path(file)), Rows(values))
-    return to_embedded(source, "float32", None if lengths is None else np.array(lengths, dtype=float))
+    conversion = Conversion(source, None, "float32", None if lengths is None else np.array(lengths, dtype=float))
+    return joined(list(conversion.blocks())), conversion.notes()
 
 
 def steps(*clips: list[float]) -> np.ndarray:

@@ -1,0 +1,177 @@
+"""Read a file in a separate process: what its library does with a damaged file cannot end the command."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from typing import IO, Any, TypeVar
+
+import numpy as np
+
+from amr.common.files.memory import address_space, memory_at_hand
+from amr.common.processes import end_with
+
+Result = TypeVar("Result")
+
+SECONDS = 12  # of computing, for any file
+BYTES_PER_SECOND = 2**20  # further seconds for large ones
+_ALIGNMENT = 64
+_BLOCK = 2**24
+_MADV_DONTNEED = 4  # of Linux
+
+
+class Crashed(OSError):
+    """The process that read a file died."""
+
+
+def apart(read: Callable[[], Result], num_bytes: int) -> Result:
+    """Result of a function that runs in a separate process. Arrays come back through shared memory, without a copy.
+
+    Where processes cannot be forked, the function runs in this one.
+
+    Args:
+        read: Function; what it raises must be picklable.
+        num_bytes: Size of what it reads, for its time limit.
+
+    Raises:
+        Crashed: The process died: of a signal, of its time limit, for lack of memory.
+    """
+    if "fork" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
+        return read()
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    seconds = SECONDS + num_bytes // BYTES_PER_SECOND
+    with _shared_file() as arrays:
+        process = context.Process(
+            target=_child, args=(read, arrays, sender, receiver, os.getpid(), seconds), daemon=True
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork: the child only reads a file
+            process.start()
+        sender.close()
+        try:
+            error, pickled, sizes = receiver.recv()
+        except EOFError:
+            process.join()
+            raise Crashed(_reason(process.exitcode, seconds)) from None
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            process.join()
+            receiver.close()
+        if error is not None:
+            raise error
+        result: Result = ForkingPickler.loads(pickled, buffers=_buffers(arrays, sizes))
+        return result
+
+
+def _shared_file() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("amr-arrays"), "w+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)
+
+
+def _reason(exit_code: int | None, seconds: int) -> str:
+    if exit_code == -signal.SIGXCPU:
+        return f"content that is not read in {seconds} seconds"
+    if exit_code == -signal.SIGKILL:
+        return "content that needs more memory than there is"
+    return "content that ends its reader"
+
+
+def _child(
+    read: Callable[[], Any], arrays: IO[bytes], sender: Connection, receiver: Connection, parent: int, seconds: int
+) -> None:
+    end_with(parent)
+    receiver.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    _limit(seconds)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the last words of a crashing library
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        pickled = pickle.dumps(read(), protocol=5, buffer_callback=buffers.append)
+        sender.send((None, pickled, _hand_over(buffers, arrays)))
+    except Exception as error:
+        sender.send((_plain(error), b"", []))
+    sender.close()
+    os._exit(0)
+
+
+def _plain(error: Exception) -> Exception:
+    """Error that can be pickled, of the same kind."""
+    with suppress(Exception):
+        if type(ForkingPickler.loads(ForkingPickler.dumps(error))) is type(error):
+            return error
+    return ValueError(str(error)) if isinstance(error, ValueError) else OSError(str(error) or type(error).__name__)
+
+
+def _limit(seconds: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if used := address_space():
+        resource.setrlimit(resource.RLIMIT_AS, (used + memory_at_hand(), resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def _hand_over(buffers: Sequence[pickle.PickleBuffer], arrays: IO[bytes]) -> list[int]:
+    """Write buffers to the shared file and free their memory as they are written; return their sizes."""
+    contents = [buffer.raw() for buffer in buffers]
+    apart = _disjoint(contents)
+    sizes = []
+    for content in contents:
+        for start in range(0, len(content), _BLOCK):
+            block = content[start : start + _BLOCK]
+            written = 0
+            while written < len(block):
+                written += arrays.write(block[written:])
+            if apart:
+                _free(block)
+        arrays.seek(-len(content) % _ALIGNMENT, os.SEEK_CUR)
+        sizes.append(len(content))
+    arrays.truncate(max(arrays.tell(), 1))
+    return sizes
+
+
+def _address(block: memoryview) -> int:
+    return int(np.frombuffer(block, np.uint8).__array_interface__["data"][0])
+
+
+def _disjoint(contents: Sequence[memoryview]) -> bool:
+    """Whether no two buffers share memory."""
+    spans = sorted((_address(content), len(content)) for content in contents if len(content))
+    return all(first + num_bytes <= second for (first, num_bytes), (second, _) in pairwise(spans))
+
+
+def _free(block: memoryview) -> None:
+    """Give the whole pages of a block that is no longer needed back to the system."""
+    if sys.platform != "linux":
+        return
+    address = _address(block)
+    first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
+    num_bytes = (address + len(block) - first) // mmap.PAGESIZE * mmap.PAGESIZE
+    if num_bytes > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(num_bytes), _MADV_DONTNEED)
+
+
+def _buffers(arrays: IO[bytes], sizes: Sequence[int]) -> list[memoryview]:
+    """Memory of the arrays in the shared file."""
+    content = memoryview(mmap.mmap(arrays.fileno(), 0))
+    found, start = [], 0
+    for num_bytes in sizes:
+        found.append(content[start : start + num_bytes])
+        start += -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
+    return found
