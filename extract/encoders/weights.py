@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
+from typing import IO
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,11 @@ from amr.common.files import replacing
 TIMEOUT_SECONDS = 10.0
 RANDOM_SEED = 0
 SAFETENSORS = ".safetensors"
+CHUNK_BYTES = 1 << 20
+# Keys under which training scripts keep the state dict, as timm looks for them.
+STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
+_SHA256_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+\Z")  # as torch.hub names files: resnet18-f37072fd.pth
+_SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 
 
 @dataclass(frozen=True)
@@ -90,12 +97,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"weights must be a .safetensors file or a .pt file of tensors only, got {str(path)!r}: {reason} "
             "Save model.state_dict()."
         ) from error
-    for key in ("state_dict", "model"):
+    for key in STATE_KEYS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(each, Tensor) for each in state.values()):
         raise ValueError(f"weights must be a state dict of tensors, got {str(path)!r}. Save model.state_dict().")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return {name.removeprefix("module.").removeprefix("_orig_mod."): tensor for name, tensor in state.items()}
 
 
 def set_weights(model: nn.Module, path: Path, unused: tuple[str, ...]) -> None:
@@ -165,16 +172,30 @@ def _in_hugging_face_cache(file: WeightsFile) -> Path | None:
 
 
 def _download(file: WeightsFile, model: str) -> Path:
-    """Download once: libraries that retry block a machine without a network for a minute."""
+    """Download once: libraries that retry block a machine without a network for a minute.
+
+    Raises:
+        FileNotFoundError: There is no answer.
+        RuntimeError: The content is not what was published.
+    """
     place = file.place
+    redirects = _Redirects()
+    digest = hashlib.sha256()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            replacing(place) as partial,
-            urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS) as response,
-            partial.open("wb") as content,
-        ):
-            shutil.copyfileobj(response, content, 1 << 20)
+        with replacing(place) as partial:
+            opened = urllib.request.build_opener(redirects).open(file.url, timeout=TIMEOUT_SECONDS)
+            with opened as response, partial.open("wb") as content:
+                while part := response.read(CHUNK_BYTES):
+                    digest.update(part)
+                    content.write(part)
+            in_name = _SHA256_IN_NAME.search(place.name)
+            published = in_name[1] if in_name is not None and file.repo is None else redirects.sha256
+            if not digest.hexdigest().startswith(published):
+                raise RuntimeError(
+                    f"weights of {model} must have the sha256 {published} that was published with them, got "
+                    f"{digest.hexdigest()} from {file.url}. Try again, or pass weights=FILE."
+                )
     except OSError as error:  # includes urllib's errors
         reason = getattr(error, "reason", None) or error
         raise FileNotFoundError(
@@ -182,3 +203,19 @@ def _download(file: WeightsFile, model: str) -> Path:
             f"no answer ({reason}). Put {file.url} there, or pass weights=FILE."
         ) from error
     return place
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Redirects to encrypted places alone. Hugging Face sends the file's sha256 with its first answer."""
+
+    sha256 = ""  # empty: none is known
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        """Follow a redirect."""
+        if not newurl.startswith("https://"):
+            raise urllib.error.URLError(f"a redirect to {newurl}, which is not encrypted")
+        if found := _SHA256.fullmatch(headers.get("X-Linked-Etag", "")):
+            self.sha256 = found[1]
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]

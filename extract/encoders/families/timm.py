@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +22,15 @@ from amr.extract.encoders.networks import MeanOverRows, fastest_layout
 from amr.extract.encoders.pictures import PICTURES, Picture
 from amr.extract.encoders.registry import EncoderInfo
 from amr.extract.encoders.spec import Spec, as_preprocessing, height_and_width
-from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, misfit, seeded, state_sha256
+from amr.extract.encoders.weights import (
+    WeightsFile,
+    check_seed,
+    find_weights,
+    misfit,
+    read_state,
+    seeded,
+    state_sha256,
+)
 from amr.extract.media.sampling import FrameSampling
 
 DEFAULT_FRAMES = {"video": 8, "audio": 1}
@@ -227,12 +236,16 @@ def _read(name: str, options: TimmOptions) -> nn.Module:
     """Model with weights from a file, which must hold all of them; timm itself would accept a file that does not."""
     path = find_weights(options.weights, _weights_file(name), f"timm:{name}")
     start = _random(name, options, CHECK_SEED)
-    overlay = {"file": str(path), "custom_load": path.suffix == ".npz"}
+    # Earlier versions of timm unpickle a file that they are given; the arrays of an .npz file they read without pickle.
+    is_npz = path.suffix == ".npz"
+    overlay = {"file": str(path), "custom_load": True} if is_npz else {"state_dict": read_state(path)}
     try:
         with seeded(CHECK_SEED):
-            model = _create(name, options, pretrained=True, pretrained_cfg_overlay=overlay)
-    except (RuntimeError, KeyError) as error:
+            model: Any = _create(name, options, pretrained=True, pretrained_cfg_overlay=overlay)
+    except (RuntimeError, KeyError, AttributeError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise misfit(path, [str(error).strip().split("\n")[-1].strip()]) from error
+    for config in (model.pretrained_cfg, model.default_cfg):
+        config.pop("state_dict", None)
     before = dict(start.named_parameters())
     untouched = [
         key

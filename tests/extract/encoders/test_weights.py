@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+import hashlib
+import io
+import pickle
+import threading
 import urllib.error
 import urllib.request
+from contextlib import nullcontext
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.response import addinfourl
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from amr.extract.encoders.families.trained import save_trained
+from amr.extract.encoders.registry import build_encoder
 from amr.extract.encoders.weights import (
     WeightsFile,
     find_weights,
@@ -37,11 +48,11 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Requested URLs, none of which gets an answer."""
     requested = []
 
-    def urlopen(url, timeout):
+    def no_answer(opener, url, timeout):
         requested.append(url)
         raise urllib.error.URLError("no route")
 
-    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", no_answer)
     return requested
 
 
@@ -73,14 +84,109 @@ def test_downloads_of_hugging_face_are_found(hub, no_network, tmp_path):
     assert no_network == []
 
 
-def test_weights_are_downloaded_once(hub, monkeypatch, tmp_path):
-    remote = tmp_path / "small-0123.pth"
-    remote.write_bytes(b"weights")
+def test_weights_are_downloaded_once_and_are_what_was_published(hub, tmp_path):
+    name = f"small-{hashlib.sha256(b'weights').hexdigest()[:8]}.pth"
+    remote = tmp_path / name
     file = WeightsFile(remote.as_uri())
+    remote.write_bytes(b"other weights")
+    with pytest.raises(RuntimeError, match="weights of small must have the sha256"):
+        find_weights("pretrained", file, "small")
+    assert list(hub.iterdir()) == []
+    remote.write_bytes(b"weights")
     assert find_weights("pretrained", file, "small").read_bytes() == b"weights"
     remote.unlink()
-    assert find_weights("pretrained", file, "small") == hub / "small-0123.pth"
-    assert [path.name for path in hub.iterdir()] == ["small-0123.pth"]
+    assert find_weights("pretrained", file, "small") == hub / name
+    assert [path.name for path in hub.iterdir()] == [name]
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A server that answers as Hugging Face: a checksum, and a redirect to the content."""
+
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("X-Linked-Etag", f'"{hashlib.sha256(b"weights").hexdigest()}"')
+        self.send_header("Location", self.server.location)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Nothing."""
+
+
+@pytest.fixture
+def server():
+    with HTTPServer(("127.0.0.1", 0), Hub) as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def test_the_checksum_of_hugging_face_is_checked_and_redirects_stay_encrypted(hub, server, monkeypatch):
+    file = WeightsFile(f"http://127.0.0.1:{server.server_port}/model.safetensors", "timm/small")
+    server.location = f"http://127.0.0.1:{server.server_port}/elsewhere"
+    with pytest.raises(FileNotFoundError, match="which is not encrypted"):
+        find_weights("pretrained", file, "small")
+    server.location = "https://example.org/content"
+    for content, fits in ((b"other", False), (b"weights", True)):
+        answer = addinfourl(io.BytesIO(content), Message(), "", 200)
+        answer.msg = "OK"
+        monkeypatch.setattr(urllib.request.HTTPSHandler, "https_open", lambda *_, answer=answer: answer)
+        with nullcontext() if fits else pytest.raises(RuntimeError, match="must have the sha256"):
+            assert find_weights("pretrained", file, "small") == file.place
+        assert file.place.is_file() == fits
+
+
+class Payload:
+    """An object that makes a file when it is read from a pickle."""
+
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self):
+        return (Path.touch, (self.made,))
+
+
+def pickled(path: Path, payload: Payload, how: str) -> None:
+    """Write a file that would run code: with torch.save in its two formats, plainly, or as an array of objects."""
+    state = {"0.weight": torch.zeros(2), "other": payload}
+    if how == "npz":
+        np.savez(path.with_suffix(".npz"), weight=np.array([payload], dtype=object))
+        path.with_suffix(".npz").rename(path)
+    elif how == "plain":
+        path.write_bytes(pickle.dumps(state))
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=how == "zip")
+
+
+SPECS = ("timm:test_vit", "timm:test_resnet", "torchvision:r3d_18", "torchaudio:WAV2VEC2_BASE")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".npz", ".safetensors"])
+@pytest.mark.parametrize("how", ["zip", "legacy", "plain", "npz"])
+def test_no_file_of_weights_runs_code(tmp_path, suffix, how):
+    made = tmp_path / "ran"
+    pickled(tmp_path / f"weights{suffix}", Payload(made), how)
+    for spec in SPECS if (suffix, how) in ((".pt", "zip"), (".npz", "npz")) else SPECS[:2]:
+        name = "audio" if spec.startswith("torchaudio") else "video"
+        with pytest.raises(ValueError, match=r"weights must "):
+            build_encoder(f"{spec},weights={tmp_path / f'weights{suffix}'}", name)
+    assert not made.exists()
+
+
+def test_no_trained_encoder_runs_code(tmp_path):
+    encoder = build_encoder("timm:test_resnet,weights=random", "video")
+    save_trained(tmp_path / "enc", encoder, "timm:test_resnet,weights=random")
+    made = tmp_path / "ran"
+    pickled(tmp_path / "enc" / "weights.safetensors", Payload(made), "zip")
+    with pytest.raises(ValueError, match=r"weights\.safetensors must be"):
+        build_encoder(f"trained:{tmp_path / 'enc'}", "video")
+    description = tmp_path / "enc" / "encoder.json"
+    pickled(tmp_path / "mine.pt", Payload(made), "zip")
+    description.write_text(description.read_text().replace("weights=random", f"weights={tmp_path / 'mine.pt'}"))
+    with pytest.raises(ValueError, match="must "):
+        build_encoder(f"trained:{tmp_path / 'enc'}", "video")
+    assert not made.exists()
 
 
 def test_files_that_are_named(tmp_path):
