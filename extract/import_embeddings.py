@@ -11,10 +11,11 @@ import pandas as pd
 
 from amr.common.files.space import check_space
 from amr.extract.arrays import ArraySpec, parse_array_spec
+from amr.extract.cache.lock import is_left
 from amr.extract.cache.reader import IMPORTED, EmbeddingInfo
 from amr.extract.cache.structure import ClipTable, cache_path, check_out, notes_on_name
 from amr.extract.cache.verify import value_counts
-from amr.extract.cache.writer import save
+from amr.extract.cache.writer import is_saved, save
 from amr.extract.config import ImportConfig
 from amr.extract.imports.clip_table import make_clip_table, read_lengths
 from amr.extract.imports.sources import ClipIds, Source, choose_ids, match, read_embedding_sources
@@ -72,8 +73,9 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
     """
     out = cache_path(str(config.out))
     check_out(out)
-    if out.exists() and not config.overwrite:
-        raise ValueError(f"--out must be a new file, got {str(out)!r}. Pass --overwrite to replace it.")
+    must_be_new = out.exists() and not config.overwrite
+    if must_be_new and not is_left(out):
+        raise ValueError(_not_new(out))
     sources = read_embedding_sources(config.files, config.ids, config.labels)
     clip_ids = choose_ids(list(sources.values()), config.ids)
     table, notes = make_clip_table(config, clip_ids)
@@ -91,6 +93,8 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
     check_space(out.resolve().parent, num_bytes, "the cache")
     digest = hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape"))
     clips = ClipTable(out.stem, "", digest.hexdigest(), table)
+    if must_be_new and not is_saved(out, clips, list(infos.values())):
+        raise ValueError(_not_new(out))
     save(out, clips, [(infos[name], conversion.blocks()) for name, conversion in conversions.items()])
     return ImportResult(
         cache=out,
@@ -100,6 +104,10 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
         columns=[name for name in map(str, table) if name not in ("id", "label", "split", "group")],
         notes=notes + [note for conversion in conversions.values() for note in conversion.notes()],
     )
+
+
+def _not_new(out: Path) -> str:
+    return f"--out must be a new file, got {str(out)!r}. Pass --overwrite to replace it."
 
 
 def _conversion(source: Source, clips: ClipIds, dtype: str, lengths: str | None) -> Conversion:

@@ -84,11 +84,12 @@ class Journal:
         if not self.path.exists():
             return []
         selected = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:
+                failure = Failure(entry["row"], *(str(entry[name]) for name in ("id", "modality", "reason")))
+                if done[entry["fingerprint"]][failure.row]:
+                    selected.append(line)
+            except (ValueError, KeyError, IndexError, TypeError):  # torn, of another file, or of another program
                 continue
-            if entry["fingerprint"] in done and done[entry["fingerprint"]][entry["row"]]:
-                selected.append(line)
         return selected

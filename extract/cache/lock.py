@@ -44,7 +44,7 @@ def lock(
         Locked: Another process holds the lock and `on_wait` is not given, or this process holds it already.
     """
     path = path.absolute()
-    lock_file = path.with_name(f"{path.name}.lock")
+    lock_file = _lock_file(path)
     descriptor = None if path in _held else _acquire(lock_file)
     if descriptor is None and path not in _held and on_wait is not None:
         on_wait()
@@ -61,6 +61,32 @@ def lock(
         _held.discard(path)
         lock_file.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def is_left(path: Path) -> bool:
+    """Whether a killed process left the lock of a path. It hinders nobody: the next `lock` takes it over."""
+    path = path.absolute()
+    if path in _held:  # a second descriptor of the file, closed, would release the lock
+        return False
+    with suppress(OSError):
+        descriptor = os.open(_lock_file(path), os.O_RDWR)
+        try:
+            os.lockf(descriptor, os.F_TEST, 0)
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def remove_left(path: Path) -> None:
+    """Remove the lock of a path if a killed process left it, for a command that finds its work done."""
+    if is_left(path):
+        with suppress(Locked, OSError), lock(path):
+            pass
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
 
 
 def _wait(lock_file: Path) -> int:

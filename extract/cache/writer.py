@@ -213,6 +213,14 @@ def save(
             finish(file, failures)
 
 
+def is_saved(path: Path, clips: ClipTable, infos: Sequence[EmbeddingInfo]) -> bool:
+    """Whether a cache is complete and has these clips and embeddings, and no others."""
+    with Cache.open(path) as cache:
+        found = {name: cache.info(name).fingerprint for name in cache.names}
+        requested = {info.name: fingerprinted(info, clips.table).fingerprint for info in infos}
+        return cache.complete and cache.manifest_sha256 == clips.manifest_sha256 and found == requested
+
+
 def fingerprinted(info: EmbeddingInfo, clips: pd.DataFrame) -> EmbeddingInfo:
     """Copy of `info` with its fingerprint over these clips and the version of this code."""
     return replace(info, fingerprint=fingerprint(info, clips), code_version=__version__)

@@ -1,11 +1,12 @@
 """Which path the error of a held lock names."""
 
 import errno
+import multiprocessing
 import re
 
 import pytest
 
-from amr.extract.cache.lock import lock
+from amr.extract.cache.lock import is_left, lock, remove_left
 
 
 def test_the_error_names_what_the_option_sets(tmp_path):
@@ -39,3 +40,40 @@ def test_a_file_system_without_locks_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.lockf", lockf)
     with pytest.raises(OSError, match="No locks available"), lock(tmp_path / "a", on_wait=list):
         pass
+
+
+def test_a_lock_without_a_holder_is_left_by_a_kill_and_hinders_nobody(tmp_path):
+    path, file = tmp_path / "a", tmp_path / "a.lock"
+    assert not is_left(path)
+    file.touch()
+    assert is_left(path)
+    with lock(path):
+        assert not is_left(path)
+        remove_left(path)
+        assert file.is_file()
+    assert not file.exists()
+    file.touch()
+    remove_left(path)
+    remove_left(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_another_process_is_not_left(tmp_path):
+    path = tmp_path / "a"
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=_hold, args=(path, theirs))
+    process.start()
+    assert ours.recv()
+    assert not is_left(path)
+    remove_left(path)
+    with pytest.raises(RuntimeError, match="a second one"), lock(path):
+        pass
+    process.kill()
+    process.join()
+    assert is_left(path)
+
+
+def _hold(path, pipe):
+    with lock(path):
+        pipe.send(True)
+        pipe.recv()
