@@ -27,11 +27,12 @@ from amr.extract.cache.lock import lock
 from amr.extract.config import CLIP_TIMEOUT
 from amr.extract.encoders import Encoder
 from amr.extract.pipeline.load import ManifestFiles
-from amr.extract.pipeline.store_files import NO_MEDIA, PRESENT, VERSION, StoreInfo, rows_in_tensors
+from amr.extract.pipeline.store_files import NO_MEDIA, PRESENT, VERSION, RowFile, StoreInfo, rows_in_tensors
 from amr.extract.pipeline.store_inputs import StoredInput, learn_shapes
 from amr.extract.pipeline.store_writer import StoreWriter, fill
 from amr.extract.pipeline.workers import ClipLoader, useful_workers
 
+BYTES_AT_ONCE = 2**28  # largest block that is copied to a device
 MARGIN = 1.05  # free disk space that is required, relative to the size of the store
 
 
@@ -40,14 +41,16 @@ class Store:
     """Prepared tensors of the clips of a manifest.
 
     Attributes:
-        tensors: Embedding name -> `(rows, *shape)` float16, one row per clip with media of the modality. Memory-mapped:
-            writing to them changes the store.
+        tensors: Embedding name -> `(rows, *shape)` float16, one row per clip with media of the modality. Memory-mapped.
+        files: Embedding name -> file of the tensor, to read rows from: to read mapped ones is to die if something
+            shortens the file. Empty if the tensors are in the memory of a device.
         rows: Embedding name -> row of each clip in its tensor, int64 `(clips,)`; -1 for a clip without media.
         present: Bool `(clips, names)`, true if the clip has the modality and it could be prepared.
         failures: {"id", "modality", "reason"} of each modality that exists but could not be prepared.
     """
 
     tensors: dict[str, Tensor]
+    files: dict[str, RowFile]
     rows: dict[str, Tensor]
     present: Tensor
     failures: list[dict[str, str]]
@@ -59,9 +62,12 @@ class Store:
 
     def to(self, device: torch.device) -> Store:
         """The same store with its tensors and rows in the memory of a device, for all trainings that use it."""
+        if device.type == "cpu":
+            return self
         return replace(
             self,
-            tensors={name: x.to(device) for name, x in self.tensors.items()},
+            tensors={name: _copied(file, device) for name, file in self.files.items()},
+            files={},
             rows={name: rows.to(device) for name, rows in self.rows.items()},
         )
 
@@ -240,9 +246,26 @@ def _mapped(folder: Path, info: StoreInfo, names: tuple[str, ...]) -> Store:
     files = info.tensor_files(folder)
     # not copy-on-write: the system would reserve as much memory as the store is large
     tensors = {name: torch.from_numpy(np.load(files[name], mmap_mode="r+")) for name in names}
-    states = np.asarray(info.states(folder))[:, [list(info.shapes).index(name) for name in names]]
+    opened = info.tensors(folder)
+    states = info.states(folder)[:, [list(info.shapes).index(name) for name in names]]
     rows = torch.from_numpy(rows_in_tensors(states))
-    return Store(tensors, dict(zip(names, rows.T, strict=True)), torch.from_numpy(states == PRESENT), info.failures)
+    return Store(
+        tensors,
+        {name: opened[name] for name in names},
+        dict(zip(names, rows.T, strict=True)),
+        torch.from_numpy(states == PRESENT),
+        info.failures,
+    )
+
+
+def _copied(file: RowFile, device: torch.device) -> Tensor:
+    """Tensor of a file, in the memory of a device."""
+    num_rows = file.shape[0]
+    tensor = torch.empty(file.shape, dtype=torch.float16, device=device)
+    at_once = max(1, BYTES_AT_ONCE * num_rows // max(1, tensor.nbytes))
+    for start in range(0, num_rows, at_once):
+        tensor[start : start + at_once] = torch.from_numpy(file.read(start, min(start + at_once, num_rows))).to(device)
+    return tensor
 
 
 def _size(num_bytes: int) -> str:

@@ -19,8 +19,9 @@ import math
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
@@ -89,9 +90,14 @@ class StoreInfo:
         """Files of the tensors: embedding name -> file."""
         return {name: folder / f"{name}.npy" for name in self.shapes}
 
-    def states(self, folder: Path, mode: Literal["r", "r+"] = "r") -> np.memmap:
-        """Memory-mapped states, uint8 `(clips, names)`."""
-        return np.memmap(folder / "store.states", np.uint8, mode, shape=(self.num_clips, len(self.shapes)))
+    def states(self, folder: Path) -> np.ndarray:
+        """States, uint8 `(clips, names)`."""
+        return RowFile(folder / "store.states", (self.num_clips, len(self.shapes)), np.uint8).read(0, self.num_clips)
+
+    def tensors(self, folder: Path, *, writable: bool = False) -> dict[str, RowFile]:
+        """Open the files of the tensors: embedding name -> file."""
+        files = self.tensor_files(folder)
+        return {name: RowFile(files[name], shape, np.float16, writable=writable) for name, shape in self.shapes.items()}
 
     def is_whole(self, folder: Path) -> bool:
         """Whether every file exists with the right size."""
@@ -99,13 +105,70 @@ class StoreInfo:
             if (folder / "store.states").stat().st_size != self.num_clips * len(self.shapes):
                 return False
             num_rows = (self.states(folder) != NO_MEDIA).sum(0).tolist()
+            # mapped for their shapes alone: no row is read
             arrays = {name: np.load(path, mmap_mode="r") for name, path in self.tensor_files(folder).items()}
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, RuntimeError):
             return False
         return all(
             arrays[name].dtype == np.float16 and arrays[name].shape == shape and shape[0] == rows
             for (name, shape), rows in zip(self.shapes.items(), num_rows, strict=True)
         )
+
+
+class RowFile:
+    """Rows of an array's file, which stays open, so that they can be read even after it was removed.
+
+    They are read and written, not mapped: SIGBUS would end a process whose mapped file is shortened meanwhile.
+
+    Args:
+        path: File of numpy, or of bytes alone.
+        shape: Shape of the array, `(rows, *shape)`.
+        dtype: Its type.
+        writable: Whether rows will be written.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: type[np.generic], *, writable: bool = False) -> None:
+        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
+        self._row_bytes = self.dtype.itemsize * math.prod(shape[1:])
+        self._file = path.open("r+b" if writable else "rb", buffering=0)
+        self._start = os.fstat(self._file.fileno()).st_size - shape[0] * self._row_bytes
+        if path.suffix == ".npy":
+            self._start = np.load(path, mmap_mode="r").offset
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Rows `start` to `stop`, exclusive."""
+        return self.take(np.arange(start, stop))
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Rows by number, `(n,)` to `(n, *shape)`. Neighbors are read at once.
+
+        Raises:
+            RuntimeError: The file is shorter than it was.
+        """
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        memory = values.reshape(-1).view(np.uint8).data
+        cuts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)] if len(rows) else []
+        for first, end in pairwise(cuts):
+            part = memory[first * self._row_bytes : end * self._row_bytes]
+            place = self._start + int(rows[first]) * self._row_bytes
+            while len(part):
+                count = os.preadv(self._file.fileno(), [part], place)
+                if count == 0:
+                    raise RuntimeError(
+                        f"{self.path} must have {self._start + self.shape[0] * self._row_bytes} bytes, got "
+                        f"{os.fstat(self._file.fileno()).st_size}: something shortened it while it was read. "
+                        "Give the same command again: it decodes the clips again and goes on."
+                    )
+                part, place = part[count:], place + count
+        return values
+
+    def write(self, start: int, values: np.ndarray) -> None:
+        """Write rows from `start` on, to the disk."""
+        part, place = memoryview(values.tobytes()), self._start + start * self._row_bytes
+        while len(part):
+            count = os.pwrite(self._file.fileno(), part, place)
+            part, place = part[count:], place + count
+        os.fsync(self._file.fileno())
 
 
 def rows_in_tensors(states: np.ndarray) -> np.ndarray:

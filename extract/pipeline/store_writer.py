@@ -14,7 +14,7 @@ from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.journal import Failure, Journal
 from amr.extract.pipeline.batches import Batch, run_batches, unfinished_batches
 from amr.extract.pipeline.load import Loaded, not_found
-from amr.extract.pipeline.store_files import ABSENT, PRESENT, TODO, StoreInfo, rows_in_tensors
+from amr.extract.pipeline.store_files import ABSENT, PRESENT, TODO, RowFile, StoreInfo, rows_in_tensors
 from amr.extract.pipeline.store_inputs import StoredInput
 from amr.extract.pipeline.workers import ClipLoader
 
@@ -43,8 +43,9 @@ class StoreWriter:
         self.names = tuple(info.shapes)
         self._folder, self._info, self._inputs = folder, info, inputs
         self._manifest, self._ids = manifest, manifest.ids
-        self._tensors = {name: np.load(path, mmap_mode="r+") for name, path in info.tensor_files(folder).items()}
-        self._states = info.states(folder, "r+")
+        self._tensors = info.tensors(folder, writable=True)
+        self._states = info.states(folder)
+        self._states_file = RowFile(folder / "store.states", self._states.shape, np.uint8, writable=True)
         self._rows = rows_in_tensors(self._states)
         self._journal = Journal(folder / "store")
         self._journal.compact({info.fingerprint: self.done()})
@@ -66,13 +67,13 @@ class StoreWriter:
             rows = self._rows[clips, column]
             has_row = rows >= 0
             values, present, reasons = self._values(name, batch.start, loaded)
-            self._tensors[name][rows[has_row]] = values[has_row]
-            self._tensors[name].flush()
+            if has_row.any():  # the rows of neighbors are neighbors
+                self._tensors[name].write(int(rows[has_row][0]), values[has_row])
             states[has_row, column] = np.where(present, PRESENT, ABSENT)[has_row]
             failures += [self._failure(batch.start + i, name, reasons[i]) for i in reasons if has_row[i]]
         self._journal.append(self._info.fingerprint, failures)
         self._states[clips] = states
-        self._states.flush()
+        self._states_file.write(batch.start, states)
         return len({(failure.row, failure.modality) for failure in failures})
 
     def finish(self) -> StoreInfo:

@@ -63,7 +63,9 @@ class MediaData:
         index = torch.from_numpy(rows)
         present, target = self.store.present[index], torch.from_numpy(self.target)[index]
         in_store = {name: own[index.to(own.device)] for name, own in self.store.rows.items()}
-        return MediaClips(self.store.tensors, present.to(self.device), target.to(self.device), in_store)
+        return MediaClips(
+            self.store.tensors, present.to(self.device), target.to(self.device), in_store, files=self.store.files
+        )
 
     def with_new_encoders(self, config: TrainConfig) -> MediaData:
         """The same clips with encoders of the config's seed, before any training."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from amr.extract.pipeline.store_files import RowFile
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.run_axis.axes import of_runs
 
@@ -24,11 +25,13 @@ class MediaClips(Clips):
         target: Class indices, `(clips,)`; batches go to its device.
         rows: Modality to the row of each of these clips in the tensor, int64 `(clips,)`, on the tensor's device. -1
             stands for zeros.
+        files: Modality to the file of the tensor, to read its rows from; for tensors in a device's memory, none.
         augment: Function of modality and `(run, batch, *shape)` that changes the clips of a training batch.
     """
 
     rows: Mapping[str, Tensor]
     augment: Callable[[str, Tensor], Tensor] | None = None
+    files: Mapping[str, RowFile] = field(default_factory=dict)
 
     def gather(self, index: Tensor, num_runs: int) -> Batch:
         """Training batch of the clips of `index`: augmented, float32.
@@ -56,10 +59,18 @@ class MediaClips(Clips):
         batch = {}
         for m, tensor in self.embeddings.items():
             rows = self.rows[m][index.to(tensor.device)]
-            x = self._rows(tensor, rows.clamp_min(0))
+            x = self._rows_of(m, rows.clamp_min(0))
             absent = (rows < 0).to(x.device, non_blocking=True)
             batch[m] = x.masked_fill_(absent.reshape(*absent.shape, *[1] * (x.ndim - absent.ndim)), 0)
         return batch
+
+    def _rows_of(self, modality: str, rows: Tensor) -> Tensor:
+        """Rows of a modality by number, float32 on the device of `target`."""
+        if modality not in self.files:
+            return self._rows(self.embeddings[modality], rows)
+        file, device = self.files[modality], self.target.device
+        x = torch.from_numpy(file.take(rows.flatten().numpy())).view(*rows.shape, *file.shape[1:])
+        return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True).float()
 
     def take(self, rows: Tensor) -> MediaClips:
         """Select clips by index or mask."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amr.extract.pipeline.store_files import NO_MEDIA, TODO, StoreInfo, rows_in_tensors
+from amr.extract.pipeline.store_files import NO_MEDIA, TODO, RowFile, StoreInfo, rows_in_tensors
 
 EXIST = np.array([[True, False], [False, False], [True, True]])
 INFO = StoreInfo("x", 3, {"a": (2, 3), "b": (1, 4)}, [], done=False)
@@ -41,7 +42,9 @@ def test_files_of_other_sizes_are_no_whole_store(tmp_path, info):
 
 def test_states_that_do_not_fit_the_tensors_are_no_whole_store(tmp_path):
     INFO.create(tmp_path, EXIST)
-    INFO.states(tmp_path, "r+")[1, 0] = TODO
+    states = INFO.states(tmp_path)
+    states[1, 0] = TODO
+    RowFile(tmp_path / "store.states", states.shape, np.uint8, writable=True).write(0, states)
     assert not INFO.is_whole(tmp_path)
 
 
@@ -53,3 +56,26 @@ def test_rows_are_counted_over_the_clips_with_media(states):
         assert {clip: row for clip, row in enumerate(rows[:, column].tolist()) if row != -1} == {
             clip: row for row, clip in enumerate(with_media)
         }
+
+
+@given(st.lists(st.integers(0, 8)), st.integers(0, 8))
+def test_rows_are_read_as_numpy_reads_them(tmp_path_factory, rows, start):
+    values = np.random.default_rng(0).standard_normal((9, 2, 3)).astype(np.float16)
+    path = tmp_path_factory.mktemp("rows") / "a.npy"
+    np.save(path, values)
+    file = RowFile(path, values.shape, np.float16, writable=True)
+    np.testing.assert_array_equal(file.take(np.array(rows, np.int64)), values[rows])
+    np.testing.assert_array_equal(file.read(start, 9), values[start:])
+    file.write(start, -values[start:])
+    np.testing.assert_array_equal(np.load(path), np.concatenate([values[:start], -values[start:]]))
+
+
+def test_a_file_that_is_shortened_while_it_is_read_is_an_error(tmp_path):
+    """A mapped one would end the process with SIGBUS."""
+    np.save(tmp_path / "a.npy", np.ones((9, 5000), np.float16))
+    file = RowFile(tmp_path / "a.npy", (9, 5000), np.float16)
+    os.truncate(tmp_path / "a.npy", 50128)
+    assert file.read(0, 5).all()
+    for rows in ([8], [5], [0, 1, 2, 3, 4, 5], [7, 0]):
+        with pytest.raises(RuntimeError, match=r"a\.npy must have 90128 bytes, got 50128: .*Give the same"):
+            file.take(np.array(rows))
