@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -10,21 +11,21 @@ AS_AMR := dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && ln -s "$(CURDIR)" "
 RUN := "$(abspath $(BIN))/python" -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture doctest lint format bench results clean
+.PHONY: help setup demo test test-lowest test-newest torture doctest lint format bench results clean
 
 help:  ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## .venv with the package, editable, and its tools
+setup: $(READY)  ## .venv with the package, editable, and its tools, in the versions of constraints.txt
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "PYTHON must be Python 3.11 or newer, got $(PYTHON): $$("$(PYTHON)" --version 2>&1)." \
 		"Pass for example: make PYTHON=python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -m venv "$(VENV)" || { \
 		echo "$(PYTHON) must have the venv module (on Debian: apt install python3-venv)." >&2; exit 1; }
 	@echo "installing into $(VENV): a few minutes, torch is large"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" --editable '.[dev]'
 	@touch $@
 
 demo: $(READY)  ## the whole pipeline on clips that it renders itself; about a minute
@@ -35,6 +36,13 @@ test: $(READY)  ## all tests; those that need real media skip where there are no
 
 torture: $(READY)  ## the long tests of docs/reliability.md: kills, damage, hostile files; under half an hour on 2 cores
 	$(BIN)/python -m tests.torture $(ARGS)
+
+test-lowest:  ## the tests with the lowest versions that pyproject.toml allows, in .venv-lowest
+	@mkdir -p .venv-lowest && "$(PYTHON)" tests/versions.py lowest > .venv-lowest/constraints.txt
+	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=.venv-lowest/constraints.txt
+
+test-newest:  ## the tests with the newest versions that pyproject.toml allows, in .venv-newest
+	$(MAKE) test VENV=.venv-newest CONSTRAINTS=/dev/null
 
 doctest: $(READY)  ## the examples in docstrings
 	@$(AS_AMR) OMP_NUM_THREADS=1 $(RUN) pytest --quiet -p no:cacheprovider --config-file "$(CURDIR)/pyproject.toml" \
@@ -63,5 +71,5 @@ results: $(READY)  ## docs/results.md from real embeddings and clips, in about t
 	$(BIN)/python docs/results/make.py $(ARGS)
 
 clean:  ## what was built here; media, caches and runs stay
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-newest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

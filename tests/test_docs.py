@@ -48,10 +48,10 @@ def test_no_document_types_a_command_or_an_option_that_is_not_there():
 
 def test_every_make_target_that_is_named_has_a_rule():
     text = "\n".join(path.read_text(encoding="utf-8") for path in [*USER_DOCUMENTS, ROOT / "CONTRIBUTING.md"])
-    named = set(re.findall(r"(?:^    |`)make ([a-z]+)", text, re.MULTILINE))
+    named = set(re.findall(r"(?:^    |`)make ([a-z-]+)", text, re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
-    rules = set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE))
+    rules = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
     assert named
     assert named <= phony
     assert phony == rules

@@ -92,7 +92,7 @@ def test_the_sdist_holds_the_package_and_its_tests(built: Path, tracked: list[st
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {name.removeprefix("amr/") for name in package_files(tracked)}
     wanted |= {name for name in tracked if name.startswith(("tests/", "docs/"))}
-    assert wanted | {"LICENSE", "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml"} <= names
+    assert wanted | {"LICENSE", "README.md", "CHANGELOG.md", "Makefile", "constraints.txt", "pyproject.toml"} <= names
 
 
 def test_the_wheel_works_where_it_is_installed(built: Path, tmp_path: Path) -> None:
