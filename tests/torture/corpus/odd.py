@@ -52,6 +52,7 @@ def _pictures(seed: int) -> Iterator[Recipe]:
         for codec, container in (("ffv1", "matroska"), ("png", "image2pipe"), ("mjpeg", "avi"), ("libvpx-vp9", "webm")):
             tracks = Pictures(codec, **shape | ({"num_frames": 1} if codec == "png" else {}))
             yield encoded(f"size-{width}x{height}-{codec}", container, tracks, seed=seed)
+    yield encoded("size-8192x4096.avi", "avi", Pictures("mjpeg", (8192, 4096), num_frames=2), seed=seed)
     for codec, names in PIXELS.items():
         for pixels in names:
             container = "image2pipe" if codec in ("png", "tiff") else "nut" if codec == "rawvideo" else "matroska"
