@@ -24,5 +24,9 @@ class Progress:
     def note(self, text: str) -> None:
         """Show a message for the user."""
 
+    def warn(self, text: str) -> None:
+        """Show a message that no listener leaves out."""
+        self.note(f"warning: {text}")
+
     def stop(self) -> None:
         """End the job, finished or not."""

@@ -7,6 +7,8 @@ import json
 import os
 from pathlib import Path
 
+from amr.common.files import NotWhole, has_checksum, read_whole
+
 MAX_NAMES = 8  # names that an error lists
 JOINT_RUN = "run"  # folder of the run in that of a joint training of encoders, or of one of its encoders
 EMBEDDINGS = "embeddings.h5"  # cache of the z of a training of encoders, beside the run
@@ -157,9 +159,17 @@ def holds_runs(folder: Path) -> bool:
 
 
 def is_training(folder: Path) -> bool:
-    """Whether a folder is that of one training of encoders, by its config.json."""
+    """Whether a folder is that of one training of encoders, by its config.json.
+
+    Raises:
+        ValueError: The file has other bytes than were written.
+    """
+    file = folder / "config.json"
     try:
-        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        content = read_whole(file, "RUN") if has_checksum(file) else file.read_bytes()
+        saved = json.loads(content)
+    except NotWhole:
+        raise
     except (OSError, ValueError):
         return False
     return isinstance(saved, dict) and "clips_sha256" in saved  # the config.json of a run has none

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from amr.common.files import write_json
 from amr.common.progress import Progress
 from amr.fusion.config import FitConfig, check_effects
 from amr.fusion.data.folds import TrainingData, read_training_data
@@ -18,7 +17,7 @@ from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_s
 from amr.fusion.runs.folder import new_run
 from amr.fusion.runs.measure import Measures, mean_measures
 from amr.fusion.runs.record import RunRecord
-from amr.fusion.runs.write import FoldMeasures, write_group
+from amr.fusion.runs.write import FoldMeasures, write_group, write_metrics
 from amr.fusion.train.graphs import graphed_step
 from amr.fusion.train.trainer import DIVERGED, train_group
 
@@ -97,25 +96,26 @@ def fit(config: FitConfig, progress: Progress | None = None, *, overwrite: bool 
 
 def fit_group(
     records: Sequence[RunRecord],
-    folders: Sequence[Path],
+    folders: Sequence[Path | None],
     data: TrainingData,
     advance: Advance = lambda done: None,
     *,
     with_predictions: bool = True,
 ) -> list[FitResult | None]:
-    """Fit runs of one recipe together and write their folders. The result is None for a run that diverged.
+    """Fit runs of one recipe together and write their folders. The result is None without one, and if a run diverged.
 
     Args:
         records: Record of each run; all must have the same `recipe_of`.
-        folders: Folder of each run.
+        folders: Folder of each run; None for a run that is trained only because the others were trained with it.
         data: Training data of the runs.
         advance: Function that is called with the fraction of all work done since the last call.
         with_predictions: Whether to write predictions.csv.
     """
     cross_validated = records[0].config.folds > 0
     for record, folder in zip(records, folders, strict=True):
-        folder.mkdir(parents=True, exist_ok=True)
-        record.save(folder)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            record.save(folder)
     by_fold: list[list[FoldMeasures]] = []
     diverged = np.zeros(len(records), bool)
     for k, fold in enumerate(data.folds):
@@ -129,11 +129,13 @@ def fit_group(
             make_step=graphed_step,
         )
         diverged |= fitted.diverged.numpy()
-        fold_folders = [folder / f"fold-{k}" if cross_validated else folder for folder in folders]
+        fold_folders = [folder / f"fold-{k}" if folder and cross_validated else folder for folder in folders]
         measures = write_group(records, fold_folders, data.dataset, fold, fitted, with_predictions=with_predictions)
         by_fold.append(measures)
     return [
-        None if diverged[run] else _result(record, folder, [results[run] for results in by_fold], cross_validated)
+        None
+        if folder is None or diverged[run]
+        else _result(record, folder, [results[run] for results in by_fold], cross_validated)
         for run, (record, folder) in enumerate(zip(records, folders, strict=True))
     ]
 
@@ -142,5 +144,5 @@ def _result(record: RunRecord, folder: Path, folds: list[FoldMeasures], cross_va
     if not cross_validated:
         return FitResult(folder, record, folds[0]["val"], folds[0]["test"])
     val, test = (mean_measures([m for fold in folds if (m := fold[split]) is not None]) for split in ("val", "test"))
-    write_json(folder / "metrics.json", {"val": val, "test": test, "folds": folds})
+    write_metrics(folder, {"val": val, "test": test, "folds": folds})
     return FitResult(folder, record, val, test, tuple(folds))

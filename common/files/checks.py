@@ -28,6 +28,27 @@ def check_writable(folder: Path, what: str, advice: str) -> None:
     raise ValueError(f"{what} must be a folder that can be written to, got {str(folder)!r} ({problem}). {advice}")
 
 
+def check_unlinked(folder: Path, what: str) -> None:
+    """Refuse a folder of results that holds a symbolic link: what is written to it would land elsewhere.
+
+    The folder itself may be a link, as on a machine whose results lie on another disk.
+
+    Args:
+        folder: Folder of a run, sweep or training; it need not exist.
+        what: Name of the option or argument that chose the folder, for the error.
+
+    Raises:
+        ValueError: There is a link.
+    """
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink():
+                raise ValueError(
+                    f"{what} must hold no links, got {str(path)!r}, which leads to {os.readlink(path)!r}. "
+                    "Remove it, or choose another name."
+                )
+
+
 def check_ours(file: Path, marks: Sequence[bytes], what: str) -> None:
     """Refuse to replace a file that another program wrote.
 

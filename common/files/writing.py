@@ -26,6 +26,8 @@ def replacing(file: Path, *, durable: bool = False) -> Iterator[Path]:
         durable: Whether to wait until the bytes are on the disk, so that a power cut cannot lose them.
     """
     partial = partial_path(file)
+    if partial.is_symlink():  # nobody's file is written through a link that came with a folder
+        partial.unlink()
     try:
         yield partial
         partial.chmod(0o666 & ~_umask())  # safetensors would leave a file that only its owner may read
@@ -52,7 +54,12 @@ def sync(path: Path) -> None:
 
 def write_json(file: Path, value: Any) -> None:
     """Write indented JSON."""
-    write_text(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(file, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON, as `write_json` writes it."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_csv(file: Path, table: pd.DataFrame) -> None:
@@ -74,11 +81,16 @@ def _umask() -> int:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder, renamed first: a kill leaves no half of it under its name."""
+    finish_removal(folder)
     removed = folder.with_name(removed_name(folder.name))
-    shutil.rmtree(removed, ignore_errors=True)  # of a killed process
     with suppress(FileNotFoundError):
         folder.rename(removed)
         shutil.rmtree(removed)
+
+
+def finish_removal(folder: Path) -> None:
+    """Remove what a kill in `remove_folder` left."""
+    shutil.rmtree(folder.with_name(removed_name(folder.name)), ignore_errors=True)
 
 
 def removed_name(name: str) -> str:

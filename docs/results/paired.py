@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from amr.common.files import read_json
 from amr.fusion.frontier.measure import Values
-from amr.fusion.runs.read import Run, read_json, read_runs, with_evaluation
+from amr.fusion.runs.read import Run, read_runs, with_evaluation
 from amr.fusion.runs.statistics import PairedTest, paired_test
 
 

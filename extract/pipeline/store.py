@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amr.common.files import has_checksum
 from amr.common.progress import Progress
 from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.fingerprint import clip_files
@@ -151,7 +152,7 @@ class _Request:
         """
         info = StoreInfo.read(self.folder)
         if info is None:
-            return None, ""
+            return None, "is damaged" if has_checksum(self.folder / "store.json") else ""
         if info.fingerprint != self.fingerprint or not info.is_whole(self.folder):
             return None, "has other clips or inputs, is of another version, or is damaged"
         num_new = int((self.exist(info.shapes) & (info.states(self.folder) == NO_MEDIA)).any(axis=1).sum())
@@ -186,7 +187,9 @@ def _create(request: _Request, loader: ClipLoader, progress: Progress) -> StoreI
     """Replace the folder's store by an empty one, and return its info."""
     folder, num_clips = request.folder, len(request.files.manifest)
     old = StoreInfo.read(folder)
-    own = [] if old is None else [path for path in old.tensor_files(folder).values() if path.exists()]
+    files = [] if old is None else [*old.tensor_files(folder).values()]
+    known = [*files, *(path for path in folder.glob("*.npy") if has_checksum(path) and path not in files)]
+    own = [path for path in known if path.exists()]
     _check_own(folder, own, request.inputs)
     counts = {modality: int(exist.sum()) for modality, exist in request.files.existing.items()}
     one_clip = learn_shapes(loader, num_clips, request.inputs)

@@ -3,6 +3,7 @@
     store.json               origin and shapes; failures, once it is done
     store.states             uint8 (clips, names): NO_MEDIA, TODO, ABSENT or PRESENT
     store.failures.jsonl     failures, until it is done
+    SHA256SUMS               checksums of these files, once it is done
     <name>.npy               (rows, *shape) float16: output of the encoder's `prepare`; 0 if it could not be
                              prepared, NaN after the end of a waveform
 
@@ -25,7 +26,7 @@ from typing import Self
 
 import numpy as np
 
-from amr.common.files import replacing
+from amr.common.files import CHECKSUMS, add_checksums, damaged_names, has_checksum, read_checked, replacing
 
 VERSION = 2
 NO_MEDIA, TODO, ABSENT, PRESENT = range(4)
@@ -53,15 +54,20 @@ class StoreInfo:
     def read(cls, folder: Path) -> Self | None:
         """Read a folder's `store.json`; None if the folder holds no store."""
         with suppress(OSError, ValueError, TypeError, KeyError):
-            content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+            content = json.loads(read_checked(folder / "store.json"))
             content["shapes"] = {name: tuple(shape) for name, shape in content["shapes"].items()}
             return cls(**content)
         return None
 
     def write(self, folder: Path) -> None:
-        """Write store.json."""
+        """Write store.json. Of a finished store, all other files have a checksum before it is."""
+        (folder / CHECKSUMS).unlink(missing_ok=True)
+        if self.done:
+            add_checksums(folder, ["store.states", *(path.name for path in self.tensor_files(folder).values())])
         with replacing(folder / "store.json", durable=True) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        if self.done:
+            add_checksums(folder, ["store.json"])
 
     def create(self, folder: Path, exist: np.ndarray) -> None:
         """Create an empty store that replaces an existing one.
@@ -100,7 +106,11 @@ class StoreInfo:
         return {name: RowFile(files[name], shape, np.float16, writable=writable) for name, shape in self.shapes.items()}
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether every file exists with the right size."""
+        """Whether every file exists with the right size, and of a finished store, with the bytes that were written."""
+        if self.done and damaged_names(folder):
+            return False
+        if self.done and has_checksum(folder / "store.states"):
+            add_checksums(folder, ["store.json"])  # a kill may have come between
         try:
             if (folder / "store.states").stat().st_size != self.num_clips * len(self.shapes):
                 return False

@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from amr.common.files import replacing
+from amr.common.files import (
+    NotWhole,
+    add_checksums,
+    check_file,
+    checksummed,
+    has_checksum,
+    remove_checksums,
+    replacing,
+    whole_file,
+)
 from amr.fusion.end_to_end.augment import Augment
 from amr.fusion.train.reporter import Reporter
 
@@ -51,15 +60,19 @@ class Checkpoint:
         self._writer: SummaryWriter | None = None
 
     def resume(self) -> dict[str, Any] | None:
-        """Return the last saved state, None if there is none; random streams start from the seed, or continue."""
-        saved = torch.load(self.file, map_location="cpu", weights_only=True) if self.file.is_file() else None
+        """Return the last saved state, None if there is none; random streams start from the seed, or continue.
+
+        From a damaged checkpoint nothing is taken: a note says so, and training starts from the beginning.
+        """
+        saved = None
+        if self.file.is_file():
+            try:
+                saved = self._read()
+            except NotWhole:
+                remove_checkpoint(self.file)
+                self._reporter.warn(f"{self.file} is damaged: training starts from the beginning")
         if saved is None:
             torch.manual_seed(self._seed)
-        else:
-            self._augment.set_state(saved["augment"])
-            torch.set_rng_state(saved["rng"])
-            if torch.cuda.is_available() and saved["cuda"] is not None:
-                torch.cuda.set_rng_state(saved["cuda"])
         history = [] if saved is None else saved["training"]["history"]
         if len(history) > self._reporter.epochs:
             raise ValueError(
@@ -72,6 +85,26 @@ class Checkpoint:
         self._reporter.begin([self._values(epoch_values) for epoch_values in history])
         self._saved_at = time.monotonic()
         return None if saved is None else saved["training"]
+
+    def _read(self) -> dict[str, Any]:
+        """Read the checkpoint, and set the random streams to its states.
+
+        Raises:
+            NotWhole: It is damaged.
+        """
+        with whole_file(self.file, "--out"):
+            check_file(self.file)
+            saved: dict[str, Any] = torch.load(self.file, map_location="cpu", weights_only=True)
+            history = saved["training"]["history"]
+            if not all(isinstance(value, Tensor) for values in history for value in values.values()):
+                raise TypeError("its history is not of numbers")
+            self._augment.set_state(saved["augment"])
+            torch.set_rng_state(saved["rng"])
+            if torch.cuda.is_available() and saved["cuda"] is not None:
+                torch.cuda.set_rng_state(saved["cuda"])
+        if not has_checksum(self.file):  # a kill came between, or an earlier version wrote it
+            add_checksums(self.file.parent, [CHECKPOINT])
+        return saved
 
     def epoch(self, epoch_values: Mapping[str, Tensor], state: Callable[[], dict[str, Any]], *, last: bool) -> None:
         """Write the curves, save the state, report."""
@@ -102,6 +135,18 @@ class Checkpoint:
         """Write the checkpoint."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
         state = {"training": training, "augment": self._augment.state(), "rng": torch.get_rng_state(), "cuda": cuda}
-        with replacing(self.file) as partial:
+        with checksummed(self.file.parent, CHECKPOINT), replacing(self.file) as partial:
             torch.save(state, partial)
         self._saved_at = time.monotonic()
+
+
+def remove_checkpoint(file: Path) -> None:
+    """Remove a checkpoint and its checksum."""
+    remove_checksums(file.parent, [CHECKPOINT])
+    file.unlink(missing_ok=True)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of all models of a training."""
+    for file in folder.rglob(CHECKPOINT):
+        remove_checkpoint(file)

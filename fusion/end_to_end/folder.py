@@ -10,10 +10,26 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import check_writable, partial_path, remove_folder, write_json
+from amr.common.files import (
+    CHECKSUMS,
+    check_unlinked,
+    check_writable,
+    checksummed,
+    damaged_names,
+    finish_removal,
+    json_text,
+    partial_path,
+    read_json,
+    remove_checksums,
+    remove_folder,
+    whole_file,
+    write_json,
+    write_last,
+)
 from amr.common.options import saved_settings
 from amr.common.version import versions
 from amr.common.workspace import EMBEDDINGS, JOINT_RUN, check_new_name, encoders_dir, place, runs_dir
+from amr.extract.config import CLIP_TIMEOUT
 from amr.extract.encoders.families.trained import ENCODER, WEIGHTS
 from amr.fusion.choices import own_weight
 from amr.fusion.end_to_end.checkpoint import CHECKPOINT, TENSORBOARD
@@ -22,15 +38,22 @@ from amr.fusion.end_to_end.data import MediaData
 from amr.fusion.model import Fitted
 from amr.fusion.runs.folder import LATER_FILES, differences, few_of, foreign_file
 from amr.fusion.runs.measure import Measures
-from amr.fusion.runs.read import read_json
 
 CONFIG, METRICS, TEACHERS = "config.json", "metrics.json", "teachers"
 HEAD = "head.safetensors"
 # what a killed writer of the cache leaves ends with these
 OF_CACHE = tuple(f"{EMBEDDINGS}{end}" for end in ("", ".lock", ".tmp", ".failures.jsonl"))
-FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, HEAD, "history.csv", *OF_CACHE)
+FILES = (CONFIG, METRICS, CHECKPOINT, ENCODER, WEIGHTS, HEAD, "history.csv", CHECKSUMS, *OF_CACHE)
+TRAIN_AGAIN = "Train again with --overwrite, or choose another name."  # way out of a damaged file
 # options that do not affect the numbers, at their defaults
-IRRELEVANT: dict[str, Any] = {"device": "auto", "workers": None, "store": None, "out": None, "overwrite": False}
+IRRELEVANT: dict[str, Any] = {
+    "device": "auto",
+    "workers": None,
+    "clip_timeout": CLIP_TIMEOUT,
+    "store": None,
+    "out": None,
+    "overwrite": False,
+}
 # version 0.1 saved its preset by name, and had no crops
 PRESET_0_1 = [
     "audio=timm:resnet18,picture=spectrogram,channels=1,size=257x188,weights=random",
@@ -93,6 +116,7 @@ def training_folder(config: TrainConfig) -> Path:
         words = [dataset, config.label, objective, ratio, attribution, f"seed{config.seed}"]
         folder = encoders_dir() / "_".join(word for word in words if word is not None)
     check_writable(folder, "--out", "Pass --out with another folder.")
+    check_unlinked(folder, "--out")
     if not folder.exists() or (folder.is_dir() and not _holds_anything(folder)):
         return folder
     saved = read_saved(folder)
@@ -135,6 +159,7 @@ def begin_folder(folder: Path, config: TrainConfig, data: MediaData) -> None:
     Raises:
         ValueError: The training was started with other clips.
     """
+    finish_removal(folder)
     previous = read_saved(folder)
     if previous is not None:
         changed = _changes(previous, config) or previous.get("clips_sha256") != data.clips_sha256()
@@ -154,7 +179,9 @@ def begin_folder(folder: Path, config: TrainConfig, data: MediaData) -> None:
 def supersede(folder: Path, config: TrainConfig, data: MediaData) -> None:
     """Turn a finished training into an unfinished one of more epochs, before its files are replaced."""
     if (folder / METRICS).is_file():
-        for file in (file for pattern in LATER_FILES for file in folder.glob(pattern)):
+        later = [file for pattern in LATER_FILES for file in folder.glob(pattern)]
+        remove_checksums(folder, [METRICS, *(file.name for file in later)])
+        for file in later:
             file.unlink()
         for run in (folder / JOINT_RUN, *folder.glob(f"*/{JOINT_RUN}")):
             shutil.rmtree(run, ignore_errors=True)
@@ -164,7 +191,8 @@ def supersede(folder: Path, config: TrainConfig, data: MediaData) -> None:
 
 def mark_diverged(folder: Path) -> None:
     """Note in config.json that the training diverged: another one may replace it."""
-    write_json(folder / CONFIG, (read_saved(folder) or {}) | {"diverged": True})
+    with checksummed(folder, CONFIG):
+        write_json(folder / CONFIG, (read_saved(folder) or {}) | {"diverged": True})
 
 
 def _write_config(folder: Path, config: TrainConfig, data: MediaData) -> None:
@@ -174,7 +202,8 @@ def _write_config(folder: Path, config: TrainConfig, data: MediaData) -> None:
         "clips_sha256": data.clips_sha256(),
         "versions": training_versions(),
     }
-    write_json(folder / CONFIG, saved)
+    with checksummed(folder, CONFIG):
+        write_json(folder / CONFIG, saved)
 
 
 def _changes(saved: Mapping[str, Any], config: TrainConfig) -> list[str]:
@@ -213,6 +242,8 @@ def _check_epochs(folder: Path, before: int, now: int) -> None:
         reason = f"its teachers were trained for {before}, too"
     elif (folder / METRICS).is_file() and not all(each.is_file() for each in _checkpoints(folder)):
         reason = f"its {CHECKPOINT} is gone"
+    elif (folder / METRICS).is_file() and any(damaged_names(each.parent) for each in _checkpoints(folder)):
+        reason = "its files are damaged"
     else:
         return
     raise ValueError(f"--epochs must be {before} in {str(folder)!r}, as {reason}, got {now}. {advice}")
@@ -220,7 +251,8 @@ def _check_epochs(folder: Path, before: int, now: int) -> None:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """Checkpoints of a finished training: one per trained model."""
-    models = read_json(folder / METRICS)["epochs"]
+    with whole_file(folder / METRICS, "--out", TRAIN_AGAIN):
+        models = read_json(folder / METRICS, "--out", TRAIN_AGAIN)["epochs"].keys()
     return [folder / CHECKPOINT if name == "joint" else folder / name / CHECKPOINT for name in models]
 
 
@@ -253,10 +285,15 @@ def foreign_path(folder: Path, saved: Mapping[str, Any] | None = None) -> Path |
 
 
 def read_saved(folder: Path) -> dict[str, Any] | None:
-    """Read config.json of a training; None if there is none."""
-    file = folder / CONFIG
-    saved = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return saved if isinstance(saved, dict) and "objective" in saved.get("config", {}) else None
+    """Read config.json of a training; None if there is none.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    advice = "Remove the folder to train again, or choose another name."
+    saved = read_json(folder / CONFIG, "--out", advice)
+    with whole_file(folder / CONFIG, "--out", advice):
+        return saved if isinstance(saved, dict) and "objective" in saved.get("config", {}) else None
 
 
 def requested(config: TrainConfig) -> dict[str, Any]:
@@ -299,12 +336,17 @@ def write_folder(
         for name, each in trained.items()
     }
     said = {"notes": list(notes), "warnings": list(warnings)}
-    write_json(folder / METRICS, {**measures, "epochs": epochs, "encoders": list(names), **said})
+    write_last(folder / METRICS, json_text({**measures, "epochs": epochs, "encoders": list(names), **said}))
 
 
 def read_folder(folder: Path) -> TrainResult:
-    """Read a finished training."""
-    saved = json.loads((folder / METRICS).read_text())
-    encoders = {name: f"trained:{folder / name}" for name in saved["encoders"]}
-    said = tuple(saved["notes"]), tuple(saved.get("warnings", ()))
-    return TrainResult(folder, encoders, saved["val"], saved["test"], saved["epochs"], *said)
+    """Read a finished training.
+
+    Raises:
+        ValueError: Its files are damaged.
+    """
+    saved = read_json(folder / METRICS, "--out", TRAIN_AGAIN)
+    with whole_file(folder / METRICS, "--out", TRAIN_AGAIN):
+        encoders = {name: f"trained:{folder / name}" for name in saved["encoders"]}
+        said = tuple(saved["notes"]), tuple(saved.get("warnings", ()))
+        return TrainResult(folder, encoders, saved["val"], saved["test"], dict(saved["epochs"]), *said)

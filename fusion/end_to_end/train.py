@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
-from amr.common.files import replacing, write_csv
+from amr.common.files import checksummed, read_whole, replacing, whole_file, write_csv
 from amr.common.options import parse_options
 from amr.common.progress import Progress
 from amr.common.workspace import JOINT_RUN
-from amr.extract.cache.lock import lock
+from amr.extract.cache.lock import lock, remove_left
 from amr.extract.encoders import build_encoder
 from amr.extract.encoders.families.trained import ENCODER, find_trained, save_trained
 from amr.extract.encoders.model import ModelEncoder
@@ -39,12 +39,13 @@ from amr.fusion.attribution.ratio import parse_amounts, parse_ratio
 from amr.fusion.config import check_effects
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.warnings import SplitData
-from amr.fusion.end_to_end.checkpoint import CHECKPOINT, SECONDS_BETWEEN, Checkpoint
+from amr.fusion.end_to_end.checkpoint import SECONDS_BETWEEN, Checkpoint, remove_checkpoints
 from amr.fusion.end_to_end.config import TrainConfig, alone
 from amr.fusion.end_to_end.data import MediaData, augmentation, read_media_data
 from amr.fusion.end_to_end.folder import (
     HEAD,
     TEACHERS,
+    TRAIN_AGAIN,
     Trained,
     TrainResult,
     begin_folder,
@@ -106,6 +107,7 @@ def train_encoders(
     config = with_head(config)  # as it is saved
     folder = training_folder(config)
     if is_finished(folder, config):
+        remove_left(folder)
         progress.note(f"{folder} is finished; pass more --epochs to continue, or --overwrite to train again")
         return read_folder(folder)
     check(config)
@@ -128,9 +130,8 @@ def train_encoders(
         unseen = [m for m in data.encoders if m not in seen]
         notes = [f"no train clip has {m}: it is treated as absent everywhere, and has no encoder" for m in unseen]
         notes += [*data.rows.notes, *methods[config.method].notes(config.optimizer)]
+        remove_checkpoints(folder / TEACHERS)  # they are trained; before metrics.json, so that no kill leaves them
         write_folder(folder, config, seen, trained, notes, warnings)
-        for file in (folder / TEACHERS).rglob(CHECKPOINT):
-            file.unlink()
     return read_folder(folder)
 
 
@@ -274,10 +275,12 @@ class _Training:
         shape = self._shape([modality], "concat", 0)
         model = EncoderModel(shape, [self.config.seed], {modality: encoder.network()})
         if head is not None:
+            content = read_whole(head, "--teachers", TRAIN_AGAIN)
+            with whole_file(head, "--teachers", TRAIN_AGAIN):
+                weights = {name.removeprefix("head."): value[None] for name, value in load(content).items()}
             try:
-                weights = {name.removeprefix("head."): value[None] for name, value in load_file(head).items()}
                 model.head.load_state_dict(weights)
-            except (OSError, RuntimeError) as error:
+            except RuntimeError as error:
                 raise ValueError(
                     f"--teachers must be a training of --objective unimodal on the same classes, got {str(head)!r} "
                     f"({type(error).__name__}). Leave --teachers out to train them."
@@ -309,9 +312,10 @@ class _Training:
         data = self.data
         fitted = self._fitted(recipe, member, folder, name)
         supersede(self.folder, self.config, data)
-        write_csv(folder / "history.csv", history_table(fitted, 0))
-        with replacing(folder / HEAD) as partial:
-            save_file(_head_state(fitted.model), partial)
+        with checksummed(folder, "history.csv", HEAD):
+            write_csv(folder / "history.csv", history_table(fitted, 0))
+            with replacing(folder / HEAD) as partial:
+                save_file(_head_state(fitted.model), partial)
         for m, encoder in encoders.items():
             _save_encoder(data.encoders[m], fitted.model, m, encoder)
         head, z = fitted.model.encoded(all_clips(data, fitted.model.modalities, encoders))

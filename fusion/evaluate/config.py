@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amr.common.files import check_writable
+from amr.common.files import check_unlinked, check_writable, has_checksum
 from amr.common.options import DEVICES, check_options, coerce_fields, option
 from amr.common.workspace import holds_runs, place, run_name, runs_dir
 
@@ -94,6 +94,7 @@ class EvaluateConfig:
         what, advice = "RUN" if self.out is None else "--out", "Pass --out with another folder."
         folder = self.folder(run)
         check_writable(folder, what, advice)
+        check_unlinked(folder, what)
         if holds_runs(folder) and folder.resolve() != run.resolve():
             raise ValueError(f"{what} must not be another run or sweep, got {str(folder)!r}. {advice}")
         found = [name for name in FILES if (folder / name).exists()]
@@ -102,7 +103,9 @@ class EvaluateConfig:
 
 
 def _is_evaluation(file: Path) -> bool:
-    """Whether amr evaluate wrote a file."""
+    """Whether amr evaluate wrote a file, perhaps one that was damaged since then."""
+    if has_checksum(file):
+        return True
     try:
         return bool(json.loads(file.read_text(encoding="utf-8"))["format"] == FORMAT)
     except (OSError, ValueError, TypeError, KeyError):

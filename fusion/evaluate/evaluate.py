@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from amr.common.files import checksummed
 from amr.common.progress import Progress
 from amr.common.workspace import find_cache, find_run, run_name
 from amr.extract.cache.reader import Cache
@@ -17,7 +18,7 @@ from amr.fusion.data.folds import TrainingData
 from amr.fusion.data.splits import group_codes
 from amr.fusion.evaluate.bootstrap import percentiles, resamples
 from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds, rank_correlations
-from amr.fusion.evaluate.config import FORMAT, EvaluateConfig
+from amr.fusion.evaluate.config import FILES, FORMAT, EvaluateConfig
 from amr.fusion.evaluate.groups import (
     OpenedCaches,
     OtherCache,
@@ -119,8 +120,9 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
         entry["encoders_alone"] = None if references is None else references.encoders_alone.get(run.folder)
     out = config.folder(folder)
     out.mkdir(parents=True, exist_ok=True)
-    write(out, document, ordered)
-    arrays.save(out)
+    with checksummed(out, *FILES):
+        write(out, document, ordered)
+        arrays.save(out)
     return Evaluation(out, document)
 
 

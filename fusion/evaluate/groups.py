@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from amr.common.devices import one_thread
+from amr.common.files import whole_file
 from amr.common.workspace import TRAININGS
 from amr.extract.cache.reader import Cache
 from amr.fusion.attribution.attributor import Attributor
@@ -127,7 +128,7 @@ class OtherCache:
                 self.path,
                 run.record.modalities,
                 run.record.classes,
-                [read_weights(file, run.modalities)[1] for file in weights],
+                [read_weights(file, run.record)[1] for file in weights],
                 label=run.config.label,
                 standardized=run.config.normalize == "standard",
                 keep_steps=keep_steps,
@@ -206,13 +207,14 @@ class RunGroup:
         states = []
         for run in self.runs:
             file = fold_folders(run)[fold] / "weights.safetensors"
-            state, normalization = read_weights(file, run.modalities)
+            state, normalization = read_weights(file, run.record)
             for m, mean in normalization.mean.items():
                 if not torch.allclose(mean, self.data.folds[fold].normalization.mean[m], rtol=1e-4, atol=1e-5):
                     raise ValueError(other_cache(run, self.data))
             states.append(state)
         model = FusionModel(self.shape, [run.seed for run in self.runs])
-        model.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
+        with whole_file(self.runs[0].folder, "RUN"):
+            model.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
         return model.to(self.folds[fold].test.target.device).eval()
 
     @property

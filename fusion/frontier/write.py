@@ -8,15 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from amr.common.files import write_csv, write_json
+from amr.common.files import checksummed, write_csv, write_json
 from amr.fusion.frontier.picture import plot_frontier
 
 
 def write(folder: Path, document: Mapping[str, Any]) -> None:
     """Write the document, one row per setting, and the picture."""
-    write_json(folder / "frontier.json", document)
-    write_csv(folder / "frontier.csv", pd.DataFrame([_row(entry) for entry in document["settings"]]))
-    plot_frontier(folder / "frontier.png", document)
+    with checksummed(folder, "frontier.json", "frontier.csv", "frontier.png"):
+        write_json(folder / "frontier.json", document)
+        write_csv(folder / "frontier.csv", pd.DataFrame([_row(entry) for entry in document["settings"]]))
+        plot_frontier(folder / "frontier.png", document)
 
 
 def _row(entry: Mapping[str, Any]) -> dict[str, Any]:

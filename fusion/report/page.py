@@ -21,7 +21,7 @@ from amr.fusion.attribution.base import attributions
 from amr.fusion.config import FitConfig
 from amr.fusion.report.commands import commands
 from amr.fusion.report.config import ReportConfig
-from amr.fusion.report.read import ResultFolder, read_results
+from amr.fusion.report.read import UNLIKE_OURS, ResultFolder, read_results, unlike_ours
 from amr.fusion.report.sections import ORDER, sections
 from amr.fusion.report.sections.clips import OneSided, one_sided
 from amr.fusion.report.sections.people import against_people
@@ -100,7 +100,10 @@ def report(config: ReportConfig, progress: Progress | None = None) -> Report:
     progress.start(len(folders), unit="folders")
     chapters = []
     for number, results in enumerate(folders, start=1):
-        chapters.append(chapter_of(results, f"s{number}", config))
+        try:
+            chapters.append(chapter_of(results, f"s{number}", config))
+        except UNLIKE_OURS as error:
+            raise unlike_ours(results.folder, error) from error
         progress.advance(1)
     title = config.title or (folders[0].name if len(folders) == 1 else f"{len(folders)} results")
     page = render(title, chapters)
@@ -188,11 +191,11 @@ def render(title: str, chapters: Sequence[Chapter]) -> str:
         colors=COLORS,
         css=_verbatim("report.css"),
         js=_verbatim("report.js"),
-        plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
+        plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),  # noqa: S704 its own file
         # in a script element, only "<" could end it
-        plots=Markup(json.dumps(plots, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")),
+        plots=Markup(json.dumps(plots, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")),  # noqa: S704
     )
 
 
 def _verbatim(name: str) -> Markup:
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704 our own file

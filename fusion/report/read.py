@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from amr.common.files import read_json, read_whole, whole_file
 from amr.common.workspace import is_training, run_name, training_of
-from amr.fusion.runs.read import SETTINGS, Run, canonical_name, read_json, read_runs, with_evaluation
+from amr.fusion.runs.read import SETTINGS, Run, canonical_name, read_runs, with_evaluation
 from amr.fusion.runs.record import RunRecord
 
+UNLIKE_OURS = (KeyError, TypeError, AttributeError, IndexError)  # what such content raises
 FILES = "config.json of amr fit or sweep.json of amr sweep"
 
 
@@ -100,15 +103,7 @@ class ResultFolder:
         """Decisions in evaluation.npz, else in the predictions.csv of a single run."""
         file = self.folder / "evaluation.npz"
         if self.evaluation is not None and file.is_file():
-            names = tuple(run["run"] for run in self.evaluation["runs"])
-            with np.load(file) as arrays:
-                return Decisions(
-                    names,
-                    arrays["ids"].astype(str),
-                    arrays["target"].astype(int),
-                    arrays["preds"].astype(int),
-                    arrays["shares"].astype(float),
-                )
+            return _decisions(file, tuple(run["run"] for run in self.evaluation["runs"]))
         table = self.runs[0].predictions() if len(self.runs) == 1 else None
         if table is None or table.empty:
             return None
@@ -135,6 +130,22 @@ class ResultFolder:
         return self.training["dataset"] or Path(self.training["manifest"]).parent.name or "clips"
 
 
+def _decisions(file: Path, names: tuple[str, ...]) -> Decisions:
+    """Read evaluation.npz.
+
+    Args:
+        file: Path of the file.
+        names: Names of its runs.
+    """
+    content = read_whole(file, "DIR", "Run amr evaluate again.")
+    with whole_file(file, "DIR", "Run amr evaluate again."), np.load(io.BytesIO(content)) as arrays:
+        ids, shares = arrays["ids"].astype(str), arrays["shares"].astype(float)
+        target, preds = (arrays[name].astype(int) for name in ("target", "preds"))
+        if not (preds.shape == shares.shape[:2] == (len(names), len(ids)) and target.shape == ids.shape):
+            raise ValueError("its arrays are not of these runs and clips")
+        return Decisions(names, ids, target, preds, shares)
+
+
 def read_results(folder: Path) -> ResultFolder:
     """Read the folder of a fit, a sweep or a table.
 
@@ -152,10 +163,16 @@ def read_results(folder: Path) -> ResultFolder:
         runs = with_evaluation(read_runs(folder, "DIR"), evaluation)
         infos = {m: info for run in runs for m, info in run.record.modalities.items()}
         return ResultFolder(folder, tuple(runs), infos, sweep, evaluation, table, frontier, _training(folder, runs[0]))
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"DIR must hold whole files, got {str(folder)!r} ({type(error).__name__}: {error}). Make it again."
-        ) from error
+    except UNLIKE_OURS as error:
+        raise unlike_ours(folder, error) from error
+
+
+def unlike_ours(folder: Path, error: Exception) -> ValueError:
+    """Error for a folder with files of the right form and wrong content."""
+    return ValueError(
+        f"DIR must hold whole files, got {str(folder)!r} ({type(error).__name__}: {error}). "
+        "Run the commands that made it again."
+    )
 
 
 def _training(folder: Path, run: Run) -> Mapping[str, Any] | None:

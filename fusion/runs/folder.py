@@ -11,14 +11,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import check_writable, partial_path
+from amr.common.files import check_unlinked, check_writable, has_checksum, partial_path, read_whole
 from amr.common.options import flag, number_text
 from amr.common.workspace import place, runs_dir
-from amr.extract.cache.lock import lock
-from amr.fusion.runs.record import RunRecord
+from amr.extract.cache.lock import is_left, lock
+from amr.fusion.runs.record import RUN_FILES, RunRecord
 
-# in the order in which a run appears: a run with metrics.json is finished
-RUN_FILES = ("config.json", "weights.safetensors", "history.csv", "predictions.csv", "metrics.json")
 LATER_FILES = ("evaluation.json", "evaluation.csv", "evaluation.npz", "explain_*.*")  # of amr evaluate and amr explain
 UNFINISHED = ".unfinished"  # folder in the folder of a run that a fit writes to
 MAX_DIFFERENCES = 3  # settings that an error lists
@@ -70,9 +68,20 @@ def _free_folder(record: RunRecord) -> Path:
     name, number = _name(record), 1
     while True:
         folder = runs_dir() / (name if number == 1 else f"{name}_{number}")
-        if not folder.exists() or (_is_replaceable(folder) and not is_finished(folder) and not _is_in_work(folder)):
+        if _is_free(folder, record):
             return folder
         number += 1
+
+
+def _is_free(folder: Path, record: RunRecord) -> bool:
+    """Whether a folder may take a run: it holds none, or what a killed fit of the same settings left."""
+    if not folder.exists():
+        return True
+    if not _is_replaceable(folder):
+        return False
+    if is_finished(folder):
+        return is_left(folder / UNFINISHED) and not _differences(RunRecord.read(folder), record)
+    return not _is_in_work(folder)
 
 
 def _name(record: RunRecord) -> str:
@@ -105,11 +114,16 @@ def _check_replaceable(folder: Path, record: RunRecord, overwrite: bool) -> None
         raise ValueError(f"--out must be a folder, got the file {str(folder)!r}. Choose another name.")
     if not folder.exists():
         return
+    check_unlinked(folder, "--out")
     if foreign := foreign_file(folder):
         raise ValueError(
             f"--out must be new, empty or an earlier run, got {str(folder)!r}, which holds {foreign}. "
             "Choose another name."
         )
+    if has_checksum(folder / RUN_FILES[0]):  # a run, whatever became of its config.json
+        if overwrite:
+            return
+        read_whole(folder / RUN_FILES[0], "--out", "Pass --overwrite to replace the run, or choose another name.")
     if not _is_replaceable(folder):
         raise ValueError(f"--out must be new, empty or an earlier run, got {str(folder)!r}. Choose another name.")
     if not overwrite and is_finished(folder) and (differences := _differences(RunRecord.read(folder), record)):
@@ -197,11 +211,14 @@ def _finish(folder: Path) -> None:
     A kill in between leaves a config.json without metrics.json, a run that is not finished.
     """
     old = [path for path in _files(folder) if path.name != RUN_FILES[0]]
-    for path in sorted(old, key=lambda path: path.name != RUN_FILES[-1]):
+    for path in sorted(old, key=_order, reverse=True):
         path.unlink()
     for path in folder.glob("fold-*"):
         path.rmdir()
-    files = [*(folder / UNFINISHED).iterdir()]
-    files.sort(key=lambda path: (path.name != RUN_FILES[0], path.name == RUN_FILES[-1]))
-    for path in files:
+    for path in sorted((folder / UNFINISHED).iterdir(), key=_order):
         os.replace(path, folder / path.name)
+
+
+def _order(path: Path) -> int:
+    """Place of a file of a run in the order in which they appear; folds are in the middle."""
+    return RUN_FILES.index(path.name) if path.name in RUN_FILES else 2

@@ -6,7 +6,6 @@ run folder per run in runs/.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,11 +15,12 @@ from typing import Any
 
 import pandas as pd
 
+from amr.common.files import NotWhole, damaged_names, read_json, read_table, whole_file
 from amr.common.options import number_text
 from amr.common.progress import Progress
 from amr.common.workspace import EMBEDDINGS, is_training, run_name, training_of, training_runs
 from amr.fusion.config import FitConfig
-from amr.fusion.runs.record import RunRecord
+from amr.fusion.runs.record import RUN_FILES, RunRecord, check_measures
 
 # Settings besides the seed in which the runs of a folder may differ: columns of results.csv and evaluation.csv.
 SETTINGS = (
@@ -148,29 +148,36 @@ class Run:
     @cached_property
     def val_loss(self) -> float:
         """Val loss of the saved epoch, the mean over folds; infinite if there is none."""
-        files = [file for folder in self._folders() if (file := folder / "history.csv").is_file()]
-        tables = [pd.read_csv(file) for file in files]
-        losses = [t.loc[t["chosen"] == 1, "val_loss"].mean() for t in tables if {"chosen", "val_loss"} <= {*t.columns}]
+        tables = self._tables("history.csv", ("epoch", "chosen"))
+        losses = [t.loc[t["chosen"] == 1, "val_loss"].mean() for t in tables if "val_loss" in t]
         loss = float(sum(losses) / len(losses)) if losses else math.inf
         return math.inf if math.isnan(loss) else loss
 
     def history(self) -> pd.DataFrame | None:
         """Read history.csv: one row per epoch, the mean over folds; None if there is none."""
-        tables = [pd.read_csv(file) for folder in self._folders() if (file := folder / "history.csv").is_file()]
+        tables = self._tables("history.csv", ("epoch", "chosen"))
         return pd.concat(tables).groupby("epoch", as_index=False).mean(numeric_only=True) if tables else None
 
     def predictions(self) -> pd.DataFrame | None:
         """Read the test rows of predictions.csv, over all folds; None if the run has none."""
-        text = {"id": str, "target": str, "pred": str}
-        files = [file for folder in self._folders() if (file := folder / "predictions.csv").is_file()]
-        tables = [pd.read_csv(file, dtype=text, keep_default_na=False, na_values=[""]) for file in files]
+        shares = [f"share_{m}" for m in self.modalities]
+        tables = self._tables("predictions.csv", ("probability", *shares), ("id", "part", "target", "pred"))
         if not tables:
             return None
         table = pd.concat(tables, ignore_index=True)
         return table[table["part"] == "test"].reset_index(drop=True)
 
-    def _folders(self) -> list[Path]:
-        return [self.folder, *sorted(self.folder.glob("fold-*"))]
+    def _tables(self, name: str, numbers: Sequence[str], texts: Sequence[str] = ()) -> list[pd.DataFrame]:
+        """Tables of that name of all folds, as far as they exist. Without `texts`, all columns are numbers."""
+        places = (self.folder, *sorted(self.folder.glob("fold-*")))
+        files = [place / name for place in places if (place / name).is_file()]
+        tables = [read_table(file, numbers, texts) for file in files]
+        for file, table in zip(files, tables, strict=True):
+            with whole_file(file, "RUN"):
+                unknown = {*table.get("target", ()), *table.get("pred", ())} - {*self.record.classes}
+                if unknown:
+                    raise ValueError(f"class {min(map(str, unknown))!r} is not one of the run")
+        return tables
 
 
 def read_run(folder: Path, option: str = "RUN") -> Run:
@@ -190,13 +197,29 @@ def read_run(folder: Path, option: str = "RUN") -> Run:
         raise FileNotFoundError(
             f"{option} must be a finished run, got {str(folder)!r}. Run the same amr fit or amr sweep again."
         )
+    with whole_file(folder / "metrics.json", option):
+        folds = tuple(metrics.get("folds", [metrics]))
+        if len(folds) != max(1, record.config.folds):
+            raise ValueError(f"it has {len(folds)} folds, not {record.config.folds}")
+        for measures in (each[split] for each in (metrics, *folds) for split in ("val", "test")):
+            check_measures(measures, [*record.modalities])
+        return Run(folder, record, metrics["val"], metrics["test"], folds)
+
+
+def damaged_file(folder: Path) -> Path | None:
+    """A file of a finished run that is damaged or gone; None if the run is whole. Every file is read."""
+    if not (folder / "metrics.json").is_file():
+        return folder / "metrics.json"
     try:
-        return Run(folder, record, metrics["val"], metrics["test"], tuple(metrics.get("folds", [metrics])))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{option} must hold whole files, got a {str(folder / 'metrics.json')!r} that is not one of amr fit. "
-            "Create it again."
-        ) from error
+        run = read_run(folder)
+    except NotWhole as error:
+        return error.file
+    except (ValueError, FileNotFoundError):
+        return folder / "config.json"
+    folds = [folder / f"fold-{k}" for k in range(run.config.folds)]
+    found = [place / name for place in (folder, *folds) for name in damaged_names(place) if name in RUN_FILES]
+    gone = [file for place in folds or [folder] if not (file := place / "weights.safetensors").is_file()]
+    return next(iter(found + gone), None)
 
 
 def read_runs(folder: Path, option: str = "RUN") -> list[Run]:
@@ -220,7 +243,7 @@ def read_runs(folder: Path, option: str = "RUN") -> list[Run]:
     finished = sorted(file.parent for file in folder.glob("runs/*/metrics.json"))
     results = folder / "results.csv"
     if results.is_file() and results.stat().st_size > 1:  # in the order requested
-        order = {name: i for i, name in enumerate(pd.read_csv(results, dtype=str)["run"].unique())}
+        order = {name: i for i, name in enumerate(read_table(results, texts=("run",))["run"].unique())}
         finished.sort(key=lambda run: order.get(run.name, len(order)))
     if not finished:
         raise ValueError(
@@ -262,10 +285,13 @@ def chosen_run(folder: Path, progress: Progress | None = None, option: str = "RU
     """
     if (folder / "config.json").is_file() and not is_training(folder):
         return folder
-    frontier = read_json(folder / "frontier.json", option)
-    # the frontier of a sweep's runs is a reading of it, which must not change what its best run is
-    if frontier is not None and frontier["best"] is not None and "runs" not in frontier["config"]:
-        chosen = folder / "runs" / Path(frontier["best"]["run"]).name
+    file = folder / "frontier.json"
+    frontier = read_json(file, option)
+    with whole_file(file, option):
+        # the frontier of a sweep's runs is a reading of it, which must not change what its best run is
+        is_own = frontier is not None and frontier["best"] is not None and "runs" not in frontier["config"]
+        chosen = folder / "runs" / Path(frontier["best"]["run"]).name if is_own else folder
+    if is_own:
         if progress is not None:
             progress.note(f"using {chosen}, which amr frontier chose")
         return chosen
@@ -283,22 +309,6 @@ def with_evaluation(runs: Sequence[Run], evaluation: Mapping[str, Any] | None) -
     entries = {entry["run"]: entry for entry in evaluation["runs"]}
     only = evaluation["runs"][0] if len(runs) == 1 and len(evaluation["runs"]) == 1 else None
     return [replace(run, evaluated=entries.get(run.name, only or {})) for run in runs]
-
-
-def read_json(file: Path, option: str = "RUN") -> Any:
-    """Read a JSON file; None if it does not exist.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
-    if not file.is_file():
-        return None
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{option} must hold whole files, got a damaged {str(file)!r} ({error}). Create it again."
-        ) from error
 
 
 def flat(measures: Mapping[str, Any], before: str = "") -> dict[str, float]:

@@ -5,24 +5,27 @@
     history.csv          one row per epoch
     predictions.csv      one row per val or test clip; not written for runs of a sweep
     metrics.json         val and test, as `amr fit --json` prints them
+    SHA256SUMS           checksums of these files, written just before metrics.json
 
 With folds, all files except config.json are in fold-0/, fold-1/, ...; a metrics.json beside config.json holds the mean.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import write_json
+from amr.common.files import CHECKSUMS, read_json, write_json
 from amr.common.version import versions
 from amr.fusion.attribution.ratio import named_ratio, parse_ratio
 from amr.fusion.choices import OWN_WEIGHTS
 from amr.fusion.config import FitConfig
 
+# in the order in which a run appears: a run with metrics.json is finished
+RUN_FILES = ("config.json", "weights.safetensors", "history.csv", "predictions.csv", CHECKSUMS, "metrics.json")
 NEAR_TARGET = 0.1  # largest distance of a share from its target that passes for reached
 
 
@@ -86,7 +89,8 @@ class RunRecord:
         )
 
     def save(self, folder: Path) -> None:
-        """Write config.json."""
+        """Write config.json, the first file of a run: checksums of an earlier one are removed."""
+        (folder / CHECKSUMS).unlink(missing_ok=True)
         record = asdict(self) | {"config": self.config.to_json(), "versions": versions("torch")}
         write_json(folder / "config.json", record)
 
@@ -100,17 +104,16 @@ class RunRecord:
 
         Raises:
             FileNotFoundError: The folder is not a run.
-            ValueError: The config.json is not one of a run.
+            ValueError: The config.json is damaged, or not one of a run.
         """
-        file = folder / "config.json"
-        if not file.is_file():
+        record = read_json(folder / "config.json", option)
+        if record is None:
             raise FileNotFoundError(
                 f"{option} must be the folder of a run, got {str(folder)!r}. Make one with amr fit."
             )
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
             settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["config"].items()}
-            return cls(
+            found = cls(
                 config=FitConfig(**settings),
                 classes=tuple(record["classes"]),
                 modalities=record["modalities"],
@@ -121,8 +124,48 @@ class RunRecord:
                 versions=record.get("versions", {}),
                 warnings=tuple(record.get("warnings", ())),
             )
+            found._check()
+            return found
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
                 f"{option} must be the folder of a run, got {str(folder)!r}, whose config.json is not one of amr fit. "
                 "Make one with amr fit."
             ) from error
+
+    def _check(self) -> None:
+        """Raise TypeError or ValueError for values that no fit writes; `FitConfig` checks its own."""
+        texts = (*self.classes, *self.notes, *self.warnings, self.cache)
+        infos = self.modalities.values()
+        if not all(isinstance(text, str) for text in texts) or not all(isinstance(info, dict) for info in infos):
+            raise TypeError("texts and modalities must be such")
+        if not (self.classes and self.modalities) or not all(_is_count(info["embed_dim"]) for info in infos):
+            raise ValueError("classes, modalities and embed_dim must be 1 or more")
+        if not all(isinstance(info[name], str) for info in infos for name in ("modality", "fingerprint")):
+            raise TypeError("modality and fingerprint must be texts")
+        if not all(isinstance(info["preprocessing"], dict) for info in infos) or not isinstance(self.fuses, bool):
+            raise TypeError("preprocessing must be a mapping, fuses a boolean")
+        if self.config.amr_ratio is not None:
+            parse_ratio(self.config.amr_ratio, [*self.modalities])
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def check_measures(measures: Any, modalities: Sequence[str]) -> None:
+    """Raise ValueError or TypeError if the measures of a split are not such as a fit writes."""
+    if measures is None:
+        return
+    for name in ("accuracy", "share", "share_regularized", "num_clips"):
+        if measures[name] is None:
+            raise TypeError(f"{name} is null")
+    for name, value in measures.items():
+        if isinstance(value, dict) and not {*modalities} <= value.keys():
+            raise ValueError(f"{name} is not of {', '.join(modalities)}")
+        for number in value.values() if isinstance(value, dict) else [value]:
+            if number is not None and not _is_number(number):
+                raise TypeError(f"{name} is {number!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

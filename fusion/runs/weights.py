@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
-from amr.common.files import replacing
+from amr.common.files import read_whole, replacing, whole_file
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.heads import head_options
@@ -38,6 +37,7 @@ def read_fitted(folder: Path, device: torch.device | str = "cpu") -> FittedRun:
 
     Raises:
         FileNotFoundError: The folder is not a run.
+        ValueError: Its files are damaged.
     """
     record = RunRecord.read(folder)
     folds = [folder / f"fold-{k}" for k in range(record.config.folds)] or [folder]
@@ -86,33 +86,53 @@ def save_weights(
         save_file(tensors, partial)
 
 
-def read_weights(file: Path, modalities: Iterable[str]) -> tuple[dict[str, Tensor], Normalization]:
-    """Read a run's weights, without the run axis, and its normalization, as written by `save_weights`."""
-    tensors, names = load_file(file), list(modalities)
-    for m in names:
-        tensors.pop(f"baseline.{m}.mean", None)
-    normalization = Normalization(
-        {m: tensors.pop(f"normalization.{m}.mean") for m in names},
-        {m: tensors.pop(f"normalization.{m}.std") for m in names},
-        {m: bool(tensors.pop(f"normalization.{m}.seen", True)) for m in names},  # version 0.1 did not save it
-    )
+def read_weights(file: Path, record: RunRecord) -> tuple[dict[str, Tensor], Normalization]:
+    """Read a run's weights, without the run axis, and its normalization, as written by `save_weights`.
+
+    Args:
+        file: weights.safetensors of the run or of a fold.
+        record: Record of the run.
+
+    Raises:
+        ValueError: The file is damaged, or is not one of such a run.
+    """
+    tensors, normalization, _ = _read(file, record)
     return tensors, normalization
 
 
+def _read(file: Path, record: RunRecord) -> tuple[dict[str, Tensor], Normalization, dict[str, Tensor]]:
+    """Weights, normalization, and the mean of z; empty if it was not saved."""
+    content = read_whole(file, "RUN")
+    with whole_file(file, "RUN"):
+        tensors = load(content)
+        if not all(value.isfinite().all() for value in tensors.values()):
+            raise ValueError("a weight is not a number")
+        modalities = list(record.modalities)
+        names = [name for m in modalities if (name := f"baseline.{m}.mean") in tensors]
+        mean = {m: tensors.pop(name) for m, name in zip(modalities, names, strict=True)} if names else {}
+        normalization = Normalization(
+            {m: tensors.pop(f"normalization.{m}.mean") for m in modalities},
+            {m: tensors.pop(f"normalization.{m}.std") for m in modalities},
+            {m: bool(tensors.pop(f"normalization.{m}.seen", True)) for m in modalities},  # version 0.1 did not save it
+        )
+        for m, info in record.modalities.items():
+            if not normalization.mean[m].shape == normalization.std[m].shape == (info["embed_dim"],):
+                raise ValueError(f"the normalization of {m} does not have {info['embed_dim']} dimensions")
+        return tensors, normalization, mean
+
+
 def _read_model(record: RunRecord, file: Path, device: torch.device | str) -> tuple[FusionModel, Normalization]:
-    tensors, normalization = read_weights(file, record.modalities)
-    model = FusionModel(model_shape(record), [record.config.seed]).to(device)
-    model.load_state_dict({name: value.unsqueeze(0) for name, value in tensors.items()})
-    if attributor_of(record).needs_mean and (mean := _read_mean(record, file)) is not None:
-        model.set_mean({m: value.unsqueeze(0).to(device) for m, value in mean.items()})
+    tensors, normalization, saved = _read(file, record)
+    with whole_file(file, "RUN"):
+        model = FusionModel(model_shape(record), [record.config.seed]).to(device)
+        model.load_state_dict({name: value.unsqueeze(0) for name, value in tensors.items()})
+        if attributor_of(record).needs_mean and (mean := saved or _known_mean(record)) is not None:
+            model.set_mean({m: value.unsqueeze(0).to(device) for m, value in mean.items()})
     return model, normalization.to(device)
 
 
-def _read_mean(record: RunRecord, file: Path) -> dict[str, Tensor] | None:
+def _known_mean(record: RunRecord) -> dict[str, Tensor] | None:
     """Mean of a run's z over its train clips, `(dim,)`; None if it is not known: version 0.1 did not save it."""
-    with safe_open(file, framework="pt") as tensors:
-        if not set(tensors.keys()).isdisjoint(f"baseline.{m}.mean" for m in record.modalities):
-            return {m: tensors.get_tensor(f"baseline.{m}.mean") for m in record.modalities}
     if record.config.normalize == "standard" and record.config.adapter == "none":
         return {m: torch.zeros(info["embed_dim"]) for m, info in record.modalities.items()}  # by standardization
     return None

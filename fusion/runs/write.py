@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from amr.common.files import write_csv, write_json
+from amr.common.files import CHECKSUMS, json_text, write_csv, write_last
 from amr.fusion.choices import OWN_WEIGHTS
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.folds import Fold
 from amr.fusion.model import Fitted, predict_shares
 from amr.fusion.runs.measure import Measures, measure
-from amr.fusion.runs.record import RunRecord
+from amr.fusion.runs.record import RUN_FILES, RunRecord
 from amr.fusion.runs.weights import attributor_of, save_weights
 
 FoldMeasures = dict[str, Measures | None]
@@ -26,7 +26,7 @@ FoldMeasures = dict[str, Measures | None]
 
 def write_group(
     records: Sequence[RunRecord],
-    places: Sequence[Path],
+    places: Sequence[Path | None],
     dataset: Dataset,
     fold: Fold,
     fitted: Fitted,
@@ -37,7 +37,7 @@ def write_group(
 
     Args:
         records: Record of each run.
-        places: Folder of each run, or of its current fold.
+        places: Folder of each run, or of its current fold; None for a run that is not written.
         dataset: Dataset of the clips.
         fold: Splits of the clips.
         fitted: Run group, in the order of `records`.
@@ -48,7 +48,11 @@ def write_group(
     measured = {split: measure(fitted.model, clips, attributor, target) for split, (_, clips) in splits.items()}
     results = []
     for run, (record, place) in enumerate(zip(records, places, strict=True)):
+        results.append({split: None if m is None else m[run] for split, m in measured.items()})
+        if place is None:
+            continue
         place.mkdir(parents=True, exist_ok=True)
+        (place / CHECKSUMS).unlink(missing_ok=True)
         save_weights(place, fitted.model.run_state(run), fold.normalization, fitted.model.run_mean(run))
         write_csv(place / "history.csv", history_table(fitted, run))
         tables = [
@@ -58,11 +62,15 @@ def write_group(
         ]
         if tables:
             write_csv(place / "predictions.csv", pd.concat(tables))
-        results.append({split: None if m is None else m[run] for split, m in measured.items()})
         if fitted.diverged[run]:  # history.csv shows the epoch; without metrics.json the run is not finished
             continue
-        write_json(place / "metrics.json", results[-1])
+        write_metrics(place, results[-1])
     return results
+
+
+def write_metrics(folder: Path, measures: Mapping[str, Any]) -> None:
+    """Write metrics.json, the last file of a run or of a fold, after the checksums of all of its files."""
+    write_last(folder / "metrics.json", json_text(measures), RUN_FILES)
 
 
 def target_shares(records: Sequence[RunRecord], fitted: Fitted) -> Tensor:

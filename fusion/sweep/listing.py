@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +10,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from amr.common.files import NotWhole, read_json
 from amr.common.workspace import TRAININGS, encoders_dir, find_folder, is_training, runs_dir, training_runs
 from amr.fusion.attribution.ratio import parse_ratio
-from amr.fusion.runs.folder import RUN_FILES, UNFINISHED
+from amr.fusion.runs.folder import UNFINISHED
 from amr.fusion.runs.read import flat, read_run
-from amr.fusion.runs.record import RunRecord
+from amr.fusion.runs.record import RUN_FILES, RunRecord
 
 # of config.json; other programs write a file of that name, too
 KEYS = {"config", "classes", "modalities"}
@@ -110,7 +110,7 @@ def _entries(folder: Path, root: Path, above: tuple[Path, ...] = ()) -> Iterator
     name = folder.resolve().name if folder == root else os.path.relpath(folder, root)
     try:
         is_sweep, is_run = (folder / "sweep.json").is_file(), _is_run(folder)
-        trains_encoders = is_training(folder)
+        trains_encoders = _is_training(folder)
         below = _folders(folder / "runs" if is_sweep else folder, above)
         kinds = [kind for kind in ("table", "frontier") if (folder / f"{kind}.json").is_file()]
     except OSError as error:
@@ -142,7 +142,7 @@ def _is_run(folder: Path) -> bool:
     if not file.is_file():
         return False
     try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
+        saved = read_json(file)
     except (ValueError, OSError):
         saved = None
     if not saved:  # the other files tell
@@ -150,8 +150,22 @@ def _is_run(folder: Path) -> bool:
     return isinstance(saved, dict) and saved.keys() >= KEYS
 
 
+def _is_training(folder: Path) -> bool:
+    """Whether a folder is that of a training, perhaps with a damaged config.json."""
+    try:
+        return is_training(folder)
+    except NotWhole:
+        return not any((folder / name).exists() for name in ("weights.safetensors", "fold-0"))
+
+
 def _training(folder: Path, name: str) -> Iterator[Entry]:
     """Entries of a training of encoders: its run if it is joint, else one per modality."""
+    for file in ("config.json", "metrics.json"):
+        try:
+            read_json(folder / file)
+        except (ValueError, OSError) as error:
+            yield Entry(folder, name, "training", DAMAGED, _reason(error, file))
+            return
     state = FINISHED if (folder / "metrics.json").is_file() else NOT_FINISHED
     runs = training_runs(folder) if state == FINISHED else []
     if len(runs) == 1 and runs[0].parent == folder:

@@ -8,9 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from amr.common.files import write_csv
-from amr.fusion.runs.read import Run, read_run, setting_text
+from amr.common.files import checksummed, write_csv
+from amr.common.progress import Progress
+from amr.fusion.runs.read import Run, damaged_file, read_run, setting_text
 from amr.fusion.runs.record import RunRecord
+
+RESULTS = "results.csv"
 
 
 def write_results(folder: Path, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
@@ -22,7 +25,8 @@ def write_rows(folder: Path, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Write results.csv, one row per run and split, and return the rows."""
     measured = [(run, {"val": run.val, "test": run.test}) for run in runs]
     rows = [_row(run, split, m) for run, of_run in measured for split, m in of_run.items() if m is not None]
-    write_csv(folder / "results.csv", pd.DataFrame(rows))
+    with checksummed(folder, RESULTS):
+        write_csv(folder / RESULTS, pd.DataFrame(rows))
     return rows
 
 
@@ -39,6 +43,15 @@ def missed_by(finished: Sequence[Run]) -> list[str]:
         return []
     name, text = next(iter(missed.items()))
     return [f"{len(missed)} of {len(runs)} runs with AMR did not reach their ratio, such as {name}: {text}"]
+
+
+def discard_damaged(records: Sequence[RunRecord], progress: Progress) -> None:
+    """Note the finished runs whose files are damaged, and make them unfinished: they are fitted again."""
+    for folder in (run_folder(record) for record in records if is_finished(record)):
+        file = damaged_file(folder)
+        if file is not None:
+            progress.warn(f"{file} is damaged: {folder.name} is fitted again")
+            (folder / "metrics.json").unlink(missing_ok=True)
 
 
 def _row(run: Run, split: str, measures: Mapping[str, Any]) -> dict[str, Any]:

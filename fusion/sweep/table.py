@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from amr.common.files import write_csv, write_json, write_text
+from amr.common.files import checksummed, write_csv, write_json, write_text
 from amr.common.progress import Progress
 from amr.fusion.attribution.ratio import named_ratio, parse_ratio
 from amr.fusion.config import FitConfig, SweepConfig, TrainingConfig
@@ -23,6 +23,7 @@ from amr.fusion.sweep.folder import writing
 from amr.fusion.sweep.sweep import SweepResult, sweep
 from amr.fusion.sweep.trainings import sweep_trainings
 
+FILES = tuple(f"table.{suffix}" for suffix in ("csv", "md", "tex", "json"))
 METRICS = {"map": "mAP", "accuracy": "accuracy"}
 
 
@@ -298,7 +299,7 @@ def _share_text(share: dict[str, float | None], *, percent: bool) -> str:
 
 def _write(table: Table) -> None:
     columns, rows = table.cells(as_csv=True)
-    with writing(table.folder):
+    with writing(table.folder), checksummed(table.folder, *FILES):
         write_csv(table.folder / "table.csv", pd.DataFrame(rows, columns=columns))
         columns, rows = table.cells()
         write_text(table.folder / "table.md", markdown(columns, rows))

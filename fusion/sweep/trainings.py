@@ -20,17 +20,17 @@ from typing import Any
 
 from amr.common.progress import Progress
 from amr.common.workspace import TRAININGS, check_new_name, encoders_dir
-from amr.extract.cache.lock import Locked
+from amr.extract.cache.lock import Locked, remove_left
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.choices import own_weight
-from amr.fusion.end_to_end.checkpoint import CHECKPOINT, SECONDS_BETWEEN
+from amr.fusion.end_to_end.checkpoint import SECONDS_BETWEEN, remove_checkpoints
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig, alone, without_amr
 from amr.fusion.end_to_end.data import MediaData, read_media_data
 from amr.fusion.end_to_end.folder import IRRELEVANT, has_diverged, is_finished, read_folder, requested
 from amr.fusion.end_to_end.train import Diverged, check, check_teachers, train_encoders
 from amr.fusion.methods import methods
 from amr.fusion.resolve import with_head
-from amr.fusion.runs.read import Run, read_run
+from amr.fusion.runs.read import Run, damaged_file, read_run
 from amr.fusion.sweep.folder import begin, check_folder, folder_of, writing
 from amr.fusion.sweep.results import missed_by, write_rows
 from amr.fusion.sweep.sweep import SweepResult
@@ -118,9 +118,9 @@ def sweep_trainings(
 
 def _run(training: Training, model: str) -> Run:
     folder = training.run(model)
-    if not (folder / "metrics.json").is_file():
+    if (damaged := damaged_file(folder)) is not None:
         raise ValueError(
-            f"--out must have the run of each finished training, got none in {str(folder)!r}. "
+            f"--out must have the whole run of each finished training, got a damaged or missing {str(damaged)!r}. "
             f"Remove {str(training.folder)!r} to train it again."
         )
     return read_run(folder)
@@ -193,6 +193,9 @@ def _name(config: TrainConfig) -> str:
 def _train_all(trainings: list[Training], data: MediaData, progress: Progress, seconds_between: float) -> list[str]:
     """Train what is not finished, with other processes if there are any; returns the names of those that diverged."""
     diverged: list[str] = []
+    for training in trainings:
+        if _is_done(training) or has_diverged(training.folder, training.config):
+            _remove_left(training)
     todo = [each for each in trainings if not _is_done(each)]
     progress.start(len(trainings), len(trainings) - len(todo), "trainings")
     awaited = ""
@@ -235,9 +238,14 @@ def _train(
         return False
     except Diverged:
         diverged.append(training.name)
-    for file in training.folder.rglob(CHECKPOINT):  # copies of all weights; a sweep does not continue to more epochs
-        file.unlink(missing_ok=True)
+    _remove_left(training)
     return True
+
+
+def _remove_left(training: Training) -> None:
+    """Remove checkpoints, copies of all weights: a sweep does not continue to more epochs. A kill left more."""
+    remove_checkpoints(training.folder)
+    remove_left(training.folder)
 
 
 def _is_done(training: Training) -> bool:
@@ -256,3 +264,7 @@ class _Notes(Progress):
         if time.monotonic() - self._said >= SECONDS_BETWEEN_NOTES:
             self._progress.note(f"{self._name}: {text}")
             self._said = time.monotonic()
+
+    def warn(self, text: str) -> None:
+        """Pass on a message at once."""
+        self._progress.warn(f"{self._name}: {text}")

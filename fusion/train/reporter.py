@@ -48,5 +48,9 @@ class Reporter:
             f"{seconds:.1f} s per epoch, {seconds * (self.epochs - self._epoch) / 60:.1f} min left"
         )
 
+    def warn(self, text: str) -> None:
+        """Pass on what the user must know."""
+        self._progress.warn(text)
+
     def _update_best(self, values: Mapping[str, float]) -> None:
         self._best = max(self._best, values["val_accuracy"])  # NaN (no val split) is never greater

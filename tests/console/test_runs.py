@@ -12,6 +12,8 @@ from amr.common.files import write_json
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
 
+INFOS = {m: {"modality": m, "embed_dim": 2, "fingerprint": "", "preprocessing": {}} for m in ("audio", "video")}
+
 
 @pytest.fixture
 def amr(capfd, workspace, monkeypatch):
@@ -20,9 +22,10 @@ def amr(capfd, workspace, monkeypatch):
     for name, ratio, accuracy in (("even", "1:1", 0.7), ("plain", None, 0.8), ("stopped", None, None)):
         folder = Path("runs") / name
         folder.mkdir(parents=True)
-        RunRecord(FitConfig(amr_ratio=ratio), ("a", "b"), {"audio": {}, "video": {}}, "small.h5").save(folder)
+        RunRecord(FitConfig(amr_ratio=ratio), ("a", "b"), INFOS, "small.h5").save(folder)
         if accuracy is not None:
-            measures = {"accuracy": accuracy, "map": 0.5, "num_clips": 74, "share": {"audio": 0.6, "video": 0.4}}
+            share = {"audio": 0.6, "video": 0.4}
+            measures = {"accuracy": accuracy, "map": 0.5, "num_clips": 74, "share": share, "share_regularized": share}
             write_json(folder / "metrics.json", {"val": measures, "test": measures})
 
     def call(line: str) -> tuple[int, str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from amr.common.files import replacing, write_json
+from amr.common.files import checksummed, read_checked, replacing, write_json
 from amr.common.workspace import encoders_dir
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.registry import build_encoder
@@ -56,7 +56,7 @@ class TrainedInfo:
             ValueError: The file is damaged.
         """
         try:
-            saved = json.loads((folder / ENCODER).read_text(encoding="utf-8"))
+            saved = json.loads(read_checked(folder / ENCODER))
             return cls(**{each.name: saved[each.name] for each in fields(cls)})
         except (ValueError, KeyError, TypeError) as error:  # UnicodeDecodeError is a ValueError
             raise ValueError(
@@ -87,9 +87,10 @@ def save_trained(folder: Path, encoder: ModelEncoder, base_spec: str) -> None:
     # copies, because tensors that share memory cannot be saved
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in encoder.model.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / WEIGHTS) as partial:
-        save_file(state, partial)
-    write_json(folder / ENCODER, asdict(info))
+    with checksummed(folder, WEIGHTS, ENCODER):
+        with replacing(folder / WEIGHTS) as partial:
+            save_file(state, partial)
+        write_json(folder / ENCODER, asdict(info))
 
 
 def build(spec: Spec, name: str) -> ModelEncoder:

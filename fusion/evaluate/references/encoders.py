@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amr.common.files import read_json
 from amr.common.workspace import JOINT_RUN, TRAININGS, encoders_dir, find_folder
 from amr.extract.cache.reader import Cache
 from amr.fusion.data.clips import Clips
@@ -20,7 +21,7 @@ from amr.fusion.evaluate.groups import RunGroup
 from amr.fusion.evaluate.references.unimodal import Reference
 from amr.fusion.methods import methods
 from amr.fusion.model import FusionModel, ModelShape
-from amr.fusion.runs.read import Run, read_json, read_run
+from amr.fusion.runs.read import Run, read_run
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import read_weights
 
@@ -152,8 +153,8 @@ def _read(alone: Run, modality: str, group: RunGroup) -> _Read:
     with Cache.open(Path(alone.record.cache)) as cache:
         if not _same_clips(cache, data, run.config.label):
             raise ValueError(f"{what}, got {alone.name} with other ids, labels or splits. {advice}")
-        z, present = read_embedding(cache, modality), torch.from_numpy(cache.present(modality))
-    state, normalization = read_weights(alone.folder / "weights.safetensors", [modality])
+        z, present = read_embedding(cache, modality)
+    state, normalization = read_weights(alone.folder / "weights.safetensors", alone.record)
     return _Read(z, present, state, normalization)
 
 

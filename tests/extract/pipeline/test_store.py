@@ -244,7 +244,7 @@ def test_a_finished_store_is_opened_unchanged(sounds, tmp_path):
     encoders = {"a": Fake(Special()), "b": Fake(Samples(waveform=True))}
     store = build(tmp_path / "store", sounds, encoders, max_seconds=0.05)
     before = contents(tmp_path / "store")
-    assert sorted(before) == ["a.npy", "b.npy", "store.json", "store.states"]
+    assert sorted(before) == ["SHA256SUMS", "a.npy", "b.npy", "store.json", "store.states"]
     for i in range(NUM_CLIPS):
         (tmp_path / f"{i}.wav").unlink()
     reordered = dict(reversed(encoders.items()))

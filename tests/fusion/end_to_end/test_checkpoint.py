@@ -10,9 +10,10 @@ from amr.fusion.end_to_end.checkpoint import Checkpoint
 from amr.fusion.train.reporter import Reporter
 
 
-def make(folder, seconds_between=0.0) -> tuple[Checkpoint, Augment]:
+def make(folder, seconds_between=0.0, progress=None) -> tuple[Checkpoint, Augment]:
     augment = Augment(AugmentConfig(time_mask=0.5), {"audio": "audio"}, 0)
-    return Checkpoint(folder, 7, ("audio", "video"), augment, Reporter("x", 9, Progress()), seconds_between), augment
+    reporter = Reporter("x", 9, progress or Progress())
+    return Checkpoint(folder, 7, ("audio", "video"), augment, reporter, seconds_between), augment
 
 
 def epoch_values(epoch: int) -> dict[str, torch.Tensor]:
@@ -75,7 +76,7 @@ def test_the_last_epoch_is_always_saved_and_others_after_some_time(tmp_path):
     assert not checkpoint.file.exists()
     run(checkpoint, range(4, 5), [], last=4)
     assert checkpoint.file.is_file()
-    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["checkpoint.pt"]
+    assert sorted(each.name for each in tmp_path.iterdir() if each.is_file()) == ["SHA256SUMS", "checkpoint.pt"]
     checkpoint.close()
 
 
@@ -96,3 +97,48 @@ def test_a_kill_during_writing_leaves_the_previous_checkpoint(tmp_path, monkeypa
     state = make(tmp_path)[0].resume()
     assert state is not None
     assert len(state["history"]) == 1
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize("has_checksum", [True, False])
+@pytest.mark.parametrize("damage", ["flip", "cut", "other"])
+def test_nothing_is_taken_from_a_damaged_checkpoint_and_it_is_said(tmp_path, damage, has_checksum):
+    checkpoint, _ = make(tmp_path)
+    checkpoint.resume()
+    start = torch.rand(3)
+    run(checkpoint, range(1, 3), [])
+    checkpoint.close()
+    content = bytearray(checkpoint.file.read_bytes())
+    content[len(content) // 2 if has_checksum else 1] ^= 1
+    if damage == "other":
+        torch.save({"training": {}}, checkpoint.file)
+    else:
+        checkpoint.file.write_bytes(content if damage == "flip" else content[: len(content) // 3])
+    if not has_checksum:
+        (tmp_path / "SHA256SUMS").unlink()
+    progress = Notes()
+    again, _ = make(tmp_path, progress=progress)
+    assert again.resume() is None
+    again.close()
+    assert torch.equal(torch.rand(3), start)
+    assert progress.notes == [f"warning: {again.file} is damaged: training starts from the beginning"]
+    assert not again.file.exists()
+    assert not (tmp_path / "SHA256SUMS").exists()
+
+
+def test_a_checkpoint_without_a_checksum_gets_one(tmp_path):
+    checkpoint, _ = make(tmp_path)
+    checkpoint.resume()
+    run(checkpoint, range(1, 2), [])
+    checkpoint.close()
+    lines = (tmp_path / "SHA256SUMS").read_bytes()
+    (tmp_path / "SHA256SUMS").unlink()
+    assert make(tmp_path)[0].resume() is not None
+    assert (tmp_path / "SHA256SUMS").read_bytes() == lines

@@ -1,6 +1,8 @@
 """When a fit may replace what its folder holds, and what a fit that ends early leaves."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -111,9 +113,8 @@ def test_a_stopped_fit_leaves_the_earlier_run_as_it_was(run):
 def test_what_a_killed_fit_left_is_replaced_under_the_same_name(run, workspace):
     folder = run(out=None)
     (folder / UNFINISHED).mkdir()
-    for file in folder.glob("*.*"):
-        if file.name != UNFINISHED:
-            file.rename(folder / UNFINISHED / file.name)
+    for file in [file for file in folder.iterdir() if file.name != UNFINISHED]:
+        file.rename(folder / UNFINISHED / file.name)
     assert run(out=None, seed=0) == folder
     (folder / "metrics.json").unlink()  # as an earlier release left it
     assert run(out=None) == folder
@@ -157,3 +158,27 @@ def test_a_run_that_ends_while_another_fit_waits_is_not_replaced(run, workspace,
     with pytest.raises(ValueError, match="a run with --seed 0"):
         run(seed=1)
     assert content(folder) == before
+
+
+def test_a_run_with_a_damaged_config_is_replaced_with_overwrite_only(run):
+    folder = run()
+    before = content(folder)
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(ValueError, match=r"--out must hold whole files, got a damaged '.*config.json' .* --overwrite"):
+        run()
+    assert content(run(overwrite=True)) == before
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_coreutils_check_a_run(run, folds):
+    if shutil.which("sha256sum") is None:
+        pytest.skip("coreutils are not installed")
+    folder = run(folds=folds)
+    evaluate(EvaluateConfig(run="mine", device="cpu", bootstrap=0, noise_draws=1))
+    places = [folder, *folder.glob("fold-*")]
+    assert len(places) == 1 + folds
+    for place in places:
+        listed = {line.split("  ")[1] for line in (place / "SHA256SUMS").read_text().splitlines()}
+        assert listed == {file.name for file in place.iterdir() if file.is_file()} - {"SHA256SUMS"}
+        assert subprocess.run(["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=place).returncode == 0

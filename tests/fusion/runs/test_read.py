@@ -15,9 +15,12 @@ from amr.fusion.runs.record import RunRecord
 def add_run(folder: Path, val_accuracy: float | None, val_loss: float | None = None, seed: int = 0) -> Path:
     """Write the folder of a run with these results."""
     folder.mkdir(parents=True)
-    RunRecord(FitConfig(seed=seed), ("a", "b"), {"audio": {}, "video": {}}, "cache.h5").save(folder)
-    val = None if val_accuracy is None else {"accuracy": val_accuracy}
-    write_json(folder / "metrics.json", {"val": val, "test": {"accuracy": 0.5}})
+    infos = {m: {"modality": m, "embed_dim": 2, "fingerprint": "", "preprocessing": {}} for m in ("audio", "video")}
+    RunRecord(FitConfig(seed=seed), ("a", "b"), infos, "cache.h5").save(folder)
+    share = {"audio": 0.5, "video": 0.5}
+    test = {"accuracy": 0.5, "share": share, "share_regularized": share, "num_clips": 8}
+    val = None if val_accuracy is None else test | {"accuracy": val_accuracy}
+    write_json(folder / "metrics.json", {"val": val, "test": test})
     if val_loss is not None:
         write_text(folder / "history.csv", f"epoch,val_loss,chosen\n1,0.01,0\n2,{val_loss},1\n3,0.01,0\n")
     return folder
@@ -61,4 +64,29 @@ def test_damaged_results_are_refused_with_their_file(tmp_path, metrics):
     folder = add_run(tmp_path / "run", 0.5)
     (folder / "metrics.json").write_text(metrics)
     with pytest.raises(ValueError, match=r"RUN must hold whole files, got a .*metrics"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("config.json", '"lr": null', '"lr": [1]'),
+        ("config.json", '"embed_dim": 2', '"embed_dim": "2"'),
+        ("config.json", '"classes": [', '"classes": [1, '),
+        ("config.json", '"preprocessing": {}', '"preprocessing": 1'),
+        ("metrics.json", '"accuracy": 0.5', '"accuracy": NaN'),
+        ("metrics.json", '"accuracy": 0.5', '"accuracy": "high"'),
+        ("metrics.json", '"num_clips"', '"num"'),
+        ("metrics.json", '"video": 0.5', '"image": 0.5'),
+        ("metrics.json", '"test"', '"folds": [], "test"'),
+    ],
+)
+def test_values_that_no_fit_writes_are_refused(tmp_path, file, old, new):
+    folder = add_run(tmp_path / "run", 0.5)
+    (folder / "SHA256SUMS").unlink(missing_ok=True)
+    text = (folder / file).read_text().replace("\n", " ")
+    text = " ".join(text.split())
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match="RUN must "):
         read_run(folder)

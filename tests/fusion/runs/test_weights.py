@@ -7,10 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from amr.common.files import remove_checksums
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.classifier import FusionClassifier
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.data.clips import Clips
+from amr.fusion.evaluate.config import EvaluateConfig
+from amr.fusion.evaluate.evaluate import evaluate
 from amr.fusion.fit import fit
 from amr.fusion.model import predict_shares
 from amr.fusion.predict import predict
@@ -111,6 +114,7 @@ def test_the_mean_is_not_saved_where_nothing_needs_it(small_cache, tmp_path):
 def without_mean(run):
     """Make the run one of version 0.1, which did not save the mean."""
     file = run / "weights.safetensors"
+    remove_checksums(run, [file.name])
     save_file({name: value for name, value in load_file(file).items() if not name.startswith("baseline.")}, file)
 
 
@@ -155,3 +159,31 @@ def test_a_model_without_a_mean_has_no_shares_that_depend_on_it(small_cache, tmp
     )
     assert predict_shares(fitted.models[0], clips, Attributor(attribution="shapley"))[2].all()
     assert not predict_shares(fitted.models[0], clips, Attributor(attribution="shapley", baseline="mean"))[2].any()
+
+
+def test_damaged_weights_are_refused_wherever_they_are_read(small_cache, tmp_path):
+    run = fit(FitConfig(cache=str(small_cache), out=str(tmp_path / "run"), **FIXED)).run
+    file, clip = run / "weights.safetensors", ids_of(small_cache)[0]
+    whole, tensors = file.read_bytes(), load_file(file)
+    flipped = bytearray(whole)
+    flipped[-3] ^= 1
+    for content in (flipped, whole[:100], b""):
+        file.write_bytes(content)
+        for read in (
+            lambda: predict(run, [clip], "cpu"),
+            lambda: evaluate(EvaluateConfig(run=str(run), bootstrap=0, device="cpu")),
+        ):
+            with pytest.raises(ValueError, match=r"RUN must hold whole files, got a damaged '.*weights\.safetensors'"):
+                read()
+    remove_checksums(run, [file.name])  # as another program, or version 0.1, wrote them
+    name = next(iter(tensors))
+    others = {
+        "lacks": {each: value for each, value in tensors.items() if each != name},
+        "shape": tensors | {name: tensors[name][..., :1].contiguous()},
+        "not a number": tensors | {name: tensors[name] * torch.nan},
+        "dimensions": tensors | {"normalization.audio.std": torch.ones(2)},
+    }
+    for written in others.values():
+        save_file(written, file)
+        with pytest.raises(ValueError, match="RUN must hold whole files"):
+            predict(run, [clip], "cpu")

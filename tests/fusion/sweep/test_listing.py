@@ -19,9 +19,12 @@ from amr.fusion.sweep.listing import list_runs
 def make_run(folder: Path, accuracy: float | None = None, **settings) -> Path:
     """A run; without an accuracy, one that is not finished."""
     folder.mkdir(parents=True)
-    RunRecord(FitConfig(**settings), ("a", "b"), {"audio": {}, "video": {}}, "/caches/small.h5").save(folder)
+    infos = {m: {"modality": m, "embed_dim": 2, "fingerprint": "", "preprocessing": {}} for m in ("audio", "video")}
+    RunRecord(FitConfig(**settings), ("a", "b"), infos, "/caches/small.h5").save(folder)
     if accuracy is not None:
-        measures = {"accuracy": accuracy, "share": {"audio": 0.6, "video": 0.4}, "perceptual": {"audio": accuracy}}
+        share = {"audio": 0.6, "video": 0.4}
+        measures = {"accuracy": accuracy, "share": share, "perceptual": {"audio": accuracy, "video": None}}
+        measures |= {"share_regularized": share, "num_clips": 8}
         write_json(folder / "metrics.json", {"val": measures | {"accuracy": 1 - accuracy}, "test": measures})
     return folder
 
@@ -189,7 +192,9 @@ def test_a_sweep_of_one_run_says_run(workspace):
 
 def test_counts_are_whole_numbers(workspace):
     folder = make_run(workspace / "runs" / "mine", 0.5)
-    write_json(folder / "metrics.json", {"val": None, "test": {"accuracy": 1.0, "num_clips": 74}})
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["test"] |= {"accuracy": 1.0, "num_clips": 74}
+    write_json(folder / "metrics.json", metrics)
     row = list_runs()[0].row()
     assert (str(row["test.num_clips"]), str(row["test.accuracy"])) == ("74", "1.0")
 

@@ -395,7 +395,7 @@ def test_a_run_that_is_gone_is_named(home, tmp_path):
     result = sweep_trainings(TrainSweepConfig(base(tmp_path / "gone"), method=("naive",)))
     run = result.folder / "runs" / "naive_plain_seed0"
     run.rename(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match=r"--out must have the run of each finished training, .* Remove '.*trainings"):
+    with pytest.raises(ValueError, match=r"must have the whole run of each finished training, .* Remove '.*trainings"):
         sweep_trainings(TrainSweepConfig(base(tmp_path / "gone"), method=("naive",)))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from amr.common.files import remove_checksums
 from amr.common.workspace import encoders_dir
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.verify import verify
@@ -61,7 +62,7 @@ def test_a_saved_encoder_is_built_again(run, modality):
         inputs = [before.prepare(MEDIA[modality])]
         torch.testing.assert_close(after.prepare(MEDIA[modality]), inputs[0])
         torch.testing.assert_close(after.embed(inputs)[0], before.embed(inputs)[0], rtol=0, atol=0)
-    assert sorted(each.name for each in path.iterdir()) == [ENCODER, WEIGHTS]
+    assert sorted(each.name for each in path.iterdir()) == ["SHA256SUMS", ENCODER, WEIGHTS]
 
 
 def test_saving_replaces_an_encoder_and_may_start_from_a_trained_one(run):
@@ -115,6 +116,10 @@ def test_options_are_refused(run):
 def test_damaged_and_swapped_files(run):
     audio, video = run / "audio", run / "video"
     whole = json.loads((audio / ENCODER).read_text())
+    (audio / ENCODER).write_text(json.dumps({**whole, "embed_dim": 7}))
+    with pytest.raises(ValueError, match=r"encoder\.json must be as .*, which is damaged .*SHA256SUMS"):
+        build_encoder("trained:adverb", "audio")
+    remove_checksums(audio, [ENCODER])
     for key, value, message in (
         ("weights_sha256", "ab", "weights_sha256 is"),
         ("embed_dim", 7, "embed_dim is"),
