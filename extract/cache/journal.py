@@ -12,6 +12,8 @@ import numpy as np
 
 from amr.common.files import write_text
 
+TEXTS = ("fingerprint", "id", "modality", "reason")
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -83,13 +85,20 @@ class Journal:
     def _lines(self, done: Mapping[str, np.ndarray]) -> list[str]:
         if not self.path.exists():
             return []
-        selected = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-                failure = Failure(entry["row"], *(str(entry[name]) for name in ("id", "modality", "reason")))
-                if done[entry["fingerprint"]][failure.row]:
-                    selected.append(line)
-            except (ValueError, KeyError, IndexError, TypeError):  # torn, of another file, or of another program
-                continue
-        return selected
+        return [
+            line
+            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            if _is_done(line, done)
+        ]
+
+
+def _is_done(line: str, done: Mapping[str, np.ndarray]) -> bool:
+    """Whether a line is a failure of a clip that is done: neither torn, nor written by another program."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in TEXTS):
+        return False
+    of, row = done.get(entry["fingerprint"]), entry.get("row")
+    return of is not None and isinstance(row, int) and 0 <= row < len(of) and bool(of[row])

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote, unquote
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from urllib.parse import unquote
 
 import h5py
 import numpy as np
 import pandas as pd
 
 from amr.common.workspace import find_cache
+from amr.extract.cache.arrays import (
+    check_sha256,
+    data_sha256,
+    num_texts,
+    read_numbers,
+    read_text,
+    read_text_attribute,
+    row_blocks,
+    row_crc32,
+)
+from amr.extract.cache.damage import Finding, NotInCache, intact
+from amr.extract.cache.seal import check_layout, check_seal
 
 FORMAT = "amr-cache"
-VERSION = 1
+VERSION = 2
+VERSIONS = (1, 2)  # that can be read
+GROUPS = ("embeddings", "present", "done", "num_steps")  # one dataset for each embedding
+UNFINISHED = "row_crc32"  # group of checksums of the rows of unfinished embeddings
 FIXED_COLUMNS = ("id", "path", "split", "group")
 FAILURE_COLUMNS = ("id", "modality", "reason")
 CANNOT_PREPARE = "cannot be prepared for "  # start of a reason, before the name of the embedding
@@ -62,16 +78,66 @@ class EmbeddingInfo:
         return (self.embed_dim,) if self.max_steps is None else (self.max_steps, self.embed_dim)
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _through_door(read: Callable[Concatenate[Cache, P], T]) -> Callable[Concatenate[Cache, P], T]:
+    """Make a method of an open cache raise one kind of error for whatever is damaged."""
+
+    @functools.wraps(read)
+    def checked(cache: Cache, *args: P.args, **kwargs: P.kwargs) -> T:
+        if not cache._file:
+            raise NotInCache(f"cache must be open, got {str(cache.path)!r} closed. Open it again.")
+        with intact(cache.path):
+            return read(cache, *args, **kwargs)
+
+    return checked
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked rows of an embedding, as stored.
+
+    Attributes:
+        start: Row of the first clip.
+        values: Embeddings, `(rows, embed_dim)` or `(rows, steps, embed_dim)`.
+        present: Mask of the clips that were embedded, `(rows,)` bool.
+        done: Mask of the clips that were tried, `(rows,)` bool.
+        num_steps: Number of filled steps, `(rows,)` int32; None for an embedding without steps.
+        damaged: Mask of the clips that are done and whose checksum differs, `(rows,)` bool.
+    """
+
+    start: int
+    values: np.ndarray
+    present: np.ndarray
+    done: np.ndarray
+    num_steps: np.ndarray | None
+    damaged: np.ndarray
+
+
+@dataclass(frozen=True)
+class Place:
+    """Position of a dataset's rows in the file."""
+
+    offset: int
+    row_bytes: int
+    dtype: np.dtype
+
+
 class Cache:
     """Read-only view of a cache, to be used as a context manager.
+
+    Whatever is damaged, every method and property raises `DamagedCache`, a RuntimeError.
 
     Example:
         with Cache.open(Path("caches/crema-d.h5")) as cache:
             audio = cache.embedding("audio")  # (clips, embed_dim) float32
     """
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
+    def __init__(self, path: Path, file: h5py.File, version: int) -> None:
         self.path = path
+        self.version = version
         self._file = file
 
     @classmethod
@@ -81,35 +147,30 @@ class Cache:
         Raises:
             FileNotFoundError: The file does not exist.
             ValueError: The file is not a cache.
-            RuntimeError: The file is in use, or too damaged to open.
+            RuntimeError: The file is in use, or damaged, or leads to other files.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"cache must be a file, got {str(path)!r}. Make one with amr extract or amr import."
-            )
+        file = open_file(path)
         try:
-            file = h5py.File(path, "r")
-        except OSError as error:
-            check_unlocked(path, error)
-            with path.open("rb") as content:
-                is_hdf5 = content.read(8) == b"\x89HDF\r\n\x1a\n"
-            if is_hdf5:
-                raise RuntimeError(
-                    f"cache {str(path)!r} must be intact, got a damaged file ({error}). "
-                    "Extract or import it again with --overwrite."
-                ) from error
-            raise ValueError(
-                f"cache must be an HDF5 file, got {str(path)!r}. Make one with amr extract or amr import."
-            ) from error
-        if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-            found = file.attrs.get("format"), file.attrs.get("version")
+            with intact(path):
+                found = file.attrs.get("format"), file.attrs.get("version")
+                if "format" in file.attrs:
+                    found = read_text_attribute(file, "format"), found[1]
+            if found[0] != FORMAT or found[1] not in VERSIONS:
+                raise ValueError(
+                    f"cache must have the format {FORMAT} {' or '.join(map(str, VERSIONS))}, got {found} in "
+                    f"{str(path)!r}. Make one with amr extract or amr import."
+                )
+            version = int(found[1])
+            with intact(path):
+                check_layout(file, path.stat().st_size)
+                if version > 1:
+                    check_seal(file)
+                check_shapes(file)
+            return cls(path, file, version)
+        except BaseException:
             file.close()
-            raise ValueError(
-                f"cache must have the format {FORMAT} {VERSION}, got {found} in {str(path)!r}. "
-                "Make one with amr extract or amr import."
-            )
-        return cls(path, file)
+            raise
 
     def close(self) -> None:
         """Close the file. Reading after that fails."""
@@ -124,30 +185,36 @@ class Cache:
         self.close()
 
     @property
+    @_through_door
     def dataset(self) -> str:
         """Name of the dataset."""
-        return str(self._file.attrs["dataset"])
+        return read_text_attribute(self._file, "dataset")
 
     @property
+    @_through_door
     def manifest_sha256(self) -> str:
         """Checksum of the manifest that the clip table was written from."""
-        return str(self._file.attrs["manifest_sha256"])
+        return read_text_attribute(self._file, "manifest_sha256")
 
     @property
+    @_through_door
     def root(self) -> str:
         """Folder that clip paths are relative to; "" for imported embeddings."""
-        return str(self._file.attrs["root"])
+        return read_text_attribute(self._file, "root")
 
     @property
+    @_through_door
     def complete(self) -> bool:
         """Whether every embedding is done for every clip."""
         return bool(self._file.attrs["complete"])
 
     @property
+    @_through_door
     def created_by(self) -> str:
         """Program that made the cache, with its version."""
-        return str(self._file.attrs["created_by"])
+        return read_text_attribute(self._file, "created_by")
 
+    @_through_door
     def table(self) -> pd.DataFrame:
         """Table with one row per clip, all text: id, path, split, group, then the manifest's other columns."""
         clips = self._file["clips"]
@@ -157,36 +224,40 @@ class Cache:
         return pd.DataFrame(data, dtype=str)
 
     @property
+    @_through_door
     def num_clips(self) -> int:
         """Number of clips."""
-        return int(self._file["clips/id"].shape[0])
+        return num_texts(self._file["clips/id"])
 
     @property
+    @_through_door
     def names(self) -> list[str]:
         """Names of the embeddings, in the order in which they were added: that of the options of their command."""
         return list(self._file["embeddings"])
 
     @property
+    @_through_door
     def is_ordered(self) -> bool:
         """Whether the order of `names` means something: version 0.1 read the names in alphabetical order."""
         return bool(self._file["embeddings"].attrs.get("ordered", False))
 
+    @_through_door
     def info(self, name: str) -> EmbeddingInfo:
         """Description of an embedding, and of how it was made."""
         data = self._embedding(name)
-        attrs = data.attrs
+        text = functools.partial(read_text_attribute, data)
         return EmbeddingInfo(
             name=name,
-            modality=str(attrs["modality"]),
-            encoder=str(attrs["encoder"]),
-            weights_sha256=str(attrs["weights_sha256"]),
-            preprocessing=json.loads(attrs["preprocessing"]),
-            dtype=str(attrs["dtype"]),
+            modality=text("modality"),
+            encoder=text("encoder"),
+            weights_sha256=text("weights_sha256"),
+            preprocessing=json.loads(text("preprocessing")),
+            dtype=text("dtype"),
             embed_dim=int(data.shape[-1]),
             max_steps=int(data.shape[1]) if data.ndim == 3 else None,
-            random_weights=bool(attrs["random_weights"]),
-            fingerprint=str(attrs["fingerprint"]),
-            code_version=str(attrs["code_version"]),
+            random_weights=bool(data.attrs["random_weights"]),
+            fingerprint=text("fingerprint"),
+            code_version=text("code_version"),
         )
 
     def embedding(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
@@ -196,32 +267,53 @@ class Cache:
             name: Name of the embedding.
             rows: Rows of the clips to read, all by default.
         """
-        data = self._embedding(name)
         if rows is None or isinstance(rows, slice):
-            return np.asarray(data[slice(None) if rows is None else rows], dtype=np.float32)
+            return self._values(name, rows or slice(None))
         # h5py needs increasing rows and reads them slowly: reading all and indexing is faster.
-        return np.asarray(data[:][rows], dtype=np.float32)
+        return self._values(name, slice(None))[rows]
 
+    @_through_door
     def present(self, name: str) -> np.ndarray:
         """Mask of the clips that have this modality and were embedded, `(clips,)`."""
         self._embedding(name)
-        return np.asarray(self._file["present"][name][:], dtype=bool)
+        present = read_numbers(self._file["present"][name]).astype(bool)
+        return present if self._is_sealed(name) else present & self.done(name)
 
+    @_through_door
     def done(self, name: str) -> np.ndarray:
         """Mask of the clips that were tried, with or without success, `(clips,)`. All true in a complete cache."""
         self._embedding(name)
-        return np.asarray(self._file["done"][name][:], dtype=bool)
+        return read_numbers(self._file["done"][name]).astype(bool)
 
     def done_flags(self) -> dict[str, np.ndarray]:
         """Map from the fingerprint of each embedding to its `done`."""
         return {self.info(name).fingerprint: self.done(name) for name in self.names}
 
+    @_through_door
     def num_steps(self, name: str) -> np.ndarray | None:
         """Number of filled steps of each clip, `(clips,)` int; None for an embedding without steps."""
-        self._embedding(name)
-        return np.asarray(self._file["num_steps"][name][:]) if name in self._file["num_steps"] else None
+        has_steps = self._embedding(name).ndim == 3
+        return read_numbers(self._file["num_steps"][name]) if has_steps else None
+
+    def blocks(self, name: str) -> Iterator[Rows]:
+        """All rows of an embedding as stored, in blocks that fit into memory, each compared with its checksums."""
+        done, present, num_steps = self.done(name), self.present(name), self.num_steps(name)
+        with intact(self.path):
+            data = self._embedding(name)
+            checksums = self._file[UNFINISHED][name][:] if not self._is_sealed(name) and self.version > 1 else None
+            digest = hashlib.sha256()
+            for block in row_blocks(data.shape, data.dtype):
+                values = np.ascontiguousarray(data[block])
+                steps = None if num_steps is None else num_steps[block]
+                damaged = np.zeros(len(values), bool)
+                if checksums is not None:
+                    damaged = done[block] & (row_crc32(values, present[block], steps) != checksums[block])
+                digest.update(values.data)
+                yield Rows(block.start, values, present[block], done[block], steps, damaged)
+            check_sha256(data, digest.hexdigest())
 
     @property
+    @_through_door
     def failures(self) -> pd.DataFrame:
         """Table of what could not be decoded or embedded: id, modality, reason. Written when an extraction ends."""
         group = self._file["failures"]
@@ -237,10 +329,105 @@ class Cache:
             id_: reason for id_, reason in zip(own["id"], own["reason"], strict=True) if not reason.startswith(others)
         }
 
+    @_through_door
+    def copy_embedding(self, name: str, file: h5py.File) -> bool:
+        """Copy a finished embedding of the current version to another file as it is. Returns False if it is another."""
+        if self.version != VERSION or not self._is_sealed(name):
+            return False
+        for group in GROUPS:
+            if name in self._file[group]:
+                self._file.copy(f"{group}/{name}", file[group], name)
+        return True
+
+    @_through_door
+    def places(self, names: list[str]) -> dict[str, Place]:
+        """Positions of the rows of unfinished embeddings in the file, for writing them without HDF5."""
+        found = {}
+        for name in names:
+            for group in (*GROUPS, UNFINISHED):
+                if group in self._file and name in self._file[group] and not self._is_sealed(name):
+                    data = self._file[group][name]
+                    row_bytes = data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=int))
+                    found[f"{group}/{name}"] = Place(int(data.id.get_offset()), row_bytes, data.dtype)
+        return found
+
     def _embedding(self, name: str) -> h5py.Dataset:
-        if name not in self._file["embeddings"]:
-            raise ValueError(f"embedding must be one of {', '.join(self.names)}, got {name!r}. See amr inspect.")
+        if name not in self.names:
+            raise NotInCache(f"embedding must be one of {', '.join(self.names)}, got {name!r}. See amr inspect.")
         return self._file["embeddings"][name]
+
+    def _is_sealed(self, name: str) -> bool:
+        """Whether an embedding is finished and has checksums of everything."""
+        return "sha256" in self._file["embeddings"][name].attrs
+
+    @_through_door
+    def _values(self, name: str, rows: slice) -> np.ndarray:
+        data = self._embedding(name)
+        if not self._is_sealed(name):
+            values = np.zeros(data.shape, np.float32)
+            for block in self.blocks(name):
+                if block.damaged.any():
+                    raise Finding(f"embeddings/{name}: checksum of {int(block.damaged.sum())} rows differs")
+                keep = block.done.reshape(-1, *[1] * (data.ndim - 1))
+                np.copyto(values[block.start : block.start + len(keep)], block.values, where=keep)
+            return values[rows]
+        values = data[rows]
+        if self.version == 1:
+            if len(values) == len(data):
+                check_sha256(data, hashlib.sha256(np.ascontiguousarray(values).data).hexdigest())
+        elif self._has_blank_chunk(data, values, self.present(name)[rows], rows):
+            check_sha256(data, data_sha256(data))
+        return np.asarray(values, dtype=np.float32)
+
+    @staticmethod
+    def _has_blank_chunk(data: h5py.Dataset, values: np.ndarray, present: np.ndarray, rows: slice) -> bool:
+        """Whether a chunk with a present clip is all zero: lost, or overwritten by zeros, which Fletcher32 passes."""
+        first = rows.indices(len(data))[0]
+        size = data.chunks[0] if data.chunks else len(data)
+        for start in range(-(first % size), len(values), size):
+            block = slice(max(start, 0), start + size)
+            if not values[block][0].any() and present[block].any() and not values[block].any():
+                return True
+        return False
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: It is another kind of file.
+        RuntimeError: It is in use, or too damaged to open.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"cache must be a file, got {str(path)!r}. Make one with amr extract or amr import.")
+    with path.open("rb") as content:
+        is_hdf5 = content.read(8) == b"\x89HDF\r\n\x1a\n"
+    if not is_hdf5:
+        raise ValueError(f"cache must be an HDF5 file, got {str(path)!r}. Make one with amr extract or amr import.")
+    try:
+        return h5py.File(path, "r")
+    except Exception as error:
+        if isinstance(error, OSError):
+            check_unlocked(path, error)
+        with intact(path):
+            raise
+
+
+def check_shapes(file: h5py.File) -> None:
+    """Check that every column and every embedding has a row for each clip."""
+    num_clips = num_texts(file["clips/id"])
+    columns = {f"clips/{name}": file["clips"][name] for name in FIXED_COLUMNS}
+    columns |= {f"clips/columns/{name}": column for name, column in file["clips/columns"].items()}
+    for name, column in columns.items():
+        if num_texts(column) != num_clips:
+            raise Finding(f"{name} has {num_texts(column)} rows for {num_clips} clips")
+    for name, data in file["embeddings"].items():
+        if data.ndim not in (2, 3) or len(data) != num_clips:
+            raise Finding(f"embeddings/{name} is shaped {data.shape} for {num_clips} clips")
+        for group in GROUPS[1:] if data.ndim == 3 else GROUPS[1:3]:
+            if file[group][name].shape != (num_clips,):
+                raise Finding(f"{group}/{name} is shaped {file[group][name].shape} for {num_clips} clips")
 
 
 def check_unlocked(path: Path, error: OSError) -> None:
@@ -267,44 +454,3 @@ def open_cache(cache: str | Path) -> Cache:
         ValueError: The file is not a cache.
     """
     return Cache.open(find_cache(str(cache), "cache"))
-
-
-def read_text(dataset: h5py.Dataset) -> np.ndarray:
-    """Read a text column, `(rows,)` of str."""
-    return np.asarray(dataset.asstr()[:], dtype=object)
-
-
-def write_text(group: h5py.Group, name: str, values: Iterable[str]) -> None:
-    """Write a text column with its checksum."""
-    column = np.array([str(value) for value in values], dtype=object)
-    dataset = group.create_dataset(name, data=column, dtype=h5py.string_dtype(), shape=column.shape)
-    dataset.attrs["sha256"] = text_sha256(column)
-
-
-def escape(column: str) -> str:
-    """Escape a column name for HDF5, where "/" separates groups and "." is the group itself."""
-    return "%2E" if column == "." else "".join(quote(c, safe="") if c in "/%" else c for c in column)
-
-
-def text_sha256(values: Iterable[str]) -> str:
-    """Checksum of a text column: its values in UTF-8, a zero byte after each."""
-    digest = hashlib.sha256()
-    for value in values:
-        digest.update(str(value).encode("utf-8", "surrogateescape") + b"\0")
-    return digest.hexdigest()
-
-
-def data_sha256(dataset: h5py.Dataset) -> str:
-    """Checksum of a numeric dataset: its bytes in row order, as stored."""
-    digest = hashlib.sha256()
-    for rows in row_blocks(dataset):
-        digest.update(np.ascontiguousarray(dataset[rows]).data)
-    return digest.hexdigest()
-
-
-def row_blocks(dataset: h5py.Dataset, bytes_at_once: int = 2**24) -> Iterator[slice]:
-    """Slices over all rows of a dataset, in blocks that fit into memory."""
-    row_bytes = max(1, dataset.nbytes // max(1, dataset.shape[0]))
-    num_rows = max(1, bytes_at_once // row_bytes)
-    for start in range(0, dataset.shape[0], num_rows):
-        yield slice(start, min(start + num_rows, dataset.shape[0]))

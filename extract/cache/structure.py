@@ -1,14 +1,15 @@
-"""Structure of a cache file. It changes only in a copy, which then replaces the file."""
+"""Structure of a cache file. It never changes: a new file is written, which then replaces it."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,17 +18,21 @@ import pandas as pd
 from amr.common.files import check_writable, partial_path
 from amr.common.version import __version__
 from amr.common.workspace import caches_dir, place
-from amr.extract.cache.journal import Failure, Journal
+from amr.extract.cache.arrays import escape, read_text, row_crc32, write_attributes, write_numbers, write_text
+from amr.extract.cache.damage import Finding, intact
+from amr.extract.cache.journal import Journal
 from amr.extract.cache.reader import (
     FAILURE_COLUMNS,
     FIXED_COLUMNS,
     FORMAT,
+    GROUPS,
+    UNFINISHED,
     VERSION,
+    Cache,
     EmbeddingInfo,
-    data_sha256,
-    escape,
-    write_text,
+    Rows,
 )
+from amr.extract.cache.seal import seal
 
 
 @dataclass(frozen=True)
@@ -80,23 +85,21 @@ def notes_on_name(path: Path) -> list[str]:
     return [f"--out {path} does not end with .h5: the cache is found by its path only, not by its name"]
 
 
-def create(file: h5py.File, clips: ClipTable, infos: Sequence[EmbeddingInfo]) -> None:
-    """Write a new cache in which no clip is done."""
-    file.attrs.update(format=FORMAT, version=VERSION, complete=False, created_by=f"amr {__version__}")
-    for group in ("embeddings", "present", "done", "num_steps"):
-        file.create_group(group, track_order=True)
-    file["embeddings"].attrs["ordered"] = True
-    write_clips(file, clips)
-    write_failures(file, [])
-    for info in infos:
-        add_embedding(file, info, len(clips.table))
+def clips_of(cache: Cache) -> ClipTable:
+    """Clips of an existing cache."""
+    return ClipTable(cache.dataset, cache.root, cache.manifest_sha256, cache.table())
 
 
-def write_clips(file: h5py.File, clips: ClipTable) -> None:
-    """Write the clip table, replacing an older one."""
-    if "clips" in file:
-        del file["clips"]
-    file.attrs.update(dataset=clips.dataset, root=clips.root, manifest_sha256=clips.manifest_sha256)
+def begin(
+    file: h5py.File, clips: ClipTable, *, created_by: str = f"amr {__version__}", is_ordered: bool = True
+) -> None:
+    """Write the clips and empty groups for embeddings into a new file."""
+    # first, so that they are near the front of the file: by them a damaged cache is known as one of ours
+    write_attributes(file, format=FORMAT, version=VERSION, created_by=created_by)
+    write_attributes(file, dataset=clips.dataset, root=clips.root, manifest_sha256=clips.manifest_sha256)
+    for name in (*GROUPS, UNFINISHED):
+        file.create_group(name, track_order=True)
+    write_attributes(file["embeddings"], ordered=is_ordered)
     group = file.create_group("clips")
     columns = group.create_group("columns", track_order=True)
     for name in map(str, clips.table):
@@ -104,15 +107,80 @@ def write_clips(file: h5py.File, clips: ClipTable) -> None:
         write_text(group if fixed else columns, name if fixed else escape(name), clips.table[name])
 
 
-def add_embedding(file: h5py.File, info: EmbeddingInfo, num_clips: int) -> None:
+def end(file: h5py.File, failures: Iterable[tuple[str, ...]]) -> None:
+    """Write the failures, and whether all embeddings are finished."""
+    order = {id_: row for row, id_ in enumerate(read_text(file["clips/id"]))}
+    known = dict.fromkeys(row for row in failures if row[0] in order)
+    rows = sorted(known, key=lambda row: (order[row[0]], row[1:]))
+    group = file.create_group("failures")
+    for i, name in enumerate(FAILURE_COLUMNS):
+        write_text(group, name, [row[i] for row in rows])
+    write_attributes(file, complete=len(file[UNFINISHED]) == 0)
+
+
+def allocate_embedding(file: h5py.File, info: EmbeddingInfo, num_clips: int) -> None:
     """Add an embedding in which no clip is done."""
-    file.attrs["complete"] = False
     _allocate(file["embeddings"], info.name, (num_clips, *info.row_shape), np.dtype(info.dtype))
     _allocate(file["present"], info.name, (num_clips,), np.dtype(bool))
     _allocate(file["done"], info.name, (num_clips,), np.dtype(bool))
     if info.max_steps is not None:
         _allocate(file["num_steps"], info.name, (num_clips,), np.dtype(np.int32))
-    file["embeddings"][info.name].attrs.update(
+    _allocate(file[UNFINISHED], info.name, (num_clips,), np.dtype(np.uint32))
+    _describe(file, info)
+
+
+def write_embedding(file: h5py.File, info: EmbeddingInfo, num_clips: int, blocks: Iterable[Rows]) -> None:
+    """Add a finished embedding, whose rows come in blocks."""
+    small: list[Rows] = []
+
+    def values() -> Iterator[np.ndarray]:
+        for block in blocks:
+            small.append(replace(block, values=np.empty(0)))
+            yield block.values
+
+    write_numbers(file["embeddings"], info.name, (num_clips, *info.row_shape), np.dtype(info.dtype), values())
+    parts = {"present": np.dtype(bool), "done": np.dtype(bool), "num_steps": np.dtype(np.int32)}
+    if info.max_steps is None:
+        del parts["num_steps"]
+    for group, dtype in parts.items():
+        write_numbers(file[group], info.name, (num_clips,), dtype, (getattr(block, group) for block in small))
+    _describe(file, info)
+
+
+def carry_embedding(cache: Cache, file: h5py.File, name: str) -> None:
+    """Add an embedding of another cache: as it is, or finished if it has become so.
+
+    Raises:
+        RuntimeError: Rows differ from their checksums.
+    """
+    if cache.copy_embedding(name, file):
+        return
+    info, num_clips = cache.info(name), cache.num_clips
+    if cache.done(name).all():
+        write_embedding(file, info, num_clips, _checked(cache, name))
+        return
+    allocate_embedding(file, info, num_clips)
+    for block in _checked(cache, name):
+        rows = slice(block.start, block.start + len(block.done))
+        file["embeddings"][name][rows] = block.values
+        file["present"][name][rows] = block.present
+        file["done"][name][rows] = block.done
+        if block.num_steps is not None:
+            file["num_steps"][name][rows] = block.num_steps
+        file[UNFINISHED][name][rows] = row_crc32(block.values, block.present, block.num_steps)
+
+
+def _checked(cache: Cache, name: str) -> Iterator[Rows]:
+    for block in cache.blocks(name):
+        with intact(cache.path):
+            if block.damaged.any():
+                raise Finding(f"embeddings/{name}: checksum of {int(block.damaged.sum())} rows differs")
+        yield block
+
+
+def _describe(file: h5py.File, info: EmbeddingInfo) -> None:
+    write_attributes(
+        file["embeddings"][info.name],
         modality=info.modality,
         encoder=info.encoder,
         weights_sha256=info.weights_sha256,
@@ -131,44 +199,62 @@ def _allocate(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dt
     group.create_dataset(name, shape=shape, dtype=dtype, dcpl=plan, fill_time="alloc")
 
 
-def write_failures(file: h5py.File, rows: Sequence[tuple[str, ...]]) -> None:
-    """Write rows of (id, modality, reason), replacing older ones."""
-    if "failures" in file:
-        del file["failures"]
-    group = file.create_group("failures")
-    for i, name in enumerate(FAILURE_COLUMNS):
-        write_text(group, name, [row[i] for row in rows])
-
-
-def finish(file: h5py.File, failures: Sequence[Failure]) -> None:
-    """Add failures, and checksums of finished embeddings. Mark the cache complete if all are finished."""
-    order = {id_: row for row, id_ in enumerate(file["clips/id"].asstr()[:])}
-    old = zip(*(file["failures"][name].asstr()[:] for name in FAILURE_COLUMNS), strict=True)
-    rows = dict.fromkeys([*old, *((failure.id, failure.modality, failure.reason) for failure in failures)])
-    write_failures(file, sorted(rows, key=lambda row: (order[row[0]], row[1:])))
-    finished = {name: bool(file["done"][name][:].all()) for name in file["done"]}
-    for name, is_finished in finished.items():
-        if is_finished:
-            for group in ("embeddings", "present", "num_steps"):
-                if name in file[group]:
-                    file[group][name].attrs["sha256"] = data_sha256(file[group][name])
-    file.attrs["complete"] = all(finished.values())
-
-
 @contextmanager
-def replacing_cache(path: Path, *, copy: bool) -> Iterator[h5py.File]:
-    """Open a new file, or a copy of `path`, for changes. It then replaces `path` atomically."""
+def replacing_cache(path: Path) -> Iterator[h5py.File]:
+    """Open a new file for writing. At the end of the block it is sealed and replaces `path` atomically.
+
+    Raises:
+        OSError: The disk is full. `path` is as before.
+    """
     temporary = temporary_path(path)
     try:
-        if copy:
-            shutil.copyfile(path, temporary)
-        with h5py.File(temporary, "r+" if copy else "w") as file:
-            yield file
-        sync_if_allowed(temporary)
+        with _Output(temporary) as output:
+            try:
+                with h5py.File(output, "w") as file:
+                    yield file
+                    seal(file)
+            finally:
+                output.raise_failure()
+            os.fsync(output.fileno())
         os.replace(temporary, path)
         sync_if_allowed(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class _Output(io.FileIO):
+    """File for HDF5, which cannot close a file on a full disk and crashes later: it is told that all is well.
+
+    The first failure of a write is kept, and everything that follows is thrown away.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all bytes."""
+        view = memoryview(data).cast("B")
+        start = 0
+        while self.failure is None and start < len(view):
+            try:
+                start += super().write(view[start:])
+            except OSError as error:
+                self.failure = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Change the size of the file."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+    def raise_failure(self) -> None:
+        """Raise the first failure, if there was one."""
+        if self.failure is not None:
+            raise OSError(self.failure.errno, self.failure.strerror, self.name) from self.failure
 
 
 def temporary_path(path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,21 @@ import numpy as np
 import pandas as pd
 
 from amr.data_manifests.schema import counted
+from amr.extract.cache.arrays import data_sha256, num_texts, read_text, read_text_attribute, row_blocks
+from amr.extract.cache.damage import DamagedCache, Finding, brief
 from amr.extract.cache.fingerprint import fingerprint
 from amr.extract.cache.journal import Journal
 from amr.extract.cache.reader import (
     FAILURE_COLUMNS,
     FIXED_COLUMNS,
     FORMAT,
-    VERSION,
+    GROUPS,
+    VERSIONS,
     Cache,
-    check_unlocked,
-    data_sha256,
-    read_text,
-    row_blocks,
-    text_sha256,
+    check_shapes,
+    open_file,
 )
+from amr.extract.cache.seal import check_layout, check_seal
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -38,33 +39,27 @@ def inspect(path: Path) -> dict[str, Any]:
         RuntimeError: The file is too damaged to be read.
     """
     with Cache.open(path) as cache:
-        try:
-            clips = cache.table()
-            in_journal = [] if cache.complete else Journal(cache.path.resolve()).read(cache.done_flags())
-            return {
-                "cache": str(path),
-                "dataset": cache.dataset,
-                "complete": cache.complete,
-                "created_by": cache.created_by,
-                "root": cache.root,
-                "manifest_sha256": cache.manifest_sha256,
-                "clips": len(clips),
-                "splits": value_counts(clips["split"]),
-                "classes": value_counts(clips["label"]) if "label" in clips else {},
-                "groups": int(clips.loc[clips["group"] != "", "group"].nunique()),
-                "columns": [name for name in clips if name not in FIXED_COLUMNS],
-                "embeddings": {name: _summary(cache, name) for name in cache.names},
-                "failed": len(cache.failures) + len(in_journal),
-                "failures": [
-                    *cache.failures.to_dict("records"),
-                    *({"id": row.id, "modality": row.modality, "reason": row.reason} for row in in_journal),
-                ],
-            }
-        except (KeyError, OSError, RuntimeError, TypeError) as error:
-            raise RuntimeError(
-                f"cache {str(path)!r} must be intact, got a damaged file ({_brief(error)}). "
-                "See amr verify, or extract or import it again with --overwrite."
-            ) from error
+        clips, failures = cache.table(), cache.failures
+        in_journal = [] if cache.complete else Journal(cache.path.resolve()).read(cache.done_flags())
+        return {
+            "cache": str(path),
+            "dataset": cache.dataset,
+            "complete": cache.complete,
+            "created_by": cache.created_by,
+            "root": cache.root,
+            "manifest_sha256": cache.manifest_sha256,
+            "clips": len(clips),
+            "splits": value_counts(clips["split"]),
+            "classes": value_counts(clips["label"]) if "label" in clips else {},
+            "groups": int(clips.loc[clips["group"] != "", "group"].nunique()),
+            "columns": [name for name in clips if name not in FIXED_COLUMNS],
+            "embeddings": {name: _summary(cache, name) for name in cache.names},
+            "failed": len(failures) + len(in_journal),
+            "failures": [
+                *failures.to_dict("records"),
+                *({"id": row.id, "modality": row.modality, "reason": row.reason} for row in in_journal),
+            ],
+        }
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -79,84 +74,115 @@ def verify(path: Path) -> dict[str, Any]:
         RuntimeError: The file is in use.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"cache must be a file, got {str(path)!r}. Make one with amr extract or amr import.")
     problems: list[str] = []
     result: dict[str, Any] = {"complete": False, "clips": 0, "embedded": {}}
     try:
-        with h5py.File(path, "r") as file:
-            if (file.attrs.get("format"), file.attrs.get("version")) != (FORMAT, VERSION):
-                problems.append(f"not a cache of format {FORMAT} {VERSION}")
+        file = open_file(path)
+    except (ValueError, DamagedCache) as error:
+        problems.append("not an HDF5 file" if isinstance(error, ValueError) else _cannot_read(error.__cause__ or error))
+        return {"cache": str(path), "ok": False, **result, "problems": problems}
+    with file:
+        try:
+            version = _version(file)
+            if version not in VERSIONS:
+                problems.append(f"not a cache of format {FORMAT} {' or '.join(map(str, VERSIONS))}")
             else:
-                result["complete"] = bool(file.attrs["complete"])
-                result["clips"] = int(file["clips/id"].shape[0])
-                _collect(problems, "tables", _check_tables(file))
-                for name in file["embeddings"]:
-                    _collect(problems, name, _check_embedding(file, name))
-                    result["embedded"][name] = int(np.count_nonzero(file["present"][name][:]))
-                _collect(problems, "fingerprints", _check_fingerprints(path))
-    except Exception as error:  # h5py raises many kinds of errors for a damaged file, and each is a finding
-        if isinstance(error, OSError):
-            check_unlocked(path, error)
-        problems.append(f"cannot be read: {_brief(error)}" if h5py.is_hdf5(path) else "not an HDF5 file")
+                check_layout(file, path.stat().st_size)  # before anything is read that may lead to another file
+                _check_all(file, path, version, problems, result)
+        except Exception as error:  # h5py raises many kinds of errors for a damaged file, and each is a finding
+            problems.append(_cannot_read(error))
     return {"cache": str(path), "ok": not problems, **result, "problems": problems}
+
+
+def _version(file: h5py.File) -> int | None:
+    """Version of the format; None for another one."""
+    if "format" not in file.attrs or read_text_attribute(file, "format") != FORMAT:
+        return None
+    return int(file.attrs["version"])
+
+
+def _check_all(file: h5py.File, path: Path, version: int, problems: list[str], result: dict[str, Any]) -> None:
+    """Collect problems and counts of all sections. What cannot be read is a problem of its section alone."""
+    result["complete"] = bool(file.attrs["complete"])
+    result["clips"] = num_texts(file["clips/id"])
+    if version > 1:
+        _collect(problems, "structure", _of_check(check_seal, file))
+    _collect(problems, "shapes", _of_check(check_shapes, file))
+    can_be_opened = not problems
+    _collect(problems, "tables", _check_tables(file))
+    if not len(file["embeddings"]):
+        problems.append("embeddings: there are none")
+    for name in file["embeddings"]:
+        _collect(problems, name, _check_embedding(file, name))
+        result["embedded"][name] = int(np.count_nonzero(file["present"][name][:]))
+    if can_be_opened:
+        _collect(problems, "fingerprints", _check_with_reader(path))
+
+
+def _of_check(check: Callable[[h5py.File], None], file: h5py.File) -> Iterator[str]:
+    check(file)
+    yield from ()
 
 
 def _collect(problems: list[str], section: str, found: Iterator[str]) -> None:
     """Collect the problems of a section. If it cannot be read, that is one, and the next section is still checked."""
     try:
         problems.extend(found)
+    except Finding as error:
+        problems.append(str(error))
     except Exception as error:
-        problems.append(f"{section}: cannot be read: {_brief(error)}")
+        problems.append(f"{section}: {_cannot_read(error)}")
+
+
+def _cannot_read(error: BaseException) -> str:
+    return f"cannot be read: {brief(error)}"
 
 
 def _check_tables(file: h5py.File) -> Iterator[str]:
-    num_clips = file["clips/id"].shape[0]
     columns = {name: file["clips"][name] for name in FIXED_COLUMNS}
     columns |= {f"columns/{name}": column for name, column in file["clips/columns"].items()}
+    problems: list[str] = []
     for name, column in columns.items():
-        if column.shape != (num_clips,):
-            yield f"clips/{name}: {column.shape[0]} rows for {num_clips} clips"
-        if text_sha256(read_text(column)) != column.attrs["sha256"]:
-            yield f"clips/{name}: checksum differs, the text was changed or damaged"
-    ids = read_text(file["clips/id"])
-    if len(set(ids)) != len(ids):
-        yield "clips/id: not unique"
+        _collect(problems, f"clips/{name}", _of_text(column))
     for name in FAILURE_COLUMNS:
-        if text_sha256(read_text(file["failures"][name])) != file["failures"][name].attrs["sha256"]:
-            yield f"failures/{name}: checksum differs, the text was changed or damaged"
-    unknown = set(read_text(file["failures/id"])) - set(ids)
-    if unknown:
-        yield f"failures: {len(unknown)} ids that are not clips, such as {sorted(unknown)[0]!r}"
+        _collect(problems, f"failures/{name}", _of_text(file["failures"][name]))
+    yield from problems
+    if not problems:
+        ids, failed = read_text(file["clips/id"]), read_text(file["failures/id"])
+        if len(set(ids)) != len(ids):
+            yield "clips/id: not unique"
+        unknown = set(failed) - set(ids)
+        if unknown:
+            yield f"failures: {len(unknown)} ids that are not clips, such as {sorted(unknown)[0]!r}"
+
+
+def _of_text(column: h5py.Dataset | h5py.Group) -> Iterator[str]:
+    read_text(column)
+    yield from ()
 
 
 def _check_embedding(file: h5py.File, name: str) -> Iterator[str]:
-    num_clips = file["clips/id"].shape[0]
     data = file["embeddings"][name]
-    for group in ("embeddings", "present", "done", "num_steps"):
-        if name in file[group] and file[group][name].shape[0] != num_clips:
-            yield f"{name}: {group} has {file[group][name].shape[0]} rows for {num_clips} clips"
-            return
-    if str(data.dtype) != data.attrs["dtype"]:
-        yield f"{name}: stored as {data.dtype}, described as {data.attrs['dtype']}"
+    described = read_text_attribute(data, "dtype")
+    if str(data.dtype) != described:
+        yield f"{name}: is {data.dtype}, described as {described}"
     present, done = file["present"][name][:].astype(bool), file["done"][name][:].astype(bool)
     if bool(file.attrs["complete"]) and not done.all():
         clips = counted(int((~done).sum()), "clip is", "clips are")
         yield f"{name}: {clips} not done in a cache that says it is complete"
-    num_steps = file["num_steps"][name][:] if name in file["num_steps"] else None
+    num_steps = file["num_steps"][name][:] if data.ndim == 3 else None
     if num_steps is not None:
         wrong = (num_steps < 0) | (num_steps > data.shape[1]) | (done & (present != (num_steps > 0)))
         if wrong.any():
             yield f"{name}: number of steps out of range in {counted(int(wrong.sum()), 'clip', 'clips')}"
     yield from _check_values(data, name, present & done, ~present & done, num_steps)
-    if done.all():
-        for group in ("embeddings", "present", "num_steps"):
-            if name in file[group]:
-                stored = file[group][name].attrs.get("sha256")
-                if stored is None and bool(file.attrs["complete"]):
-                    yield f"{name}: {group} has no checksum in a cache that says it is complete"
-                elif stored is not None and stored != data_sha256(file[group][name]):
-                    yield f"{name}: checksum of {group} differs, the data was changed or damaged"
+    groups = [group for group in GROUPS if group != "num_steps" or num_steps is not None]
+    finished = [group for group in groups if "sha256" in file[group][name].attrs]
+    if not finished and bool(file.attrs["complete"]):
+        yield f"{name}: embeddings has no checksum in a cache that says it is complete"
+    for group in finished:
+        if read_text_attribute(file[group][name], "sha256") != data_sha256(file[group][name]):
+            yield f"{name}: checksum of {group} differs, the data was changed or damaged"
 
 
 def _check_values(
@@ -164,7 +190,7 @@ def _check_values(
 ) -> Iterator[str]:
     """Check that values are finite if present, and 0 if absent or past the last step."""
     not_finite = not_zero = 0
-    for rows in row_blocks(data):
+    for rows in row_blocks(data.shape, data.dtype):
         values = data[rows]
         flat = values.reshape(len(values), -1)
         not_finite += int((~np.isfinite(flat).all(axis=1) & present[rows]).sum())
@@ -179,13 +205,17 @@ def _check_values(
         yield f"{name}: {counted(not_zero, 'clip has', 'clips have')} values that should be 0"
 
 
-def _check_fingerprints(path: Path) -> Iterator[str]:
+def _check_with_reader(path: Path) -> Iterator[str]:
+    """Check what the reader puts together: fingerprints, and rows of unfinished embeddings."""
     with Cache.open(path) as cache:
         clips = cache.table()
         for name in cache.names:
             info = cache.info(name)
             if fingerprint(info, clips) != info.fingerprint:
                 yield f"{name}: fingerprint does not match its clips and encoder"
+            num_damaged = 0 if cache.complete else sum(int(block.damaged.sum()) for block in cache.blocks(name))
+            if num_damaged:
+                yield f"{name}: checksum of {counted(num_damaged, 'row', 'rows')} differs, the data was damaged"
 
 
 def _summary(cache: Cache, name: str) -> dict[str, Any]:
@@ -218,7 +248,3 @@ def _number_first(text: str) -> tuple[int, float, str]:
     except ValueError:
         return (1, 0.0, text)
     return (1, 0.0, text) if math.isnan(number) else (0, number, text)
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -1,14 +1,15 @@
 """Write a cache so that a kill at any moment leaves it readable (docs/decisions/0006-killed-writers.md).
 
-The structure changes only in a copy that replaces the file. In between, batches overwrite the bytes of
+A change of the structure is a new file that replaces the old one. In between, batches overwrite the bytes of
 preallocated rows without HDF5, so its metadata never changes during an extraction.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,23 +17,27 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from amr.common.files import check_space
 from amr.common.version import __version__
+from amr.extract.cache.arrays import read_text_attribute, row_blocks, row_crc32
 from amr.extract.cache.fingerprint import clip_difference, differences, fingerprint
 from amr.extract.cache.journal import Failure, Journal
 from amr.extract.cache.lock import lock
-from amr.extract.cache.reader import (
-    Cache,
-    EmbeddingInfo,
-)
+from amr.extract.cache.reader import FORMAT, UNFINISHED, VERSION, Cache, EmbeddingInfo, Rows
 from amr.extract.cache.structure import (
     ClipTable,
-    add_embedding,
-    create,
-    finish,
+    allocate_embedding,
+    begin,
+    carry_embedding,
+    clips_of,
+    end,
     remove_leftovers,
     replacing_cache,
-    write_clips,
+    write_embedding,
 )
+
+ROOM_ADVICE = "Free some space, or pass --out on another disk."
+FRONT_BYTES = 2**16  # in which a cache says what it is
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class CacheWriter:
         with Cache.open(path) as cache:
             self._journal.compact(cache.done_flags())
             self._done = {name: cache.done(name) for name in infos}
-        self._slots = _find_slots(path, list(infos))
+            self._places = cache.places(list(infos))
         self._descriptor = os.open(path, os.O_WRONLY)
 
     def done(self, name: str) -> np.ndarray:
@@ -88,10 +93,14 @@ class CacheWriter:
                 f"rows of {name} must be shaped {info.row_shape} and end by clip {len(self._done[name])}, "
                 f"got {batch.values.shape} from clip {start}. Pass as many rows as the batch has clips."
             )
-        self._put(f"embeddings/{name}", start, batch.values)
-        self._put(f"present/{name}", start, batch.present)
-        if info.max_steps is not None and batch.num_steps is not None:
-            self._put(f"num_steps/{name}", start, batch.num_steps)
+        values = np.ascontiguousarray(batch.values, dtype=info.dtype)
+        present = np.ascontiguousarray(batch.present, dtype=bool)
+        num_steps = _num_steps(info, batch)
+        if num_steps is not None:
+            self._put(f"num_steps/{name}", start, num_steps)
+        self._put(f"embeddings/{name}", start, values)
+        self._put(f"present/{name}", start, present)
+        self._put(f"{UNFINISHED}/{name}", start, row_crc32(values, present, num_steps))
         self._journal.append(info.fingerprint, batch.failures)
         os.fsync(self._descriptor)
         # Last: the mark may be on disk only after everything that it vouches for.
@@ -99,24 +108,41 @@ class CacheWriter:
         self._done[name][start : start + rows] = True
 
     def finalize(self) -> None:
-        """Add failures and checksums, and mark the cache complete if every embedding is done."""
+        """Add failures and checksums, and mark the cache complete if every embedding is done.
+
+        Raises:
+            RuntimeError: Rows were damaged since they were written. They are marked as not done.
+        """
         os.fsync(self._descriptor)
         with Cache.open(self.path) as cache:
-            finished = cache.complete
-            failures = self._journal.read(cache.done_flags())
-        if not finished:
-            with replacing_cache(self.path, copy=True) as file:
-                finish(file, failures)
+            if not cache.complete:
+                self._forget_damaged(cache)
+                _rewrite(cache, clips_of(cache), failures=self._journal.read(cache.done_flags()))
         self._journal.remove()
 
     def close(self) -> None:
         """Close the file. What was written stays."""
         os.close(self._descriptor)
 
+    def _forget_damaged(self, cache: Cache) -> None:
+        """Mark rows that differ from their checksums as not done."""
+        num_damaged = 0
+        for name in self.infos:
+            for block in cache.blocks(name):
+                for row in np.flatnonzero(block.damaged).tolist():
+                    self._put(f"done/{name}", block.start + row, np.zeros(1, dtype=bool))
+                    num_damaged += 1
+        if num_damaged:
+            os.fsync(self._descriptor)
+            raise RuntimeError(
+                f"cache {str(self.path)!r} must be intact, got {num_damaged} rows that changed since they were "
+                "written. They are marked as not done: run the same command again to make them anew."
+            )
+
     def _put(self, dataset: str, start: int, values: np.ndarray) -> None:
-        slot = self._slots[dataset]
-        data = memoryview(np.ascontiguousarray(values, dtype=slot.dtype).tobytes())
-        offset = slot.offset + start * slot.row_bytes
+        place = self._places[dataset]
+        data = memoryview(values.tobytes())
+        offset = place.offset + start * place.row_bytes
         while data:
             written = os.pwrite(self._descriptor, data, offset)
             data, offset = data[written:], offset + written
@@ -157,8 +183,12 @@ def open_writer(
         if overwrite:
             check_replaceable(path)
         if overwrite or not path.exists():
-            with replacing_cache(path, copy=False) as file:
-                create(file, clips, list(requested.values()))
+            _check_room(path, clips, list(requested.values()))
+            with replacing_cache(path) as file:
+                begin(file, clips)
+                for info in requested.values():
+                    allocate_embedding(file, info, len(clips.table))
+                end(file, [])
         else:
             requested = _extend(path, clips, requested)
         writer = CacheWriter(path, requested)
@@ -169,15 +199,26 @@ def open_writer(
 
 
 def check_replaceable(path: Path) -> None:
-    """Check that `path` may be overwritten: it is a cache, perhaps damaged, or does not exist.
+    """Check that `path` may be overwritten: it is a cache, perhaps damaged or unfinished, or does not exist.
 
     Raises:
-        ValueError: It is another kind of file.
+        ValueError: It is another kind of file, or an HDF5 file of another program.
     """
-    if path.exists() and not h5py.is_hdf5(path):
+    if path.exists() and not _is_cache(path):
         raise ValueError(
             f"--out must be a cache or a new file, got {str(path)!r}, which is neither. Choose another name."
         )
+
+
+def _is_cache(path: Path) -> bool:
+    """Whether a file is a cache: by its format or, if it is too damaged to say, by that word near its front."""
+    if not path.is_file():
+        return False
+    with suppress(Exception), h5py.File(path, "r") as file:  # damaged, or in use
+        if "format" in file.attrs:
+            return read_text_attribute(file, "format") == FORMAT
+    with path.open("rb") as content:
+        return FORMAT.encode() + b"\0" in content.read(FRONT_BYTES)
 
 
 def save(
@@ -193,24 +234,18 @@ def save(
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     check_replaceable(path)
+    num_clips = len(clips.table)
+    failures: list[Failure] = []
     with lock(path):
         remove_leftovers(path)
+        check_space(path.parent, _num_bytes([info for info, _ in embeddings], num_clips), "--out", ROOM_ADVICE)
         Journal(path).remove()
-        with replacing_cache(path, copy=False) as file:
-            create(file, clips, [fingerprinted(info, clips.table) for info, _ in embeddings])
-            failures: list[Failure] = []
+        with replacing_cache(path) as file:
+            begin(file, clips)
             for info, rows in embeddings:
-                start = 0
-                for part in [rows] if isinstance(rows, Embedded) else rows:
-                    end = start + len(part.present)
-                    file["embeddings"][info.name][start:end] = part.values
-                    file["present"][info.name][start:end] = part.present
-                    if info.max_steps is not None and part.num_steps is not None:
-                        file["num_steps"][info.name][start:end] = part.num_steps
-                    failures += part.failures
-                    start = end
-                file["done"][info.name][...] = True
-            finish(file, failures)
+                parts = [rows] if isinstance(rows, Embedded) else rows
+                write_embedding(file, fingerprinted(info, clips.table), num_clips, _blocks(info, parts, failures))
+            end(file, map(_of_table, failures))
 
 
 def is_saved(path: Path, clips: ClipTable, infos: Sequence[EmbeddingInfo]) -> bool:
@@ -219,6 +254,27 @@ def is_saved(path: Path, clips: ClipTable, infos: Sequence[EmbeddingInfo]) -> bo
         found = {name: cache.info(name).fingerprint for name in cache.names}
         requested = {info.name: fingerprinted(info, clips.table).fingerprint for info in infos}
         return cache.complete and cache.manifest_sha256 == clips.manifest_sha256 and found == requested
+
+
+def _blocks(info: EmbeddingInfo, parts: Iterable[Embedded], failures: list[Failure]) -> Iterator[Rows]:
+    """Rows of parts in memory in small blocks. Their failures are added to `failures`."""
+    start = 0
+    for part in parts:
+        failures += part.failures
+        num_steps = _num_steps(info, part)
+        for block in row_blocks(part.values.shape, np.dtype(info.dtype)):
+            present = np.asarray(part.present[block])
+            steps = None if num_steps is None else num_steps[block]
+            nothing = np.zeros(len(present), bool)
+            yield Rows(start + block.start, part.values[block], present, ~nothing, steps, damaged=nothing)
+        start += len(part.present)
+
+
+def _num_steps(info: EmbeddingInfo, rows: Embedded) -> np.ndarray | None:
+    if info.max_steps is None:
+        return None
+    steps = np.zeros(len(rows.present)) if rows.num_steps is None else rows.num_steps
+    return np.ascontiguousarray(steps, dtype=np.int32)
 
 
 def fingerprinted(info: EmbeddingInfo, clips: pd.DataFrame) -> EmbeddingInfo:
@@ -230,21 +286,17 @@ def _extend(path: Path, clips: ClipTable, requested: dict[str, EmbeddingInfo]) -
     """Add embeddings to a cache, refresh its clips, and return the requested infos as the cache has them."""
     with Cache.open(path) as cache:
         existing = {name: cache.info(name) for name in cache.names}
-        table = cache.table()
-        same_clips = (cache.dataset, cache.root, cache.manifest_sha256) == _identity(clips) and table.equals(
-            clips.table
-        )
-    _refuse_other_clips(path, existing, table, clips.table)
-    for name, info in requested.items():
-        if name in existing:
-            _refuse_other_encoder(existing[name], info)
-    new = [info for name, info in requested.items() if name not in existing]
-    if new or not same_clips:
-        with replacing_cache(path, copy=True) as file:
-            if not same_clips:
-                write_clips(file, clips)
-            for info in new:
-                add_embedding(file, info, len(clips.table))
+        old = clips_of(cache)
+        same_clips = _identity(old) == _identity(clips) and old.table.equals(clips.table)
+        _refuse_other_clips(path, existing, old.table, clips.table)
+        for name, info in requested.items():
+            if name in existing:
+                _refuse_other_encoder(existing[name], info)
+        new = [info for name, info in requested.items() if name not in existing]
+        if new or not cache.complete:
+            _check_room(path, clips, new, path.stat().st_size)
+        if new or not same_clips or (cache.version != VERSION and not cache.complete):
+            _rewrite(cache, clips, new)
     return {
         name: replace(info, encoder=existing[name].encoder, fingerprint=existing[name].fingerprint)
         if name in existing
@@ -278,21 +330,28 @@ def _identity(clips: ClipTable) -> tuple[str, str, str]:
     return clips.dataset, clips.root, clips.manifest_sha256
 
 
-@dataclass(frozen=True)
-class _Slot:
-    """Position of a dataset's rows in the file."""
+def _rewrite(
+    cache: Cache, clips: ClipTable, new: Sequence[EmbeddingInfo] = (), failures: Sequence[Failure] = ()
+) -> None:
+    """Replace a cache by one with these clips, with more embeddings or failures, in the current version."""
+    with replacing_cache(cache.path) as file:
+        begin(file, clips, created_by=cache.created_by, is_ordered=cache.is_ordered)
+        for name in cache.names:
+            carry_embedding(cache, file, name)
+        for info in new:
+            allocate_embedding(file, info, len(clips.table))
+        end(file, [*cache.failures.itertuples(index=False, name=None), *map(_of_table, failures)])
 
-    offset: int
-    row_bytes: int
-    dtype: np.dtype
+
+def _of_table(failure: Failure) -> tuple[str, str, str]:
+    return failure.id, failure.modality, failure.reason
 
 
-def _find_slots(path: Path, names: list[str]) -> dict[str, _Slot]:
-    slots = {}
-    with h5py.File(path, "r") as file:
-        for key in [f"{group}/{name}" for group in ("embeddings", "present", "done", "num_steps") for name in names]:
-            if key in file:
-                dataset = file[key]
-                row_bytes = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=int))
-                slots[key] = _Slot(int(dataset.id.get_offset()), row_bytes, dataset.dtype)
-    return slots
+def _check_room(path: Path, clips: ClipTable, new: Sequence[EmbeddingInfo], old_bytes: int = 0) -> None:
+    """Refuse to begin what the disk has no room for: a cache is written again to finish it."""
+    num_bytes = old_bytes + 2 * _num_bytes(new, len(clips.table))
+    check_space(path.parent, num_bytes, "--out", ROOM_ADVICE)
+
+
+def _num_bytes(infos: Sequence[EmbeddingInfo], num_clips: int) -> int:
+    return sum(num_clips * math.prod(info.row_shape) * np.dtype(info.dtype).itemsize for info in infos)

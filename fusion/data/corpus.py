@@ -14,7 +14,7 @@ from amr.common.devices import choose_device
 from amr.extract.cache.fingerprint import differences
 from amr.extract.cache.reader import IMPORTED, Cache, EmbeddingInfo
 from amr.fusion.data.clips import Clips
-from amr.fusion.data.dataset import Dataset, read_embedding, sort_classes
+from amr.fusion.data.dataset import Dataset, make_dataset, sort_classes
 from amr.fusion.data.folds import EMBEDDINGS_FRACTION, Fold, TrainingData, free_bytes
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.data.splits import SplitRows
@@ -67,21 +67,15 @@ def read_corpus(
             )
         values = clips[label].astype(str).tolist()
         codes = {name: code for code, name in enumerate(classes)}
-        dataset = Dataset(
-            clips=clips,
-            embeddings={m: read_embedding(cache, m, keep_steps=keep_steps) for m in embeddings},
-            present=torch.from_numpy(np.stack([cache.present(m) for m in embeddings], axis=-1)),
-            target=torch.tensor([codes.get(value, -1) for value in values]),
-            classes=tuple(classes),
-            infos={m: cache.info(m) for m in embeddings},
-        )
+        target = np.array([codes.get(value, -1) for value in values])
+        dataset = make_dataset(cache, [*embeddings], clips, target, classes, keep_steps=keep_steps)
     rows, more = _rows(dataset, path, values)
     folds = _folds(dataset, rows, normalizations, device)
     if standardized:
         folds = tuple(replace(fold, train=_standard_clips(fold)) for fold in folds)
     else:
         notes.append("the fit did not standardize: the train mean and deviation are those of the measured clips")
-    return TrainingData(path, dataset, folds, (*notes, *more))
+    return TrainingData(path, dataset, folds, (*notes, *more, *dataset.notes_on_values()))
 
 
 def _check_embedding(cache: Cache, modality: str, fitted: Mapping[str, Any], keep_steps: bool) -> str | None:

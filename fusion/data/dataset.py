@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from amr.common.devices import one_thread
 from amr.common.registry import unknown
 from amr.data_manifests.schema import check_classes
 from amr.extract.cache.reader import Cache, EmbeddingInfo
-from amr.fusion.data.normalization import Normalization, vectors
+from amr.fusion.data.normalization import Normalization, chunks_of, vectors
 from amr.fusion.run_axis.axes import take_steps
 
 
@@ -31,6 +31,7 @@ class Dataset:
         target: Classes, `(clips,)`; -1 if the label is absent.
         classes: Names of the classes, sorted.
         infos: Modality to the cache's description of its embedding.
+        num_not_finite: Modality to the number of clips whose embedding is not finite, which are absent.
     """
 
     clips: pd.DataFrame
@@ -39,6 +40,7 @@ class Dataset:
     target: Tensor
     classes: tuple[str, ...]
     infos: Mapping[str, EmbeddingInfo]
+    num_not_finite: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -60,7 +62,7 @@ class Dataset:
         return torch.float16 if self.infos[modality].dtype == "float16" else torch.float32
 
     def notes(self) -> list[str]:
-        """One sentence per kind of clip that is left out."""
+        """One sentence per kind of clip, or of embedding, that is left out."""
         unlabeled = int((self.target < 0).sum())
         without_media = int(((self.target >= 0) & ~self.present.any(-1)).sum())
         lines = []
@@ -68,7 +70,16 @@ class Dataset:
             lines.append(f"{unlabeled} clips have no label and are left out")
         if without_media:
             lines.append(f"{without_media} clips have none of {', '.join(self.modalities)} and are left out")
-        return lines
+        return [*lines, *self.notes_on_values()]
+
+    def notes_on_values(self) -> list[str]:
+        """One sentence per embedding with values that are not finite."""
+        return [
+            f"{number} clips have values of {m} that are not finite and are treated as without {m}: the cache was "
+            "changed after it was written. See amr verify"
+            for m, number in self.num_not_finite.items()
+            if number
+        ]
 
     @one_thread()
     def normalization(self, kind: str, train: np.ndarray) -> Normalization:
@@ -131,14 +142,39 @@ def read_dataset(
             raise unknown("--modalities", name, cache.names)
     if len(set(names)) != len(names):
         raise ValueError(f"--modalities must name each embedding once, got {modalities!r}. Name it once.")
-    target, classes = read_target(cache.table(), label)
+    clips = cache.table()
+    target, classes = read_target(clips, label)
+    return make_dataset(cache, names, clips, target, classes, keep_steps=keep_steps)
+
+
+def make_dataset(
+    cache: Cache,
+    names: Sequence[str],
+    clips: pd.DataFrame,
+    target: np.ndarray,
+    classes: Sequence[str],
+    *,
+    keep_steps: bool,
+) -> Dataset:
+    """Read embeddings of a cache whose clips have these classes.
+
+    Args:
+        cache: Open cache.
+        names: Names of the embeddings.
+        clips: Table of the cache.
+        target: Class of each clip, `(clips,)`; -1 for none.
+        classes: Names of the classes.
+        keep_steps: Whether to keep the steps of embeddings.
+    """
+    read = {name: read_embedding(cache, name, keep_steps=keep_steps) for name in names}
     return Dataset(
-        clips=cache.table(),
-        embeddings={name: read_embedding(cache, name, keep_steps=keep_steps) for name in names},
-        present=torch.from_numpy(np.stack([cache.present(name) for name in names], axis=-1)),
+        clips=clips,
+        embeddings={name: values for name, (values, _) in read.items()},
+        present=torch.stack([present for _, present in read.values()], dim=-1),
         target=torch.from_numpy(target),
-        classes=classes,
+        classes=tuple(classes),
         infos={name: cache.info(name) for name in names},
+        num_not_finite={name: int(cache.present(name).sum()) - int(read[name][1].sum()) for name in names},
     )
 
 
@@ -182,16 +218,30 @@ def sort_classes(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: (numbers[name], name))
 
 
-def read_embedding(cache: Cache, name: str, rows: np.ndarray | None = None, *, keep_steps: bool = False) -> Tensor:
-    """Read an embedding, `(clips, dim)` with its steps averaged, or `(clips, steps, dim)` with NaN as padding.
+def read_embedding(
+    cache: Cache, name: str, rows: np.ndarray | None = None, *, keep_steps: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Read an embedding, and which clips have it.
+
+    A clip with a value that is not finite counts as without it, as in an extraction.
 
     Args:
         cache: Open cache.
         name: Name of the embedding.
         rows: Row numbers of the clips; None for all.
         keep_steps: Whether to keep steps, if the embedding has them.
+
+    Returns:
+        `(clips, dim)` with its steps averaged, or `(clips, steps, dim)` with NaN as padding; and bool `(clips,)`.
     """
-    values, num_steps = torch.from_numpy(cache.embedding(name, rows)), cache.num_steps(name)
-    if num_steps is not None and rows is not None:
-        num_steps = num_steps[rows]
-    return take_steps(values, None if num_steps is None else torch.from_numpy(num_steps), keep_steps=keep_steps)
+    values, present, num_steps = (
+        torch.from_numpy(cache.embedding(name, rows)),
+        cache.present(name),
+        cache.num_steps(name),
+    )
+    if rows is not None:
+        present, num_steps = present[rows], None if num_steps is None else num_steps[rows]
+    is_finite = torch.cat([chunk.flatten(1).isfinite().all(1) for chunk in chunks_of(values, values)])
+    values[~is_finite] = 0
+    steps = None if num_steps is None else torch.from_numpy(num_steps)
+    return take_steps(values, steps, keep_steps=keep_steps), torch.from_numpy(present) & is_finite

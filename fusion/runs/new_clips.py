@@ -22,6 +22,7 @@ from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import FittedRun
 
 CACHED_AT_ONCE = 1024
+NOT_FINITE = "its values in the cache are not finite, see amr verify"
 
 
 @dataclass(frozen=True)
@@ -133,14 +134,14 @@ def _read_cached(
             indices = found[start : start + CACHED_AT_ONCE]
             rows = np.array([row_of[clips[i].name] for i in indices])
             order, back = np.unique(rows, return_inverse=True)
-            embeddings = {
-                m: read_embedding(cache, m, order, keep_steps=keep_steps)[back].float() for m in record.modalities
-            }
-            present = torch.from_numpy(np.stack([has[m][rows] for m in record.modalities], axis=-1))
-            failures = [
-                {m: reasons[m][name] for m in record.modalities if not has[m][row] and name in reasons[m]}
-                for row, name in zip(rows, [clips[i].name for i in indices], strict=True)
-            ]
+            read = {m: read_embedding(cache, m, order, keep_steps=keep_steps) for m in record.modalities}
+            embeddings = {m: values[back].float() for m, (values, _) in read.items()}
+            present = torch.stack([read[m][1][back] for m in record.modalities], dim=-1)
+            failures = []
+            for row, i, is_present in zip(rows, indices, present.tolist(), strict=True):
+                lacking = [m for m, here in zip(record.modalities, is_present, strict=True) if not here]
+                why = {m: NOT_FINITE if has[m][row] else reasons[m].get(clips[i].name) for m in lacking}
+                failures.append({m: reason for m, reason in why.items() if reason is not None})
             handle(indices, ReadClips(embeddings, present, failures))
     return unread
 

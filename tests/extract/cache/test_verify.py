@@ -7,11 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from amr.extract.cache.arrays import write_attributes, write_text
 from amr.extract.cache.journal import Failure
 from amr.extract.cache.reader import EmbeddingInfo
+from amr.extract.cache.seal import seal
 from amr.extract.cache.structure import ClipTable
 from amr.extract.cache.verify import inspect, verify
-from amr.extract.cache.writer import Embedded, open_writer
+from amr.extract.cache.writer import Embedded, open_writer, save
 
 AUDIO = EmbeddingInfo("audio", "audio", "logmel", "", {"bands": 4}, "float32", 3)
 VIDEO = EmbeddingInfo("video", "video", "timm:x,weights=random", "ab", {}, "float16", 2, 5, random_weights=True)
@@ -74,7 +76,7 @@ def test_a_cache_as_written_has_no_problems(cache):
         ("present/video", 1, False, "video: checksum of present differs"),
         ("num_steps/video", 0, 9, "video: number of steps out of range in 1 clip"),
         ("done/audio", 0, False, "audio: 1 clip is not done in a cache that says it is complete"),
-        ("clips/id", 0, "b", "clips/id: not unique"),
+        ("clips/id", 0, "b", "clips/id: checksum differs"),
         ("clips/columns/label", 0, "7", "clips/columns/label: checksum differs"),
         ("failures/reason", 0, "fine", "failures/reason: checksum differs"),
     ],
@@ -87,8 +89,43 @@ def test_changed_values_are_found(cache, group, row, value, problem):
 
 def test_changed_attributes_are_found(cache):
     with h5py.File(cache, "r+") as file:
-        file["embeddings/audio"].attrs["encoder"] = "logmel,bands=64"
+        write_attributes(file["embeddings/audio"], encoder="logmel,bands=64")
+    (problem,) = verify(cache)["problems"]
+    assert problem.startswith("structure: checksum differs")
+    with h5py.File(cache, "r+") as file:
+        seal(file)
     assert verify(cache)["problems"] == ["audio: fingerprint does not match its clips and encoder"]
+
+
+def test_ids_are_unique(cache):
+    with h5py.File(cache, "r+") as file:
+        del file["clips/id"]
+        write_text(file["clips"], "id", ["a", "a", "c", "d"])
+        seal(file)
+    assert "clips/id: not unique" in verify(cache)["problems"]
+
+
+@pytest.mark.parametrize("name", ["clips/columns/label", "clips/group", "num_steps/video"])
+def test_a_part_that_was_left_out_is_missed(cache, name):
+    with h5py.File(cache, "r+") as file:
+        del file[name]
+    assert any(problem.startswith("structure") for problem in verify(cache)["problems"])
+
+
+def test_a_cache_without_embeddings_has_a_problem(tmp_path):
+    save(tmp_path / "none.h5", ClipTable("toy", "", "", pd.DataFrame({"id": ["a"]})), [])
+    assert verify(tmp_path / "none.h5")["problems"] == ["embeddings: there are none"]
+
+
+def test_damaged_rows_of_an_unfinished_cache_are_found(tmp_path):
+    path = tmp_path / "toy.h5"
+    table = pd.DataFrame({"id": ["a", "b", "c"]})
+    with open_writer(path, ClipTable("toy", "", "", table), [AUDIO]) as writer:
+        writer.write("audio", 0, Embedded(np.ones((2, 3)), np.ones(2, dtype=bool)))
+    with h5py.File(path, "r+") as file:
+        file["embeddings/audio"][1, 2] = 5
+        file["embeddings/audio"][2, 2] = 5  # not done: what is there does not count
+    assert verify(path)["problems"] == ["audio: checksum of 1 row differs, the data was damaged"]
 
 
 def test_missing_parts_are_found(cache):
@@ -116,7 +153,7 @@ def test_missing_files_and_other_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="amr extract"):
         verify(tmp_path / "absent.h5")
     h5py.File(tmp_path / "other.h5", "w").close()
-    assert verify(tmp_path / "other.h5")["problems"] == ["not a cache of format amr-cache 1"]
+    assert verify(tmp_path / "other.h5")["problems"] == ["not a cache of format amr-cache 1 or 2"]
 
 
 def test_a_file_of_another_kind_is_called_so(tmp_path):

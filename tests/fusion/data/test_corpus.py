@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 import torch
 
+from amr.extract.cache.arrays import write_attributes, write_text
 from amr.extract.cache.reader import Cache
+from amr.extract.cache.seal import seal
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.data.clips import train_statistics
@@ -27,7 +29,9 @@ def make_cache(workspace, name="other", labels=("0", "1", "2", "4", ""), splits=
     import_embeddings(ImportConfig(embeddings=paths, labels=str(workspace / f"{name}.csv"), out=str(out)))
     if splits:
         with h5py.File(out, "r+") as file:
-            file["clips/split"][...] = [splits[i % len(splits)] for i in range(20)]
+            del file["clips/split"]
+            write_text(file["clips"], "split", [splits[i % len(splits)] for i in range(20)])
+            seal(file)
     return out
 
 
@@ -108,8 +112,8 @@ def test_caches_that_do_not_fit_are_refused(workspace, made, changes, message):
 
 def set_encoder(path, encoder, **preprocessing):
     with h5py.File(path, "r+") as file:
-        attrs = file["embeddings/audio"].attrs
-        attrs["encoder"], attrs["preprocessing"] = encoder, json.dumps(preprocessing)
+        write_attributes(file["embeddings/audio"], encoder=encoder, preprocessing=json.dumps(preprocessing))
+        seal(file)
 
 
 def test_another_encoder_is_refused_and_other_clips_of_the_same_are_not(workspace):
@@ -129,5 +133,6 @@ def test_an_unfinished_cache_is_refused(workspace):
     fitted = infos(path)
     with h5py.File(path, "r+") as file:
         file.attrs["complete"] = False
+        seal(file)
     with pytest.raises(ValueError, match="--cache must be a finished cache"):
         read(path, fitted)

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from amr.common.progress import Progress
+from amr.extract.cache.arrays import read_text, write_text
+from amr.extract.cache.seal import seal
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig, SweepConfig
@@ -207,11 +209,18 @@ def test_an_unfinished_run_and_a_lost_cache_are_refused(small_cache):
         evaluated(run)
 
 
+def roll_column(file, name, number):
+    """Give each clip the value of another."""
+    values = np.roll(read_text(file["clips"][name]), number)
+    del file[f"clips/{name}"]
+    write_text(file["clips"], name, values)
+    seal(file)
+
+
 def test_a_cache_with_other_splits_is_refused(small_cache):
     run = fit(config(small_cache)).run
     with h5py.File(small_cache, "r+") as cache:
-        splits = cache["clips/split"][()]
-        cache["clips/split"][...] = np.roll(splits, 20)
+        roll_column(cache, "split", 20)
     with pytest.raises(ValueError, match="must hold the embeddings, labels and splits that"):
         evaluated(run)
 
@@ -219,8 +228,7 @@ def test_a_cache_with_other_splits_is_refused(small_cache):
 def test_a_cache_with_other_labels_is_refused(small_cache):
     run = fit(config(small_cache)).run
     with h5py.File(small_cache, "r+") as cache:
-        labels = cache["clips/columns/label"][()]
-        cache["clips/columns/label"][...] = np.roll(labels, 1)
+        roll_column(cache, "columns/label", 1)
     with pytest.raises(ValueError, match="must hold the embeddings, labels and splits that"):
         evaluated(run)
 
@@ -231,6 +239,7 @@ def test_a_cache_without_votes_that_fit_is_refused_before_anything_is_measured(s
     with h5py.File(small_cache, "r+") as cache:
         for name in votes:
             cache["clips/columns"].copy("parity", name)
+        seal(cache)
     monkeypatch.setattr(evaluate_module, "measure_group", None)
     message = (
         "must be a column for each class" if votes else "--against people must find columns .* amr import again with"

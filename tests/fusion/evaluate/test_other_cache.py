@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from amr.common.progress import Progress
+from amr.extract.cache.arrays import write_text
 from amr.extract.cache.reader import Cache
+from amr.extract.cache.seal import seal
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import read_dataset
@@ -70,9 +72,17 @@ def test_a_copy_of_the_cache_gives_the_measures_of_its_test_clips(small_cache, c
     assert own["fitted_on"] == own["cache"] == str(small_cache)
 
 
+def set_column(file, name, *values):
+    """Replace a column of the clips; one value is that of all."""
+    num_clips = len(file["clips/id"])
+    del file[f"clips/{name}"]
+    write_text(file["clips"], name, values if len(values) == num_clips else values * num_clips)
+    seal(file)
+
+
 def test_with_folds_each_head_is_measured_on_all_clips(small_cache, copied):
     with h5py.File(copied, "r+") as file:
-        file["clips/split"][...] = ""
+        set_column(file, "split", "")
     run = fit(config(small_cache, folds=3)).run
     result = evaluated(run, cache=str(copied))
     document = result.document
@@ -111,9 +121,8 @@ def test_runs_of_a_sweep_are_paired_by_seed_only(small_cache, copied, workspace)
 def test_clips_of_unknown_classes_are_left_out_with_a_note(small_cache, copied):
     run = fit(config(small_cache)).run
     with h5py.File(copied, "r+") as file:
-        labels = file["clips/columns/label"]
-        labels[...] = ["2" if i % 2 else "7" for i in range(len(labels))]
-        file["clips/split"][...] = ""
+        set_column(file, "columns/label", *["7", "2"] * (len(file["clips/id"]) // 2))
+        set_column(file, "split", "")
     notes = []
     progress = Progress()
     progress.note = notes.append
