@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -58,10 +59,26 @@ def begin_process(parent: int) -> None:
     Args:
         parent: Process id of the parent.
     """
-    end_with(parent)
     gc.freeze()  # frames that the parent left: freeing their scalers would wait for threads that a fork does not have
+    gc.enable()
+    end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def start_process(function: Callable[..., object], *arguments: Any) -> Any:
+    """Start a process, which calls the function with this process's id, for `begin_process`, and the arguments."""
+    process = CONTEXT.Process(target=function, args=(os.getpid(), *arguments), daemon=True)
+    collects = gc.isenabled()
+    gc.disable()  # until `begin_process`
+    try:
+        with warnings.catch_warnings():  # a fork beside other threads: it takes none of their locks
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
+    finally:
+        if collects:
+            gc.enable()
+    return process
 
 
 class Call(Generic[T]):
@@ -74,8 +91,7 @@ class Call(Generic[T]):
 
     def __init__(self, function: Callable[..., T], *arguments: Any) -> None:
         self._results, sender = CONTEXT.Pipe(duplex=False)
-        self._process = CONTEXT.Process(target=_call, args=(os.getpid(), sender, function, arguments), daemon=True)
-        self._process.start()
+        self._process = start_process(_call, sender, function, arguments)
         sender.close()  # so that its end is the process's end
         self._began = time.monotonic()
 

@@ -27,6 +27,7 @@ from amr.common.processes import (
     cause_of_death,
     end_process,
     first_line,
+    start_process,
 )
 from amr.common.progress import Progress
 from amr.extract.config import CLIP_TIMEOUT
@@ -243,9 +244,7 @@ class _Worker:
         self.given: set[int] = set()
         self._max_silent_seconds = limit_seconds + SECONDS_TO_START
         self._heard_seconds = time.monotonic()
-        arguments = (os.getpid(), requests, sender, self._in_work, clips, tasks, limit_seconds)
-        self._process = CONTEXT.Process(target=_work, args=arguments, daemon=True)
-        self._process.start()
+        self._process = start_process(_work, requests, sender, self._in_work, clips, tasks, limit_seconds)
         requests.close()
         sender.close()  # so that its end is the worker's end
 

@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 from av import VideoFrame
 
-from amr.common.processes import CONTEXT, Call, TooLong, Unfinished, begin_process, call_apart, first_line
+from amr.common.processes import (
+    CONTEXT,
+    Call,
+    TooLong,
+    Unfinished,
+    begin_process,
+    call_apart,
+    first_line,
+    start_process,
+)
 
 
 def process(function, *arguments):
@@ -41,7 +50,9 @@ def test_a_process_leaves_ctrl_c_to_its_parent():
 
 
 def collect(parent):
+    assert not gc.isenabled()  # it might collect what the parent left on its way here
     begin_process(parent)
+    assert gc.isenabled()
     gc.collect()
     os._exit(3)
 
@@ -53,7 +64,8 @@ def test_what_the_parent_left_is_not_freed():
     cycle = [frame]
     cycle.append(cycle)
     del frame, cycle
-    started = process(collect, os.getpid())
+    assert gc.isenabled()
+    started = start_process(collect)
     started.join(20)
     alive = started.is_alive()
     started.kill()
