@@ -102,7 +102,7 @@ def manifest(
     from amr.data_manifests.manifest import write_manifest
 
     if out is not None:
-        if out.exists() and out.suffix != ".csv":
+        if out.is_dir() or (out.exists() and out.suffix != ".csv"):
             raise ValueError(f"--out must be a .csv or a new file, got {str(out)!r}. Choose another name.")
         check_writable(out.parent, "--out", "Pass --out with a CSV elsewhere.")
     built, report = build_manifest(dataset, root)

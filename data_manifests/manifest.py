@@ -156,8 +156,14 @@ def write_manifest(manifest: Manifest, csv: str | os.PathLike[str]) -> None:
     """Write the canonical CSV of a manifest, completely or not at all.
 
     Its paths are relative to `manifest.root`: if the CSV is in another folder, read it with that root.
+
+    Raises:
+        ValueError: The file exists and is no such manifest: its header is another one.
     """
     csv = Path(csv)
+    header = manifest.to_csv().partition("\n")[0]
+    if csv.exists() and not csv.read_bytes().startswith(f"{header}\n".encode()):
+        raise ValueError(f"--out must be new or a manifest of amr manifest, got {str(csv)!r}. Choose another name.")
     csv.parent.mkdir(parents=True, exist_ok=True)
     with replacing(csv) as partial:
         partial.write_bytes(manifest.to_csv().encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from amr.common.files import check_ours, check_writable
+from amr.common.files import check_ours, check_unlinked, check_writable
 from amr.common.options import DEVICES, coerce_fields
 from amr.common.registry import unknown
 
@@ -66,6 +66,8 @@ class ExplainConfig:
             run: Folder of the run that is explained.
         """
         what = "RUN" if self.out is None else "--out"
-        if self.out is not None:
+        if self.out is None:
+            check_unlinked(run, what)
+        else:
             check_ours(self.out, [MARK.encode()], "--out")
         check_writable(self.picture(run).parent, what, "Pass --out with a picture elsewhere, such as clip.png.")
