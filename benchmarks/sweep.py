@@ -35,7 +35,7 @@ from amr.fusion.data.clips import Clips
 from amr.fusion.data.folds import Fold, TrainingData
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
-from amr.fusion.sweep.grouping import group_size, partition
+from amr.fusion.sweep.grouping import CPU_GROUPS, group_size, partition
 from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.trainer import train_group
 
@@ -118,12 +118,13 @@ def train_one(plan: Recipe, group: list[Member], clips: Clips, no_clips: Clips, 
 
 
 def swept(plan: Recipe, clips: Clips, size: int | None) -> None:
-    """Train all members as `amr sweep` does: on a CPU, one run group per core, each with one thread."""
+    """Train all members as `amr sweep` does: on a CPU, each run group with one thread, and one per core at a time."""
     no_clips = clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device))
-    workers = torch.get_num_threads() if clips.target.device.type == "cpu" else 1
+    on_cpu = clips.target.device.type == "cpu"
+    workers = torch.get_num_threads() if on_cpu else 1
     data = TrainingData(Path(), None, (Fold(None, None, clips, no_clips, no_clips),), ())  # type: ignore[arg-type]
-    most = size or group_size(plan, data, workers, shares=True)
-    places = partition([member.seed for member in MEMBERS], most, 1 if size else workers)
+    most = size or group_size(plan, data, shares=True)
+    places = partition([member.seed for member in MEMBERS], most, CPU_GROUPS if on_cpu and not size else 1)
     groups = [[MEMBERS[place] for place in group] for group in places]
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(lambda group: train_one(plan, group, clips, no_clips, workers), groups))

@@ -9,11 +9,23 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import check_writable, partial_path, remove_folder, removed_name, write_json
+from amr.common.files import (
+    CHECKSUMS,
+    NotWhole,
+    check_unlinked,
+    check_writable,
+    checksummed,
+    has_checksum,
+    partial_path,
+    read_json,
+    remove_folder,
+    removed_name,
+    write_json,
+)
 from amr.common.options import saved_settings
 from amr.common.workspace import TRAININGS, find_cache, place, runs_dir
 from amr.extract.cache.lock import lock
@@ -24,12 +36,13 @@ from amr.fusion.end_to_end.folder import foreign_path
 from amr.fusion.runs.folder import differences, few_of, foreign_file
 
 REQUEST = "sweep.json"
+GROUP_SIZE, GROUPS = "group_size", "groups"  # in sweep.json; they do not change what is requested
 LOCK_FILE = f"{REQUEST}.lock"
 LEFT = (LOCK_FILE, partial_path(Path(REQUEST)).name)  # by a killed sweep
 FOLDERS = ("runs", TRAININGS)
 # files of amr sweep, amr table, amr evaluate and amr frontier
 FILES = (
-    *(REQUEST, "results.csv", "accuracy-against-share.png"),
+    *(REQUEST, CHECKSUMS, "results.csv", "accuracy-against-share.png"),
     *("table.csv", "table.md", "table.tex", "table.json"),
     *("evaluation.json", "evaluation.csv", "evaluation.npz"),
     *("frontier.json", "frontier.csv", "frontier.png"),
@@ -118,6 +131,7 @@ def check_folder(folder: Path, request: Mapping[str, Any], *, overwrite: bool = 
         ValueError: The folder holds something else, or cannot be written to.
     """
     check_writable(folder, "--out", "Pass --out with another folder.")
+    check_unlinked(folder, "--out")
     if not folder.exists():
         return
     saved = _read(folder)
@@ -142,13 +156,48 @@ def begin(folder: Path, request: Mapping[str, Any]) -> None:
     Raises:
         Locked: Another process trains encoders in the folder.
     """
-    saved = _read(folder)
-    if saved is not None and _differences(saved, request) and not _is_part(saved, request):
+    saved = _read(folder) or {}
+    if (folder / REQUEST).exists() and _differences(saved, request) and not _is_part(saved, request):
         with ExitStack() as held:
             for file in (folder / TRAININGS).glob("*.lock"):
                 held.enter_context(lock(file.with_suffix(""), work="training", owner=folder))
             _clear(folder)
-    write_json(folder / REQUEST, request)
+        saved = {}
+    _write(folder, {**request, **{name: saved[name] for name in (GROUP_SIZE, GROUPS) if name in saved}})
+
+
+def _write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write sweep.json, if it has another content."""
+    if _read(folder) != content or not has_checksum(folder / REQUEST):
+        with checksummed(folder, REQUEST):
+            write_json(folder / REQUEST, content)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of a sweep's runs.
+
+    Args:
+        size: --group-size; None for the default.
+        runs: Names of the runs of each group.
+    """
+
+    size: int | None
+    runs: tuple[tuple[str, ...], ...]
+
+
+def read_groups(folder: Path) -> Groups | None:
+    """Groups with which the sweep of a folder began; None if it does not have them, as those of version 0.1."""
+    saved = _read(folder) or {}
+    groups = saved.get(GROUPS)
+    if not isinstance(groups, list) or not all(isinstance(names, list) and names for names in groups):
+        return None
+    return Groups(saved.get(GROUP_SIZE), tuple(tuple(map(str, names)) for names in groups))
+
+
+def write_groups(folder: Path, groups: Groups) -> None:
+    """Note in sweep.json how the runs are grouped. The caller holds the folder."""
+    _write(folder, {**(_read(folder) or {}), GROUP_SIZE: groups.size, GROUPS: [[*names] for names in groups.runs]})
 
 
 def _clear(folder: Path) -> None:
@@ -172,7 +221,7 @@ def _request(config: SweepConfig, cache: Path) -> dict[str, Any]:
     fixed = {name: swept.pop(name)[0] for name in LATER_SWEPT if len(swept[name]) == 1}
     # settings that do not change the numbers may differ when a sweep continues
     base = saved_settings(replace(config.base, **fixed, out=None, device="auto")) | {"amr_weight": 1.0}
-    request = swept | {"base": base, "group_size": None}
+    request = swept | {"base": base, GROUP_SIZE: None}
     if config.also:
         request["also"] = [_changed(saved_settings(each), asdict(config.base)) for each in config.also]
     saved: dict[str, Any] = json.loads(
@@ -188,14 +237,11 @@ def _changed(settings: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, 
 
 def _read(folder: Path) -> dict[str, Any] | None:
     """Content of sweep.json; None if there is none, {} if it is damaged."""
-    file = folder / REQUEST
-    if not file.is_file():
-        return None
     try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+        saved = read_json(folder / REQUEST)
+    except NotWhole:
         return {}
-    return saved if isinstance(saved, dict) else {}
+    return saved if saved is None or isinstance(saved, dict) else {}
 
 
 def _differences(saved: Mapping[str, Any], request: Mapping[str, Any]) -> list[str]:

@@ -15,17 +15,18 @@ from amr.fusion.run_axis.closed_form import MAX_CLASSES
 from amr.fusion.train.recipe import Recipe
 
 T = TypeVar("T")
-CPU_CACHE_BYTES = 2**28  # limit for the training steps of all groups: more is not faster (docs/benchmarks.md)
-CPU_LOGITS_BYTES = 2**31  # limit for the val or test logits of all groups
+# On a CPU, groups do not depend on the machine: the last bits of a run do depend on the runs beside it.
+CPU_GROUPS = 4  # least number of groups; more cores than these help if there are more groups
+CPU_CACHE_BYTES = 2**26  # limit for the training steps of a group: more is not faster (docs/benchmarks.md)
+CPU_LOGITS_BYTES = 2**29  # limit for the val or test logits of a group
 
 
-def group_size(recipe: Recipe, data: TrainingData, num_workers: int = 1, *, shares: bool = False) -> int:
+def group_size(recipe: Recipe, data: TrainingData, *, shares: bool = False) -> int:
     """Number of runs to train at once: weights fit a CPU's cache or a GPU's memory, logits fit memory.
 
     Args:
         recipe: Recipe of the runs.
         data: Training data of the runs.
-        num_workers: Number of groups trained at once; they divide cache and memory among them.
         shares: Whether some runs have the same seed, and so the same batches.
     """
     fold = data.folds[0]
@@ -41,22 +42,22 @@ def group_size(recipe: Recipe, data: TrainingData, num_workers: int = 1, *, shar
     on_gpu = device.type == "cuda"
     step_limit = torch.cuda.mem_get_info(device)[0] // 4 if on_gpu else CPU_CACHE_BYTES
     logits_limit = step_limit if on_gpu else CPU_LOGITS_BYTES
-    return max(1, min(step_limit // step_bytes // num_workers, logits_limit // logits_bytes // num_workers))
+    return max(1, min(step_limit // step_bytes, logits_limit // logits_bytes))
 
 
-def partition(seeds: Sequence[int], most: int, num_workers: int = 1) -> list[list[int]]:
-    """Partition runs (given by index) into groups: at least one group per worker, runs of one seed adjacent.
+def partition(seeds: Sequence[int], most: int, least_groups: int = 1) -> list[list[int]]:
+    """Partition runs (given by index) into groups, runs of one seed adjacent.
 
     Runs of one seed can use common batches if every seed of the group has the same number of runs. So groups end
-    between seeds, even if one worker gets a seed more than another: dividing a seed costs more (docs/benchmarks.md).
-    A seed is divided only if it has more than `most` runs, or if there are fewer seeds than workers.
+    between seeds, even if one group gets a seed more than another: dividing a seed costs more (docs/benchmarks.md).
+    A seed is divided only if it has more than `most` runs, or if there are fewer seeds than groups.
 
     Args:
         seeds: Seed of each run.
         most: Largest number of runs in a group.
-        num_workers: Number of groups trained at once.
+        least_groups: Number of groups that there are at least, if there are as many runs.
 
-    >>> partition([0, 0, 1, 1, 2, 2], most=10, num_workers=2)
+    >>> partition([0, 0, 1, 1, 2, 2], most=10, least_groups=2)
     [[0, 1], [2, 3, 4, 5]]
     """
     of_seed: dict[int, list[int]] = {}
@@ -66,16 +67,16 @@ def partition(seeds: Sequence[int], most: int, num_workers: int = 1) -> list[lis
     for _, runs in sorted(of_seed.items()):
         by_count.setdefault(len(runs), []).append(runs)
     counts = sorted(by_count, reverse=True)
-    return [group for count in counts for group in _partition_seeds(by_count[count], most, num_workers)]
+    return [group for count in counts for group in _partition_seeds(by_count[count], most, least_groups)]
 
 
-def _partition_seeds(runs_of_seeds: list[list[int]], most: int, num_workers: int) -> list[list[int]]:
+def _partition_seeds(runs_of_seeds: list[list[int]], most: int, least_groups: int) -> list[list[int]]:
     """Partition seeds that have the same number of runs."""
     count, num_seeds = len(runs_of_seeds[0]), len(runs_of_seeds)
-    if count <= most and num_seeds >= num_workers:
-        groups = _even(runs_of_seeds, min(most // count, -(-num_seeds // num_workers)))
+    if count <= most and num_seeds >= least_groups:
+        groups = _even(runs_of_seeds, min(most // count, -(-num_seeds // least_groups)))
         return [list(chain(*group)) for group in groups]
-    pieces = max(1, num_workers // num_seeds)
+    pieces = max(1, least_groups // num_seeds)
     return [group for runs in runs_of_seeds for group in _even(runs, min(most, -(-count // pieces)))]
 
 

@@ -1,6 +1,7 @@
 """Many runs on one cache: `amr sweep`. Runs of one recipe are trained together; on a CPU, one group per core at a time.
 
-A run is finished when its metrics.json exists; the same command continues with the other runs.
+A run is finished when its metrics.json exists; the same command continues with the other runs. The last bits of a run
+depend on the runs that are trained beside it, so sweep.json has the groups, and a continued sweep has the same ones.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,9 @@ from amr.fusion.fit import fit_group
 from amr.fusion.methods import methods
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.record import RunRecord
-from amr.fusion.sweep.folder import choose_folder, new_sweep
-from amr.fusion.sweep.grouping import group_size, partition
-from amr.fusion.sweep.results import is_finished, missed_targets, run_folder, write_results
+from amr.fusion.sweep.folder import Groups, choose_folder, new_sweep, read_groups, write_groups
+from amr.fusion.sweep.grouping import CPU_GROUPS, group_size, partition
+from amr.fusion.sweep.results import discard_damaged, is_finished, missed_targets, run_folder, write_results
 from amr.fusion.train.recipe import Recipe
 
 
@@ -73,6 +75,11 @@ class RunGroup:
     recipe: Recipe
     records: tuple[RunRecord, ...]
     data: TrainingData
+
+    @property
+    def unfinished(self) -> list[RunRecord]:
+        """Runs whose files are missing. They are trained with the others, so that they are equal to the bit."""
+        return [record for record in self.records if not is_finished(record)]
 
 
 def sweep(config: SweepConfig, progress: Progress | None = None, *, overwrite: bool = False) -> SweepResult:
@@ -123,13 +130,15 @@ def _run_all(
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """Fit the runs that are not finished, and return the rows of results.csv."""
+    discard_damaged(records, progress)
     todo = [record for record in records if not is_finished(record)]
     progress.start(len(records), len(records) - len(todo), "runs")
     for record in todo:  # who reads an unfinished sweep can then count what is missing
         run_folder(record).mkdir(parents=True, exist_ok=True)
         record.save(run_folder(record))
+    groups = _groups(folder, records, data_of, config)
     num_workers = torch.get_num_threads() if choose_device(config.base.device).type == "cpu" else 1
-    for _ in _fit_all(_groups(todo, data_of, config.group_size, num_workers), num_workers, progress):
+    for _ in _fit_all([group for group in groups if group.unfinished], num_workers, progress):
         write_results(folder, records)
     return write_results(folder, records)
 
@@ -146,12 +155,14 @@ def _fit_all(groups: Sequence[RunGroup], num_workers: int, progress: Progress) -
     stop = threading.Event()
 
     def fit(group: RunGroup) -> RunGroup:
+        unfinished = group.unfinished
+
         def advance(fraction: float) -> None:
             if stop.is_set():
                 raise _Stopped
-            progress.advance(len(group.records) * fraction)
+            progress.advance(len(unfinished) * fraction)
 
-        folders = [run_folder(record) for record in group.records]
+        folders = [run_folder(record) if record in unfinished else None for record in group.records]
         torch.set_num_threads(1 if num_workers > 1 else torch.get_num_threads())  # this setting is per thread
         fit_group(group.records, folders, group.data, advance, with_predictions=False)
         return group
@@ -192,27 +203,46 @@ def _distinct(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]
 
 
 def _groups(
-    records: Sequence[RunRecord], data_of: Callable[[FitConfig], TrainingData], size: int | None, num_workers: int
+    folder: Path, records: Sequence[RunRecord], data_of: Callable[[FitConfig], TrainingData], config: SweepConfig
 ) -> list[RunGroup]:
-    """Group runs by recipe, at most `size` per group; None for as many as fit the device."""
-    groups: list[tuple[Recipe, float | None, list[RunRecord]]] = []
-    result: list[RunGroup] = []
+    """Groups of all runs: those with which the sweep began, unless another --group-size is requested now."""
+    by_name = {run_folder(record).name: record for record in records}
+    began = read_groups(folder)
+    if (
+        began is None
+        or config.group_size not in (None, began.size)
+        or sorted(chain.from_iterable(began.runs)) != sorted(by_name)
+    ):
+        groups = _divided(records, data_of, config)
+        names = tuple(tuple(run_folder(record).name for record in group) for group in groups)
+        write_groups(folder, Groups(config.group_size, names))
+    else:
+        groups = [[by_name[name] for name in names] for names in began.runs]
+    return [RunGroup(recipe_of(group[0]), tuple(group), data_of(group[0].config)) for group in groups]
+
+
+def _divided(
+    records: Sequence[RunRecord], data_of: Callable[[FitConfig], TrainingData], config: SweepConfig
+) -> list[list[RunRecord]]:
+    """Divide runs into groups of one recipe, at most --group-size in each; by default as many as fit the device."""
+    least = CPU_GROUPS if choose_device(config.base.device).type == "cpu" and config.group_size is None else 1
+    of_recipe: list[tuple[Recipe, float | None, list[RunRecord]]] = []
     for record in records:
         recipe = recipe_of(record)
         # a separate optimizer has the weight in its learning rate, of which a group has only one
         weight = member_of(record).weight if record.config.amr_optimizer == "separate" else None
-        for other, other_weight, members in groups:
+        for other, other_weight, members in of_recipe:
             if other == recipe and other_weight == weight:
                 members.append(record)
                 break
         else:
-            groups.append((recipe, weight, [record]))
-    for recipe, _, members in groups:
-        data = data_of(members[0].config)
+            of_recipe.append((recipe, weight, [record]))
+    result = []
+    for recipe, _, members in of_recipe:
         seeds = [record.config.seed for record in members]
-        most = size or group_size(recipe, data, num_workers, shares=len(set(seeds)) < len(seeds))
-        for indices in partition(seeds, most, 1 if size else num_workers):
-            result.append(RunGroup(recipe, tuple(members[i] for i in indices), data))
+        shares = len(set(seeds)) < len(seeds)
+        most = config.group_size or group_size(recipe, data_of(members[0].config), shares=shares)
+        result += [[members[i] for i in indices] for indices in partition(seeds, most, least)]
     return result
 
 
