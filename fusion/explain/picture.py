@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -24,6 +25,7 @@ ROW, HEAD, FOOT_LINE = 0.27, 0.95, 0.17
 SHARES, SOUND, STRIP, FRAMES = 2.0, 1.25, 0.55, 0.85
 MAX_HZ = 8000
 QUIET_DB = 70  # this far below the loudest is white
+NO_TIME: dict[str, dict[str, None]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 PREDICTED, TRUE = "#333333", "#b0b0b0"
 
 
@@ -55,8 +57,10 @@ def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str,
     for i, line in enumerate(notes):
         y = 0.12 + FOOT_LINE * (len(notes) - 1 - i)
         figure.text(MARGIN / WIDTH, y / sheet.height, line, fontsize=7.5, color="#555555")
-    with replacing(file) as partial:
-        figure.savefig(partial, dpi=150, metadata={"Creator": MARK})
+    # no time and no random names: the same explanation gives the same bytes
+    metadata = {"Creator": MARK, **NO_TIME.get(file.suffix.lower(), {})}
+    with replacing(file) as partial, rc_context({"svg.hashsalt": MARK}):
+        figure.savefig(partial, dpi=150, metadata=metadata)
 
 
 class _Sheet:

@@ -555,13 +555,6 @@ def test_options_are_read_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_killed_at_random_moments():
-    script = Path(__file__).with_name("torture.py")
-    done = subprocess.run([sys.executable, str(script), "20"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("20 kills")
-
-
 def test_the_real_vggsound(test_data, tmp_path):
     config = ExtractConfig(
         manifest=str(test_data / "vggsound" / "labels.csv"),

@@ -22,7 +22,7 @@ def test_every_run_is_in_one_group_with_common_batches(seeds, most, least_groups
 
 @given(st.integers(1, 8), st.integers(1, 13), st.integers(1, 6))
 def test_no_core_has_much_more_to_do_than_another(num_seeds, each, least_groups):
-    """Each group goes, in order, to the first free of as many cores: none has more than the even number plus one seed."""
+    """Each group goes, in order, to the first free of as many cores: none has more than its part plus one seed."""
     busy = [0] * least_groups
     seeds = [seed for seed in range(num_seeds) for _ in range(each)]
     for group in partition(seeds, len(seeds), least_groups):
