@@ -148,14 +148,14 @@ class Run:
     @cached_property
     def val_loss(self) -> float:
         """Val loss of the saved epoch, the mean over folds; infinite if there is none."""
-        tables = self._tables("history.csv", ("epoch", "chosen"))
-        losses = [t.loc[t["chosen"] == 1, "val_loss"].mean() for t in tables if "val_loss" in t]
+        tables = self._tables("history.csv", ("epoch",))
+        losses = [t.loc[t["chosen"] == 1, "val_loss"].mean() for t in tables if {"chosen", "val_loss"} <= {*t.columns}]
         loss = float(sum(losses) / len(losses)) if losses else math.inf
         return math.inf if math.isnan(loss) else loss
 
     def history(self) -> pd.DataFrame | None:
         """Read history.csv: one row per epoch, the mean over folds; None if there is none."""
-        tables = self._tables("history.csv", ("epoch", "chosen"))
+        tables = self._tables("history.csv", ("epoch",))
         return pd.concat(tables).groupby("epoch", as_index=False).mean(numeric_only=True) if tables else None
 
     def predictions(self) -> pd.DataFrame | None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amr.common.files import read_json
+from amr.common.files import read_json, whole_file
 from amr.common.workspace import JOINT_RUN, TRAININGS, encoders_dir, find_folder
 from amr.extract.cache.reader import Cache
 from amr.fusion.data.clips import Clips
@@ -62,9 +62,10 @@ class EncodersAlone:
         training = joint_training(run)
         if training is None:
             return None
-        config = read_json(training / "config.json")["config"]
-        seed = config["seed"]
-        places = _places(training, config.get("teachers")) if self._folder is None else [self._folder]
+        with whole_file(training / "config.json", "RUN"):
+            config = read_json(training / "config.json")["config"]
+            seed, teachers = config["seed"], config.get("teachers")
+        places = _places(training, teachers) if self._folder is None else [self._folder]
         found = {m: next((at for place in places if (at := self._find(place, m, seed))), None) for m in run.modalities}
         missing = [m for m, folder in found.items() if folder is None]
         if missing and self._named is not None:

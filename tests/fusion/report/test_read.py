@@ -56,7 +56,8 @@ def test_folds_are_averaged_in_history_and_concatenated_in_predictions(made):
         (run.folder / f"fold-{k}").mkdir()
         shutil.copy(run.folder / "history.csv", run.folder / f"fold-{k}")
         (run.folder / f"fold-{k}" / "predictions.csv").write_text(
-            f"id,part,target,pred\nNA{k},test,moo,bark\n07,val,moo,moo\n"
+            "id,part,target,pred,probability,share_audio,share_video\n"
+            f"NA{k},test,moo,bark,0.5,0.4,0.6\n07,val,moo,moo,0.5,,\n"
         )
     (run.folder / "history.csv").unlink()
     np.testing.assert_allclose(run.history()["val_loss"], whole["val_loss"])
