@@ -131,6 +131,7 @@ def _call(parent: int, sender: Any, function: Callable[..., Any], arguments: tup
         sender.send((function(*arguments), None))
     except Exception as error:
         sender.send((None, first_line(error)))
+    threading.Event().wait()  # for its end: a file in the result is handed over by this process
 
 
 def call_apart(function: Callable[..., T], *arguments: Any, limit_seconds: float) -> T:

@@ -45,6 +45,24 @@ class Prepare(ABC):
         """
 
 
+class PrepareEachFrame(Prepare):
+    """Prepare that reduces each frame as it is decoded, so that full frames of a long clip are never held together."""
+
+    sampling: FrameSampling
+
+    @abstractmethod
+    def frame(self, image: np.ndarray) -> np.ndarray:
+        """Reduce one frame, `(height, width, 3)` uint8 RGB, to an array of the same shape for every frame of a clip."""
+
+    @abstractmethod
+    def join(self, frames: np.ndarray) -> Tensor:
+        """Prepare one clip from its reduced frames, `(frames, ...)`. They lie in a file if they are many."""
+
+    def __call__(self, media: np.ndarray) -> Tensor:
+        """Prepare one clip from its full frames."""
+        return self.join(np.stack([self.frame(image) for image in media]))
+
+
 class Encoder(ABC):
     """Function from prepared clips to embeddings.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from amr.extract.encoders.base import Encoder
+from amr.extract.encoders.file_tensor import forget_all
 
 if TYPE_CHECKING:
     from typing import Self
@@ -44,7 +45,7 @@ class ModelEncoder(Encoder):
         Args:
             inputs: Rows of each clip, `(rows, ...)`, such as `(frames, channels, height, width)`.
         """
-        rows = torch.cat(list(inputs)).split(self.rows_at_once)
+        rows = rows_of_all(inputs, self.rows_at_once)
         features = torch.cat([self.features(each) for each in rows])  # (rows of all clips, embed_dim)
         return [self.pool(each) for each in features.split([len(each) for each in inputs])]
 
@@ -75,6 +76,26 @@ class ModelEncoder(Encoder):
         if self.keep == "mean":
             return steps.mean(0)
         return at_most(steps, self.max_steps or len(steps))
+
+
+def rows_of_all(inputs: Sequence[Tensor], rows_at_once: int) -> Iterator[Tensor]:
+    """Yield the rows of all clips, as many at once as given; the last are the rest.
+
+    >>> [rows.tolist() for rows in rows_of_all([torch.tensor([1, 2, 3]), torch.tensor([4])], 2)]
+    [[1, 2], [3, 4]]
+    """
+    waiting: list[Tensor] = []
+    for clip in inputs:
+        rows: Tensor = clip
+        while (missing := rows_at_once - sum(map(len, waiting))) <= len(rows):
+            yield torch.cat([*waiting, rows[:missing]])
+            waiting, rows = [], rows[missing:]
+            forget_all([clip])
+        if len(rows):
+            waiting.append(rows)
+    if waiting:
+        yield torch.cat(waiting)
+    forget_all(inputs)
 
 
 def at_most(steps: Tensor, max_steps: int) -> Tensor:

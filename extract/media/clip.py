@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
@@ -16,6 +16,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from amr.extract.media.container import (
+    MAX_PIXELS,
     MediaStream,
     audio_stream,
     format_of,
@@ -26,7 +27,7 @@ from amr.extract.media.container import (
     video_stream,
     zero_seconds,
 )
-from amr.extract.media.sampling import FrameSampling
+from amr.extract.media.sampling import UNKNOWN_FRAME_SECONDS, Request, Timeline
 from amr.extract.media.sections import Sections, shift
 from amr.extract.media.seeking import (
     MAY_BEGIN_AGAIN,
@@ -37,9 +38,12 @@ from amr.extract.media.seeking import (
     seeks_exactly,
     stores_decoding_order,
 )
-from amr.extract.media.streams import PREROLL_SECONDS, UNKNOWN_FRAME_SECONDS, Pictures, Sound, Timeline
+from amr.extract.media.spool import TooLarge
+from amr.extract.media.streams import PREROLL_SECONDS, Pictures, Sound
 
 MAX_FRAMES_AHEAD = 64  # more than any codec reorders by
+IMAGE = "_pipe"  # end of the names of FFmpeg's image formats
+MAX_PACKETS = 5_000_000  # of one stream: two days of pictures
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,10 @@ class Decoded:
     """Content of a clip. Times count from the start of the file, even if an interval was requested.
 
     Args:
-        frames: Sampling -> `(frames, height, width, 3)` uint8 RGB; empty if there are no pictures.
-        frame_seconds: Sampling -> time at which each frame appears on the screen, `(frames,)`.
+        frames: Sampling -> `(frames, height, width, 3)` uint8 RGB, or reduction -> `(frames, ...)`; empty if there are
+            no pictures.
+        frame_seconds: Sampling or reduction -> time at which each frame appears on the screen, `(frames,)`.
+        frame_errors: Sampling or reduction -> why its frames could not be collected.
         sound: Sample rate in Hz -> `(samples,)` float32 mono in [-1, 1]; empty if there is no sound.
         failures: Modality ("audio", "video") -> why an existing stream gave nothing.
         has_audio: Whether the file has a sound stream.
@@ -56,8 +62,9 @@ class Decoded:
         duration_seconds: Length of the decoded part: the longer of pictures and sound.
     """
 
-    frames: dict[FrameSampling, np.ndarray] = field(default_factory=dict)
-    frame_seconds: dict[FrameSampling, np.ndarray] = field(default_factory=dict)
+    frames: dict[Request, np.ndarray] = field(default_factory=dict)
+    frame_seconds: dict[Request, np.ndarray] = field(default_factory=dict)
+    frame_errors: dict[Request, Exception] = field(default_factory=dict)
     sound: dict[int, np.ndarray] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     has_audio: bool = False
@@ -70,7 +77,7 @@ class Clip:
 
     Args:
         path: Media file.
-        samplings: Samplings that select the frames.
+        requests: Samplings that select the frames, or reductions of these frames.
         rates_hz: Sample rates of the sound.
         start: Start of the clip in seconds.
         end: End of the clip in seconds.
@@ -82,7 +89,7 @@ class Clip:
     def __init__(
         self,
         path: Path,
-        samplings: tuple[FrameSampling, ...],
+        requests: tuple[Request, ...],
         rates_hz: tuple[int, ...],
         start: float,
         end: float,
@@ -90,7 +97,7 @@ class Clip:
         *,
         thorough: bool,
     ) -> None:
-        self._path, self._samplings, self._rates_hz = path, samplings, rates_hz
+        self._path, self._requests, self._rates_hz = path, requests, rates_hz
         self._start, self._end, self._audio_track = start, end, audio_track
         self._direct = start > PREROLL_SECONDS and not thorough
         self._format = ""
@@ -102,6 +109,7 @@ class Clip:
         self._pictures: Pictures | None = None
         self._sound: Sound | None = None
         self._failures: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
 
     @property
     def missed_start(self) -> bool:
@@ -124,17 +132,26 @@ class Clip:
         """The decoded clip, with a failure for each stream that gave nothing."""
         pictures, sound = self._pictures, self._sound
         for modality, content, collector in (("video", "frame", pictures), ("audio", "sound", sound)):
-            if collector is not None and not self._finish(modality, collector):
+            if collector is None:
+                continue
+            is_found = self._finish(modality, collector)
+            if modality in self._refused:
+                self._failures[modality] = self._refused[modality]
+            elif not is_found:
                 where = "" if (self._start, self._end) == (0, math.inf) else " in the clip's interval"
                 error = self._failures.get(modality)
-                self._failures[modality] = f"no {content} could be decoded{where}" + (f": {error}" if error else "")
-            elif collector is not None:
+                limit = f" (an image may have {MAX_PIXELS:,} pixels)" if self._format.endswith(IMAGE) else ""
+                self._failures[modality] = f"no {content} could be decoded{where}" + (
+                    f": {error}{limit}" if error else ""
+                )
+            else:
                 self._failures.pop(modality, None)
         shown = self._timeline.end - self._timeline.begin if self._timeline is not None else 0.0
         return Decoded(
             frames=pictures.frames if pictures is not None else {},
             frame_seconds=pictures.frame_seconds if pictures is not None else {},
-            sound=sound.sound if sound is not None else {},
+            frame_errors=pictures.errors if pictures is not None else {},
+            sound=sound.sound if sound is not None and "audio" not in self._refused else {},
             failures=self._failures,
             has_audio=self._has_audio,
             has_video=self._has_video,
@@ -144,6 +161,9 @@ class Clip:
     def _finish(self, modality: str, collector: Pictures | Sound) -> bool:
         try:
             return collector.finish()
+        except TooLarge as error:
+            self._refused[modality] = str(error)
+            return False
         except (av.FFmpegError, ValueError, RuntimeError) as error:
             self._failures[modality] = reason_of(error)
             return False
@@ -157,10 +177,14 @@ class Clip:
             self._failures["audio"] = (
                 f"there is no audio track {self._audio_track}: the file has {count}, counted from 0"
             )
-        for modality, stream, requested in (("video", video, self._samplings), ("audio", audio, self._rates_hz)):
+        for modality, stream, requested in (("video", video, self._requests), ("audio", audio, self._rates_hz)):
             if stream is not None and requested and stream.codec_context is None:
                 self._failures[modality] = "there is no decoder for this stream"
-        wanted_video = video if self._samplings and "video" not in self._failures else None
+        if video is not None and video.codec_context is not None:
+            width, height = video.codec_context.width, video.codec_context.height
+            if self._requests and width * height > MAX_PIXELS:
+                self._failures["video"] = f"pictures must have at most {MAX_PIXELS:,} pixels, got {width} x {height}"
+        wanted_video = video if self._requests and "video" not in self._failures else None
         wanted_audio = audio if self._rates_hz and "audio" not in self._failures else None
         self._format = format_of(container)
         self._seeks = self._direct and seeks_exactly(self._format, wanted_audio)
@@ -173,7 +197,7 @@ class Clip:
             self._timeline = self._scan(container, wanted_video, audio)
             if self._timeline is not None:
                 reorders = stores_decoding_order(self._format, wanted_video)
-                self._pictures = Pictures(self._samplings, self._timeline, reorders_stamps=reorders)
+                self._pictures = Pictures(self._requests, self._timeline, reorders_stamps=reorders)
             else:
                 self._failures["video"] = "there are no pictures in the clip's interval"
                 self._is_lost |= self._direct
@@ -192,7 +216,7 @@ class Clip:
         frame_seconds = _frame_seconds(stream)
         may_begin_again = self._format in MAY_BEGIN_AGAIN
         streams = [stream] if other is None or not may_begin_again else [stream, other]
-        seen: list[_Seen] = []
+        seen = _Seen()
         num_past = num_unstamped = 0
         for packet in packets(container, streams):
             section = sections.add(packet) if may_begin_again else 0
@@ -203,9 +227,9 @@ class Clip:
                 num_unstamped += packet.size > 0 and not packet.is_discard
                 continue
             shown_seconds = (packet.duration or 0) * tick or frame_seconds
-            seen.append(_Seen(section, stamp, shown_seconds, packet.is_keyframe))
+            seen.add(section, stamp, shown_seconds, packet.is_keyframe)
             seconds = stamp * tick - zero
-            if section:
+            if section and self._end < math.inf:
                 seconds += sections.shifts(self._format)[section] or 0.0
             num_past = num_past + 1 if seconds > self._end else 0
             if num_past > MAX_FRAMES_AHEAD:
@@ -214,19 +238,15 @@ class Clip:
         if any(seconds != 0 for seconds in shifts):
             self._shifts = shifts
             self._is_lost |= self._seeks  # what was jumped over may have moved the rest
-            seen = [each.shifted(shifts[each.section], tick) for each in seen if shifts[each.section] is not None]
-        return self._timeline_of(seen, tick, zero, frame_seconds, num_unstamped)
-
-    def _timeline_of(
-        self, seen: Sequence[_Seen], tick: float, zero: float, frame_seconds: float, num_unstamped: int
-    ) -> Timeline | None:
-        in_order = np.unique(np.array([each.stamp for each in seen], dtype=np.int64))
-        keys = np.isin(in_order, [each.stamp for each in seen if each.is_key])
-        seconds = in_order * tick - zero
-        last_seconds = max((each.stamp * tick - zero + each.shown_seconds for each in seen), default=-math.inf)
-        begin = max(self._start, float(seconds[0]) if len(seconds) else 0.0)
-        end = min(self._end, last_seconds if len(seconds) else num_unstamped * frame_seconds)
-        return Timeline(begin, end, in_order, seconds, frame_seconds, keys) if begin <= end else None
+        stamps, shown, keys = seen.shifted(shifts, tick)
+        in_order = np.unique(stamps)
+        times = in_order * tick - zero
+        last_seconds = float((stamps * tick - zero + shown).max(initial=-math.inf))
+        begin = max(self._start, float(times[0]) if len(times) else 0.0)
+        end = min(self._end, last_seconds if len(times) else num_unstamped * frame_seconds)
+        if begin > end:
+            return None
+        return Timeline(begin, end, in_order, times, frame_seconds, np.isin(in_order, stamps[keys]))
 
     def _decode(self, container: InputContainer) -> None:
         """Pass every decoded frame to the collector of its stream."""
@@ -270,6 +290,9 @@ class Clip:
         try:
             for frame in packet.decode():
                 collector.add(frame, zero)  # type: ignore[arg-type]
+        except TooLarge as error:  # only of sound: pictures keep theirs
+            self._refused["audio"] = str(error)
+            collector.stop()
         except (av.FFmpegError, ValueError, RuntimeError) as error:
             # The packet is damaged; the next may be intact.
             self._failures["video" if isinstance(collector, Pictures) else "audio"] = reason_of(error)
@@ -280,17 +303,37 @@ class Clip:
             container.seek(int(target * av.time_base))
 
 
-class _Seen(NamedTuple):
-    """A packet without its content."""
+class _Seen:
+    """Packets of a stream without their content, in a few bytes each: recordings of hours have millions."""
 
-    section: int
-    stamp: int
-    shown_seconds: float
-    is_key: bool
+    def __init__(self) -> None:
+        self._sections, self._stamps, self._shown_seconds = array("q"), array("q"), array("d")
+        self._are_keys = bytearray()
 
-    def shifted(self, seconds: float | None, tick: float) -> _Seen:
-        """The packet with a later timestamp."""
-        return self._replace(stamp=self.stamp + round((seconds or 0.0) / tick))
+    def add(self, section: int, stamp: int, shown_seconds: float, is_key: bool) -> None:
+        """Add the next packet."""
+        self._sections.append(section)
+        self._stamps.append(stamp)
+        self._shown_seconds.append(shown_seconds)
+        self._are_keys.append(is_key)
+        if len(self._stamps) > MAX_PACKETS:
+            raise TooLarge(f"a file must have at most {MAX_PACKETS:,} pictures, got more. Split it into clips.")
+
+    def shifted(self, shifts: Sequence[float | None], tick: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Timestamps, seconds for which each is shown, and whether it is a key frame, each `(packets,)`.
+
+        Args:
+            shifts: Seconds by which each section moves; None for one that is left out.
+            tick: Seconds per unit of timestamps.
+        """
+        stamps, shown = np.array(self._stamps, np.int64), np.array(self._shown_seconds)
+        keys = np.array(self._are_keys, bool)
+        if not any(seconds != 0 for seconds in shifts):
+            return stamps, shown, keys
+        sections = np.array(self._sections)
+        ticks = np.array([round((seconds or 0.0) / tick) for seconds in shifts])
+        kept = np.array([seconds is not None for seconds in shifts])[sections]
+        return (stamps + ticks[sections])[kept], shown[kept], keys[kept]
 
 
 def _frame_seconds(stream: MediaStream) -> float:

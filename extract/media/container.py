@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,17 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from amr.extract.media.spool import TooLarge
+
 MediaStream: TypeAlias = VideoStream | AudioStream
 AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
 # Playlists and session descriptions name other files and hosts, which FFmpeg would open and wait for.
 NO_OTHER_FILES = {"protocol_whitelist": "none"}
+MAX_PIXELS = 1 << 25  # of a picture: 8K is a little less
+MAX_HEADER_BYTES = 128 << 20  # read to open a file. Of an image, that is all of it
+# FFmpeg checks it before it allocates a picture. It counts what lines are filled up with, too.
+NO_LARGER_PICTURES = {"max_pixels": str(MAX_PIXELS + MAX_PIXELS // 16)}
 
 av.logging.set_level(None)  # FFmpeg's own lines would land in the middle of a progress bar
 
@@ -29,7 +36,14 @@ class _Nameless:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.read, self.tell = file.read, file.tell
+        self.tell = file.tell
+        self.left: float = MAX_HEADER_BYTES  # to be read
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as a file does, up to the limit."""
+        content = self._file.read(size)
+        self.left -= len(content)
+        return content if self.left >= 0 else b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Seek as a file does. Returns a negative number in place of an error, which PyAV would print."""
@@ -45,11 +59,20 @@ def open_media(path: Path) -> Iterator[InputContainer]:
 
     Raises:
         FFmpegError: The file is not media.
+        TooLarge: The header of the file, or the image, is too large.
     """
+    options = NO_OTHER_FILES | NO_LARGER_PICTURES
     with (
         path.open("rb") as file,
-        av.open(_Nameless(file), mode="r", metadata_errors="ignore", options=NO_OTHER_FILES) as container,
+        av.open(nameless := _Nameless(file), mode="r", metadata_errors="ignore", options=options) as container,
     ):
+        if nameless.left < 0:
+            most = MAX_HEADER_BYTES >> 20
+            raise TooLarge(f"an image, or the header of a file, must take at most {most} MiB, got more. Compress it.")
+        nameless.left = math.inf
+        for stream in container.streams.video:
+            if stream.codec_context is not None:
+                stream.codec_context.options = dict(NO_LARGER_PICTURES)
         yield container
 
 

@@ -6,7 +6,10 @@ Bad media never raise an exception. The result says what can be known about the 
 - a stream that exists and gives nothing: a failure for that modality;
 - a file that cannot be opened (empty, not media, an mp4 cut off before its index): its streams cannot be
   known, so it is a failure of each requested modality;
-- a stream that breaks off or is damaged half-way: whatever could be decoded is returned.
+- a stream that breaks off or is damaged half-way: whatever could be decoded is returned;
+- a stream beyond the limits (`MAX_*` in this package): a failure for that modality.
+
+Memory is bounded whatever the file: sound and frames beyond 64 MiB come as arrays in temporary files (`spool.py`).
 
 Cover art in a sound file is not a picture of the clip. An image file is a clip of one frame. A folder of images is a
 clip without sound, whose frames are the images.
@@ -19,20 +22,21 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-import av
-
 from amr.extract.media.clip import Clip, Decoded
 from amr.extract.media.container import reason_of
 from amr.extract.media.frames_folder import decode_folder
-from amr.extract.media.sampling import FRAME_RATE_HZ, FrameSampling
+from amr.extract.media.sampling import FRAME_RATE_HZ, FrameSampling, Request
+from amr.extract.media.spool import TooLarge
 
 __all__ = ["Decoded", "FrameSampling", "decode"]
+
+MAX_SECONDS = 1e9  # of a file: no media are 30 years long, and FFmpeg counts in 64 bits
 
 
 def decode(
     path: str | os.PathLike[str],
     *,
-    samplings: Collection[FrameSampling] = (),
+    samplings: Collection[Request] = (),
     sample_rates_hz: Collection[int] = (),
     start_seconds: float | None = None,
     end_seconds: float | None = None,
@@ -51,7 +55,7 @@ def decode(
     Args:
         path: Media file of any kind that FFmpeg knows, under any name, or a folder of images: frames in the natural
             order of their names.
-        samplings: Samplings that select the frames.
+        samplings: Samplings that select the frames; or reductions, for frames that are made smaller as they come.
         sample_rates_hz: Sample rates of the sound.
         start_seconds: Start of the clip in the file; the file's start by default.
         end_seconds: End of the clip in the file; the file's end by default.
@@ -70,6 +74,7 @@ def decode(
             f"start_seconds must be at least 0 and below end_seconds, got {start_seconds} and {end_seconds}. "
             "Correct the interval of this clip."
         )
+    start, end = min(start, MAX_SECONDS), math.inf if end > MAX_SECONDS else end
     if any(rate < 1 for rate in sample_rates_hz):
         raise ValueError(f"sample_rates_hz must be at least 1, got {list(sample_rates_hz)}. Pass [16000].")
     if audio_track is not None and audio_track < 0:
@@ -90,8 +95,8 @@ def decode(
             clip = Clip(*request, audio_track, thorough=True)
             clip.read()
         return clip.result()
-    except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
-        kind = "folder" if path.is_dir() else "file"
-        reason = f"the {kind} cannot be opened: {reason_of(error)}"
+    except Exception as error:  # nothing that a file holds may end an extraction
+        kind = "folder" if os.path.isdir(path) else "file"
+        reason = str(error) if isinstance(error, TooLarge) else f"the {kind} cannot be opened: {reason_of(error)}"
         requested = {"video": samplings, "audio": sample_rates_hz}
         return Decoded(failures={modality: reason for modality, outputs in requested.items() if outputs})

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
+from amr.extract.media.spool import TooLarge
+
 FRAME_RATE_HZ = 25.0  # of a folder of images, which does not say
 ROUNDING_SECONDS = 1e-6  # timestamps are rounded: a frame this much late still counts as on time
+UNKNOWN_FRAME_SECONDS = 1 / 25  # how long a frame is shown if the file does not say
+MAX_FRAMES = 200_000  # of one clip
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,79 @@ class FrameSampling:
             raise ValueError(f"rate_hz must be above 0 and finite, got {self.rate_hz}. Pass rate_hz=2.")
 
     def times(self, start_seconds: float, end_seconds: float) -> np.ndarray:
-        """Times of the frames in seconds, `(frames,)`, increasing; at least one, even for an empty interval."""
+        """Times of the frames in seconds, `(frames,)`, increasing; at least one, even for an empty interval.
+
+        Raises:
+            TooLarge: There are more than `MAX_FRAMES`.
+        """
         length = end_seconds - start_seconds
-        if self.num_frames is not None:
-            return start_seconds + length * (np.arange(self.num_frames) + 0.5) / self.num_frames
-        assert self.rate_hz is not None
-        num_frames = math.floor(length * self.rate_hz + 0.5 + ROUNDING_SECONDS)
+        wanted = float(self.num_frames or 0) if self.rate_hz is None else length * self.rate_hz + 0.5 + ROUNDING_SECONDS
+        if not wanted <= MAX_FRAMES:
+            raise TooLarge(
+                f"a clip must give at most {MAX_FRAMES:,} frames, got {wanted:,.0f} of {length:,.0f} seconds. "
+                "Lower rate=, or cut the clip with start_seconds and end_seconds."
+            )
+        num_frames = math.floor(wanted)
+        if self.rate_hz is None:
+            return start_seconds + length * (np.arange(num_frames) + 0.5) / num_frames
         if num_frames < 1:
             return np.array([start_seconds + length / 2])
         # A last part shorter than half of 1 / rate_hz gives no frame; a longer one does, within the clip.
         return np.minimum(start_seconds + (np.arange(num_frames) + 0.5) / self.rate_hz, end_seconds)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Frames of a sampling, each reduced as it comes, so that full frames are never held together.
+
+    Args:
+        sampling: Rule that selects the frames.
+        reduce: Function from a frame, `(height, width, 3)` uint8 RGB, to an array, whose shape and type are the same
+            for every frame of a clip.
+    """
+
+    sampling: FrameSampling
+    reduce: Callable[[np.ndarray], np.ndarray]
+
+
+Request: TypeAlias = FrameSampling | Reduction
+
+
+def sampling_of(request: Request) -> FrameSampling:
+    """Rule that selects the frames of a request."""
+    return request.sampling if isinstance(request, Reduction) else request
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Times at which the pictures of a clip are on the screen, known before anything is decoded.
+
+    Args:
+        begin: Time in seconds at which the first picture appears.
+        end: Time in seconds at which the last picture disappears.
+        stamps: Timestamps in the stream's own unit, `(packets,)`, increasing.
+        seconds: Timestamps in seconds, `(packets,)`.
+        frame_seconds: Time for which a frame is shown if timestamps do not say.
+        keys: Whether decoding can begin at each packet, `(packets,)`.
+    """
+
+    begin: float
+    end: float
+    stamps: np.ndarray
+    seconds: np.ndarray
+    frame_seconds: float = UNKNOWN_FRAME_SECONDS
+    keys: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+
+    def stamps_at(self, times: np.ndarray) -> frozenset[int]:
+        """Timestamps of the packets shown at these times, and of those just before, as a packet may show nothing."""
+        if not len(self.stamps):
+            return frozenset()
+        at = np.searchsorted(self.seconds, times + ROUNDING_SECONDS, side="right") - 1
+        around = np.concatenate([at, at - 1]).clip(0)
+        return frozenset(self.stamps[around].tolist())
+
+    def key_stamp(self, seconds: float) -> int | None:
+        """Timestamp of the last packet not after a time at which decoding can begin; None if there is none."""
+        at = np.searchsorted(self.seconds, seconds + ROUNDING_SECONDS, side="right")
+        keys = np.flatnonzero(self.keys[:at])
+        return int(self.stamps[keys[-1]]) if len(keys) else None

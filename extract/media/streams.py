@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 from av.audio.frame import AudioFrame
@@ -14,36 +13,18 @@ from av.video.frame import VideoFrame
 
 from amr.extract.media.container import stamp_of
 from amr.extract.media.orientation import upright
-from amr.extract.media.sampling import ROUNDING_SECONDS, FrameSampling
+from amr.extract.media.sampling import ROUNDING_SECONDS, Reduction, Request, Timeline, sampling_of
+from amr.extract.media.spool import Spool, TooLarge
 
 PREROLL_SECONDS = 1.0  # decoded before an interval: sound codecs need a few packets until they are exact
 WARM_UP_SECONDS = 0.1  # resampled before an interval: longer than the resampler's filter
 MAX_REORDERED = 5  # packets that a decoder takes in before it gives their first frame
-UNKNOWN_FRAME_SECONDS = 1 / 25  # how long a frame is shown if the file does not say
 LATE_START_SECONDS = 0.05  # a smaller delay of the sound is a delay of its codec
 GAP_SECONDS = 0.1  # a smaller gap in the sound is an error of timestamps; FFmpeg's limit, too
 MAX_GAP_SECONDS = 600.0  # a longer gap is an error of timestamps
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """Times at which the pictures of a clip are on the screen, known before anything is decoded.
-
-    Args:
-        begin: Time in seconds at which the first picture appears.
-        end: Time in seconds at which the last picture disappears.
-        stamps: Timestamps in the stream's own unit, `(packets,)`, increasing.
-        seconds: Timestamps in seconds, `(packets,)`.
-        frame_seconds: Time for which a frame is shown if timestamps do not say.
-        keys: Whether decoding can begin at each packet, `(packets,)`.
-    """
-
-    begin: float
-    end: float
-    stamps: np.ndarray
-    seconds: np.ndarray
-    frame_seconds: float = UNKNOWN_FRAME_SECONDS
-    keys: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+MAX_SOUND_SECONDS = 12 * 3600.0
+SAMPLE_RATES_HZ = (1000, 768_000)  # lowest and highest of a file; what says anything else is damaged
+MAX_FRAMES_BYTES = 1 << 30  # of one clip, reduced to what an encoder needs
 
 
 class Pictures:
@@ -52,22 +33,18 @@ class Pictures:
     Frames come in display order. Only one frame that may not be needed is held at any time: the one shown last.
 
     Args:
-        samplings: Samplings that select the frames.
+        requests: Samplings that select the frames, or reductions of these frames.
         timeline: Times of all pictures.
         reorders_stamps: Whether timestamps are in the order of decoding. Then each frame gets the earliest one left.
     """
 
-    def __init__(
-        self, samplings: tuple[FrameSampling, ...], timeline: Timeline, *, reorders_stamps: bool = False
-    ) -> None:
-        times = [sampling.times(timeline.begin, timeline.end) for sampling in samplings]
-        requested = [(float(time), at) for at, each in enumerate(times) for time in each]
+    def __init__(self, requests: tuple[Request, ...], timeline: Timeline, *, reorders_stamps: bool = False) -> None:
+        self._series = [_Series(request, timeline) for request in requests]
+        requested = [(float(time), at) for at, series in enumerate(self._series) for time in series.times]
         self._remaining = sorted(requested, reverse=True)  # the next one is at the end of the list
-        self._needed = _needed_stamps(np.concatenate(times), timeline)
-        self._key = _key_stamp(self._remaining[-1][0], timeline)
-        self._images: list[list[np.ndarray]] = [[] for _ in samplings]
-        self._seconds: list[list[float]] = [[] for _ in samplings]
-        self._samplings = samplings
+        times = np.array([time for time, _ in requested], dtype=np.float64)
+        self._needed = timeline.stamps_at(times)
+        self._key = timeline.key_stamp(times.min(initial=math.inf))
         self._frame_seconds = timeline.frame_seconds
         self._reorders_stamps = reorders_stamps
         self._waiting_stamps: list[int] = []
@@ -76,8 +53,9 @@ class Pictures:
         self._shown_image: np.ndarray | None = None
         self._size: tuple[int, int] | None = None
         self._first_is_late = True
-        self.frames: dict[FrameSampling, np.ndarray] = {}
-        self.frame_seconds: dict[FrameSampling, np.ndarray] = {}
+        self.frames: dict[Request, np.ndarray] = {}
+        self.frame_seconds: dict[Request, np.ndarray] = {}
+        self.errors: dict[Request, Exception] = {}
 
     @property
     def done(self) -> bool:
@@ -88,6 +66,10 @@ class Pictures:
     def began_late(self) -> bool:
         """Whether the first frame came later than the first requested time, or none came."""
         return self._first_is_late
+
+    def stop(self) -> None:
+        """Take no more frames."""
+        self._remaining = []
 
     def needs(self, stamp: int | None) -> bool:
         """Whether the frame with this timestamp may be selected; true if it has none."""
@@ -132,14 +114,18 @@ class Pictures:
         self._show(frame, seconds)
 
     def finish(self) -> bool:
-        """Select the last frame for all remaining times. Returns False if there was no frame."""
-        if self._shown is None:
+        """Select the last frame for all remaining times. Returns False if there was no frame, and no error either."""
+        if self._shown is None and not any(series.error is not None for series in self._series):
             return False
         while self._remaining:
             self._select()
-        for at, sampling in enumerate(self._samplings):
-            self.frames[sampling] = np.stack(self._images[at])
-            self.frame_seconds[sampling] = np.array(self._seconds[at])
+        for series in self._series:
+            frames = series.finish()
+            if series.error is not None:
+                self.errors[series.request] = series.error
+            elif frames is not None:
+                self.frames[series.request] = frames
+                self.frame_seconds[series.request] = np.array(series.seconds)
         return True
 
     def _show(self, frame: VideoFrame, seconds: float) -> None:
@@ -150,8 +136,7 @@ class Pictures:
             assert self._shown is not None
             self._shown_image = self._to_rgb(self._shown)
         _, at = self._remaining.pop()
-        self._images[at].append(self._shown_image)
-        self._seconds[at].append(self._shown_seconds)
+        self._series[at].add(self._shown_image, self._shown_seconds)
 
     def _to_rgb(self, frame: VideoFrame) -> np.ndarray:
         """Upright image, `(height, width, 3)` uint8, in the size of the first one even if the stream changes size."""
@@ -160,6 +145,66 @@ class Pictures:
         width, height = self._size
         image = frame.reformat(width=width, height=height, format="rgb24", threads=1).to_ndarray()
         return upright(image, frame)
+
+
+class _Series:
+    """The frames of one request, reduced as they come. A frame that is shown at several times is reduced once."""
+
+    def __init__(self, request: Request, timeline: Timeline) -> None:
+        self.request = request
+        self.times = np.zeros(0)
+        self.seconds: list[float] = []
+        self.error: Exception | None = None
+        self._reduce = request.reduce if isinstance(request, Reduction) else np.asarray
+        self._spool = Spool()
+        self._image = self._reduced = np.zeros(0)
+        try:
+            self.times = sampling_of(request).times(timeline.begin, timeline.end)
+        except TooLarge as error:
+            self.error = error
+
+    def add(self, image: np.ndarray, seconds: float) -> None:
+        """Add the frame that is shown at the next time. Whatever the reduction raises is the request's error."""
+        if self.error is not None:
+            return
+        try:
+            if image is not self._image:
+                self._image, self._reduced = image, self._reduce(image)
+            if not self.seconds:
+                check_frames(len(self.times), self._reduced.nbytes)
+            self._spool.append(self._reduced[None])
+        except Exception as error:
+            self.error, self._spool = error, Spool()
+            self._image = self._reduced = np.zeros(0)
+        else:
+            self.seconds.append(seconds)
+
+    def finish(self) -> np.ndarray | None:
+        """All frames, `(frames, ...)`; None after an error."""
+        self._image = self._reduced = np.zeros(0)
+        try:
+            return None if self.error is not None else self._spool.finish()
+        except (TooLarge, OSError) as error:
+            self.error = error
+            return None
+
+
+def check_frames(num_frames: int, num_bytes: int) -> None:
+    """Check the size of a clip's frames before they are collected.
+
+    Args:
+        num_frames: Number of frames.
+        num_bytes: Size of a frame in bytes.
+
+    Raises:
+        TooLarge: They are too large.
+    """
+    if num_frames * num_bytes > MAX_FRAMES_BYTES:
+        raise TooLarge(
+            f"the frames of a clip must take at most {MAX_FRAMES_BYTES >> 20:,} MiB, got {num_frames:,} frames of "
+            f"{num_bytes / (1 << 20):.2f} MiB. Lower rate= or the number of frames, or cut the clip with "
+            "start_seconds and end_seconds."
+        )
 
 
 class Sound:
@@ -186,7 +231,7 @@ class Sound:
         counts: bool = False,
     ) -> None:
         self._start, self._end, self._stores_times, self._counts = start, end, stores_times, counts
-        self._pieces: dict[int, list[np.ndarray]] = {rate: [] for rate in rates_hz}
+        self._spools = {rate: Spool(clean=_clean) for rate in rates_hz}
         self._resamplers: dict[int, AudioResampler] = {}
         self._kind: tuple[str, str, int] | None = None
         self._begin: float | None = None
@@ -208,6 +253,10 @@ class Sound:
         """Whether the first sound came after the start of the interval, or none came."""
         return self._first_is_late
 
+    def stop(self) -> None:
+        """Take no more sound."""
+        self.done = True
+
     def is_early(self, packet: Packet, zero: float) -> bool:
         """Whether a packet is so long before the interval that it need not be decoded."""
         stamp = stamp_of(packet)
@@ -222,7 +271,14 @@ class Sound:
         Args:
             frame: Decoded piece.
             zero: Timestamp of the file's start, in seconds.
+
+        Raises:
+            ValueError: The piece says that it has an absurd sample rate.
+            TooLarge: The sound is too long.
         """
+        lowest, highest = SAMPLE_RATES_HZ
+        if not lowest <= frame.sample_rate <= highest:
+            raise ValueError(f"the sample rate must be {lowest} to {highest} Hz, got {frame.sample_rate}")
         begin = self._now
         if frame.pts is not None and frame.time_base is not None and not self._counts:
             begin = frame.pts * float(frame.time_base) - zero
@@ -248,11 +304,11 @@ class Sound:
             self._join(*self._held)
         self._flush()
         begin = self._begin or 0.0
-        for rate, pieces in self._pieces.items():
-            joined = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+        for rate, spool in self._spools.items():
+            joined = spool.finish()
             first = max(0, round((self._start - begin) * rate))
             last = len(joined) if self._end == math.inf else max(0, round((self._end - begin) * rate))
-            cut = np.nan_to_num(joined[first:last]).clip(-1.0, 1.0)  # float sound may hold any value
+            cut = joined[first:last]
             if len(cut):
                 self.sound[rate] = cut
         return bool(self.sound)
@@ -281,14 +337,19 @@ class Sound:
             self.done = True
             return
         self._joined_until += frame.samples / frame.sample_rate
+        if self._joined_until - (self._begin or 0.0) > MAX_SOUND_SECONDS:
+            raise TooLarge(
+                f"the sound of a clip must be at most {MAX_SOUND_SECONDS / 3600:g} hours long, got more. Cut the clip "
+                "with start_seconds and end_seconds."
+            )
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._kind:  # the layout or the rate of a stream may change half-way
             self._flush()
             self._kind = kind
             # Channels are averaged afterwards: FFmpeg's own mono is up to 1.4 times louder and would be clipped.
-            self._resamplers = {rate: AudioResampler("fltp", None, rate) for rate in self._pieces}
+            self._resamplers = {rate: AudioResampler("flt", None, rate) for rate in self._spools}
         frame.pts = None  # samples are joined as they come
-        for rate in self._pieces:
+        for rate in self._spools:
             self._push(rate, frame)
 
     def _add_silence(self, until: float) -> None:
@@ -296,9 +357,12 @@ class Sound:
         assert self._begin is not None
         self._flush()
         self._joined_until = until
-        for rate, pieces in self._pieces.items():
-            num_samples = round((until - self._begin) * rate) - sum(map(len, pieces))
-            pieces.append(np.zeros(max(0, num_samples), np.float32))
+        for rate, spool in self._spools.items():
+            num_samples = max(0, round((until - self._begin) * rate) - len(spool))
+            second = np.zeros(rate, np.float32)
+            for _ in range(num_samples // rate):
+                spool.append(second)
+            spool.append(second[: num_samples % rate])
 
     def _flush(self) -> None:
         for rate in self._resamplers:
@@ -307,21 +371,22 @@ class Sound:
         self._kind = None
 
     def _push(self, rate: int, frame: AudioFrame | None) -> None:
-        pieces = self._resamplers[rate].resample(frame)
-        self._pieces[rate].extend(piece.to_ndarray().mean(0) for piece in pieces if piece is not None)
+        for piece in self._resamplers[rate].resample(frame):
+            if piece is not None:
+                self._spools[rate].append(_mono(piece))
 
 
-def _needed_stamps(times: np.ndarray, timeline: Timeline) -> frozenset[int]:
-    """Timestamps of the packets shown at these times, and of those just before, as a packet may show nothing."""
-    if not len(timeline.stamps):
-        return frozenset()
-    at = np.searchsorted(timeline.seconds, times + ROUNDING_SECONDS, side="right") - 1
-    around = np.concatenate([at, at - 1]).clip(0)
-    return frozenset(timeline.stamps[around].tolist())
+def _mono(frame: AudioFrame) -> np.ndarray:
+    """Mean of the channels of packed samples, `(samples,)` float32. PyAV cannot read more than 8 planes."""
+    samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+    total = np.zeros(len(samples), np.float32)
+    for channel in range(samples.shape[1]):
+        total += samples[:, channel]
+    total /= samples.shape[1]
+    return total
 
 
-def _key_stamp(seconds: float, timeline: Timeline) -> int | None:
-    """Timestamp of the last packet not after a time at which decoding can begin; None if there is none."""
-    at = np.searchsorted(timeline.seconds, seconds + ROUNDING_SECONDS, side="right")
-    keys = np.flatnonzero(timeline.keys[:at])
-    return int(timeline.stamps[keys[-1]]) if len(keys) else None
+def _clean(sound: np.ndarray) -> None:
+    """Replace what is no sound: files of floating point may hold any value."""
+    np.nan_to_num(sound, copy=False)
+    sound.clip(-1.0, 1.0, out=sound)

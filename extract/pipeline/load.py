@@ -17,8 +17,11 @@ from amr.common.processes import first_line
 from amr.data_manifests.manifest import Manifest, existing_files
 from amr.extract.cache.reader import CANNOT_PREPARE
 from amr.extract.encoders import Prepare
+from amr.extract.encoders.base import PrepareEachFrame
+from amr.extract.encoders.file_tensor import FileTensor
 from amr.extract.media.decode import Decoded, decode
-from amr.extract.media.sampling import FRAME_RATE_HZ
+from amr.extract.media.sampling import FRAME_RATE_HZ, Reduction, Request
+from amr.extract.media.spool import TooLarge
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Loaded:
     """A clip ready to be encoded. An embedding is in neither dict if the clip lacks its modality.
 
     Between processes it travels as bytes: a tensor would be put into shared memory, which costs more than copying
-    (benchmarks/speed_paths.py), takes one open file each, and is scarce.
+    (benchmarks/speed_paths.py), takes one open file each, and is scarce. One too large for memory travels as its file.
 
     Attributes:
         inputs: Embedding name -> output of its encoder's `prepare`.
@@ -100,15 +103,18 @@ class Loaded:
     failures: dict[str, str] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _from_arrays, ({name: value.numpy() for name, value in self.inputs.items()}, self.failures)
+        sent = {name: x if isinstance(x, FileTensor) else x.numpy() for name, x in self.inputs.items()}
+        return _from_arrays, (sent, self.failures)
 
     def pin_memory(self) -> Loaded:
         """Copy to pinned memory."""
-        return Loaded({name: value.pin_memory() for name, value in self.inputs.items()}, self.failures)
+        pinned = {name: x if isinstance(x, FileTensor) else x.pin_memory() for name, x in self.inputs.items()}
+        return Loaded(pinned, self.failures)
 
 
-def _from_arrays(arrays: Mapping[str, np.ndarray], failures: dict[str, str]) -> Loaded:
-    return Loaded({name: torch.from_numpy(values) for name, values in arrays.items()}, failures)
+def _from_arrays(sent: Mapping[str, np.ndarray | FileTensor], failures: dict[str, str]) -> Loaded:
+    tensors = {name: x if isinstance(x, FileTensor) else torch.from_numpy(x) for name, x in sent.items()}
+    return Loaded(tensors, failures)
 
 
 def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, Prepare]) -> Loaded:
@@ -157,7 +163,7 @@ def _load_file(
 def _decoded(clip: ClipFiles, reading: _Reading, prepares: Sequence[Prepare]) -> Decoded:
     return decode(
         reading.path,
-        samplings={each.sampling for each in prepares if each.sampling is not None},
+        samplings={request for each in prepares if (request := _request(each)) is not None},
         sample_rates_hz={each.sample_rate_hz for each in prepares if each.sample_rate_hz is not None},
         start_seconds=clip.start_seconds,
         end_seconds=clip.end_seconds,
@@ -169,17 +175,35 @@ def _decoded(clip: ClipFiles, reading: _Reading, prepares: Sequence[Prepare]) ->
 def _prepared(decoded: Decoded, modalities: Mapping[str, str], prepares: Mapping[str, Prepare]) -> Loaded:
     loaded = Loaded()
     for name, modality in modalities.items():
-        sampling, rate_hz = prepares[name].sampling, prepares[name].sample_rate_hz
-        frames = None if sampling is None else decoded.frames.get(sampling)
-        media = frames if rate_hz is None else decoded.sound.get(rate_hz)
-        if media is not None and media.size:
-            try:
-                loaded.inputs[name] = prepares[name](media)
-            except Exception as error:
-                loaded.failures[name] = f"{CANNOT_PREPARE}{name}: {first_line(error)}"
-        elif modality in decoded.failures:
-            loaded.failures[name] = decoded.failures[modality]
+        try:
+            if (x := _input(decoded, prepares[name])) is not None:
+                loaded.inputs[name] = x
+            elif modality in decoded.failures:
+                loaded.failures[name] = decoded.failures[modality]
+        except TooLarge as error:
+            loaded.failures[name] = f"{CANNOT_PREPARE}{name}: {error}"
+        except Exception as error:
+            loaded.failures[name] = f"{CANNOT_PREPARE}{name}: {first_line(error)}"
     return loaded
+
+
+def _input(decoded: Decoded, prepare: Prepare) -> Tensor | None:
+    """Input of an encoder; None without media."""
+    request = _request(prepare)
+    if request is not None and request in decoded.frame_errors:
+        raise decoded.frame_errors[request]
+    if prepare.sample_rate_hz is not None:
+        media = decoded.sound.get(prepare.sample_rate_hz)
+    else:
+        media = None if request is None else decoded.frames.get(request)
+    if media is None or not media.size:
+        return None
+    return prepare.join(media) if isinstance(prepare, PrepareEachFrame) else prepare(media)
+
+
+def _request(prepare: Prepare) -> Request | None:
+    """The frames that an encoder needs, reduced as they come if it can; None if it needs sound."""
+    return Reduction(prepare.sampling, prepare.frame) if isinstance(prepare, PrepareEachFrame) else prepare.sampling
 
 
 def _readers(

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from amr.extract.encoders.base import Prepare, WeightFreeEncoder
+from amr.extract.encoders.base import PrepareEachFrame, WeightFreeEncoder
 from amr.extract.encoders.crop import NONE, Crop
+from amr.extract.encoders.file_tensor import as_tensor
 from amr.extract.encoders.spec import Spec, height_and_width
 from amr.extract.media.sampling import FrameSampling
 
+LARGE_PIXELS = 1 << 22  # of a frame that is averaged row by row
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -49,7 +51,7 @@ class FramesOptions:
         return height_and_width("grid", self.grid, "16x16")
 
 
-class PrepareFrames(Prepare):
+class PrepareFrames(PrepareEachFrame):
     """Function from `(frames, height, width, 3)` to `(frames * dim,)` or `(frames, dim)`."""
 
     def __init__(self, options: FramesOptions) -> None:
@@ -57,14 +59,33 @@ class PrepareFrames(Prepare):
         self.sampling = FrameSampling(num_frames=options.frames)
         self.crop = Crop.parse(options.crop)
 
-    def __call__(self, media: np.ndarray) -> Tensor:
-        """Cell means of one clip's frames, from 0 (black) to 1."""
-        pixels = torch.from_numpy(np.ascontiguousarray(self.crop.cut(media))).permute(0, 3, 1, 2)
-        cells = functional.adaptive_avg_pool2d(pixels.float() / 255, self.options.cells)
+    def frame(self, image: np.ndarray) -> np.ndarray:
+        """Cell means of one frame, `(dim,)`, from 0 (black) to 1."""
+        pixels = torch.from_numpy(np.ascontiguousarray(self.crop.cut(image[None]))).permute(0, 3, 1, 2)
+        cells = cell_means(pixels, *self.options.cells)
         if self.options.colour == "grey":  # after pooling, which gives the same values
             cells = (cells * torch.tensor(LUMA)[:, None, None]).sum(1)
-        steps = cells.flatten(1)  # (frames, dim)
+        return cells.flatten().numpy()
+
+    def join(self, frames: np.ndarray) -> Tensor:
+        """Cell means of one clip's frames."""
+        steps = as_tensor(frames)  # (frames, dim)
         return steps if self.options.keep == "steps" else steps.flatten()
+
+
+def cell_means(pixels: Tensor, num_rows: int, num_columns: int) -> Tensor:
+    """Means over the cells of a grid, `(1, 3, rows, columns)` from 0 to 1, of a uint8 frame `(1, 3, height, width)`."""
+    height, width = pixels.shape[2:]
+    if height * width <= LARGE_PIXELS:
+        return functional.adaptive_avg_pool2d(pixels.float().div_(255), (num_rows, num_columns))
+    cells = torch.empty(1, 3, num_rows, num_columns)
+    floats = torch.empty(1, -(-height // num_rows) + 1, width, 3)
+    for row in range(num_rows):  # one at a time, which gives the same values in a part of the memory
+        strip = pixels[:, :, row * height // num_rows : -(-(row + 1) * height // num_rows)]
+        divided = floats[:, : strip.shape[2]].permute(0, 3, 1, 2)
+        torch.div(strip, 255, out=divided)
+        cells[:, :, row : row + 1] = functional.adaptive_avg_pool2d(divided, (1, num_columns))
+    return cells
 
 
 class Frames(WeightFreeEncoder):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from amr.extract.encoders.base import Prepare, WeightFreeEncoder
+from amr.extract.encoders.sound.windows import PartMeans, is_long, num_windows, pieces
 from amr.extract.encoders.spec import Spec
 
 if TYPE_CHECKING:
@@ -57,27 +58,55 @@ class PrepareLogMel(Prepare):
 
     def __call__(self, media: np.ndarray) -> Tensor:
         """Log-mel bands of one clip's sound, padded with silence at both ends."""
-        bands = (self._mel(torch.from_numpy(media)) + FLOOR).log()  # (bands, time)
-        steps = functional.adaptive_avg_pool1d(bands, self.options.steps)  # (bands, steps)
+        mean_and_square = self._in_pieces if is_long(len(media), self._fft_samples, self._hop_samples) else self._whole
+        steps, squares = mean_and_square(media)  # (bands, steps)
         if self.options.stat == "mean+std":
-            squares = functional.adaptive_avg_pool1d(bands.square(), self.options.steps)
             steps = torch.cat([steps, (squares - steps.square()).clamp(min=0).sqrt()])
-        steps = steps.T.contiguous()  # (steps, dim)
+        steps = steps.T.float().contiguous()  # (steps, dim)
         return steps if self.options.keep == "steps" else steps.flatten()
 
-    @cached_property
-    def _mel(self) -> MelSpectrogram:
-        from torchaudio.transforms import MelSpectrogram
+    def _whole(self, sound: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Means of the bands and of their squares, each `(bands, steps)`."""
+        bands = self._bands(torch.from_numpy(sound))  # (bands, windows)
+        means = functional.adaptive_avg_pool1d(bands, self.options.steps)
+        return means, functional.adaptive_avg_pool1d(bands.square(), self.options.steps)
 
-        window_samples = round(WINDOW_SECONDS * self.options.sample_rate)
-        return MelSpectrogram(
-            self.options.sample_rate,
-            n_fft=round(FFT_WINDOWS * window_samples),
-            win_length=window_samples,
-            hop_length=round(HOP_SECONDS * self.options.sample_rate),
-            n_mels=self.options.bands,
-            pad_mode="constant",
-        )
+    def _in_pieces(self, sound: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The same in constant memory, and in float64."""
+        num = num_windows(len(sound), self._fft_samples, self._hop_samples)
+        means, squares = (PartMeans(num, self.options.steps) for _ in range(2))
+        for piece in pieces(sound, self._fft_samples, self._hop_samples):
+            bands = self._bands(piece, center=False).T.double()  # (windows, bands)
+            means.add(bands)
+            squares.add(bands.square())
+        return means.means().T, squares.means().T
+
+    def _bands(self, sound: Tensor, *, center: bool = True) -> Tensor:
+        return (_mel(self.options.sample_rate, self.options.bands, center)(sound) + FLOOR).log()
+
+    @property
+    def _fft_samples(self) -> int:
+        return round(FFT_WINDOWS * round(WINDOW_SECONDS * self.options.sample_rate))
+
+    @property
+    def _hop_samples(self) -> int:
+        return round(HOP_SECONDS * self.options.sample_rate)
+
+
+@cache
+def _mel(sample_rate: int, num_bands: int, center: bool) -> MelSpectrogram:
+    from torchaudio.transforms import MelSpectrogram
+
+    window_samples = round(WINDOW_SECONDS * sample_rate)
+    return MelSpectrogram(
+        sample_rate,
+        n_fft=round(FFT_WINDOWS * window_samples),
+        win_length=window_samples,
+        hop_length=round(HOP_SECONDS * sample_rate),
+        n_mels=num_bands,
+        center=center,
+        pad_mode="constant",
+    )
 
 
 class LogMel(WeightFreeEncoder):

@@ -15,12 +15,13 @@ from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 
-from amr.extract.encoders.base import Prepare
+from amr.extract.encoders.base import Prepare, PrepareEachFrame
 from amr.extract.encoders.crop import NONE, Crop
+from amr.extract.encoders.file_tensor import as_tensor
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.networks import MeanOverRows, fastest_layout
-from amr.extract.encoders.pictures import PICTURES, Picture
 from amr.extract.encoders.registry import EncoderInfo
+from amr.extract.encoders.sound.pictures import PICTURES, Picture
 from amr.extract.encoders.spec import Spec, as_preprocessing, height_and_width
 from amr.extract.encoders.weights import (
     WeightsFile,
@@ -32,6 +33,8 @@ from amr.extract.encoders.weights import (
     state_sha256,
 )
 from amr.extract.media.sampling import FrameSampling
+from amr.extract.media.spool import Spool, blocks
+from amr.extract.media.streams import check_frames
 
 DEFAULT_FRAMES = {"video": 8, "audio": 1}
 FRAME_OPTIONS = ("crop", "stack")
@@ -125,7 +128,7 @@ class TimmOptions:
         return FrameSampling(num_frames=self.frames or DEFAULT_FRAMES[self.modality])
 
 
-class PrepareFrames(Prepare):
+class PrepareFrames(PrepareEachFrame):
     """Function from `(frames, height, width, 3)` to `(frames, channels, rows, columns)`, by timm's own transform.
 
     With `stack`, to `(1, frames * channels, rows, columns)`.
@@ -145,11 +148,15 @@ class PrepareFrames(Prepare):
         self.transform = transform
         self.mode = "L" if num_channels == 1 else "RGB"
 
-    def __call__(self, media: np.ndarray) -> Tensor:
-        """Transform one clip's frames for the model."""
-        pictures = [Image.fromarray(frame).convert(self.mode) for frame in self.crop.cut(media)]
-        frames = torch.stack([self.transform(picture) for picture in pictures])
-        return frames.flatten(0, 1)[None] if self.stack else frames
+    def frame(self, image: np.ndarray) -> np.ndarray:
+        """Transform one frame for the model, `(channels, rows, columns)`."""
+        (cut,) = self.crop.cut(image[None])
+        return self.transform(Image.fromarray(cut).convert(self.mode)).numpy()
+
+    def join(self, frames: np.ndarray) -> Tensor:
+        """Stack one clip's frames, if wanted."""
+        rows = as_tensor(frames)
+        return rows.flatten(0, 1)[None] if self.stack else rows
 
 
 class PrepareSound(Prepare):
@@ -167,11 +174,12 @@ class PrepareSound(Prepare):
         """Draw one clip's spectrograms, repeated to the model's channels and normalized like its images."""
         assert self.sample_rate_hz is not None
         num_parts = min(len(self.parts.times(0, len(media) / self.sample_rate_hz)), len(media))
-        size = math.ceil(len(media) / num_parts)
-        parts = torch.from_numpy(media).split(size)
-        pictures = torch.stack([self.picture.draw(part, self.height, self.width) for part in parts])
-        channels = pictures[:, None].expand(-1, self.num_channels, -1, -1)
-        return (channels - self.mean) / self.std
+        check_frames(num_parts, 4 * self.num_channels * self.height * self.width)
+        pictures = Spool()
+        for part in blocks(media, math.ceil(len(media) / num_parts)):
+            channels = self.picture.draw(part, self.height, self.width).expand(self.num_channels, -1, -1)
+            pictures.append(((channels - self.mean) / self.std)[None].numpy())
+        return as_tensor(pictures.finish())
 
 
 class Timm(ModelEncoder):

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights
 
-from amr.extract.encoders.base import Prepare
+from amr.extract.encoders.base import PrepareEachFrame
 from amr.extract.encoders.crop import NONE, Crop
+from amr.extract.encoders.file_tensor import as_tensor
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.networks import MeanOverRows
 from amr.extract.encoders.registry import TORCHVISION_MODELS
 from amr.extract.encoders.spec import Spec, as_preprocessing
 from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, seeded, set_weights, state_sha256
 from amr.extract.media.sampling import FrameSampling
+from amr.extract.media.spool import Spool, blocks
 
 CLASSIFIERS = ("fc", "classifier", "head")  # name of the classifier in the various models
 WITH_POSITIONS = ("mvit_v1_b", "mvit_v2_s")  # these need exactly as many frames as they were trained with
@@ -63,7 +65,7 @@ class TorchvisionOptions:
         return FrameSampling(rate_hz=self.rate)
 
 
-class PreparePieces(Prepare):
+class PreparePieces(PrepareEachFrame):
     """Function from `(frames, height, width, 3)` to `(pieces, 3, frames per piece, rows, columns)`."""
 
     def __init__(self, options: TorchvisionOptions, transform: nn.Module) -> None:
@@ -72,13 +74,19 @@ class PreparePieces(Prepare):
         self.crop = Crop.parse(options.crop)
         self.transform = transform
 
-    def __call__(self, media: np.ndarray) -> Tensor:
-        """Crop one clip's frames, then resize and normalize them as the weights require."""
-        missing = -len(media) % self.num_frames
-        media = self.crop.cut(media)
-        media = np.concatenate([media, np.repeat(media[-1:], missing, axis=0)])
-        pixels = torch.from_numpy(media).permute(0, 3, 1, 2)  # (frames, 3, height, width)
-        return torch.stack([self.transform(piece) for piece in pixels.split(self.num_frames)])
+    def frame(self, image: np.ndarray) -> np.ndarray:
+        """Crop one frame, then resize and normalize it as the weights require, `(3, rows, columns)`."""
+        pixels = torch.from_numpy(np.ascontiguousarray(self.crop.cut(image[None])))
+        return self.transform(pixels.permute(0, 3, 1, 2))[:, 0].numpy()
+
+    def join(self, frames: np.ndarray) -> Tensor:
+        """Cut one clip's frames into pieces; the last is padded with the last frame."""
+        clips = Spool()
+        for piece in blocks(frames, self.num_frames):
+            missing = self.num_frames - len(piece)
+            padded = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
+            clips.append(np.ascontiguousarray(padded.swapaxes(0, 1))[None])
+        return as_tensor(clips.finish())
 
 
 class Torchvision(ModelEncoder):

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amr.extract.media.decode import FrameSampling, decode
-from amr.extract.media.streams import Pictures, Timeline
+from amr.extract.media.sampling import Timeline
+from amr.extract.media.streams import Pictures
 
 FPS = 25
 NUM_FRAMES = 100

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from amr.extract.encoders import build_encoder
-from amr.extract.encoders.pictures import MelPicture, SpectrogramPicture
+from amr.extract.encoders.sound.pictures import MelPicture, SpectrogramPicture
 from amr.extract.encoders.weights import find_weights
 from amr.extract.media.sampling import FrameSampling
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from amr.extract.encoders.sound.windows import Columns, is_long, num_windows, pieces
+from amr.extract.media.spool import blocks
 
 if TYPE_CHECKING:
     from torchaudio.transforms import MelSpectrogram
@@ -47,9 +52,26 @@ class Picture(ABC):
     def frequencies(self, sound: Tensor) -> Tensor:
         """Levels `(frequencies, windows)` of a sound `(samples,)`, low frequencies first; 0 is silence, 1 is loud."""
 
-    def draw(self, sound: Tensor, height: int, width: int) -> Tensor:
+    @property
+    @abstractmethod
+    def fft_samples(self) -> int:
+        """Length of the transform."""
+
+    @abstractmethod
+    def pieces(self, sound: np.ndarray) -> Iterator[Tensor]:
+        """Yield the levels of a long sound in pieces, `(frequencies, windows of the piece)`."""
+
+    def draw(self, sound: np.ndarray | Tensor, height: int, width: int) -> Tensor:
         """Picture `(height, width)` of a sound `(samples,)` of any length."""
-        picture = self.frequencies(sound).flip(0)[None, None]
+        samples = np.asarray(sound)
+        if is_long(len(samples), self.fft_samples, self.hop):
+            columns = Columns(num_windows(len(samples), self.fft_samples, self.hop), width)
+            for levels in self.pieces(samples):
+                columns.add(levels)
+            picture = columns.result()
+        else:
+            picture = self.frequencies(torch.from_numpy(samples))
+        picture = picture.flip(0)[None, None]
         return functional.interpolate(picture, (height, width), mode="bilinear", antialias=True)[0, 0]
 
 
@@ -82,11 +104,25 @@ class MelPicture(Picture):
 
     def frequencies(self, sound: Tensor) -> Tensor:
         """Log-mel power `(bands, windows)` of a sound `(samples,)`."""
-        decibels = 10 * _mel(self)(sound).clamp(min=1e-10).log10()
+        decibels = self._decibels(sound)
         picture = (decibels - decibels.max()) / self.range_db + 1
         if not sound.any():
             picture = torch.zeros_like(picture)
         return picture.clamp(min=0)
+
+    def pieces(self, sound: np.ndarray) -> Iterator[Tensor]:
+        """Yield the levels piece by piece. The sound is gone through twice: the loudest point comes first."""
+        is_silent = not any(block.any() for block in blocks(sound, 1 << 20))
+        loudest = max(self._decibels(each, center=False).max() for each in self._samples(sound))
+        for each in self._samples(sound):
+            levels = ((self._decibels(each, center=False) - loudest) / self.range_db + 1).clamp(min=0)
+            yield torch.zeros_like(levels) if is_silent else levels
+
+    def _samples(self, sound: np.ndarray) -> Iterator[Tensor]:
+        return pieces(sound, self.fft_samples, self.hop)
+
+    def _decibels(self, sound: Tensor, *, center: bool = True) -> Tensor:
+        return 10 * _mel(self, center)(sound).clamp(min=1e-10).log10()
 
 
 @dataclass(frozen=True)
@@ -102,6 +138,11 @@ class SpectrogramPicture(Picture):
     floor = 1e-7
 
     @property
+    def fft_samples(self) -> int:
+        """Length of the transform: one window."""
+        return self.window
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All settings that shape the picture."""
         return {
@@ -114,9 +155,17 @@ class SpectrogramPicture(Picture):
 
     def frequencies(self, sound: Tensor) -> Tensor:
         """Scaled log magnitudes `(window / 2 + 1, windows)` of a sound `(samples,)`."""
+        return self._levels(sound)
+
+    def pieces(self, sound: np.ndarray) -> Iterator[Tensor]:
+        """Yield the scaled log magnitudes piece by piece."""
+        for each in pieces(sound, self.fft_samples, self.hop):
+            yield self._levels(each, center=False)
+
+    def _levels(self, sound: Tensor, *, center: bool = True) -> Tensor:
         window = torch.hann_window(self.window)
         magnitudes = torch.stft(
-            sound, self.window, self.hop, window=window, pad_mode="constant", return_complex=True
+            sound, self.window, self.hop, window=window, center=center, pad_mode="constant", return_complex=True
         ).abs()
         silence, loud = math.log(self.floor), math.log(self.window / 4)  # half of the Hann window's sum
         return ((magnitudes + self.floor).log() - silence) / (loud - silence)
@@ -126,7 +175,7 @@ PICTURES: dict[str, type[MelPicture | SpectrogramPicture]] = {"mel": MelPicture,
 
 
 @cache
-def _mel(picture: MelPicture) -> MelSpectrogram:
+def _mel(picture: MelPicture, center: bool) -> MelSpectrogram:
     from torchaudio.transforms import MelSpectrogram
 
     return MelSpectrogram(
@@ -135,5 +184,6 @@ def _mel(picture: MelPicture) -> MelSpectrogram:
         win_length=picture.window,
         hop_length=picture.hop,
         n_mels=picture.bands,
+        center=center,
         pad_mode="constant",
     )

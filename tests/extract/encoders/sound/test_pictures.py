@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from amr.extract.encoders.pictures import MelPicture, SpectrogramPicture
+from amr.extract.encoders.sound.pictures import MelPicture, SpectrogramPicture
 
 
 def tone(hz: float, rate: int, seconds: float = 1.0) -> torch.Tensor:

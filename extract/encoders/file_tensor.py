@@ -1,0 +1,55 @@
+"""Prepared clips that are too large for memory, as tensors in temporary files."""
+
+from __future__ import annotations
+
+import os
+from multiprocessing.reduction import DupFd
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amr.extract.media.spool import FileMapping, forget_mapping, map_array, mapping_of
+
+
+class FileTensor(Tensor):
+    """Tensor in a temporary file without a name. Whatever is computed from it, its slices too, is a plain tensor.
+
+    Between processes it travels as its open file: copying takes as much memory as the clip.
+
+    Attributes:
+        mapping: The file.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    mapping: FileMapping
+
+    def forget(self) -> None:
+        """Let go of the memory into which the file was read so far."""
+        forget_mapping(self.mapping)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return _from_file, (DupFd(self.mapping.file.fileno()), tuple(self.shape), self.numpy().dtype.str)
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """Tensor that shares the memory of an array; a `FileTensor` if the array is all of a file."""
+    tensor = torch.from_numpy(array)
+    mapping = mapping_of(array)
+    if mapping is None or array.nbytes != len(mapping):
+        return tensor
+    in_file = tensor.as_subclass(FileTensor)
+    in_file.mapping = mapping
+    return in_file
+
+
+def forget_all(inputs: Any) -> None:
+    """Let go of the memory of those tensors that are in files."""
+    for each in inputs:
+        if isinstance(each, FileTensor):
+            each.forget()
+
+
+def _from_file(sent: Any, shape: tuple[int, ...], dtype: str) -> Tensor:
+    return as_tensor(map_array(os.fdopen(sent.detach(), "rb"), shape, np.dtype(dtype)))

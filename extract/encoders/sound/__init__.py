@@ -1,0 +1,1 @@
+"""Sound for encoders: windows, pictures, speech models."""
