@@ -254,7 +254,7 @@ class _Output(io.FileIO):
     def raise_failure(self) -> None:
         """Raise the first failure, if there was one."""
         if self.failure is not None:
-            raise OSError(self.failure.errno, self.failure.strerror, self.name) from self.failure
+            raise OSError(self.failure.errno, self.failure.strerror, str(self.name)) from self.failure
 
 
 def temporary_path(path: Path) -> Path:

@@ -93,6 +93,8 @@ class CacheWriter:
                 f"rows of {name} must be shaped {info.row_shape} and end by clip {len(self._done[name])}, "
                 f"got {batch.values.shape} from clip {start}. Pass as many rows as the batch has clips."
             )
+        if f"embeddings/{name}" not in self._places:
+            raise ValueError(f"{name} must be unfinished to be written, got a finished one. Overwrite the cache.")
         values = np.ascontiguousarray(batch.values, dtype=info.dtype)
         present = np.ascontiguousarray(batch.present, dtype=bool)
         num_steps = _num_steps(info, batch)

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -96,3 +97,19 @@ def test_only_valid_steps_are_averaged():
 def test_classes_sort_as_numbers_if_all_are_numbers():
     assert sort_classes(["10", "2", "1"]) == ["1", "2", "10"]
     assert sort_classes(["b", "10", "2"]) == ["10", "2", "b"]
+
+
+def test_clips_that_are_not_finite_are_absent_and_counted(small_cache):
+    with Cache.open(small_cache) as cache:
+        before = read_dataset(cache)
+    with h5py.File(small_cache, "r+") as file:
+        file["embeddings/audio"][[3, 5], 0] = [np.nan, np.inf]
+    with Cache.open(small_cache) as cache:
+        after = read_dataset(cache)
+    assert after.num_not_finite == {"audio": 2, "video": 0}
+    changed = (before.present != after.present).nonzero().tolist()
+    assert changed == [[3, 0], [5, 0]]
+    assert after.embeddings["audio"].isfinite().all()
+    (note,) = [note for note in after.notes() if "finite" in note]
+    assert note.startswith("2 clips have values of audio that are not finite and are treated as without audio")
+    assert not [note for note in before.notes() if "finite" in note]

@@ -1,0 +1,209 @@
+"""Changes of a cache: conversion of version 1, damaged rows, what may be replaced, and disks that are full."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import shutil
+import signal
+from collections import namedtuple
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from amr.extract.cache.reader import Cache, EmbeddingInfo
+from amr.extract.cache.structure import ClipTable, clips_of
+from amr.extract.cache.verify import verify
+from amr.extract.cache.writer import Embedded, check_replaceable, open_writer, save
+
+CACHES = Path(__file__).parents[2] / "fixtures/v0_1_0/workspace/caches"
+AUDIO = EmbeddingInfo("audio", "audio", "logmel", "", {}, "float32", 64)
+NUM_CLIPS = 1000
+CLIPS = ClipTable("toy", "", "", pd.DataFrame({"id": [f"{i}" for i in range(NUM_CLIPS)]}))
+ROWS = Embedded(1 + np.random.default_rng(0).random((NUM_CLIPS, 64)).astype(np.float32), np.ones(NUM_CLIPS, bool))
+
+
+def part(start: int, stop: int) -> Embedded:
+    return Embedded(ROWS.values[start:stop], ROWS.present[start:stop])
+
+
+def content(path: Path) -> dict[str, object]:
+    with Cache.open(path) as cache:
+        read = {
+            "clips": cache.table().to_json(),
+            "facts": [cache.dataset, cache.root, cache.manifest_sha256, cache.is_ordered, cache.created_by],
+            "failures": cache.failures.to_json(),
+        }
+        for name in cache.names:
+            steps = cache.num_steps(name)
+            rows = cache.embedding(name).tobytes(), cache.present(name).tobytes(), cache.done(name).tobytes()
+            read[name] = (cache.info(name), rows, None if steps is None else steps.tobytes())
+        return read
+
+
+@pytest.mark.parametrize("name", ["clips", "imported", "trained"])
+def test_the_next_change_converts_version_1_to_the_bit(tmp_path, name):
+    path = Path(shutil.copy(CACHES / f"{name}.h5", tmp_path / "old.h5"))
+    before = content(path)
+    with Cache.open(path) as cache:
+        assert cache.version == 1
+        clips, infos = clips_of(cache), [cache.info(each) for each in cache.names]
+    with open_writer(path, clips, infos) as writer:
+        writer.finalize()
+    with Cache.open(path) as cache:
+        assert cache.version == 1, "nothing was to be written"
+    with open_writer(path, ClipTable("renamed", clips.root, clips.manifest_sha256, clips.table), infos) as writer:
+        writer.finalize()
+    with Cache.open(path) as cache:
+        assert cache.version == 2
+        assert cache.complete
+    before["facts"][0] = "renamed"
+    assert content(path) == before
+    assert verify(path)["ok"]
+    assert os.listdir(tmp_path) == ["old.h5"]
+
+
+def test_an_unfinished_cache_of_version_1_goes_on_as_version_2(tmp_path):
+    path = Path(shutil.copy(CACHES / "clips.h5", tmp_path / "old.h5"))
+    with Cache.open(path) as cache:
+        clips, info = clips_of(cache), cache.info(cache.names[0])
+        last = cache.num_clips - 1
+        row = next(block for block in cache.blocks(info.name) if block.start <= last)
+    before = content(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["complete"] = False
+        file["done"][info.name][last] = False
+        for group in ("embeddings", "present", "num_steps"):
+            if info.name in file[group]:
+                del file[group][info.name].attrs["sha256"]
+                file[group][info.name][last] = 0
+    with open_writer(path, clips, [info]) as writer:
+        assert np.flatnonzero(~writer.done(info.name)).tolist() == [last]
+        steps = None if row.num_steps is None else row.num_steps[-1:]
+        writer.write(info.name, last, Embedded(row.values[-1:], row.present[-1:], steps))
+        writer.finalize()
+    assert content(path) == before
+    assert verify(path)["ok"]
+
+
+def test_rows_that_were_damaged_before_the_end_are_made_again(tmp_path):
+    path = tmp_path / "toy.h5"
+    with open_writer(path, CLIPS, [AUDIO]) as writer:
+        writer.write("audio", 0, ROWS)
+        with Cache.open(path) as cache:
+            place = cache.places(["audio"])["embeddings/audio"]
+        with path.open("r+b") as file:
+            file.seek(place.offset + 7 * place.row_bytes)
+            file.write(b"damage")
+        with Cache.open(path) as cache, pytest.raises(RuntimeError, match="checksum of 1 rows differs"):
+            cache.embedding("audio")
+        with pytest.raises(RuntimeError, match=r"got 1 rows that changed .* run the same command again"):
+            writer.finalize()
+    with open_writer(path, CLIPS, [AUDIO]) as writer:
+        assert np.flatnonzero(~writer.done("audio")).tolist() == [7]
+        writer.write("audio", 7, part(7, 8))
+        writer.finalize()
+    with Cache.open(path) as cache:
+        np.testing.assert_array_equal(cache.embedding("audio"), ROWS.values)
+
+
+def test_a_finished_embedding_is_copied_as_it_is(tmp_path):
+    save(tmp_path / "toy.h5", CLIPS, [(AUDIO, ROWS)])
+    with Cache.open(tmp_path / "toy.h5") as cache:
+        info = cache.info("audio")
+    with open_writer(tmp_path / "toy.h5", CLIPS, [AUDIO, EmbeddingInfo("more", "audio", "x", "", {}, "float16", 2)]):
+        pass
+    with Cache.open(tmp_path / "toy.h5") as cache:
+        assert cache.info("audio") == info
+        np.testing.assert_array_equal(cache.embedding("audio"), ROWS.values)
+        assert not cache.done("more").any()
+
+
+def test_parts_are_saved_as_all_rows(tmp_path):
+    save(tmp_path / "whole.h5", CLIPS, [(AUDIO, ROWS)])
+    save(tmp_path / "parts.h5", CLIPS, [(AUDIO, (part(i, i + 300) for i in range(0, NUM_CLIPS, 300)))])
+    assert content(tmp_path / "whole.h5") == content(tmp_path / "parts.h5")
+    assert verify(tmp_path / "parts.h5")["ok"]
+
+
+def test_only_a_cache_is_replaced(tmp_path):
+    path = tmp_path / "toy.h5"
+    check_replaceable(path)
+    save(path, CLIPS, [(AUDIO, ROWS)])
+    whole = path.read_bytes()
+    check_replaceable(path)
+    for damaged in (whole[: len(whole) // 2], whole[:5000], whole[:2000] + bytes(len(whole) - 2000)):
+        path.write_bytes(damaged)
+        check_replaceable(path)
+    for old in CACHES.glob("*.h5"):
+        path.write_bytes(old.read_bytes()[:6000])
+        check_replaceable(path)
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        file["weights"] = np.ones(3)
+        file.attrs["backend"] = "tensorflow"
+    (tmp_path / "notes.md").write_text("amr-cache")
+    (tmp_path / "none").write_bytes(b"")
+    for name in ("model.h5", "notes.md", "none"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(ValueError, match=r"--out must be a cache or a new file, got .* Choose another name"):
+            save(tmp_path / name, CLIPS, [(AUDIO, ROWS)])
+        with (
+            pytest.raises(ValueError, match="--out must be a cache"),
+            open_writer(tmp_path / name, CLIPS, [AUDIO], overwrite=True),
+        ):
+            pass
+        assert (tmp_path / name).read_bytes() == before
+
+
+def test_what_the_disk_has_no_room_for_is_not_begun(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "free")
+    num_bytes = NUM_CLIPS * 64 * 4
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2 * num_bytes - 1))
+    with (
+        pytest.raises(ValueError, match=r"--out must fit on the disk, got 500\.0 KiB for 500\.0 KiB free"),
+        open_writer(tmp_path / "toy.h5", CLIPS, [AUDIO]),
+    ):
+        pass
+    assert os.listdir(tmp_path) == []
+    save(tmp_path / "toy.h5", CLIPS, [(AUDIO, ROWS)])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(num_bytes - 1))
+    with pytest.raises(ValueError, match="--out must fit on the disk"):
+        save(tmp_path / "other.h5", CLIPS, [(AUDIO, ROWS)])
+
+
+@pytest.mark.parametrize("limit", [0, 100, 4096, 20_000, 100_000, 250_000, 262_000, 270_000])
+@pytest.mark.parametrize("write", ["save", "extract"])
+def test_a_disk_that_fills_up_leaves_what_was_there(tmp_path, limit, write):
+    """A process that may write no file larger than `limit` ends with an OSError, not with a crash at its exit."""
+    path = tmp_path / "toy.h5"
+
+    def work() -> None:
+        if write == "save":
+            save(path, CLIPS, [(AUDIO, ROWS)])
+        else:
+            with open_writer(path, CLIPS, [AUDIO]) as writer:
+                writer.write("audio", 0, ROWS)
+                writer.finalize()
+
+    child = os.fork()
+    if child == 0:
+        status = 3
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            work()
+            status = 4
+        except OSError as error:
+            status = 1 if error.filename else 2
+        finally:
+            ctypes.CDLL(None).exit(status)  # with the handlers of HDF5, not with those of the tests
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] in ([], ["toy.h5"])
+    work()
+    with Cache.open(path) as cache:
+        assert cache.complete
+        np.testing.assert_array_equal(cache.embedding("audio"), ROWS.values)
