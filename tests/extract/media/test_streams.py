@@ -1,5 +1,6 @@
 """Sound keeps its time: gaps and late starts are silent, and damaged timestamps move nothing."""
 
+import wave as wave_module
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import av
 import numpy as np
 import pytest
 
+from amr.extract.media import spool, streams
 from amr.extract.media.decode import decode
+from amr.extract.media.sampling import FrameSampling, Reduction
 from amr.extract.media.streams import MAX_GAP_SECONDS, Sound
 
 RATE_HZ, FPS = 16000, 25
@@ -148,3 +151,59 @@ def test_a_late_start_is_filled_to_the_sample(late):
     sound = collect([time + late for time in STEADY])
     assert len(sound) == round(late * RATE_HZ) + 40 * PIECE
     assert not sound[: round(late * RATE_HZ)].any()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6, 7, 8, 12, 24])
+def test_every_number_of_channels_is_averaged(tmp_path, channels):
+    values = np.random.default_rng(channels).integers(-9999, 9999, (RATE_HZ, channels), dtype=np.int16)
+    with wave_module.open(str(tmp_path / "clip.wav"), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(values.tobytes())
+    sound = decode(tmp_path / "clip.wav", sample_rates_hz=[RATE_HZ]).sound[RATE_HZ]
+    np.testing.assert_allclose(sound, (values / 32768).mean(1), atol=1e-6)
+
+
+def test_sound_in_a_file_equals_that_in_memory(monkeypatch):
+    times = STEADY[:10] + [time + 1.0 for time in STEADY[10:]]
+    expected = collect(times, 0.1)
+    monkeypatch.setattr(spool, "MEMORY_BYTES", 5000)
+    found = collect(times, 0.1)
+    assert spool.mapping_of(found) is not None
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_sound_that_is_too_long(tmp_path, monkeypatch):
+    path = write(tmp_path / "clip.mkv", "pcm_s16le", tenths((0, 12)))
+    monkeypatch.setattr(streams, "MAX_SOUND_SECONDS", 3.0)
+    decoded = decode(path, samplings=[FrameSampling(num_frames=1)], sample_rates_hz=[RATE_HZ])
+    assert not decoded.sound
+    assert len(decoded.frames) == 1
+    assert decoded.failures["audio"].startswith("the sound of a clip must be at most 0.000833333 hours long, got more.")
+    assert decode(path, sample_rates_hz=[RATE_HZ], end_seconds=2.0).sound
+
+
+def test_frames_are_reduced_once_as_they_come(tmp_path):
+    path = write(tmp_path / "clip.mkv", "pcm_s16le", tenths((0, 2)), seconds=2.0)
+    calls = []
+
+    def red(image: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        return image[::2, ::2, 0]
+
+    sampling = FrameSampling(rate_hz=100)  # each frame is shown at four of the times
+    decoded = decode(path, samplings=[sampling, Reduction(sampling, red)])
+    np.testing.assert_array_equal(decoded.frames[Reduction(sampling, red)], decoded.frames[sampling][:, ::2, ::2, 0])
+    assert len(calls) == 50
+
+
+def test_frames_beyond_the_limits_are_errors_of_their_request(tmp_path, monkeypatch):
+    path = write(tmp_path / "clip.mkv", "pcm_s16le", tenths((0, 2)), seconds=2.0)
+    few, many, large = FrameSampling(num_frames=2), FrameSampling(rate_hz=2e5), FrameSampling(num_frames=9)
+    monkeypatch.setattr(streams, "MAX_FRAMES_BYTES", 4 * 64 * 48 * 3)
+    decoded = decode(path, samplings=[few, many, large])
+    assert decoded.failures == {}
+    assert set(decoded.frames) == {few}
+    assert "a clip must give at most 200,000 frames, got 400,0" in str(decoded.frame_errors[many])
+    assert "got 9 frames of 0.01 MiB. Lower rate=" in str(decoded.frame_errors[large])

@@ -8,6 +8,9 @@ import torch
 from torchaudio import pipelines
 
 from amr.extract.encoders import build_encoder
+from amr.extract.encoders.file_tensor import FileTensor
+from amr.extract.media import spool
+from amr.extract.media.spool import Spool
 
 SOUND = np.random.default_rng(0).normal(size=9000).astype(np.float32) * 0.1
 TINY = {"encoder_embed_dim": 24, "encoder_num_layers": 3, "encoder_num_heads": 2, "encoder_ff_interm_features": 16}
@@ -56,6 +59,40 @@ def test_clips_do_not_depend_on_the_rest_of_the_batch(name):
     assert [len(each) for each in together] == [20, 9, 20, 15, 1]
     for each, single in zip(together, inputs, strict=True):
         torch.testing.assert_close(encoder.embed([single])[0], each, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_long_sound_is_heard_in_equal_pieces(name):
+    sound = np.random.default_rng(1).normal(size=3 * 16000 + 5001).astype(np.float32)
+    whole, steps = (build_encoder(f"torchaudio:{name},weights=random{keep}", "audio") for keep in ("", ",keep=steps"))
+    long, long_steps = (
+        build_encoder(f"torchaudio:{name},weights=random,piece_seconds=1{keep}", "audio")
+        for keep in ("", ",keep=steps,max_steps=9")
+    )
+    x = whole.prepare(sound)
+    with torch.no_grad():
+        parts = [long.model.extract_features(part[None])[0][-1][0] for part in x.split(-(-len(x) // 4))]
+    expected = torch.cat(parts)  # (steps, dim)
+    torch.testing.assert_close(long.embed([x, x[:16000]])[0], expected.mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(long.embed([x[:16000]])[0], whole.embed([x[:16000]])[0])
+    pooled = torch.nn.functional.adaptive_avg_pool1d(expected.T, 9).T
+    torch.testing.assert_close(long_steps.embed([x])[0], pooled, rtol=1e-4, atol=1e-5)
+    assert "piece_seconds" not in steps.preprocessing  # older caches keep their fingerprints
+    assert long.preprocessing["piece_seconds"] == 1
+    with pytest.raises(ValueError, match="piece_seconds must be 1 to 3600, got 0. Pass piece_seconds=60."):
+        build_encoder(f"torchaudio:{name},weights=random,piece_seconds=0", "audio")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sound_in_a_file_is_prepared_as_in_memory(monkeypatch, name):
+    prepare = build_encoder(f"torchaudio:{name},weights=random", "audio").prepare
+    collected = Spool()
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "MEMORY_BYTES", 0)
+        collected.append(SOUND)
+        x = prepare(collected.finish())
+    assert isinstance(x, FileTensor)
+    torch.testing.assert_close(x[:], prepare(SOUND), rtol=0, atol=1e-6)
 
 
 def test_layers():
