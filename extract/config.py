@@ -21,7 +21,7 @@ from amr.common.registry import unknown
 DTYPES = ("float32", "float16")
 PRESETS = ("weightless", "pretrained")
 CLIP_TIMEOUT = 300.0
-MAX_CLIP_TIMEOUT = 1e6
+MAX_CLIP_TIMEOUT = 1_000_000
 WORKERS_HELP = "Number of decoding processes; by default one per core; 0: one that does not work ahead of the encoder."
 CLIP_TIMEOUT_HELP = "Seconds that decoding a clip may take; one that takes longer is a failure."
 

@@ -143,6 +143,25 @@ def test_each_file_is_decoded_once(sounds, monkeypatch, calls):
     assert calls.all() == [(f"{i}.wav", 2, 2) for i in range(NUM_CLIPS)]
 
 
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_nothing_is_decoded_in_this_process(sounds, monkeypatch, calls, num_workers):
+    real = loading.decode
+    monkeypatch.setattr(loading, "decode", lambda path, **options: calls.add(os.getpid()) or real(path, **options))
+    extract_embeddings(replace(sounds, encoder=("a=logmel",), workers=num_workers))
+    embed_clips([Path(str(sounds.manifest)).parent / "0.wav"], {"a": "logmel"}, workers=num_workers)
+    assert len(calls.all()) == NUM_CLIPS + 1
+    assert (os.getpid(),) not in calls.all()
+
+
+def test_without_workers_no_clip_is_loaded_before_it_is_needed(sounds, monkeypatch, calls, fakes):
+    real = loading.decode
+    monkeypatch.setattr(loading, "decode", lambda path, **options: calls.add(path.name) or real(path, **options))
+    seen = []
+    fakes["first"] = Fake("first", spoil=lambda inputs: seen.append(len(calls.all())) or inputs)
+    extract_embeddings(sounds)
+    assert seen == [4, 8, 10]
+
+
 def test_an_interrupted_extraction_continues(sounds, fakes):
     def break_off(inputs):
         if inputs[0][0] > 3 / 128:
@@ -537,6 +556,9 @@ def test_progress_in_lines(sounds, fakes):
         ({"dataset": "x", "label_column": "emotion"}, "--label-column must be used with --manifest, got --dataset x"),
         ({"dataset": "x", "batch_size": 0}, "--batch-size must be 1 or more, got 0"),
         ({"dataset": "x", "workers": -1}, "--workers must be 0 or more, got -1"),
+        ({"dataset": "x", "clip_timeout": 0}, "--clip-timeout must be above 0 and at most 1000000, got 0"),
+        ({"dataset": "x", "clip_timeout": -5.0}, "--clip-timeout must be above 0"),
+        ({"dataset": "x", "clip_timeout": float("inf")}, "--clip-timeout must be above 0"),
         ({"dataset": "x", "dtype": "float61"}, r"--dtype must be one of float32, float16.*Did you mean float16\?"),
         ({"dataset": "x", "encoder": ("logmel",)}, r"--encoder must be NAME=SPEC, got 'logmel'\. Pass --encoder"),
         ({"dataset": "x", "encoder": ("a/b=logmel",)}, "--encoder NAME must be letters, digits"),

@@ -320,6 +320,21 @@ train_encoders(TrainConfig(**{asdict(config)!r}), Kill(), seconds_between=0)
     assert_same_training(train_encoders(replace(config, out=f"{config.out}-whole")), resumed)
 
 
+def test_a_store_that_is_shortened_while_it_is_trained_on_is_decoded_again(request_for: MakeConfig, tmp_path):
+    """Mapped, it would be SIGBUS."""
+    config = request_for("short", "audio", epochs=2, store=str(tmp_path / "store"))
+
+    class Shorten(Progress):
+        def note(self, text: str) -> None:
+            if "epoch 1/2" in text:
+                os.truncate(tmp_path / "store" / "audio.npy", 1000)
+
+    with pytest.raises(RuntimeError, match=r"audio\.npy must have \d+ bytes, got 1000: .*Give the same command again"):
+        train_encoders(config, Shorten(), seconds_between=0)
+    resumed = train_encoders(config)
+    assert_same_training(train_encoders(replace(config, out=f"{config.out}-whole")), resumed)
+
+
 def test_test_clips_are_read_once_after_training(request_for: MakeConfig, monkeypatch):
     config = request_for("once", "audio")
     data = read_media_data(config, Progress())
