@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import mmap
 import multiprocessing
 import os
@@ -100,6 +101,7 @@ def _child(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     _limit(seconds)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the last words of a crashing library
+    faulthandler.disable()
     buffers: list[pickle.PickleBuffer] = []
     try:
         pickled = pickle.dumps(read(), protocol=5, buffer_callback=buffers.append)

@@ -46,12 +46,17 @@ class _Members(Mapping[str, Any]):
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._path = path
         self._archive = archive
-        self._members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        arrays = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+        self._members = {info.filename.removesuffix(".npy"): info for info in arrays}
+        if not arrays:
+            first = next(iter(archive.namelist()), "nothing")
+            raise ValueError(
+                f"{path.name} must hold arrays of np.savez, got {first!r}. Give a file of torch.save the suffix .pt."
+            )
 
     def __getitem__(self, key: str) -> np.ndarray:
         info = self._members[key]
         place = f"{self._path.name}:{key}"
-        check_memory(info.file_size, place, "Save it without compression, in several files, or in float16.")
         with self._archive.open(info) as file:
             array = _read_array(file, info.file_size, place, self._path.stem)
             while file.read(2**20):  # to the end, where the archive's checksum is compared
@@ -81,5 +86,6 @@ def _read_array(file: IO[bytes], num_bytes: int, place: str, stem: str) -> np.nd
         needed *= length
     if min(shape, default=0) < 0 or needed > num_bytes - file.tell():
         raise OSError(f"an array of shape {shape} and type {dtype} that ends before its last row")
+    check_memory(needed, place, "Save it in several files, or in float16.")
     file.seek(0)
     return np.asarray(npy.read_array(file, allow_pickle=False))

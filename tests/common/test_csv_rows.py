@@ -1,8 +1,9 @@
 import csv
+import os
 
 import pytest
 
-from amr.common.csv_rows import read_csv_rows
+from amr.common.csv_rows import check_header, check_text, read_csv_rows
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,24 @@ def test_wrong_files_are_refused(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_csv_rows(path)
+
+
+def test_a_header_of_a_million_columns_is_checked_at_once():
+    with pytest.raises(ValueError, match=r"a\.csv must have at most 10,000 columns, got 1,000,000\. Leave out"):
+        check_header([f"c{i}" for i in range(10**6)], "a.csv")
+    with pytest.raises(ValueError, match="'c7' more than once"):
+        check_header([*(f"c{i}" for i in range(9_000)), "c7"], "a.csv")
+
+
+def test_text_that_no_file_can_hold_is_refused():
+    check_text(["", "ä", "\x1b", os.fsdecode(b"\xff")], "id", str)
+    for wrong, what in (("a\0b", "NUL"), ("\ud800", "half of a character")):
+        with pytest.raises(ValueError, match=f"id must be text .*, got {what} in .* on row 1. Correct that value"):
+            check_text(["a", wrong], "id", lambda row: f"row {row}")
+
+
+def test_a_file_that_memory_cannot_hold_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_text("a,b\n" * 1000)
+    monkeypatch.setattr("amr.common.files.memory.memory_at_hand", lambda: 2**16)
+    with pytest.raises(ValueError, match=r"a\.csv must fit into the 64\.0 KiB of memory at hand, got 148\.4 KiB"):
+        read_csv_rows(tmp_path / "a.csv")

@@ -1,9 +1,11 @@
+import csv
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amr.data_manifests.coverage import report_on
@@ -244,6 +246,11 @@ def test_other_splits_and_intervals(tmp_path):
         ("path;label\na.mp4;x\n", r"must be separated by commas"),
         (",path,label\n0,a.mp4,x\n", r"got no name for column 1"),
         ("path,label,label\na.mp4,x,y\n", r"'label' more than once"),
+        ("path,label,start_seconds\na.mp4,x,1e13\n", r"from 0 to 10,000,000, got '1e13' on line 2"),
+        ("path,label,end_seconds\na.mp4,x,1e305\n", r"from 0 to 10,000,000, got '1e305' on line 2"),
+        ("path,label\na\0.mp4,x\n", r"path must be text without NUL .* on line 2"),
+        ("path,label,note\na.mp4,x,\0\n", r"note must be text without NUL .* on line 2"),
+        ("path,label,no\0te\na.mp4,x,\n", r"name of a column must be text without NUL .* on the first line"),
         ("path,label\n", r"must list at least one clip"),
         ("", r"must begin with a header"),
     ],
@@ -280,3 +287,28 @@ def test_the_real_grid_list(test_data):
     assert manifest.table["split"].value_counts().to_dict() == {"train": 560, "test": 140}
     assert {"command", "digit", "adverb"} <= set(manifest.table.columns)
     assert all(path is not None and path.is_file() for path in manifest.paths("video"))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    header=st.lists(
+        st.sampled_from(
+            ["id", "path", "label", "split", "group", "start_seconds", "end_seconds", "audio_path"]
+        ),
+        unique=True,
+    ),
+    rows=st.lists(st.lists(st.text(max_size=5) | st.sampled_from(["train", "1e13", "nan", "a/b", "x" * 300]))),
+)
+def test_any_table_is_read_or_refused_in_one_sentence(tmp_path, header, rows):
+    path = tmp_path / "m.csv"
+    with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
+        csv.writer(file).writerows([header, *rows])
+    try:
+        manifest = read_manifest(path, allow_unlabelled=True)
+    except ValueError as error:
+        said = str(error)
+    else:
+        existing_files(manifest.paths("audio"))
+        assert len([manifest.interval(row) for row in range(len(manifest))]) == len(manifest)
+        return
+    assert re.search(r" must .*, got .*\.", said, re.DOTALL), said

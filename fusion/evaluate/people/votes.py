@@ -16,6 +16,7 @@ from amr.fusion.evaluate.people.tags import TAG
 
 VOTES = "votes_"
 TOGETHER = "both"
+MAX_VOTES = 10**9  # of one column: their sums stay exact
 CHANNELS = {"voice": "audio", "face": "video"}
 
 
@@ -141,10 +142,10 @@ def read_votes(
 def _counts(column: pd.Series) -> np.ndarray:
     """Counts of a column, `(clips,)`; 0 if empty."""
     counts = pd.to_numeric(column.astype(str).replace("", "0"), errors="coerce").to_numpy(dtype=np.float64)
-    wrong = ~(np.isfinite(counts) & (counts >= 0))
+    wrong = ~((counts >= 0) & (counts <= MAX_VOTES))
     if wrong.any():
         raise ValueError(
-            f"{column.name} must be a count of votes, got {column[wrong].iloc[0]!r}. "
+            f"{column.name} must be a count of votes from 0 to {MAX_VOTES:,}, got {column[wrong].iloc[0]!r}. "
             "Correct the column and import it again."
         )
     return counts

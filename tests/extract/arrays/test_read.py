@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import os
+import re
+import signal
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy.io import savemat
 
 from amr.extract.arrays import Expected, parse_array_spec, read_array, read_rows
 
+MATLAB_5 = b"MATLAB 5.0".ljust(124) + b"\x00\x01IM"
 ROWS = np.arange(12, dtype=np.float64).reshape(6, 2) / 8
 
 
@@ -196,3 +202,39 @@ def test_the_current_folder_and_its_files_have_names_in_errors(tmp_path, monkeyp
         read_rows(parse_array_spec(".", "--embeddings audio"))
     with pytest.raises(ValueError, match=r"^b\.csv must have rows, got an empty file"):
         read_rows(parse_array_spec(".:*.csv", "--embeddings audio"))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    suffix=st.sampled_from([".npy", ".npz", ".mat", ".csv", ".parquet", ".pt", ".txt"]),
+    start=st.sampled_from(
+        [b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"PAR1", b"MATLAB 5.0".ljust(124) + b"\x00\x01IM", b"\x80"]
+    ),
+    content=st.binary(max_size=64),
+)
+def test_any_bytes_are_read_or_refused_in_one_sentence(tmp_path, suffix, start, content):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(start + content)
+    try:
+        read(path)
+        return
+    except ValueError as error:
+        said = str(error)
+    assert re.search(r"^\S.* must .*, got .*\.$", said), said
+    assert "\n" not in said
+
+
+def test_pipes_are_refused_and_crashes_end_in_a_sentence(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "x.npy")
+    with pytest.raises(ValueError, match=r"x\.npy must be a file, got a pipe or a device"):
+        read(tmp_path / "x.npy")
+    savemat(tmp_path / "x.mat", {"x": ROWS})
+    monkeypatch.setattr("scipy.io.loadmat", lambda *args, **settings: os.kill(os.getpid(), signal.SIGSEGV))
+    with pytest.raises(
+        ValueError, match=r"x\.mat must be a readable \.mat file, got content that ends its reader\. Save"
+    ):
+        read(tmp_path / "x.mat")
+    (tmp_path / "folder").mkdir()
+    savemat(tmp_path / "folder" / "a.mat", {"x": ROWS})
+    with pytest.raises(ValueError, match=r"folder must be a readable folder, got content that ends its reader\."):
+        read(tmp_path / "folder")

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from amr.extract.arrays import Expected, parse_array_spec, read_rows
+from amr.extract.arrays import Expected, parse_array_spec, read_rows, tables
 
 ROWS = np.arange(12, dtype=np.float64).reshape(6, 2) / 8
 
@@ -175,3 +177,66 @@ def test_absent_values_and_a_named_index_of_parquet(tmp_path):
     rows = read(f"{tmp_path}/x.parquet:f")
     assert rows.ids == ("x", "y", "z")
     np.testing.assert_array_equal(rows.values, [[1], [np.nan], [3]])
+
+
+def outcome(path: Path | str) -> str:
+    """What is read of a file, or the sentence that refuses it."""
+    try:
+        rows = read(path)
+    except ValueError as error:
+        return str(error)
+    return f"{rows.values.tolist()} {rows.ids} {rows.header} {rows.column} {rows.left_out}"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    header=st.lists(st.sampled_from(["a", "b", "id", " c ", "label", "x_path", "", "1"]), min_size=1, max_size=4),
+    body=st.lists(st.sampled_from([*'01.-en,,,  \t\n\n\r"', "1,2", "nan,3", "c0"]), max_size=20).map("".join),
+)
+@example(header=["a", "b"], body="1,2\n3,\n\n")
+@example(header=["id", "a"], body=" 007 ,2\r\nc, 1\r")
+def test_numbers_read_in_blocks_are_those_of_the_whole_text(tmp_path_factory, header, body):
+    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    path.write_bytes((",".join(header) + "\n" + body).encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_BLOCK_VALUES", 3)
+        in_blocks = outcome(path)
+        patch.setattr(tables, "_plain_numbers", lambda spec, expected: None)
+        assert in_blocks == outcome(path)
+
+
+def test_numbers_of_a_parquet_file_read_in_blocks_are_those_of_the_whole_table(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    ids = [f"c{i}" for i in range(50)]
+    floats = pd.DataFrame(rng.normal(size=(50, 3)).astype(np.float32), columns=["a", "b", "c"])
+    nullable = pd.array([None if i == 40 else i for i in range(50)], dtype="Int64")
+    files = {
+        "floats": floats,
+        "ids": floats.assign(id=ids),
+        "named index": floats.set_index(pd.Index(ids, name="id")),
+        "numbered index": floats.set_index(pd.RangeIndex(50, name="id")),
+        "unnamed index": floats.set_index(pd.Index(ids)),
+        "absent late": floats.assign(b=nullable),
+        "columns are numbers": pd.DataFrame(floats.to_numpy()),
+        "vectors": pd.DataFrame({"v": list(floats.to_numpy())}),
+        "an absent vector": pd.DataFrame({"v": [*floats.to_numpy()[:49], None]}),
+        "sequences": pd.DataFrame({"v": [rng.normal(size=(1 + i % 3, 2)).tolist() for i in range(50)]}),
+        "text late": floats.astype(object).assign(c=[*map(str, range(49)), "x"]),
+        "nothing": floats[:0],
+    }
+    monkeypatch.setattr(tables, "_BLOCK_VALUES", 21)
+    for name, table in files.items():
+        table.to_parquet(tmp_path / "x.parquet")
+        in_blocks = outcome(tmp_path / "x.parquet")
+        with monkeypatch.context() as patch:
+            patch.setattr(tables, "_read_in_blocks", lambda file, spec, names: None)
+            assert in_blocks == outcome(tmp_path / "x.parquet"), name
+
+
+def test_too_many_columns_of_a_parquet_file_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MAX_COLUMNS", 3)
+    write(tmp_path / "x.parquet", pd.DataFrame(np.zeros((1, 4)), columns=list("abcd")))
+    with pytest.raises(
+        ValueError, match=r"x\.parquet must be a readable .* got 4 columns, more than 3: save"
+    ):
+        read(tmp_path / "x.parquet")

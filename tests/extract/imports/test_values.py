@@ -122,3 +122,33 @@ def test_lengths_of_each_embedding(tmp_path, monkeypatch):
             import_embeddings(ImportConfig(lengths=lengths, overwrite=True, **options))
     with pytest.raises(ValueError, match="got none with steps"):
         import_embeddings(ImportConfig(embeddings=("v=v.npy",), labels="labels.txt", out="p.h5", lengths=("x.txt",)))
+
+
+@pytest.mark.parametrize("block_values", [1, 7, 1000])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_blocks_of_any_size_give_the_same(monkeypatch, block_values, dtype):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(9, 4, 3))
+    values[2] = values[5, 1] = values[7, 2:] = np.nan
+    order = np.array([8, 2, -1, 5, 7, 0, 0])
+    expected = np.zeros((7, 4, 3))
+    expected[[0, 5, 6]] = values[[8, 0, 0]]
+    expected[3, :3] = values[5, [0, 2, 3]]
+    expected[4, :2] = values[7, :2]
+    monkeypatch.setattr("amr.extract.imports.values.BLOCK_VALUES", block_values)
+    conversion = Conversion(Source("--embeddings x", ArraySpec(Path("x.npy")), Rows(values)), order, dtype)
+    rows = joined(list(conversion.blocks()))
+    np.testing.assert_array_equal(rows.values, expected.astype(dtype))
+    assert rows.num_steps.tolist() == [4, 0, 0, 3, 2, 4, 4]
+    assert rows.present.tolist() == [True, False, False, True, True, True, True]
+    assert conversion.num_present == 5
+    assert conversion.notes() == [
+        "--embeddings x: steps of only NaN are left out in 2 clips",
+        "--embeddings x: 2 rows hold only NaN and count as absent",
+    ]
+
+
+def test_clips_of_too_many_numbers_are_refused():
+    rows = Rows(np.broadcast_to(np.float32(0), (2, 10**9)))
+    with pytest.raises(ValueError, match=r"at most 33,554,432 numbers per clip, got 1,000,000,000 in x\.npy"):
+        Conversion(Source("--embeddings x", ArraySpec(Path("x.npy")), rows), None, "float32")
