@@ -1,8 +1,8 @@
 """Memory and time of one worker over long files, and over small files that claim very much.
 
-Each file is written by this script, and loaded in a process of its own by every kind of encoder: logmel, frames, an image
-model at `rate=2` and on the sound, a video model at `rate=2`, a speech model. `clip` is the memory that came with the
-clip. Then a speech model with small random weights embeds the two hours, in this process.
+Each file is written by this script, and loaded in a process of its own by every kind of encoder: logmel, frames, an
+image model at `rate=2` and on the sound, a video model at `rate=2`, a speech model. `clip` is the memory that came with
+the clip. Then a speech model with small random weights embeds the two hours, in this process.
 
     python benchmarks/bounds.py [--only 2_hours.flac ...]
 """

@@ -44,5 +44,5 @@ def test_a_full_temporary_folder(monkeypatch):
 
     monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
     monkeypatch.setattr(spool.tempfile, "TemporaryFile", full)
-    with pytest.raises(TooLarge, match="the temporary folder .* must have room .* No space left .* set TMPDIR"):
+    with pytest.raises(TooLarge, match=r"the temporary folder .* must have room .* No space left .* set TMPDIR"):
         Spool().append(PIECES[0])

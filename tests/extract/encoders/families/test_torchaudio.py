@@ -79,7 +79,7 @@ def test_long_sound_is_heard_in_equal_pieces(name):
     torch.testing.assert_close(long_steps.embed([x])[0], pooled, rtol=1e-4, atol=1e-5)
     assert "piece_seconds" not in steps.preprocessing  # older caches keep their fingerprints
     assert long.preprocessing["piece_seconds"] == 1
-    with pytest.raises(ValueError, match="piece_seconds must be 1 to 3600, got 0. Pass piece_seconds=60."):
+    with pytest.raises(ValueError, match=r"piece_seconds must be 1 to 3600, got 0. Pass piece_seconds=60."):
         build_encoder(f"torchaudio:{name},weights=random,piece_seconds=0", "audio")
 
 
