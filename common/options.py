@@ -25,6 +25,11 @@ DEVICES = ("auto", "cpu", "cuda")
 _NAME = re.compile(r"\w[\w.-]*")
 
 
+# What a terminal obeys rather than shows: C0 and C1 controls, separators of lines, overrides of the direction of text.
+# Halves of surrogate pairs cannot be printed at all.
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 # Panels of a command's help, in the order of display.
 SOURCE, MODEL, REGULARIZER, TRAINING, DATA, SPEED, OUTPUT = PANELS = (
     "Clips and encoders",
@@ -68,6 +73,15 @@ def option(
     return field(
         default=default, metadata=metadata | {"least": least, "above": above, "most": most, "choices": choices}
     )
+
+
+def printable(text: str) -> str:
+    r"""Text with control characters escaped, so that no name or path can steer the terminal. For one line.
+
+    >>> print(printable("one\x1b[31m two\nthree [laughter]"))
+    one\x1b[31m two\nthree [laughter]
+    """
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def quoted(path: str | os.PathLike[str]) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text, TextType
 
-from amr.common.options import number_text, quoted
+from amr.common.options import CONTROLS, number_text, printable, quoted
 from amr.fusion.config import FitConfig
 
 if TYPE_CHECKING:
@@ -24,18 +24,6 @@ if TYPE_CHECKING:
 MAX_LISTED = 20
 PIPE_WIDTH = 200  # files and pipes have no width of their own
 GAP = 2  # blanks between columns
-# What a terminal obeys rather than shows: C0 and C1 controls, separators of lines, overrides of the direction of text.
-# Halves of surrogate pairs cannot be printed at all.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    r"""Text with control characters escaped, so that no name or path can steer the terminal. For one line.
-
-    >>> print(printable("one\x1b[31m two\nthree [laughter]"))
-    one\x1b[31m two\nthree [laughter]
-    """
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def say(text: str) -> None:
@@ -55,7 +43,7 @@ def show(result: Any, as_json: bool, text: Callable[[], str | Table]) -> None:
     """Print the result of a command on stdout."""
     if as_json:
         document = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
-        print("\n".join(_CONTROLS.sub(_json_escape, line) for line in document.split("\n")))  # noqa: T201
+        print("\n".join(CONTROLS.sub(_json_escape, line) for line in document.split("\n")))  # noqa: T201
         return
     shown = text()
     if isinstance(shown, str):

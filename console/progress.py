@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from amr.common.options import printable
 from amr.common.progress import Progress
-from amr.console.output import printable
 
 SECONDS_BETWEEN_LINES = 10.0
 SLOW = 0.5  # units per second below which the seconds of one are shown

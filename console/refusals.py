@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import typer
 
-from amr.console.output import printable
+from amr.common.options import printable
 from amr.console.progress import begun
 from amr.console.signals import Handler, Stop, noting_signals
 

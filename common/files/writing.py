@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -64,7 +65,10 @@ def json_text(value: Any) -> str:
 
 def write_csv(file: Path, table: pd.DataFrame) -> None:
     """Write a table with numbers to 6 significant digits."""
-    write_text(file, table.to_csv(index=False, float_format="%.6g"))
+    text = table.to_csv(index=False, float_format="%.6g")
+    if "\r" in text:  # a carriage return is not quoted by itself, and would end the row
+        text = table.to_csv(index=False, float_format="%.6g", quoting=csv.QUOTE_NONNUMERIC)
+    write_text(file, text)
 
 
 def write_text(file: Path, text: str) -> None:

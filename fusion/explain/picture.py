@@ -12,10 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from scipy.signal import spectrogram
 
 from amr.common.colors import COLORS
 from amr.common.files import replacing
+from amr.common.options import printable
 from amr.extract.pipeline.preview import SAMPLE_RATE_HZ, Media
 from amr.fusion.explain.config import MARK
 from amr.fusion.explain.explanation import NAMES, Explanation, Removed, Steps, class_text
@@ -29,6 +31,7 @@ NO_TIME: dict[str, dict[str, None]] = {".pdf": {"CreationDate": None}, ".svg": {
 PREDICTED, TRUE = "#333333", "#b0b0b0"
 
 
+@rc_context({"text.parse_math": False})  # a $ in the name of a class is a $
 def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str, str]) -> None:
     """Write the picture: shares and removals side by side; below them sound, frames and the weights of steps.
 
@@ -57,6 +60,8 @@ def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str,
     for i, line in enumerate(notes):
         y = 0.12 + FOOT_LINE * (len(notes) - 1 - i)
         figure.text(MARGIN / WIDTH, y / sheet.height, line, fontsize=7.5, color="#555555")
+    for text in figure.findobj(Text):  # names with control characters make no valid .svg
+        text.set_text("\n".join(map(printable, text.get_text().split("\n"))))
     # no time and no random names: the same explanation gives the same bytes
     metadata = {"Creator": MARK, **NO_TIME.get(file.suffix.lower(), {})}
     with replacing(file) as partial, rc_context({"svg.hashsalt": MARK}):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from amr.common.files import check_ours, check_writable
+from amr.common.files import check_ours, check_unlinked, check_writable, write_json
 
 
 def test_a_new_folder_in_one_that_can_be_written_to_is_accepted_and_not_made(tmp_path):
@@ -50,3 +50,23 @@ def test_files_of_other_programs_are_not_replaced(tmp_path):
     for file in (theirs, tmp_path):
         with pytest.raises(ValueError, match="--out must be new or written by the same command, got"):
             check_ours(file, [b"amr report"], "--out")
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    folder = tmp_path / "theirs"
+    (folder / "runs").mkdir(parents=True)
+    check_unlinked(folder, "--out")
+    for link in (folder / "metrics.json", folder / ".metrics.partial.json", folder / "runs" / "a"):
+        link.symlink_to(tmp_path / "mine")
+        with pytest.raises(ValueError, match="--out must hold no links"):
+            check_unlinked(folder, "--out")
+        if link.parent == folder:
+            write_json(folder / "metrics.json", {})
+            assert (folder / "metrics.json").read_text() == "{}\n"
+            assert not (folder / "metrics.json").is_symlink()
+        link.unlink(missing_ok=True)  # replaced, or removed
+    assert (tmp_path / "mine").read_text() == "mine"
+    check_unlinked(tmp_path / "absent", "--out")
+    (tmp_path / "other disk").symlink_to(folder)
+    check_unlinked(tmp_path / "other disk", "--out")
