@@ -79,7 +79,10 @@ class Changes:
         import torch
 
         def opened(self: Any, name: Any, mode: str = "r", *rest: Any, **options: Any) -> str | None:
-            return None if mode == "r" else _absolute(name)
+            return None if mode == "r" or not isinstance(name, str | os.PathLike) else _absolute(name)
+
+        def closed(file: Any) -> str | None:
+            return None if not file or file.mode == "r" or file.driver == "fileobj" else _absolute(file.filename)
 
         def descriptor(fd: int, *rest: Any) -> str:
             return os.readlink(f"/proc/self/fd/{fd}")
@@ -88,7 +91,7 @@ class Changes:
             return _absolute(file) if isinstance(file, str | os.PathLike) else None
 
         self._wrap(h5py.File, "__init__", "open", opened)
-        self._wrap(h5py.File, "close", "close", lambda file: file.filename if file and file.mode != "r" else None)
+        self._wrap(h5py.File, "close", "close", closed)
         self._wrap(torch, "save", "open", second)
         self._wrap(os, "pwrite", "pwrite", descriptor)
         for module in [module for name, module in sys.modules.items() if name.startswith("amr.")]:

@@ -64,6 +64,11 @@ class Points:
         others = [number for number in numbers if number not in kinds.values()]
         return sorted([*kinds.values(), *others[: max(0, most - len(kinds))]])
 
+    def few(self, number: int, seed: int) -> list[int]:
+        """Numbers of the first and the last change, and of others at random, for the short form."""
+        last = len(self.changes)
+        return sorted({1, last, *random.Random(seed).sample(range(1, last + 1), min(last, number - 2))})
+
     def lost(self, number: int) -> str | None:
         """Kill before a change and give the command again; what was lost, None if nothing was."""
         restored(self._state, self._home)
