@@ -23,7 +23,7 @@ UNREAD = ("*.png", "*.h5", "frontier.csv", "evaluation.csv", "table.csv", "table
 STORE = "--store=store"
 MINE, FOLDS = (*FIT, "--out=mine"), (*FIT, "--out=folds", "--folds=3")
 SWEPT = (*SWEEP, "--out=swept", "--amr-ratio=none,1:1")
-FRONT = ("frontier", "--cache=c", "--epochs=1", "--seeds=1", "--out=front")
+FRONT = ("frontier", "--cache=c", "--epochs=1", "--seeds=1", "--folds=0", "--out=front")
 TABLE = ("table", "--cache=c", *FAST, "--seeds=1", "--method=naive", "--out=tab")
 TRAINED = (*JOINT, "--out=enc", STORE)
 ALONE = (*TRAIN, "--out=alone", STORE)
@@ -123,12 +123,13 @@ class Workspace:
         self._whole: dict[Arguments, tuple[Ended, Path]] = {}
 
     def files(self) -> list[tuple[str, Sequence[Arguments]]]:
-        """Files that commands read, and those commands."""
+        """Files that commands read, and those commands. Of the members of a sweep, those of the first."""
         return [
             (str(path.relative_to(self._state)), commands)
             for place, commands in self._home.readers.items()
             for path in sorted((self._state / place).rglob("*"))
             if path.is_file() and path.stat().st_size > 0 and not any(path.match(pattern) for pattern in UNREAD)
+            if not any(path.is_relative_to(member) for member in sorted((self._state / place).glob("runs/*"))[1:])
         ]
 
     def content(self, file: str) -> bytes:
@@ -176,8 +177,9 @@ def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
     places = [(space, file, commands) for space in spaces for file, commands in space.files()]
     rng = random.Random(seed)
     rng.shuffle(places)
-    number = scaled(NUM_FLIPS, scale)
-    for kind, damage, most in (("flips", _flipped, number), ("truncation", _cut, scaled(11 * len(places), scale))):
+    num_cuts = 11 * len(spaces[0].files())  # of fitted results: each file at each tenth
+    for kind, damage, most in (("flips", _flipped, NUM_FLIPS), ("truncation", _cut, num_cuts)):
+        most = scaled(most, scale)
         counts = {"equal": 0, "refused": 0, "healed": 0, "lost": 0}
         lost = []
         for index in range(most):
