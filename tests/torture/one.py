@@ -49,6 +49,7 @@ def outcomes(module: str, seed: int, scale: float, folder: Path) -> list[dict[st
                 "peak_bytes": outcome.peak_bytes or _peak_bytes(),
             }
         )
+        sys.stderr.write(f"{outcome.kind}: {outcome.tries} tries, {len(outcome.lost)} lost\n")
         began = time.monotonic()
     return found
 
