@@ -5,13 +5,11 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import mmap
-import multiprocessing
 import os
 import pickle
 import signal
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -22,7 +20,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 
 from amr.common.files.memory import address_space, memory_at_hand
-from amr.common.processes import end_with
+from amr.common.processes import CONTEXT, begin_process, cause_of_death, start_process
 
 Result = TypeVar("Result")
 
@@ -49,18 +47,12 @@ def apart(read: Callable[[], Result], num_bytes: int) -> Result:
     Raises:
         Crashed: The process died: of a signal, of its time limit, for lack of memory.
     """
-    if "fork" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
+    if CONTEXT.get_start_method() != "fork":
         return read()
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
+    receiver, sender = CONTEXT.Pipe(duplex=False)
     seconds = SECONDS + num_bytes // BYTES_PER_SECOND
     with _shared_file() as arrays:
-        process = context.Process(
-            target=_child, args=(read, arrays, sender, receiver, os.getpid(), seconds), daemon=True
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork: the child only reads a file
-            process.start()
+        process = start_process(_child, read, arrays, sender, receiver, seconds)
         sender.close()
         try:
             error, pickled, sizes = receiver.recv()
@@ -90,15 +82,14 @@ def _reason(exit_code: int | None, seconds: int) -> str:
         return f"content that is not read in {seconds} seconds"
     if exit_code == -signal.SIGKILL:
         return "content that needs more memory than there is"
-    return "content that ends its reader"
+    return f"content that ends its reader ({cause_of_death(exit_code)})"
 
 
 def _child(
-    read: Callable[[], Any], arrays: IO[bytes], sender: Connection, receiver: Connection, parent: int, seconds: int
+    parent: int, read: Callable[[], Any], arrays: IO[bytes], sender: Connection, receiver: Connection, seconds: int
 ) -> None:
-    end_with(parent)
+    begin_process(parent)
     receiver.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     _limit(seconds)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the last words of a crashing library
     faulthandler.disable()

@@ -9,6 +9,7 @@ from importlib import import_module
 
 import numpy as np
 
+from amr.common.files.reading import reason_of
 from amr.extract.arrays.apart import apart
 from amr.extract.arrays.folder import Reader, read_folder
 from amr.extract.arrays.matlab import read_matlab
@@ -114,12 +115,5 @@ def _guarded(kind: str, read: Reader, spec: ArraySpec, expected: Expected) -> Ro
             raise ValueError(
                 f"{name} must not be open for writing elsewhere, got a locked file. Close it there."
             ) from error
-        problem = (isinstance(error, OSError) and error.strerror) or _reason(error)
+        problem = (isinstance(error, OSError) and error.strerror) or reason_of(error)
         raise ValueError(f"{name} must be a readable {kind}, got {problem}. Save it again.") from error
-
-
-def _reason(error: Exception) -> str:
-    """Reason of an error in a few printable words."""
-    text = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-    line = (text.strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    return "".join(c if c.isprintable() else "?" for c in line[:150])

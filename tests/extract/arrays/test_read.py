@@ -231,10 +231,10 @@ def test_pipes_are_refused_and_crashes_end_in_a_sentence(tmp_path, monkeypatch):
     savemat(tmp_path / "x.mat", {"x": ROWS})
     monkeypatch.setattr("scipy.io.loadmat", lambda *args, **settings: os.kill(os.getpid(), signal.SIGSEGV))
     with pytest.raises(
-        ValueError, match=r"x\.mat must be a readable \.mat file, got content that ends its reader\. Save"
+        ValueError, match=r"x\.mat must be a readable .* got content that ends its reader \(SIGSEGV\)\."
     ):
         read(tmp_path / "x.mat")
     (tmp_path / "folder").mkdir()
     savemat(tmp_path / "folder" / "a.mat", {"x": ROWS})
-    with pytest.raises(ValueError, match=r"folder must be a readable folder, got content that ends its reader\."):
+    with pytest.raises(ValueError, match=r"folder must be a readable folder, got .* ends its reader \(SIGSEGV\)\."):
         read(tmp_path / "folder")
