@@ -236,7 +236,5 @@ def test_numbers_of_a_parquet_file_read_in_blocks_are_those_of_the_whole_table(t
 def test_too_many_columns_of_a_parquet_file_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "MAX_COLUMNS", 3)
     write(tmp_path / "x.parquet", pd.DataFrame(np.zeros((1, 4)), columns=list("abcd")))
-    with pytest.raises(
-        ValueError, match=r"x\.parquet must be a readable .* got 4 columns, more than 3: save"
-    ):
+    with pytest.raises(ValueError, match=r"x\.parquet must be a readable .* got 4 columns, more than 3: save"):
         read(tmp_path / "x.parquet")
