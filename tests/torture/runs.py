@@ -150,7 +150,7 @@ class Workspace:
         changed = [name for name in differences(self._work, after, without=CURVES) if name != each.file]
         if changed:
             return "lost", f"other results: {', '.join(changed[:3])}"
-        if ended.stdout == whole.stdout:
+        if _printed(ended) == _printed(whole):
             return ("healed" if is_said else "equal"), ""
         return ("refused", "") if is_said else ("lost", f"prints {ended.stdout[:100]!r}")
 
@@ -164,6 +164,11 @@ class Workspace:
             shutil.copytree(self._work, after, symlinks=True)
             self._whole[command] = ended, after
         return self._whole[command]
+
+
+def _printed(ended: Ended) -> list[str]:
+    """Lines of a command's output, without times."""
+    return [line for line in ended.stdout.splitlines() if not line.startswith(("seconds:", "clips_per_second:"))]
 
 
 def _must_end_well(ended: Ended, arguments: Arguments) -> None:
