@@ -49,7 +49,10 @@ def outcomes(module: str, seed: int, scale: float, folder: Path) -> list[dict[st
                 "peak_bytes": outcome.peak_bytes or _peak_bytes(),
             }
         )
-        sys.stderr.write(f"{outcome.kind}: {outcome.tries} tries, {len(outcome.lost)} lost\n")
+        sys.stderr.write(
+            f"{outcome.kind}: {outcome.tries} tries, {len(outcome.lost)} lost\n"
+            + "".join(f"  {x}\n" for x in outcome.lost)
+        )
         began = time.monotonic()
     return found
 
