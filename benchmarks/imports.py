@@ -55,9 +55,9 @@ def files(rows: np.ndarray, folder: Path) -> dict[str, Path]:
 
 
 def bombs(folder: Path) -> dict[str, Path]:
-    """Small files that unpack to a tebibyte, or say so."""
+    """Small files that unpack to much, or say so."""
     _write_v73(folder / "bomb.mat", None)
-    table = pd.DataFrame({"f": np.zeros(5 * 10**7)}).assign(g=0.0)
+    table = pd.DataFrame({"f": np.zeros(10**7)}).assign(g=0.0)
     table.to_parquet(folder / "bomb.parquet")
     head = np.lib.format
     with (folder / "bomb.npy").open("wb") as file:
