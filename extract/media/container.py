@@ -23,7 +23,7 @@ AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
 # Playlists and session descriptions name other files and hosts, which FFmpeg would open and wait for.
 NO_OTHER_FILES = {"protocol_whitelist": "none"}
-MAX_PIXELS = 1 << 25  # of a picture: 8K is a little less
+MAX_PIXELS = 1 << 24  # of a picture, twice those of 4K: a decoder holds up to 17 of them
 MAX_HEADER_BYTES = 128 << 20  # read to open a file. Of an image, that is all of it
 # FFmpeg checks it before it allocates a picture. It counts what lines are filled up with, too.
 NO_LARGER_PICTURES = {"max_pixels": str(MAX_PIXELS + MAX_PIXELS // 16)}
