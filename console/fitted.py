@@ -71,7 +71,8 @@ def _evaluate(config: EvaluateConfig, as_json: bool) -> None:
             show(None, False, partial(table, *other))
         if (ranks := rank_sentence(document)) is not None:
             say(ranks)
-        say(reading(document))
+        for line in reading(document).split("\n"):
+            say(line)
     say(f"evaluation.json, .csv and .npz in {result.folder}")
 
 

@@ -114,6 +114,7 @@ def test_evaluate_prints_a_table_of_people(amr):
     assert status == 0
     assert "test clips on which voice and face differ for people" in " ".join(out.split())
     assert "chooses as most people did" in out
+    assert "fractions of 1, on the test clips; robust is a ratio" in err.splitlines()
     assert "/people" in err.splitlines()[-1]
 
 
