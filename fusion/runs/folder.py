@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import check_unlinked, check_writable, has_checksum, partial_path, read_whole
+from amr.common.files import NotWhole, check_unlinked, check_writable, has_checksum, partial_path, read_whole
 from amr.common.options import flag, number_text
 from amr.common.workspace import place, runs_dir
 from amr.extract.cache.lock import is_left, lock
@@ -120,10 +120,13 @@ def _check_replaceable(folder: Path, record: RunRecord, overwrite: bool) -> None
             f"--out must be new, empty or an earlier run, got {str(folder)!r}, which holds {foreign}. "
             "Choose another name."
         )
-    if has_checksum(folder / RUN_FILES[0]):  # a run, whatever became of its config.json
-        if overwrite:
-            return
-        read_whole(folder / RUN_FILES[0], "--out", "Pass --overwrite to replace the run, or choose another name.")
+    if has_checksum(folder / RUN_FILES[0]):
+        try:
+            read_whole(folder / RUN_FILES[0], "--out", "Pass --overwrite to replace the run, or choose another name.")
+        except NotWhole:
+            if overwrite:  # of a run, whatever became of it; a whole config.json says of what it is
+                return
+            raise
     if not _is_replaceable(folder):
         raise ValueError(f"--out must be new, empty or an earlier run, got {str(folder)!r}. Choose another name.")
     if not overwrite and is_finished(folder) and (differences := _differences(RunRecord.read(folder), record)):

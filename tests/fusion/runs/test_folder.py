@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from amr.common.files import checksummed
 from amr.common.progress import Progress
 from amr.extract.cache.lock import lock
 from amr.fusion.config import FitConfig
@@ -86,6 +87,19 @@ def test_files_of_a_run_s_names_are_no_run(run, workspace):
     with pytest.raises(ValueError, match="--out must be new, empty or an earlier run"):
         run(overwrite=True)
     assert (folder / "weights.safetensors").is_file()
+
+
+def test_files_of_another_program_with_checksums_are_no_run(run, workspace):
+    folder = workspace / "runs" / "mine"
+    folder.mkdir(parents=True)
+    with checksummed(folder, "config.json", "weights.safetensors"):
+        (folder / "config.json").write_text('{"model_type": "bert"}')
+        (folder / "weights.safetensors").write_text("of a model that took a week")
+    before = content(folder)
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="--out must be new, empty or an earlier run"):
+            run(overwrite=overwrite)
+    assert content(folder) == before
 
 
 @pytest.mark.parametrize("out", ["mine", None])
