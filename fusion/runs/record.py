@@ -140,8 +140,9 @@ class RunRecord:
             raise TypeError("texts and modalities must be such")
         if not (self.classes and self.modalities) or not all(_is_count(info["embed_dim"]) for info in infos):
             raise ValueError("classes, modalities and embed_dim must be 1 or more")
-        if not all(isinstance(info[name], str) for info in infos for name in ("modality", "fingerprint")):
-            raise TypeError("modality and fingerprint must be texts")
+        names = ("modality", "encoder", "weights_sha256", "fingerprint")
+        if not all(isinstance(info[name], str) for info in infos for name in names):
+            raise TypeError(f"{', '.join(names)} must be texts")
         if not all(isinstance(info["preprocessing"], dict) for info in infos) or not isinstance(self.fuses, bool):
             raise TypeError("preprocessing must be a mapping, fuses a boolean")
         if self.config.amr_ratio is not None:

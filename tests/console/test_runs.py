@@ -12,7 +12,8 @@ from amr.common.files import write_json
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
 
-INFOS = {m: {"modality": m, "embed_dim": 2, "fingerprint": "", "preprocessing": {}} for m in ("audio", "video")}
+TEXTS = {"encoder": "logmel", "weights_sha256": "", "fingerprint": ""}
+INFOS = {m: {"modality": m, "embed_dim": 2, "preprocessing": {}} | TEXTS for m in ("audio", "video")}
 
 
 @pytest.fixture

@@ -46,7 +46,8 @@ def measures(accuracy: float, share: float | None, audio: float | None, video: f
 def write_run(folder: Path, config: FitConfig, of: dict[str, Any], cache: Path) -> None:
     """Write the folder of one run."""
     folder.mkdir(parents=True)
-    info = {"encoder": "logmel", "modality": "audio", "embed_dim": 8, "fingerprint": "", "preprocessing": {}}
+    texts = {"encoder": "logmel", "weights_sha256": "", "fingerprint": ""}
+    info = {"modality": "audio", "embed_dim": 8, "preprocessing": {}} | texts
     modalities = str(config.modalities).split(",")
     record = {
         "config": asdict(config),

@@ -15,7 +15,8 @@ from amr.fusion.runs.record import RunRecord
 def add_run(folder: Path, val_accuracy: float | None, val_loss: float | None = None, seed: int = 0) -> Path:
     """Write the folder of a run with these results."""
     folder.mkdir(parents=True)
-    infos = {m: {"modality": m, "embed_dim": 2, "fingerprint": "", "preprocessing": {}} for m in ("audio", "video")}
+    texts = {"encoder": "logmel", "weights_sha256": "", "fingerprint": ""}
+    infos = {m: {"modality": m, "embed_dim": 2, "preprocessing": {}} | texts for m in ("audio", "video")}
     RunRecord(FitConfig(seed=seed), ("a", "b"), infos, "cache.h5").save(folder)
     share = {"audio": 0.5, "video": 0.5}
     test = {"accuracy": 0.5, "share": share, "share_regularized": share, "num_clips": 8}
@@ -74,6 +75,8 @@ def test_damaged_results_are_refused_with_their_file(tmp_path, metrics):
         ("config.json", '"embed_dim": 2', '"embed_dim": "2"'),
         ("config.json", '"classes": [', '"classes": [1, '),
         ("config.json", '"preprocessing": {}', '"preprocessing": 1'),
+        ("config.json", '"encoder": "logmel"', '"encoder": 5'),
+        ("config.json", '"weights_sha256": "", ', ""),
         ("metrics.json", '"accuracy": 0.5', '"accuracy": NaN'),
         ("metrics.json", '"accuracy": 0.5', '"accuracy": "high"'),
         ("metrics.json", '"num_clips"', '"num"'),

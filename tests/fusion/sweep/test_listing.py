@@ -19,7 +19,8 @@ from amr.fusion.sweep.listing import list_runs
 def make_run(folder: Path, accuracy: float | None = None, **settings) -> Path:
     """A run; without an accuracy, one that is not finished."""
     folder.mkdir(parents=True)
-    infos = {m: {"modality": m, "embed_dim": 2, "fingerprint": "", "preprocessing": {}} for m in ("audio", "video")}
+    texts = {"encoder": "logmel", "weights_sha256": "", "fingerprint": ""}
+    infos = {m: {"modality": m, "embed_dim": 2, "preprocessing": {}} | texts for m in ("audio", "video")}
     RunRecord(FitConfig(**settings), ("a", "b"), infos, "/caches/small.h5").save(folder)
     if accuracy is not None:
         share = {"audio": 0.6, "video": 0.4}
