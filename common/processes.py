@@ -12,6 +12,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import util
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -68,6 +70,8 @@ def begin_process(parent: int) -> None:
 
 def start_process(function: Callable[..., object], *arguments: Any) -> Any:
     """Start a process, which calls the function with this process's id, for `begin_process`, and the arguments."""
+    with suppress(OSError):
+        util.get_temp_dir()  # for its sockets: this process removes it, a killed one would leave its own
     process = CONTEXT.Process(target=function, args=(os.getpid(), *arguments), daemon=True)
     collects = gc.isenabled()
     gc.disable()  # until `begin_process`

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import time
+from multiprocessing import util
 
 import numpy as np
 import pytest
@@ -77,6 +78,10 @@ def test_the_result_of_a_call_is_that_of_the_function():
     assert call_apart(os.getpid, limit_seconds=60) != os.getpid()
     values = np.arange(10**6)
     np.testing.assert_array_equal(call_apart(np.negative, values, limit_seconds=60), -values)
+
+
+def test_killed_processes_leave_no_temporary_folder():
+    assert call_apart(util.get_temp_dir, limit_seconds=60) == util.get_temp_dir()
 
 
 def kill_itself(signum):
