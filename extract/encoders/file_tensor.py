@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amr.extract.media.spool import FileMapping, forget_mapping, map_array, mapping_of
+from amr.extract.media.spool import BLOCK_BYTES, FileMapping, Spool, blocks, forget_mapping, map_array, mapping_of
 
 
 class FileTensor(Tensor):
@@ -34,12 +34,16 @@ class FileTensor(Tensor):
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
-    """Tensor that shares the memory of an array; a `FileTensor` if the array is all of a file."""
-    tensor = torch.from_numpy(array)
+    """Tensor that shares the memory of an array; a `FileTensor` if the array is in a file. A part of one is copied."""
     mapping = mapping_of(array)
-    if mapping is None or array.nbytes != len(mapping):
-        return tensor
-    in_file = tensor.as_subclass(FileTensor)
+    if mapping is None:
+        return torch.from_numpy(array)
+    if array.nbytes != len(mapping):
+        part = Spool()
+        for block in blocks(array, max(1, BLOCK_BYTES * len(array) // max(1, array.nbytes))):
+            part.append(block)
+        return as_tensor(part.finish())
+    in_file = torch.from_numpy(array).as_subclass(FileTensor)
     in_file.mapping = mapping
     return in_file
 

@@ -33,6 +33,19 @@ def test_what_is_computed_is_in_memory(in_file):
     assert type(as_tensor(ROWS)) is torch.Tensor
 
 
+@pytest.mark.parametrize("most_in_memory", [0, ROWS.nbytes])
+def test_a_part_of_a_file_is_not_sent_as_bytes(monkeypatch, most_in_memory):
+    """An interval of hours of sound is a part: as bytes, it would be in memory twice."""
+    monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
+    collected = Spool()
+    collected.append(ROWS)
+    whole = collected.finish()
+    monkeypatch.setattr(spool, "MEMORY_BYTES", most_in_memory)
+    part = as_tensor(whole[3:400])
+    assert type(part) is (torch.Tensor if most_in_memory else FileTensor)
+    np.testing.assert_array_equal(part.numpy(), ROWS[3:400])
+
+
 def _send(pipe) -> None:
     collected = Spool()
     collected.append(ROWS)
