@@ -114,7 +114,9 @@ def _plain(error: Exception) -> Exception:
 def _limit(seconds: int) -> None:
     import resource
 
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if most == resource.RLIM_INFINITY or most > seconds:  # else `ulimit -t` has set less
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if used := address_space():
         resource.setrlimit(resource.RLIMIT_AS, (used + memory_at_hand(), resource.getrlimit(resource.RLIMIT_AS)[1]))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 
 import numpy as np
 import pytest
 
+from amr.common.processes import CONTEXT
 from amr.extract.arrays import apart as module
 from amr.extract.arrays.apart import Crashed, apart
 from amr.extract.arrays.rows import Rows
@@ -81,3 +83,15 @@ def test_a_reader_that_takes_all_memory_or_does_not_end_is_an_error(monkeypatch)
 
     with pytest.raises(Crashed, match="not read in 1 seconds"):
         apart(endless, 0)
+
+
+def _limited() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
+    assert apart(lambda: 3, 0) == 3
+
+
+def test_a_stricter_limit_of_the_system_stays():
+    process = CONTEXT.Process(target=_limited)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
