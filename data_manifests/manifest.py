@@ -163,7 +163,7 @@ def write_manifest(manifest: Manifest, csv: str | os.PathLike[str]) -> None:
     csv = Path(csv)
     header = manifest.to_csv().partition("\n")[0]
     if csv.exists() and not csv.read_bytes().startswith(f"{header}\n".encode()):
-        raise ValueError(f"--out must be new or a manifest of amr manifest, got {str(csv)!r}. Choose another name.")
+        raise ValueError(f"--out must be new or a manifest of these columns, got {str(csv)!r}. Choose another name.")
     csv.parent.mkdir(parents=True, exist_ok=True)
     with replacing(csv) as partial:
         partial.write_bytes(manifest.to_csv().encode())

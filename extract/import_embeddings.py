@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from amr.common.files.space import check_space
 from amr.extract.arrays import ArraySpec, parse_array_spec
 from amr.extract.cache.lock import is_left
 from amr.extract.cache.reader import IMPORTED, EmbeddingInfo
@@ -89,8 +88,6 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
         lengths = config.lengths_files.get(name, config.lengths_files.get("") if has_steps else None)
         conversions[name] = _conversion(sources[name], clip_ids, config.dtype, lengths)
         infos[name] = _info(name, sources[name].spec, conversions[name], config.dtype, lengths)
-    num_bytes = sum(each.num_bytes for each in conversions.values())
-    check_space(out.resolve().parent, num_bytes, "the cache")
     digest = hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape"))
     clips = ClipTable(out.stem, "", digest.hexdigest(), table)
     if must_be_new and not is_saved(out, clips, list(infos.values())):

@@ -52,7 +52,6 @@ class Conversion:
                 f"--lengths must be for an embedding with steps, got {source.name} with {source.rows.values.shape}. "
                 "Leave it out there."
             )
-        self.num_bytes = self.num_clips * int(np.prod(self.row_shape)) * np.dtype(dtype).itemsize
         self.num_present = 0
         self._num_padded = 0
         self._num_ending_in_zeros = 0

@@ -183,7 +183,9 @@ class Clip:
         if video is not None and video.codec_context is not None:
             width, height = video.codec_context.width, video.codec_context.height
             if self._requests and width * height > MAX_PIXELS:
-                self._failures["video"] = f"pictures must have at most {MAX_PIXELS:,} pixels, got {width} x {height}; scale them down"
+                self._failures["video"] = (
+                    f"pictures must have at most {MAX_PIXELS:,} pixels, got {width} x {height}. Scale them down."
+                )
         wanted_video = video if self._requests and "video" not in self._failures else None
         wanted_audio = audio if self._rates_hz and "audio" not in self._failures else None
         self._format = format_of(container)
