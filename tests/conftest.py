@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for background jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -148,18 +148,45 @@ def _check_unpacked(file: ParquetFile, columns: Sequence[str] | None, place: str
 
 
 def _read_in_blocks(file: ParquetFile, spec: ArraySpec, names: Sequence[str]) -> np.ndarray | None:
-    """Columns of features, read in blocks of rows; None if the blocks differ in their shape, or hold text."""
+    """Columns of features, read in parts; None if the parts differ in their shape, or hold text.
+
+    Columns of numbers are read one after another: a reader of many holds a page and a dictionary of each.
+    """
     num_rows = file.metadata.num_rows
+    try:
+        if len(names) > 1 and all(_is_numeric(file.schema_arrow.field(name).type) for name in names):
+            return _read_by_column(file, spec, names)
+        return _read_by_rows(file, spec, names, num_rows)
+    except ValueError:
+        return None
+
+
+def _is_numeric(kind: Any) -> bool:
+    """Whether a type of Arrow is one number per row."""
+    from pyarrow import types
+
+    return types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind)
+
+
+def _read_by_column(file: ParquetFile, spec: ArraySpec, names: Sequence[str]) -> np.ndarray:
+    values = np.empty((file.metadata.num_rows, len(names)), np.bool_)
+    for i, name in enumerate(names):
+        column = _features(spec, {name: _pandas(file.read([name], use_threads=False), name)}, chosen=False)
+        values = values.astype(np.result_type(values, np.asarray(column)), copy=False)
+        values[:, i] = column
+    return values
+
+
+def _read_by_rows(file: ParquetFile, spec: ArraySpec, names: Sequence[str], num_rows: int) -> np.ndarray | None:
+    first = file.metadata.row_group(0) if num_rows else None
+    row_values = (
+        sum(first.column(i).num_values for i in range(first.num_columns)) // max(1, first.num_rows) if first else 1
+    )
     values: np.ndarray | None = None
     end = 0
-    row_values = sum(file.metadata.row_group(0).column(i).num_values for i in range(file.metadata.num_columns))
-    row_values = max(1, row_values // max(1, file.metadata.row_group(0).num_rows)) if num_rows else 1
-    for batch in file.iter_batches(max(1, _BLOCK_VALUES // row_values), columns=list(names), use_threads=False):
-        try:
-            columns = {name: _pandas(batch.select([name]), name) for name in names}
-            block = np.asarray(_features(spec, columns, chosen=bool(spec.keys)))
-        except ValueError:
-            return None
+    for batch in file.iter_batches(max(1, _BLOCK_VALUES // max(1, row_values)), columns=list(names), use_threads=False):
+        columns = {name: _pandas(batch.select([name]), name) for name in names}
+        block = np.asarray(_features(spec, columns, chosen=bool(spec.keys)))
         if values is None:
             values = np.empty((num_rows, *block.shape[1:]), block.dtype)
         if block.shape[1:] != values.shape[1:]:

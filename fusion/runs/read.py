@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from amr.common.files import NotWhole, damaged_names, read_json, read_table, whole_file
+from amr.common.files import NotWhole, damaged_names, read_json, read_table, read_whole, whole_file
 from amr.common.options import number_text
 from amr.common.progress import Progress
 from amr.common.workspace import EMBEDDINGS, is_training, run_name, training_of, training_runs
@@ -242,7 +242,7 @@ def read_runs(folder: Path, option: str = "RUN") -> list[Run]:
         )
     finished = sorted(file.parent for file in folder.glob("runs/*/metrics.json"))
     results = folder / "results.csv"
-    if results.is_file() and results.stat().st_size > 1:  # in the order requested
+    if results.is_file() and read_whole(results, option).strip():  # in the order requested; empty without splits
         order = {name: i for i, name in enumerate(read_table(results, texts=("run",))["run"].unique())}
         finished.sort(key=lambda run: order.get(run.name, len(order)))
     if not finished:

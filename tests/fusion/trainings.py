@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from amr.common.files import write_json
+from amr.common.files import checksummed, write_json
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.end_to_end.train import train_encoders
@@ -50,4 +50,5 @@ def set_record(run: Path, **changes: Any) -> None:
     file = run / "config.json"
     saved = json.loads(file.read_text())
     saved["config"] |= changes.pop("config", {})
-    write_json(file, saved | changes)
+    with checksummed(run, file.name):
+        write_json(file, saved | changes)

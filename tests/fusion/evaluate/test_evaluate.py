@@ -253,7 +253,8 @@ def test_results_go_to_another_folder_on_request(small_cache, workspace):
     before = sorted(run.iterdir())
     result = evaluate(EvaluateConfig(run.name, out="elsewhere", bootstrap=0, noise_draws=1, device="cpu"))
     assert result.folder == workspace / "runs/elsewhere"
-    assert sorted(file.name for file in result.folder.iterdir()) == [f"evaluation.{e}" for e in ("csv", "json", "npz")]
+    names = ["SHA256SUMS", *(f"evaluation.{each}" for each in ("csv", "json", "npz"))]
+    assert sorted(file.name for file in result.folder.iterdir()) == names
     assert sorted(run.iterdir()) == before
     assert result.document["source"] == run.name
 

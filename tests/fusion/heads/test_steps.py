@@ -72,10 +72,11 @@ def test_steps_are_padded_with_nan_or_averaged(cache_path):
     with Cache.open(cache_path) as cache:
         padded, pooled = read_dataset(cache, keep_steps=True), read_dataset(cache)
         num_steps = torch.from_numpy(cache.num_steps("audio"))
-        some = read_embedding(cache, "audio", np.array([3, 17]), keep_steps=True)
+        some, present = read_embedding(cache, "audio", np.array([3, 17]), keep_steps=True)
     audio = padded.embeddings["audio"]
     assert audio.shape == (NUM_CLIPS, STEPS, DIM)
     assert torch.equal(audio.isnan().all(-1), torch.arange(STEPS) >= num_steps[:, None])
+    assert present.tolist() == padded.present[[3, 17], padded.modalities.index("audio")].tolist()
     assert torch.equal(some.nan_to_num(), audio[[3, 17]].nan_to_num())
     torch.testing.assert_close(audio.nanmean(1).nan_to_num(), pooled.embeddings["audio"])
     torch.testing.assert_close(pool_steps(audio, num_steps), pooled.embeddings["audio"])

@@ -29,7 +29,7 @@ def test_pieces_have_the_windows_of_the_whole(in_pieces, fft, hop, length):
     whole = torch.stft(torch.from_numpy(SOUND[:length]), fft, hop, pad_mode="constant", **settings)
     parts = [torch.stft(p, fft, hop, center=False, **settings) for p in pieces(SOUND[:length], fft, hop)]
     assert whole.shape[1] == num_windows(length, fft, hop)
-    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("rows", "parts"), [(100, 10), (7, 3), (3, 7), (1, 1), (97, 96)])

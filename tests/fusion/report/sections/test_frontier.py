@@ -6,6 +6,7 @@ import shlex
 import pytest
 
 from amr import cli
+from amr.common.files import checksummed
 from amr.fusion.frontier import settings as frontier_settings
 from amr.fusion.frontier.config import FrontierConfig
 from amr.fusion.frontier.frontier import frontier
@@ -59,7 +60,8 @@ def test_three_modalities_are_a_choice(folder):
             entry["price"]["text"] = entry["price"]["video"]
     document["modalities"].append("text")
     document["target"]["text"] = 0.2
-    file.write_text(json.dumps(document))
+    with checksummed(folder, file.name):
+        file.write_text(json.dumps(document))
     results = read_results(folder)
     assert [*accuracy_against_use(results, settings_of(results)).plots] == ["audio", "video", "text"]
 
