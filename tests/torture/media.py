@@ -75,8 +75,9 @@ def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
     counts = Counter(row.state for embeddings in rows for row in embeddings.values())
     note = ", ".join(f"{number} {state}" for state, number in counts.items()) + " embeddings" if rows else ""
     yield Outcome("media: one extraction of all", len(media), tuple(lost), note, ended.peak_bytes)
-    pointing = sum("points-" in medium.path or "link-" in medium.path for medium in media)
-    yield Outcome("media: other files and hosts", pointing, tuple(touched(trace, media_folder, media)))
+    pointing = sum("points-" in medium.path or "link-" in medium.path for medium in media) if trace else 0
+    note = "" if trace else "not tried: strace is not installed"
+    yield Outcome("media: other files and hosts", pointing, tuple(touched(trace, media_folder, media)), note)
     alone = all_alone(media_folder, media)
     wrong = [f"{medium}: {why}" for medium, own in zip(media, alone, strict=True) if (why := own.fault())]
     wrong += [

@@ -12,7 +12,7 @@ from .media import Medium, run, touched
 def test_every_clip_is_present_failed_or_absent_and_equals_itself_alone(tmp_path):
     for outcome in run(seed=0, scale=0.025, folder=tmp_path):
         assert outcome.lost == (), outcome.kind
-        assert outcome.tries > 0
+        assert outcome.tries > 0 or outcome.note.startswith("not tried: ")
 
 
 @pytest.mark.parametrize(
