@@ -16,10 +16,12 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from amr.extract.media.container import (
-    MAX_PIXELS,
+    IMAGE,
+    MAX_IMAGE_PIXELS,
     MediaStream,
     audio_stream,
     format_of,
+    max_pixels,
     open_media,
     packets,
     reason_of,
@@ -42,7 +44,6 @@ from amr.extract.media.spool import TooLarge
 from amr.extract.media.streams import PREROLL_SECONDS, Pictures, Sound
 
 MAX_FRAMES_AHEAD = 64  # more than any codec reorders by
-IMAGE = "_pipe"  # end of the names of FFmpeg's image formats
 MAX_PACKETS = 5_000_000  # of one stream: two days of pictures
 
 
@@ -140,10 +141,9 @@ class Clip:
             elif not is_found:
                 where = "" if (self._start, self._end) == (0, math.inf) else " in the clip's interval"
                 error = self._failures.get(modality)
-                limit = f" (an image may have {MAX_PIXELS:,} pixels)" if self._format.endswith(IMAGE) else ""
-                self._failures[modality] = f"no {content} could be decoded{where}" + (
-                    f": {error}{limit}" if error else ""
-                )
+                if self._format.endswith(IMAGE):
+                    error = f"it is damaged, or has more than {MAX_IMAGE_PIXELS:,} pixels ({error})"
+                self._failures[modality] = f"no {content} could be decoded{where}" + (f": {error}" if error else "")
             else:
                 self._failures.pop(modality, None)
         shown = self._timeline.end - self._timeline.begin if self._timeline is not None else 0.0
@@ -182,9 +182,10 @@ class Clip:
                 self._failures[modality] = "there is no decoder for this stream"
         if video is not None and video.codec_context is not None:
             width, height = video.codec_context.width, video.codec_context.height
-            if self._requests and width * height > MAX_PIXELS:
+            limit = max_pixels(format_of(container))
+            if self._requests and width * height > limit:
                 self._failures["video"] = (
-                    f"pictures must have at most {MAX_PIXELS:,} pixels, got {width} x {height}. Scale them down."
+                    f"pictures must have at most {limit:,} pixels, got {width} x {height}. Scale them down."
                 )
         wanted_video = video if self._requests and "video" not in self._failures else None
         wanted_audio = audio if self._rates_hz and "audio" not in self._failures else None

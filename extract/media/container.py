@@ -23,10 +23,10 @@ AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
 # Playlists and session descriptions name other files and hosts, which FFmpeg would open and wait for.
 NO_OTHER_FILES = {"protocol_whitelist": "none"}
-MAX_PIXELS = 1 << 24  # of a picture, twice those of 4K: a decoder holds up to 17 of them
+MAX_PIXELS = 1 << 24  # of a video's pictures, twice those of 4K: a decoder holds up to 17 of them
+MAX_IMAGE_PIXELS = 25 << 20  # of an image, more than a camera's 24 million
+IMAGE = "_pipe"  # end of the names of FFmpeg's image formats
 MAX_HEADER_BYTES = 128 << 20  # read to open a file. Of an image, that is all of it
-# FFmpeg checks it before it allocates a picture. It counts what lines are filled up with, too.
-NO_LARGER_PICTURES = {"max_pixels": str(MAX_PIXELS + MAX_PIXELS // 16)}
 
 av.logging.set_level(None)  # FFmpeg's own lines would land in the middle of a progress bar
 
@@ -61,7 +61,7 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         FFmpegError: The file is not media.
         TooLarge: The header of the file, or the image, is too large.
     """
-    options = NO_OTHER_FILES | NO_LARGER_PICTURES
+    options = NO_OTHER_FILES | _no_more_pixels(MAX_IMAGE_PIXELS)
     with (
         path.open("rb") as file,
         av.open(nameless := _Nameless(file), mode="r", metadata_errors="ignore", options=options) as container,
@@ -72,13 +72,23 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         nameless.left = math.inf
         for stream in container.streams.video:
             if stream.codec_context is not None:
-                stream.codec_context.options = dict(NO_LARGER_PICTURES)
+                stream.codec_context.options = _no_more_pixels(max_pixels(format_of(container)))
         yield container
 
 
 def format_of(container: InputContainer) -> str:
     """FFmpeg's short name of the file's format, such as "mov" for all that is like MP4."""
     return container.format.name.partition(",")[0]
+
+
+def max_pixels(format_name: str) -> int:
+    """Largest number of pixels of a picture in a file of this format."""
+    return MAX_IMAGE_PIXELS if format_name.endswith(IMAGE) else MAX_PIXELS
+
+
+def _no_more_pixels(limit: int) -> dict[str, str]:
+    """Option of FFmpeg, which checks it before it allocates a picture. It counts what lines are filled up with, too."""
+    return {"max_pixels": str(limit + limit // 16)}
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:

@@ -84,8 +84,9 @@ def decode(
     try:
         if path.is_dir():
             return decode_folder(path, tuple(dict.fromkeys(samplings)), start, end, frame_rate_hz)
-        if not path.is_file():  # a pipe, which would block
-            raise FileNotFoundError("the file does not exist")
+        if not path.is_file():  # a pipe would block
+            exists = os.path.lexists(path)
+            raise FileNotFoundError("it is no regular file" if exists else "the file does not exist")
         if path.stat().st_size == 0:
             raise ValueError("it is empty")
         request = (path, tuple(dict.fromkeys(samplings)), tuple(dict.fromkeys(sample_rates_hz)), start, end)

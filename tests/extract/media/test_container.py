@@ -1,6 +1,7 @@
 """Which of several streams of a kind is read, and what FFmpeg is told about the file."""
 
 import io
+import os
 from pathlib import Path
 
 import av
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from av.stream import Disposition
+from PIL import Image
 
 from amr.extract.encoders import Prepare
 from amr.extract.media.container import _Nameless
@@ -98,3 +100,19 @@ def test_a_damaged_file_that_points_before_its_start_prints_nothing():
     assert file.seek(-5) < 0
     assert file.seek(2) == 2
     assert file.read() == b"dia"
+
+
+@pytest.mark.parametrize(("size", "embedded"), [((6000, 4000), True), ((6000, 5000), False)])
+def test_an_image_may_have_the_pixels_of_a_camera(tmp_path, size, embedded):
+    Image.new("RGB", size, "red").save(tmp_path / "x.jpg")
+    sampling = FrameSampling(num_frames=1)
+    decoded = decode(tmp_path / "x.jpg", samplings=[sampling])
+    assert [*decoded.frames] == [sampling] * embedded
+    assert embedded == (decoded.failures == {})
+    assert embedded or "more than 26,214,400 pixels" in decoded.failures["video"]
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "x.mp4")
+    decoded = decode(tmp_path / "x.mp4", sample_rates_hz=[16000])
+    assert decoded.failures == {"audio": "the file cannot be opened: it is no regular file"}
