@@ -120,6 +120,8 @@ def _extract(config: ExtractConfig, as_json: bool) -> None:
     with stderr_progress() as progress:
         result = extract_embeddings(config, progress)
     show(result.to_json(), as_json, lambda: lines(result.summary()))
+    if result.failed:
+        say("failed clips are not tried again by the same command; --overwrite extracts all clips again")
     if sum(result.embedded.values()) == 0:
         raise RuntimeError(
             f"at least one clip must be embedded, got none of {result.clips}. "

@@ -133,6 +133,7 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
             f"--folder-fps must be used with clips that are folders of images, got {config.folder_fps:g} without any. "
             "Leave it out."
         )
+    _refuse_without_files(files, out, infos, config)
     notes = [*manifest.notes, *notes_on_name(out), *_notes_on_names(encoders), *_notes_on_missing(files, config)]
     for note in notes:
         progress.note(note)
@@ -142,6 +143,24 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
         writer.finalize()
         seconds = time.perf_counter() - began
     return _result(out, list(encoders), notes, int(files.exist.sum()), extracted, seconds)
+
+
+def _refuse_without_files(
+    files: ManifestFiles, out: Path, infos: Sequence[EmbeddingInfo], config: ExtractConfig
+) -> None:
+    """Refuse to make embeddings of clips of which no file exists, such as those of a disk that is not mounted."""
+    if files.exist.any() or config.manifest is None:  # a dataset without any file was refused
+        return
+    if out.is_file() and not config.overwrite:
+        with Cache.open(out) as cache:
+            if {info.name for info in infos} <= {*cache.names}:
+                return
+    path = next((path for m in files.modalities for path in files.manifest.paths(m) if path is not None), None)
+    if path is not None:
+        raise ValueError(
+            f"--manifest must name files that exist, got none of its {len(files.exist):,} clips, such as "
+            f"{str(path)!r}. Pass --root with the folder of the media."
+        )
 
 
 def _notes_on_names(encoders: Mapping[str, Encoder]) -> list[str]:

@@ -291,7 +291,7 @@ def test_absolute_and_backslashed_paths_are_embedded(sounds, fakes, tmp_path):
 
 def test_nothing_embedded_is_not_ok(sounds, fakes, tmp_path):
     for i in range(NUM_CLIPS):
-        (tmp_path / f"{i}.wav").unlink()
+        (tmp_path / f"{i}.wav").write_bytes(b"")
     assert not any(extract_embeddings(sounds).embedded.values())
 
 
@@ -623,3 +623,14 @@ def test_messy_folder(test_data, tmp_path):
     }
     assert result.failed == 8
     assert verify(out)["problems"] == []
+
+
+def test_a_disk_that_is_not_mounted_is_refused_before_anything_is_written(sounds, fakes, tmp_path):
+    for i in range(NUM_CLIPS):
+        (tmp_path / f"{i}.wav").rename(tmp_path / f"{i}.away")
+    with pytest.raises(ValueError, match=r"--manifest must name files that exist, got none of its 10 clips"):
+        extract_embeddings(sounds)
+    assert not Path(sounds.out).exists()
+    for i in range(NUM_CLIPS):
+        (tmp_path / f"{i}.away").rename(tmp_path / f"{i}.wav")
+    assert extract_embeddings(sounds).present == NUM_CLIPS
