@@ -131,6 +131,8 @@ def training_folder(config: TrainConfig) -> Path:
         )
     else:
         _check_epochs(folder, saved["config"]["epochs"], config.epochs)
+        if not is_finished(folder, config):
+            _refuse_foreign_in_runs(folder)
     return folder
 
 
@@ -177,8 +179,13 @@ def begin_folder(folder: Path, config: TrainConfig, data: MediaData) -> None:
 
 
 def supersede(folder: Path, config: TrainConfig, data: MediaData) -> None:
-    """Turn a finished training into an unfinished one of more epochs, before its files are replaced."""
+    """Turn a finished training into an unfinished one of more epochs, before its files are replaced.
+
+    Raises:
+        ValueError: One of its runs holds a file that no command wrote.
+    """
     if (folder / METRICS).is_file():
+        _refuse_foreign_in_runs(folder)
         later = [file for pattern in LATER_FILES for file in folder.glob(pattern)]
         remove_checksums(folder, [METRICS, *(file.name for file in later)])
         for file in later:
@@ -260,10 +267,21 @@ def _refuse_foreign(folder: Path, saved: Mapping[str, Any]) -> None:
     """Raise ValueError if the folder of a training holds a file that no command wrote."""
     foreign = foreign_path(folder, saved)
     if foreign is not None:
-        raise ValueError(
-            f"--out must be new or a training of encoders, got {str(folder)!r}, which holds {foreign}. "
-            "Choose another name."
-        )
+        raise _holds_foreign(folder, foreign)
+
+
+def _refuse_foreign_in_runs(folder: Path) -> None:
+    """Raise ValueError if a run, which is replaced as a whole, holds a file that no command wrote."""
+    for run in folder.rglob(JOINT_RUN):
+        if run.is_dir() and (foreign := foreign_file(run)) is not None:
+            raise _holds_foreign(folder, run.relative_to(folder) / foreign)
+
+
+def _holds_foreign(folder: Path, foreign: Path) -> ValueError:
+    return ValueError(
+        f"--out must be new or a training of encoders, got {str(folder)!r}, which holds {foreign}. "
+        "Move it elsewhere, or choose another name."
+    )
 
 
 def foreign_path(folder: Path, saved: Mapping[str, Any] | None = None) -> Path | None:

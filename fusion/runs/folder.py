@@ -17,7 +17,10 @@ from amr.common.workspace import place, runs_dir
 from amr.extract.cache.lock import is_left, lock
 from amr.fusion.runs.record import RUN_FILES, RunRecord
 
-LATER_FILES = ("evaluation.json", "evaluation.csv", "evaluation.npz", "explain_*.*")  # of amr evaluate and amr explain
+LATER_FILES = (  # of amr evaluate and amr explain
+    *("evaluation.json", "evaluation.csv", "evaluation.npz"),
+    *("explain_*.png", "explain_*.svg", "explain_*.pdf"),
+)
 UNFINISHED = ".unfinished"  # folder in the folder of a run that a fit writes to
 MAX_DIFFERENCES = 3  # settings that an error lists
 

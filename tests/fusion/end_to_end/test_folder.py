@@ -106,6 +106,21 @@ def test_a_file_that_no_command_wrote_is_never_deleted(request_for: MakeConfig, 
     assert notes.is_file()
 
 
+def test_more_epochs_delete_no_file_that_no_command_wrote(request_for: MakeConfig):
+    config = request_for("mine", "audio", epochs=1)
+    folder = train_encoders(config).folder
+    note, text, picture = folder / "audio/run/notes.txt", folder / "explain_mine.txt", folder / "explain_a.png"
+    for file in (note, text, picture):
+        file.write_text("dear diary")
+    train_encoders(config)  # is finished: nothing is replaced
+    with pytest.raises(ValueError, match=r"which holds audio/run/notes\.txt\. Move it elsewhere, or choose another"):
+        train_encoders(replace(config, epochs=2))
+    assert (folder / "metrics.json").is_file()
+    note.unlink()
+    train_encoders(replace(config, epochs=2))
+    assert (text.exists(), picture.exists()) == (True, False)
+
+
 def manifest(media: Path, file: Path, video: np.ndarray) -> dict[str, object]:
     """Options for a manifest in which only some clips have video."""
     table = pd.read_csv(media / "data/synthetic/manifest.csv", dtype=str, keep_default_na=False)
