@@ -94,7 +94,8 @@ class EvaluateConfig:
         what, advice = "RUN" if self.out is None else "--out", "Pass --out with another folder."
         folder = self.folder(run)
         check_writable(folder, what, advice)
-        check_unlinked(folder, what)
+        if self.out is None:  # the folder of --out may hold anything else, and links in it are not written through
+            check_unlinked(folder, what)
         if holds_runs(folder) and folder.resolve() != run.resolve():
             raise ValueError(f"{what} must not be another run or sweep, got {str(folder)!r}. {advice}")
         found = [name for name in FILES if (folder / name).exists()]

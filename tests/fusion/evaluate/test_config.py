@@ -64,3 +64,13 @@ def test_other_files_of_the_same_name_are_not_replaced(tmp_path):
             config.check_writable(tmp_path)
     with pytest.raises(ValueError, match="--out must be a folder that can be written to"):
         EvaluateConfig(tmp_path, out=tmp_path / "evaluation.csv").check_writable(tmp_path)
+
+
+def test_links_count_in_a_folder_of_results_only(tmp_path):
+    run, project = tmp_path / "run", tmp_path / "project"
+    for folder in (run, project):
+        folder.mkdir()
+        (folder / "link").symlink_to(tmp_path / "elsewhere")
+    EvaluateConfig(run, out=project).check_writable(run)
+    with pytest.raises(ValueError, match="RUN must hold no links"):
+        EvaluateConfig(run).check_writable(run)
