@@ -11,10 +11,10 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import util
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -22,6 +22,7 @@ T = TypeVar("T")
 CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 SECONDS_BETWEEN_LOOKS = 1.0
+INTERRUPTS = (signal.SIGINT,)
 
 
 class Unfinished(Exception):
@@ -66,6 +67,32 @@ def begin_process(parent: int) -> None:
     end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)  # blocked since before the fork
+
+
+class _Starting:
+    """Lock under which processes start; a new process has one of its own, which nobody holds."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self.lock = threading.RLock()
+
+
+_starting = _Starting()
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Make pipes, start a process with them, and close its ends of them here, in the block.
+
+    One thread at a time: a process that another thread starts in between would keep the pipes open, and hide a death.
+    """
+    with _starting.lock:
+        yield
 
 
 def start_process(function: Callable[..., object], *arguments: Any) -> Any:
@@ -73,20 +100,36 @@ def start_process(function: Callable[..., object], *arguments: Any) -> Any:
     with suppress(OSError):
         util.get_temp_dir()  # for its sockets: this process removes it, a killed one would leave its own
     process = CONTEXT.Process(target=function, args=(os.getpid(), *arguments), daemon=True)
+    try:
+        with starting(), _undisturbed():
+            process.start()
+    except BaseException:
+        if process.pid is not None:
+            end_process(process)
+        raise
+    return process
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Fork in the block: neither Ctrl-C nor the garbage collector comes to the new process before `begin_process`."""
     collects = gc.isenabled()
-    gc.disable()  # until `begin_process`
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    gc.disable()
     try:
         with warnings.catch_warnings():  # a fork beside other threads: it takes none of their locks
             warnings.simplefilter("ignore", DeprecationWarning)
-            process.start()
+            yield
     finally:
         if collects:
             gc.enable()
-    return process
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Call(Generic[T]):
     """A call of a function in a process of its own, begun at once. Several may run side by side.
+
+    As a context manager it ends with its block.
 
     Args:
         function: Function to call. On systems that cannot fork, it and its arguments are pickled.
@@ -94,10 +137,17 @@ class Call(Generic[T]):
     """
 
     def __init__(self, function: Callable[..., T], *arguments: Any) -> None:
-        self._results, sender = CONTEXT.Pipe(duplex=False)
-        self._process = start_process(_call, sender, function, arguments)
-        sender.close()  # so that its end is the process's end
+        with starting():
+            self._results, sender = CONTEXT.Pipe(duplex=False)
+            with sender:  # it is closed here, so that its end is the process's end
+                self._process = start_process(_call, sender, function, arguments)
         self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def result(self, limit_seconds: float) -> T:
         """Wait for the result, and end the process.

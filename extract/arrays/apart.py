@@ -20,12 +20,13 @@ from typing import IO, Any, TypeVar
 import numpy as np
 
 from amr.common.files.memory import address_space, memory_at_hand
-from amr.common.processes import CONTEXT, begin_process, cause_of_death, start_process
+from amr.common.processes import CONTEXT, begin_process, cause_of_death, end_process, start_process, starting
 
 Result = TypeVar("Result")
 
 SECONDS = 12  # of computing, for any file
 BYTES_PER_SECOND = 2**20  # further seconds for large ones
+WAITING = 5  # times as long may it take with all waiting, for a disk or for other processes
 _ALIGNMENT = 64
 _BLOCK = 2**24
 _MADV_DONTNEED = 4  # of Linux
@@ -45,25 +46,24 @@ def apart(read: Callable[[], Result], num_bytes: int) -> Result:
         num_bytes: Size of what it reads, for its time limit.
 
     Raises:
-        Crashed: The process died: of a signal, of its time limit, for lack of memory.
+        Crashed: The process died: of a signal, of a time limit, for lack of memory.
     """
     if CONTEXT.get_start_method() != "fork":
         return read()
-    receiver, sender = CONTEXT.Pipe(duplex=False)
     seconds = SECONDS + num_bytes // BYTES_PER_SECOND
     with _shared_file() as arrays:
-        process = start_process(_child, read, arrays, sender, receiver, seconds)
-        sender.close()
+        with starting():
+            receiver, sender = CONTEXT.Pipe(duplex=False)
+            with sender:
+                process = start_process(_child, read, arrays, sender, receiver, seconds)
         try:
+            if not receiver.poll(WAITING * seconds):
+                raise Crashed(f"content that is not read in {WAITING * seconds} seconds")
             error, pickled, sizes = receiver.recv()
         except EOFError:
-            process.join()
-            raise Crashed(_reason(process.exitcode, seconds)) from None
-        except BaseException:
-            process.kill()
-            raise
+            raise Crashed(_reason_of_death(process, seconds)) from None
         finally:
-            process.join()
+            end_process(process)
             receiver.close()
         if error is not None:
             raise error
@@ -77,12 +77,28 @@ def _shared_file() -> IO[bytes]:
     return tempfile.TemporaryFile(buffering=0)
 
 
-def _reason(exit_code: int | None, seconds: int) -> str:
-    if exit_code == -signal.SIGXCPU:
+def _reason_of_death(process: Any, seconds: int) -> str:
+    import resource
+
+    before = _computed_seconds()
+    process.join()
+    hard_limit = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if hard_limit != resource.RLIM_INFINITY:
+        seconds = min(seconds, hard_limit)
+    killed = process.exitcode == -signal.SIGKILL
+    if process.exitcode == -signal.SIGXCPU or (killed and _computed_seconds() - before > seconds - 0.5):
         return f"content that is not read in {seconds} seconds"
-    if exit_code == -signal.SIGKILL:
-        return "content that needs more memory than there is"
-    return f"content that ends its reader ({cause_of_death(exit_code)})"
+    if killed:  # mostly by the system, but nothing says so
+        return "content that needs more memory than there is, or whose reader something killed (SIGKILL)"
+    return f"content that ends its reader ({cause_of_death(process.exitcode)})"
+
+
+def _computed_seconds() -> float:
+    """Processor time of all processes that this one started and has collected."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _child(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import numpy as np
 from amr.common.processes import Call, Unfinished, call_apart
 from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.reader import Cache
-from amr.extract.config import CLIP_TIMEOUT
 from amr.extract.encoders.media_options import MODALITY
 from amr.extract.media.decode import decode
 from amr.extract.media.sampling import FRAME_RATE_HZ, FrameSampling
@@ -21,6 +20,7 @@ from amr.extract.pipeline.load import ClipFiles, ManifestFiles
 
 SAMPLE_RATE_HZ = 16000
 MODALITIES = ("audio", "video")
+SECONDS = 30.0  # that a clip may take as a whole, and then each modality of it
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,17 @@ def decode_media(clip: ClipFiles, num_frames: int) -> Media:
     wanted = [m for m in MODALITIES if clip.paths.get(m) is not None]
     if not wanted:
         return Media()
-    with suppress(Unfinished, RuntimeError):
-        return call_apart(_decode, clip, wanted, num_frames, limit_seconds=CLIP_TIMEOUT)
-    calls = {m: Call(_decode, clip, [m], num_frames) for m in wanted}
-    return _joined({m: _result(m, call) for m, call in calls.items()})
+    if len(wanted) > 1:
+        with suppress(Unfinished, RuntimeError):
+            return call_apart(_decode, clip, wanted, num_frames, limit_seconds=SECONDS)
+    with ExitStack() as stack:
+        calls = {m: stack.enter_context(Call(_decode, clip, [m], num_frames)) for m in wanted}
+        return _joined({m: _result(m, call) for m, call in calls.items()})
 
 
 def _result(modality: str, call: Call[Media]) -> Media:
     try:
-        return call.result(CLIP_TIMEOUT)
+        return call.result(SECONDS)
     except Unfinished as error:
         return Media(notes=(f"{modality}: decoding it {error}",))
     except RuntimeError as error:

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
@@ -28,6 +28,7 @@ from amr.common.processes import (
     end_process,
     first_line,
     start_process,
+    starting,
 )
 from amr.common.progress import Progress
 from amr.extract.config import CLIP_TIMEOUT
@@ -141,10 +142,12 @@ class ClipLoader:
 
     def _decode(self, tasks: Sequence[Task], stopped: threading.Event | None = None) -> Generator[Loaded]:
         """Hand out the tasks, a bounded number of them, and yield the clips in the order of their tasks."""
-        workers = [_Worker(self._clips, tasks, self._limit_seconds) for _ in range(min(self._num_workers, len(tasks)))]
-        max_ahead = len(workers) * self._num_ahead
+        workers: list[_Worker] = []
         waiting, loaded = list(reversed(range(len(tasks)))), dict[int, Loaded]()
         try:
+            for _ in range(min(self._num_workers, len(tasks))):
+                workers.append(_Worker(self._clips, tasks, self._limit_seconds))
+            max_ahead = len(workers) * self._num_ahead
             for index in range(len(tasks)):
                 while index not in loaded:
                     while waiting and waiting[-1] < index + max_ahead:
@@ -189,16 +192,17 @@ class ClipLoader:
             The clip, and whether one of the processes died or took too long.
         """
         tasks = [Task(task.row, names) for names in self._clips.by_modality(task)]
-        calls = {each: Call(_load_apart, self._clips, each) for each in tasks}
         loaded, kills = Loaded(), False
-        for each, call in calls.items():
-            try:
-                alone = call.result(self._limit_seconds)
-            except Unfinished as error:
-                option = self._option if isinstance(error, TooLong) else ""
-                alone, kills = Loaded({}, dict.fromkeys(each.names, f"decoding it {error}{option}")), True
-            loaded.inputs.update(alone.inputs)
-            loaded.failures.update(alone.failures)
+        with ExitStack() as stack:
+            calls = {each: stack.enter_context(Call(_load_apart, self._clips, each)) for each in tasks}
+            for each, call in calls.items():
+                try:
+                    alone = call.result(self._limit_seconds)
+                except Unfinished as error:
+                    option = self._option if isinstance(error, TooLong) else ""
+                    alone, kills = Loaded({}, dict.fromkeys(each.names, f"decoding it {error}{option}")), True
+                loaded.inputs.update(alone.inputs)
+                loaded.failures.update(alone.failures)
         return loaded, kills
 
 
@@ -239,14 +243,14 @@ class _Worker:
 
     def __init__(self, clips: _Clips, tasks: Sequence[Task], limit_seconds: float) -> None:
         self._in_work = CONTEXT.RawValue("q", NO_CLIP)
-        requests, self._requests = CONTEXT.Pipe(duplex=False)
-        self.results, sender = CONTEXT.Pipe(duplex=False)
         self.given: set[int] = set()
         self._max_silent_seconds = limit_seconds + SECONDS_TO_START
         self._heard_seconds = time.monotonic()
-        self._process = start_process(_work, requests, sender, self._in_work, clips, tasks, limit_seconds)
-        requests.close()
-        sender.close()  # so that its end is the worker's end
+        with starting():
+            requests, self._requests = CONTEXT.Pipe(duplex=False)
+            self.results, sender = CONTEXT.Pipe(duplex=False)
+            with requests, sender:  # they are closed here, so that their end is the worker's end
+                self._process = start_process(_work, requests, sender, self._in_work, clips, tasks, limit_seconds)
 
     @property
     def in_work(self) -> int:

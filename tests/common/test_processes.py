@@ -5,6 +5,7 @@ import faulthandler
 import gc
 import os
 import signal
+import threading
 import time
 from multiprocessing import util
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from av import VideoFrame
 
+from amr.common import processes
 from amr.common.processes import (
     CONTEXT,
     Call,
@@ -46,6 +48,21 @@ def interrupt_itself(parent):
 
 def test_a_process_leaves_ctrl_c_to_its_parent():
     started = process(interrupt_itself, os.getpid())
+    started.join(10)
+    assert started.exitcode == 3
+
+
+def interrupted_before_it_begins(parent):
+    os.kill(os.getpid(), signal.SIGINT)
+    begin_process(parent)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    os._exit(3 if not blocked else 4)
+
+
+def test_ctrl_c_just_after_the_start_is_left_to_the_parent():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    started = start_process(interrupted_before_it_begins)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     started.join(10)
     assert started.exitcode == 3
 
@@ -127,6 +144,43 @@ def test_a_call_that_takes_too_long_is_ended(function):
     for call in calls:
         with pytest.raises(ProcessLookupError):
             os.kill(call._process.pid, 0)
+
+
+def test_a_death_is_seen_at_once_beside_calls_that_other_threads_start(monkeypatch):
+    """A process that another thread forks between a pipe and its start would hold the pipe open."""
+    real = processes.start_process
+
+    def slow(*arguments):
+        time.sleep(0.1)
+        return real(*arguments)
+
+    monkeypatch.setattr(processes, "start_process", slow)
+    causes = []
+
+    def die():
+        with pytest.raises(Unfinished) as found:
+            Call(kill_itself, signal.SIGKILL).result(20)
+        causes.append(str(found.value))
+
+    def last():
+        calls.append(Call(time.sleep, 1000))
+
+    calls = []
+    threads = [threading.Thread(target=target) for target in (last, die) * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for call in calls:
+        call.end()
+    assert causes == ["kills the process (SIGKILL)"] * 3
+
+
+def test_a_call_ends_with_its_block():
+    with pytest.raises(KeyboardInterrupt), Call(time.sleep, 1000) as call:
+        raise KeyboardInterrupt
+    with pytest.raises(ProcessLookupError):
+        os.kill(call._process.pid, 0)
 
 
 class Own(Exception):

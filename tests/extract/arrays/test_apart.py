@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -83,6 +84,33 @@ def test_a_reader_that_takes_all_memory_or_does_not_end_is_an_error(monkeypatch)
 
     with pytest.raises(Crashed, match="not read in 1 seconds"):
         apart(endless, 0)
+
+
+def test_a_reader_that_waits_without_end_is_an_error(monkeypatch):
+    monkeypatch.setattr(module, "SECONDS", 1)
+    monkeypatch.setattr(module, "WAITING", 1)
+    with pytest.raises(Crashed, match=r"^content that is not read in 1 seconds$"):
+        apart(lambda: time.sleep(1000), 0)
+
+
+def _ended_by_the_system() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (1, 1))  # then the system kills, without SIGXCPU before
+
+    def endless() -> None:
+        while True:
+            pass
+
+    with pytest.raises(Crashed, match=r"^content that is not read in 1 seconds$"):
+        apart(endless, 0)
+    with pytest.raises(Crashed, match="more memory than there is, or"):
+        apart(lambda: os.kill(os.getpid(), signal.SIGKILL), 0)
+
+
+def test_the_limit_of_the_system_is_no_lack_of_memory():
+    process = CONTEXT.Process(target=_ended_by_the_system)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
 
 
 def _limited() -> None:

@@ -72,7 +72,7 @@ def test_frames_that_end_the_decoder_do_not_cost_the_sound(tmp_path: Path, monke
         return real(path, **requested)
 
     monkeypatch.setattr(preview, "decode", faulty)
-    monkeypatch.setattr(preview, "CLIP_TIMEOUT", 1.0)
+    monkeypatch.setattr(preview, "SECONDS", 1.0)
     media = decode_media(clip, 2)
     assert media.notes == (note,)
     np.testing.assert_array_equal(media.sound, whole.sound)

@@ -99,6 +99,39 @@ def test_a_worker_that_something_else_kills_or_stops_costs_no_clip(clips, monkey
     assert first_values(loader.load(tasks())) == list(range(10, 10 + NUM_SOUNDS))
 
 
+def test_a_start_that_fails_leaves_no_process(clips, monkeypatch):
+    monkeypatch.setattr(workers, "available_cores", lambda: 2)
+    real, started = workers.start_process, []
+
+    def full(*arguments):
+        if started:
+            raise BlockingIOError("no process left")
+        started.append(real(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr(workers, "start_process", full)
+    with pytest.raises(BlockingIOError):
+        list(loader_of(clips, Special()).load(tasks()))
+    assert [process.exitcode for process in started] == [-signal.SIGKILL]
+
+
+def test_an_interrupt_ends_the_modalities_that_are_loaded_apart(clips, monkeypatch):
+    calls = []
+
+    class Interrupted(workers.Call):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            calls.append(self)
+
+        def result(self, limit_seconds):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "Call", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loader_of(clips, Special())._apart(Task(0, ("a",)))
+    assert [call._process.exitcode for call in calls] == [-signal.SIGKILL]
+
+
 def test_an_absurd_number_of_clips_ahead_does_not_block(clips):
     many = [Task(i % NUM_SOUNDS, ("a",)) for i in range(3000)]
     loader = loader_of(clips, Special(), 1, batch_size=10**6)
