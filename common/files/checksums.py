@@ -17,7 +17,10 @@ from pathlib import Path
 from amr.common.files.writing import replacing, write_text
 
 CHECKSUMS = "SHA256SUMS"
-_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *]([^/]+)")
+DIFFERS = f"its bytes are not those of its line in {CHECKSUMS}"
+TRIES = 2  # of reading a line, then its file: the file may be replaced in between
+_LINE = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *]([^/]+)")  # a backslash first says that the name has escapes
+_ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r"}
 
 
 class Damaged(ValueError):
@@ -34,12 +37,14 @@ def checksummed(folder: Path, *names: str) -> Iterator[None]:
 
 def add_checksums(folder: Path, names: Iterable[str]) -> None:
     """Add or replace the lines of those of the files that exist."""
-    _update(folder, {name: file_sha256(folder / name) if (folder / name).is_file() else None for name in names})
+    with _held(folder):
+        _update(folder, {name: file_sha256(folder / name) if (folder / name).is_file() else None for name in names})
 
 
 def remove_checksums(folder: Path, names: Iterable[str]) -> None:
     """Remove the lines of files, before they are replaced or removed. Files whose line is gone pass."""
-    _update(folder, dict.fromkeys(names))
+    with _held(folder):
+        _update(folder, dict.fromkeys(names))
 
 
 def write_last(file: Path, text: str, names: Iterable[str] = ()) -> None:
@@ -51,9 +56,10 @@ def write_last(file: Path, text: str, names: Iterable[str] = ()) -> None:
         names: Names of the other files, as far as they exist.
     """
     file.unlink(missing_ok=True)  # its line comes first
-    others = [name for name in names if name != CHECKSUMS and (file.parent / name).is_file()]
-    digests: dict[str, str | None] = {name: file_sha256(file.parent / name) for name in others}
-    _update(file.parent, digests | {file.name: hashlib.sha256(text.encode()).hexdigest()})
+    with _held(file.parent):
+        others = [name for name in names if name != CHECKSUMS and (file.parent / name).is_file()]
+        digests: dict[str, str | None] = {name: file_sha256(file.parent / name) for name in others}
+        _update(file.parent, digests | {file.name: hashlib.sha256(text.encode()).hexdigest()})
     write_text(file, text)
 
 
@@ -64,9 +70,11 @@ def read_checked(file: Path) -> bytes:
         Damaged: Its bytes are not those of its line.
         OSError: It cannot be read.
     """
-    content = file.read_bytes()
-    _compare(file, hashlib.sha256(content).hexdigest())
-    return content
+    for _ in range(TRIES):
+        line, content = _line_of(file), file.read_bytes()
+        if line in (None, hashlib.sha256(content).hexdigest()):
+            return content
+    raise Damaged(DIFFERS)
 
 
 def check_file(file: Path) -> None:
@@ -76,24 +84,23 @@ def check_file(file: Path) -> None:
         Damaged: Its bytes are not those of its line.
         OSError: It cannot be read.
     """
-    if has_checksum(file):
-        _compare(file, file_sha256(file))
+    if _differs(file):
+        raise Damaged(DIFFERS)
 
 
 def damaged_names(folder: Path) -> list[str]:
     """Names of the files of a folder that have a line, and are gone or have other bytes."""
-    lines = read_checksums(folder)
-    return [name for name, line in lines.items() if not (folder / name).is_file() or file_sha256(folder / name) != line]
+    return [name for name in read_checksums(folder) if not (folder / name).is_file() or _differs(folder / name)]
 
 
 def has_checksum(file: Path) -> bool:
     """Whether a file has a line."""
-    return file.name in read_checksums(file.parent)
+    return _line_of(file) is not None
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
     """Name to the checksum of each line; empty if there are none."""
-    return {line[2]: line[1].lower() for text in _lines(folder) if (line := _LINE.fullmatch(text))}
+    return dict(line for text in _lines(folder) if (line := _parsed(text)) is not None)
 
 
 def file_sha256(file: Path) -> str:
@@ -102,27 +109,51 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _compare(file: Path, found: str) -> None:
-    if read_checksums(file.parent).get(file.name, found) != found:
-        raise Damaged(f"its bytes are not those of its line in {CHECKSUMS}")
+def _line_of(file: Path) -> str | None:
+    return read_checksums(file.parent).get(file.name)
+
+
+def _differs(file: Path) -> bool:
+    return all((line := _line_of(file)) is not None and line != file_sha256(file) for _ in range(TRIES))
+
+
+def _parsed(text: str) -> tuple[str, str] | None:
+    """Name and checksum of a line; None for another line."""
+    line = _LINE.fullmatch(text)
+    if line is None:
+        return None
+    name = line[3]
+    if line[1]:
+        plain = {escaped: character for character, escaped in _ESCAPES.items()}
+        name = re.sub(r"\\.", lambda found: plain.get(found[0], found[0]), name)
+    return name, line[2].lower()
+
+
+def _written(name: str, digest: str) -> str:
+    """Line of a file, as coreutils write it."""
+    escaped = "".join(_ESCAPES.get(character, character) for character in name)
+    return f"{'' if escaped == name else chr(92)}{digest}  {escaped}"
 
 
 def _update(folder: Path, digests: Mapping[str, str | None]) -> None:
-    """Replace the lines of some files; None for no line. Lines of other files stay."""
-    with _held(folder):
-        lines = _lines(folder)
-        others = [text for text in lines if not ((line := _LINE.fullmatch(text)) and line[2] in digests)]
-        wanted = others + [f"{digest}  {name}" for name, digest in digests.items() if digest is not None]
-        wanted.sort(key=lambda text: text[66:])
-        if not wanted:
-            (folder / CHECKSUMS).unlink(missing_ok=True)
-        elif wanted != lines:
-            with replacing(folder / CHECKSUMS) as partial:
-                partial.write_text("".join(f"{text}\n" for text in wanted), encoding="utf-8", errors="surrogateescape")
+    """Replace the lines of some files; None for no line. Lines of other files stay. The caller holds the folder."""
+    file, lines = folder / CHECKSUMS, _lines(folder)
+    others = [text for text in lines if (line := _parsed(text)) is None or line[0] not in digests]
+    wanted = others + [_written(name, digest) for name, digest in digests.items() if digest is not None]
+    wanted.sort(key=lambda text: text.lstrip("\\")[66:])
+    if wanted == lines:
+        return
+    if file.is_dir():
+        raise ValueError(f"{CHECKSUMS} must be a file, got the folder {str(file)!r}. Move it away.")
+    if not wanted:
+        file.unlink(missing_ok=True)
+        return
+    with replacing(file) as partial:
+        partial.write_text("".join(f"{text}\n" for text in wanted), encoding="utf-8", errors="surrogateescape")
 
 
 def _lines(folder: Path) -> list[str]:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, IsADirectoryError):
         return (folder / CHECKSUMS).read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
     return []
 

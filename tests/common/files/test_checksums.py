@@ -18,6 +18,7 @@ from amr.common.files import (
     add_checksums,
     check_file,
     checksummed,
+    checksums,
     damaged_names,
     has_checksum,
     read_checked,
@@ -67,6 +68,49 @@ def test_a_changed_byte_is_seen_wherever_it_is(tmp_path_factory, data):
     for read in (read_checked, check_file):
         with pytest.raises(Damaged, match=CHECKSUMS):
             read(file)
+
+
+@needs_coreutils
+@pytest.mark.parametrize("name", ["a\nb", "a\\b", "\\", "a\\nb", "\\n\n\\"])
+def test_names_with_line_breaks_are_escaped_as_coreutils_do(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    add_checksums(tmp_path, [name])
+    theirs = subprocess.run(["sha256sum", "--", name], cwd=tmp_path, capture_output=True).stdout
+    assert (tmp_path / CHECKSUMS).read_bytes() == theirs
+    assert coreutils(tmp_path) == 0
+    (tmp_path / name).write_bytes(b"y")
+    assert damaged_names(tmp_path) == [name]
+    remove_checksums(tmp_path, [name])
+    assert not (tmp_path / CHECKSUMS).exists()
+
+
+@pytest.mark.parametrize("read", [read_checked, check_file, lambda file: damaged_names(file.parent)])
+def test_a_file_that_is_replaced_while_it_is_read_is_not_damaged(folder, monkeypatch, read):
+    file, real, num_reads = folder / "config.json", checksums.read_checksums, []
+
+    def replaced_after(place):
+        lines = real(place)
+        if not num_reads:
+            with checksummed(folder, file.name):
+                file.write_bytes(b"new")
+        num_reads.append(1)
+        return lines
+
+    monkeypatch.setattr(checksums, "read_checksums", replaced_after)
+    assert read(file) in (b"new", None, [])
+    file.write_bytes(b"damage")
+    assert damaged_names(folder) == [file.name]
+
+
+def test_a_folder_in_the_place_of_the_lines_is_said(tmp_path):
+    (tmp_path / CHECKSUMS).mkdir()
+    (tmp_path / "a").write_bytes(b"a")
+    assert read_checked(tmp_path / "a") == b"a"
+    assert damaged_names(tmp_path) == []
+    remove_checksums(tmp_path, ["a"])
+    with pytest.raises(ValueError, match=r"^SHA256SUMS must be a file, got the folder '.*'\. Move it away\.$"):
+        add_checksums(tmp_path, ["a"])
+    assert (tmp_path / CHECKSUMS).is_dir()
 
 
 def test_files_without_a_line_pass(folder):
