@@ -275,6 +275,8 @@ def run_groups(runs: Sequence[Run], data_of: Callable[[Run], TrainingData]) -> I
         data, *_ = [data_of(run) for run in members]  # each is checked
         num_clips = sum(len(fold.test) for fold in data.folds)
         per_clip = 8 * 2 ** len(shape.embed_dims) + 4 * shape.head_shape.num_classes  # results of each run
+        for run in members:  # models are built, and others trained, by the sizes in config.json only if they are right
+            read_weights(fold_folders(run)[0] / "weights.safetensors", run.record)
         parameters = FusionModel(shape, [0]).num_parameters()
         size = max(1, GROUP_NUMBERS // max(num_clips * per_clip, parameters))
         for i in range(0, len(members), size):

@@ -40,8 +40,8 @@ def read_fitted(folder: Path, device: torch.device | str = "cpu") -> FittedRun:
         ValueError: Its files are damaged.
     """
     record = RunRecord.read(folder)
-    folds = [folder / f"fold-{k}" for k in range(record.config.folds)] or [folder]
-    fitted = [_read_model(record, fold / "weights.safetensors", device) for fold in folds]
+    folds = map("fold-{}".format, range(record.config.folds)) if record.config.folds else [""]
+    fitted = [_read_model(record, folder / fold / "weights.safetensors", device) for fold in folds]
     models, normalizations = zip(*fitted, strict=True)
     return FittedRun(record, models, normalizations)
 
@@ -118,6 +118,10 @@ def _read(file: Path, record: RunRecord) -> tuple[dict[str, Tensor], Normalizati
         for m, info in record.modalities.items():
             if not normalization.mean[m].shape == normalization.std[m].shape == (info["embed_dim"],):
                 raise ValueError(f"the normalization of {m} does not have {info['embed_dim']} dimensions")
+        with torch.device("meta"):  # takes no memory, whatever the sizes in config.json are
+            shapes = {name: value.shape for name, value in FusionModel(model_shape(record), [0]).state_dict().items()}
+        if {name: (1, *value.shape) for name, value in tensors.items()} != shapes:
+            raise ValueError("its names or shapes are not those of config.json")
         return tensors, normalization, mean
 
 

@@ -1,5 +1,7 @@
 """The mean of z over the train clips, as the baseline of a run's attributions, and its place in the run's files."""
 
+import json
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -177,7 +179,7 @@ def test_damaged_weights_are_refused_wherever_they_are_read(small_cache, tmp_pat
             with pytest.raises(ValueError, match=r"RUN must hold whole files, got a damaged '.*weights\.safetensors'"):
                 read()
     remove_checksums(run, [file.name])  # as another program, or version 0.1, wrote them
-    name = next(iter(tensors))
+    name = min(tensors)  # of the head
     others = {
         "lacks": {each: value for each, value in tensors.items() if each != name},
         "shape": tensors | {name: tensors[name][..., :1].contiguous()},
@@ -188,3 +190,28 @@ def test_damaged_weights_are_refused_wherever_they_are_read(small_cache, tmp_pat
         save_file(written, file)
         with pytest.raises(ValueError, match="RUN must hold whole files"):
             predict(run, [clip], "cpu")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *((("config", "hidden"), value) for value in (10**9, 10**12, 10**19)),
+        *((("modalities", "audio", "embed_dim"), value) for value in (10**9, 10**12, 10**19)),
+        (("config", "adapter_dim"), 10**9),
+        (("config", "folds"), 10**12),
+    ],
+)
+def test_sizes_of_a_config_that_are_not_those_of_the_weights_take_no_memory(small_cache, tmp_path, place, value):
+    run = fit(FitConfig(cache=str(small_cache), out=str(tmp_path / "run"), adapter="linear", **FIXED)).run
+    saved = json.loads((run / "config.json").read_text())
+    *outer, name = place
+    entry = saved
+    for each in outer:
+        entry = entry[each]
+    entry[name] = value
+    remove_checksums(run, ["config.json"])
+    (run / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(ValueError, match=r"^RUN must hold whole files, got (no|a damaged) .*config\.json|weights\.saf"):
+        read_fitted(run)
+    with pytest.raises(ValueError, match=r"^(RUN|--cache) must "):
+        evaluate(EvaluateConfig(run, device="cpu", bootstrap=0))
