@@ -208,7 +208,7 @@ def test_pretrained_weights_are_found_on_disk(file, tmp_path, monkeypatch):
 
 
 def test_a_file_that_lacks_weights_is_refused(file):
-    state = _state(file)
+    state = {name: tensor.clone() for name, tensor in _state(file).items()}  # not a map of the file
     lacking = {name: tensor for name, tensor in state.items() if name != "blocks.1.mlp.fc1.weight"}
     save_file(lacking, file)
     with pytest.raises(ValueError, match=r"weights must hold .* such as blocks\.1\.mlp\.fc1\.weight"):
