@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from amr.common.files.writing import replacing, write_text
+from amr.common.files.writing import replacing, utf8, write_text
 
 CHECKSUMS = "SHA256SUMS"
 DIFFERS = f"its bytes are not those of its line in {CHECKSUMS}"
@@ -59,7 +59,7 @@ def write_last(file: Path, text: str, names: Iterable[str] = ()) -> None:
     with _held(file.parent):
         others = [name for name in names if name != CHECKSUMS and (file.parent / name).is_file()]
         digests: dict[str, str | None] = {name: file_sha256(file.parent / name) for name in others}
-        _update(file.parent, digests | {file.name: hashlib.sha256(text.encode()).hexdigest()})
+        _update(file.parent, digests | {file.name: hashlib.sha256(utf8(text)).hexdigest()})
     write_text(file, text)
 
 

@@ -72,9 +72,14 @@ def write_csv(file: Path, table: pd.DataFrame) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write UTF-8 text."""
+    r"""Write UTF-8 text; a byte of a file's name that is no UTF-8 becomes an escape such as \udcff, as in JSON."""
     with replacing(file) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(utf8(text))
+
+
+def utf8(text: str) -> bytes:
+    """Bytes of a text as `write_text` writes them."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _umask() -> int:
