@@ -142,6 +142,9 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
         extracted = _fill(writer, files, encoders, device, config, progress)
         writer.finalize()
         seconds = time.perf_counter() - began
+        for note in writer.notes:
+            progress.note(note)
+        notes += writer.notes
     return _result(out, list(encoders), notes, int(files.exist.sum()), extracted, seconds)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from amr.common.processes import first_line
+
 
 class Finding(Exception):
     """What a check of a cache found, in words."""
@@ -47,5 +49,4 @@ def intact(path: Path) -> Iterator[None]:
 
 def brief(error: BaseException) -> str:
     """First line of an error, with its kind unless a check wrote it."""
-    line = str(error).splitlines()[0] if str(error) else ""
-    return line if isinstance(error, Finding) else f"{type(error).__name__}: {line}"
+    return first_line(error).removeprefix(f"{Finding.__name__}: ")

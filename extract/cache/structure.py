@@ -19,7 +19,6 @@ from amr.common.files import check_writable, partial_path
 from amr.common.version import __version__
 from amr.common.workspace import caches_dir, place
 from amr.extract.cache.arrays import escape, read_text, row_crc32, write_attributes, write_numbers, write_text
-from amr.extract.cache.damage import Finding, intact
 from amr.extract.cache.journal import Journal
 from amr.extract.cache.reader import (
     FAILURE_COLUMNS,
@@ -147,35 +146,31 @@ def write_embedding(file: h5py.File, info: EmbeddingInfo, num_clips: int, blocks
     _describe(file, info)
 
 
-def carry_embedding(cache: Cache, file: h5py.File, name: str) -> None:
+def carry_embedding(cache: Cache, file: h5py.File, name: str) -> np.ndarray:
     """Add an embedding of another cache: as it is, or finished if it has become so.
 
-    Raises:
-        RuntimeError: Rows differ from their checksums.
+    Rows of an unfinished one that differ from their checksums are no longer done.
+
+    Returns:
+        Mask of the clips that are done, `(clips,)`.
     """
+    done, info, num_clips = cache.done(name), cache.info(name), cache.num_clips
     if cache.copy_embedding(name, file):
-        return
-    info, num_clips = cache.info(name), cache.num_clips
-    if cache.done(name).all():
-        write_embedding(file, info, num_clips, _checked(cache, name))
-        return
+        return done
+    done &= ~np.concatenate([block.damaged for block in cache.blocks(name)])
+    if done.all():
+        write_embedding(file, info, num_clips, cache.blocks(name))
+        return done
     allocate_embedding(file, info, num_clips)
-    for block in _checked(cache, name):
+    for block in cache.blocks(name):
         rows = slice(block.start, block.start + len(block.done))
         file["embeddings"][name][rows] = block.values
         file["present"][name][rows] = block.present
-        file["done"][name][rows] = block.done
+        file["done"][name][rows] = done[rows]
         if block.num_steps is not None:
             file["num_steps"][name][rows] = block.num_steps
         file[UNFINISHED][name][rows] = row_crc32(block.values, block.present, block.num_steps)
-
-
-def _checked(cache: Cache, name: str) -> Iterator[Rows]:
-    for block in cache.blocks(name):
-        with intact(cache.path):
-            if block.damaged.any():
-                raise Finding(f"embeddings/{name}: checksum of {int(block.damaged.sum())} rows differs")
-        yield block
+    return done
 
 
 def _describe(file: h5py.File, info: EmbeddingInfo) -> None:

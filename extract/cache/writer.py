@@ -19,6 +19,7 @@ import pandas as pd
 
 from amr.common.files import check_space
 from amr.common.version import __version__
+from amr.data_manifests.schema import counted
 from amr.extract.cache.arrays import read_text_attribute, row_blocks, row_crc32
 from amr.extract.cache.fingerprint import clip_difference, differences, fingerprint
 from amr.extract.cache.journal import Failure, Journal
@@ -69,11 +70,18 @@ def joined(parts: Sequence[Embedded]) -> Embedded:
 
 
 class CacheWriter:
-    """Writer of batches of embeddings, made by `open_writer`."""
+    """Writer of batches of embeddings, made by `open_writer`.
 
-    def __init__(self, path: Path, infos: dict[str, EmbeddingInfo]) -> None:
+    Attributes:
+        path: Path of the cache.
+        infos: Embedding name -> its description.
+        notes: What a user should know about the cache.
+    """
+
+    def __init__(self, path: Path, infos: dict[str, EmbeddingInfo], notes: Sequence[str] = ()) -> None:
         self.path = path
         self.infos = infos
+        self.notes = list(notes)
         self._journal = Journal(path)
         with Cache.open(path) as cache:
             self._journal.compact(cache.done_flags())
@@ -117,29 +125,18 @@ class CacheWriter:
         """
         os.fsync(self._descriptor)
         with Cache.open(self.path) as cache:
-            if not cache.complete:
-                self._forget_damaged(cache)
-                _rewrite(cache, clips_of(cache), failures=self._journal.read(cache.done_flags()))
+            damaged = {} if cache.complete else _rewrite(cache, clips_of(cache), journal=self._journal)
         self._journal.remove()
-
-    def close(self) -> None:
-        """Close the file. What was written stays."""
-        os.close(self._descriptor)
-
-    def _forget_damaged(self, cache: Cache) -> None:
-        """Mark rows that differ from their checksums as not done."""
-        num_damaged = 0
-        for name in self.infos:
-            for block in cache.blocks(name):
-                for row in np.flatnonzero(block.damaged).tolist():
-                    self._put(f"done/{name}", block.start + row, np.zeros(1, dtype=bool))
-                    num_damaged += 1
-        if num_damaged:
-            os.fsync(self._descriptor)
+        self.notes += _notes_on_damage({name: rows for name, rows in damaged.items() if name not in self.infos})
+        if num_damaged := sum(damaged.get(name, 0) for name in self.infos):
             raise RuntimeError(
                 f"cache {str(self.path)!r} must be intact, got {num_damaged} rows that changed since they were "
                 "written. They are marked as not done: run the same command again to make them anew."
             )
+
+    def close(self) -> None:
+        """Close the file. What was written stays."""
+        os.close(self._descriptor)
 
     def _put(self, dataset: str, start: int, values: np.ndarray) -> None:
         place = self._places[dataset]
@@ -180,6 +177,7 @@ def open_writer(
         )
     requested = {info.name: fingerprinted(info, clips.table) for info in infos}
     path.parent.mkdir(parents=True, exist_ok=True)
+    damaged: dict[str, int] = {}
     with lock(path):
         remove_leftovers(path)
         if overwrite:
@@ -192,8 +190,8 @@ def open_writer(
                     allocate_embedding(file, info, len(clips.table))
                 end(file, [])
         else:
-            requested = _extend(path, clips, requested)
-        writer = CacheWriter(path, requested)
+            requested, damaged = _extend(path, clips, requested)
+        writer = CacheWriter(path, requested, _notes_on_damage(damaged))
         try:
             yield writer
         finally:
@@ -284,8 +282,15 @@ def fingerprinted(info: EmbeddingInfo, clips: pd.DataFrame) -> EmbeddingInfo:
     return replace(info, fingerprint=fingerprint(info, clips), code_version=__version__)
 
 
-def _extend(path: Path, clips: ClipTable, requested: dict[str, EmbeddingInfo]) -> dict[str, EmbeddingInfo]:
-    """Add embeddings to a cache, refresh its clips, and return the requested infos as the cache has them."""
+def _extend(
+    path: Path, clips: ClipTable, requested: dict[str, EmbeddingInfo]
+) -> tuple[dict[str, EmbeddingInfo], dict[str, int]]:
+    """Add embeddings to a cache, and refresh its clips.
+
+    Returns:
+        The requested infos as the cache has them, and what `_rewrite` found damaged.
+    """
+    damaged: dict[str, int] = {}
     with Cache.open(path) as cache:
         existing = {name: cache.info(name) for name in cache.names}
         old = clips_of(cache)
@@ -298,13 +303,14 @@ def _extend(path: Path, clips: ClipTable, requested: dict[str, EmbeddingInfo]) -
         if new or not cache.complete:
             _check_room(path, clips, new, path.stat().st_size)
         if new or not same_clips or (cache.version != VERSION and not cache.complete):
-            _rewrite(cache, clips, new)
-    return {
+            damaged = _rewrite(cache, clips, new)
+    infos = {
         name: replace(info, encoder=existing[name].encoder, fingerprint=existing[name].fingerprint)
         if name in existing
         else info
         for name, info in requested.items()
     }
+    return infos, damaged
 
 
 def _refuse_other_clips(path: Path, existing: dict[str, EmbeddingInfo], old: pd.DataFrame, new: pd.DataFrame) -> None:
@@ -333,16 +339,29 @@ def _identity(clips: ClipTable) -> tuple[str, str, str]:
 
 
 def _rewrite(
-    cache: Cache, clips: ClipTable, new: Sequence[EmbeddingInfo] = (), failures: Sequence[Failure] = ()
-) -> None:
-    """Replace a cache by one with these clips, with more embeddings or failures, in the current version."""
+    cache: Cache, clips: ClipTable, new: Sequence[EmbeddingInfo] = (), journal: Journal | None = None
+) -> dict[str, int]:
+    """Replace a cache by one with these clips, more embeddings, and the failures of a journal, in the current version.
+
+    Returns:
+        Embedding name -> number of rows that changed since they were written, and are no longer done.
+    """
     with replacing_cache(cache.path) as file:
         begin(file, clips, created_by=cache.created_by, is_ordered=cache.is_ordered)
-        for name in cache.names:
-            carry_embedding(cache, file, name)
+        done = {name: carry_embedding(cache, file, name) for name in cache.names}
         for info in new:
             allocate_embedding(file, info, len(clips.table))
+        failures = [] if journal is None else journal.read({cache.info(name).fingerprint: done[name] for name in done})
         end(file, [*cache.failures.itertuples(index=False, name=None), *map(_of_table, failures)])
+    damaged = {name: int((cache.done(name) & ~done[name]).sum()) for name in done}
+    return {name: num_rows for name, num_rows in damaged.items() if num_rows}
+
+
+def _notes_on_damage(damaged: dict[str, int]) -> list[str]:
+    return [
+        f"{counted(num_rows, 'row', 'rows')} of {name} changed since written: made again once {name} is extracted"
+        for name, num_rows in damaged.items()
+    ]
 
 
 def _of_table(failure: Failure) -> tuple[str, str, str]:

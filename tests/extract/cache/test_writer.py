@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from amr.extract.cache.journal import Failure
 from amr.extract.cache.reader import Cache, EmbeddingInfo
 from amr.extract.cache.structure import ClipTable, clips_of
 from amr.extract.cache.verify import verify
@@ -94,11 +96,7 @@ def test_rows_that_were_damaged_before_the_end_are_made_again(tmp_path):
     path = tmp_path / "toy.h5"
     with open_writer(path, CLIPS, [AUDIO]) as writer:
         writer.write("audio", 0, ROWS)
-        with Cache.open(path) as cache:
-            place = cache.places(["audio"])["embeddings/audio"]
-        with path.open("r+b") as file:
-            file.seek(place.offset + 7 * place.row_bytes)
-            file.write(b"damage")
+        damage(path, "audio", 7)
         with Cache.open(path) as cache, pytest.raises(RuntimeError, match="checksum of 1 rows differs"):
             cache.embedding("audio")
         with pytest.raises(RuntimeError, match=r"got 1 rows that changed .* run the same command again"):
@@ -109,6 +107,46 @@ def test_rows_that_were_damaged_before_the_end_are_made_again(tmp_path):
         writer.finalize()
     with Cache.open(path) as cache:
         np.testing.assert_array_equal(cache.embedding("audio"), ROWS.values)
+
+
+MORE = EmbeddingInfo("more", "audio", "x", "", {}, "float16", 2)
+
+
+def damage(path: Path, name: str, row: int) -> None:
+    with Cache.open(path) as cache:
+        place = cache.places([name])[f"embeddings/{name}"]
+    with path.open("r+b") as file:
+        file.seek(place.offset + row * place.row_bytes)
+        file.write(b"damage")
+
+
+@pytest.mark.parametrize("stop", [500, NUM_CLIPS])
+@pytest.mark.parametrize("first", [[AUDIO], [AUDIO, MORE]], ids=["new", "unfinished"])
+def test_damaged_rows_of_an_unfinished_embedding_do_not_hinder_others(tmp_path, stop, first):
+    """Whether it ends at its last clip or before, and whether the others are there or added."""
+    path = tmp_path / "toy.h5"
+    more = Embedded(np.ones((NUM_CLIPS, 2)), np.ones(NUM_CLIPS, bool))
+    failure = Failure(7, "7", "audio", "of the row that is damaged")
+    with open_writer(path, CLIPS, first) as writer:
+        writer.write("audio", 0, replace(part(0, stop), failures=(failure,)))
+    damage(path, "audio", 7)
+    with open_writer(path, CLIPS, [MORE]) as writer:
+        writer.write("more", 0, more)
+        writer.finalize()
+        assert writer.notes == ["1 row of audio changed since written: made again once audio is extracted"]
+    with open_writer(path, CLIPS, [AUDIO]) as writer:
+        assert np.flatnonzero(~writer.done("audio")).tolist() == [7, *range(stop, NUM_CLIPS)]
+        assert writer.notes == []
+        writer.write("audio", 7, part(7, 8))
+        if stop < NUM_CLIPS:
+            writer.write("audio", stop, part(stop, NUM_CLIPS))
+        writer.finalize()
+    with Cache.open(path) as cache:
+        assert cache.complete
+        assert len(cache.failures) == 0
+        np.testing.assert_array_equal(cache.embedding("audio"), ROWS.values)
+        np.testing.assert_array_equal(cache.embedding("more"), more.values)
+    assert verify(path)["ok"]
 
 
 def test_a_finished_embedding_is_copied_as_it_is(tmp_path):
