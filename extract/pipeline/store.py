@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amr.common.files import has_checksum
+from amr.common.files import check_space, has_checksum, in_units
 from amr.common.progress import Progress
 from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.fingerprint import clip_files
@@ -35,6 +34,7 @@ from amr.extract.pipeline.workers import ClipLoader, useful_workers
 
 BYTES_AT_ONCE = 2**28  # largest block that is copied to a device
 MARGIN = 1.05  # free disk space that is required, relative to the size of the store
+ROOM_ADVICE = "Pass --store with a folder on a larger disk, or encoders of fewer frames= or a smaller size=."
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def open_store(
         clip_timeout: Seconds that decoding a clip may take.
 
     Raises:
-        ValueError: Clips have inputs of different shapes, the folder holds other files, or `max_seconds` is needed.
-        OSError: The disk has too little space.
+        ValueError: Clips have inputs of different shapes, the folder holds other files, `max_seconds` is needed, or the
+            disk has too little space.
         RuntimeError: An encoder cannot prepare any clip, or this process writes the store already.
     """
     inputs = {name: StoredInput.of(name, encoder, max_seconds) for name, encoder in encoders.items()}
@@ -196,7 +196,9 @@ def _create(request: _Request, loader: ClipLoader, progress: Progress) -> StoreI
     shapes = {name: (counts[request.inputs[name].encoder.modality], *shape) for name, shape in one_clip.items()}
     info = StoreInfo(request.fingerprint, num_clips, shapes, [], done=False)
     clips = f"{num_clips} clips ({', '.join(f'{count} with {modality}' for modality, count in counts.items())})"
-    _check_room(folder, info.num_bytes, clips, sum(path.stat().st_size for path in own), progress)
+    progress.note(f"the store needs {in_units(info.num_bytes)} in {folder} for {clips}")
+    num_new_bytes = round(info.num_bytes * MARGIN) - sum(path.stat().st_size for path in own)
+    check_space(folder, num_new_bytes, f"the store of {clips}", ROOM_ADVICE)
     for path in own:
         path.unlink()
     Journal(folder / "store").remove()
@@ -215,22 +217,6 @@ def _fingerprint(manifest: Manifest, inputs: Mapping[str, StoredInput]) -> str:
         "inputs": {name: each.identity() for name, each in inputs.items()},
     }
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
-
-
-def _check_room(folder: Path, num_bytes: int, clips: str, reusable_bytes: int, progress: Progress) -> None:
-    """Report the size of the store of the `clips`, in words.
-
-    Raises:
-        OSError: The disk has too little space.
-    """
-    progress.note(f"the store needs {_size(num_bytes)} in {folder} for {clips}")
-    free_bytes = shutil.disk_usage(folder).free + reusable_bytes
-    if num_bytes * MARGIN > free_bytes:
-        raise OSError(
-            f"{folder} must have {_size(round(num_bytes * MARGIN))} free for a store of {clips}, "
-            f"got {_size(free_bytes)}. Pass --store with a folder on a larger disk, or encoders of fewer frames= "
-            "or a smaller size=."
-        )
 
 
 def _check_own(folder: Path, own: list[Path], inputs: Mapping[str, StoredInput]) -> None:
@@ -269,12 +255,3 @@ def _copied(file: RowFile, device: torch.device) -> Tensor:
     for start in range(0, num_rows, at_once):
         tensor[start : start + at_once] = torch.from_numpy(file.read(start, min(start + at_once, num_rows))).to(device)
     return tensor
-
-
-def _size(num_bytes: int) -> str:
-    """Size in binary units.
-
-    >>> _size(3 * 2**29)
-    '1.5 GiB'
-    """
-    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"

@@ -119,7 +119,7 @@ def test_a_store_is_as_large_as_the_media_that_exist(pairs, tmp_path):
     progress = Notes()
     store = build(tmp_path / "store", pairs, PAIR, progress=progress)
     assert progress.notes == [
-        f"the store needs 0.0 MiB in {tmp_path / 'store'} for 11 clips (2 with video, 3 with audio)"
+        f"the store needs 1.6 KiB in {tmp_path / 'store'} for 11 clips (2 with video, 3 with audio)"
     ]
     assert (progress.total, progress.advanced, progress.failures) == (4, 4, 0)
     assert {name: tuple(x.shape) for name, x in store.tensors.items()} == {"v": (2, 400), "a": (3, 2, 3)}
@@ -305,10 +305,12 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(sounds, tmp_p
     options = {"progress": progress, "max_seconds": 0.05}
     encoders = {"a": Fake(Samples(waveform=True))}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=num_bytes))
-    message = r"must have .* MiB free for a store of 11 clips \(11 with audio\), got 0\.0 MiB\. Pass --store"
-    with pytest.raises(OSError, match=message):
+    message = (
+        r"^the store of 11 clips \(11 with audio\) must fit on the disk, got 9\.0 KiB for 8\.6 KiB free .* Pass --st"
+    )
+    with pytest.raises(ValueError, match=message):
         build(tmp_path / "store", sounds, encoders, **options)
-    assert progress.notes == [f"the store needs 0.0 MiB in {tmp_path / 'store'} for 11 clips (11 with audio)"]
+    assert progress.notes == [f"the store needs 8.6 KiB in {tmp_path / 'store'} for 11 clips (11 with audio)"]
     assert list((tmp_path / "store").iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=int(num_bytes * 1.06)))
     build(tmp_path / "store", sounds, encoders, **options)
