@@ -94,7 +94,7 @@ add_listings(app)
 def manifest(
     dataset: Annotated[str, typer.Option(help="Dataset; amr datasets lists them.")],
     root: Annotated[Path | None, typer.Option(help="Folder of the media; data/DATASET by default.")] = None,
-    out: Annotated[Path | None, typer.Option(help="CSV to write the manifest to.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New CSV to write the manifest to.")] = None,
     json: Json = False,
 ) -> None:
     """Find a dataset's media, check them against its list, and report what is missing or known to be bad."""

@@ -158,15 +158,17 @@ def write_manifest(manifest: Manifest, csv: str | os.PathLike[str]) -> None:
     Its paths are relative to `manifest.root`: if the CSV is in another folder, read it with that root.
 
     Raises:
-        ValueError: The file exists and is no such manifest: its header is another one.
+        ValueError: The file exists and has other content, which may be somebody's work.
     """
     csv = Path(csv)
-    header = manifest.to_csv().partition("\n")[0]
-    if csv.exists() and not csv.read_bytes().startswith(f"{header}\n".encode()):
-        raise ValueError(f"--out must be new or a manifest of these columns, got {str(csv)!r}. Choose another name.")
+    content = manifest.to_csv().encode()
+    if csv.exists():
+        if csv.read_bytes() != content:
+            raise ValueError(f"--out must be new or the same manifest, got {str(csv)!r}. Choose another name.")
+        return
     csv.parent.mkdir(parents=True, exist_ok=True)
     with replacing(csv) as partial:
-        partial.write_bytes(manifest.to_csv().encode())
+        partial.write_bytes(content)
 
 
 def existing_files(paths: Iterable[Path | None]) -> set[Path]:

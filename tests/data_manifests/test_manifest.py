@@ -122,6 +122,19 @@ def test_absolute_paths_need_no_root(tmp_path):
     assert read_manifest(tmp_path / "again.csv").table.equals(manifest.table)
 
 
+def test_a_file_is_not_replaced_such_as_an_edited_manifest(tmp_path):
+    manifest = read_manifest(write(tmp_path, "path,label\na.mp4,x\nb.mp4,y\n"))
+    csv = tmp_path / "own.csv"
+    for _ in range(2):
+        write_manifest(manifest, csv)
+        assert csv.read_text() == manifest.to_csv()
+    for text in (manifest.to_csv().replace("y", "z"), "", "dear diary"):
+        csv.write_text(text)
+        with pytest.raises(ValueError, match=r"--out must be new or the same manifest, got .*own\.csv'\. Choose"):
+            write_manifest(manifest, csv)
+        assert csv.read_text() == text
+
+
 def test_groups_on_both_sides_of_a_split_are_counted(tmp_path):
     rows = ["a.mp4,x,train,ann,train", "b.mp4,x,test,ann,train", "c.mp4,y,test,bob,test", "d.mp4,y,,bob,test"]
     csv = write(tmp_path, "\n".join(["path,label,split,group,split_person", *rows]))
