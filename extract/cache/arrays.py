@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import quote
 
@@ -17,6 +18,27 @@ CHUNK_BYTES = 2**20
 BYTES_AT_ONCE = 2**24
 MAX_FIXED_BYTES = 64  # of the longest text of a column of fixed length
 ENCODING = ("utf-8", "surrogateescape")  # names of files may be no UTF-8
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked rows of an embedding, as stored.
+
+    Attributes:
+        start: Row of the first clip.
+        values: Embeddings, `(rows, embed_dim)` or `(rows, steps, embed_dim)`.
+        present: Mask of the clips that were embedded, `(rows,)` bool.
+        done: Mask of the clips that were tried, `(rows,)` bool.
+        num_steps: Number of filled steps, `(rows,)` int32; None for an embedding without steps.
+        damaged: Mask of the clips that are done and whose checksum differs, `(rows,)` bool.
+    """
+
+    start: int
+    values: np.ndarray
+    present: np.ndarray
+    done: np.ndarray
+    num_steps: np.ndarray | None
+    damaged: np.ndarray
 
 
 def escape(column: str) -> str:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from amr.common.workspace import find_cache
 from amr.extract.cache.arrays import (
+    Rows,
     check_sha256,
     data_sha256,
     num_texts,
@@ -27,15 +28,13 @@ from amr.extract.cache.arrays import (
     row_blocks,
     row_crc32,
 )
-from amr.extract.cache.damage import Finding, NotInCache, intact
-from amr.extract.cache.seal import check_layout, check_seal
+from amr.extract.cache.damage import Finding, NotInCache, intact, open_file
+from amr.extract.cache.seal import FIXED_COLUMNS, GROUPS, check_layout, check_seal, check_shapes
 
 FORMAT = "amr-cache"
 VERSION = 2
 VERSIONS = (1, 2)  # that can be read
-GROUPS = ("embeddings", "present", "done", "num_steps")  # one dataset for each embedding
 UNFINISHED = "row_crc32"  # group of checksums of the rows of unfinished embeddings
-FIXED_COLUMNS = ("id", "path", "split", "group")
 FAILURE_COLUMNS = ("id", "modality", "reason")
 CANNOT_PREPARE = "cannot be prepared for "  # start of a reason, before the name of the embedding
 DTYPES = ("float32", "float16")
@@ -93,27 +92,6 @@ def _through_door(read: Callable[Concatenate[Cache, P], T]) -> Callable[Concaten
             return read(cache, *args, **kwargs)
 
     return checked
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Checked rows of an embedding, as stored.
-
-    Attributes:
-        start: Row of the first clip.
-        values: Embeddings, `(rows, embed_dim)` or `(rows, steps, embed_dim)`.
-        present: Mask of the clips that were embedded, `(rows,)` bool.
-        done: Mask of the clips that were tried, `(rows,)` bool.
-        num_steps: Number of filled steps, `(rows,)` int32; None for an embedding without steps.
-        damaged: Mask of the clips that are done and whose checksum differs, `(rows,)` bool.
-    """
-
-    start: int
-    values: np.ndarray
-    present: np.ndarray
-    done: np.ndarray
-    num_steps: np.ndarray | None
-    damaged: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -389,58 +367,6 @@ class Cache:
             if not values[block][0].any() and present[block].any() and not values[block].any():
                 return True
         return False
-
-
-def open_file(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: It is another kind of file.
-        RuntimeError: It is in use, or too damaged to open.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"cache must be a file, got {str(path)!r}. Make one with amr extract or amr import.")
-    with path.open("rb") as content:
-        is_hdf5 = content.read(8) == b"\x89HDF\r\n\x1a\n"
-    if not is_hdf5:
-        raise ValueError(f"cache must be an HDF5 file, got {str(path)!r}. Make one with amr extract or amr import.")
-    try:
-        return h5py.File(path, "r")
-    except Exception as error:
-        if isinstance(error, OSError):
-            check_unlocked(path, error)
-        with intact(path):
-            raise
-
-
-def check_shapes(file: h5py.File) -> None:
-    """Check that every column and every embedding has a row for each clip."""
-    num_clips = num_texts(file["clips/id"])
-    columns = {f"clips/{name}": file["clips"][name] for name in FIXED_COLUMNS}
-    columns |= {f"clips/columns/{name}": column for name, column in file["clips/columns"].items()}
-    for name, column in columns.items():
-        if num_texts(column) != num_clips:
-            raise Finding(f"{name} has {num_texts(column)} rows for {num_clips} clips")
-    for name, data in file["embeddings"].items():
-        if data.ndim not in (2, 3) or len(data) != num_clips:
-            raise Finding(f"embeddings/{name} is shaped {data.shape} for {num_clips} clips")
-        for group in GROUPS[1:] if data.ndim == 3 else GROUPS[1:3]:
-            if file[group][name].shape != (num_clips,):
-                raise Finding(f"{group}/{name} is shaped {file[group][name].shape} for {num_clips} clips")
-
-
-def check_unlocked(path: Path, error: OSError) -> None:
-    """Raise another error if HDF5 could not open a file because it is locked, and not because it is damaged.
-
-    Raises:
-        RuntimeError: Another program has the file open for writing, or its file system has no locks.
-    """
-    if isinstance(error, BlockingIOError) or "unable to lock file" in str(error):
-        raise RuntimeError(
-            f"cache {str(path)!r} must not be open for writing in another program, got a locked file. Close it there. "
-            "If no program has it open, its disk has no locks: set HDF5_USE_FILE_LOCKING=FALSE."
-        ) from error
 
 
 def open_cache(cache: str | Path) -> Cache:

@@ -14,10 +14,12 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from amr.extract.cache.arrays import read_text_attribute, write_attributes
+from amr.extract.cache.arrays import num_texts, read_text_attribute, write_attributes
 from amr.extract.cache.damage import Finding
 
 SEAL = "structure_sha256"
+GROUPS = ("embeddings", "present", "done", "num_steps")  # one dataset for each embedding
+FIXED_COLUMNS = ("id", "path", "split", "group")
 
 
 def seal(file: h5py.File) -> None:
@@ -44,6 +46,22 @@ def check_layout(file: h5py.File, num_bytes: int) -> None:
                 raise Finding(f"{name} has its values in another file")
             if math.prod(node.shape) * node.dtype.itemsize > num_bytes:
                 raise Finding(f"{name} is shaped {node.shape}, more than the file's {num_bytes} bytes can hold")
+
+
+def check_shapes(file: h5py.File) -> None:
+    """Check that every column and every embedding has a row for each clip."""
+    num_clips = num_texts(file["clips/id"])
+    columns = {f"clips/{name}": file["clips"][name] for name in FIXED_COLUMNS}
+    columns |= {f"clips/columns/{name}": column for name, column in file["clips/columns"].items()}
+    for name, column in columns.items():
+        if num_texts(column) != num_clips:
+            raise Finding(f"{name} has {num_texts(column)} rows for {num_clips} clips")
+    for name, data in file["embeddings"].items():
+        if data.ndim not in (2, 3) or len(data) != num_clips:
+            raise Finding(f"embeddings/{name} is shaped {data.shape} for {num_clips} clips")
+        for group in GROUPS[1:] if data.ndim == 3 else GROUPS[1:3]:
+            if file[group][name].shape != (num_clips,):
+                raise Finding(f"{group}/{name} is shaped {file[group][name].shape} for {num_clips} clips")
 
 
 def structure_sha256(file: h5py.File) -> str:

@@ -18,20 +18,10 @@ import pandas as pd
 from amr.common.files import check_writable, partial_path
 from amr.common.version import __version__
 from amr.common.workspace import caches_dir, place
-from amr.extract.cache.arrays import escape, read_text, row_crc32, write_attributes, write_numbers, write_text
+from amr.extract.cache.arrays import Rows, escape, read_text, row_crc32, write_attributes, write_numbers, write_text
 from amr.extract.cache.journal import Journal
-from amr.extract.cache.reader import (
-    FAILURE_COLUMNS,
-    FIXED_COLUMNS,
-    FORMAT,
-    GROUPS,
-    UNFINISHED,
-    VERSION,
-    Cache,
-    EmbeddingInfo,
-    Rows,
-)
-from amr.extract.cache.seal import seal
+from amr.extract.cache.reader import FAILURE_COLUMNS, FORMAT, UNFINISHED, VERSION, Cache, EmbeddingInfo
+from amr.extract.cache.seal import FIXED_COLUMNS, GROUPS, seal
 
 
 @dataclass(frozen=True)

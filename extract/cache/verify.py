@@ -14,20 +14,11 @@ import pandas as pd
 
 from amr.data_manifests.schema import counted
 from amr.extract.cache.arrays import data_sha256, num_texts, read_text, read_text_attribute, row_blocks
-from amr.extract.cache.damage import DamagedCache, Finding, brief
+from amr.extract.cache.damage import DamagedCache, Finding, brief, open_file
 from amr.extract.cache.fingerprint import fingerprint
 from amr.extract.cache.journal import Journal
-from amr.extract.cache.reader import (
-    FAILURE_COLUMNS,
-    FIXED_COLUMNS,
-    FORMAT,
-    GROUPS,
-    VERSIONS,
-    Cache,
-    check_shapes,
-    open_file,
-)
-from amr.extract.cache.seal import check_layout, check_seal
+from amr.extract.cache.reader import FAILURE_COLUMNS, FORMAT, VERSIONS, Cache
+from amr.extract.cache.seal import FIXED_COLUMNS, GROUPS, check_layout, check_seal, check_shapes
 
 
 def inspect(path: Path) -> dict[str, Any]:

@@ -20,11 +20,11 @@ import pandas as pd
 from amr.common.files import check_space
 from amr.common.version import __version__
 from amr.data_manifests.schema import counted
-from amr.extract.cache.arrays import read_text_attribute, row_blocks, row_crc32
+from amr.extract.cache.arrays import Rows, read_text_attribute, row_blocks, row_crc32
 from amr.extract.cache.fingerprint import clip_difference, differences, fingerprint
 from amr.extract.cache.journal import Failure, Journal
 from amr.extract.cache.lock import lock
-from amr.extract.cache.reader import FORMAT, UNFINISHED, VERSION, Cache, EmbeddingInfo, Rows
+from amr.extract.cache.reader import FORMAT, UNFINISHED, VERSION, Cache, EmbeddingInfo
 from amr.extract.cache.structure import (
     ClipTable,
     allocate_embedding,
