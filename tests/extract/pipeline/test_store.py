@@ -306,7 +306,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(sounds, tmp_p
     encoders = {"a": Fake(Samples(waveform=True))}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=num_bytes))
     message = (
-        r"^the store of 11 clips \(11 with audio\) must fit on the disk, got 9\.0 KiB for 8\.6 KiB free .* Pass --st"
+        r"^the store of 11 clips \(11 with audio\) must fit on the disk, got 9\.0 KiB for 8\.6 KiB free .* Pass --s"
     )
     with pytest.raises(ValueError, match=message):
         build(tmp_path / "store", sounds, encoders, **options)
