@@ -65,4 +65,6 @@ def write_predictions(file: Path, predictions: Sequence[Prediction]) -> None:
     import pandas as pd
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(file, pd.DataFrame(rows))
+    # pandas' own texts refuse names with bytes that are no UTF-8
+    texts = {name: pd.Series([row[name] for row in rows], dtype=object) for name in ("clip", "pred", "note")}
+    write_csv(file, pd.DataFrame([row | dict.fromkeys(texts) for row in rows]).assign(**texts))

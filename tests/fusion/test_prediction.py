@@ -32,3 +32,9 @@ def test_no_other_file_is_replaced(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="--out must be a folder that can be written to"):
         check_csv(tmp_path / "file" / "p.csv")
+
+
+def test_a_name_with_a_byte_that_is_no_utf8_is_escaped(tmp_path):
+    name = b"b\xff.mp4".decode("utf-8", "surrogateescape")
+    write_predictions(tmp_path / "p.csv", [Prediction(name, None, None, {}, {"audio": None}, f"{name}: no sound")])
+    assert (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()[1] == "b\\udcff.mp4,,,,b\\udcff.mp4: no sound"

@@ -21,5 +21,5 @@ def test_bytes_of_a_name_that_are_no_utf8_are_escaped_as_in_json(tmp_path):
     name = b"b\xff.mp4".decode("utf-8", "surrogateescape")
     write_json(tmp_path / "x.json", {"id": name})
     assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == {"id": name}
-    write_csv(tmp_path / "x.csv", pd.DataFrame({"id": [name]}))
+    write_csv(tmp_path / "x.csv", pd.DataFrame({"id": [name]}, dtype=object))
     assert (tmp_path / "x.csv").read_text(encoding="utf-8") == "id\nb\\udcff.mp4\n"
