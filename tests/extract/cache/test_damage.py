@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -16,7 +17,7 @@ from amr.extract.cache.reader import Cache, EmbeddingInfo
 from amr.extract.cache.seal import seal
 from amr.extract.cache.structure import ClipTable
 from amr.extract.cache.verify import verify
-from amr.extract.cache.writer import Embedded, save
+from amr.extract.cache.writer import Embedded, open_writer, save
 
 FIXTURE = Path(__file__).parents[2] / "fixtures/v0_1_0/workspace/caches/clips.h5"
 AUDIO = EmbeddingInfo("audio", "audio", "logmel", "", {}, "float32", 1024)
@@ -89,6 +90,19 @@ def test_a_flipped_value_is_refused(cache, tmp_path, version):
     with Cache.open(path) as opened, pytest.raises(DamagedCache, match="must be intact"):
         opened.embedding(name)
     assert not verify(path)["ok"]
+
+
+def test_a_flipped_value_is_not_copied(cache):
+    start, _ = chunk_of(cache, 1)
+    content = bytearray(cache.read_bytes())
+    content[start + 5] ^= 4
+    cache.write_bytes(content)
+    with Cache.open(cache) as opened:
+        clips = ClipTable("toy", "", "", opened.table())
+    with pytest.raises(DamagedCache), open_writer(cache, clips, [replace(AUDIO, name="more")]):
+        pass
+    assert cache.read_bytes() == content
+    assert [file.name for file in cache.parent.iterdir()] == [cache.name]
 
 
 def test_a_chunk_of_zeros_is_refused(cache):
