@@ -157,8 +157,11 @@ def read_results(folder: Path) -> ResultFolder:
         raise FileNotFoundError(f"DIR must be a folder, got {str(folder)!r}. Make one with amr fit or amr sweep.")
     if not any((folder / name).is_file() for name in ("sweep.json", "config.json")):
         raise ValueError(f"DIR must hold {FILES}, got {str(folder)!r}. Name the folder of a fit or a sweep.")
-    names = ("sweep", "evaluation", "table", "frontier")
-    sweep, evaluation, table, frontier = (read_json(folder / f"{name}.json", "DIR") for name in names)
+    makers = {"sweep": "the command that made it", "evaluation": "amr evaluate"}
+    makers |= {name: f"amr {name}" for name in ("table", "frontier")}
+    sweep, evaluation, table, frontier = (
+        read_json(folder / f"{name}.json", "DIR", f"Run {maker} again.") for name, maker in makers.items()
+    )
     try:
         runs = with_evaluation(read_runs(folder, "DIR"), evaluation)
         infos = {m: info for run in runs for m, info in run.record.modalities.items()}
