@@ -175,6 +175,22 @@ def _differences(saved: RunRecord, record: RunRecord) -> list[str]:
     return differences(then, now | ({"amr_ratio": then["amr_ratio"]} if same_ratio else {}))
 
 
+def may_hold(folder: Path, record: RunRecord) -> bool:
+    """Whether a folder may hold the run of a record, wherever its cache lies; an unfinished or damaged one may, too."""
+    if not is_finished(folder):
+        return True
+    try:
+        saved = RunRecord.read(folder)
+    except (FileNotFoundError, ValueError):
+        return True
+    same = saved.classes == record.classes and _fingerprints(saved) == _fingerprints(record)
+    return same and not _differences(replace(saved, cache=record.cache), record)
+
+
+def _fingerprints(record: RunRecord) -> dict[str, Any]:
+    return {m: info["fingerprint"] for m, info in record.modalities.items()}
+
+
 def _settings(record: RunRecord) -> dict[str, Any]:
     """Settings that decide what a run is."""
     modalities = ",".join(record.modalities)

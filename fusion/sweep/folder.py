@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,13 +27,16 @@ from amr.common.files import (
     write_json,
 )
 from amr.common.options import saved_settings
+from amr.common.progress import Progress
 from amr.common.workspace import TRAININGS, find_cache, place, runs_dir
 from amr.extract.cache.lock import lock
 from amr.extract.cache.reader import Cache
 from amr.fusion.choices import own_weight
 from amr.fusion.config import LATER_SWEPT, SWEPT, SweepConfig
 from amr.fusion.end_to_end.folder import foreign_path
-from amr.fusion.runs.folder import differences, few_of, foreign_file
+from amr.fusion.runs.folder import differences, few_of, foreign_file, may_hold
+from amr.fusion.runs.record import RunRecord
+from amr.fusion.sweep.results import run_folder
 
 REQUEST = "sweep.json"
 GROUP_SIZE, GROUPS = "group_size", "groups"  # in sweep.json; they do not change what is requested
@@ -63,10 +66,13 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def new_sweep(folder: Path, config: SweepConfig, *, overwrite: bool = False) -> Iterator[None]:
-    """Hold the folder that `choose_folder` chose during a sweep.
+def new_sweep(
+    folder: Path, config: SweepConfig, records: Sequence[RunRecord], progress: Progress, *, overwrite: bool = False
+) -> Iterator[None]:
+    """Hold the folder that `choose_folder` chose during a sweep of some runs.
 
-    It then has the sweep.json of this sweep, and nothing of another one.
+    It then has the sweep.json of this sweep, and nothing of another one. A damaged sweep.json is written again, with a
+    warning, if the folder holds these runs.
 
     Raises:
         ValueError: The folder holds something else since it was chosen.
@@ -76,8 +82,9 @@ def new_sweep(folder: Path, config: SweepConfig, *, overwrite: bool = False) -> 
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with lock(folder / REQUEST, work="sweep", owner=folder):
-            _, request = choose_folder(config, overwrite=overwrite)  # another sweep may have begun since then
-            begin(folder, request)
+            # another sweep may have begun since then
+            _, request = choose_folder(config, overwrite=overwrite, records=records)
+            begin(folder, request, lambda: _holds(folder, records), progress)
             yield
     finally:
         if is_new:
@@ -85,13 +92,16 @@ def new_sweep(folder: Path, config: SweepConfig, *, overwrite: bool = False) -> 
                 folder.rmdir()
 
 
-def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path, dict[str, Any]]:
+def choose_folder(
+    config: SweepConfig, *, overwrite: bool = False, records: Sequence[RunRecord] | None = None
+) -> tuple[Path, dict[str, Any]]:
     """Choose the folder of a sweep; return it, and the content of its sweep.json.
 
     Args:
         config: Config of the sweep. Its `out` is a path or a name in runs/: a folder that is new, is empty, or holds
             the same sweep. By default it is named after the settings.
         overwrite: Whether the folder may hold another sweep, which `new_sweep` will replace.
+        records: Runs of the sweep; None if they are not known yet.
 
     Raises:
         ValueError: The folder holds something else, or cannot be written to.
@@ -101,7 +111,7 @@ def choose_folder(config: SweepConfig, *, overwrite: bool = False) -> tuple[Path
     request = _request(config, cache)
     kind = "frontier" if config.also else "sweep"
     folder = folder_of(config.base.out, request, (kind, cache.stem, config.base.label))
-    check_folder(folder, request, overwrite=overwrite)
+    check_folder(folder, request, lambda: records is None or _holds(folder, records), overwrite=overwrite)
     return folder, request
 
 
@@ -119,12 +129,15 @@ def folder_of(out: str | None, request: Mapping[str, Any], words: Sequence[str])
     return runs_dir() / "_".join([*words, digest])
 
 
-def check_folder(folder: Path, request: Mapping[str, Any], *, overwrite: bool = False) -> None:
+def check_folder(
+    folder: Path, request: Mapping[str, Any], is_same: Callable[[], bool], *, overwrite: bool = False
+) -> None:
     """Check that a sweep may be written to a folder.
 
     Args:
         folder: Folder of the sweep.
         request: Content of its sweep.json.
+        is_same: Function that says whether what was fitted in the folder is of this sweep, if sweep.json is damaged.
         overwrite: Whether the folder may hold another sweep, which `begin` will replace.
 
     Raises:
@@ -137,11 +150,11 @@ def check_folder(folder: Path, request: Mapping[str, Any], *, overwrite: bool = 
     saved = _read(folder)
     if saved is None and any(path.name not in LEFT for path in folder.iterdir()):
         raise ValueError(f"--out must be new, empty or an earlier sweep, got {str(folder)!r}. Choose another name.")
-    if saved is not None and (changes := _differences(saved, request)) and not _is_part(saved, request):
+    if saved is not None and (changes := _changes(saved, request, is_same)):
         if not overwrite:
             raise ValueError(
                 f"--out must be new or of the same sweep, got {str(folder)!r}, a sweep with "
-                f"{few_of(changes)}. Pass --overwrite to replace it, or choose another name."
+                f"{few_of(changes)}. Choose another name to keep it, or pass --overwrite to delete it with its runs."
             )
         if foreign := _foreign(folder):
             raise ValueError(
@@ -150,19 +163,21 @@ def check_folder(folder: Path, request: Mapping[str, Any], *, overwrite: bool = 
             )
 
 
-def begin(folder: Path, request: Mapping[str, Any]) -> None:
-    """Remove another sweep from the folder, and write sweep.json.
+def begin(folder: Path, request: Mapping[str, Any], is_same: Callable[[], bool], progress: Progress) -> None:
+    """Remove another sweep from the folder, and write sweep.json; a damaged one with a warning.
 
     Raises:
         Locked: Another process trains encoders in the folder.
     """
     saved = _read(folder) or {}
-    if (folder / REQUEST).exists() and _differences(saved, request) and not _is_part(saved, request):
+    if (folder / REQUEST).exists() and _changes(saved, request, is_same):
         with ExitStack() as held:
             for file in (folder / TRAININGS).glob("*.lock"):
                 held.enter_context(lock(file.with_suffix(""), work="training", owner=folder))
             _clear(folder)
         saved = {}
+    elif (folder / REQUEST).exists() and not saved:
+        progress.warn(f"{folder / REQUEST} is damaged: it is written again")
     _write(folder, {**request, **{name: saved[name] for name in (GROUP_SIZE, GROUPS) if name in saved}})
 
 
@@ -242,6 +257,19 @@ def _read(folder: Path) -> dict[str, Any] | None:
     except NotWhole:
         return {}
     return saved if saved is None or isinstance(saved, dict) else {}
+
+
+def _changes(saved: Mapping[str, Any], request: Mapping[str, Any], is_same: Callable[[], bool]) -> list[str]:
+    """Settings for which a sweep must be replaced; none if it can continue as the requested one."""
+    continues = _is_part(saved, request) if saved else is_same()
+    return [] if continues else _differences(saved, request)
+
+
+def _holds(folder: Path, records: Sequence[RunRecord]) -> bool:
+    """Whether a folder holds some of these runs and no other one."""
+    known = {run_folder(record).name: record for record in records}
+    found = list((folder / "runs").glob("*"))
+    return bool(found) and all(run.name in known and may_hold(run, known[run.name]) for run in found)
 
 
 def _differences(saved: Mapping[str, Any], request: Mapping[str, Any]) -> list[str]:

@@ -12,8 +12,10 @@ holds, and waits for the rest.
 
 from __future__ import annotations
 
+import functools
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,15 @@ from amr.fusion.choices import own_weight
 from amr.fusion.end_to_end.checkpoint import SECONDS_BETWEEN, remove_checkpoints
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig, alone, without_amr
 from amr.fusion.end_to_end.data import MediaData, read_media_data
-from amr.fusion.end_to_end.folder import IRRELEVANT, has_diverged, is_finished, read_folder, requested
+from amr.fusion.end_to_end.folder import (
+    IRRELEVANT,
+    METRICS,
+    has_diverged,
+    is_finished,
+    read_folder,
+    read_saved,
+    requested,
+)
 from amr.fusion.end_to_end.train import Diverged, check, check_teachers, train_encoders
 from amr.fusion.methods import methods
 from amr.fusion.resolve import with_head
@@ -95,16 +105,17 @@ def sweep_trainings(
     source = base.dataset or Path(str(base.manifest)).resolve().parent.name
     check_new_name(base.out, encoders_dir())
     folder = folder_of(base.out, request, ("trainings", source, base.label))
-    check_folder(folder, request, overwrite=overwrite)
+    trainings = _trainings(members, folder)
+    check_folder(folder, request, lambda: _holds(folder, trainings), overwrite=overwrite)
     data = read_media_data(members[0], progress)  # before the folder: wrong media must leave nothing
     if needs_test and len(data.rows.test) == 0:
         raise ValueError("--split-policy must name a split with test clips, got none. Pass another.")
     request["clips_sha256"] = data.clips_sha256()
     folder.mkdir(parents=True, exist_ok=True)
     with writing(folder):
-        check_folder(folder, request, overwrite=overwrite)
-        begin(folder, request)
-    trainings = _trainings(members, folder)
+        of_these = functools.cache(lambda: _holds(folder, trainings, request["clips_sha256"]))
+        check_folder(folder, request, of_these, overwrite=overwrite)
+        begin(folder, request, of_these, progress)
     diverged = _train_all(trainings, data, progress, seconds_between)
     finished = [each for each in trainings if each.name not in diverged]
     results = [read_folder(each.folder) for each in finished]
@@ -175,6 +186,27 @@ def _trainings(members: list[TrainConfig], folder: Path) -> list[Training]:
         learns = member.objective == "joint" and methods[member.method].fits_unimodal and member.teachers is None
         add(member, add(alone(member)) if learns else None)
     return list(found.values())
+
+
+def _holds(folder: Path, trainings: Sequence[Training], clips_sha256: str | None = None) -> bool:
+    """Whether a folder holds some of these trainings and no other one.
+
+    Args:
+        folder: Folder of the sweep.
+        trainings: Its trainings.
+        clips_sha256: Hash of their clips; None if it is not known yet.
+    """
+    known = {each.name: each for each in trainings}
+    found = [path for path in (folder / TRAININGS).glob("*") if path.is_dir()]
+    return bool(found) and all(path.name in known and _may_be(known[path.name], clips_sha256) for path in found)
+
+
+def _may_be(training: Training, clips_sha256: str | None) -> bool:
+    """Whether the folder of a training holds it; one that is not finished, `train_encoders` checks."""
+    saved = read_saved(training.folder)
+    if saved is None or not (training.folder / METRICS).is_file():
+        return True
+    return is_finished(training.folder, training.config) and clips_sha256 in (None, saved.get("clips_sha256"))
 
 
 def _name(config: TrainConfig) -> str:

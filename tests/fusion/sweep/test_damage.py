@@ -36,3 +36,27 @@ def test_a_damaged_member_is_fitted_again_to_the_bit(small_cache, workspace, fol
         if file != member / "metrics.json" or content is not None:
             assert any(text.startswith("warning: ") and "is damaged" in text for text in progress.notes), file
         assert {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()} == whole, file
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_damaged_request_costs_no_finished_run(small_cache, workspace, overwrite):
+    fixed = {"cache": str(small_cache), "epochs": 1, "device": "cpu", "out": "mine"}
+    config = SweepConfig.parse(seeds=2, swept={"amr_ratio": "none,1:1", "method": "naive,unimodal"}, **fixed)
+    folder = sweep(config).folder
+    whole = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.rglob("*") if file.is_file()}
+    content = whole[folder / "sweep.json"][0]
+    for damaged in (content[:-20], b"", bytes([*content[:60], content[60] ^ 4, *content[61:]])):
+        (folder / "sweep.json").write_bytes(damaged)
+        progress = Notes()
+        sweep(config, progress, overwrite=overwrite)
+        assert any("sweep.json is damaged: it is written again" in text for text in progress.notes)
+        for file, (then, time) in whole.items():
+            assert file.read_bytes() == then
+            assert file.stat().st_mtime_ns == time or file.parent == folder
+    (folder / "sweep.json").write_bytes(b"")
+    for other in ({"epochs": 2}, {"label": "parity"}):
+        with pytest.raises(ValueError, match=r"a damaged sweep\.json\. Choose another name to keep it"):
+            sweep(SweepConfig.parse(seeds=2, swept={}, **fixed | other))
+    with pytest.raises(ValueError, match=r"a damaged sweep\.json\. Choose another name to keep it"):
+        sweep(SweepConfig.parse(seeds=1, swept={}, **fixed))  # has fewer runs
+    assert len(list(folder.rglob("metrics.json"))) == len([file for file in whole if file.name == "metrics.json"])

@@ -1,6 +1,7 @@
 """When a sweep continues in a folder, and when it may replace what the folder holds."""
 
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -25,9 +26,14 @@ def run(small_cache, workspace):
 
 def test_another_sweep_in_the_folder_is_replaced_with_overwrite_only(run):
     folder = run().folder
-    with pytest.raises(ValueError, match=r"a sweep with --lr none \(now 0.1\), --seed 0 \(now 0,1\). Pass --overwrite"):
+    with pytest.raises(
+        ValueError,
+        match=r"a sweep with --lr none \(now 0.1\), --seed 0 \(now 0,1\). Choose another name to keep it, or pass --ov",
+    ):
         run(seeds=2, swept={"lr": "0.1"})
-    with pytest.raises(ValueError, match=r"a sweep with --epochs 1 \(now 2\). Pass --overwrite"):
+    with pytest.raises(
+        ValueError, match=r"a sweep with --epochs 1 \(now 2\). Choose another name to keep it, or pass --ov"
+    ):
         run(epochs=2)
     again = run(seeds=2, swept={"lr": "0.1"}, overwrite=True)
     assert json.loads((folder / "sweep.json").read_text())["seed"] == [0, 1]
@@ -61,9 +67,16 @@ def test_a_folder_that_is_no_sweep_is_refused(run, workspace):
         with pytest.raises(ValueError, match="--out must be new, empty or an earlier sweep"):
             run(overwrite=overwrite)
     (folder / "sweep.json").write_text("{")
-    with pytest.raises(ValueError, match=r"a sweep with a damaged sweep\.json. Pass --overwrite"):
+    with pytest.raises(
+        ValueError, match=r"a sweep with a damaged sweep\.json\. Choose another name to keep it, or pass"
+    ):
+        run(epochs=2)
+    assert len(run(epochs=2, overwrite=True).rows) == 2
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "sweep.json").write_text("{}")  # of another program
+    with pytest.raises(ValueError, match=r"a sweep with a damaged sweep\.json"):
         run()
-    assert len(run(overwrite=True).rows) == 2
 
 
 @pytest.mark.parametrize("out", ["notes.txt", "notes.txt/run"])

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def test_processes_share_the_work_of_one_sweep(home, tmp_path):
     assert len(curves) == 4
     assert not list(folder.rglob("*.lock"))
     config = TrainSweepConfig(base(folder, epochs=2), method=("naive", "umt"))
-    with pytest.raises(ValueError, match=r"a sweep with --epochs 1 \(now 2\). Pass --overwrite"):
+    with pytest.raises(ValueError, match=r"a sweep with --epochs 1 \(now 2\). Choose another name to keep it"):
         sweep_trainings(config)
     # --overwrite does not take it away from a process that trains in it
     (folder / "trainings" / "naive_plain_seed0.lock").touch()
@@ -269,9 +270,18 @@ def test_a_sweep_of_other_clips_is_replaced_with_overwrite_only(home, tmp_path):
     settings = {"dataset": None, "manifest": str(file), "root": str(root), "epochs": 1, "objective": "unimodal"}
     config = TrainSweepConfig(base(tmp_path / "mine", **settings))
     first = sweep_trainings(config)
+    whole = {path: path.read_bytes() for path in first.folder.rglob("*") if path.is_file()}
+    for overwrite in (False, True):  # a damaged sweep.json costs no training
+        (first.folder / "sweep.json").write_text("{")
+        assert sweep_trainings(config, overwrite=overwrite).rows == first.rows
+        assert {path: path.read_bytes() for path in first.folder.rglob("*") if path.is_file()} == whole
+    (first.folder / "sweep.json").write_text("{")
+    with pytest.raises(ValueError, match=r"a damaged sweep\.json\. Choose another name to keep it"):
+        sweep_trainings(replace(config, base=replace(config.base, epochs=2)))
+    (first.folder / "sweep.json").write_bytes(whole[first.folder / "sweep.json"])
     clips["label"] = clips["label"].to_numpy()[::-1]
     clips.to_csv(file, index=False)
-    with pytest.raises(ValueError, match=r"a sweep with other clips, labels or splits. Pass --overwrite"):
+    with pytest.raises(ValueError, match=r"a sweep with other clips, labels or splits. Choose another name to keep it"):
         sweep_trainings(config)
     assert sweep_trainings(config, overwrite=True).rows != first.rows
 
@@ -384,7 +394,7 @@ def test_a_sweep_grows_by_values_and_may_be_moved(home, tmp_path):
     second = sweep_trainings(wider)
     assert {row["run"] for row in first.rows} < {row["run"] for row in second.rows}
     assert all(file.read_bytes() == content for file, content in before.items())
-    with pytest.raises(ValueError, match=r"--out must be new or of the same sweep, .* Pass --overwrite"):
+    with pytest.raises(ValueError, match=r"--out must be new or of the same sweep, .* Choose another name to keep it"):
         sweep_trainings(TrainSweepConfig(base(tmp_path / "moved"), method=("umt",)))
     (tmp_path / "moved" / "trainings" / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"which holds trainings/notes.txt"):
