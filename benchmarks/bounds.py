@@ -28,8 +28,8 @@ from amr.extract.encoders import build_encoder
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.torture.bombs import BOMBS, write_folder, write_sound, write_video
-from tests.torture.media_bombs import Prepares, both, measure
+from tests.torture.decoding.bombs import BOMBS, write_folder, write_sound, write_video
+from tests.torture.decoding.media_bombs import Prepares, both, measure
 
 LONG: dict[str, Callable[[Path], None]] = {
     "2_hours.flac": lambda path: write_sound(path, "flac", 7200),

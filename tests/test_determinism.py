@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 from amr.extract.cache.reader import Cache
 
-from .torture.commands import (
+from .torture.damage import differences
+from .torture.kills.commands import (
     AUDIO,
     EXTRACT,
     FIT,
@@ -32,8 +33,7 @@ from .torture.commands import (
     finished,
     media,
 )
-from .torture.curves import EVENTS, curves
-from .torture.damage import differences
+from .torture.kills.curves import EVENTS, curves
 
 TIMM = "--encoder=picture=timm:test_efficientnet,size=32,frames=2,weights=random"
 EVALUATE = ("evaluate", "mine", "--noise-draws=2", "--bootstrap=50")

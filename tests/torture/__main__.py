@@ -21,20 +21,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# Kind -> modules of this folder, which each have `run` (report.py). The longest go first, two side by side.
+# Kind -> modules below this folder, which each have `run` (report.py). The longest go first, two side by side.
 KINDS = {
-    "media": ("media", "media_bombs"),
-    "kills": ("kill_points", "random_kills", "writers"),
-    "cache": ("caches",),
-    "runs": ("runs",),
-    "import": ("inputs",),
-    "workers": ("clips",),
+    "media": ("decoding.media", "decoding.media_bombs"),
+    "kills": ("kills.kill_points", "kills.random_kills", "kills.writers"),
+    "cache": ("files.caches",),
+    "runs": ("files.runs",),
+    "import": ("files.inputs",),
+    "workers": ("decoding.clips",),
     "security": ("names", "disk"),
 }
 MODULES = tuple(module for modules in KINDS.values() for module in modules)
 MAX_SECONDS = 30 * 60  # of one module
 SIDE_BY_SIDE = 2
-ROOT = Path(__file__).resolve().parent.parent.parent
+COLUMNS = ("kind", "tries", "survived", "lost", "seconds", "peak memory", "note")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +90,7 @@ def run_one(module: str, seed: int, scale: float) -> list[dict[str, Any]]:
 def show(document: dict[str, Any]) -> None:
     """Print the table, in Markdown, and the tries that were lost."""
     table = Table(box=box.MARKDOWN)
-    for column in ("kind", "tries", "survived", "lost", "seconds", "peak memory", "note"):
+    for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("kind", "note") else "right", no_wrap=True)
     rows = document["rows"]
     for row in rows:

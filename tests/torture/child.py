@@ -6,6 +6,7 @@ processes belong to its session, so none of them is overlooked.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -98,6 +99,7 @@ class Child:
         code: Any = BROKEN
         try:
             os.setsid()
+            faulthandler.disable()  # of pytest: it would print that process's stacks for a crash of this one
             end_with(parent)
             for fd, file in ((1, self._stdout), (2, self._stderr)):
                 os.dup2(file.fileno(), fd)

@@ -7,26 +7,64 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from .kills.commands import finished, media
 from .report import Outcome, scaled
 
 SECONDS = 300
 KIB = 1024
-# commands, and those that must have run before; each runs in a workspace on the small disk
 IMPORT = "import --embeddings audio=audio.npy --embeddings video=video.npy --labels labels.txt"
 IMPORT += " --splits train=40,val=10,test=10 --out caches/c.h5"
 FIT = "fit --cache c --epochs 2 --device cpu --out mine"
 SWEEP = "sweep --cache c --epochs 2 --device cpu --seeds 2 --head concat,sum --out many"
 EVALUATE = "evaluate many --bootstrap 0 --noise-draws 1 --device cpu"
-COMMANDS = (
-    (IMPORT, ()),
-    (FIT, (IMPORT,)),
-    (SWEEP, (IMPORT,)),
-    (EVALUATE, (IMPORT, SWEEP)),
-    ("report many --out page.html", (IMPORT, SWEEP)),
+EXTRACT = "extract --manifest manifest.csv --device cpu --workers 0 --out caches/c.h5"
+EXTRACT += " --encoder audio=logmel --encoder video=frames"
+TRAIN = "train-encoders --manifest manifest.csv --device cpu --workers 0 --out mine --epochs 2"
+TRAIN += " --encoder audio=timm:test_efficientnet,size=32,weights=random,channels=1"
+TRAIN += " --encoder video=timm:test_efficientnet,size=32,weights=random,frames=1"
+
+
+def embeddings(folder: Path) -> None:
+    """Write embeddings of 60 clips, and labels."""
+    rng = np.random.default_rng(0)
+    target = np.arange(60) % 2
+    for name in ("audio", "video"):
+        np.save(folder / f"{name}.npy", (rng.normal(size=(60, 64)) + target[:, None]).astype(np.float32))
+    (folder / "labels.txt").write_text("".join(f"{each}\n" for each in target))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command that meets a full disk, in a workspace that lies on it.
+
+    Attributes:
+        command: Command.
+        before: Commands that have run before, with room.
+        inputs: Function that writes the data.
+    """
+
+    command: str
+    before: tuple[str, ...] = ()
+    inputs: Callable[[Path], None] = embeddings
+
+    def __str__(self) -> str:
+        return self.command.split()[0]
+
+
+CASES = (
+    Case(IMPORT),
+    Case(FIT, (IMPORT,)),
+    Case(EXTRACT, inputs=media),
+    Case(TRAIN, inputs=media),
+    Case(SWEEP, (IMPORT,)),
+    Case(EVALUATE, (IMPORT, SWEEP)),
+    Case("report many --out page.html", (IMPORT, SWEEP)),
 )
 
 
@@ -36,51 +74,64 @@ class NoMount(OSError):
 
 def run(seed: int, scale: float, folder: Path) -> list[Outcome]:
     """Give each command with ten sizes of what is left of the disk, then with room."""
-    lost: list[str] = []
-    tries = 0
-    refused = 0
-    for line, before in COMMANDS[: scaled(len(COMMANDS), scale)]:
+    outcomes = []
+    for case in CASES[: scaled(len(CASES), scale)]:
+        own = folder / str(case)
+        own.mkdir()
         try:
-            tried, full, found = _tried(line, before, seed, scaled(10, scale), folder)
+            outcomes.append(tried(case, scaled(10, scale), own))
         except NoMount as error:
             return [Outcome("disk full", 0, note=f"not tried: {error}")]
-        tries, refused, lost = tries + tried, refused + full, lost + found
-    return [Outcome("disk full", tries, tuple(lost), note=f"{refused} met a full disk")]
+    return outcomes
 
 
-def _tried(line: str, before: tuple[str, ...], seed: int, sizes: int, folder: Path) -> tuple[int, int, list[str]]:
-    """Number of tries, of those that met a full disk, and what was lost."""
-    start, whole = folder / "start", folder / "whole"
-    for each in (start, whole):
-        shutil.rmtree(each, ignore_errors=True)
+def tried(case: Case, sizes: int, folder: Path) -> Outcome:
+    """Give a command with so many sizes of what is left, in an empty folder; one of them at least is too little."""
+    start, whole, disk = (folder / name for name in ("start", "whole", "disk"))
     start.mkdir()
-    _inputs(start, seed)
-    for each in before:
-        _amr(each, start)
+    case.inputs(start)
+    for each in case.before:
+        _must_end_well(each, start)
     shutil.copytree(start, whole)
     used = _bytes(whole)
-    _amr(line, whole)
+    _must_end_well(case.command, whole)
     needed = max(1, _bytes(whole) - used)
-    lost, full = [], 0
-    disk = folder / "disk"
+    lost: list[str] = []
+    full = 0
     for number in range(sizes):
         room = round(needed * (number + 0.5) / sizes)
         with _Disk(disk, used + 64 * KIB * len(list(start.rglob("*"))) + 8 * 2**20) as grown:
             shutil.copytree(start, disk / "home")
             grown.fill(room)
-            status, err = _amr(line, disk / "home", check=False)
-            what = f"{line.split()[0]} with {room:,} bytes left"
+            status, err = _with_little(case.command, disk / "home")
+            what = f"{case} with {room:,} bytes left"
             if status != 0:
                 full += 1
                 said = [each for each in err.splitlines() if each.startswith("amr: ")]
                 if status not in (1, 2) or "Traceback" in err or len(said) != 1 or "disk" not in said[0]:
                     lost.append(f"{what}: exit status {status}: {err[-300:]!r}")
             grown.empty()
-            status, err = _amr(line, disk / "home", check=False)
-            if status != 0:
-                lost.append(f"{what}, then with room: exit status {status}: {err[-300:]!r}")
+            if fault := finished(disk / "home", tuple(case.command.split())).fault((0,)):
+                lost.append(f"{what}, then with room: {fault}")
             lost += [f"{what}, then with room: {name}" for name in _differences(whole, disk / "home")]
-    return sizes, full, lost
+    if full == 0:
+        lost.append(f"{case}: no try met a full disk")
+    return Outcome(f"disk full, amr {case}", sizes, tuple(lost), note=f"{full} met a full disk")
+
+
+def _must_end_well(line: str, folder: Path) -> None:
+    if fault := finished(folder, tuple(line.split())).fault((0,)):
+        raise RuntimeError(f"amr {line}: {fault}")
+
+
+def _with_little(line: str, folder: Path) -> tuple[int, str]:
+    """Exit status and stderr of a command as people start it: libraries may fail once it has ended."""
+    env = os.environ | {"AMR_HOME": ".", "OMP_NUM_THREADS": "1", "TMPDIR": tempfile.gettempdir()}
+    command = [sys.executable, "-m", "amr", *line.split()]
+    done = subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=SECONDS, errors="replace"
+    )
+    return done.returncode, done.stderr
 
 
 class _Disk:
@@ -114,26 +165,6 @@ class _Disk:
     def empty(self) -> None:
         """Make room again."""
         (self.place / "filler").unlink()
-
-
-def _inputs(folder: Path, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    target = np.arange(60) % 2
-    for name in ("audio", "video"):
-        np.save(folder / f"{name}.npy", (rng.normal(size=(60, 64)) + target[:, None]).astype(np.float32))
-    (folder / "labels.txt").write_text("".join(f"{each}\n" for each in target))
-
-
-def _amr(line: str, folder: Path, *, check: bool = True) -> tuple[int, str]:
-    """Exit status and stderr of a command in a process of its own."""
-    env = os.environ | {"AMR_HOME": ".", "OMP_NUM_THREADS": "1", "TMPDIR": tempfile.gettempdir()}
-    command = [sys.executable, "-m", "amr", *line.split()]
-    done = subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=SECONDS, errors="replace"
-    )
-    if check and done.returncode != 0:
-        raise RuntimeError(f"{line}: {done.stderr}")
-    return done.returncode, done.stderr
 
 
 def _bytes(folder: Path) -> int:

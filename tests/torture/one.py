@@ -1,4 +1,4 @@
-"""One kind of torture: `python -m tests.torture.one caches --seed 0 --scale 0.1` prints its outcomes as JSON.
+"""One kind of torture: `python -m tests.torture.one files.caches --seed 0 --scale 0.1` prints its outcomes as JSON.
 
 Exit status 0, whatever is lost; anything else means that the torture itself broke.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 def main() -> None:
     """Run it. What it prints besides goes to stderr, so that stdout is JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture.one", description=__doc__)
-    parser.add_argument("module", help="module of this folder that has `run`")
+    parser.add_argument("module", help="module below this folder that has `run`")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of the tries")
     parser.add_argument("--folder", type=Path, help="folder to work in, which is kept")

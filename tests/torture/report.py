@@ -1,6 +1,6 @@
 """What a kind of torture hands back.
 
-A kind is a module of this folder with `run`; `KINDS` in `__main__.py` lists them:
+A kind is a module below this folder with `run`; `KINDS` in `__main__.py` lists them:
 
     def run(seed: int, scale: float, folder: Path) -> list[Outcome]:
         '''Torture in `folder`, empty at first. `scale` 1 is the long form; .05 does a twentieth of the tries.'''

@@ -5,12 +5,11 @@ import pytest
 from . import disk
 
 
-@pytest.mark.parametrize("line", [disk.IMPORT, disk.FIT], ids=["import", "fit"])
-def test_a_full_disk_is_said_and_the_command_goes_on(line, tmp_path):
-    before = () if line == disk.IMPORT else (disk.IMPORT,)
+@pytest.mark.parametrize("case", disk.CASES[:4], ids=str)
+def test_a_full_disk_is_said_and_the_command_goes_on(case, tmp_path):
     try:
-        tries, _, lost = disk._tried(line, before, 0, 2, tmp_path)
+        outcome = disk.tried(case, 1, tmp_path)
     except disk.NoMount as error:
         pytest.skip(f"no disk can be mounted: {error}")
-    assert lost == []
-    assert tries == 2
+    assert outcome.lost == ()
+    assert outcome.note == "1 met a full disk"

@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from ..test_layers import MAX_MODULES
 from . import __main__ as torture
 from .child import Child, Ended, run_child
 from .damage import differences, flips, mutations, tenths
@@ -33,9 +35,11 @@ def raises() -> None:
     ],
 )
 def test_a_process_is_judged_by_how_it_ends(function, fault):
-    child = Child(function)
-    assert child.wait(30, grace_seconds=0.1).fault().startswith(fault)
-    assert bool(fault) == bool(fault)
+    ended = Child(function).wait(30, grace_seconds=0.1)
+    found = ended.fault()
+    assert found.startswith(fault)
+    assert bool(found) == bool(fault)
+    assert "Fatal Python error" not in ended.stderr  # no stacks of the process that runs the tests
 
 
 def test_a_process_has_bounds_of_time_and_memory():
@@ -103,14 +107,13 @@ def row(module: str, *lost: str) -> dict[str, object]:
 def test_the_table_names_what_is_lost_and_how_to_do_it_again(lost, status, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torture, "run_one", lambda module, seed, scale: [row(module, *lost)])
     out = tmp_path / "out.json"
-    assert (
-        torture.main(["--only", "caches", "--only", "runs", "--seed", "5", "--scale", "0.1", f"--out={out}"]) == status
-    )
+    given = ["--only=files.caches", "--only=runs", "--seed=5", "--scale=0.1", f"--out={out}"]
+    assert torture.main(given) == status
     printed = capsys.readouterr().out
-    assert f"| caches of [b] |     9 |        {9 - len(lost)} |" in printed
-    assert ("python -m tests.torture --only caches --seed 5 --scale 0.1" in printed) == bool(lost)
+    assert f"| files.caches of [b] |     9 |        {9 - len(lost)} |" in printed
+    assert ("python -m tests.torture --only files.caches --seed 5 --scale 0.1" in printed) == bool(lost)
     assert ("byte 1\\x1b[31m" in printed) == bool(lost)
-    assert [each["module"] for each in json.loads(out.read_text())["rows"]] == ["caches", "runs"]
+    assert [each["module"] for each in json.loads(out.read_text())["rows"]] == ["files.caches", "files.runs"]
 
 
 def test_a_kind_that_breaks_is_lost():
@@ -121,6 +124,11 @@ def test_a_kind_that_breaks_is_lost():
 
 def test_every_module_of_the_table_has_run():
     folder = Path(torture.__file__).parent
-    for module in torture.MODULES:
-        if (folder / f"{module}.py").exists():
-            assert "\ndef run(" in (folder / f"{module}.py").read_text(encoding="utf-8"), module
+    written = {path for path in folder.rglob("*.py") if "\ndef run(seed" in path.read_text(encoding="utf-8")}
+    assert written == {folder / f"{module.replace('.', '/')}.py" for module in torture.MODULES}
+
+
+def test_no_folder_holds_more_modules_than_one_of_the_package():
+    folder = Path(torture.__file__).parent
+    modules = Counter(path.parent for path in folder.rglob("*.py"))
+    assert max(modules.values()) <= MAX_MODULES, modules

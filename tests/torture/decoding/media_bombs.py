@@ -17,8 +17,9 @@ import torch
 from amr.extract.encoders import Prepare, build_encoder
 from amr.extract.encoders.families.torchaudio import PrepareWaveform
 from amr.extract.pipeline.load import ClipFiles, Loaded, load
-from tests.torture.bombs import BOMBS, write_folder, write_sound
-from tests.torture.report import Outcome, scaled
+
+from ..report import Outcome, scaled
+from .bombs import BOMBS, write_folder, write_sound
 
 LIMIT_BYTES = 512 << 20  # of a clip; with torch and the encoders, about 450 MiB, that is less than 1 GiB
 MAX_SECONDS = 500.0

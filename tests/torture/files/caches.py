@@ -26,9 +26,9 @@ from amr.extract.cache.structure import ClipTable
 from amr.extract.cache.verify import verify
 from amr.extract.cache.writer import Embedded, open_writer
 
-from .child import run_child
-from .damage import flips, tenths
-from .report import Outcome, scaled
+from ..child import run_child
+from ..damage import flips, tenths
+from ..report import Outcome, scaled
 
 FLIPS = 1200
 SECONDS = 10.0  # that a small cache may take to be read

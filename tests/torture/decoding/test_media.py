@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .media import Medium, run, touched
+from ..child import Ended
+from .media import Alone, Medium, Row, difference, run, touched, whole_modalities
 
 
 def test_every_clip_is_present_failed_or_absent_and_equals_itself_alone(tmp_path):
@@ -32,3 +33,32 @@ def test_every_clip_is_present_failed_or_absent_and_equals_itself_alone(tmp_path
 def test_other_files_and_hosts_are_seen(call, is_wrong):
     media = [Medium(name) for name in ("clip.mp4", "folder", "ü.mp4")]
     assert bool(touched(call, Path("/m"), media)) == is_wrong
+
+
+@pytest.mark.parametrize(
+    ("medium", "modalities"),
+    [
+        (Medium("whole-h264.mp4"), {"audio", "video"}),
+        (Medium("whole-sound.wav"), {"audio"}),
+        (Medium("whole-picture.png"), {"video"}),
+        (Medium("whole-h264.mp4", "5"), set()),
+        (Medium("points-h264.mp4"), set()),
+    ],
+)
+def test_it_is_known_what_a_whole_file_has(medium, modalities):
+    assert whole_modalities(medium) == modalities
+
+
+@pytest.mark.parametrize(
+    ("row", "must_be_present", "why"),
+    [
+        (Row(b"1", ""), True, ""),
+        (Row(None, "odd"), True, "is failed, though the file is whole: odd"),
+        (Row(None, "odd"), False, ""),
+        (Row(None, ""), True, "is absent, though the file is whole: "),
+        (Row(b"1", "odd"), False, "is present and failed: odd"),
+    ],
+)
+def test_a_whole_clip_that_fails_among_others_and_alone_is_lost(row, must_be_present, why):
+    alone = Alone(Ended(0, "", "", 1.0), {"logmel": row}, {"audio": False})
+    assert difference("logmel", row, alone, must_be_present=must_be_present) == why

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import ctypes
 import errno
-import faulthandler
 import json
 import os
 import random
@@ -29,8 +28,8 @@ from amr.extract.pipeline import load as loading
 from amr.extract.pipeline.load import ClipFiles, Loaded
 from amr.extract.pipeline.workers import ClipLoader, Task
 
-from .child import Child, amr, command, run_child
-from .report import Outcome, scaled
+from ..child import Child, amr, command, run_child
+from ..report import Outcome, scaled
 
 NUM_CLIPS, BATCH_SIZE = 30, 8
 NUM_EXTRACTIONS, NUM_KILLS = 12, 28
@@ -66,13 +65,11 @@ def recurse() -> None:
 
 def crash() -> None:
     """Read address 0."""
-    faulthandler.disable()  # of pytest, which would print
     ctypes.string_at(0)
 
 
 def abort() -> None:
     """End as C code does that finds itself broken."""
-    faulthandler.disable()
     os.abort()
 
 

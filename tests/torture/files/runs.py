@@ -1,7 +1,8 @@
 """Flip bits of finished runs, sweeps, tables, frontiers and trainings, and cut their files; then read them.
 
 Each command must end as on whole files, to the bit, or refuse in one sentence; a sweep fits a damaged member again, and
-says so. What `amr runs` lists as damaged counts as refused.
+says so. What `amr runs` lists as damaged counts as refused. Commands that print results are judged by these and by the
+exit status alone, whatever they say.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .child import Ended
-from .commands import FAST, FIT, IMPORT, JOINT, SWEEP, TRAIN, Arguments, embeddings, finished, media, restored
-from .damage import differences, flips, tenths
-from .report import Outcome, scaled
+from ..child import Ended
+from ..damage import differences, flips, tenths
+from ..kills.commands import FAST, FIT, IMPORT, JOINT, SWEEP, TRAIN, Arguments, embeddings, finished, media, restored
+from ..report import Outcome, scaled
 
 NUM_FLIPS = 1000
 CURVES = ("events.out.tfevents.*",)
 UNREAD = ("*.png", "*.h5", "frontier.csv", "evaluation.csv", "table.csv", "table.md", "table.tex", *CURVES)
+PRINT_RESULTS = ("predict", "evaluate", "explain", "report")
 STORE = "--store=store"
 MINE, FOLDS = (*FIT, "--out=mine"), (*FIT, "--out=folds", "--folds=3")
 SWEPT = (*SWEEP, "--out=swept", "--amr-ratio=none,1:1")
@@ -152,7 +154,9 @@ class Workspace:
             return "lost", f"other results: {', '.join(changed[:3])}"
         if _printed(ended) == _printed(whole):
             return ("healed" if is_said else "equal"), ""
-        return ("refused", "") if is_said else ("lost", f"prints {ended.stdout[:100]!r}")
+        if not is_said or each.command[0] in PRINT_RESULTS:
+            return "lost", f"prints {ended.stdout[:100]!r}"
+        return ("refused" if each.command[0] == "runs" else "healed"), ""
 
     def _undamaged(self, command: Arguments) -> tuple[Ended, Path]:
         """How a command ends on whole files, and the workspace after it."""

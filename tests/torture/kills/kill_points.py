@@ -9,19 +9,22 @@ from __future__ import annotations
 import random
 import re
 import shutil
+import signal
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from ..child import Ended
+from ..damage import differences
+from ..report import Outcome, scaled
 from .changes import Changes, unexplained
-from .child import Ended
 from .commands import CASES, SECONDS, Case, finished, prepared, real_cases, restored, start
 from .curves import EVENTS, curves
-from .damage import differences
-from .report import Outcome, scaled
 
-MOST = 40  # points of a case in the long form; those of every kind are among them
+SHORT = 100  # a command with at most as many changes is killed before each of them in the long form
+MOST = 40  # points of a longer one; those of every kind are among them
+NOT_KILLED = "not killed"
 
 
 class Points:
@@ -54,9 +57,11 @@ class Points:
         """Files that the command left and that no counted change explains; there must be none."""
         return unexplained(differences(self._state, self._whole), self.changes)
 
-    def chosen(self, most: int, seed: int) -> list[int]:
-        """Numbers of one change of each kind, and of more, at random, up to `most`."""
-        rng, kinds = random.Random(seed), {}
+    def chosen(self, scale: float, seed: int) -> list[int]:
+        """Numbers of all changes of a short command; of others one of each kind, and more at random."""
+        if len(self.changes) <= scaled(SHORT, scale):
+            return [*range(1, len(self.changes) + 1)]
+        rng, most, kinds = random.Random(seed), scaled(MOST, scale), dict[tuple[str, str], int]()
         numbers = [*range(1, len(self.changes) + 1)]
         rng.shuffle(numbers)
         for number in numbers:
@@ -64,18 +69,27 @@ class Points:
         others = [number for number in numbers if number not in kinds.values()]
         return sorted([*kinds.values(), *others[: max(0, most - len(kinds))]])
 
-    def few(self, number: int, seed: int) -> list[int]:
-        """Numbers of the first and the last change, and of others at random, for the short form."""
+    def few(self, seed: int) -> list[int]:
+        """Numbers for the short form: the first and last change, and one at random; of long commands, that alone."""
         last = len(self.changes)
-        return sorted({1, last, *random.Random(seed).sample(range(1, last + 1), min(last, number - 2))})
+        one = random.Random(seed).randint(1, last)
+        return [one] if last > SHORT else sorted({1, one, last})
 
-    def lost(self, number: int) -> str | None:
-        """Kill before a change and give the command again; what was lost, None if nothing was."""
+    def lost(self, number: int) -> str:
+        """Kill before a change and give the command again.
+
+        Returns:
+            What was lost, "" if nothing was; `NOT_KILLED` if the command made fewer changes this time and ended well.
+        """
         restored(self._state, self._home)
         killed = self._run(number)
+        if killed.code != -signal.SIGKILL and not killed.fault((0,)):
+            return NOT_KILLED
         again = finished(self._home, self.case.command, self.case.num_threads)
         differing = differences(self._whole, self._home, without=(EVENTS,))
-        if again.fault((0,)):
+        if killed.code != -signal.SIGKILL or killed.stopped:
+            what = f"not killed, but {killed.fault((0,))}"
+        elif again.fault((0,)):
             what = f"then {again.fault((0,))}"
         elif killed.orphans:
             what = "its processes stayed"
@@ -84,7 +98,7 @@ class Points:
         elif curves(self._home) != self._curves:
             what = "then curves differ"
         else:
-            return None
+            return ""
         return f"{self.case.name}: killed before change {number} ({self.changes[number - 1]}): {what}"
 
     @cached_property
@@ -108,23 +122,27 @@ class Points:
 
 
 def _kind(change: str) -> tuple[str, str]:
-    """What is done, and the name of the file without what differs between runs, folds and times."""
+    """What is done, and the name of the file without what differs between runs, folds, modalities and times."""
     what, *names = change.split(" ")
-    name = "/".join(Path(names[-1]).parts[-2:])
-    return what, re.sub(r"(seed|fold-|clips/|_(?=[0-9a-f]{8}$)|tfevents)[\w.-]*", r"\1", name)
+    name = re.sub(r"^(audio|video)/", "", "/".join(Path(names[-1]).parts[-2:]))
+    return what, re.sub(r"[^/]*(seed|fold-|clips/|_(?=[0-9a-f]{8}$)|tfevents)[\w.-]*", r"\1", name)
 
 
 def run(seed: int, scale: float, folder: Path, cases: Sequence[Case] | None = None) -> list[Outcome]:
-    """Kill every case before a change of every kind and before more, up to `MOST` at scale 1."""
+    """Kill short commands before every change at scale 1, and longer ones before `MOST`."""
     outcomes = []
     for case in [*CASES, *real_cases(scaled(12, scale))] if cases is None else cases:
         own = folder / re.sub(r"\W+", "-", case.name)
         own.mkdir()
         points = Points(case, own)
-        numbers = points.chosen(scaled(MOST, scale), seed)
-        lost = [text for number in numbers if (text := points.lost(number)) is not None]
+        numbers = points.chosen(scale, seed)
+        found = [points.lost(number) for number in numbers]
+        tries = len(found) - found.count(NOT_KILLED)
+        lost = [text for text in found if text not in ("", NOT_KILLED)]
         lost += [f"{case.name}: {name} was changed by no change that was counted" for name in points.unexplained()]
-        note = f"of {len(points.changes)} changes of the file system"
-        outcomes.append(Outcome(f"kills, amr {case.name}", len(numbers), tuple(lost), note))
+        lost += [f"{case.name}: no command was killed"] if not tries else []
+        note = f"before {tries} of {len(points.changes)} changes of the file system"
+        note += f", {found.count(NOT_KILLED)} not killed" if NOT_KILLED in found else ""
+        outcomes.append(Outcome(f"kills, amr {case.name}", tries, tuple(lost), note))
         shutil.rmtree(own)
     return outcomes

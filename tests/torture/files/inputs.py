@@ -32,9 +32,9 @@ from amr.extract.cache.reader import Cache
 from amr.extract.named_clips import named_clips
 from amr.extract.pipeline.load import ManifestFiles
 
-from .child import run_child
-from .damage import mutations
-from .report import Outcome, scaled
+from ..child import run_child
+from ..damage import mutations
+from ..report import Outcome, scaled
 
 TRIES = 1000
 SECONDS = 20
@@ -67,7 +67,7 @@ def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
     np.save(folder / "whole.npy", rows())
     (folder / "labels.txt").write_text("\n".join(LABELS) + "\n")
     for number, each in enumerate(formats()):
-        yield _one_format(each, seed * 1000 + number, scaled(TRIES, scale), folder)
+        yield one_format(each, seed * 1000 + number, scaled(TRIES, scale), folder)
 
 
 def rows() -> np.ndarray:
@@ -204,7 +204,8 @@ def _sentence(read: Callable[[], str]) -> tuple[int, str]:
         return 2, ""
 
 
-def _one_format(each: Format, seed: int, tries: int, folder: Path) -> Outcome:
+def one_format(each: Format, seed: int, tries: int, folder: Path) -> Outcome:
+    """Read a file of a format, and mutations of it."""
     path = folder / each.file
     each.write(path)
     whole = path.read_bytes()

@@ -28,9 +28,11 @@ from amr.extract.media.decode import decode
 from amr.extract.pipeline.load import ClipFiles
 from amr.extract.run import embed_batches
 
-from .child import Child, Ended, run_child
+from ..child import Child, Ended, run_child
+from ..report import Outcome
+from .corpus.broken import WHOLE
+from .corpus.encode import Sound
 from .corpus.make import corpus
-from .report import Outcome
 
 ENCODERS = {
     "logmel": "logmel",
@@ -43,7 +45,7 @@ MODALITY = {"logmel": "audio", "logmel-steps": "audio", "frames": "video", "fram
 MAX_BYTES = 2**30  # of one process
 SECONDS, SECONDS_ALONE = 1500.0, 400.0
 INTERVALS = (("0.2", "0.5"), ("0.9", ""), ("5", ""), ("", "1e-6"), ("0", "9e6"), ("9e6", ""))
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 FOLDER = "O_DIRECTORY"  # folders of clips are listed
 OPENED = re.compile(r'open(?:at)?\((?:[^",]+, )?"((?:[^"\\]|\\.)*)".*(?: = \d+|<unfinished)')
 CONNECTED = re.compile(r"(?:connect|sendto)\(.*AF_INET")
@@ -84,7 +86,7 @@ def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
         f"{medium}: {name}: {why}"
         for medium, embeddings, own in zip(media, rows, alone, strict=False)
         for name, row in embeddings.items()
-        if (why := difference(name, row, own))
+        if (why := difference(name, row, own, must_be_present=MODALITY[name] in whole_modalities(medium)))
     ]
     peak = max(each.ended.peak_bytes for each in alone)
     yield Outcome("media: each clip alone", len(media), tuple(wrong), peak_bytes=peak)
@@ -223,10 +225,20 @@ def states(cache_path: Path, num_clips: int) -> list[dict[str, Row]]:
     return rows
 
 
-def difference(name: str, row: Row, alone: Alone) -> str:
+def whole_modalities(medium: Medium) -> set[str]:
+    """Modalities that a file surely has, undamaged; none if that is not known, or if only a part of it is read."""
+    if medium.start or medium.end:
+        return set()
+    _, tracks = WHOLE.get(medium.path.removeprefix("whole-"), ("", ()))
+    return {"audio" if isinstance(track, Sound) else "video" for track in tracks}
+
+
+def difference(name: str, row: Row, alone: Alone, *, must_be_present: bool) -> str:
     """What is wrong with an embedding of a clip; "" if nothing is."""
     if row.state == "present and failed":
         return f"is present and failed: {row.reason}"
+    if must_be_present and row.state != "present":
+        return f"is {row.state}, though the file is whole: {row.reason}"
     if name not in alone.rows:
         return ""  # said of the clip
     if row.state != (state := alone.rows[name].state):

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from amr.extract.cache.verify import verify
 
+from ..damage import differences
+from ..report import Outcome, scaled
 from .commands import CASES, SECONDS, Case, finished, prepared, restored, start
 from .curves import EVENTS, curves
-from .damage import differences
-from .report import Outcome, scaled
 
 KILLED = {
     "extract": ("extract", "extract, one more embedding", "extract, other labels"),

@@ -113,9 +113,15 @@ class Changes:
 
 
 def unexplained(names: Iterable[str], changes: Sequence[str]) -> list[str]:
-    """Names in the folder that no change touched, themselves or a folder above them: some change was missed."""
-    touched = {name for line in changes for name in line.split(" ")[1:]}
-    return [name for name in names if touched.isdisjoint(map(str, (Path(name), *Path(name).parents)))]
+    """Names in the folder that no change touched: some change was missed.
+
+    A change touches the paths that it names. To rename or to remove a folder touches what is below it, too.
+    """
+    touched, moved = set[str](), set[str]()
+    for what, *paths in (line.split(" ") for line in changes):
+        touched |= {*paths}
+        moved |= {*paths} if what in ("rename", "remove", "rmdir") else set()
+    return [name for name in names if name not in touched and moved.isdisjoint(map(str, Path(name).parents))]
 
 
 def _has_effect(event: str, path: str) -> bool:

@@ -1,6 +1,6 @@
 """The corpus: good, bad and odd media, made once for a seed and kept in a folder.
 
-`python -m tests.torture.corpus.make FOLDER` makes it, and prints what cannot be written here.
+`python -m tests.torture.decoding.corpus.make FOLDER` makes it, and prints what cannot be written here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..child import run_child
+from ...child import run_child
 from .broken import broken
 from .elsewhere import elsewhere
 from .forms import forms

@@ -9,10 +9,10 @@ import re
 import shutil
 from pathlib import Path
 
+from ..damage import differences
+from ..report import Outcome, scaled
 from .commands import CASES, SECONDS, Case, finished, prepared, restored, start
 from .curves import EVENTS, curves
-from .damage import differences
-from .report import Outcome, scaled
 
 MOST = 4  # rounds of each case and number of commands in the long form
 NAMES = (

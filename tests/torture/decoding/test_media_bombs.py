@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.torture.bombs import BOMBS
-from tests.torture.media_bombs import Prepares, both, measure, problem_of
+from .bombs import BOMBS
+from .media_bombs import Prepares, both, measure, problem_of
 
 SLOW = ("13_hours.wav", "2_hours.flac", "8k.mp4", "5790x5790.png", "20000x20000.tif", "30000x30000.png")
 EMBEDDED = ("8_channels.wav", "24_channels.wav", "64_channels.wav", "65535x65535.mp4")

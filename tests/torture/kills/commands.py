@@ -27,11 +27,11 @@ import amr.fusion.sweep.trainings  # noqa: F401  (imported before the forks, whi
 from amr.cli import run
 from amr.data_manifests.synthetic import SyntheticConfig, render
 
-from .child import Child, Ended
+from ..child import Child, Ended
 
 Arguments = tuple[str, ...]
 SECONDS = 300.0  # of one command
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,8 @@ CASES = (
     _fitted("predict", "predict", "mine", "c05", "--out=predicted.csv", more=((*FIT, "--out=mine"),)),
     _fitted("explain", "explain", "mine", "c05", more=((*FIT, "--out=mine"),)),
     _fitted("report", "report", "mine", "--out=page.html", more=((*SWEEP, "--out=mine"),)),
-    _fitted("frontier", "frontier", "--cache=c", "--epochs=1", "--seeds=1", "--out=mine"),
+    _fitted("frontier", "frontier", "--cache=c", "--epochs=1", "--seeds=1", "--folds=0", "--out=mine"),
+    _fitted("frontier of runs", "frontier", "--runs=mine", more=((*SWEEP, "--out=mine", "--amr-ratio=none,1:1"),)),
     Case("train-encoders", media, (*TRAIN, "--out=mine")),
     Case("train-encoders, joint, umt", media, (*JOINT, "--out=mine", "--method=umt")),
     Case(
