@@ -77,3 +77,29 @@ def test_frames_that_end_the_decoder_do_not_cost_the_sound(tmp_path: Path, monke
     assert media.notes == (note,)
     np.testing.assert_array_equal(media.sound, whole.sound)
     assert media.duration_seconds == {"audio": 1.0}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BlockingIOError])
+def test_no_process_outlives_a_preview_that_is_interrupted(tmp_path: Path, monkeypatch, error):
+    """At its first result, or at the start of its second process."""
+    calls = []
+
+    class Interrupted(preview.Call):
+        def __init__(self, *arguments):
+            if calls and error is BlockingIOError:
+                raise BlockingIOError
+            super().__init__(*arguments)
+            calls.append(self)
+
+        def result(self, limit_seconds):
+            raise error
+
+    def killed(*arguments, limit_seconds):
+        raise preview.Unfinished
+
+    monkeypatch.setattr(preview, "Call", Interrupted)
+    monkeypatch.setattr(preview, "call_apart", killed)
+    with pytest.raises(error):
+        decode_media(ClipFiles({"audio": tmp_path / "x", "video": tmp_path / "x"}), 2)
+    assert [call._process.exitcode for call in calls] == [-signal.SIGKILL] * len(calls)
+    assert len(calls) == (2 if error is KeyboardInterrupt else 1)
