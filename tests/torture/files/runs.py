@@ -146,17 +146,10 @@ class Workspace:
         ended = finished(self._work, each.command)
         if fault := ended.fault():
             return "lost", fault
-        if ended.code != whole.code:
-            return ("refused", "") if ended.code in (1, 2) else ("lost", f"exit status {ended.code}")
-        is_said = "damaged" in ended.stdout + ended.stderr
         changed = [name for name in differences(self._work, after, without=CURVES) if name != each.file]
-        if changed:
+        if ended.code == whole.code and changed:
             return "lost", f"other results: {', '.join(changed[:3])}"
-        if _printed(ended) == _printed(whole):
-            return ("healed" if is_said else "equal"), ""
-        if not is_said or each.command[0] in PRINT_RESULTS:
-            return "lost", f"prints {ended.stdout[:100]!r}"
-        return ("refused" if each.command[0] == "runs" else "healed"), ""
+        return judged(each.command, ended, whole)
 
     def _undamaged(self, command: Arguments) -> tuple[Ended, Path]:
         """How a command ends on whole files, and the workspace after it."""
@@ -168,6 +161,18 @@ class Workspace:
             shutil.copytree(self._work, after, symlinks=True)
             self._whole[command] = ended, after
         return self._whole[command]
+
+
+def judged(command: Arguments, ended: Ended, whole: Ended) -> tuple[str, str]:
+    """What the output of a command on damaged files amounts to, beside that on whole ones, and why it is lost."""
+    if ended.code != whole.code:
+        return ("refused", "") if ended.code in (1, 2) else ("lost", f"exit status {ended.code}")
+    is_said = "damaged" in ended.stdout + ended.stderr
+    if _printed(ended) == _printed(whole):
+        return ("healed" if is_said else "equal"), ""
+    if not is_said or command[0] in PRINT_RESULTS:
+        return "lost", f"prints {ended.stdout[:100]!r}"
+    return ("refused" if command[0] == "runs" else "healed"), ""
 
 
 def _printed(ended: Ended) -> list[str]:
