@@ -9,7 +9,7 @@ from .runs import judged, run
 
 
 def test_damaged_results_are_seen(tmp_path):
-    for outcome in run(seed=0, scale=0.02, folder=tmp_path):
+    for outcome in run(seed=0, scale=0.01, folder=tmp_path):
         assert outcome.lost == (), outcome.kind
         assert outcome.tries > 0
 
