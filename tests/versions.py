@@ -1,8 +1,8 @@
 """Versions of the packages that the tests run with.
 
-    python tests/versions.py lowest     # constraints for pip: the lowest versions that pyproject.toml allows
-    python tests/versions.py installed  # the installed versions, as constraints.txt
-    python tests/versions.py check      # exit status 1 if they differ from those of constraints.txt
+python tests/versions.py lowest     # constraints for pip: the lowest versions that pyproject.toml allows
+python tests/versions.py installed  # the installed versions, as constraints.txt
+python tests/versions.py check      # exit status 1 if they differ from those of constraints.txt
 """
 
 from __future__ import annotations

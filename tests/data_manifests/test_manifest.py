@@ -305,9 +305,7 @@ def test_the_real_grid_list(test_data):
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     header=st.lists(
-        st.sampled_from(
-            ["id", "path", "label", "split", "group", "start_seconds", "end_seconds", "audio_path"]
-        ),
+        st.sampled_from(["id", "path", "label", "split", "group", "start_seconds", "end_seconds", "audio_path"]),
         unique=True,
     ),
     rows=st.lists(st.lists(st.text(max_size=5) | st.sampled_from(["train", "1e13", "nan", "a/b", "x" * 300]))),
