@@ -36,6 +36,7 @@ class Ended:
         seconds: How long it took.
         stopped: "time" or "memory" if it was killed for a bound, "" otherwise.
         peaks: Process id -> largest resident memory in bytes, of it and of its own processes.
+        parents: Process id -> id of the process that started it.
         orphans: Its own processes that still ran some seconds after it; they were killed.
     """
 
@@ -45,12 +46,18 @@ class Ended:
     seconds: float
     stopped: str = ""
     peaks: Mapping[int, int] = field(default_factory=dict)
+    parents: Mapping[int, int] = field(default_factory=dict)
     orphans: tuple[int, ...] = ()
 
     @property
     def peak_bytes(self) -> int:
         """Largest memory of one process."""
         return max(self.peaks.values(), default=0)
+
+    @property
+    def worker_peak_bytes(self) -> int:
+        """Largest memory of a process that started no other."""
+        return max((peak for pid, peak in self.peaks.items() if pid not in self.parents.values()), default=0)
 
     def fault(self, allowed: tuple[int, ...] = (0, 1, 2)) -> str:
         """What no command may do, whatever it is given; "" if it did none of it.
@@ -87,6 +94,7 @@ class Child:
     ) -> None:
         self._stdout, self._stderr = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115
         self._peaks: dict[int, int] = {}
+        self._parents: dict[int, int] = {}
         self._began = time.monotonic()
         parent = os.getpid()
         for stream in (sys.stdout, sys.stderr):
@@ -149,14 +157,23 @@ class Child:
         orphans = self._end_session(0 if stopped else grace_seconds)
         code = os.waitstatus_to_exitcode(status)
         return Ended(
-            code, _text(self._stdout), _text(self._stderr), took, stopped, self._peaks, () if stopped else orphans
+            code,
+            _text(self._stdout),
+            _text(self._stderr),
+            took,
+            stopped,
+            self._peaks,
+            self._parents,
+            () if stopped else orphans,
         )
 
     def _measure(self) -> None:
         for pid in [self.pid, *_session(self.pid)]:
             with suppress(OSError, ValueError, IndexError):
-                line = Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]
-                self._peaks[pid] = max(self._peaks.get(pid, 0), int(line) * 1024)
+                status = Path(f"/proc/{pid}/status").read_text()
+                peak, parent = (int(status.split(f"\n{name}:")[1].split()[0]) for name in ("VmHWM", "PPid"))
+                self._peaks[pid] = max(self._peaks.get(pid, 0), peak * 1024)
+                self._parents.setdefault(pid, parent)
 
     def _end_session(self, grace_seconds: float) -> tuple[int, ...]:
         until = time.monotonic() + grace_seconds

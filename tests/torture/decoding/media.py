@@ -71,12 +71,13 @@ def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
     media += [Medium("whole-h264.mp4", *interval) for interval in INTERVALS]
     ended, trace = extract(folder, media_folder, media)
     lost = [fault] if (fault := ended.fault((0,))) else []
-    lost += [f"a process took {ended.peak_bytes / 2**20:.0f} MiB"] if ended.peak_bytes > MAX_BYTES else []
+    worker_bytes = ended.worker_peak_bytes
+    lost += [f"a worker took {worker_bytes / 2**20:.0f} MiB"] if worker_bytes > MAX_BYTES else []
     lost += [f"left behind: {name}" for name in leftovers(folder)]
     rows = states(folder / "cache.h5", len(media)) if ended.code == 0 else []
     counts = Counter(row.state for embeddings in rows for row in embeddings.values())
     note = ", ".join(f"{number} {state}" for state, number in counts.items()) + " embeddings" if rows else ""
-    yield Outcome("media: one extraction of all", len(media), tuple(lost), note, ended.peak_bytes)
+    yield Outcome("media: one extraction of all", len(media), tuple(lost), note, worker_bytes)
     pointing = sum("points-" in medium.path or "link-" in medium.path for medium in media) if trace else 0
     note = "" if trace else "not tried: strace is not installed"
     yield Outcome("media: other files and hosts", pointing, tuple(touched(trace, media_folder, media)), note)
@@ -88,7 +89,7 @@ def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
         for name, row in embeddings.items()
         if (why := difference(name, row, own, must_be_present=MODALITY[name] in whole_modalities(medium)))
     ]
-    peak = max(each.ended.peak_bytes for each in alone)
+    peak = max(each.ended.worker_peak_bytes for each in alone)
     yield Outcome("media: each clip alone", len(media), tuple(wrong), peak_bytes=peak)
 
 
@@ -176,8 +177,8 @@ class Alone:
         """What is wrong with how it ended; "" if nothing is."""
         if why := self.ended.fault((0,)):
             return f"alone: {why}"
-        megabytes = self.ended.peak_bytes / 2**20
-        return f"alone: takes {megabytes:.0f} MiB" if self.ended.peak_bytes > MAX_BYTES else ""
+        num_bytes = self.ended.worker_peak_bytes
+        return f"alone: takes {num_bytes / 2**20:.0f} MiB" if num_bytes > MAX_BYTES else ""
 
 
 def all_alone(media_folder: Path, media: Sequence[Medium]) -> list[Alone]:
