@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("untimed", deadline=None)  # a busy machine is slow
+settings.load_profile("untimed")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for background jobs
 
 ROOT = Path(__file__).resolve().parent.parent

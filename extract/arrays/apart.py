@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 SECONDS = 12  # of computing, for any file
 BYTES_PER_SECOND = 2**20  # further seconds for large ones
-WAITING = 5  # times as long may it take with all waiting, for a disk or for other processes
+WAITING = 10  # times as long may it take with all waiting, for a disk or for other processes
 _ALIGNMENT = 64
 _BLOCK = 2**24
 _MADV_DONTNEED = 4  # of Linux
