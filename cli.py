@@ -121,7 +121,7 @@ def _extract(config: ExtractConfig, as_json: bool) -> None:
         result = extract_embeddings(config, progress)
     show(result.to_json(), as_json, lambda: lines(result.summary()))
     if result.failed:
-        say("failed clips are not tried again by the same command; --overwrite extracts all clips again")
+        say("failed clips are not tried again by the same command, but with --resume")
     if sum(result.embedded.values()) == 0:
         raise RuntimeError(
             f"at least one clip must be embedded, got none of {result.clips}. "

@@ -42,8 +42,8 @@ class ExtractConfig:
 
     If the cache exists, its unfinished clips are continued, encoders that it lacks are added, and labels, splits and
     groups are read again from the manifest; no option is needed for that. The extraction is refused if an encoder,
-    its preprocessing, the dtype or the list of files differs. `overwrite` replaces the cache; `resume` only requires
-    that it exists.
+    its preprocessing, the dtype or the list of files differs. `overwrite` replaces the cache; `resume` requires
+    that it exists, and tries clips again that failed and whose files exist.
 
     Raises:
         ValueError: A value is wrong for any dataset.
@@ -82,7 +82,7 @@ class ExtractConfig:
         None, "Frames per second of clips that are folders of images; by default 25.", above=0, panel=DATA, since="0.2"
     )
     allow_unlabelled: bool = option(False, "Include clips of the CSV that have no label.", panel=DATA)
-    resume: bool = option(False, "Require a cache to continue (an existing one is continued anyway).", panel=OUTPUT)
+    resume: bool = option(False, "Require a cache to continue, and try its failed clips again.", panel=OUTPUT)
     overwrite: bool = option(False, "Replace the cache if it exists.", panel=OUTPUT)
     device: str = option("auto", "Device: auto, cpu or cuda.", choices=DEVICES, panel=SPEED)
 

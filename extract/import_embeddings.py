@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from amr.common.files.lock import is_left
 from amr.extract.arrays import ArraySpec, parse_array_spec
-from amr.extract.cache.lock import is_left
 from amr.extract.cache.reader import IMPORTED, EmbeddingInfo
 from amr.extract.cache.structure import ClipTable, cache_path, check_out, notes_on_name
 from amr.extract.cache.verify import value_counts

@@ -137,7 +137,8 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
     notes = [*manifest.notes, *notes_on_name(out), *_notes_on_names(encoders), *_notes_on_missing(files, config)]
     for note in notes:
         progress.note(note)
-    with open_writer(out, clips, infos, resume=config.resume, overwrite=config.overwrite) as writer:
+    again = {name: files.existing[encoder.modality] for name, encoder in encoders.items()} if config.resume else {}
+    with open_writer(out, clips, infos, resume=config.resume, overwrite=config.overwrite, again=again) as writer:
         began = time.perf_counter()
         extracted = _fill(writer, files, encoders, device, config, progress)
         writer.finalize()

@@ -136,17 +136,25 @@ def write_embedding(file: h5py.File, info: EmbeddingInfo, num_clips: int, blocks
     _describe(file, info)
 
 
-def carry_embedding(cache: Cache, file: h5py.File, name: str) -> np.ndarray:
+def carry_embedding(cache: Cache, file: h5py.File, name: str, again: np.ndarray | None = None) -> np.ndarray:
     """Add an embedding of another cache: as it is, or finished if it has become so.
 
     Rows of an unfinished one that differ from their checksums are no longer done.
+
+    Args:
+        cache: Cache that has it.
+        file: File of the new cache.
+        name: Name of the embedding.
+        again: Mask of the clips that are no longer done, `(clips,)`; None for none.
 
     Returns:
         Mask of the clips that are done, `(clips,)`.
     """
     done, info, num_clips = cache.done(name), cache.info(name), cache.num_clips
-    if cache.copy_embedding(name, file):
+    if again is None and cache.copy_embedding(name, file):
         return done
+    if again is not None:
+        done &= ~again
     done &= ~np.concatenate([block.damaged for block in cache.blocks(name)])
     if done.all():
         write_embedding(file, info, num_clips, cache.blocks(name))

@@ -6,9 +6,8 @@ preallocated rows without HDF5, so its metadata never changes during an extracti
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,18 +17,17 @@ import numpy as np
 import pandas as pd
 
 from amr.common.files import check_space
+from amr.common.files.lock import lock
 from amr.common.version import __version__
-from amr.data_manifests.schema import counted
 from amr.extract.cache.arrays import Rows, read_text_attribute, row_blocks, row_crc32
-from amr.extract.cache.fingerprint import clip_difference, differences, fingerprint
+from amr.extract.cache.extend import ROOM_ADVICE, check_room, extend, notes_on_damage, num_bytes_of, of_table, rewrite
+from amr.extract.cache.fingerprint import fingerprint
 from amr.extract.cache.journal import Failure, Journal
-from amr.extract.cache.lock import lock
-from amr.extract.cache.reader import FORMAT, UNFINISHED, VERSION, Cache, EmbeddingInfo
+from amr.extract.cache.reader import FORMAT, UNFINISHED, Cache, EmbeddingInfo
 from amr.extract.cache.structure import (
     ClipTable,
     allocate_embedding,
     begin,
-    carry_embedding,
     clips_of,
     end,
     remove_leftovers,
@@ -37,7 +35,6 @@ from amr.extract.cache.structure import (
     write_embedding,
 )
 
-ROOM_ADVICE = "Free some space, or pass --out on another disk."
 FRONT_BYTES = 2**16  # in which a cache says what it is
 
 
@@ -125,9 +122,9 @@ class CacheWriter:
         """
         os.fsync(self._descriptor)
         with Cache.open(self.path) as cache:
-            damaged = {} if cache.complete else _rewrite(cache, clips_of(cache), journal=self._journal)
+            damaged = {} if cache.complete else rewrite(cache, clips_of(cache), journal=self._journal)
         self._journal.remove()
-        self.notes += _notes_on_damage({name: rows for name, rows in damaged.items() if name not in self.infos})
+        self.notes += notes_on_damage({name: rows for name, rows in damaged.items() if name not in self.infos})
         if num_damaged := sum(damaged.get(name, 0) for name in self.infos):
             raise RuntimeError(
                 f"cache {str(self.path)!r} must be intact, got {num_damaged} rows that changed since they were "
@@ -155,6 +152,7 @@ def open_writer(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    again: Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[CacheWriter]:
     """Create a cache or continue one: resume embeddings, add new ones, refresh the clips.
 
@@ -164,6 +162,7 @@ def open_writer(
         infos: Requested embeddings; fingerprints are set here. Others in the cache stay as they are.
         resume: Whether the cache must already exist.
         overwrite: Whether to start over.
+        again: Embedding name -> mask of the clips that are tried again if they failed, `(clips,)`.
 
     Raises:
         ValueError: The cache was made from other clips or with other encoders. The message says what differs.
@@ -183,15 +182,15 @@ def open_writer(
         if overwrite:
             check_replaceable(path)
         if overwrite or not path.exists():
-            _check_room(path, clips, list(requested.values()))
+            check_room(path, clips, list(requested.values()))
             with replacing_cache(path) as file:
                 begin(file, clips)
                 for info in requested.values():
                     allocate_embedding(file, info, len(clips.table))
                 end(file, [])
         else:
-            requested, damaged = _extend(path, clips, requested)
-        writer = CacheWriter(path, requested, _notes_on_damage(damaged))
+            requested, damaged = extend(path, clips, requested, again or {})
+        writer = CacheWriter(path, requested, notes_on_damage(damaged))
         try:
             yield writer
         finally:
@@ -238,14 +237,14 @@ def save(
     failures: list[Failure] = []
     with lock(path):
         remove_leftovers(path)
-        check_space(path.parent, _num_bytes([info for info, _ in embeddings], num_clips), "--out", ROOM_ADVICE)
+        check_space(path.parent, num_bytes_of([info for info, _ in embeddings], num_clips), "--out", ROOM_ADVICE)
         Journal(path).remove()
         with replacing_cache(path) as file:
             begin(file, clips)
             for info, rows in embeddings:
                 parts = [rows] if isinstance(rows, Embedded) else rows
                 write_embedding(file, fingerprinted(info, clips.table), num_clips, _blocks(info, parts, failures))
-            end(file, map(_of_table, failures))
+            end(file, map(of_table, failures))
 
 
 def is_saved(path: Path, clips: ClipTable, infos: Sequence[EmbeddingInfo]) -> bool:
@@ -280,99 +279,3 @@ def _num_steps(info: EmbeddingInfo, rows: Embedded) -> np.ndarray | None:
 def fingerprinted(info: EmbeddingInfo, clips: pd.DataFrame) -> EmbeddingInfo:
     """Copy of `info` with its fingerprint over these clips and the version of this code."""
     return replace(info, fingerprint=fingerprint(info, clips), code_version=__version__)
-
-
-def _extend(
-    path: Path, clips: ClipTable, requested: dict[str, EmbeddingInfo]
-) -> tuple[dict[str, EmbeddingInfo], dict[str, int]]:
-    """Add embeddings to a cache, and refresh its clips.
-
-    Returns:
-        The requested infos as the cache has them, and what `_rewrite` found damaged.
-    """
-    damaged: dict[str, int] = {}
-    with Cache.open(path) as cache:
-        existing = {name: cache.info(name) for name in cache.names}
-        old = clips_of(cache)
-        same_clips = _identity(old) == _identity(clips) and old.table.equals(clips.table)
-        _refuse_other_clips(path, existing, old.table, clips.table)
-        for name, info in requested.items():
-            if name in existing:
-                _refuse_other_encoder(existing[name], info)
-        new = [info for name, info in requested.items() if name not in existing]
-        if new or not cache.complete:
-            _check_room(path, clips, new, path.stat().st_size)
-        if new or not same_clips or (cache.version != VERSION and not cache.complete):
-            damaged = _rewrite(cache, clips, new)
-    infos = {
-        name: replace(info, encoder=existing[name].encoder, fingerprint=existing[name].fingerprint)
-        if name in existing
-        else info
-        for name, info in requested.items()
-    }
-    return infos, damaged
-
-
-def _refuse_other_clips(path: Path, existing: dict[str, EmbeddingInfo], old: pd.DataFrame, new: pd.DataFrame) -> None:
-    for info in existing.values():
-        difference = clip_difference(old, new, info.modality)
-        if difference is not None:
-            raise ValueError(
-                f"--out must be a cache of the same clips, got {str(path)!r}, which {difference}. "
-                "Pass --overwrite to start over, or another --out."
-            )
-
-
-def _refuse_other_encoder(old: EmbeddingInfo, new: EmbeddingInfo) -> None:
-    found = differences(old, new)
-    if found:
-        was = ", ".join(f"{what} {before}" for what, before, _ in found)
-        got = ", ".join(f"{what} {after}" for what, _, after in found) if len(found) > 1 else found[0][2]
-        raise ValueError(
-            f"--encoder {new.name} must be the one the cache was made with ({was}), got {got}. "
-            "Pass --overwrite to start over, another name to add it, or another --out."
-        )
-
-
-def _identity(clips: ClipTable) -> tuple[str, str, str]:
-    return clips.dataset, clips.root, clips.manifest_sha256
-
-
-def _rewrite(
-    cache: Cache, clips: ClipTable, new: Sequence[EmbeddingInfo] = (), journal: Journal | None = None
-) -> dict[str, int]:
-    """Replace a cache by one with these clips, more embeddings, and the failures of a journal, in the current version.
-
-    Returns:
-        Embedding name -> number of rows that changed since they were written, and are no longer done.
-    """
-    with replacing_cache(cache.path) as file:
-        begin(file, clips, created_by=cache.created_by, is_ordered=cache.is_ordered)
-        done = {name: carry_embedding(cache, file, name) for name in cache.names}
-        for info in new:
-            allocate_embedding(file, info, len(clips.table))
-        failures = [] if journal is None else journal.read({cache.info(name).fingerprint: done[name] for name in done})
-        end(file, [*cache.failures.itertuples(index=False, name=None), *map(_of_table, failures)])
-    damaged = {name: int((cache.done(name) & ~done[name]).sum()) for name in done}
-    return {name: num_rows for name, num_rows in damaged.items() if num_rows}
-
-
-def _notes_on_damage(damaged: dict[str, int]) -> list[str]:
-    return [
-        f"{counted(num_rows, 'row', 'rows')} of {name} changed since written: made again once {name} is extracted"
-        for name, num_rows in damaged.items()
-    ]
-
-
-def _of_table(failure: Failure) -> tuple[str, str, str]:
-    return failure.id, failure.modality, failure.reason
-
-
-def _check_room(path: Path, clips: ClipTable, new: Sequence[EmbeddingInfo], old_bytes: int = 0) -> None:
-    """Refuse to begin what the disk has no room for: a cache is written again to finish it."""
-    num_bytes = old_bytes + 2 * _num_bytes(new, len(clips.table))
-    check_space(path.parent, num_bytes, "--out", ROOM_ADVICE)
-
-
-def _num_bytes(infos: Sequence[EmbeddingInfo], num_clips: int) -> int:
-    return sum(num_clips * math.prod(info.row_shape) * np.dtype(info.dtype).itemsize for info in infos)

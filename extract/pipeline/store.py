@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from amr.common.files import check_space, has_checksum, in_units
+from amr.common.files.lock import lock
 from amr.common.progress import Progress
 from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.fingerprint import clip_files
 from amr.extract.cache.journal import Journal
-from amr.extract.cache.lock import lock
 from amr.extract.config import CLIP_TIMEOUT
 from amr.extract.encoders import Encoder
 from amr.extract.pipeline.load import ManifestFiles

@@ -27,10 +27,10 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from amr.common.files import checksummed, read_whole, replacing, whole_file, write_csv
+from amr.common.files.lock import lock, remove_left
 from amr.common.options import parse_options
 from amr.common.progress import Progress
 from amr.common.workspace import JOINT_RUN
-from amr.extract.cache.lock import lock, remove_left
 from amr.extract.encoders import build_encoder
 from amr.extract.encoders.families.trained import ENCODER, find_trained, save_trained
 from amr.extract.encoders.model import ModelEncoder

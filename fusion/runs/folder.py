@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from amr.common.files import NotWhole, check_unlinked, check_writable, has_checksum, partial_path, read_whole
+from amr.common.files.lock import is_left, lock
 from amr.common.options import flag, number_text
 from amr.common.workspace import place, runs_dir
-from amr.extract.cache.lock import is_left, lock
 from amr.fusion.runs.record import RUN_FILES, RunRecord
 
 LATER_FILES = (  # of amr evaluate and amr explain

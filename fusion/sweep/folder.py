@@ -26,10 +26,10 @@ from amr.common.files import (
     removed_name,
     write_json,
 )
+from amr.common.files.lock import lock
 from amr.common.options import saved_settings
 from amr.common.progress import Progress
 from amr.common.workspace import TRAININGS, find_cache, place, runs_dir
-from amr.extract.cache.lock import lock
 from amr.extract.cache.reader import Cache
 from amr.fusion.choices import own_weight
 from amr.fusion.config import LATER_SWEPT, SWEPT, SweepConfig

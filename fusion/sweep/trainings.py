@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from amr.common.files.lock import Locked, remove_left
 from amr.common.progress import Progress
 from amr.common.workspace import TRAININGS, check_new_name, encoders_dir
-from amr.extract.cache.lock import Locked, remove_left
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.choices import own_weight
 from amr.fusion.end_to_end.checkpoint import SECONDS_BETWEEN, remove_checkpoints

@@ -634,3 +634,39 @@ def test_a_disk_that_is_not_mounted_is_refused_before_anything_is_written(sounds
     for i in range(NUM_CLIPS):
         (tmp_path / f"{i}.away").rename(tmp_path / f"{i}.wav")
     assert extract_embeddings(sounds).present == NUM_CLIPS
+
+
+def test_resume_tries_failed_clips_again(sounds, fakes, tmp_path):
+    whole = replace(sounds, encoder=("a=first", "b=second"), out=str(tmp_path / "whole.h5"))
+    extract_embeddings(whole)
+    (tmp_path / "3.wav").rename(tmp_path / "3.away")
+    content = (tmp_path / "5.wav").read_bytes()
+    (tmp_path / "5.wav").write_bytes(b"broken")
+    config = replace(whole, out=str(tmp_path / "part.h5"))
+    assert extract_embeddings(config).failed == 2
+    (tmp_path / "3.away").rename(tmp_path / "3.wav")
+    (tmp_path / "5.wav").write_bytes(content)
+    assert extract_embeddings(config).extracted == 0
+
+    one = extract_embeddings(replace(config, encoder=("a=first",), resume=True))
+    assert one.embedded == {"a": NUM_CLIPS}
+    with Cache.open(tmp_path / "part.h5") as cache:
+        assert set(cache.reasons("b")) == {"3", "5"}  # which b still has
+    assert extract_embeddings(replace(config, resume=True)).failed == 0
+    with Cache.open(tmp_path / "part.h5") as cache, Cache.open(tmp_path / "whole.h5") as expected:
+        assert cache.complete
+        assert cache.failures.empty
+        for name in ("a", "b"):
+            assert cache.embedding(name).tobytes() == expected.embedding(name).tobytes()
+            assert cache.present(name).all()
+    assert verify(tmp_path / "part.h5")["ok"]
+
+
+def test_resume_keeps_failures_that_last(sounds, fakes, tmp_path):
+    (tmp_path / "3.wav").unlink()
+    (tmp_path / "5.wav").write_bytes(b"broken")
+    first = extract_embeddings(sounds)
+    again = extract_embeddings(replace(sounds, resume=True))
+    assert again.failures == first.failures
+    assert again.extracted > 0
+    assert verify(Path(str(sounds.out)))["ok"]

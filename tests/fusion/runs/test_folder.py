@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from amr.common.files import checksummed
+from amr.common.files.lock import lock
 from amr.common.progress import Progress
-from amr.extract.cache.lock import lock
 from amr.fusion.config import FitConfig
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate

@@ -91,7 +91,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(run, workspace, out):
 HOLD = """
 import sys
 from pathlib import Path
-from amr.extract.cache.lock import lock
+from amr.common.files.lock import lock
 with lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from amr.cli import run as amr
+from amr.common.files.lock import Locked, lock
 from amr.common.progress import Progress
 from amr.common.workspace import JOINT_RUN
-from amr.extract.cache.lock import Locked, lock
 from amr.fusion.end_to_end import train as train_module
 from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.end_to_end.train import train_encoders

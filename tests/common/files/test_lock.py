@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from amr.extract.cache.lock import is_left, lock, remove_left
+from amr.common.files.lock import is_left, lock, remove_left
 
 
 def test_the_error_names_what_the_option_sets(tmp_path):

@@ -1,4 +1,4 @@
-"""One writer per cache at a time."""
+"""One writer per file or folder at a time."""
 
 from __future__ import annotations
 
