@@ -75,6 +75,15 @@ def check_header(header: Sequence[str], name: str) -> None:
             f"{name} must name every column, got no name for column {list(header).index('') + 1}. "
             "Name it, or leave it out (pandas: to_csv(index=False))."
         )
+    check_unrepeated(header, name)
+
+
+def check_unrepeated(header: Sequence[str], name: str) -> None:
+    """Refuse a header with a repeated name, of whose columns one would be lost.
+
+    Raises:
+        ValueError: A name is repeated.
+    """
     repeated = next((column for column, count in Counter(header).items() if count > 1), None)
     if repeated is not None:
         raise ValueError(f"{name} must name every column once, got {repeated!r} more than once. Rename one.")

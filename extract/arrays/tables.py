@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from amr.common.csv_rows import read_csv_rows, read_utf8
+from amr.common.csv_rows import check_unrepeated, read_csv_rows, read_utf8
 from amr.common.files.memory import check_memory
 from amr.extract.arrays.keys import is_pattern, matching, some, unknown_key
 from amr.extract.arrays.rows import ArraySpec, Expected, Rows
@@ -46,6 +46,7 @@ def read_csv(spec: ArraySpec, expected: Expected) -> Rows:
         return _without_header(spec, [first, *values], expected)
     if "" in first and not spec.keys and expected.column is None:
         raise OSError("a column without a name, such as the index that pandas writes (index=False leaves it out)")
+    check_unrepeated(first, spec.path.name)
     table = {name: np.array([row[i] for row in values], dtype=object) for i, name in enumerate(first)}
     return _select_columns(spec, table, expected, header=", ".join(first))
 
@@ -64,6 +65,8 @@ def _plain_numbers(spec: ArraySpec, expected: Expected) -> Rows | None:
             if len(first) < 2 or "" in first or not (spec.keys or _is_header(first)):
                 return None
             place = {name: i for i, name in enumerate(first)}
+            if len(place) < len(first):
+                return None
             names, left_out = _column_names(spec, place, expected)
             columns = [place[name] for name in names]
             id_column = _id_column(place)
@@ -92,10 +95,10 @@ def _plain_lines(file: Iterable[str]) -> Iterator[str]:
     """Lines that are not blank.
 
     Raises:
-        ValueError: A line has a quote, within which a line may end.
+        ValueError: A line has a quote, within which a line may end, or after the first "_", as in 1_0, which is text.
     """
-    for line in file:
-        if '"' in line:
+    for number, line in enumerate(file):
+        if '"' in line or (number and "_" in line):
             raise ValueError
         if stripped := line.strip(" \t\n"):
             yield stripped
@@ -106,7 +109,7 @@ def read_parquet(spec: ArraySpec, expected: Expected) -> Rows:
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(spec.path, buffer_size=2**20) as file:
-        stored = _stored_columns(file)
+        stored = _stored_columns(file, spec.path.name)
         _check_unpacked(file, stored, spec.path.name)
         if expected.column is None and stored is not None:
             names, left_out = _column_names(spec, dict.fromkeys(stored), expected)
@@ -123,11 +126,12 @@ def read_parquet(spec: ArraySpec, expected: Expected) -> Rows:
     return _select_columns(spec, {str(name): table[name] for name in table}, expected)
 
 
-def _stored_columns(file: ParquetFile) -> list[str] | None:
+def _stored_columns(file: ParquetFile, place: str) -> list[str] | None:
     """Columns as pandas shows them, the named ones of its index first; None if its index is not stored as columns."""
     schema = file.schema_arrow
     if len(schema.names) > MAX_COLUMNS:
         raise OSError(f"{len(schema.names):,} columns, more than {MAX_COLUMNS:,}: save one column of vectors, or .npy")
+    check_unrepeated(schema.names, place)
     index = (schema.pandas_metadata or {}).get("index_columns", [])
     if any(not isinstance(each, str) and each.get("name") is not None for each in index):
         return None
@@ -343,7 +347,8 @@ def _numbers(column: Any, place: str) -> np.ndarray | ClipArrays | None:
     if values.dtype.kind in "biuf":
         return values
     with suppress(ValueError, TypeError):
-        return values.astype(np.float64)
+        if not any(isinstance(value, str) and "_" in value for value in values.tolist()):
+            return values.astype(np.float64)
     filled = [value for value in values.tolist() if not _is_empty(value)]
     if filled and all(isinstance(value, list | tuple | np.ndarray) for value in filled):
         return _vectors(values.tolist(), place)
@@ -353,7 +358,7 @@ def _numbers(column: Any, place: str) -> np.ndarray | ClipArrays | None:
         except json.JSONDecodeError:
             return None
     try:
-        return np.array([np.nan if _is_empty(value) else float(value) for value in values.tolist()])
+        return np.array([np.nan if _is_empty(value) else _number(value) for value in values.tolist()])
     except (ValueError, TypeError):
         return None
 
@@ -388,10 +393,16 @@ def _plain_column(column: Any) -> np.ndarray:
 def is_number(text: str) -> bool:
     """Whether a text is a number."""
     try:
-        float(text)
+        _number(text)
     except ValueError:
         return False
     return True
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str) and "_" in value:  # which Python reads, and a table means as text
+        raise ValueError
+    return float(value)
 
 
 def _is_header(row: list[str]) -> bool:

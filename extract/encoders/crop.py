@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from amr.extract.media.spool import TooLarge
+
 NONE = "none"  # value of the option if nothing is cut
+MAX_SIDE_RATIO = 100  # a line of 65,535 x 1 pixels, its short side resized to 256, would take 12 GiB
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,18 @@ class Crop:
         top, left = int(self.top * height), int(self.left * width)
         bottom, right = round(self.bottom * height), round(self.right * width)
         return frames[:, top : max(top + 1, bottom), left : max(left + 1, right)]
+
+    def cut_to_resize(self, frame: np.ndarray) -> np.ndarray:
+        """Cut one frame, `(height, width, 3)`, for a transform that resizes its short side.
+
+        Raises:
+            TooLarge: The part is far longer in one direction than in the other.
+        """
+        (part,) = self.cut(frame[None])
+        height, width, _ = part.shape
+        if max(height, width) > MAX_SIDE_RATIO * min(height, width):
+            raise TooLarge(
+                f"a picture must be at most {MAX_SIDE_RATIO} times as long as it is wide, got {width} x {height} "
+                "pixels. Cut it with crop=."
+            )
+        return part

@@ -150,8 +150,7 @@ class PrepareFrames(PrepareEachFrame):
 
     def frame(self, image: np.ndarray) -> np.ndarray:
         """Transform one frame for the model, `(channels, rows, columns)`."""
-        (cut,) = self.crop.cut(image[None])
-        return self.transform(Image.fromarray(cut).convert(self.mode)).numpy()
+        return self.transform(Image.fromarray(self.crop.cut_to_resize(image)).convert(self.mode)).numpy()
 
     def join(self, frames: np.ndarray) -> Tensor:
         """Stack one clip's frames, if wanted."""

@@ -76,7 +76,7 @@ class PreparePieces(PrepareEachFrame):
 
     def frame(self, image: np.ndarray) -> np.ndarray:
         """Crop one frame, then resize and normalize it as the weights require, `(3, rows, columns)`."""
-        pixels = torch.from_numpy(np.ascontiguousarray(self.crop.cut(image[None])))
+        pixels = torch.from_numpy(np.ascontiguousarray(self.crop.cut_to_resize(image)))[None]
         return self.transform(pixels.permute(0, 3, 1, 2))[:, 0].numpy()
 
     def join(self, frames: np.ndarray) -> Tensor:

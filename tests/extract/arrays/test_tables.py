@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from amr.extract.arrays import Expected, parse_array_spec, read_rows, tables
 
@@ -238,3 +240,24 @@ def test_too_many_columns_of_a_parquet_file_are_refused(tmp_path, monkeypatch):
     write(tmp_path / "x.parquet", pd.DataFrame(np.zeros((1, 4)), columns=list("abcd")))
     with pytest.raises(ValueError, match=r"x\.parquet must be a readable .* got 4 columns, more than 3: save"):
         read(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv of vectors", "parquet"])
+def test_a_repeated_column_is_refused(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix.split()[0]}"
+    if suffix == "parquet":
+        numbers = pyarrow.array([1.0, 2.0])
+        parquet.write_table(pyarrow.table([numbers, numbers, numbers], names=["f0", "f1", "f0"]), path)
+    else:
+        cell = '"[1, 2]"' if suffix == "csv of vectors" else "1"
+        path.write_text(f"f0,f1,f0\n{cell},{cell},{cell}\n")
+    for key in ("", ":f0", ":f*"):
+        with pytest.raises(ValueError, match=r"must name every column once, got 'f0' more than once\. Rename one\."):
+            read(f"{path}{key}")
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,1_0\n", 'a,b\n1,2\n3,"1_0"\n', "1,1_0\n2,2_0\n", "a\n1_0\n2\n"])
+def test_numbers_with_underscores_are_text(tmp_path, text):
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(ValueError, match="must hold numbers"):
+        read(tmp_path / "x.csv:b" if text.startswith("a,b") else tmp_path / "x.csv")

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amr.extract.encoders import build_encoder
 from amr.extract.encoders.crop import Crop
+from amr.extract.media.spool import TooLarge
 
 sides = st.integers(1, 40)
 parts = st.lists(st.floats(0, 1, width=16), min_size=2, max_size=2, unique=True).map(sorted)
@@ -33,3 +35,16 @@ def test_none_is_the_whole_frame():
 def test_wrong_crops(text):
     with pytest.raises(ValueError, match="crop must be left:top:right:bottom"):
         Crop.parse(text)
+
+
+@pytest.mark.parametrize("spec", ["timm:test_vit,weights=random", "torchvision:mc3_18,weights=random"])
+def test_lines_are_refused_before_they_are_resized(spec):
+    def frame(height, width, crop="none"):
+        image = np.zeros((height, width, 3), np.uint8)
+        return build_encoder(f"{spec},crop={crop}", "video").prepare.frame(image)
+
+    for sides in ((1, 101), (202, 2)):
+        with pytest.raises(TooLarge, match=f"at most 100 times as long as it is wide, got {sides[1]} x {sides[0]} "):
+            frame(*sides)
+    frame(1, 100)
+    frame(1, 200, crop="0:0:0.5:1")
