@@ -2,7 +2,7 @@
 
 A kind is a module below this folder with `run`; `KINDS` in `__main__.py` lists them:
 
-    def run(seed: int, scale: float, folder: Path) -> list[Outcome]:
+    def run(seed: int, scale: float, folder: Path) -> Iterable[Outcome]:
         '''Torture in `folder`, empty at first. `scale` 1 is the long form; .05 does a twentieth of the tries.'''
 
 The same seed and scale make the same tries, random moments of kills apart. `run` raises nothing for a try that is

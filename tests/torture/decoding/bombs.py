@@ -136,6 +136,7 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "30000x30000.png": lambda path: write_png(path, 30000, 30000, rows=2000),
     "65535x65535.png": lambda path: write_png(path, 65535, 65535, rows=10),
     "65535x65535.gif": lambda path: write_gif(path, 65535, 65535),
+    "65535x1.gif": lambda path: write_gif(path, 65535, 1),
     "20000x20000.tif": lambda path: write_tiff(path, 20000, 20000),
     "65535x65535.mp4": write_lying_mp4,
     "8k.mp4": lambda path: write_video(path, 0.2, (7680, 4320)),

@@ -10,7 +10,7 @@ import random
 import re
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -128,9 +128,8 @@ def _kind(change: str) -> tuple[str, str]:
     return what, re.sub(r"[^/]*(seed|fold-|clips/|_(?=[0-9a-f]{8}$)|tfevents)[\w.-]*", r"\1", name)
 
 
-def run(seed: int, scale: float, folder: Path, cases: Sequence[Case] | None = None) -> list[Outcome]:
+def run(seed: int, scale: float, folder: Path, cases: Sequence[Case] | None = None) -> Iterator[Outcome]:
     """Kill short commands before every change at scale 1, and longer ones before `MOST`."""
-    outcomes = []
     for case in [*CASES, *real_cases(scaled(12, scale))] if cases is None else cases:
         own = folder / re.sub(r"\W+", "-", case.name)
         own.mkdir()
@@ -143,6 +142,5 @@ def run(seed: int, scale: float, folder: Path, cases: Sequence[Case] | None = No
         lost += [f"{case.name}: no command was killed"] if not tries else []
         note = f"before {tries} of {len(points.changes)} changes of the file system"
         note += f", {found.count(NOT_KILLED)} not killed" if NOT_KILLED in found else ""
-        outcomes.append(Outcome(f"kills, amr {case.name}", tries, tuple(lost), note))
+        yield Outcome(f"kills, amr {case.name}", tries, tuple(lost), note)
         shutil.rmtree(own)
-    return outcomes

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from amr.extract.cache.verify import verify
@@ -67,9 +68,8 @@ def kill_at_random(case: Case, num_kills: int, seed: int, folder: Path) -> tuple
     return lost, rounds
 
 
-def run(seed: int, scale: float, folder: Path) -> list[Outcome]:
+def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
     """Kill extractions and trainings of encoders, `MOST` times each at scale 1."""
-    outcomes = []
     by_name = {case.name: case for case in CASES}
     for command, names in KILLED.items():
         lost, rounds, each = [], 0, -(-scaled(MOST, scale) // len(names))
@@ -80,5 +80,4 @@ def run(seed: int, scale: float, folder: Path) -> list[Outcome]:
             lost, rounds = lost + more, rounds + ended
             shutil.rmtree(own)
         note = f"{rounds} commands went on to their end"
-        outcomes.append(Outcome(f"random kills, amr {command}", each * len(names), tuple(lost), note))
-    return outcomes
+        yield Outcome(f"random kills, amr {command}", each * len(names), tuple(lost), note)
