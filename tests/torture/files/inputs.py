@@ -36,7 +36,7 @@ from ..child import run_child
 from ..damage import mutations
 from ..report import Outcome, scaled
 
-TRIES = 1000
+TRIES = 1000  # of each kind of file, shared by what such files are read as
 SECONDS = 20
 MAX_BYTES = 2 * 2**30
 TRIES_PER_PROCESS = 50
@@ -66,8 +66,11 @@ def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
     """One outcome per format."""
     np.save(folder / "whole.npy", rows())
     (folder / "labels.txt").write_text("\n".join(LABELS) + "\n")
-    for number, each in enumerate(formats()):
-        yield one_format(each, seed * 1000 + number, scaled(TRIES, scale), folder)
+    found = formats()
+    same_kind = Counter(Path(each.file).suffix for each in found)
+    for number, each in enumerate(found):
+        tries = -(-TRIES // same_kind[Path(each.file).suffix])
+        yield one_format(each, seed * 1000 + number, scaled(tries, scale), folder)
 
 
 def rows() -> np.ndarray:
