@@ -23,7 +23,7 @@ from .commands import CASES, SECONDS, Case, finished, prepared, real_cases, rest
 from .curves import EVENTS, curves
 
 SHORT = 100  # a command with at most as many changes is killed before each of them in the long form
-MOST = 40  # points of a longer one; those of every kind are among them
+MOST = 30  # points of a longer one; those of every kind are among them
 NOT_KILLED = "not killed"
 
 
@@ -130,7 +130,7 @@ def _kind(change: str) -> tuple[str, str]:
 
 def run(seed: int, scale: float, folder: Path, cases: Sequence[Case] | None = None) -> Iterator[Outcome]:
     """Kill short commands before every change at scale 1, and longer ones before `MOST`."""
-    for case in [*CASES, *real_cases(scaled(12, scale))] if cases is None else cases:
+    for case in [*CASES, *real_cases(scaled(6, scale))] if cases is None else cases:
         own = folder / re.sub(r"\W+", "-", case.name)
         own.mkdir()
         points = Points(case, own)
