@@ -43,6 +43,7 @@ ENCODERS = {
 }
 MODALITY = {"logmel": "audio", "logmel-steps": "audio", "frames": "video", "frames-steps": "video", "net": "video"}
 MAX_BYTES = 2**30  # of one process
+STEP = 2  # a scale of 2 takes the whole corpus
 SECONDS, SECONDS_ALONE = 1500.0, 400.0
 INTERVALS = (("0.2", "0.5"), ("0.9", ""), ("5", ""), ("", "1e-6"), ("0", "9e6"), ("9e6", ""))
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,9 +65,9 @@ class Medium:
 
 
 def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
-    """Make the corpus, embed it at once, then each clip alone. At scale 1/n, every n-th."""
+    """Make the corpus, embed it at once, then each clip alone. At scale 1/n, every n-th of `STEP`."""
     media_folder = folder / "media"
-    names = corpus(media_folder, seed, real_media(), step=max(1, round(1 / scale)))
+    names = corpus(media_folder, seed, real_media(), step=max(1, round(STEP / scale)))
     media = [Medium(name) for name in names if not name.startswith("elsewhere/")]
     media += [Medium("whole-h264.mp4", *interval) for interval in INTERVALS]
     ended, trace = extract(folder, media_folder, media)

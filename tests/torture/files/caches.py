@@ -30,7 +30,7 @@ from ..child import run_child
 from ..damage import flips, tenths
 from ..report import Outcome, scaled
 
-FLIPS = 1200
+FLIPS = 600
 SECONDS = 10.0  # that a small cache may take to be read
 PER_PROCESS = 25
 EQUAL, REFUSED = "equal", "refused"

@@ -45,6 +45,7 @@ class Case:
         before: Commands that have run to their end before.
         killed: Whether the command itself was killed halfway before.
         num_threads: Number of threads that torch may use.
+        is_variant: Whether its changes are mostly those of another case, so that some of each kind are enough.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Case:
     before: tuple[Arguments, ...] = ()
     killed: bool = False
     num_threads: int = 1
+    is_variant: bool = False
 
 
 def embeddings(folder: Path) -> None:
@@ -153,14 +155,16 @@ CASES = (
         media,
         (*JOINT, "--out=mine", "--overwrite"),
         ((*TRAIN, "--out=mine", "--seed=1"),),
+        is_variant=True,
     ),
     Case(
         "train-encoders, more epochs",
         media,
         (*JOINT, "--out=mine", "--epochs=3"),
         ((*JOINT, "--out=mine"), ("evaluate", "mine", "--bootstrap=0", "--noise-draws=1")),
+        is_variant=True,
     ),
-    Case("train-encoders, a list", media, (*JOINT, "--out=mine", "--method=naive,unimodal")),
+    Case("train-encoders, a list", media, (*JOINT, "--out=mine", "--method=naive,unimodal"), is_variant=True),
     Case("manifest", media, ("manifest", "--dataset=synthetic", "--root=media", "--out=list.csv")),
 )
 
@@ -215,5 +219,5 @@ def real_cases(num_clips: int) -> list[Case]:
     return [
         Case("extract real clips", inputs, (*extract, "--encoder=video=frames")),
         Case("extract of real clips, one more embedding", inputs, (*extract, "--encoder=video=frames"), (extract,)),
-        Case("train-encoders on real clips", inputs, (*JOINT, "--out=mine")),
+        Case("train-encoders on real clips", inputs, (*JOINT, "--out=mine"), is_variant=True),
     ]

@@ -59,7 +59,7 @@ class Points:
 
     def chosen(self, scale: float, seed: int) -> list[int]:
         """Numbers of all changes of a short command; of others one of each kind, and more at random."""
-        if len(self.changes) <= scaled(SHORT, scale):
+        if len(self.changes) <= scaled(SHORT, scale) and not self.case.is_variant:
             return [*range(1, len(self.changes) + 1)]
         rng, most, kinds = random.Random(seed), scaled(MOST, scale), dict[tuple[str, str], int]()
         numbers = [*range(1, len(self.changes) + 1)]
