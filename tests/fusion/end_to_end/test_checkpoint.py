@@ -86,8 +86,8 @@ def test_a_kill_during_writing_leaves_the_previous_checkpoint(tmp_path, monkeypa
     history: list = []
     run(checkpoint, range(1, 2), history)
 
-    def torn(state, path):
-        path.write_bytes(b"PK")
+    def torn(state, file):
+        file.write(b"PK")
         raise OSError("no room")
 
     monkeypatch.setattr(torch, "save", torn)
