@@ -23,7 +23,7 @@ from rich.text import Text
 
 # Kind -> modules below this folder, which each have `run` (report.py). The longest go first, three side by side.
 KINDS = {
-    "kills": ("kills.kill_points", "kills.random_kills", "kills.writers"),
+    "kills": ("kills.training_kill_points", "kills.kill_points", "kills.random_kills", "kills.writers"),
     "media": ("decoding.media", "decoding.media_bombs"),
     "cache": ("files.caches",),
     "runs": ("files.runs",),

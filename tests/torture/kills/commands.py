@@ -103,9 +103,11 @@ TRAIN = ("train-encoders", "--manifest=manifest.csv", _encoder("audio"), _encode
 JOINT = (*TRAIN, "--objective=joint")
 
 
-def _fitted(name: str, *arguments: str, more: Sequence[Arguments] = (), num_threads: int = 1) -> Case:
+def _fitted(
+    name: str, *arguments: str, more: Sequence[Arguments] = (), num_threads: int = 1, is_variant: bool = False
+) -> Case:
     """A case on imported embeddings."""
-    return Case(name, embeddings, arguments, (IMPORT, *more), num_threads=num_threads)
+    return Case(name, embeddings, arguments, (IMPORT, *more), num_threads=num_threads, is_variant=is_variant)
 
 
 CASES = (
@@ -139,6 +141,7 @@ CASES = (
         "sweep --overwrite",
         *(*SWEEP, "--out=mine", "--head=sum", "--overwrite"),
         more=((*SWEEP, "--out=mine"), ("evaluate", "mine", "--bootstrap=0", "--noise-draws=1")),
+        is_variant=True,
     ),
     _fitted("table", "table", "--cache=c", *FAST, "--seeds=1", "--method=naive,umt"),
     _fitted("evaluate a run", "evaluate", "mine", "--noise-draws=1", more=((*FIT, "--out=mine"),)),
