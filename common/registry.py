@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+_REGISTERED = re.compile(r"^@?\w+\.register\(\"([^\"]+)\"\)", re.MULTILINE)
+
+
+@cache
+def registered_names(folder: Path) -> tuple[str, ...]:
+    """Names that the files of a folder register, read from their text: importing them may import torch."""
+    files = sorted(folder.glob("*.py"))
+    return tuple(name for file in files for name in _REGISTERED.findall(file.read_text(encoding="utf-8")))
 
 
 def unknown(what: str, name: str, available: Iterable[str]) -> ValueError:

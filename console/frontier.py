@@ -15,8 +15,6 @@ from amr.console.commands import configured, parameter
 from amr.console.output import say, say_notes, show, table
 from amr.console.progress import stderr_progress
 from amr.fusion.frontier.config import OF_GRADIENTS, VARIED, FrontierConfig
-from amr.fusion.frontier.curves import half_width
-from amr.fusion.frontier.reading import reading, shares_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,6 +47,7 @@ def _frontier(request: tuple[FrontierConfig, bool], as_json: bool) -> None:
     else:
         find_run(config.runs, "--runs")
     from amr.fusion.frontier.frontier import frontier
+    from amr.fusion.frontier.reading import reading
 
     with stderr_progress() as progress:
         result = frontier(config, progress, overwrite=overwrite)
@@ -66,6 +65,8 @@ def _frontier(request: tuple[FrontierConfig, bool], as_json: bool) -> None:
 
 def front_table(document: Mapping[str, Any]) -> Table:
     """Table with the plain head, the settings on the front, the nearest to the target last, and the chosen head."""
+    from amr.fusion.frontier.reading import shares_text
+
     first = document["modalities"][0]
     shown = {entry["setting"]: entry for entry in (document["settings"][0], *document["front"])}
     if document["best"] is not None:
@@ -80,6 +81,9 @@ def front_table(document: Mapping[str, Any]) -> Table:
 
 
 def _row(entry: Mapping[str, Any], first: str) -> list[object]:
+    from amr.fusion.frontier.curves import half_width
+    from amr.fusion.frontier.reading import shares_text
+
     price = (entry["price"] or {}).get(first) or {}
     shares = [shares_text(entry[name]) for name in ("use_share", "shapley_use_share")]
     lost = [price.get("accuracy_lost"), half_width(price.get("accuracy_lost_interval"))]

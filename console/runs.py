@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from amr.common.registry import unknown
+from amr.common.workspace import find_folder
 from amr.console.commands import Json
 from amr.console.output import GAP, PIPE_WIDTH, cell, say, show, table
 from amr.fusion.attribution.ratio import named_ratio
@@ -54,12 +55,14 @@ def show_runs(
     json: Json = False,
 ) -> None:
     """List runs, sweeps, tables and trainings of encoders with their settings and results."""
-    from amr.fusion.sweep.listing import list_runs
-
     if format not in FORMATS:
         raise unknown("--format", format, FORMATS)
     if json and format == "csv":
         raise ValueError("--format must be left out with --json, got csv. Leave one of them out.")
+    if folder is not None:
+        find_folder(folder, "DIR")
+    from amr.fusion.sweep.listing import list_runs
+
     entries = list_runs(folder, where=where or (), sort=sort, reverse=reverse)
     requested = [text.partition("=")[0] for text in where or ()] + ([] if sort is None else [sort])
     text = _csv if format == "csv" else lambda entries: _table(entries, requested)

@@ -7,7 +7,6 @@ import inspect
 import shlex
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,9 +16,7 @@ from amr.common.options import SPEED, flag, quoted
 from amr.console.commands import configured, field_option, parameter
 from amr.console.output import say, say_notes, say_results, show, table
 from amr.console.progress import stderr_progress
-from amr.data_manifests.datasets import datasets
-from amr.data_manifests.manifest import check_csv
-from amr.extract.config import check_clips
+from amr.extract.config import check_clips, check_clips_exist, check_families
 from amr.fusion.config import FitConfig
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig
 
@@ -47,7 +44,8 @@ def _request(*, seeds: int | None, **values: Any) -> TrainSweepConfig:
 
 def _train_encoders(config: TrainSweepConfig, as_json: bool) -> None:
     """Train encoders on your own clips, each separately or all with one head; lists of settings train many."""
-    check_clips_exist(config.base)
+    check_clips_exist(config.base.dataset, config.base.manifest)
+    check_families(config.base.encoders)
     if not config.is_single:
         _sweep(config, as_json)
         return
@@ -70,14 +68,6 @@ def _sweep(config: TrainSweepConfig, as_json: bool) -> None:
     with stderr_progress() as progress:
         result = sweep_trainings(config, progress, overwrite=config.base.overwrite)
     say_results(result, as_json)
-
-
-def check_clips_exist(config: Any) -> None:
-    """Refuse an unknown dataset or CSV before torch is imported."""
-    if config.dataset is not None:
-        _ = datasets[config.dataset]
-    else:
-        check_csv(Path(str(config.manifest)))
 
 
 def trained_table(trained: Mapping[str, Any]) -> Table:

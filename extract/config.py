@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from amr.common.options import (
     DATA,
@@ -16,7 +18,7 @@ from amr.common.options import (
     option,
     parse_named,
 )
-from amr.common.registry import unknown
+from amr.common.registry import registered_names, unknown
 
 DTYPES = ("float32", "float16")
 PRESETS = ("weightless", "pretrained")
@@ -34,6 +36,24 @@ def check_clips(command: str, dataset: str | None, manifest: str | None) -> None
             f"{command} must have one of --dataset and --manifest, got {got}. "
             "Pass --dataset crema-d, or --manifest clips.csv."
         )
+
+
+def check_clips_exist(dataset: str | None, manifest: str | None) -> None:
+    """Refuse an unknown dataset, or a CSV that does not exist, without importing what reads them."""
+    names = registered_names(Path(__file__).parents[1] / "data_manifests")
+    if dataset is not None and names and dataset not in names:
+        raise unknown("--dataset", dataset, names)
+    if manifest is not None and not Path(manifest).is_file():
+        raise FileNotFoundError(f"--manifest must be an existing CSV file, got {manifest!r}. Check the path.")
+
+
+def check_families(encoders: Mapping[str, str]) -> None:
+    """Refuse specs of unknown encoder families, without importing the known ones."""
+    names = registered_names(Path(__file__).parent / "encoders")
+    for name, spec in encoders.items():
+        family = re.split("[:,]", spec)[0].strip().lower()
+        if family and names and family not in names:
+            raise ValueError(f"--encoder {name}={spec}: {unknown('encoder family', family, names)}")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
+from amr.common import registry
 from amr.common.registry import unknown
 
 OUTPUTS = ("probability", "logit", "centered")
@@ -28,7 +27,6 @@ REGISTRIES: Mapping[str, tuple[str, str, str]] = {
     "--method": ("methods", "amr.fusion.methods.base", "methods"),
     "--attribution": ("attribution", "amr.fusion.attribution.base", "attributions"),
 }
-_REGISTERED = re.compile(r"^@\w+\.register\(\"([^\"]+)\"\)", re.MULTILINE)
 
 
 def own_weight(attribution: str) -> float:
@@ -46,15 +44,13 @@ def check_registered(option_name: str, name: str) -> None:
     Raises:
         ValueError: Nothing of that name is registered.
     """
-    room, module, registry = REGISTRIES[option_name]
+    room, module, variable = REGISTRIES[option_name]
     names = registered_names(room)
-    if names and name not in names and name not in getattr(sys.modules.get(module), registry, ()):
+    if names and name not in names and name not in getattr(sys.modules.get(module), variable, ()):
         heads_of_methods = registered_names("methods") if room == "heads" else ()
         raise unknown(option_name, name, [each for each in names if each not in heads_of_methods])
 
 
-@cache
 def registered_names(room: str) -> tuple[str, ...]:
-    """Names that the files of a room register, read from their text."""
-    files = sorted((Path(__file__).parent / room).glob("*.py"))
-    return tuple(name for file in files for name in _REGISTERED.findall(file.read_text(encoding="utf-8")))
+    """Names that the files of a room register."""
+    return registry.registered_names(Path(__file__).parent / room)

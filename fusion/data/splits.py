@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from amr.common.registry import unknown
 
@@ -124,6 +123,8 @@ def _split_off(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, seed: i
 
 
 def _held_out(rows: np.ndarray, target: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow, and most caches have splits
+
     # StratifiedGroupKFold refuses more folds than the largest class has clips: do not stratify then
     largest = np.bincount(target[rows]).max()
     strata = target[rows] if folds <= largest else np.zeros(len(rows), int)

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from amr.fusion.evaluate.perturb import Name
 from amr.fusion.runs.read import OF_AMR, Run
@@ -153,8 +153,8 @@ def _rank_correlation(balances: np.ndarray, accuracies: np.ndarray) -> dict[str,
     count = len(balances)
     if count < LEAST_SETTINGS or len(set(balances)) == 1 or len(set(accuracies)) == 1:
         return None
-    x, y = (stats.zscore(stats.rankdata(values)) for values in (balances, accuracies))
-    test = stats.permutation_test(
+    x, y = (scipy.stats.zscore(scipy.stats.rankdata(values)) for values in (balances, accuracies))
+    test = scipy.stats.permutation_test(
         (x,),
         lambda x, axis: (x * y).mean(axis),
         permutation_type="pairings",

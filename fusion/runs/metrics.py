@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score, f1_score
 from torch import Tensor
 
 
@@ -40,10 +38,23 @@ def mean_average_precision(logits: Tensor, target: Tensor) -> tuple[float, int]:
     """
     scores, truth = log_odds(logits).cpu().numpy(), target.cpu().numpy()
     classes = np.unique(truth)
-    each = [average_precision_score(truth == c, rankdata(scores[:, c])) for c in classes]  # ranks, as odds may be inf
+    each = [_average_precision(scores[:, c], truth == c) for c in classes]
     return float(np.mean(each)), logits.shape[-1] - len(classes)
 
 
 def macro_f1(preds: Tensor, target: Tensor) -> float:
     """Mean F1 over the classes that have clips or are predicted."""
-    return float(f1_score(target.cpu().numpy(), preds.argmax(-1).cpu().numpy(), average="macro", zero_division=0.0))
+    truth, chosen, num_classes = target.cpu(), preds.argmax(-1).cpu(), preds.shape[-1]
+    of_class, of_choice, right = (
+        torch.bincount(each, minlength=num_classes) for each in (truth, chosen, truth[truth == chosen])
+    )
+    counted = of_class + of_choice > 0
+    return float((2 * right[counted] / (of_class + of_choice)[counted].double()).mean())
+
+
+def _average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Sum over the scores, from the highest, of the precision there times the recall it adds; ties count as one."""
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], np.cumsum(truth[order])
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # of each tie
+    return float(np.sum(np.diff(hits[last], prepend=0) * hits[last] / (last + 1)) / hits[-1])

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from scipy.stats import binomtest
+import scipy
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-9  # differences with a smaller deviation than this differ by rounding only
@@ -48,7 +47,7 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float | 
     count, mean = len(values), float(np.mean(values))
     if count < MIN_VALUES_INTERVAL:
         return mean, None
-    return mean, float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    return mean, float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
 
 
 def paired_test(differences: Sequence[float] | np.ndarray, overlap: float = 0.0) -> PairedTest:
@@ -70,8 +69,8 @@ def paired_test(differences: Sequence[float] | np.ndarray, overlap: float = 0.0)
     if spread <= ROUNDING:  # no variance to test against
         return PairedTest(count, mean, None, None, 1.0 if abs(mean) <= ROUNDING else None, None)
     error = spread * float(np.sqrt(1 / count + overlap))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, count - 1))
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
+    p = float(2 * scipy.stats.t.sf(abs(mean) / error, count - 1))
     interval = (mean - half, mean + half) if count >= MIN_VALUES_INTERVAL else None
     return PairedTest(count, mean, interval, mean / spread, p, wilcoxon(values))
 
@@ -95,7 +94,7 @@ def ratio_interval(
     if count < MIN_VALUES_INTERVAL:
         return None
     above, below = pairs.mean(1)
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
+    quantile = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
     (var_above, both), (_, var_below) = np.cov(pairs) * (1 / count + overlap) * quantile**2
     a, b, c = below**2 - var_below, above * below - both, above**2 - var_above
     if a <= 0:
@@ -110,7 +109,7 @@ def wilcoxon(differences: Sequence[float] | np.ndarray) -> float | None:
     if len(values) < MIN_PAIRS_WILCOXON:
         return None
     values = np.where(np.abs(values) <= ROUNDING, 0.0, values)
-    return float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
+    return float(scipy.stats.wilcoxon(values).pvalue) if values.any() else 1.0
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -135,7 +134,7 @@ def wilson_interval(hits: np.ndarray) -> list[float] | None:
     """95 % Wilson interval of the fraction of `hits`, bool `(clips,)`; None if there are no clips (Wilson 1927)."""
     if len(hits) == 0:
         return None
-    low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
+    low, high = scipy.stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="wilson")
     return [float(low), float(high)]
 
 

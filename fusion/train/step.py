@@ -14,6 +14,7 @@ from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import of_runs
 from amr.fusion.run_axis.seeds import Noise
 from amr.fusion.train.embedding_noise import EmbeddingNoise, EncodingNoise
+from amr.fusion.train.optimizers import OPTIMIZERS, Optimizer
 from amr.fusion.train.recipe import Member, Recipe, ratios
 
 
@@ -43,7 +44,7 @@ class OptimizerStep:
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = [*model.parameters(), *(method.parameters() if method is not None else [])]
         self.head_parameters = list(model.head.parameters())
-        self.optimizer = _optimizer(recipe, self.parameters, recipe.lr, recipe.weight_decay)
+        self.optimizer = OPTIMIZERS[recipe.optimizer](self.parameters, recipe.lr, recipe.weight_decay)
         weights = [member.weight for member in members]
         self.amr = any(weight > 0 for weight in weights)
         self.weight = torch.tensor(weights, device=device)  # (run,)
@@ -59,7 +60,7 @@ class OptimizerStep:
                     "Pass one weight, or amr_optimizer shared."
                 )
             # Adam would cancel a weight on the loss, so the weight scales the learning rate
-            self.amr_optimizer = _optimizer(recipe, self.head_parameters, recipe.lr * weights[0], 0.0)
+            self.amr_optimizer = OPTIMIZERS[recipe.optimizer](self.head_parameters, recipe.lr * weights[0], 0.0)
             self.optimizers[self.amr_optimizer] = recipe.lr * weights[0]
 
     def set_lr(self, epoch: int) -> None:
@@ -116,7 +117,7 @@ class OptimizerStep:
         else:
             self._descend(self.optimizer, self.parameters, (loss + self.weight * distance).sum())
 
-    def _descend(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], total: Tensor) -> None:
+    def _descend(self, optimizer: Optimizer, parameters: Sequence[Tensor], total: Tensor) -> None:
         gradients = torch.autograd.grad(total, parameters, materialize_grads=True)
         if self.method is not None:
             adjusted = self.method.adjust(dict(zip(self.names, gradients, strict=False)))
@@ -142,12 +143,3 @@ def _clipped(gradients: Sequence[Tensor], most: float) -> list[Tensor]:
     norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).norm(dim=0)  # (run,)
     scale = (most / norms.clamp_min(1e-12)).clamp_max(1)
     return [g * scale.view(-1, *[1] * (g.ndim - 1)) for g in gradients]
-
-
-def _optimizer(recipe: Recipe, parameters: Sequence[Tensor], lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=weight_decay)
-    on_gpu = parameters[0].is_cuda  # what a recorded step needs, and only a GPU has
-    if recipe.optimizer == "adamax":
-        return torch.optim.Adamax(parameters, lr=lr, weight_decay=weight_decay, capturable=on_gpu)
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True, capturable=on_gpu)

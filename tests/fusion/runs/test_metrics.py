@@ -1,5 +1,8 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from torch import tensor
 
 from amr.fusion.runs.metrics import accuracy, log_odds, macro_f1, mean_average_precision
@@ -47,3 +50,21 @@ def test_a_class_that_is_impossible_ranks_last_without_an_error():
     logits = torch.tensor([[0.0, -torch.inf], [0.0, 1.0], [1.0, 0.0]])
     value, _ = mean_average_precision(logits, tensor([0, 1, 0]))
     assert value == 1.0
+
+
+@given(
+    num_clips=st.integers(1, 30),
+    num_classes=st.integers(2, 5),
+    decimals=st.integers(0, 3),  # few decimals make ties
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_measures_are_those_of_scikit_learn(num_clips, num_classes, decimals, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(num_clips, num_classes, generator=generator).round(decimals=decimals)
+    target = torch.randint(num_classes, (num_clips,), generator=generator)
+    odds = log_odds(logits)
+    each = [average_precision_score(target == c, odds[:, c]) for c in target.unique()]
+    assert mean_average_precision(logits, target)[0] == pytest.approx(sum(each) / len(each), rel=1e-12)
+    f1 = f1_score(target, logits.argmax(-1), average="macro", zero_division=0.0)
+    assert macro_f1(logits, target) == pytest.approx(f1, rel=1e-12)
+    assert float(accuracy(logits, target)) == pytest.approx(accuracy_score(target, logits.argmax(-1)), rel=1e-12)

@@ -1,0 +1,129 @@
+"""Optimizers, by the functions that torch's own classes call: equal to the bit, but they import no compiler."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.optim.adamax import adamax
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # torch's defaults of AdamW and Adamax
+MOMENTUM = 0.9
+
+
+class Optimizer(ABC):
+    """An optimizer of parameters that all have gradients, with torch's layout of `state` and `param_groups`.
+
+    Args:
+        parameters: Parameters; their `grad` is read by `step`.
+        lr: Learning rate.
+        weight_decay: Weight decay.
+    """
+
+    names: ClassVar[tuple[str, ...]]  # of the state of a parameter; "step" is a number
+
+    def __init__(self, parameters: Sequence[Tensor], lr: float, weight_decay: float) -> None:
+        self.param_groups: list[dict[str, Any]] = [{"params": list(parameters), "lr": lr}]
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
+        self.weight_decay = weight_decay
+        self.on_gpu = parameters[0].is_cuda  # what a recorded step needs, and only a GPU has
+
+    @abstractmethod
+    def _update(self, parameters: list[Tensor], gradients: list[Tensor], lr: float, state: list[list[Tensor]]) -> None:
+        """Update parameters and state in place; `state` has a list for each of `names`."""
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Take one step by the gradients."""
+        parameters = self.param_groups[0]["params"]
+        if not self.state:
+            self.state = {parameter: self._start(parameter) for parameter in parameters}
+        state = [[self.state[each][name] for each in parameters] for name in self.names]
+        gradients = [parameter.grad for parameter in parameters]
+        self._update(parameters, gradients, self.param_groups[0]["lr"], state)
+
+    def _start(self, parameter: Tensor) -> dict[str, Tensor]:
+        zero = torch.zeros((), dtype=torch.float32, device=parameter.device)
+        return {name: zero.clone() if name == "step" else torch.zeros_like(parameter) for name in self.names}
+
+    def state_dict(self) -> dict[str, Any]:
+        """State by the number of the parameter, and the learning rate."""
+        parameters = self.param_groups[0]["params"]
+        return {
+            "state": {i: dict(self.state[each]) for i, each in enumerate(parameters) if each in self.state},
+            "param_groups": [{"lr": self.param_groups[0]["lr"], "params": [*range(len(parameters))]}],
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        parameters = self.param_groups[0]["params"]
+        self.param_groups[0]["lr"] = saved["param_groups"][0]["lr"]
+        self.state = {
+            parameters[i]: {name: value.to(parameters[i].device, copy=True) for name, value in each.items()}
+            for i, each in saved["state"].items()
+        }
+
+
+class AdamW(Optimizer):
+    """`torch.optim.AdamW(..., fused=True)`."""
+
+    names = ("exp_avg", "exp_avg_sq", "step")
+
+    def _update(self, parameters: list[Tensor], gradients: list[Tensor], lr: float, state: list[list[Tensor]]) -> None:
+        averages, squares, steps = state
+        adamw(
+            *(parameters, gradients, averages, squares, [], steps),
+            fused=True,
+            capturable=self.on_gpu,
+            amsgrad=False,
+            beta1=BETA1,
+            beta2=BETA2,
+            lr=lr,
+            weight_decay=self.weight_decay,
+            eps=EPS,
+            maximize=False,
+        )
+
+
+class Adamax(Optimizer):
+    """`torch.optim.Adamax`."""
+
+    names = ("exp_avg", "exp_inf", "step")
+
+    def _update(self, parameters: list[Tensor], gradients: list[Tensor], lr: float, state: list[list[Tensor]]) -> None:
+        averages, largest, steps = state
+        adamax(
+            *(parameters, gradients, averages, largest, steps),
+            capturable=self.on_gpu,
+            beta1=BETA1,
+            beta2=BETA2,
+            lr=lr,
+            weight_decay=self.weight_decay,
+            eps=EPS,
+        )
+
+
+class SGD(Optimizer):
+    """`torch.optim.SGD` with momentum."""
+
+    names = ("momentum_buffer",)
+
+    def _update(self, parameters: list[Tensor], gradients: list[Tensor], lr: float, state: list[list[Tensor]]) -> None:
+        buffers: list[Tensor | None] = [*state[0]]
+        sgd(
+            *(parameters, gradients, buffers),
+            lr=lr,
+            momentum=MOMENTUM,
+            dampening=0.0,
+            weight_decay=self.weight_decay,
+            nesterov=False,
+            maximize=False,
+        )
+
+
+OPTIMIZERS = {"adamw": AdamW, "adamax": Adamax, "sgd": SGD}

@@ -1,0 +1,79 @@
+"""What is imported when: refusals that need no data come before torch and pandas are imported."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from amr.extract.config import ImportConfig
+from amr.extract.import_embeddings import import_embeddings
+
+SLOW = ("torch", "pandas", "numpy", "scipy", "sklearn", "h5py", "av", "torch._dynamo")
+REPORT = "import json, sys; from amr.cli import run; code = run(sys.argv[2:])\n"
+REPORT += "print('\\n' + json.dumps([code, [name for name in sys.argv[1].split() if name in sys.modules]]))"
+REFUSED = (
+    ("fit", "--head", "nope"),
+    ("fit", "--method", "nope"),
+    ("fit", "--attribution", "nope"),
+    ("fit", "--amr-ratio", "1:x"),
+    ("fit", "--cache", "nope"),
+    ("fit", "--no-such-option"),
+    ("sweep", "--cache", "nope"),
+    ("sweep", "--head", "concat,nope"),
+    ("table", "--cache", "nope"),
+    ("table", "--method", "nope"),
+    ("frontier", "--cache", "nope"),
+    ("extract", "--dataset", "nope"),
+    ("extract", "--manifest", "nope.csv"),
+    ("extract", "--dataset", "crema-d", "--encoder", "audio=nope"),
+    ("train-encoders", "--dataset", "nope"),
+    ("train-encoders", "--manifest", "nope.csv"),
+    ("train-encoders", "--dataset", "crema-d", "--encoder", "audio=nope"),
+    ("manifest", "--dataset", "nope"),
+    ("import", "--embeddings", "a=a.npy"),
+    ("inspect", "nope"),
+    ("verify", "nope"),
+    ("evaluate", "nope"),
+    ("predict", "nope", "clip"),
+    ("explain", "nope", "clip"),
+    ("report", "nope"),
+    ("runs", "nope"),
+)
+HELP = (("--help",), ("--version",), ("fit", "--help"), ("sweep", "--help"))
+
+
+def imported(folder, *arguments: str) -> tuple[int, list[str]]:
+    """Exit status of a command, and which of the slow modules it has imported."""
+    command = [sys.executable, "-c", REPORT, " ".join(SLOW), *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    code, names = json.loads(done.stdout.splitlines()[-1])
+    return code, names
+
+
+@pytest.mark.parametrize("arguments", REFUSED, ids=" ".join)
+def test_what_needs_no_data_is_refused_before_anything_slow_is_imported(tmp_path, arguments):
+    assert imported(tmp_path, *arguments) == (2, [])
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("--version",), ("fit", "--help"), ("sweep", "--help")], ids=" ".join
+)
+def test_help_imports_nothing_slow(tmp_path, arguments):
+    assert imported(tmp_path, *arguments) == (0, [])
+
+
+def test_a_fit_imports_no_compiler(tmp_path):
+    for number, name in enumerate("av"):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(number).normal(size=(40, 3)))
+    (tmp_path / "labels.txt").write_text("a\nb\n" * 20)
+    (tmp_path / "splits.txt").write_text("train\ntrain\nval\ntest\n" * 10)
+    files = {"labels": "labels.txt", "splits": "splits.txt", "out": "c.h5"}
+    with contextlib.chdir(tmp_path):
+        import_embeddings(ImportConfig(("a=a.npy", "v=v.npy"), **files))
+    code, names = imported(tmp_path, "fit", "--cache=c.h5", "--epochs=1", "--device=cpu")
+    assert (code, names) == (0, ["torch", "pandas", "numpy", "h5py"])
