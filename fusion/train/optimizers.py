@@ -126,4 +126,4 @@ class SGD(Optimizer):
         )
 
 
-OPTIMIZERS = {"adamw": AdamW, "adamax": Adamax, "sgd": SGD}
+OPTIMIZERS: dict[str, type[AdamW | Adamax | SGD]] = {"adamw": AdamW, "adamax": Adamax, "sgd": SGD}
