@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
 import shutil
@@ -20,7 +21,8 @@ def replacing(file: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a path in the folder of `file` to write to, which then replaces `file` in one step.
 
     The path keeps the suffix, because some libraries choose the format by it. If the block raises, nothing is left. A
-    file left by a kill is replaced by the next write.
+    file left by a kill is replaced by the next write. Of several commands that write the same file, one waits for the
+    other.
 
     Args:
         file: File to write.
@@ -29,14 +31,41 @@ def replacing(file: Path, *, durable: bool = False) -> Iterator[Path]:
     partial = partial_path(file)
     if partial.is_symlink():  # nobody's file is written through a link that came with a folder
         partial.unlink()
+    with _claimed(partial):
+        try:
+            yield partial
+            partial.chmod(0o666 & ~_umask())  # safetensors would leave a file that only its owner may read
+            if durable:
+                sync(partial)
+            os.replace(partial, file)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _claimed(partial: Path) -> Iterator[None]:
+    """Hold an unfinished file for this writer alone.
+
+    By flock: a record lock, as in `lock`, would end with the first descriptor that a library closes.
+    """
+    while True:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            with suppress(OSError):  # of a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(partial, descriptor):  # the last writer has not moved it away between our open and our lock
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
     try:
-        yield partial
-        partial.chmod(0o666 & ~_umask())  # safetensors would leave a file that only its owner may read
-        if durable:
-            sync(partial)
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def partial_path(file: Path) -> Path:
