@@ -38,7 +38,7 @@ from amr.console.refusals import run_app
 from amr.console.runs import add_runs
 from amr.console.signals import Handler
 from amr.console.training import add_train_encoders, table_config, table_options
-from amr.extract.config import ExtractConfig, ImportConfig, check_clips_exist, check_families
+from amr.extract.config import ExtractConfig, ImportConfig, check_dataset, check_request
 from amr.fusion.choices import check_registered
 from amr.fusion.config import SWEPT, FitConfig, SweepConfig
 from amr.fusion.report.config import ReportConfig
@@ -98,7 +98,7 @@ def manifest(
     json: Json = False,
 ) -> None:
     """Find a dataset's media, check them against its list, and report what is missing or known to be bad."""
-    check_clips_exist(dataset, None)
+    check_dataset(dataset)
     from amr.data_manifests.datasets import build_manifest
     from amr.data_manifests.manifest import write_manifest
 
@@ -115,8 +115,7 @@ def manifest(
 
 def _extract(config: ExtractConfig, as_json: bool) -> None:
     """Decode every clip once, run every encoder over it, and write the embeddings to a cache."""
-    check_clips_exist(config.dataset, config.manifest)
-    check_families(config.encoders)
+    check_request(config)
     from amr.extract.run import extract_embeddings
 
     with stderr_progress() as progress:
@@ -256,8 +255,7 @@ def _table(request: dict[str, Any], as_json: bool) -> None:
     config = request["config"]
     trains_encoders = not isinstance(config, FitConfig)
     if trains_encoders:
-        check_clips_exist(config.dataset, config.manifest)
-        check_families(config.encoders)
+        check_request(config)
     else:
         find_cache(config.cache)
     from amr.fusion.sweep.table import make_table, make_table_end_to_end

@@ -1,25 +1,24 @@
 """Time from the keystroke to the answer: `python benchmarks/startup.py`.
 
-Each case is a process of its own; they take turns, round by round. The training of a fit is in its time:
-the difference of the two fits is that of 59 epochs. Aims: a fit 1.5 times `import torch`, a refusal .7 s,
-`import amr` .1 s more than an empty Python, help 2 times the imports of typer and rich.
+Each case is a process of its own; they take turns, round by round. The training of a fit is in its time: the difference
+of the two fits is that of 59 epochs. Aims: a fit 1.5 times `import torch`, a refusal .7 s, `import amr` .1 s more than
+an empty Python, help 2 times the imports of typer and rich.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from rounds import machine
+from rounds import machine, medians
 
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
@@ -51,21 +50,17 @@ def main() -> None:
     given = parser.parse_args()
     with TemporaryDirectory() as folder:
         write_cache(Path(folder))
-        seconds: dict[str, list[float]] = {name: [] for name in CASES}
-        for number in range(1 + given.rounds):
-            for name, arguments in CASES.items():
-                took = timed(arguments, Path(folder))
-                seconds[name] += [took] if number else []  # the first round fills the page cache
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
+        cases = {name: partial(run, arguments, Path(folder)) for name, arguments in CASES.items()}
+        seconds = {name: timing.wall for name, timing in medians(cases, given.rounds).items()}
     table = Table("case", "seconds", "against", "ratio")
-    for name, median in medians.items():
+    for name, median in seconds.items():
         other = OF.get(name, "")
-        table.add_row(name, f"{median:.2f}", other, f"{median / medians[other]:.2f}" if other else "")
+        table.add_row(name, f"{median:.2f}", other, f"{median / seconds[other]:.2f}" if other else "")
     console = Console(width=120)
     console.print(machine())
     console.print(table)
-    more = medians["amr fit, 60 epochs"] - medians["amr fit, 1 epoch"]
-    console.print(f"60 epochs instead of 1: {more:.2f} s more; import amr: {medians['import amr']:.3f} s with Python")
+    more = seconds["amr fit, 60 epochs"] - seconds["amr fit, 1 epoch"]
+    console.print(f"60 epochs instead of 1: {more:.2f} s more; import amr: {seconds['import amr']:.3f} s with Python")
 
 
 def write_cache(folder: Path) -> None:
@@ -81,12 +76,11 @@ def write_cache(folder: Path) -> None:
     import_embeddings(ImportConfig(files, out=str(folder / "c.h5"), **more))
 
 
-def timed(arguments: tuple[str, ...], folder: Path) -> float:
-    """Seconds that a process takes."""
-    env = os.environ | {"AMR_HOME": str(folder)}
-    began = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], cwd=folder, env=env, capture_output=True)
-    return time.perf_counter() - began
+def run(arguments: tuple[str, ...], folder: Path) -> None:
+    """Run a process to its end, whatever its exit status."""
+    subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=os.environ | {"AMR_HOME": str(folder)}, capture_output=True
+    )
 
 
 if __name__ == "__main__":

@@ -53,6 +53,12 @@ def read_csv_rows(path: Path) -> tuple[list[list[str]], list[int]]:
     return rows, lines
 
 
+def check_csv(csv: Path) -> None:
+    """Raise FileNotFoundError if a manifest's file does not exist."""
+    if not csv.is_file():
+        raise FileNotFoundError(f"--manifest must be an existing CSV file, got {str(csv)!r}. Check the path.")
+
+
 def check_header(header: Sequence[str], name: str) -> None:
     """Refuse a header with unnamed, repeated or too many columns.
 

@@ -16,7 +16,7 @@ from amr.common.options import SPEED, flag, quoted
 from amr.console.commands import configured, field_option, parameter
 from amr.console.output import say, say_notes, say_results, show, table
 from amr.console.progress import stderr_progress
-from amr.extract.config import check_clips, check_clips_exist, check_families
+from amr.extract.config import check_clips, check_request
 from amr.fusion.config import FitConfig
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig
 
@@ -44,8 +44,7 @@ def _request(*, seeds: int | None, **values: Any) -> TrainSweepConfig:
 
 def _train_encoders(config: TrainSweepConfig, as_json: bool) -> None:
     """Train encoders on your own clips, each separately or all with one head; lists of settings train many."""
-    check_clips_exist(config.base.dataset, config.base.manifest)
-    check_families(config.base.encoders)
+    check_request(config.base)
     if not config.is_single:
         _sweep(config, as_json)
         return

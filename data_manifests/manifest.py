@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from amr.common.csv_rows import check_header, read_csv_rows
+from amr.common.csv_rows import check_csv, check_header, read_csv_rows
 from amr.common.files import replacing
 from amr.data_manifests.schema import (
     REQUIRED,
@@ -205,12 +205,6 @@ def _quoted(value: str) -> str:
     """Value as CSV text. Both csv and pandas would leave a single carriage return without quotes."""
     needs_quotes = any(mark in value for mark in ',"\r\n') or value != value.strip(" \t")
     return '"' + value.replace('"', '""') + '"' if needs_quotes else value
-
-
-def check_csv(csv: Path) -> None:
-    """Raise FileNotFoundError if a manifest's file does not exist."""
-    if not csv.is_file():
-        raise FileNotFoundError(f"--manifest must be an existing CSV file, got {str(csv)!r}. Check the path.")
 
 
 def _read_rows(csv: Path) -> tuple[list[str], list[list[str]], list[int]]:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from amr.common.csv_rows import check_csv
 from amr.common.options import (
     DATA,
     DEVICES,
@@ -38,17 +40,23 @@ def check_clips(command: str, dataset: str | None, manifest: str | None) -> None
         )
 
 
-def check_clips_exist(dataset: str | None, manifest: str | None) -> None:
-    """Refuse an unknown dataset, or a CSV that does not exist, without importing what reads them."""
+def check_request(config: Any) -> None:
+    """Refuse what needs no data in a request for clips and encoders, without importing what reads or builds them."""
+    if config.dataset is not None:
+        check_dataset(config.dataset)
+    else:
+        check_csv(Path(str(config.manifest)))
+    _check_families(config.encoders)
+
+
+def check_dataset(name: str) -> None:
+    """Refuse an unknown dataset."""
     names = registered_names(Path(__file__).parents[1] / "data_manifests")
-    if dataset is not None and names and dataset not in names:
-        raise unknown("--dataset", dataset, names)
-    if manifest is not None and not Path(manifest).is_file():
-        raise FileNotFoundError(f"--manifest must be an existing CSV file, got {manifest!r}. Check the path.")
+    if names and name not in names:
+        raise unknown("--dataset", name, names)
 
 
-def check_families(encoders: Mapping[str, str]) -> None:
-    """Refuse specs of unknown encoder families, without importing the known ones."""
+def _check_families(encoders: Mapping[str, str]) -> None:
     names = registered_names(Path(__file__).parent / "encoders")
     for name, spec in encoders.items():
         family = re.split("[:,]", spec)[0].strip().lower()

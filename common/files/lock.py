@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from amr.common.files.writing import is_at
+
 SECONDS_BETWEEN_TRIES = 0.2
 
 _held: set[Path] = set()  # POSIX locks do not exclude the process that holds them
@@ -108,7 +110,6 @@ def _acquire(lock_file: Path) -> int | None:
                 raise
             return None
         # The last holder may have removed the file between our open and our lock. Then no process would see ours.
-        with suppress(FileNotFoundError):
-            if os.fstat(descriptor).st_ino == lock_file.stat().st_ino:
-                return descriptor
+        if is_at(lock_file, descriptor):
+            return descriptor
         os.close(descriptor)

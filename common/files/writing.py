@@ -54,16 +54,17 @@ def _claimed(partial: Path) -> Iterator[None]:
         try:
             with suppress(OSError):  # of a file system without locks
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_at(partial, descriptor):  # the last writer has not moved it away between our open and our lock
+            if is_at(partial, descriptor):  # the last writer has not moved it away between our open and our lock
                 yield
                 return
         finally:
             os.close(descriptor)
 
 
-def _is_at(path: Path, descriptor: int) -> bool:
+def is_at(path: Path, descriptor: int) -> bool:
+    """Whether the file of a descriptor is still the one at this path."""
     try:
-        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 

@@ -48,8 +48,8 @@ class Optimizer(ABC):
         self._update(parameters, gradients, self.param_groups[0]["lr"], state)
 
     def _start(self, parameter: Tensor) -> dict[str, Tensor]:
-        zero = torch.zeros((), dtype=torch.float32, device=parameter.device)
-        return {name: zero.clone() if name == "step" else torch.zeros_like(parameter) for name in self.names}
+        steps = torch.zeros((), dtype=torch.float32, device=parameter.device)
+        return {name: steps if name == "step" else torch.zeros_like(parameter) for name in self.names}
 
     def state_dict(self) -> dict[str, Any]:
         """State by the number of the parameter, and the learning rate."""

@@ -1,4 +1,4 @@
-"""What is imported when: refusals that need no data come before torch and pandas are imported."""
+"""Start-up: a refusal that needs no data, and --help, import neither torch nor pandas."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def test_what_needs_no_data_is_refused_before_anything_slow_is_imported(tmp_path
     assert imported(tmp_path, *arguments) == (2, [])
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--help",), ("--version",), ("fit", "--help"), ("sweep", "--help")], ids=" ".join
-)
+@pytest.mark.parametrize("arguments", HELP, ids=" ".join)
 def test_help_imports_nothing_slow(tmp_path, arguments):
     assert imported(tmp_path, *arguments) == (0, [])
 

@@ -82,7 +82,7 @@ def test_a_reader_that_takes_all_memory_or_does_not_end_is_an_error(monkeypatch)
         while True:
             pass
 
-    with pytest.raises(Crashed, match=r"not read in \d+ seconds"):  # by the clock on a busy machine
+    with pytest.raises(Crashed, match=r"not read in (1|10) seconds"):  # 10 by the clock, on a busy machine
         apart(endless, 0)
 
 
