@@ -22,7 +22,7 @@ def replacing(file: Path, *, durable: bool = False) -> Iterator[Path]:
 
     The path keeps the suffix, because some libraries choose the format by it. If the block raises, nothing is left. A
     file left by a kill is replaced by the next write. Of several commands that write the same file, one waits for the
-    other.
+    other. So what is written must not go through a file of another name, as with safetensors' `save_file`.
 
     Args:
         file: File to write.
@@ -34,7 +34,6 @@ def replacing(file: Path, *, durable: bool = False) -> Iterator[Path]:
     with _claimed(partial):
         try:
             yield partial
-            partial.chmod(0o666 & ~_umask())  # safetensors would leave a file that only its owner may read
             if durable:
                 sync(partial)
             os.replace(partial, file)
@@ -110,12 +109,6 @@ def write_text(file: Path, text: str) -> None:
 def utf8(text: str) -> bytes:
     """Bytes of a text as `write_text` writes them."""
     return text.encode("utf-8", "backslashreplace")
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 def remove_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from amr.common.files import checksummed, read_whole, replacing, whole_file, write_csv
@@ -315,7 +315,7 @@ class _Training:
         with checksummed(folder, "history.csv", HEAD):
             write_csv(folder / "history.csv", history_table(fitted, 0))
             with replacing(folder / HEAD) as partial:
-                save_file(_head_state(fitted.model), partial)
+                partial.write_bytes(save(_head_state(fitted.model)))
         for m, encoder in encoders.items():
             _save_encoder(data.encoders[m], fitted.model, m, encoder)
         head, z = fitted.model.encoded(all_clips(data, fitted.model.modalities, encoders))

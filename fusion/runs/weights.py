@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from amr.common.files import read_whole, replacing, whole_file
@@ -83,7 +83,7 @@ def save_weights(
         tensors[f"normalization.{m}.std"] = normalization.std[m].cpu().contiguous()
         tensors[f"normalization.{m}.seen"] = torch.tensor(normalization.seen[m])
     with replacing(folder / "weights.safetensors") as partial:
-        save_file(tensors, partial)
+        partial.write_bytes(save(tensors))
 
 
 def read_weights(file: Path, record: RunRecord) -> tuple[dict[str, Tensor], Normalization]:

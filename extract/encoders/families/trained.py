@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from amr.common.files import checksummed, read_checked, replacing, write_json
 from amr.common.workspace import encoders_dir
@@ -89,7 +89,7 @@ def save_trained(folder: Path, encoder: ModelEncoder, base_spec: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with checksummed(folder, WEIGHTS, ENCODER):
         with replacing(folder / WEIGHTS) as partial:
-            save_file(state, partial)
+            partial.write_bytes(save(state))
         write_json(folder / ENCODER, asdict(info))
 
 

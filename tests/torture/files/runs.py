@@ -18,7 +18,7 @@ from ..damage import differences, flips, tenths
 from ..kills.commands import FAST, FIT, IMPORT, JOINT, SWEEP, TRAIN, Arguments, embeddings, finished, media, restored
 from ..report import Outcome, scaled
 
-NUM_FLIPS = 600
+NUM_FLIPS, NUM_CUTS = 500, 300
 CURVES = ("events.out.tfevents.*",)
 UNREAD = ("*.png", "*.h5", "frontier.csv", "evaluation.csv", "table.csv", "table.md", "table.tex", *CURVES)
 PRINT_RESULTS = ("predict", "evaluate", "explain", "report")
@@ -191,14 +191,14 @@ def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
     places = [(space, file, commands) for space in spaces for file, commands in space.files()]
     rng = random.Random(seed)
     rng.shuffle(places)
-    num_cuts = 11 * len(spaces[0].files())  # of fitted results: each file at each tenth
-    for kind, damage, most in (("flips", _flipped, NUM_FLIPS), ("truncation", _cut, num_cuts)):
+    for kind, damage, most in (("flips", _flipped, NUM_FLIPS), ("truncation", _cut, NUM_CUTS)):
         most = scaled(most, scale)
         counts = {"equal": 0, "refused": 0, "healed": 0, "lost": 0}
         lost = []
         for index in range(most):
             space, file, commands = places[index % len(places)]
-            name, content = damage(space.content(file), index // len(places), seed)
+            turn, number = divmod(index, len(places))  # files of one kind are cut at different tenths
+            name, content = damage(space.content(file), turn + number, seed)
             each = Try(file, name, content, rng.choice(commands))
             ended, why = space.outcome(each)
             counts[ended] += 1

@@ -75,7 +75,6 @@ class Changes:
 
     def _wrap_what_is_not_announced(self) -> None:
         import h5py
-        import safetensors.torch
         import torch
 
         def opened(self: Any, name: Any, mode: str = "r", *rest: Any, **options: Any) -> str | None:
@@ -94,9 +93,6 @@ class Changes:
         self._wrap(h5py.File, "close", "close", closed)
         self._wrap(torch, "save", "open", second)
         self._wrap(os, "pwrite", "pwrite", descriptor)
-        for module in [module for name, module in sys.modules.items() if name.startswith("amr.")]:
-            if getattr(module, "save_file", None) is safetensors.torch.save_file:
-                self._wrap(module, "save_file", "open", second)
 
     def _wrap(self, owner: Any, name: str, what: str, path_of: Callable[..., str | None]) -> None:
         """Let a function count as a change of the path that `path_of` finds in its arguments."""

@@ -152,7 +152,7 @@ CASES = (
     _fitted("frontier", "frontier", "--cache=c", "--epochs=1", "--seeds=1", "--folds=0", "--out=mine"),
     _fitted("frontier of runs", "frontier", "--runs=mine", more=((*SWEEP, "--out=mine", "--amr-ratio=none,1:1"),)),
     Case("train-encoders", media, (*TRAIN, "--out=mine")),
-    Case("train-encoders, joint, umt", media, (*JOINT, "--out=mine", "--method=umt")),
+    Case("train-encoders, joint, umt", media, (*JOINT, "--out=mine", "--method=umt"), is_variant=True),
     Case(
         "train-encoders --overwrite",
         media,

@@ -23,7 +23,7 @@ from .commands import CASES, SECONDS, Case, finished, prepared, restored, start
 from .curves import EVENTS, curves
 
 SHORT = 100  # a command with at most as many changes is killed before each of them in the long form
-MOST = 20  # points of a longer one; those of every kind are among them
+MOST, MOST_OF_VARIANT = 20, 30  # points of a longer one, those of every kind among them; points of a variant
 NOT_KILLED = "not killed"
 
 
@@ -58,7 +58,10 @@ class Points:
         return unexplained(differences(self._state, self._whole), self.changes)
 
     def chosen(self, scale: float, seed: int) -> list[int]:
-        """Numbers of all changes of a short command; of others one of each kind, and more at random."""
+        """Numbers of all changes of a short command; of others one of each kind, and more at random.
+
+        Of a variant, there are at most `MOST_OF_VARIANT`: what it changes is also changed by the case that it varies.
+        """
         if len(self.changes) <= scaled(SHORT, scale) and not self.case.is_variant:
             return [*range(1, len(self.changes) + 1)]
         rng, most, kinds = random.Random(seed), scaled(MOST, scale), dict[tuple[str, str], int]()
@@ -67,7 +70,8 @@ class Points:
         for number in numbers:
             kinds.setdefault(_kind(self.changes[number - 1]), number)
         others = [number for number in numbers if number not in kinds.values()]
-        return sorted([*kinds.values(), *others[: max(0, most - len(kinds))]])
+        chosen = [*kinds.values(), *others[: max(0, most - len(kinds))]]
+        return sorted(chosen[:MOST_OF_VARIANT] if self.case.is_variant else chosen)
 
     def few(self, seed: int) -> list[int]:
         """Numbers for the short form: the first and last change, and one at random; of long commands, that alone."""
