@@ -16,7 +16,6 @@ import typer
 
 from amr.common.files import check_writable
 from amr.common.options import MODEL, OUTPUT, REGULARIZER, SOURCE, SPEED, TRAINING, quoted
-from amr.common.version import __version__
 from amr.common.workspace import find_cache, find_run
 from amr.console.commands import Json, configured, field_option, parameter
 from amr.console.fitted import add_fitted
@@ -71,6 +70,8 @@ def run(arguments: Sequence[str] | None = None, at_start: Handler | None = None)
 
 def _print_version(requested: bool) -> None:
     if requested:
+        from amr.common.version import __version__
+
         show(None, False, lambda: f"amr {__version__}")
         raise typer.Exit
 

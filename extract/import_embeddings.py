@@ -75,7 +75,7 @@ def import_embeddings(config: ImportConfig) -> ImportResult:
     must_be_new = out.exists() and not config.overwrite
     if must_be_new and not is_left(out):
         raise ValueError(_not_new(out))
-    sources = read_embedding_sources(config.files, config.ids, config.labels)
+    sources = read_embedding_sources(config.files, config.ids, config.labels, config.dtype)
     clip_ids = choose_ids(list(sources.values()), config.ids)
     table, notes = make_clip_table(config, clip_ids)
     notes += notes_on_name(out)

@@ -69,11 +69,13 @@ class Expected:
             numbers.
         num_rows: Number of rows, None if unknown. It tells a header line from a value.
         ids: Ids of clips. They tell arrays that are named by clip from arrays of all clips.
+        dtype: Type that suffices for numbers that a file holds as text.
     """
 
     column: str | None = None
     num_rows: int | None = None
     ids: Collection[str] = ()
+    dtype: str = "float64"
 
 
 @dataclass(frozen=True)

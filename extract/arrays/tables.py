@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 100_000
 _BLOCK_VALUES = 2**20  # of a block that is read at once
+_TEXT_BLOCK_VALUES = 2**16  # of a block of text, whose values take a hundred bytes each
 # Columns that say something about a clip and are no features.
 _ABOUT_CLIPS = ("id", "label", "split", "group", "path", "start_seconds", "end_seconds")
 
@@ -59,7 +60,7 @@ def _plain_numbers(spec: ArraySpec, expected: Expected) -> Rows | None:
     num_bytes, num_lines = spec.path.stat().st_size, _count_lines(spec.path)
     values, ids, end = np.empty((0, 0)), [], 0
     try:
-        with spec.path.open(encoding="utf-8-sig") as file:
+        with spec.path.open(encoding="utf-8-sig") as file, np.errstate(over="ignore"):
             rows = ([cell.strip(" \t") for cell in line.split(",")] for line in _plain_lines(file))
             first = next(rows, [])
             if len(first) < 2 or "" in first or not (spec.keys or _is_header(first)):
@@ -70,8 +71,8 @@ def _plain_numbers(spec: ArraySpec, expected: Expected) -> Rows | None:
             names, left_out = _column_names(spec, place, expected)
             columns = [place[name] for name in names]
             id_column = _id_column(place)
-            values = np.empty((min(num_lines, num_bytes // len(first) + 1), len(columns)))
-            while block := list(islice(rows, max(1, _BLOCK_VALUES // len(first)))):
+            values = np.empty((min(num_lines, num_bytes // len(first) + 1), len(columns)), expected.dtype)
+            while block := list(islice(rows, max(1, _TEXT_BLOCK_VALUES // len(first)))):
                 if any(len(row) != len(first) for row in block):
                     return None
                 end += len(block)

@@ -245,6 +245,10 @@ class Cache:
             name: Name of the embedding.
             rows: Rows of the clips to read, all by default.
         """
+        return np.asarray(self.stored(name, rows), dtype=np.float32)
+
+    def stored(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
+        """Embeddings as `embedding` gives them, in the type of the file: float16 stays float16."""
         if rows is None or isinstance(rows, slice):
             return self._values(name, rows or slice(None))
         # h5py needs increasing rows and reads them slowly: reading all and indexing is faster.
@@ -344,7 +348,7 @@ class Cache:
     def _values(self, name: str, rows: slice) -> np.ndarray:
         data = self._embedding(name)
         if not self._is_sealed(name):
-            values = np.zeros(data.shape, np.float32)
+            values = np.zeros(data.shape, data.dtype)
             for block in self.blocks(name):
                 if block.damaged.any():
                     raise Finding(f"embeddings/{name}: checksum of {int(block.damaged.sum())} rows differs")
@@ -357,7 +361,7 @@ class Cache:
                 check_sha256(data, hashlib.sha256(np.ascontiguousarray(values).data).hexdigest())
         elif self._has_blank_chunk(data, values, self.present(name)[rows], rows):
             check_sha256(data, data_sha256(data))
-        return np.asarray(values, dtype=np.float32)
+        return np.asarray(values)
 
     @staticmethod
     def _has_blank_chunk(data: h5py.Dataset, values: np.ndarray, present: np.ndarray, rows: slice) -> bool:

@@ -53,13 +53,16 @@ class ClipIds:
         return len(self.ids)
 
 
-def read_embedding_sources(files: Mapping[str, str], ids: str | None, labels: str | None) -> dict[str, Source]:
+def read_embedding_sources(
+    files: Mapping[str, str], ids: str | None, labels: str | None, dtype: str
+) -> dict[str, Source]:
     """Read the rows of every embedding.
 
     Args:
         files: Embedding name -> FILE[:KEY...].
         ids: FILE of --ids.
         labels: FILE of --labels, whose ids may tell arrays of clips from others.
+        dtype: Type of the cache.
     """
     specs = {name: parse_array_spec(text, f"--embeddings {name}") for name, text in files.items()}
     known: set[str] = set()
@@ -68,7 +71,8 @@ def read_embedding_sources(files: Mapping[str, str], ids: str | None, labels: st
             known |= set(to_texts(read_array(parse_array_spec(ids, "--ids"), Expected("id"))))
         if labels is not None:
             known |= set(read_rows(parse_array_spec(labels, "--labels"), Expected("label", ids=known)).ids or ())
-    expected = Expected(ids=known)
+    # float16 by way of float32 would round twice
+    expected = Expected(ids=known, dtype="float32" if dtype == "float32" else "float64")
     return {name: Source(f"--embeddings {name}", spec, read_rows(spec, expected)) for name, spec in specs.items()}
 
 

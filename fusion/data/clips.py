@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -60,17 +60,16 @@ class Clips:
 
     def take(self, rows: Tensor) -> Clips:
         """Clips of `rows`: row numbers or a mask."""
-        embeddings = {m: e[rows.to(e.device)] for m, e in self.embeddings.items()}
-        return Clips(embeddings, self.present[rows], self.target[rows])
+        embeddings = {m: self._select(e, rows) for m, e in self.embeddings.items()}
+        return replace(self, embeddings=embeddings, present=self.present[rows], target=self.target[rows])
 
     def only(self, modality: str) -> Clips:
         """Clips that have a modality, with that modality only."""
         column = list(self.embeddings).index(modality)
         rows = self.present[:, column]
-        embedding = self.embeddings[modality]
-        return Clips(
-            {modality: embedding[rows.to(embedding.device)]}, self.present[rows, column, None], self.target[rows]
-        )
+        embeddings = {modality: self._select(self.embeddings[modality], rows)}
+        present, target = self.present[rows, column, None], self.target[rows]
+        return replace(self, embeddings=embeddings, present=present, target=target)
 
     def pool_steps(self) -> Clips:
         """Clips with their steps averaged, for heads that take no steps."""
@@ -78,15 +77,23 @@ class Clips:
         for m, e in self.embeddings.items():
             num_steps = step_mask(e).sum(-1, keepdim=True).clamp_min(1) if e.ndim == 3 else None
             means[m] = e if num_steps is None else (e.float().sum(1) / num_steps).to(e.dtype)
-        return Clips(means, self.present, self.target)
+        return replace(self, embeddings=means)
 
     def with_permuted(self, modality: str, order: Tensor) -> Clips:
         """Permute one modality between clips: clip i gets that of clip `order[i]`, present or absent."""
         column = list(self.embeddings).index(modality)
         present = self.present.clone()
         present[:, column] = self.present[order, column]
-        embedding = self.embeddings[modality]
-        return Clips({**self.embeddings, modality: embedding[order.to(embedding.device)]}, present, self.target)
+        embedding = self._select(self.embeddings[modality], order)
+        return replace(self, embeddings={**self.embeddings, modality: embedding}, present=present)
+
+    def _select(self, embedding: Tensor, rows: Tensor) -> Tensor:
+        return embedding[rows.to(embedding.device)]
+
+    @property
+    def window(self) -> int | None:
+        """Number of clips that are shuffled with each other; None for all."""
+        return None
 
     def chunks(self, num_runs: int) -> range:
         """Starts of chunks of bounded memory; `.step` is the chunk size."""

@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from amr.common.devices import one_thread
 from amr.common.registry import unknown
 from amr.data_manifests.schema import check_classes
+from amr.extract.cache.arrays import finite_rows, row_blocks
 from amr.extract.cache.reader import Cache, EmbeddingInfo
-from amr.fusion.data.normalization import Normalization, chunks_of, vectors
+from amr.fusion.data.normalization import CHUNK_NUMBERS, Normalization, moments
+from amr.fusion.data.on_disk import empty
 from amr.fusion.run_axis.axes import take_steps
 
 
@@ -26,7 +27,7 @@ class Dataset:
     Args:
         clips: Clip table of the cache.
         embeddings: Modality to `(clips, dim)`, as cached, steps averaged; or with steps `(clips, steps, dim)`, NaN
-            after each clip's last step.
+            after each clip's last step. Empty once they are normalized.
         present: Bool `(clips, modalities)`.
         target: Classes, `(clips,)`; -1 if the label is absent.
         classes: Names of the classes, sorted.
@@ -45,12 +46,12 @@ class Dataset:
     @property
     def modalities(self) -> tuple[str, ...]:
         """Names of the embeddings, in order."""
-        return tuple(self.embeddings)
+        return tuple(self.infos)
 
     @property
     def embed_dims(self) -> dict[str, int]:
         """Modality to the size of its embedding."""
-        return {m: e.shape[-1] for m, e in self.embeddings.items()}
+        return {m: info.embed_dim for m, info in self.infos.items()}
 
     @property
     def usable(self) -> np.ndarray:
@@ -81,7 +82,6 @@ class Dataset:
             if number
         ]
 
-    @one_thread()
     def normalization(self, kind: str, train: np.ndarray) -> Normalization:
         """Mean and deviation of each dimension, over the train clips that have the modality.
 
@@ -90,33 +90,30 @@ class Dataset:
             train: Row numbers of the train split.
         """
         has = self.present[train].any(0).tolist()
-        seen = dict(zip(self.modalities, has, strict=True))
+        seen = dict(zip(self.embeddings, has, strict=True))
         if kind == "none":
             return Normalization.identity(self.embed_dims, seen)
         mean, std = {}, {}
         for i, (m, e) in enumerate(self.embeddings.items()):
             rows = torch.from_numpy(train[self.present[train, i].numpy()])
-            count, total, largest = 0, torch.zeros(e.shape[-1], dtype=torch.double), torch.zeros(e.shape[-1])
-            for x in vectors(e, rows):
-                count, total = count + len(x), total + x.sum(0, dtype=torch.double)
-                largest = largest.maximum(x.abs().amax(0))
+            count, middle, deviation = moments(e, rows)
             if count == 0:
                 # no train clip has it: a unit scale keeps values finite, and `Normalization.mask` makes it absent
                 mean[m], std[m] = torch.zeros(e.shape[-1]), torch.ones(e.shape[-1])
                 continue
-            middle = total / count
-            squares = torch.zeros_like(total)
-            for x in vectors(e, rows):
-                squares += (x.double() - middle).square_().sum(0)
-            deviation = (squares / count).sqrt()
             # a constant dimension is 0 after the shift; dividing by rounding noise would blow it up
-            constant = deviation <= 1e-7 * largest.clamp_min(1e-30)
+            constant = deviation <= 1e-7 * middle.abs().clamp_min(1e-30)
             mean[m], std[m] = middle.float(), torch.where(constant, 1.0, deviation).float()
         return Normalization(mean, std, seen)
 
 
 def read_dataset(
-    cache: Cache, *, modalities: str | None = None, label: str = "label", keep_steps: bool = False
+    cache: Cache,
+    *,
+    modalities: str | None = None,
+    label: str = "label",
+    keep_steps: bool = False,
+    on_disk: bool = False,
 ) -> Dataset:
     """Read embeddings, labels and the clip table from a cache.
 
@@ -126,6 +123,7 @@ def read_dataset(
             of version 0.1).
         label: Column to predict.
         keep_steps: Whether to keep the steps of embeddings, for heads that take them; if not, they are averaged.
+        on_disk: Whether the embeddings lie in files (`amr.fusion.data.on_disk`).
 
     Raises:
         ValueError: A name or column is unknown, the column has fewer than two classes, or the cache is unfinished.
@@ -144,7 +142,7 @@ def read_dataset(
         raise ValueError(f"--modalities must name each embedding once, got {modalities!r}. Name it once.")
     clips = cache.table()
     target, classes = read_target(clips, label)
-    return make_dataset(cache, names, clips, target, classes, keep_steps=keep_steps)
+    return make_dataset(cache, names, clips, target, classes, keep_steps=keep_steps, on_disk=on_disk)
 
 
 def make_dataset(
@@ -155,6 +153,7 @@ def make_dataset(
     classes: Sequence[str],
     *,
     keep_steps: bool,
+    on_disk: bool = False,
 ) -> Dataset:
     """Read embeddings of a cache whose clips have these classes.
 
@@ -165,8 +164,9 @@ def make_dataset(
         target: Class of each clip, `(clips,)`; -1 for none.
         classes: Names of the classes.
         keep_steps: Whether to keep the steps of embeddings.
+        on_disk: Whether the embeddings lie in files.
     """
-    read = {name: read_embedding(cache, name, keep_steps=keep_steps) for name in names}
+    read = {name: read_embedding(cache, name, keep_steps=keep_steps, on_disk=on_disk) for name in names}
     return Dataset(
         clips=clips,
         embeddings={name: values for name, (values, _) in read.items()},
@@ -191,16 +191,16 @@ def read_target(clips: pd.DataFrame, label: str) -> tuple[np.ndarray, tuple[str,
     if label not in clips or label in ("id", "path", "split", "group"):
         columns = [c for c in map(str, clips) if c not in ("id", "path", "split", "group")]
         raise unknown("--label", label, columns)
-    values = clips[label].astype(str)
-    check_classes(values, label)
-    classes = tuple(sort_classes(values[values.ne("")].unique().tolist()))
+    codes, names = pd.factorize(clips[label].astype(str).to_numpy(object))
+    check_classes(names[codes], label)
+    classes = tuple(sort_classes([name for name in names if name]))
     if len(classes) < 2:
         raise ValueError(
             f"--label must name a column with at least two classes, got {label!r} with {len(classes)}. "
             "Pass another column."
         )
-    codes = {name: code for code, name in enumerate(classes)}
-    return np.array([codes.get(value, -1) for value in values], dtype=np.int64), classes
+    class_of = {name: code for code, name in enumerate(classes)}
+    return np.array([class_of.get(name, -1) for name in names], dtype=np.int64)[codes], classes
 
 
 def sort_classes(names: Sequence[str]) -> list[str]:
@@ -219,7 +219,7 @@ def sort_classes(names: Sequence[str]) -> list[str]:
 
 
 def read_embedding(
-    cache: Cache, name: str, rows: np.ndarray | None = None, *, keep_steps: bool = False
+    cache: Cache, name: str, rows: np.ndarray | None = None, *, keep_steps: bool = False, on_disk: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Read an embedding, and which clips have it.
 
@@ -229,19 +229,37 @@ def read_embedding(
         cache: Open cache.
         name: Name of the embedding.
         rows: Row numbers of the clips; None for all.
-        keep_steps: Whether to keep steps, if the embedding has them.
+        keep_steps: Whether to keep the steps, if the embedding has them.
+        on_disk: Whether the embedding lies in a file (`amr.fusion.data.on_disk`).
 
     Returns:
         `(clips, dim)` with its steps averaged, or `(clips, steps, dim)` with NaN as padding; and bool `(clips,)`.
     """
-    values, present, num_steps = (
-        torch.from_numpy(cache.embedding(name, rows)),
-        cache.present(name),
-        cache.num_steps(name),
-    )
+    present, num_steps = cache.present(name), cache.num_steps(name)
     if rows is not None:
         present, num_steps = present[rows], None if num_steps is None else num_steps[rows]
-    is_finite = torch.cat([chunk.flatten(1).isfinite().all(1) for chunk in chunks_of(values, values)])
-    values[~is_finite] = 0
-    steps = None if num_steps is None else torch.from_numpy(num_steps)
-    return take_steps(values, steps, keep_steps=keep_steps), torch.from_numpy(present) & is_finite
+    stored = _read_to_disk(cache, name) if on_disk else cache.stored(name, rows)
+    finite = finite_rows(stored)
+    stored[~finite] = 0
+    values = torch.from_numpy(stored)
+    if num_steps is not None:
+        values = _take_steps(values, torch.from_numpy(num_steps), keep_steps=keep_steps, on_disk=on_disk)
+    return values, torch.from_numpy(present & finite)
+
+
+def _read_to_disk(cache: Cache, name: str) -> np.ndarray:
+    info = cache.info(name)
+    dtype = torch.float16 if info.dtype == "float16" else torch.float32
+    values: np.ndarray = empty((cache.num_clips, *info.row_shape), dtype, on_disk=True).numpy()
+    for block in row_blocks(values.shape, values.dtype):
+        values[block] = cache.stored(name, block)
+    return values
+
+
+def _take_steps(values: Tensor, num_steps: Tensor, *, keep_steps: bool, on_disk: bool) -> Tensor:
+    """`take_steps`, which copies what it gets, for few clips at a time: all together may be most of the memory."""
+    taken = values if keep_steps else empty((len(values), values.shape[-1]), torch.float32, on_disk=on_disk)
+    step = max(1, CHUNK_NUMBERS // max(1, values[:1].numel()))
+    for chunk, steps, output in zip(values.split(step), num_steps.split(step), taken.split(step), strict=True):
+        output.copy_(take_steps(chunk, steps, keep_steps=keep_steps))
+    return taken

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from amr.common.devices import choose_device
+from amr.common.files.memory import memory_at_hand
 from amr.common.workspace import find_cache
 from amr.extract.cache.reader import Cache
 from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import Dataset, read_dataset
 from amr.fusion.data.normalization import Normalization
+from amr.fusion.data.on_disk import WINDOW_BYTES, DiskClips
 from amr.fusion.data.splits import SplitRows, split_rows
 from amr.fusion.data.warnings import SplitData
 
+MEMORY_FRACTION = 0.8  # of the memory at hand, for embeddings
 EMBEDDINGS_FRACTION = 0.6  # of free device memory; the rest is for weights and activations
 
 
@@ -90,7 +96,10 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
     """
     path = find_cache(config.cache)
     with Cache.open(path) as cache:
-        dataset = read_dataset(cache, modalities=config.modalities, label=config.label, keep_steps=keep_steps)
+        on_disk = _num_bytes(cache, config, keep_steps) > MEMORY_FRACTION * memory_at_hand()
+        dataset = read_dataset(
+            cache, modalities=config.modalities, label=config.label, keep_steps=keep_steps, on_disk=on_disk
+        )
         in_old_order = not cache.is_ordered and config.modalities is None and len(dataset.modalities) > 1
     all_splits = split_rows(
         dataset.clips,
@@ -115,9 +124,28 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
         notes.append(
             f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit on the device: batches stream from host memory"
         )
-    folds = tuple(_fold(dataset, rows, config.normalize, device, streams) for rows in all_splits)
+    if on_disk:
+        notes.append(
+            f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit into memory: they are read from files in "
+            f"{tempfile.gettempdir()}, and clips are shuffled within windows of {WINDOW_BYTES >> 20} MiB"
+        )
+    normalizations = [dataset.normalization(config.normalize, rows.train) for rows in all_splits]
+    embeddings = dict(dataset.embeddings)
+    dataset = replace(dataset, embeddings={})
+    folds = _folds(embeddings, dataset, all_splits, normalizations, device, streams=streams, on_disk=on_disk)
     warnings = SplitData(dataset.clips, dataset.target.numpy(), dataset.classes, all_splits).warnings()
     return TrainingData(path, dataset, folds, tuple(dict.fromkeys(notes)), tuple(warnings))
+
+
+def _num_bytes(cache: Cache, config: FitConfig, keep_steps: bool) -> int:
+    """Bytes of the embeddings in memory: as they are stored, and normalized for each fold."""
+    num_bytes, copies = 0, max(1, config.folds)
+    names = cache.names if config.modalities is None else modalities_of(config)
+    for info in map(cache.info, set(names) & set(cache.names)):
+        values = cache.num_clips * info.embed_dim * np.dtype(info.dtype).itemsize
+        steps = 1 if info.max_steps is None else info.max_steps
+        num_bytes += values * (steps + copies * (steps if keep_steps else 1))
+    return num_bytes
 
 
 def free_bytes(device: torch.device) -> float:
@@ -134,21 +162,34 @@ def _unseen_notes(dataset: Dataset, rows: SplitRows) -> list[str]:
     ]
 
 
-def _fold(dataset: Dataset, rows: SplitRows, normalize: str, device: torch.device, streams: bool) -> Fold:
-    normalization = dataset.normalization(normalize, rows.train)
-    train, val, test = (
-        _clips(dataset, normalization, split, device, streams) for split in (rows.train, rows.val, rows.test)
-    )
-    return Fold(rows, normalization, train, val, test)
-
-
-def _clips(
-    dataset: Dataset, normalization: Normalization, rows: np.ndarray, device: torch.device, streams: bool
-) -> Clips:
-    index = torch.from_numpy(rows)
-    present = normalization.mask(dataset.present)
-    dtypes = {m: dataset.dtype(m) for m in dataset.modalities}
-    embeddings = normalization.apply(dataset.embeddings, present, index, dtypes)
-    if not streams:
-        embeddings = {m: e.to(device) for m, e in embeddings.items()}
-    return Clips(embeddings, present[index].to(device), dataset.target[index].to(device))
+def _folds(
+    embeddings: dict[str, Tensor],
+    dataset: Dataset,
+    all_splits: Sequence[SplitRows],
+    normalizations: Sequence[Normalization],
+    device: torch.device,
+    *,
+    streams: bool,
+    on_disk: bool,
+) -> tuple[Fold, ...]:
+    """Normalize the splits of each fold. Empties `embeddings`, so that each is freed before the next is copied."""
+    splits = [(rows.train, rows.val, rows.test) for rows in all_splits]
+    normal: list[tuple[dict[str, Tensor], ...]] = [({}, {}, {}) for _ in splits]
+    for i, m in enumerate(dataset.modalities):
+        raw = embeddings.pop(m)
+        for normalization, of_fold, of_splits in zip(normalizations, splits, normal, strict=True):
+            present = normalization.mask(dataset.present)[:, i]
+            for rows, of_split in zip(of_fold, of_splits, strict=True):
+                index, dtype = torch.from_numpy(rows), dataset.dtype(m)
+                copy = normalization.apply_to(m, raw, present, index, dtype, on_disk=on_disk)
+                of_split[m] = copy if streams else copy.to(device)
+    kind = DiskClips if on_disk and (streams or device.type == "cpu") else Clips
+    folds = []
+    for rows, normalization, of_splits in zip(all_splits, normalizations, normal, strict=True):
+        present = normalization.mask(dataset.present)
+        clips = [
+            kind(of_split, present[index].to(device), dataset.target[index].to(device))
+            for index, of_split in zip((rows.train, rows.val, rows.test), of_splits, strict=True)
+        ]
+        folds.append(Fold(rows, normalization, *clips))
+    return tuple(folds)

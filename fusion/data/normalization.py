@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from amr.common.devices import one_thread
+from amr.fusion.data.on_disk import empty
 
 CHUNK_NUMBERS = 2**19  # values per chunk: 2 MiB of float32
+FIRST_VECTORS = 64  # of a chunk, whose mean is close to that of all
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,6 @@ class Normalization:
         """`present`, bool `(..., modalities)`, without the modalities that no train clip has."""
         return present & torch.tensor([self.seen[m] for m in self.mean], device=present.device)
 
-    @one_thread()  # chunks are too short for several threads
     def apply(
         self,
         embeddings: Mapping[str, Tensor],
@@ -64,16 +65,41 @@ class Normalization:
             dtypes: Modality to its storage type; None for float32. Values beyond the type's range are clamped to it,
                 so they never become infinite.
         """
-        result = {}
-        for i, (m, e) in enumerate(embeddings.items()):
-            dtype = torch.float32 if dtypes is None else dtypes[m]
-            largest = torch.finfo(dtype).max
-            index = torch.arange(len(e), device=e.device) if rows is None else rows
-            result[m] = torch.empty(len(index), *e.shape[1:], dtype=dtype, device=e.device)
-            for chunk, output in zip(chunks_of(index, e), chunks_of(result[m], e), strict=True):
-                x = e[chunk].float().sub_(self.mean[m]).div_(self.std[m])
-                missing = ~present[chunk, i].view(-1, *[1] * (e.ndim - 1)) | x.isnan()
-                output.copy_(x.masked_fill_(missing, 0).clamp_(-largest, largest))
+        return {
+            m: self.apply_to(m, e, present[:, i], rows, torch.float32 if dtypes is None else dtypes[m])
+            for i, (m, e) in enumerate(embeddings.items())
+        }
+
+    @one_thread()  # chunks are too short for several threads
+    def apply_to(
+        self,
+        modality: str,
+        embedding: Tensor,
+        present: Tensor,
+        rows: Tensor | None,
+        dtype: torch.dtype,
+        *,
+        on_disk: bool = False,
+    ) -> Tensor:
+        """Standardize the embedding of one modality, as `apply` does.
+
+        Args:
+            modality: Name.
+            embedding: `(clips, dim)` or `(clips, steps, dim)`.
+            present: Bool `(clips,)`.
+            rows: Row numbers of the clips; None for all.
+            dtype: Storage type.
+            on_disk: Whether the result lies in a file (`amr.fusion.data.on_disk`).
+        """
+        largest = torch.finfo(dtype).max
+        index = torch.arange(len(embedding), device=embedding.device) if rows is None else rows
+        result = empty((len(index), *embedding.shape[1:]), dtype, embedding.device, on_disk=on_disk)
+        for chunk, output in zip(chunks_of(index, embedding), chunks_of(result, embedding), strict=True):
+            x = embedding[chunk].float().sub_(self.mean[modality]).div_(self.std[modality])
+            missing = ~present[chunk].view(-1, *[1] * (embedding.ndim - 1))
+            missing = missing | x.isnan() if embedding.ndim == 3 else missing
+            x = x.masked_fill_(missing, 0) if missing.any() else x
+            output.copy_(x.clamp_(-largest, largest))
         return result
 
 
@@ -82,11 +108,25 @@ def chunks_of(values: Tensor, embedding: Tensor) -> tuple[Tensor, ...]:
     return values.split(max(1, CHUNK_NUMBERS // max(1, embedding[:1].numel())))
 
 
-def vectors(embedding: Tensor, rows: Tensor) -> Iterator[Tensor]:
-    """Yield the clips of `rows` in chunks, float32 `(clips or steps, dim)`, without NaN padding."""
+@one_thread()
+def moments(embedding: Tensor, rows: Tensor) -> tuple[int, Tensor, Tensor]:
+    """Number of vectors of `rows` that are no padding; mean and deviation of each dimension, float64 `(dim,)`.
+
+    Each chunk is shifted by the mean of its first vectors, and summed in float64. The chunks are joined as in Chan,
+    Golub and LeVeque, Algorithms for Computing the Sample Variance (1983), equation 2.1.
+    """
+    count, mean, squares = 0, *torch.zeros(2, embedding.shape[-1], dtype=torch.double)
     for chunk in chunks_of(rows, embedding):
         x = embedding[chunk].float().flatten(0, -2)
-        gaps = x.isnan().any(-1)
-        x = x[~gaps] if bool(gaps.any()) else x
-        if len(x) > 0:
-            yield x
+        if embedding.ndim == 3:
+            x = x[~x.isnan().any(-1)]
+        if len(x) == 0:
+            continue
+        shift = x[:FIRST_VECTORS].mean(0)
+        moved = x.sub_(shift).sum(0, dtype=torch.double) / len(x)
+        away, total = shift + moved - mean, count + len(x)
+        squares += x.square_().sum(0, dtype=torch.double) - moved.square() * len(x)
+        squares += away.square() * (count * len(x) / total)
+        mean += away * (len(x) / total)
+        count = total
+    return count, mean, (squares.clamp_min(0) / max(1, count)).sqrt()

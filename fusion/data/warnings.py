@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -46,8 +47,12 @@ class SplitData:
         ]
         return [text for text in found if text is not None]
 
+    @cached_property
+    def _groups(self) -> np.ndarray:
+        return group_codes(self.clips)
+
     def _divided_groups(self) -> str | None:
-        groups = group_codes(self.clips)
+        groups = self._groups
         divided = max((np.intersect1d(groups[s.train], groups[_held_out(s)]) for s in self.all_splits), key=len)
         if len(divided) == 0:
             return None
@@ -110,7 +115,7 @@ class SplitData:
     def _can_fold(self) -> bool:
         """Whether the clips are enough for `FOLDS` folds."""
         rows = np.concatenate([self.all_splits[0].train, _held_out(self.all_splits[0])])
-        return self.has_folds and len(np.unique(group_codes(self.clips)[rows])) >= FOLDS
+        return self.has_folds and len(np.unique(self._groups[rows])) >= FOLDS
 
 
 def _held_out(splits: SplitRows) -> np.ndarray:

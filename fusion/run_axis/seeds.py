@@ -8,11 +8,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+BLOCKS_PER_WINDOW = 64  # of adjacent clips
+
 
 def generator(seed: int, purpose: str) -> torch.Generator:
     """Stream of random numbers for a seed and a purpose. It is on the CPU, so that all devices get the same numbers."""
     words = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(2)
     return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+
+
+def windowed(num_clips: int, window: int, draws: torch.Generator) -> Tensor:
+    """Permutation `(num_clips,)`: blocks of adjacent clips are shuffled, then the clips of each window of blocks.
+
+    >>> windowed(6, 6, generator(0, "order")).equal(torch.randperm(6, generator=generator(0, "order")))
+    True
+    """
+    if window >= num_clips:
+        return torch.randperm(num_clips, generator=draws)
+    blocks = torch.arange(num_clips).split(max(1, window // BLOCKS_PER_WINDOW))
+    order = torch.cat([blocks[i] for i in torch.randperm(len(blocks), generator=draws).tolist()])
+    return torch.cat([part[torch.randperm(len(part), generator=draws)] for part in order.split(window)])
 
 
 class Draws:
@@ -64,13 +79,18 @@ class Noise:
         """Standard normal random numbers, mean 0 and standard deviation 1, `(run, *shape)`."""
         return self._of_runs([torch.randn(shape, generator=g) for g in self._generators])
 
-    def shuffles(self, num_clips: int) -> Tensor:
+    def shuffles(self, num_clips: int, window: int | None = None) -> Tensor:
         """Permutation of the clips for each run, `(run, num_clips)`.
 
         If runs with the same seed are adjacent, with equally many runs per seed, there is one permutation per seed,
         `(seed, num_clips)`: these runs share their batches (`of_runs`).
+
+        Args:
+            num_clips: Number of clips.
+            window: Number of clips that are shuffled with each other, as in `windowed`; None for all.
         """
-        draws = [torch.randperm(num_clips, generator=g) for g in self._generators]
+        size = num_clips if window is None else window
+        draws = [windowed(num_clips, size, g) for g in self._generators]
         runs_per_seed = len(self._rows) // len(draws)
         if torch.equal(self._rows, torch.arange(len(draws)).repeat_interleave(runs_per_seed)):
             return torch.stack(draws).to(self._device)

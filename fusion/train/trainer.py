@@ -138,7 +138,7 @@ def _epoch(
     train_on_batch: TrainOnBatch, step: OptimizerStep, train: Clips, order: Noise, batch_size: int
 ) -> dict[str, Tensor]:
     """Train on all clips once; returns the mean loss and R of each run."""
-    index = order.shuffles(len(train))  # (run, clips), or (seed, clips) if runs of one seed share them
+    index = order.shuffles(len(train), train.window)  # (run, clips), or (seed, clips) if runs of one seed share them
     totals = torch.zeros(2, len(step.weight), device=index.device)
     for start in range(0, len(train), batch_size):
         batch_index = index[:, start : start + batch_size]

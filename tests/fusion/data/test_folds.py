@@ -40,14 +40,16 @@ def test_batches_of_embeddings_in_host_memory_are_copied_to_the_device():
 def test_a_modality_that_no_train_clip_has_is_absent_everywhere(small_cache):
     from amr.extract.cache.reader import Cache
     from amr.fusion.data.dataset import read_dataset
-    from amr.fusion.data.folds import _fold
+    from amr.fusion.data.folds import _folds
     from amr.fusion.data.splits import split_rows
 
     with Cache.open(small_cache) as cache:
         dataset = read_dataset(cache)
     dataset.present[:100, 1] = False  # train and val; test has it
     (splits,) = split_rows(dataset.clips, dataset.target.numpy(), dataset.usable)
-    fold = _fold(dataset, splits, "standard", torch.device("cpu"), streams=False)
+    normalization = dataset.normalization("standard", splits.train)
+    embeddings = dict(dataset.embeddings)
+    (fold,) = _folds(embeddings, dataset, [splits], [normalization], torch.device("cpu"), streams=False, on_disk=False)
     assert not fold.test.present[:, 1].any()
     assert (fold.test.embeddings["video"] == 0).all()
 
