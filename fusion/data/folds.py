@@ -185,11 +185,11 @@ def _folds(
                 of_split[m] = copy if streams else copy.to(device)
     kind = DiskClips if on_disk and (streams or device.type == "cpu") else Clips
     folds = []
-    for rows, normalization, of_splits in zip(all_splits, normalizations, normal, strict=True):
+    for split, normalization, of_splits in zip(all_splits, normalizations, normal, strict=True):
         present = normalization.mask(dataset.present)
         clips = [
-            kind(of_split, present[index].to(device), dataset.target[index].to(device))
-            for index, of_split in zip((rows.train, rows.val, rows.test), of_splits, strict=True)
+            kind(of_split, present[rows].to(device), dataset.target[rows].to(device))
+            for rows, of_split in zip((split.train, split.val, split.test), of_splits, strict=True)
         ]
-        folds.append(Fold(rows, normalization, *clips))
+        folds.append(Fold(split, normalization, *clips))
     return tuple(folds)

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from amr.common.files import replacing, write_csv, write_json
 from amr.fusion.data.folds import TrainingData
+from amr.fusion.data.on_disk import empty
 from amr.fusion.evaluate.comparison import Measured
 from amr.fusion.evaluate.groups import RunGroup
 from amr.fusion.evaluate.measures.noise import LEVELS
@@ -95,11 +97,11 @@ class Arrays:
         self._column = {key: i for i, key in enumerate(self._keys(folds, rows))}
         shape = len(order), len(rows)
         self._by_run = {
-            "preds": np.full(shape, -1, np.int16),
-            "shares": np.full((*shape, len(modalities)), np.nan, np.float16),
+            "preds": _on_disk(shape, torch.int16, -1),
+            "shares": _on_disk((*shape, len(modalities)), torch.float16, torch.nan),
         }
         if math.prod(shape) * len(dataset.classes) <= MAX_PROBABILITIES:
-            self._by_run["probability"] = np.full((*shape, len(dataset.classes)), np.nan, np.float16)
+            self._by_run["probability"] = _on_disk((*shape, len(dataset.classes)), torch.float16, torch.nan)
         self._by_clip = {
             "target": dataset.target.numpy()[rows],
             "ids": dataset.clips["id"].to_numpy().astype(str)[rows],
@@ -137,3 +139,9 @@ class Arrays:
         arrays: dict[str, Any] = self._by_run | self._by_clip
         with replacing(folder / "evaluation.npz") as partial:
             np.savez_compressed(partial, **arrays)
+
+
+def _on_disk(shape: Sequence[int], dtype: torch.dtype, value: float) -> np.ndarray:
+    """Array in a file, so that memory does not grow with the number of runs."""
+    array: np.ndarray = empty(shape, dtype, on_disk=True).fill_(value).numpy()
+    return array
