@@ -37,7 +37,7 @@ from amr.console.refusals import run_app
 from amr.console.runs import add_runs
 from amr.console.signals import Handler
 from amr.console.training import add_train_encoders, table_config, table_options
-from amr.extract.config import ExtractConfig, ImportConfig, check_dataset, check_request
+from amr.extract.config import ExtractConfig, ImportConfig, MergeConfig, check_dataset, check_request
 from amr.fusion.choices import check_registered
 from amr.fusion.config import SWEPT, FitConfig, SweepConfig
 from amr.fusion.report.config import ReportConfig
@@ -124,7 +124,7 @@ def _extract(config: ExtractConfig, as_json: bool) -> None:
     show(result.to_json(), as_json, lambda: lines(result.summary()))
     if result.failed:
         say("failed clips are not tried again by the same command, but with --resume")
-    if sum(result.embedded.values()) == 0:
+    if config.shard is None and sum(result.embedded.values()) == 0:
         raise RuntimeError(
             f"at least one clip must be embedded, got none of {result.clips}. "
             f"Run amr inspect {quoted(result.cache)} to see why."
@@ -139,7 +139,21 @@ def _import(config: ImportConfig, as_json: bool) -> None:
     show(result.to_json(), as_json, lambda: lines(result.summary()))
 
 
+def _merge(config: MergeConfig, as_json: bool) -> None:
+    """Join the caches of amr extract --shard into one."""
+    for name in config.shards:
+        find_cache(name, "SHARD")
+    from amr.extract.shards.merge import merge_shards
+
+    with stderr_progress() as progress:
+        result = merge_shards(config, progress)
+    show(result.to_json(), as_json, lambda: lines(result.to_json() | {"notes": []}))
+    say("the shards are not needed any more")
+
+
+_SHARDS = Annotated[list[str], typer.Argument(metavar="SHARD", help="Caches of amr extract --shard, or their names.")]
 configured(app, "extract", ExtractConfig, _extract)
+configured(app, "merge", MergeConfig, _merge, instead={"shards": parameter("shards", _SHARDS, inspect.Parameter.empty)})
 configured(app, "import", ImportConfig, _import)
 add_train_encoders(app)
 

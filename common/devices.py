@@ -7,23 +7,25 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-from amr.common.options import DEVICES
-from amr.common.registry import unknown
+from amr.common.options import check_device
 
 
 def choose_device(name: str) -> torch.device:
     """Device of a `--device` value; `auto` is the GPU if there is one.
 
     Raises:
-        ValueError: The name is unknown, or `cuda` is requested without a GPU.
+        ValueError: The name is unknown, or a GPU is requested that is not there.
     """
-    if name not in DEVICES:
-        raise unknown("--device", name, DEVICES)
+    check_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device must be available, got cuda without a GPU. Pass --device cpu.")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device must be available, got {name} without a GPU. Pass --device cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = f"cuda:{torch.cuda.device_count() - 1}"
+        raise ValueError(f"--device must be available, got {name} where the last GPU is {last}. Pass --device {last}.")
+    return device
 
 
 ONE_THREAD_PRODUCTS = 2**26  # below this many multiplications per step, threads wait longer than they work

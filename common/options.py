@@ -19,6 +19,7 @@ from amr.common.registry import unknown
 
 T = TypeVar("T")
 DEVICES = ("auto", "cpu", "cuda")
+NTH_GPU = re.compile(r"cuda:[0-9]{1,3}")
 
 
 # Names that HDF5, ratios (audio=3:video=1), comma lists and file names can all hold.
@@ -262,6 +263,12 @@ def _parse(kind: Any, value: str) -> Any:
             raise ValueError(value)
         return value.lower() == "true"
     return kind(value)
+
+
+def check_device(name: str) -> None:
+    """Refuse a name that is no device: neither one of `DEVICES` nor a GPU by its number, such as cuda:1."""
+    if name not in DEVICES and not NTH_GPU.fullmatch(name):
+        raise unknown("--device", name, [*DEVICES, "cuda:N"])
 
 
 def available_cores() -> int:

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 # Forked where that is safe: a new process then has everything in milliseconds, and its parent is the one that asked.
 CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+SPAWN: Any = multiprocessing.get_context("spawn")  # for what a fork cannot have: another device of CUDA's
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 SECONDS_BETWEEN_LOOKS = 1.0
 INTERRUPTS = (signal.SIGINT,)
@@ -95,11 +96,18 @@ def starting() -> Iterator[None]:
         yield
 
 
-def start_process(function: Callable[..., object], *arguments: Any) -> Any:
-    """Start a process, which calls the function with this process's id, for `begin_process`, and the arguments."""
+def start_process(function: Callable[..., object], *arguments: Any, context: Any = CONTEXT, daemon: bool = True) -> Any:
+    """Start a process, which calls the function with this process's id, for `begin_process`, and the arguments.
+
+    Args:
+        function: Function to call.
+        arguments: Its arguments after the process id.
+        context: Context of multiprocessing.
+        daemon: Whether it may start no processes of its own.
+    """
     with suppress(OSError):
         util.get_temp_dir()  # for its sockets: this process removes it, a killed one would leave its own
-    process = CONTEXT.Process(target=function, args=(os.getpid(), *arguments), daemon=True)
+    process = context.Process(target=function, args=(os.getpid(), *arguments), daemon=daemon)
     try:
         with starting(), _undisturbed():
             process.start()
@@ -222,3 +230,13 @@ def first_line(error: BaseException) -> str:
     except Exception:  # an exception of others whose text is broken
         lines = []
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def portable(error: Exception) -> Exception:
+    """Error with the same message, and without what cannot be sent to another process."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return OSError(error.errno, error.strerror, error.filename)
+    for kind in (ValueError, FileNotFoundError, RuntimeError):
+        if isinstance(error, kind):
+            return kind(str(error))
+    return RuntimeError(first_line(error))

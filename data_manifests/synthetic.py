@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from amr.common.files import check_writable, write_json
+from amr.common.files.lock import lock
 from amr.common.options import coerce_fields
 from amr.data_manifests.coverage import ManifestReport, report_on
 from amr.data_manifests.dataset import ANY_CONTENT, WEIGHTLESS, Dataset, datasets
@@ -165,8 +166,15 @@ def render(config: SyntheticConfig, root: str | os.PathLike[str]) -> Manifest:
         raise ValueError(f"--root must be a new folder, got {str(root)!r} with a manifest. Pass another.")
     if (root / "manifest.csv").is_file():
         return read_manifest(root / "manifest.csv")
-    clips = draw_clips(config)
     (root / "clips").mkdir(parents=True, exist_ok=True)
+    with lock(root / "manifest.csv", "--root", "rendering", on_wait=lambda: None):  # shards may begin side by side
+        return _render(config, root)
+
+
+def _render(config: SyntheticConfig, root: Path) -> Manifest:
+    if (root / "manifest.csv").is_file():  # another process has rendered it meanwhile
+        return read_manifest(root / "manifest.csv")
+    clips = draw_clips(config)
     write_json(root / "synthetic.json", asdict(config))
     # FFmpeg releases the GIL, so threads are enough.
     manifest = Manifest("synthetic", Path(os.path.abspath(root)), clips)

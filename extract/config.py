@@ -11,16 +11,17 @@ from typing import Any
 from amr.common.csv_rows import check_csv
 from amr.common.options import (
     DATA,
-    DEVICES,
     OUTPUT,
     SOURCE,
     SPEED,
+    check_device,
     check_options,
     coerce_fields,
     option,
     parse_named,
 )
 from amr.common.registry import registered_names, unknown
+from amr.extract.shards.shard import Shard
 
 DTYPES = ("float32", "float16")
 PRESETS = ("weightless", "pretrained")
@@ -91,7 +92,15 @@ class ExtractConfig:
         choices=PRESETS,
         panel=SOURCE,
     )
-    out: str | None = option(None, "Cache to write; by default caches/DATASET.h5.", panel=OUTPUT)
+    shard: str | None = option(
+        None,
+        "I/N: embed only block I of N of the clips, into a cache of its own; amr merge joins them.",
+        panel=SPEED,
+        since="0.2",
+    )
+    out: str | None = option(
+        None, "Cache to write; by default caches/DATASET.h5, with .shard-I-of-N before .h5 for a shard.", panel=OUTPUT
+    )
     batch_size: int = option(32, "Clips encoded at once.", least=1, panel=SPEED)
     workers: int | None = option(None, WORKERS_HELP, least=0, panel=SPEED)
     clip_timeout: float = option(
@@ -112,7 +121,9 @@ class ExtractConfig:
     allow_unlabelled: bool = option(False, "Include clips of the CSV that have no label.", panel=DATA)
     resume: bool = option(False, "Require a cache to continue, and try its failed clips again.", panel=OUTPUT)
     overwrite: bool = option(False, "Replace the cache if it exists.", panel=OUTPUT)
-    device: str = option("auto", "Device: auto, cpu or cuda.", choices=DEVICES, panel=SPEED)
+    device: str = option(
+        "auto", "Device: auto, cpu, cuda or cuda:N; several, such as cuda:0,cuda:1, divide the clips.", panel=SPEED
+    )
 
     def __post_init__(self) -> None:
         """Check the settings as far as possible without the clips."""
@@ -133,11 +144,45 @@ class ExtractConfig:
             raise ValueError("--resume must be used without --overwrite, got both. Leave one of them out.")
         check_options(self)
         parse_named(self.encoder, "--encoder", "SPEC", "audio=logmel")
+        for device in self.devices:
+            check_device(device)
+        if self.shard is not None and Shard.parse(self.shard) and len(self.devices) > 1:
+            raise ValueError(
+                f"--shard must be used with one device, got {self.shard} and --device {self.device}. "
+                "Pass one device, or leave out --shard."
+            )
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Devices, each of which embeds a part of the clips."""
+        return tuple(name.strip() for name in self.device.split(","))
 
     @property
     def encoders(self) -> dict[str, str]:
         """Embedding name to encoder spec, as given by `encoder`; empty if a preset is used."""
         return parse_named(self.encoder, "--encoder", "SPEC", "audio=logmel")
+
+
+@dataclass(frozen=True)
+class MergeConfig:
+    """Shards of an extraction, and the cache that they are joined into.
+
+    Raises:
+        ValueError: A value is wrong for any shards.
+    """
+
+    shards: tuple[str, ...] = option((), "Caches of amr extract --shard, all of them, or their names in caches/.")
+    out: str | None = option(None, "Cache to write.")
+    overwrite: bool = option(False, "Replace the cache if it exists.")
+
+    def __post_init__(self) -> None:
+        """Check the settings as far as possible without the files."""
+        coerce_fields(self)
+        if not self.shards:
+            raise ValueError("SHARD must be given, got none. Pass the caches of amr extract --shard.")
+        if self.out is None:
+            raise ValueError("--out must be given, got none. Pass --out caches/NAME.h5.")
+        check_options(self)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,10 @@ from amr.common.devices import choose_device
 from amr.common.moved import moved_names
 from amr.common.options import available_cores
 from amr.common.progress import Progress
-from amr.common.workspace import caches_dir
 from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.extract.cache.reader import FAILURE_COLUMNS, Cache, EmbeddingInfo
-from amr.extract.cache.structure import ClipTable, cache_path, check_out, notes_on_name
+from amr.extract.cache.structure import ClipTable, check_out, notes_on_name
 from amr.extract.cache.writer import CacheWriter, Embedded, joined, open_writer
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Encoder, build_encoder, build_requested
@@ -31,6 +30,10 @@ from amr.extract.pipeline.batches import Batch, join_absent, run_batches, unfini
 from amr.extract.pipeline.encode import describe, encode
 from amr.extract.pipeline.load import ClipFiles, Loaded, ManifestFiles
 from amr.extract.pipeline.workers import ClipLoader, useful_workers
+from amr.extract.shards.join import default_out
+from amr.extract.shards.on_devices import extract_on_devices
+from amr.extract.shards.part import Part, part_of
+from amr.extract.shards.shard import Shard
 
 BYTES_AT_ONCE = 2**24  # largest block of zeros that is written for absent clips
 
@@ -110,8 +113,10 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
         RuntimeError: The extraction failed. Finished clips are saved, and the same call continues.
     """
     progress = progress or Progress()
-    name = config.dataset or Path(str(config.manifest)).stem
-    out = cache_path(config.out) if config.out else caches_dir() / f"{name}.h5"
+    if len(config.devices) > 1:
+        return extract_on_devices(config, progress, extract_embeddings)
+    shard = None if config.shard is None else Shard.parse(config.shard)
+    out = default_out(config) if config.out or shard is None else shard.path(default_out(config))
     check_out(out)
     device = choose_device(config.device)
     # encoders first: a wrong spec must fail before media are searched or rendered
@@ -126,27 +131,35 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
         media.apply_where_unsaid(encoders)
     encoders = {name: encoder.to(device) for name, encoder in encoders.items()}
     infos = [describe(name, encoder, config.dtype) for name, encoder in encoders.items()]
-    clips = ClipTable(manifest.dataset, str(manifest.root), manifest.sha256(), manifest.table)
-    files = ManifestFiles(manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values())))
-    if config.folder_fps is not None and not files.has_folders:
+    part = part_of(manifest, shard, config.batch_size)
+    clips = ClipTable(
+        manifest.dataset, str(manifest.root), manifest.sha256(), part.table, "" if shard is None else str(shard)
+    )
+    files = ManifestFiles(part.manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values())))
+    if config.folder_fps is not None and shard is None and not files.has_folders:
         raise ValueError(
             f"--folder-fps must be used with clips that are folders of images, got {config.folder_fps:g} without any. "
             "Leave it out."
         )
-    _refuse_without_files(files, out, infos, config)
-    notes = [*manifest.notes, *notes_on_name(out), *_notes_on_names(encoders), *_notes_on_missing(files, config)]
+    if shard is None:  # a shard is finished once each of its clips is embedded, failed or absent
+        _refuse_without_files(files, out, infos, config)
+    exist = part.of_cache(files.exist)
+    notes = [*manifest.notes, *notes_on_name(out), *_notes_on_names(encoders)]
+    notes += _notes_on_missing(exist, manifest.root, config)
     for note in notes:
         progress.note(note)
-    again = {name: files.existing[encoder.modality] for name, encoder in encoders.items()} if config.resume else {}
+    again = {}
+    if config.resume:
+        again = {name: part.of_cache(files.existing[encoder.modality]) for name, encoder in encoders.items()}
     with open_writer(out, clips, infos, resume=config.resume, overwrite=config.overwrite, again=again) as writer:
         began = time.perf_counter()
-        extracted = _fill(writer, files, encoders, device, config, progress)
+        extracted = _fill(writer, part, files, encoders, device, config, progress)
         writer.finalize()
         seconds = time.perf_counter() - began
         for note in writer.notes:
             progress.note(note)
         notes += writer.notes
-    return _result(out, list(encoders), notes, int(files.exist.sum()), extracted, seconds)
+    return _result(out, list(encoders), notes, int(exist.sum()), extracted, seconds)
 
 
 def _refuse_without_files(
@@ -177,14 +190,14 @@ def _notes_on_names(encoders: Mapping[str, Encoder]) -> list[str]:
     ]
 
 
-def _notes_on_missing(files: ManifestFiles, config: ExtractConfig) -> list[str]:
+def _notes_on_missing(exist: np.ndarray, root: Path, config: ExtractConfig) -> list[str]:
     """Note on how many clips have no media, so that a partial cache is not mistaken for a complete one."""
-    num_clips, num_missing = len(files.exist), int((~files.exist).sum())
+    num_clips, num_missing = len(exist), int((~exist).sum())
     if not num_missing:
         return []
     return [
         f"{num_missing:,} of {num_clips:,} clips {'has' if num_missing == 1 else 'have'} no file in "
-        f"{files.manifest.root}: not embedded. {_listing(config) if config.dataset else 'amr inspect'} lists them."
+        f"{root}: not embedded. {_listing(config) if config.dataset else 'amr inspect'} lists them."
     ]
 
 
@@ -199,7 +212,7 @@ def read_clips_manifest(config: ExtractConfig) -> Manifest:
     root = Path(config.root) if config.root else None
     if config.dataset is not None:
         manifest, report = build_manifest(config.dataset, root)
-        if not any(report.found.values()):
+        if not any(report.found.values()) and config.shard is None:
             raise ValueError(
                 f"--root must hold media of {config.dataset}, got {str(report.root)!r} with none of its "
                 f"{len(manifest)} clips. See {_listing(config)}."
@@ -311,6 +324,7 @@ def embed_batches(
 
 def _fill(
     writer: CacheWriter,
+    part: Part,
     files: ManifestFiles,
     encoders: Mapping[str, Encoder],
     device: torch.device,
@@ -318,10 +332,11 @@ def _fill(
     progress: Progress,
 ) -> int:
     """Extract unfinished clips and return the number of those with a file."""
-    batches = unfinished_batches({name: writer.done(name) for name in encoders}, config.batch_size)
+    batches = unfinished_batches(part.done({name: writer.done(name) for name in encoders}), config.batch_size)
     row_bytes = max(np.prod(writer.infos[name].row_shape) * 4 for name in encoders)
     batches = join_absent(batches, files.exist, max(1, int(BYTES_AT_ONCE // row_bytes)))
-    num_clips = sum(int(files.exist[batch.start : batch.stop].sum()) for batch in batches)
+    counted = files.exist & part.is_own
+    num_clips = sum(int(counted[batch.start : batch.stop].sum()) for batch in batches)
     loader = ClipLoader(
         files,
         encoders,
@@ -331,7 +346,7 @@ def _fill(
         clip_timeout=config.clip_timeout,
     )
     ids = files.manifest.ids
-    num_present = int(files.exist.sum())
+    num_present = int(counted.sum())
     progress.start(num_present, num_present - num_clips)
     try:
         with BackgroundWriter(writer) as background:
@@ -341,9 +356,10 @@ def _fill(
                 for name in batch.names:
                     batch_ids = ids[batch.start : batch.stop]
                     embedded = encode(encoders[name], writer.infos[name], loaded, batch.start, batch_ids)
-                    background.put(name, batch.start, embedded)
+                    start, embedded = part.own(batch.start, embedded)
+                    background.put(name, start, embedded)
                     failed |= {(failure.id, failure.modality) for failure in embedded.failures}
-                progress.advance(int(files.exist[batch.start : batch.stop].sum()), len(failed))
+                progress.advance(int(counted[batch.start : batch.stop].sum()), len(failed))
 
             run_batches(loader, batches, store)
     finally:

@@ -18,9 +18,11 @@ REGISTRIES += ("fusion/evaluate/measures", "fusion/report/sections")
 FLOORS = (
     ("common",),
     ("data_manifests",),
+    ("extract.shards.shard",),
     ("extract.config", "extract.arrays", "extract.media", "extract.cache"),
     ("extract.encoders", "extract.imports"),
     ("extract.pipeline", "extract.imports"),
+    ("extract.shards",),
     ("extract.run", "extract.import_embeddings", "extract.named_clips"),
     ("fusion.choices", "fusion.run_axis", "fusion.prediction"),
     ("fusion.attribution",),

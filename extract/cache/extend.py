@@ -41,6 +41,7 @@ def extend(
         existing = {name: cache.info(name) for name in cache.names}
         old = clips_of(cache)
         same_clips = _identity(old) == _identity(clips) and old.table.equals(clips.table)
+        _refuse_other_shard(path, old.shard, clips.shard)
         _refuse_other_clips(path, existing, old.table, clips.table)
         for name, info in requested.items():
             if name in existing:
@@ -60,6 +61,15 @@ def extend(
         for name, info in requested.items()
     }
     return infos, damaged
+
+
+def _refuse_other_shard(path: Path, old: str, new: str) -> None:
+    if old != new:
+        wanted, found = (f"shard {shard}" if shard else "no shard" for shard in (new, old))
+        raise ValueError(
+            f"--out must be a cache of {wanted}, got {str(path)!r}, which is {found}. "
+            "Pass another --out, or leave it out; --overwrite starts over."
+        )
 
 
 def _refuse_other_clips(path: Path, existing: dict[str, EmbeddingInfo], old: pd.DataFrame, new: pd.DataFrame) -> None:

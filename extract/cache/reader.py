@@ -176,6 +176,12 @@ class Cache:
 
     @property
     @_through_door
+    def shard(self) -> str:
+        """Part of the manifest that a shard holds, such as "2/4"; "" for a cache of all of it."""
+        return read_text_attribute(self._file, "shard") if "shard" in self._file.attrs else ""
+
+    @property
+    @_through_door
     def root(self) -> str:
         """Folder that clip paths are relative to; "" for imported embeddings."""
         return read_text_attribute(self._file, "root")
@@ -332,7 +338,8 @@ class Cache:
                 if group in self._file and name in self._file[group] and not self._is_sealed(name):
                     data = self._file[group][name]
                     row_bytes = data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=int))
-                    found[f"{group}/{name}"] = Place(int(data.id.get_offset()), row_bytes, data.dtype)
+                    offset = int(data.id.get_offset() or 0)  # none without rows
+                    found[f"{group}/{name}"] = Place(offset, row_bytes, data.dtype)
         return found
 
     def _embedding(self, name: str) -> h5py.Dataset:

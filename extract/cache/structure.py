@@ -33,15 +33,17 @@ class ClipTable:
         root: Folder that paths are relative to; "" if there are no paths.
         manifest_sha256: Checksum of the manifest.
         table: One row per clip, all columns text. `id` is required; path, split and group are "" if absent.
+        shard: Part of the manifest that the table holds, such as "2/4", which may have no clips; "" for all of it.
     """
 
     dataset: str
     root: str
     manifest_sha256: str
     table: pd.DataFrame
+    shard: str = ""
 
     def __post_init__(self) -> None:
-        if "id" not in self.table or len(self.table) == 0:
+        if "id" not in self.table or (len(self.table) == 0 and not self.shard):
             raise ValueError(
                 f"clips must have an id column and at least one row, got {len(self.table)} rows of {list(self.table)}. "
                 "Name at least one clip."
@@ -76,7 +78,7 @@ def notes_on_name(path: Path) -> list[str]:
 
 def clips_of(cache: Cache) -> ClipTable:
     """Clips of an existing cache."""
-    return ClipTable(cache.dataset, cache.root, cache.manifest_sha256, cache.table())
+    return ClipTable(cache.dataset, cache.root, cache.manifest_sha256, cache.table(), cache.shard)
 
 
 def begin(
@@ -86,6 +88,8 @@ def begin(
     # first, so that they are near the front of the file: by them a damaged cache is known as one of ours
     write_attributes(file, format=FORMAT, version=VERSION, created_by=created_by)
     write_attributes(file, dataset=clips.dataset, root=clips.root, manifest_sha256=clips.manifest_sha256)
+    if clips.shard:
+        write_attributes(file, shard=clips.shard)
     for name in (*GROUPS, UNFINISHED):
         file.create_group(name, track_order=True)
     write_attributes(file["embeddings"], ordered=is_ordered)
@@ -155,7 +159,8 @@ def carry_embedding(cache: Cache, file: h5py.File, name: str, again: np.ndarray 
         return done
     if again is not None:
         done &= ~again
-    done &= ~np.concatenate([block.damaged for block in cache.blocks(name)])
+    for block in cache.blocks(name):
+        done[block.start : block.start + len(block.done)] &= ~block.damaged
     if done.all():
         write_embedding(file, info, num_clips, cache.blocks(name))
         return done

@@ -36,6 +36,7 @@ def inspect(path: Path) -> dict[str, Any]:
         return {
             "cache": str(path),
             "dataset": cache.dataset,
+            **({"shard": cache.shard} if cache.shard else {}),
             "complete": cache.complete,
             "created_by": cache.created_by,
             "root": cache.root,

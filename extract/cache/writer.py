@@ -221,7 +221,10 @@ def _is_cache(path: Path) -> bool:
 
 
 def save(
-    path: Path, clips: ClipTable, embeddings: Sequence[tuple[EmbeddingInfo, Embedded | Iterable[Embedded]]]
+    path: Path,
+    clips: ClipTable,
+    embeddings: Sequence[tuple[EmbeddingInfo, Embedded | Iterable[Embedded]]],
+    failures: Sequence[Failure] = (),
 ) -> None:
     """Write a complete cache at once, replacing an existing one.
 
@@ -229,12 +232,13 @@ def save(
         path: Path of the cache.
         clips: Clips of the cache.
         embeddings: Each embedding with the rows of all clips, or with parts of them in order, written as they come.
+        failures: Failures besides those of the rows.
     """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     check_replaceable(path)
     num_clips = len(clips.table)
-    failures: list[Failure] = []
+    found = [*failures]
     with lock(path):
         remove_leftovers(path)
         check_space(path.parent, num_bytes_of([info for info, _ in embeddings], num_clips), "--out", ROOM_ADVICE)
@@ -243,8 +247,8 @@ def save(
             begin(file, clips)
             for info, rows in embeddings:
                 parts = [rows] if isinstance(rows, Embedded) else rows
-                write_embedding(file, fingerprinted(info, clips.table), num_clips, _blocks(info, parts, failures))
-            end(file, map(of_table, failures))
+                write_embedding(file, fingerprinted(info, clips.table), num_clips, _blocks(info, parts, found))
+            end(file, map(of_table, found))
 
 
 def is_saved(path: Path, clips: ClipTable, infos: Sequence[EmbeddingInfo]) -> bool:
@@ -277,5 +281,5 @@ def _num_steps(info: EmbeddingInfo, rows: Embedded) -> np.ndarray | None:
 
 
 def fingerprinted(info: EmbeddingInfo, clips: pd.DataFrame) -> EmbeddingInfo:
-    """Copy of `info` with its fingerprint over these clips and the version of this code."""
-    return replace(info, fingerprint=fingerprint(info, clips), code_version=__version__)
+    """Copy of `info` with its fingerprint over these clips, and the version of this code if it has none."""
+    return replace(info, fingerprint=fingerprint(info, clips), code_version=info.code_version or __version__)

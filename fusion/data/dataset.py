@@ -128,6 +128,11 @@ def read_dataset(
     Raises:
         ValueError: A name or column is unknown, the column has fewer than two classes, or the cache is unfinished.
     """
+    if cache.shard:
+        raise ValueError(
+            f"--cache must hold all clips, got {str(cache.path)!r}, which is shard {cache.shard} of them. "
+            "Join the shards: amr merge SHARD... --out CACHE."
+        )
     if not cache.complete:
         raise ValueError(
             f"{cache.path} must be a finished cache, got one whose extraction was interrupted. "

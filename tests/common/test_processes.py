@@ -22,6 +22,7 @@ from amr.common.processes import (
     begin_process,
     call_apart,
     first_line,
+    portable,
     start_process,
 )
 
@@ -240,3 +241,14 @@ def alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+def test_an_error_keeps_its_kind_and_message():
+    class Odd(ValueError):
+        def __init__(self, one: object, two: object) -> None:
+            super().__init__(f"{one} and {two}")
+
+    assert repr(portable(Odd(1, 2))) == "ValueError('1 and 2')"
+    assert repr(portable(KeyError("x"))) == "RuntimeError(\"KeyError: 'x'\")"
+    full = portable(OSError(28, "No space left on device", "/x"))
+    assert (full.errno, full.filename) == (28, "/x")

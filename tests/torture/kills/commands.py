@@ -16,6 +16,7 @@ import torch
 import amr.extract.encoders.families.timm
 import amr.extract.import_embeddings
 import amr.extract.run
+import amr.extract.shards.merge
 import amr.fusion.end_to_end.train
 import amr.fusion.evaluate.evaluate
 import amr.fusion.explain.explain
@@ -96,6 +97,8 @@ IMPORT = ("import", "--embeddings=audio=audio.npy", "--embeddings=video=video.np
 IMPORT += ("--splits=splits.txt", "--ids=ids.txt", "--out=caches/c.h5")
 EXTRACT = ("extract", "--manifest=manifest.csv", "--out=caches/c.h5", "--workers=0", "--batch-size=6")
 AUDIO, VIDEO = "--encoder=audio=logmel", "--encoder=video=frames,grid=4"
+SHARDS = tuple((*EXTRACT, AUDIO, f"--shard={i}/2", f"--out=caches/{i}.h5") for i in (1, 2))
+MERGE = ("merge", "caches/1.h5", "caches/2.h5", "--out=caches/c.h5")
 FAST = ("--epochs=2", "--batch-size=8", "--device=cpu")
 FIT = ("fit", "--cache=c", *FAST)
 SWEEP = ("sweep", "--cache=c", *FAST, "--seeds=2")
@@ -121,6 +124,9 @@ CASES = (
         ((*EXTRACT, AUDIO),),
     ),
     Case("extract --overwrite", media, (*EXTRACT, VIDEO, "--overwrite"), ((*EXTRACT, AUDIO),)),
+    Case("extract --shard", media, SHARDS[1]),
+    Case("merge", media, MERGE, SHARDS),
+    Case("merge --overwrite", media, (*MERGE, "--overwrite"), (*SHARDS, (*EXTRACT, VIDEO))),
     Case("import", embeddings, IMPORT),
     Case("import --overwrite", embeddings, (*IMPORT, "--labels=others.txt", "--overwrite"), (IMPORT,)),
     _fitted("fit", *FIT),

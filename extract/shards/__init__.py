@@ -1,0 +1,1 @@
+"""Extraction in shards: by hand, on several devices, on a cluster."""

@@ -1,0 +1,77 @@
+"""Progress of several shards as one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from amr.common.progress import Progress
+
+Event = tuple[str, tuple[Any, ...]]  # its kind, and values
+
+
+class SentProgress(Progress):
+    """Progress of a shard, sent to the process that shows it.
+
+    Args:
+        send: Function that sends an event, for `JoinedProgress.take`.
+    """
+
+    def __init__(self, send: Callable[[Event], object]) -> None:
+        self._send = send
+        self._lock = threading.Lock()
+
+    def _sent(self, name: str, *values: Any) -> None:
+        with self._lock:
+            self._send((name, values))
+
+    def start(self, total: float, done: float = 0, unit: str = "clips") -> None:
+        """Send it."""
+        self._sent("start", total, done)
+
+    def advance(self, amount: float, failures: int = 0) -> None:
+        """Send it."""
+        self._sent("advance", amount, failures)
+
+    def note(self, text: str) -> None:
+        """Send it."""
+        self._sent("note", text)
+
+
+class JoinedProgress:
+    """Progress of several shards as one, which starts once they have started. A note is shown once.
+
+    Args:
+        progress: Listener of the whole.
+        num_at_once: Number of shards that run side by side.
+    """
+
+    def __init__(self, progress: Progress, num_at_once: int) -> None:
+        self.progress = progress
+        self.has_started = False
+        self._num_at_once = num_at_once
+        self._totals: dict[int, float] = {}
+        self._done: dict[int, float] = {}
+        self._notes: set[str] = set()
+
+    def take(self, shard: int, event: Event) -> None:
+        """Take an event of `SentProgress`.
+
+        Args:
+            shard: Index of the shard. One that starts again, after its process was lost, counts anew.
+            event: Event that it sent.
+        """
+        kind, values = event
+        if kind == "start":
+            self._totals[shard], self._done[shard] = values
+            if self.has_started or len(self._totals) >= self._num_at_once:
+                self.has_started = True
+                self.progress.start(sum(self._totals.values()), sum(self._done.values()))
+        elif kind == "advance":
+            self._done[shard] += values[0]
+            if self.has_started:
+                self.progress.advance(*values)
+        elif kind == "note" and values[0] not in self._notes:
+            self._notes.add(values[0])
+            self.progress.note(values[0])

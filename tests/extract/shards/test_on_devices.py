@@ -1,0 +1,153 @@
+"""Several devices: a process for each, joined to the bit; Ctrl-C and failures end all of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from amr.common.devices import choose_device
+from amr.extract.cache.reader import Cache
+from amr.extract.config import ExtractConfig
+from amr.extract.run import extract_embeddings
+
+from .conftest import ENCODERS, NUM_CLIPS, Seen
+
+
+@pytest.fixture
+def config(manifest, workspace) -> ExtractConfig:
+    return ExtractConfig(manifest=str(manifest), encoder=ENCODERS, batch_size=4, workers=2, device="cpu,cpu")
+
+
+def counted(seen: Seen, unit: str) -> tuple[float, float]:
+    """Total and amount of the work in a unit."""
+    starts = [i for i, event in enumerate(seen.events) if event[0] == "start"]
+    (start,) = (i for i in starts if seen.events[i][3] == unit)
+    stop = next((i for i in starts if i > start), None)
+    done = sum(event[1] for event in seen.events[start:stop] if event[0] == "advance")
+    return seen.events[start][1], seen.events[start][2] + done
+
+
+def test_two_devices_give_the_file_of_one(config, workspace):
+    seen = Seen()
+    result = extract_embeddings(config, seen)
+    one = extract_embeddings(replace(config, device="cpu", out=str(workspace / "one.h5")))
+    assert result.cache.read_bytes() == one.cache.read_bytes()
+    assert [path.name for path in result.cache.parent.iterdir()] == ["manifest.h5"]
+    ours, theirs = (each.to_json() | {"cache": "", "notes": []} for each in (result, one))
+    assert {**ours, "seconds": 0, "clips_per_second": 0} == {**theirs, "seconds": 0, "clips_per_second": 0}
+    assert counted(seen, "clips") == (NUM_CLIPS - 1, NUM_CLIPS - 1)
+    assert counted(seen, "rows") == (2 * NUM_CLIPS, 2 * NUM_CLIPS)
+
+
+def test_a_cache_that_exists_is_continued_on_one_device_and_its_shards_go(config, workspace):
+    first = replace(config, encoder=ENCODERS[:1])
+    for shard in ("1/2", "2/2"):
+        extract_embeddings(replace(first, device="cpu", shard=shard))
+    extract_embeddings(replace(first, device="cpu"))
+    seen = Seen()
+    result = extract_embeddings(config, seen)
+    assert any("is embedded on cpu alone" in str(event) for event in seen.events)
+    assert [*result.embedded] == ["audio", "net"]
+    assert [path.name for path in result.cache.parent.iterdir()] == ["manifest.h5"]
+
+
+def test_shards_of_other_clips_stay(config, workspace, manifest):
+    first = replace(config, encoder=ENCODERS[:1])
+    extract_embeddings(replace(first, device="cpu"))
+    other = manifest.with_name("other.csv")
+    other.write_text(manifest.read_text().replace("class-00", "class-01"))
+    path = workspace / "caches/manifest.shard-1-of-2.h5"
+    extract_embeddings(replace(first, manifest=str(other), device="cpu", shard="1/2", out=str(path)))
+    extract_embeddings(first)
+    assert path.is_file()
+
+
+def test_a_wrong_encoder_is_refused_as_by_one_device(config):
+    with pytest.raises(ValueError, match=r"nonsense"):
+        extract_embeddings(replace(config, encoder=("net=timm:nonsense",)))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu,", "cuda:0;cuda:1"])
+def test_a_name_that_is_no_device_is_refused(config, device):
+    with pytest.raises(ValueError, match="--device must be one of"):
+        replace(config, device=device)
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"--device must be available, got cuda:99"):
+        choose_device("cuda:99")
+
+
+def test_a_shard_has_one_device(config):
+    with pytest.raises(ValueError, match="--shard must be used with one device"):
+        replace(config, shard="1/2")
+
+
+class Kill(Seen):
+    """A listener that kills one of this process's own processes once clips are counted."""
+
+    def advance(self, amount: float, failures: int = 0) -> None:
+        super().advance(amount, failures)
+        if len(devices := processes_below(os.getpid())) == 2:
+            os.kill(devices[1], signal.SIGKILL)
+
+
+def processes_below(pid: int) -> list[int]:
+    """Processes that embed a shard for a process."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(each) for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+def test_a_device_whose_process_dies_ends_the_others_and_says_what_is_kept(config, workspace):
+    seen = Kill()
+    config = replace(config, batch_size=1)
+    with pytest.raises(RuntimeError, match=r"must stay alive, got SIGKILL .*Run the same command to continue"):
+        extract_embeddings(config, seen)
+    assert any("Finished clips of all are saved" in str(event) for event in seen.events)
+    assert processes_below(os.getpid()) == []
+    done = 0
+    for path in (workspace / "caches").glob("*.shard-*.h5"):
+        with Cache.open(path) as cache:
+            done += int(cache.done("audio").sum())
+    again = extract_embeddings(config)
+    assert done > 0
+    assert again.extracted < NUM_CLIPS - 1
+    one = extract_embeddings(replace(config, device="cpu", out=str(workspace / "one.h5")))
+    assert again.cache.read_bytes() == one.cache.read_bytes()
+
+
+def test_ctrl_c_ends_every_process_and_says_what_is_kept(config, workspace):
+    command = [sys.executable, "-c", "import sys; from amr.cli import run; sys.exit(run(sys.argv[1:]))", "extract"]
+    command += ["--manifest", str(config.manifest), *(f"--encoder={each}" for each in ENCODERS)]
+    command += ["--batch-size=1", "--workers=0", "--device=cpu,cpu"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    devices: list[int] = []
+    while process.poll() is None and not any_done(workspace):
+        devices = processes_below(process.pid)
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stderr.splitlines()[-1] == "amr: stopped. Finished clips are saved; run the same command to continue."
+    assert "Traceback" not in stderr
+    assert len(devices) == 2
+    assert [pid for pid in devices if Path(f"/proc/{pid}").exists()] == []
+
+
+def any_done(workspace: Path) -> bool:
+    """Whether both shards have a clip."""
+    paths = [*(workspace / "caches").glob("*.shard-?-of-2.h5")]
+    if len(paths) < 2:
+        return False
+    done = []
+    for path in paths:
+        with Cache.open(path) as cache:
+            done.append(cache.done("audio").any())
+    return all(done)
