@@ -3,8 +3,10 @@ from .extract.cache.reader import Cache as Cache
 from .extract.cache.reader import open_cache as open_cache
 from .extract.config import ExtractConfig as ExtractConfig
 from .extract.config import ImportConfig as ImportConfig
+from .extract.config import MergeConfig as MergeConfig
 from .extract.import_embeddings import import_embeddings as import_embeddings
 from .extract.run import extract_embeddings as extract_embeddings
+from .extract.shards.merge import merge_shards as merge_shards
 from .fusion.attribution.attributor import Attributor as Attributor
 from .fusion.attribution.regularizer import AttributionRegularizer as AttributionRegularizer
 from .fusion.classifier import FusionClassifier as FusionClassifier

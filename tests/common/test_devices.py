@@ -10,7 +10,7 @@ def test_auto_is_the_gpu_if_there_is_one():
 
 
 def test_unknown_devices_are_refused_in_words():
-    with pytest.raises(ValueError, match=r"--device must be one of auto, cpu, cuda, cuda:N, got 'cup'\. Did you mean cpu"):
+    with pytest.raises(ValueError, match=r"must be one of auto, cpu, cuda, cuda:N, got 'cup'\. Did you mean cpu"):
         choose_device("cup")
 
 
