@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from amr.data_manifests.manifest import Manifest, existing_files
+from amr.data_manifests.manifest import Manifest
 from amr.data_manifests.schema import divided_groups, split_columns
 
 # Most names of clips or files in a note; the rest are counted.
@@ -105,9 +105,7 @@ def report_on(
     """
     table = manifest.table
     modalities = list(modalities) or manifest.modalities or ["audio", "video"]
-    paths = {modality: manifest.paths(modality) for modality in modalities}
-    existing = existing_files(path for of_modality in paths.values() for path in of_modality)
-    present = {name: np.array([path in existing for path in of_modality]) for name, of_modality in paths.items()}
+    present = manifest.existing(modalities)
     flags = table["flag"].to_numpy(str) if "flag" in table.columns else np.full(len(table), "")
     found = np.logical_or.reduce(list(present.values()))
     ids = np.array(manifest.ids)

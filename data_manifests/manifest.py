@@ -7,11 +7,15 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 
 from amr.common.csv_rows import check_csv, check_header, read_csv_rows
@@ -27,6 +31,8 @@ from amr.data_manifests.schema import (
 )
 
 __all__ = ["SPLITS", "Manifest", "read_manifest", "write_manifest"]
+
+AnyPath = TypeVar("AnyPath", str, Path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +77,8 @@ class Manifest:
 
     def value(self, row: int, column: str) -> str:
         """Value of a column for a clip; "" if it is empty or the column does not exist."""
-        return str(self.table[column].iat[row]) if column in self.table.columns else ""
+        values = self._values(column)
+        return values[row] if values else ""
 
     def path(self, row: int, modality: str) -> Path | None:
         """File that holds a modality of a clip, or None if the list has none.
@@ -85,13 +92,30 @@ class Manifest:
 
     def paths(self, modality: str) -> list[Path | None]:
         """File of a modality of every clip, as `path` gives it."""
-        column = self._path_column(modality)
-        values = self.table[column] if column in self.table.columns else [""] * len(self)
-        return [self.root / str(value) if value else None for value in values]
+        return [self.path(row, modality) for row in range(len(self))]
+
+    def existing(self, modalities: Iterable[str]) -> dict[str, np.ndarray]:
+        """Modality -> mask of the clips whose file exists, `(clips,)`. Each folder is listed once."""
+        files: dict[str, list[str | None]] = {}
+        for modality in modalities:
+            values = self._values(self._path_column(modality)) or [""] * len(self)
+            files[modality] = [os.path.join(self.root, value) if value else None for value in values]
+        found = existing_files(chain.from_iterable(files.values()))
+        return {m: np.array([path in found for path in of_modality], bool) for m, of_modality in files.items()}
 
     def _path_column(self, modality: str) -> str:
         own = f"{modality}_path"
         return own if own in self.table.columns else "path"
+
+    def _values(self, column: str) -> list[str]:
+        """Values of a column as a list, which is quicker to look into than a table; empty without such a column."""
+        if column not in self._lists:
+            self._lists[column] = list(map(str, self.table[column])) if column in self.table.columns else []
+        return self._lists[column]
+
+    @cached_property
+    def _lists(self) -> dict[str, list[str]]:
+        return {}
 
     def interval(self, row: int) -> tuple[float | None, float | None]:
         """Start and end of a clip in its file, in seconds; None for the file's own start or end."""
@@ -171,22 +195,51 @@ def write_manifest(manifest: Manifest, csv: str | os.PathLike[str]) -> None:
         partial.write_bytes(content)
 
 
-def existing_files(paths: Iterable[Path | None]) -> set[Path]:
+def existing_files(paths: Iterable[AnyPath | None]) -> set[AnyPath]:
     """Those of the paths that exist. Each folder is listed once, which is fast on network drives, too."""
-    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    by_folder: dict[str, list[AnyPath]] = defaultdict(list)
     for path in {path for path in paths if path is not None}:
-        by_folder[path.parent].append(path)
-    found: set[Path] = set()
+        by_folder[os.path.dirname(path)].append(path)
+    num_siblings = Counter(map(os.path.dirname, by_folder))
+    entries = cache(_entries)
+    found: set[AnyPath] = set()
     for folder, members in by_folder.items():
-        try:
-            names = set(os.listdir(folder))
-        except OSError:  # no such folder, or one that may be entered but not listed
-            found |= {path for path in members if _may_exist(path)}
+        parent, name = os.path.split(folder)
+        if name and num_siblings[parent] > 1 and not _may_hold(entries(parent), name):  # a clip may have its own folder
             continue
-        # Some file systems ignore case and the form of accents, so `exists` decides.
-        folded = {_folded(name) for name in names}
-        found |= {path for path in members if (path.name in names or _folded(path.name) in folded) and _may_exist(path)}
+        listed = entries(folder)
+        found |= {path for path in members if _may_hold(listed, os.path.basename(path)) and _exists(listed, path)}
     return found
+
+
+class _Entries(dict[str, "os.DirEntry[str]"]):
+    """Name -> entry of a folder."""
+
+    @cached_property
+    def folded(self) -> set[str]:
+        """Names without their case and the form of their accents, which some file systems ignore."""
+        return set(map(_folded, self))
+
+
+def _entries(folder: str) -> _Entries | None:
+    """Entries of a folder, none if it does not exist; None if it may be entered but not listed."""
+    try:
+        with os.scandir(folder or os.curdir) as found:
+            return _Entries((entry.name, entry) for entry in found)
+    except (FileNotFoundError, NotADirectoryError):
+        return _Entries()
+    except OSError:
+        return None
+
+
+def _may_hold(listed: _Entries | None, name: str) -> bool:
+    return listed is None or name in listed or _folded(name) in listed.folded
+
+
+def _exists(listed: _Entries | None, path: str | Path) -> bool:
+    """Whether a file exists, of whose name there is an entry: a link may lead nowhere, other letters may not count."""
+    entry = None if listed is None else listed.get(os.path.basename(path))
+    return (entry is not None and not entry.is_symlink()) or _may_exist(Path(path))
 
 
 def _may_exist(path: Path) -> bool:
@@ -259,6 +312,7 @@ def _check_labels(table: pd.DataFrame, label_column: str, origin: Origin) -> Non
 
 
 _WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_NORMAL = re.compile(r"(?:(?!\.\.?/)[^/\\:\0]+/)*(?!\.\.?\Z)[^/\\:\0]+")  # names between single slashes
 
 
 def _normalized(root: Path, value: str, column: str, origin: Origin, row: int) -> str:
@@ -267,8 +321,8 @@ def _normalized(root: Path, value: str, column: str, origin: Origin, row: int) -
     Backslashes separate folders, as on Windows, unless a file of that very name exists. A relative path that leaves the
     root is returned unchanged, to be refused.
     """
-    if not value:
-        return ""
+    if not value or _NORMAL.fullmatch(value):
+        return value
     if "\\" in value and not os.path.lexists(os.path.join(root, value)):
         if _WINDOWS_ROOT.match(value):
             raise ValueError(

@@ -120,9 +120,9 @@ def _in_manifest(csv: Path, modalities: Sequence[str]) -> list[NamedClip]:
     manifest = read_manifest(csv, allow_unlabelled=True)
     files = ManifestFiles(manifest, tuple(modalities))
     clips = []
-    for row, exists in enumerate(files.exist.tolist()):
+    for row, (name, exists) in enumerate(zip(manifest.ids, files.exist.tolist(), strict=True)):
         clip = files[row]
         first = next((path for path in clip.paths.values() if path is not None), None)
         problem = "the row has no path" if first is None else not_found(first)
-        clips.append(NamedClip(manifest.ids[row], clip if exists else None, "" if exists else problem))
+        clips.append(NamedClip(name, clip if exists else None, "" if exists else problem))
     return clips

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from amr.extract.media.container import (
     IMAGE,
     MAX_IMAGE_PIXELS,
+    KeptPackets,
     MediaStream,
     audio_stream,
     format_of,
@@ -35,6 +36,7 @@ from amr.extract.media.seeking import (
     MAY_BEGIN_AGAIN,
     SEEK_BY_POSITION,
     STORE_TIMES,
+    Step,
     can_skip_frames,
     is_at_constant_rate,
     seeks_exactly,
@@ -100,12 +102,14 @@ class Clip:
     ) -> None:
         self._path, self._requests, self._rates_hz = path, requests, rates_hz
         self._start, self._end, self._audio_track = start, end, audio_track
-        self._direct = start > PREROLL_SECONDS and not thorough
+        self._direct, self._thorough = start > PREROLL_SECONDS and not thorough, thorough
         self._format = ""
-        self._seeks = self._can_skip = self._is_scanned = self._is_lost = False
+        self._seeks = self._can_skip = self._is_lost = False
+        self._scanned: KeptPackets | None = None
         self._has_video = self._has_audio = False
         self._known_seconds = 0.0
         self._shifts: list[float | None] = []
+        self._ticks: dict[int, float] = {}  # stream -> seconds per unit of timestamps
         self._timeline: Timeline | None = None
         self._pictures: Pictures | None = None
         self._sound: Sound | None = None
@@ -114,20 +118,25 @@ class Clip:
 
     @property
     def missed_start(self) -> bool:
-        """Whether the start of the clip may be missing."""
-        collectors = [each for each in (self._pictures, self._sound) if each is not None]
-        return self._direct and (self._is_lost or any(each.began_late for each in collectors))
+        """Whether the start of the clip, or of what follows a jump, may be missing."""
+        pictures, sound = self._pictures, self._sound
+        if pictures is not None and pictures.began_late and (self._direct or pictures.jumps):
+            return True
+        return self._direct and (self._is_lost or (sound is not None and sound.began_late))
 
     def read(self) -> None:
         """Find the streams, then decode them."""
         with open_media(self._path) as container:
             self._find_streams(container)
-            if self._sound is not None and not self._is_scanned:
-                self._decode(container)
-        if self._is_scanned and not self._is_lost and (self._pictures is not None or self._sound is not None):
-            # Reopened instead of rewound: not every format can seek back to its first packet.
-            with open_media(self._path) as container:
-                self._decode(container)
+            if self._is_lost or (self._pictures is None and self._sound is None):
+                return
+            kept = None if self._scanned is None else self._scanned.again()
+            if self._scanned is None or kept is not None:
+                self._decode(container, kept)
+                return
+        # Reopened instead of rewound: not every format can seek back to its first packet.
+        with open_media(self._path) as container:
+            self._decode(container)
 
     def result(self) -> Decoded:
         """The decoded clip, with a failure for each stream that gave nothing."""
@@ -200,7 +209,8 @@ class Clip:
             self._timeline = self._scan(container, wanted_video, audio)
             if self._timeline is not None:
                 reorders = stores_decoding_order(self._format, wanted_video)
-                self._pictures = Pictures(self._requests, self._timeline, reorders_stamps=reorders)
+                jumps = self._can_skip and not self._thorough
+                self._pictures = Pictures(self._requests, self._timeline, reorders_stamps=reorders, jumps=jumps)
             else:
                 self._failures["video"] = "there are no pictures in the clip's interval"
                 self._is_lost |= self._direct
@@ -212,20 +222,21 @@ class Clip:
 
         The other stream helps to see where timestamps begin again.
         """
-        self._is_scanned = True
         if self._seeks:
             self._go_to_start(container)
         tick, zero, sections = float(stream.time_base or 0), zero_seconds(container), Sections()
         frame_seconds = _frame_seconds(stream)
         may_begin_again = self._format in MAY_BEGIN_AGAIN
-        streams = [stream] if other is None or not may_begin_again else [stream, other]
+        streams = [stream] if other is None or not (may_begin_again or self._sound) else [stream, other]
         seen = _Seen()
-        num_past = num_unstamped = 0
-        for packet in packets(container, streams):
+        num_past = num_unstamped = num_hidden = 0
+        self._scanned = KeptPackets(container, streams)
+        for packet in self._scanned:
             section = sections.add(packet) if may_begin_again else 0
             if packet.stream_index != stream.index:
                 continue
             stamp = stamp_of(packet)
+            num_hidden += packet.size > 0 and (packet.pts is None or packet.is_discard)
             if stamp is None or packet.is_discard:
                 num_unstamped += packet.size > 0 and not packet.is_discard
                 continue
@@ -242,57 +253,77 @@ class Clip:
             self._shifts = shifts
             self._is_lost |= self._seeks  # what was jumped over may have moved the rest
         stamps, shown, keys = seen.shifted(shifts, tick)
-        in_order = np.unique(stamps)
+        in_order, order = np.unique(stamps, return_inverse=True)
+        if self._shifts or num_hidden or len(in_order) < len(stamps):
+            order = order[:0]
         times = in_order * tick - zero
         last_seconds = float((stamps * tick - zero + shown).max(initial=-math.inf))
         begin = max(self._start, float(times[0]) if len(times) else 0.0)
         end = min(self._end, last_seconds if len(times) else num_unstamped * frame_seconds)
         if begin > end:
             return None
-        return Timeline(begin, end, in_order, times, frame_seconds, np.isin(in_order, stamps[keys]))
+        return Timeline(begin, end, in_order, times, frame_seconds, np.isin(in_order, stamps[keys]), order)
 
-    def _decode(self, container: InputContainer) -> None:
-        """Pass every decoded frame to the collector of its stream."""
+    def _decode(self, container: InputContainer, kept: Iterator[Packet] | None = None) -> None:
+        """Pass every decoded frame to the collector of its stream.
+
+        Args:
+            container: Open file.
+            kept: All packets that are needed; None to read them.
+        """
         video, audio = video_stream(container), audio_stream(container, self._audio_track)
         collectors: dict[int, Pictures | Sound] = {}
-        jumps: dict[int, bool] = {}  # stream -> whether packets before the clip are left out
         streams: list[MediaStream] = []
         for stream, collector in ((video, self._pictures), (audio, self._sound)):
             if stream is not None and collector is not None:
                 stream.codec_context.thread_count = 1  # clips are decoded in parallel, one process per core
                 collectors[stream.index] = collector
-                from_front = self._direct and not self._seeks
-                jumps[stream.index] = from_front and (self._can_skip or collector is self._sound)
+                self._ticks[stream.index] = float(stream.time_base or 0)
             if stream is not None and (collector is not None or self._shifts):
                 streams.append(stream)
         first = None
-        if self._seeks:
+        if self._seeks and kept is None:
             if self._format in SEEK_BY_POSITION:
                 first = next(packets(container, streams), None)
             self._go_to_start(container)
+        from_front = self._direct and not self._seeks
         zero, sections = zero_seconds(container), Sections()
-        for packet in packets(container, streams):
+        for packet in packets(container, streams) if kept is None else kept:
             if first is not None and not is_at_constant_rate(first, packet):
                 self._is_lost = True
                 return
             first = None
             if self._shifts:
                 shift(packet, sections, self._shifts)
-            collector = collectors.get(packet.stream.index)
+            collector = collectors.get(packet.stream_index)
             if collector is not None and not collector.done:
-                if not (jumps[packet.stream.index] and collector.is_early(packet, zero)):
+                if isinstance(collector, Pictures):
+                    self._feed_pictures(packet, collector, zero)
+                elif not (from_front and collector.is_early(packet, zero)):
                     self._feed(packet, collector, zero)
             elif all(each.done for each in collectors.values()):
                 break
 
+    def _feed_pictures(self, packet: Packet, pictures: Pictures, zero: float) -> None:
+        step, context = pictures.step(packet), packet.stream.codec_context
+        if step is None or step == Step.BEGIN:
+            last = Packet()
+            last.stream, last.time_base = packet.stream, packet.time_base
+            self._feed(last, pictures, zero)
+            context.flush_buffers()
+        if step is None:
+            pictures.stop()
+        elif step != Step.LEAVE_OUT:
+            if self._can_skip:
+                context.skip_frame = "DEFAULT" if pictures.needs(packet.pts) else "NONREF"
+            pictures.expect(packet)
+            self._feed(packet, pictures, zero)
+
     def _feed(self, packet: Packet, collector: Pictures | Sound, zero: float) -> None:
-        if isinstance(collector, Pictures):
-            is_needed = not self._can_skip or collector.needs(packet.pts)
-            packet.stream.codec_context.skip_frame = "DEFAULT" if is_needed else "NONREF"
-            collector.expect(packet)
+        tick = self._ticks[packet.stream_index] if packet.size else None
         try:
             for frame in packet.decode():
-                collector.add(frame, zero)  # type: ignore[arg-type]
+                collector.add(frame, zero, tick)  # type: ignore[arg-type]
         except TooLarge as error:  # only of sound: pictures keep theirs
             self._refused["audio"] = str(error)
             collector.stop()

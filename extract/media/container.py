@@ -6,6 +6,7 @@ import errno
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeVar
 
@@ -27,6 +28,8 @@ MAX_PIXELS = 1 << 24  # of a video's pictures, twice those of 4K: a decoder hold
 MAX_IMAGE_PIXELS = 25 << 20  # of an image, more than a camera's 24 million
 IMAGE = "_pipe"  # end of the names of FFmpeg's image formats
 MAX_HEADER_BYTES = 128 << 20  # read to open a file. Of an image, that is all of it
+KEPT_BYTES = 8 << 20  # of packets that are kept in memory to be passed twice
+PACKET_BYTES = 2 << 10  # that a packet counts at least: beside its content, it may hold on to what was read with it
 
 av.logging.set_level(None)  # FFmpeg's own lines would land in the middle of a progress bar
 
@@ -37,13 +40,14 @@ class _Nameless:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.tell = file.tell
-        self.left: float = MAX_HEADER_BYTES  # to be read
+        self.limit: float = MAX_HEADER_BYTES
+        self.num_read = 0  # bytes, twice what is read twice
 
     def read(self, size: int = -1) -> bytes:
         """Read as a file does, up to the limit."""
         content = self._file.read(size)
-        self.left -= len(content)
-        return content if self.left >= 0 else b""
+        self.num_read += len(content)
+        return content if self.num_read <= self.limit else b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Seek as a file does. Returns a negative number in place of an error, which PyAV would print."""
@@ -66,10 +70,10 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         path.open("rb") as file,
         av.open(nameless := _Nameless(file), mode="r", metadata_errors="ignore", options=options) as container,
     ):
-        if nameless.left < 0:
+        if nameless.num_read > nameless.limit:
             most = MAX_HEADER_BYTES >> 20
             raise TooLarge(f"an image, or the header of a file, must take at most {most} MiB, got more. Compress it.")
-        nameless.left = math.inf
+        nameless.limit = math.inf
         for stream in container.streams.video:
             if stream.codec_context is not None:
                 stream.codec_context.options = _no_more_pixels(max_pixels(format_of(container)))
@@ -115,6 +119,36 @@ def packets(container: InputContainer, streams: Sequence[MediaStream]) -> Iterat
             last = Packet()
             last.stream = stream
             yield last
+
+
+class KeptPackets:
+    """Packets of a file, which are kept while they are few, to be passed a second time.
+
+    Args:
+        container: Open file.
+        streams: Streams whose packets are passed.
+    """
+
+    def __init__(self, container: InputContainer, streams: Sequence[MediaStream]) -> None:
+        self._file: _Nameless = container.file.file
+        self._most_read = self._file.num_read + KEPT_BYTES
+        self._packets = packets(container, streams)
+        self._kept: list[Packet] | None = []
+        self._left = KEPT_BYTES
+
+    def __iter__(self) -> Iterator[Packet]:
+        """Pass every packet for the first time. The caller may stop on the way."""
+        for packet in self._packets:
+            if self._kept is not None:
+                self._kept.append(packet)
+                self._left -= max(packet.size, PACKET_BYTES)
+                if self._left < 0 or self._file.num_read > self._most_read:
+                    self._kept = None
+            yield packet
+
+    def again(self) -> Iterator[Packet] | None:
+        """Every packet from the first one on, also those that were not reached; None if they were too large to keep."""
+        return None if self._kept is None else chain(self._kept, self._packets)
 
 
 def stamp_of(packet: Packet) -> int | None:

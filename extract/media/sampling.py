@@ -103,6 +103,8 @@ class Timeline:
         seconds: Timestamps in seconds, `(packets,)`.
         frame_seconds: Time for which a frame is shown if timestamps do not say.
         keys: Whether decoding can begin at each packet, `(packets,)`.
+        order: Index of each packet of the file among the timestamps, `(packets,)`; empty if a packet has no timestamp,
+            or one has that of another.
     """
 
     begin: float
@@ -111,17 +113,12 @@ class Timeline:
     seconds: np.ndarray
     frame_seconds: float = UNKNOWN_FRAME_SECONDS
     keys: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    order: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    def stamps_at(self, times: np.ndarray) -> frozenset[int]:
-        """Timestamps of the packets shown at these times, and of those just before, as a packet may show nothing."""
-        if not len(self.stamps):
-            return frozenset()
-        at = np.searchsorted(self.seconds, times + ROUNDING_SECONDS, side="right") - 1
-        around = np.concatenate([at, at - 1]).clip(0)
-        return frozenset(self.stamps[around].tolist())
-
-    def key_stamp(self, seconds: float) -> int | None:
-        """Timestamp of the last packet not after a time at which decoding can begin; None if there is none."""
-        at = np.searchsorted(self.seconds, seconds + ROUNDING_SECONDS, side="right")
-        keys = np.flatnonzero(self.keys[:at])
-        return int(self.stamps[keys[-1]]) if len(keys) else None
+    def packets_at(self, times: np.ndarray) -> np.ndarray:
+        """Mask of the packets shown at these times, and of those just before, as a packet may show nothing."""
+        shown = np.zeros(len(self.stamps), bool)
+        if len(shown):
+            at = np.searchsorted(self.seconds, times + ROUNDING_SECONDS, side="right") - 1
+            shown[np.concatenate([at, at - 1]).clip(0)] = True
+        return shown

@@ -6,6 +6,9 @@ Everything else is decoded from the start, which is slower and right.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+import numpy as np
 from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -50,6 +53,41 @@ def seeks_exactly(format_name: str, audio: AudioStream | None) -> bool:
 def can_skip_frames(format_name: str, video: VideoStream) -> bool:
     """Whether frames that no other frame needs can be left out without changing the others."""
     return format_name in STORE_SHOWN_TIMES and video.codec_context.name in SKIPPABLE_CODECS
+
+
+class Step(IntEnum):
+    """What to do with a packet: decode it, leave it out, or empty the decoder and begin anew with it."""
+
+    DECODE = 0
+    LEAVE_OUT = 1
+    BEGIN = 2
+
+
+def steps_to(stamps: np.ndarray, keys: np.ndarray, needed: np.ndarray) -> bytes:
+    """What to do with each packet of a stream up to the last that is needed: a `Step` in each byte.
+
+    After a needed packet, all are left out up to the last key packet from which whatever is still needed can be
+    decoded. One packet after it is decoded: it may be the second half of a picture.
+
+    Args:
+        stamps: Timestamps in the order of the file, `(packets,)`, none twice.
+        keys: Whether decoding can begin at each packet, `(packets,)`.
+        needed: Whether each packet is needed, `(packets,)`; at least one is.
+
+    >>> list(steps_to(np.arange(8), np.arange(8) % 4 == 0, np.array([0, 1, 0, 0, 0, 1, 0, 0], bool)))
+    [0, 0, 0, 1, 2, 0, 0]
+    """
+    places = np.flatnonzero(needed)
+    still_needed = np.where(needed, stamps, np.iinfo(np.int64).max)
+    earliest = np.minimum.accumulate(still_needed[::-1])[::-1]  # timestamp of those from here on
+    begins = np.where(keys & (stamps <= earliest), np.arange(len(stamps)), -1)
+    begin_of = np.maximum.accumulate(begins)[places]  # the last key packet before each needed one
+    steps = np.full(len(stamps), Step.DECODE, np.uint8)
+    for first, begin in zip([0, *(places[:-1] + 2)], begin_of, strict=True):
+        if first < begin:
+            steps[first:begin] = Step.LEAVE_OUT
+            steps[begin] = Step.BEGIN
+    return steps[: places[-1] + 2].tobytes()
 
 
 def stores_decoding_order(format_name: str, video: VideoStream) -> bool:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
+from av.filter.graph import Graph
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 from amr.extract.media.container import stamp_of
 from amr.extract.media.orientation import upright
 from amr.extract.media.sampling import ROUNDING_SECONDS, Reduction, Request, Timeline, sampling_of
+from amr.extract.media.seeking import Step, steps_to
 from amr.extract.media.spool import Spool, TooLarge
 
 PREROLL_SECONDS = 1.0  # decoded before an interval: sound codecs need a few packets until they are exact
@@ -36,15 +39,23 @@ class Pictures:
         requests: Samplings that select the frames, or reductions of these frames.
         timeline: Times of all pictures.
         reorders_stamps: Whether timestamps are in the order of decoding. Then each frame gets the earliest one left.
+        jumps: Whether packets may be left out on which no needed frame depends.
     """
 
-    def __init__(self, requests: tuple[Request, ...], timeline: Timeline, *, reorders_stamps: bool = False) -> None:
+    def __init__(
+        self, requests: tuple[Request, ...], timeline: Timeline, *, reorders_stamps: bool = False, jumps: bool = False
+    ) -> None:
         self._series = [_Series(request, timeline) for request in requests]
         requested = [(float(time), at) for at, series in enumerate(self._series) for time in series.times]
         self._remaining = sorted(requested, reverse=True)  # the next one is at the end of the list
         times = np.array([time for time, _ in requested], dtype=np.float64)
-        self._needed = timeline.stamps_at(times)
-        self._key = timeline.key_stamp(times.min(initial=math.inf))
+        needed, order = timeline.packets_at(times), timeline.order
+        self._needed = frozenset(timeline.stamps[needed].tolist())
+        self._steps = b""
+        if jumps and len(order) and needed.any():
+            self._steps = steps_to(timeline.stamps[order], timeline.keys[order], needed[order])
+        self._num_packets = 0
+        self._is_over = False
         self._frame_seconds = timeline.frame_seconds
         self._reorders_stamps = reorders_stamps
         self._waiting_stamps: list[int] = []
@@ -52,7 +63,9 @@ class Pictures:
         self._shown_seconds = -math.inf
         self._shown_image: np.ndarray | None = None
         self._size: tuple[int, int] | None = None
-        self._first_is_late = True
+        self._reformatter = VideoReformatter()
+        self._begin_stamp: int | None = None  # of the first packet after a jump, until its frame comes
+        self._is_late = True
         self.frames: dict[Request, np.ndarray] = {}
         self.frame_seconds: dict[Request, np.ndarray] = {}
         self.errors: dict[Request, Exception] = {}
@@ -60,29 +73,38 @@ class Pictures:
     @property
     def done(self) -> bool:
         """Whether no further frame is needed."""
-        return not self._remaining
+        return self._is_over or not self._remaining
+
+    @property
+    def jumps(self) -> bool:
+        """Whether packets are left out."""
+        return Step.BEGIN in self._steps
 
     @property
     def began_late(self) -> bool:
-        """Whether the first frame came later than the first requested time, or none came."""
-        return self._first_is_late
+        """Whether the first frame, also after a jump, came later than the next requested time, or none came."""
+        return self._is_late
 
     def stop(self) -> None:
-        """Take no more frames."""
-        self._remaining = []
+        """Take no more frames. The last one is on the screen at all times that are left."""
+        self._is_over = True
 
     def needs(self, stamp: int | None) -> bool:
         """Whether the frame with this timestamp may be selected; true if it has none."""
         return stamp is None or stamp in self._needed
 
-    def is_early(self, packet: Packet, zero: float) -> bool:
-        """Whether a packet comes before the one at which decoding has to begin for the first requested time."""
-        stamp = stamp_of(packet)
-        if self._key is None or not packet.size:
-            return False
-        if packet.is_keyframe and stamp is not None and stamp >= self._key:
-            self._key = None
-        return self._key is not None
+    def step(self, packet: Packet) -> Step | None:
+        """What to do with the next packet; None if neither it nor any after it is needed."""
+        if not self._steps or not packet.size:
+            return Step.DECODE
+        at = self._num_packets
+        self._num_packets += 1
+        if at >= len(self._steps):
+            return None
+        step = Step(self._steps[at])
+        if step == Step.BEGIN:
+            self._begin_stamp, self._is_late = packet.pts, True
+        return step
 
     def expect(self, packet: Packet) -> None:
         """Note the next packet to be decoded."""
@@ -92,22 +114,25 @@ class Pictures:
             if len(self._waiting_stamps) > MAX_REORDERED:  # some packets give no frame
                 heapq.heappop(self._waiting_stamps)
 
-    def add(self, frame: VideoFrame, zero: float) -> None:
+    def add(self, frame: VideoFrame, zero: float, tick: float | None = None) -> None:
         """Add the next frame in display order.
 
         Args:
             frame: Decoded frame.
             zero: Timestamp of the file's start, in seconds.
+            tick: Seconds per unit of timestamps; None if the frame itself says.
         """
         if self._waiting_stamps:
             frame.pts = heapq.heappop(self._waiting_stamps)
-        if frame.pts is not None and frame.time_base is not None:
-            seconds = frame.pts * float(frame.time_base) - zero
-        else:
-            seconds = 0.0 if self._shown is None else self._shown_seconds + self._frame_seconds
-        seconds = max(seconds, self._shown_seconds)  # broken timestamps never move time backwards
+        stamp_seconds = _stamp_seconds(frame, zero, tick)
+        if stamp_seconds is None:
+            stamp_seconds = 0.0 if self._shown is None else self._shown_seconds + self._frame_seconds
+        seconds = max(stamp_seconds, self._shown_seconds)  # broken timestamps never move time backwards
+        if self._begin_stamp is not None:
+            self._is_late = frame.pts is None or frame.pts > self._begin_stamp
+            self._begin_stamp = None
         if self._shown is None:
-            self._first_is_late = bool(self._remaining) and seconds > self._remaining[-1][0]
+            self._is_late = bool(self._remaining) and seconds > self._remaining[-1][0]
             self._show(frame, seconds)
         while self._remaining and self._remaining[-1][0] < seconds - ROUNDING_SECONDS:
             self._select()
@@ -143,7 +168,8 @@ class Pictures:
         if self._size is None:
             self._size = (frame.width, frame.height)
         width, height = self._size
-        image = frame.reformat(width=width, height=height, format="rgb24", threads=1).to_ndarray()
+        colors = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
+        image = colors.to_ndarray()
         return upright(image, frame)
 
 
@@ -189,6 +215,14 @@ class _Series:
             return None
 
 
+def _stamp_seconds(frame: VideoFrame | AudioFrame, zero: float, tick: float | None) -> float | None:
+    """Time of a frame by its timestamp; None if it has none."""
+    stamp = frame.pts
+    if tick is None and stamp is not None and frame.time_base is not None:
+        tick = float(frame.time_base)
+    return None if stamp is None or tick is None else stamp * tick - zero
+
+
 def check_frames(num_frames: int, num_bytes: int) -> None:
     """Check the size of a clip's frames before they are collected.
 
@@ -232,7 +266,7 @@ class Sound:
     ) -> None:
         self._start, self._end, self._stores_times, self._counts = start, end, stores_times, counts
         self._spools = {rate: Spool(clean=_clean) for rate in rates_hz}
-        self._resamplers: dict[int, AudioResampler] = {}
+        self._resamplers: dict[int, Resampler] = {}
         self._kind: tuple[str, str, int] | None = None
         self._begin: float | None = None
         self._joined_until = 0.0
@@ -265,24 +299,25 @@ class Sound:
         end = (stamp + (packet.duration or 0)) * float(packet.time_base) - zero
         return end < self._start - PREROLL_SECONDS
 
-    def add(self, frame: AudioFrame, zero: float) -> None:
+    def add(self, frame: AudioFrame, zero: float, tick: float | None = None) -> None:
         """Add the next piece of sound.
 
         Args:
             frame: Decoded piece.
             zero: Timestamp of the file's start, in seconds.
+            tick: Seconds per unit of timestamps; None if the piece itself says.
 
         Raises:
             ValueError: The piece says that it has an absurd sample rate.
             TooLarge: The sound is too long.
         """
         lowest, highest = SAMPLE_RATES_HZ
-        if not lowest <= frame.sample_rate <= highest:
-            raise ValueError(f"the sample rate must be {lowest} to {highest} Hz, got {frame.sample_rate}")
-        begin = self._now
-        if frame.pts is not None and frame.time_base is not None and not self._counts:
-            begin = frame.pts * float(frame.time_base) - zero
-        self._now = begin + frame.samples / frame.sample_rate
+        rate_hz = frame.sample_rate
+        if not lowest <= rate_hz <= highest:
+            raise ValueError(f"the sample rate must be {lowest} to {highest} Hz, got {rate_hz}")
+        stamp_seconds = None if self._counts else _stamp_seconds(frame, zero, tick)
+        begin = self._now if stamp_seconds is None else stamp_seconds
+        self._now = begin + frame.samples / rate_hz
         if self._begin is None:
             if self._now < self._start - WARM_UP_SECONDS:
                 return
@@ -345,9 +380,8 @@ class Sound:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._kind:  # the layout or the rate of a stream may change half-way
             self._flush()
+            self._resamplers = {rate: Resampler(frame, rate) for rate in self._spools}
             self._kind = kind
-            # Channels are averaged afterwards: FFmpeg's own mono is up to 1.4 times louder and would be clipped.
-            self._resamplers = {rate: AudioResampler("flt", None, rate) for rate in self._spools}
         frame.pts = None  # samples are joined as they come
         for rate in self._spools:
             self._push(rate, frame)
@@ -371,22 +405,62 @@ class Sound:
         self._kind = None
 
     def _push(self, rate: int, frame: AudioFrame | None) -> None:
-        for piece in self._resamplers[rate].resample(frame):
-            if piece is not None:
-                self._spools[rate].append(_mono(piece))
+        for piece in self._resamplers[rate].push(frame):
+            self._spools[rate].append(_mono(piece))
+
+
+class Resampler:
+    """Sound of one kind at another sample rate, in pieces of a second, as each call costs as much as many samples.
+
+    The samples are those of PyAV's AudioResampler, which gives a piece for every frame.
+
+    Args:
+        frame: First frame, which shows the kind of all.
+        rate_hz: Sample rate of the pieces.
+    """
+
+    def __init__(self, frame: AudioFrame, rate_hz: int) -> None:
+        graph = Graph()
+        graph.threads = 1
+        layout, kind = frame.layout.name, frame.format.name
+        self._source = graph.add("abuffer", sample_rate=str(frame.sample_rate), sample_fmt=kind, channel_layout=layout)
+        # Channels are averaged afterwards: FFmpeg's own mono is up to 1.4 times louder and would be clipped.
+        resample = graph.add("aformat", sample_rates=str(rate_hz), sample_fmts="flt", channel_layouts=layout)
+        self._sink = graph.add("abuffersink")
+        graph.link_nodes(self._source, resample, self._sink).configure()
+        graph.set_audio_frame_size(rate_hz)
+        self._graph = graph
+        self._most_waiting = frame.sample_rate
+        self._num_waiting = 0
+
+    def push(self, frame: AudioFrame | None) -> Iterator[AudioFrame]:
+        """Take the next frame, None at the end, and yield the pieces that are ready."""
+        self._source.push(frame)
+        self._num_waiting += 0 if frame is None else frame.samples
+        if frame is not None and self._num_waiting < self._most_waiting:
+            return
+        self._num_waiting = 0
+        while True:
+            try:
+                piece = self._sink.pull()
+            except (BlockingIOError, EOFError):
+                return
+            yield piece
 
 
 def _mono(frame: AudioFrame) -> np.ndarray:
     """Mean of the channels of packed samples, `(samples,)` float32. PyAV cannot read more than 8 planes."""
-    samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
-    total = np.zeros(len(samples), np.float32)
-    for channel in range(samples.shape[1]):
+    num_channels = frame.layout.nb_channels
+    samples = np.frombuffer(frame.planes[0], np.float32, frame.samples * num_channels).reshape(-1, num_channels)
+    total = samples[:, 0] + np.float32(0)
+    for channel in range(1, num_channels):
         total += samples[:, channel]
-    total /= samples.shape[1]
+    if num_channels > 1:
+        total /= num_channels
     return total
 
 
 def _clean(sound: np.ndarray) -> None:
     """Replace what is no sound: files of floating point may hold any value."""
-    np.nan_to_num(sound, copy=False)
+    sound[np.isnan(sound)] = 0
     sound.clip(-1.0, 1.0, out=sound)

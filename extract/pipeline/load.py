@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from amr.common.processes import first_line
-from amr.data_manifests.manifest import Manifest, existing_files
+from amr.data_manifests.manifest import Manifest
 from amr.extract.cache.reader import CANNOT_PREPARE
 from amr.extract.encoders import Prepare
 from amr.extract.encoders.base import PrepareEachFrame
@@ -63,10 +63,10 @@ class ManifestFiles:
 
     def __getitem__(self, row: int, /) -> ClipFiles:
         """Media files of the clip in a row."""
-        paths = {modality: files[row] for modality, files in self._paths.items()}
+        paths = {modality: self.manifest.path(row, modality) for modality in self.modalities}
         return ClipFiles(paths, *self.manifest.interval(row))
 
-    @property
+    @cached_property
     def exist(self) -> np.ndarray:
         """Mask of the clips of which a file exists, `(clips,)`."""
         return np.logical_or.reduce(list(self.existing.values()))
@@ -74,17 +74,14 @@ class ManifestFiles:
     @cached_property
     def existing(self) -> dict[str, np.ndarray]:
         """Modality -> mask of the clips whose file exists, `(clips,)`. Folders are listed once, at the first use."""
-        found = existing_files(path for files in self._paths.values() for path in files)
-        return {m: np.array([path in found for path in files], bool) for m, files in self._paths.items()}
+        return self.manifest.existing(self.modalities)
 
     @property
     def has_folders(self) -> bool:
         """Whether a clip is a folder of images."""
-        return any(path is not None and os.path.isdir(path) for files in self._paths.values() for path in files)
-
-    @cached_property
-    def _paths(self) -> dict[str, list[Path | None]]:
-        return {modality: self.manifest.paths(modality) for modality in self.modalities}
+        rows = {modality: np.flatnonzero(exist) for modality, exist in self.existing.items()}
+        paths = (self.manifest.path(int(row), modality) for modality in rows for row in rows[modality])
+        return any(path is not None and path.is_dir() for path in paths)
 
 
 @dataclass(frozen=True)

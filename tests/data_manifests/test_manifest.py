@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amr.data_manifests.coverage import report_on
-from amr.data_manifests.manifest import Manifest, existing_files, read_manifest, write_manifest
+from amr.data_manifests.manifest import _NORMAL, Manifest, existing_files, read_manifest, write_manifest
 from amr.data_manifests.schema import check_classes
 
 
@@ -151,21 +151,57 @@ def test_a_file_in_a_folder_that_may_not_be_entered_is_not_called_missing(tmp_pa
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "listdir", denied)
+        patch.setattr(os, "scandir", denied)
         patch.setattr(Path, "exists", denied)
         assert existing_files([tmp_path / "a.wav"]) == {tmp_path / "a.wav"}
 
 
-def test_existing_files_are_found_by_listing_each_folder_once(tmp_path, monkeypatch):
+@pytest.fixture
+def looks(monkeypatch) -> list[str]:
+    """Calls that look at the disk: each folder that is listed, and each file that is asked for alone."""
+    calls: list[str] = []
+    scandir, exists = os.scandir, Path.exists
+    monkeypatch.setattr(os, "scandir", lambda folder: calls.append(f"list {folder}") or scandir(folder))
+    monkeypatch.setattr(Path, "exists", lambda path: calls.append(f"look {path}") or exists(path))
+    return calls
+
+
+def test_existing_files_are_found_by_listing_each_folder_once(tmp_path, looks):
     (tmp_path / "a.wav").touch()
     (tmp_path / "broken.wav").symlink_to(tmp_path / "absent")
+    (tmp_path / "linked.wav").symlink_to(tmp_path / "a.wav")
     (tmp_path / "folder").mkdir()
-    listed = []
-    listdir = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or listdir(folder))
-    paths = [tmp_path / name for name in ("a.wav", "broken.wav", "folder", "b.wav")]
-    assert existing_files([*paths, None, tmp_path / "none" / "a.wav"]) == {paths[0], paths[2]}
-    assert len(listed) == 2
+    paths = [tmp_path / name for name in ("a.wav", "linked.wav", "folder", "broken.wav", "b.wav")]
+    assert existing_files([*paths, None, tmp_path / "none" / "a.wav"]) == set(paths[:3])
+    links = [f"look {tmp_path / name}" for name in ("broken.wav", "linked.wav")]
+    assert sorted(looks) == [f"list {tmp_path}", f"list {tmp_path / 'none'}", *links]
+
+
+def test_absent_folders_are_not_looked_for_one_by_one(tmp_path, looks):
+    for number in range(2):
+        (tmp_path / f"clip{number}").mkdir()
+        (tmp_path / f"clip{number}" / "a.wav").touch()
+    paths = [str(tmp_path / f"clip{number}" / "a.wav") for number in range(1000)]
+    assert existing_files(paths) == set(paths[:2])
+    assert sorted(looks) == [f"list {tmp_path}", f"list {tmp_path / 'clip0'}", f"list {tmp_path / 'clip1'}"]
+
+
+def test_files_of_the_top_folder_are_found(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("a.wav", "folder/b.wav"):
+        (tmp_path / name).touch()
+    assert existing_files(["a.wav", "folder/b.wav", "c.wav", "none/a.wav"]) == {"a.wav", "folder/b.wav"}
+    top = {f"/{name}" for name in os.listdir("/") if not os.path.islink(f"/{name}")}
+    assert existing_files([*top, "/none/a.wav", "/none"]) == top
+
+
+@given(st.lists(st.sampled_from(["a", "b.wav", "..c", "d..", "...", "é", "x:y", ".", "..", "", "a\\b"]), max_size=4))
+def test_a_path_between_single_slashes_stays_as_it_is(names):
+    value, root = "/".join(names), Path("/media/clips")
+    if _NORMAL.fullmatch(value):
+        assert Path(os.path.relpath(os.path.join(root, value), root)).as_posix() == value
+        assert not {".", "..", "", "x:y", "a\\b"} & set(names)
 
 
 def test_15446_absent_clips_cost_no_look_each(tmp_path, monkeypatch):

@@ -76,8 +76,9 @@ class PrepareFrames(PrepareEachFrame):
 def cell_means(pixels: Tensor, num_rows: int, num_columns: int) -> Tensor:
     """Means over the cells of a grid, `(1, 3, rows, columns)` from 0 to 1, of a uint8 frame `(1, 3, height, width)`."""
     height, width = pixels.shape[2:]
-    if height * width <= LARGE_PIXELS:
-        return functional.adaptive_avg_pool2d(pixels.float().div_(255), (num_rows, num_columns))
+    if height * width <= LARGE_PIXELS:  # color by color, which is pooled faster
+        planes = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        return functional.adaptive_avg_pool2d(planes.div_(255), (num_rows, num_columns))
     cells = torch.empty(1, 3, num_rows, num_columns)
     floats = torch.empty(1, -(-height // num_rows) + 1, width, 3)
     for row in range(num_rows):  # one at a time, which gives the same values in a part of the memory

@@ -2,6 +2,7 @@
 
 import io
 import os
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -12,7 +13,9 @@ from av.stream import Disposition
 from PIL import Image
 
 from amr.extract.encoders import Prepare
-from amr.extract.media.container import _Nameless
+from amr.extract.media import clip as clip_module
+from amr.extract.media import container as container_module
+from amr.extract.media.container import KeptPackets, _Nameless, open_media, packets
 from amr.extract.media.decode import decode
 from amr.extract.media.sampling import FrameSampling
 from amr.extract.pipeline.load import ClipFiles, load
@@ -100,6 +103,45 @@ def test_a_damaged_file_that_points_before_its_start_prints_nothing():
     assert file.seek(-5) < 0
     assert file.seek(2) == 2
     assert file.read() == b"dia"
+
+
+def contents(packet: av.Packet) -> tuple:
+    return packet.stream_index, packet.pts, packet.dts, packet.duration, packet.is_keyframe, bytes(packet)
+
+
+@pytest.mark.parametrize("num_seen", [0, 7, 1000])
+def test_kept_packets_are_those_of_the_file(tmp_path, num_seen):
+    with open_media(write(tmp_path / "clip.mkv")) as container:
+        expected = list(map(contents, packets(container, container.streams.audio)))
+    with open_media(tmp_path / "clip.mkv") as container:
+        kept = KeptPackets(container, container.streams.audio)
+        assert list(map(contents, islice(kept, num_seen))) == expected[:num_seen]
+        assert list(map(contents, kept.again())) == expected
+
+
+@pytest.mark.parametrize(("limit", "value"), [("KEPT_BYTES", 5000), ("PACKET_BYTES", 1 << 20)])
+def test_packets_are_kept_up_to_a_limit(tmp_path, monkeypatch, limit, value):
+    path = write(tmp_path / "clip.mkv")
+    decoded = decode(path, samplings=[ONE], sample_rates_hz=[RATE_HZ])
+    monkeypatch.setattr(container_module, limit, value)
+    with open_media(path) as container:
+        kept = KeptPackets(container, container.streams.audio)
+        assert len(list(kept)) > 10
+        assert kept.again() is None
+    opened = []
+    monkeypatch.setattr(clip_module, "open_media", lambda path: opened.append(path) or open_media(path))
+    again = decode(path, samplings=[ONE], sample_rates_hz=[RATE_HZ])
+    assert len(opened) == 2
+    np.testing.assert_array_equal(again.frames[ONE], decoded.frames[ONE])
+    np.testing.assert_array_equal(again.sound[RATE_HZ], decoded.sound[RATE_HZ])
+
+
+def test_what_was_read_counts_even_if_packets_are_small(tmp_path, monkeypatch):
+    with open_media(write(tmp_path / "clip.mkv")) as container:
+        kept = KeptPackets(container, container.streams.audio)
+        container.file.file.num_read += container_module.KEPT_BYTES + 1
+        list(kept)
+        assert kept.again() is None
 
 
 @pytest.mark.parametrize(("size", "embedded"), [((6000, 4000), True), ((6000, 5000), False)])

@@ -7,11 +7,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.audio.resampler import AudioResampler
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from amr.extract.media import spool, streams
 from amr.extract.media.decode import decode
 from amr.extract.media.sampling import FrameSampling, Reduction
-from amr.extract.media.streams import MAX_GAP_SECONDS, Sound
+from amr.extract.media.streams import MAX_GAP_SECONDS, Resampler, Sound, _clean, _mono
 
 RATE_HZ, FPS = 16000, 25
 PIECE = 320  # samples: 0.02 s
@@ -163,6 +166,50 @@ def test_every_number_of_channels_is_averaged(tmp_path, channels):
         file.writeframes(values.tobytes())
     sound = decode(tmp_path / "clip.wav", sample_rates_hz=[RATE_HZ]).sound[RATE_HZ]
     np.testing.assert_allclose(sound, (values / 32768).mean(1), atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 3000), min_size=1, max_size=60),
+    kind=st.sampled_from([("fltp", "mono"), ("fltp", "stereo"), ("s16", "stereo"), ("flt", "mono"), ("s32p", "5.1")]),
+    rate_hz=st.sampled_from([8000, 16000, 22050, 44100, 48000]),
+)
+def test_sound_in_pieces_of_a_second_equals_that_frame_by_frame(lengths, kind, rate_hz):
+    form, layout = kind
+    num_channels = av.AudioLayout(layout).nb_channels
+    values = np.random.default_rng(len(lengths)).uniform(-1, 1, (sum(lengths), num_channels)).astype(np.float32)
+    if form.startswith("s"):
+        values = (values * 32767).astype(np.int16 if form == "s16" else np.int32)
+
+    def packed(frame):
+        return frame.to_ndarray().reshape(-1, num_channels)
+
+    def frames():
+        for piece in np.split(values, np.cumsum(lengths)[:-1]):
+            array = np.ascontiguousarray(piece.T if form.endswith("p") else piece.reshape(1, -1))
+            frame = av.AudioFrame.from_ndarray(array, format=form, layout=layout)
+            frame.sample_rate = rate_hz
+            yield frame
+
+    plain = AudioResampler("flt", None, RATE_HZ)
+    pieces = [piece for frame in (*frames(), None) for piece in plain.resample(frame) if piece is not None]
+    samples = np.concatenate([np.zeros((0, num_channels), np.float32), *map(packed, pieces)])
+    expected = np.zeros(len(samples), np.float32)
+    for channel in samples.T:
+        expected += channel
+    expected /= num_channels
+    ours = Resampler(next(frames()), RATE_HZ)
+    found = [_mono(piece) for frame in (*frames(), None) for piece in ours.push(frame)]
+    assert [len(piece) for piece in found[:-1]] == [RATE_HZ] * (len(found) - 1)
+    np.testing.assert_array_equal(
+        np.concatenate([*found, []], dtype=np.float32).view(np.int32), expected.view(np.int32)
+    )
+
+
+def test_what_is_no_sound_is_silent_or_the_loudest():
+    sound = np.array([np.nan, np.inf, -np.inf, 2.0, -0.5, -0.0, 0.25], np.float32)
+    _clean(sound)
+    np.testing.assert_array_equal(sound, np.array([0, 1, -1, 1, -0.5, -0.0, 0.25], np.float32))
 
 
 def test_sound_in_a_file_equals_that_in_memory(monkeypatch):
