@@ -6,9 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from amr.extract.encoders.base import PrepareEachFrame, WeightFreeEncoder
 from amr.extract.encoders.crop import NONE, Crop
@@ -16,8 +14,8 @@ from amr.extract.encoders.file_tensor import as_tensor
 from amr.extract.encoders.spec import Spec, height_and_width
 from amr.extract.media.sampling import FrameSampling
 
-LARGE_PIXELS = 1 << 22  # of a frame that is averaged row by row
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+MAX_SHORT = (2**16 - 1) // 255  # pixels whose sum takes 16 bits, which are added faster
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,9 @@ class PrepareFrames(PrepareEachFrame):
 
     def frame(self, image: np.ndarray) -> np.ndarray:
         """Cell means of one frame, `(dim,)`, from 0 (black) to 1."""
-        pixels = torch.from_numpy(np.ascontiguousarray(self.crop.cut(image[None]))).permute(0, 3, 1, 2)
-        cells = cell_means(pixels, *self.options.cells)
-        if self.options.colour == "grey":  # after pooling, which gives the same values
-            cells = (cells * torch.tensor(LUMA)[:, None, None]).sum(1)
-        return cells.flatten().numpy()
+        cells = cell_means(self.crop.cut(image[None])[0], *self.options.cells)  # (rows, columns, 3)
+        means = cells @ LUMA if self.options.colour == "grey" else cells.transpose(2, 0, 1)
+        return means.astype(np.float32).flatten()
 
     def join(self, frames: np.ndarray) -> Tensor:
         """Cell means of one clip's frames."""
@@ -73,20 +69,25 @@ class PrepareFrames(PrepareEachFrame):
         return steps if self.options.keep == "steps" else steps.flatten()
 
 
-def cell_means(pixels: Tensor, num_rows: int, num_columns: int) -> Tensor:
-    """Means over the cells of a grid, `(1, 3, rows, columns)` from 0 to 1, of a uint8 frame `(1, 3, height, width)`."""
-    height, width = pixels.shape[2:]
-    if height * width <= LARGE_PIXELS:  # color by color, which is pooled faster
-        planes = pixels.to(torch.float32, memory_format=torch.contiguous_format)
-        return functional.adaptive_avg_pool2d(planes.div_(255), (num_rows, num_columns))
-    cells = torch.empty(1, 3, num_rows, num_columns)
-    floats = torch.empty(1, -(-height // num_rows) + 1, width, 3)
-    for row in range(num_rows):  # one at a time, which gives the same values in a part of the memory
-        strip = pixels[:, :, row * height // num_rows : -(-(row + 1) * height // num_rows)]
-        divided = floats[:, : strip.shape[2]].permute(0, 3, 1, 2)
-        torch.div(strip, 255, out=divided)
-        cells[:, :, row : row + 1] = functional.adaptive_avg_pool2d(divided, (1, num_columns))
-    return cells
+def cell_means(pixels: np.ndarray, num_rows: int, num_columns: int) -> np.ndarray:
+    """Means over the cells of a grid, `(rows, columns, 3)` from 0 to 1, of a uint8 frame `(height, width, 3)`.
+
+    Sums are exact. A cell that begins or ends within a pixel has all of it, so neighbors may share pixels.
+    """
+    lines, heights = _sums(pixels, num_rows, np.uint32)  # (rows, width, 3)
+    sums, widths = _sums(lines.transpose(1, 0, 2), num_columns, np.uint64)  # (columns, rows, 3)
+    return sums.transpose(1, 0, 2) / (255 * heights[:, None, None] * widths[:, None])
+
+
+def _sums(values: np.ndarray, num_parts: int, kind: type[np.unsignedinteger]) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of each part of the first axis, `(parts, ...)`, and the lengths of the parts, `(parts,)`."""
+    number = np.arange(num_parts)
+    firsts, lasts = number * len(values) // num_parts, -(-(number + 1) * len(values) // num_parts)
+    lengths = lasts - firsts
+    if values.dtype == np.uint8 and lengths.max() <= MAX_SHORT:
+        kind = np.uint16
+    parts = [np.add.reduce(values[first:last], axis=0, dtype=kind) for first, last in zip(firsts, lasts, strict=True)]
+    return np.stack(parts), lengths
 
 
 class Frames(WeightFreeEncoder):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import math
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from amr.extract.encoders import build_encoder
 from amr.extract.media.sampling import FrameSampling
@@ -35,6 +38,24 @@ def test_cells_are_means_of_pixels():
     grey = embed("frames,frames=3,grid=6x8,keep=steps")
     luma = np.einsum("c,tcn->tn", (0.299, 0.587, 0.114), expected.reshape(3, 3, -1))
     np.testing.assert_allclose(grey.numpy(), luma, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width", "grid"), [(7, 5, "3x2"), (600, 90, "2x9"), (1, 90, "8x3"), (9, 7, "1x1")])
+def test_means_are_exact_to_the_last_bit(height, width, grid):
+    clip = np.random.default_rng(height).integers(200, 256, (1, height, width, 3), dtype=np.uint8)
+    found = embed(f"frames,frames=1,grid={grid},colour=rgb", clip).numpy()
+    rows, columns = map(int, grid.split("x"))
+    cells = [
+        clip[0, row * height // rows : math.ceil((row + 1) * height / rows)][
+            :, column * width // columns : math.ceil((column + 1) * width / columns)
+        ]
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    exact = [[Fraction(int(cell[..., color].sum()), 255 * cell[..., 0].size) for cell in cells] for color in range(3)]
+    np.testing.assert_array_equal(found, np.float32(np.array(exact, dtype=float)).flatten())
+    pooled = functional.adaptive_avg_pool2d(torch.from_numpy(clip).permute(0, 3, 1, 2).double() / 255, (rows, columns))
+    np.testing.assert_allclose(found, pooled.flatten(), rtol=1e-7)
 
 
 def test_flat_concatenates_frames():
