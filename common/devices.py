@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+from torch import Tensor
 
 from amr.common.options import check_device
 
@@ -26,6 +27,13 @@ def choose_device(name: str) -> torch.device:
         last = f"cuda:{torch.cuda.device_count() - 1}"
         raise ValueError(f"--device must be available, got {name} where the last GPU is {last}. Pass --device {last}.")
     return device
+
+
+def upload(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device what is not there yet. The host does not wait for a GPU, which finishes earlier work first."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 ONE_THREAD_PRODUCTS = 2**26  # below this many multiplications per step, threads wait longer than they work

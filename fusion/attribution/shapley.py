@@ -6,12 +6,14 @@ A modality outside the subset is replaced by a baseline, zero by default, and ma
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import product
 from math import factorial
 
 import torch
 from torch import Tensor
 
+from amr.common.devices import upload
 from amr.fusion.attribution.base import Attribution, AttributionSettings, HeadFunction, attributions
 from amr.fusion.attribution.gradients import output_value
 from amr.fusion.run_axis.axes import of_runs
@@ -46,8 +48,14 @@ def subset_logits(
             else _replacement(value, m, baseline)
             for i, (m, value) in enumerate(z.items())
         }
-        results.append(head(masked, present & torch.tensor(subset, device=present.device)))
+        results.append(head(masked, _only(subset, present)))
     return torch.stack(results)
+
+
+def _only(subset: tuple[bool, ...], present: Tensor) -> Tensor:
+    """`present`, bool `(..., clips, modalities)`, without the modalities outside the subset."""
+    columns = present.unbind(-1)
+    return torch.stack([x if kept else torch.zeros_like(x) for x, kept in zip(columns, subset, strict=True)], dim=-1)
 
 
 def _present_or_baseline(
@@ -72,12 +80,18 @@ def shapley_split(values: Tensor) -> Tensor:
     >>> shapley_split(torch.tensor([0.0, 1.0, 3.0, 4.0]))  # v(none), v(second), v(first), v(both)
     tensor([3., 1.])
     """
-    num_modalities = len(values).bit_length() - 1
+    return torch.tensordot(_weights(len(values).bit_length() - 1, values.dtype, values.device), values, dims=1)
+
+
+@cache  # made anew in each step, they would be copied to the device each time
+@torch.inference_mode(False)
+def _weights(num_modalities: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Weight of each subset in the Shapley value of each modality, `(modalities, subsets)`."""
     weights = [
         [_weight(sum(subset), subset[m], num_modalities) for subset in subsets(num_modalities)]
         for m in range(num_modalities)
     ]
-    return torch.tensordot(values.new_tensor(weights), values, dims=1)
+    return upload(torch.tensor(weights, dtype=dtype), device)
 
 
 def _weight(size: int, in_subset: bool, num_modalities: int) -> float:

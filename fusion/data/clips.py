@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from amr.common.devices import upload
 from amr.fusion.run_axis.axes import of_runs, step_mask
 from amr.fusion.run_axis.seeds import generator
 
@@ -35,20 +36,22 @@ class Clips:
     def __len__(self) -> int:
         return len(self.target)
 
+    @property
+    def index_device(self) -> torch.device:
+        """Device of the indices of batches: that of the embeddings, so that no batch waits for its own indices."""
+        return next((e.device for e in self.embeddings.values()), self.target.device)
+
     def gather(self, index: Tensor, num_runs: int) -> Batch:
         """Clips of `index`, `(run, batch)`, or `(shared, batch)` if adjacent runs share their clips."""
+        there = upload(index, self.target.device)
         return Batch(
             {m: self._rows(e, index) for m, e in self.embeddings.items()},
-            of_runs(self.present[index], num_runs),
-            of_runs(self.target[index], num_runs),
+            of_runs(self.present[there], num_runs),
+            of_runs(self.target[there], num_runs),
         )
 
     def _rows(self, embedding: Tensor, index: Tensor) -> Tensor:
-        device = self.target.device
-        if embedding.device == device:
-            return embedding[index].float()
-        rows = embedding[index.to(embedding.device)]
-        return (rows.pin_memory() if device.type == "cuda" else rows).to(device, non_blocking=True).float()
+        return upload(embedding[index.to(embedding.device)], self.target.device).float()
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
         """Clips `start` to `stop`, exclusive, the same for every run."""
@@ -111,11 +114,20 @@ class Batch:
             their clips (`of_runs`).
         present: Bool `(run, batch, modalities)`.
         target: Classes, `(run, batch)`.
+        host_present: `present` in host memory, for models whose work depends on it; None if it is on the device alone.
     """
 
     embeddings: Mapping[str, Tensor]
     present: Tensor
     target: Tensor
+    host_present: Tensor | None = None
+
+    def only(self, modality: str) -> Batch:
+        """The same clips with one modality."""
+        i = list(self.embeddings).index(modality)
+        present, on_host = self.present[..., i, None], self.host_present
+        on_host = None if on_host is None else on_host[..., i, None]
+        return Batch({modality: self.embeddings[modality]}, present, self.target, on_host)
 
 
 def permutation_orders(clips: Clips, count: int = NUM_PERMUTATIONS, seed: int = 0) -> list[Tensor]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from amr.common.devices import upload
 from amr.extract.pipeline.store_files import RowFile
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.run_axis.axes import of_runs
@@ -32,6 +33,16 @@ class MediaClips(Clips):
     rows: Mapping[str, Tensor]
     augment: Callable[[str, Tensor], Tensor] | None = None
     files: Mapping[str, RowFile] = field(default_factory=dict)
+    _host_present: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Keep presence in host memory, too: it decides how much each encoder has to do."""
+        object.__setattr__(self, "_host_present", self.present.cpu())
+
+    @property
+    def index_device(self) -> torch.device:
+        """Host memory, where rows and presence are looked up."""
+        return torch.device("cpu")
 
     def gather(self, index: Tensor, num_runs: int) -> Batch:
         """Training batch of the clips of `index`: augmented, float32.
@@ -43,7 +54,11 @@ class MediaClips(Clips):
         embeddings = self._read(index)
         if self.augment is not None:
             embeddings = {m: self.augment(m, x) for m, x in embeddings.items()}
-        return Batch(embeddings, of_runs(self.present[index], num_runs), of_runs(self.target[index], num_runs))
+        there = upload(index, self.target.device)
+        on_host = of_runs(self._host_present[index.cpu()], num_runs)
+        return Batch(
+            embeddings, of_runs(self.present[there], num_runs), of_runs(self.target[there], num_runs), on_host
+        )
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
         """Clips `start` to `stop`, exclusive, the same for every run, without augmentation."""
@@ -52,15 +67,16 @@ class MediaClips(Clips):
             self._read(clips[None]),
             self.present[start:stop].expand(num_runs, -1, -1),
             self.target[start:stop].expand(num_runs, -1),
+            self._host_present[start:stop].expand(num_runs, -1, -1),
         )
 
     def _read(self, index: Tensor) -> dict[str, Tensor]:
         """Read clips by index `(run, batch)`: modality to `(run, batch, *shape)` on the device of `target`."""
         batch = {}
         for m, tensor in self.embeddings.items():
-            rows = self.rows[m][index.to(tensor.device)]
+            rows = self.rows[m][upload(index, tensor.device)]
             x = self._rows_of(m, rows.clamp_min(0))
-            absent = (rows < 0).to(x.device, non_blocking=True)
+            absent = upload(rows < 0, x.device)
             batch[m] = x.masked_fill_(absent.reshape(*absent.shape, *[1] * (x.ndim - absent.ndim)), 0)
         return batch
 
@@ -70,7 +86,7 @@ class MediaClips(Clips):
             return self._rows(self.embeddings[modality], rows)
         file, device = self.files[modality], self.target.device
         x = torch.from_numpy(file.take(rows.flatten().numpy())).view(*rows.shape, *file.shape[1:])
-        return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True).float()
+        return upload(x, device).float()
 
     def take(self, rows: Tensor) -> MediaClips:
         """Select clips by index or mask."""

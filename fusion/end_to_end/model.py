@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from amr.common.devices import upload
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.model import FusionModel, ModelShape
 
@@ -79,12 +80,13 @@ class EncoderModel(FusionModel):
         """
         z = {}
         for i, (m, x) in enumerate(batch.embeddings.items()):
-            present = batch.present[0, :, i]
+            present = (batch.present if batch.host_present is None else batch.host_present)[0, :, i]
             z[m] = x.new_zeros(1, len(present), self.shape.embed_dims[m], dtype=torch.float32)
             if bool(present.all()):
                 z[m] = self.adapters[m](x)
             elif bool(present.any()):
-                z[m][:, present] = self.adapters[m](x[:, present])
+                clips = upload(present.nonzero().squeeze(-1), x.device)
+                z[m][:, clips] = self.adapters[m](x[:, clips])
         return z
 
     @torch.no_grad()

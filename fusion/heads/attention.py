@@ -103,7 +103,7 @@ class AttentionHead(Head):
                 tokens.append(x.unsqueeze(2))
                 masks.append(valid)
             else:
-                tokens.append(x + sinusoids(x.shape[2], x.shape[3]).to(x))
+                tokens.append(x + sinusoids(x.shape[2], x.shape[3], x.device).to(x.dtype))
                 masks.append(valid & step_mask(z[m]))
         return torch.cat(tokens, dim=2), torch.cat(masks, dim=2)
 
@@ -117,8 +117,8 @@ class AttentionHead(Head):
         return self.out((weights.unsqueeze(-1) * value).sum(2).flatten(-2))
 
 
-def sinusoids(num_steps: int, width: int) -> Tensor:
+def sinusoids(num_steps: int, width: int, device: torch.device) -> Tensor:
     """Sines, then cosines, of each position, `(num_steps, width)`, with wavelengths from 2 pi to 20,000 pi."""
-    rates = torch.exp(torch.arange(width // 2) * (-math.log(10_000) / (width // 2)))
-    angles = torch.arange(num_steps)[:, None] * rates
+    rates = torch.exp(torch.arange(width // 2, device=device) * (-math.log(10_000) / (width // 2)))
+    angles = torch.arange(num_steps, device=device)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -61,10 +61,8 @@ class UniModalTeachers(Method):
         """Task loss plus the weighted distance to the teachers, `(run,)`."""
         loss = super().loss(model, batch, z)
         for i, (m, teacher) in enumerate(self.teachers.items()):
-            present = batch.present[..., i]
-            unimodal = Batch({m: batch.embeddings[m]}, present.unsqueeze(-1), batch.target)
-            distance = (z[m] - teacher.encode(unimodal)[m]).square()  # (run, batch, [steps,] dim)
-            loss = loss + self.options.weight * mean_over(_per_clip(distance), present)
+            distance = (z[m] - teacher.encode(batch.only(m))[m]).square()  # (run, batch, [steps,] dim)
+            loss = loss + self.options.weight * mean_over(_per_clip(distance), batch.present[..., i])
         return loss
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from amr.common.devices import upload
+
 BLOCKS_PER_WINDOW = 64  # of adjacent clips
 
 
@@ -93,7 +95,7 @@ class Noise:
         draws = [windowed(num_clips, size, g) for g in self._generators]
         runs_per_seed = len(self._rows) // len(draws)
         if torch.equal(self._rows, torch.arange(len(draws)).repeat_interleave(runs_per_seed)):
-            return torch.stack(draws).to(self._device)
+            return upload(torch.stack(draws), self._device)
         return self._of_runs(draws)
 
     def state(self) -> list[Tensor]:
@@ -106,4 +108,4 @@ class Noise:
             g.set_state(value.cpu())
 
     def _of_runs(self, draws: Sequence[Tensor]) -> Tensor:
-        return torch.stack(list(draws))[self._rows].to(self._device)
+        return upload(torch.stack(list(draws))[self._rows], self._device)

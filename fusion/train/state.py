@@ -27,15 +27,15 @@ class TrainingState:
         model: FusionModel,
         method: Method,
         has_val: bool,
-        device: torch.device,
+        index_device: torch.device,
         noise: EmbeddingNoise | EncodingNoise | None = None,
     ) -> None:
         self.model, self.method = model, method
         self.step = OptimizerStep(recipe, members, model, method.loss, method, noise)
         weight = self.step.weight * recipe.attributor.chooses_epoch
         self.best = Best(model, recipe.select if has_val else "last", weight)
-        self.order = Noise([member.seed for member in members], device, "batches")
-        self.diverged = torch.zeros(len(members), dtype=torch.bool, device=device)
+        self.order = Noise([member.seed for member in members], index_device, "batches")
+        self.diverged = torch.zeros(len(members), dtype=torch.bool, device=weight.device)
         self.history: list[dict[str, Tensor]] = []
 
     @property

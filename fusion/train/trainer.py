@@ -81,7 +81,7 @@ def _train(
     model, val = method.context.model, method.context.val
     train = method.train_clips()
     noise = _embedding_noise(recipe, members, model, method.context.train, "embedding noise")
-    state = TrainingState(recipe, members, model, method, len(val) > 0, train.target.device, noise)
+    state = TrainingState(recipe, members, model, method, len(val) > 0, train.index_device, noise)
     state.load(callback.resume())
     update_mean(model, method.context.train, recipe.attributor)
     train_on_batch = make_step(state.step, train)
@@ -139,7 +139,7 @@ def _epoch(
 ) -> dict[str, Tensor]:
     """Train on all clips once; returns the mean loss and R of each run."""
     index = order.shuffles(len(train), train.window)  # (run, clips), or (seed, clips) if runs of one seed share them
-    totals = torch.zeros(2, len(step.weight), device=index.device)
+    totals = torch.zeros(2, len(step.weight), device=step.weight.device)
     for start in range(0, len(train), batch_size):
         batch_index = index[:, start : start + batch_size]
         totals += train_on_batch(batch_index) * batch_index.shape[1]
@@ -173,7 +173,7 @@ def _context(
         members = [Member(seed) for seed in seeds]
         noise = _embedding_noise(recipe, members, model, clips, "rehearsal noise")
         step = OptimizerStep(replace(recipe, amr_optimizer="shared"), members, copy, loss, noise=noise)
-        order = Noise(seeds, train.target.device, "rehearsal")
+        order = Noise(seeds, clips.index_device, "rehearsal")
         for _ in range(epochs):
             _epoch(make_step(step, clips), step, clips, order, recipe.batch_size)
         return copy.eval()

@@ -16,8 +16,6 @@ from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
 from amr.fusion.train.recipe import Recipe
 
-from .trainings import make_trainings
-
 
 def make_clips(num_clips: int = 90, dims: dict[str, int] | None = None, num_classes: int = 3, seed: int = 0) -> Clips:
     """Clips whose class shows in every modality, with noise."""
@@ -92,6 +90,8 @@ def small_cache(workspace: Path) -> Path:
 @pytest.fixture(scope="session")
 def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with small trainings of encoders (`make_trainings`). Do not change it."""
+    from .trainings import make_trainings  # needs what decodes media, which a machine with a GPU may lack
+
     home = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMR_HOME", str(home))

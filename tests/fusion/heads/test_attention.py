@@ -48,7 +48,7 @@ def literal(head, z, present, num_steps, run, clip):
             tokens.append(projection(x))
         else:
             for step in range(num_steps[m][clip]):
-                position = sinusoids(step + 1, head.num_features)[step].double()
+                position = sinusoids(step + 1, head.num_features, torch.device("cpu"))[step].double()
                 tokens.append(projection(x[step]) + position)
     sequence = reference(head, run)(torch.stack(tokens)[None])[0]
     return linear(head.classifier, run)(sequence[0])
