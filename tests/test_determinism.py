@@ -174,6 +174,7 @@ def test_a_training_of_encoders_is_the_same_with_as_many_threads_and_near_with_o
         assert_near(file, two / file.relative_to(one))
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: it sums products in another order than a CPU")
 def test_a_fit_on_a_gpu_is_the_same_twice_and_near_that_on_a_cpu(on_embeddings):
     places = [on_embeddings.results((*FIT, "--out=mine", f"--device={device}")) for device in ("cpu", "cuda", "cuda")]

@@ -33,13 +33,13 @@ def main() -> int:
     arguments = parser.parse_args()
     unknown = [name for name in arguments.parts.split(",") if name not in PARTS]
     if unknown:
-        parser.error(f"--parts must be of {', '.join(PARTS)}, got {', '.join(unknown)}.")
+        sys.exit(f"--parts must be of {', '.join(PARTS)}, got {', '.join(unknown)}. Leave it out for all.")
     try:
         import torch
     except ModuleNotFoundError:
-        parser.error(f"torch must be installed for {sys.executable}, got none. Pass PYTHON=... with an interpreter that has it.")
+        sys.exit(f"{sys.executable} must have torch, got none. Pass make gpu PYTHON=... with a Python that has it.")
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device must be available, got cuda without a GPU. Pass --device cpu --scale 0.01 to try the script.")
+        sys.exit("--device must be available, got cuda without a GPU. Pass --device cpu --scale 0.01 to try it.")
     began, outcomes = time.monotonic(), list[Outcome]()
     known = facts(torch, arguments.device)
     for name in arguments.parts.split(","):

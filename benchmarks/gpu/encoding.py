@@ -1,8 +1,8 @@
 """Encoding of prepared clips: pageable against pinned memory, and float32 against autocast to float16.
 
-Clips are 8 random frames of 224 x 224 each; nothing is decoded.
+A clip is some random frames of 224 x 224; nothing is decoded.
 
-    python benchmarks/gpu/encoding.py [--device cuda] [--clips 256] [--rounds 3]
+    python benchmarks/gpu/encoding.py [--device cuda] [--clips 256] [--frames 8] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from torch.nn.functional import cosine_similarity
 from amr.extract.encoders import Encoder, build_encoder
 
 BATCH = 32
-SPEC = "timm:resnet18,frames=8,weights=random"
 
 
 def embed(encoder: Encoder, inputs: list[Tensor], *, autocast: bool) -> Tensor:
@@ -39,11 +38,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--clips", type=int, default=256)
+    parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     device, console = torch.device(arguments.device), Console(width=120)
-    encoder = build_encoder(SPEC, "video").to(device)
-    frames = np.random.default_rng(0).integers(256, size=(8, 224, 224, 3), dtype=np.uint8)
+    spec = f"timm:resnet18,frames={arguments.frames},weights=random"
+    encoder = build_encoder(spec, "video").to(device)
+    frames = np.random.default_rng(0).integers(256, size=(arguments.frames, 224, 224, 3), dtype=np.uint8)
     inputs = [encoder.prepare(frames).clone() for _ in range(arguments.clips)]
     pinned = [x.pin_memory() for x in inputs] if device.type == "cuda" else inputs
     cases: dict[str, Callable[[], Tensor]] = {
@@ -54,7 +55,7 @@ def main() -> None:
     }
     times = medians(cases, arguments.rounds, device)
     slowest = times["pageable, float32"].wall
-    table = Table(SPEC, "clips/s", "ratio")
+    table = Table(spec, "clips/s", "ratio")
     for name, time in times.items():
         table.add_row(name, f"{arguments.clips / time.wall:.1f}", f"{slowest / time.wall:.2f}")
     console.print(machine(device))

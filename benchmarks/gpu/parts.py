@@ -70,6 +70,7 @@ def run_part(part: Part, device: str, scale: float, seconds_left: float) -> Outc
     paths = [str(ROOT / "benchmarks"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "160"}
     environment |= {"PYTHONUNBUFFERED": "1", "GPU_PART_SECONDS": f"{limit:.0f}"}
+    environment |= {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}
     with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
         process = subprocess.Popen(
             [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=out, stderr=err, start_new_session=True
@@ -110,7 +111,7 @@ def _scaled(number: int, scale: float, least: int = 1) -> str:
 def _tests(device: str, scale: float) -> tuple[str, ...]:
     files = ["tests/gpu", "tests/fusion/train/test_graphs.py", "tests/fusion/evaluate/test_evaluate.py"]
     files += ["tests/test_determinism.py"]
-    chosen = files if device == "cuda" else ["tests/gpu/test_fake.py"]
+    chosen = files if device == "cuda" else ["tests/gpu/test_training.py", "-k", "test_steps_in_time and shapley"]
     quiet = ("-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "--tb=short")
     return ("-m", "pytest", *quiet, "-m", "gpu", *chosen)
 
@@ -151,7 +152,10 @@ PARTS = {
         "Encoding: pinned memory and autocast",
         "No slower pinned than pageable; autocast faster than float32.",
         30,
-        lambda device, s: ("benchmarks/gpu/encoding.py", "--device", device, "--clips", _scaled(256, s, 2)),
+        lambda device, s: (
+            *("benchmarks/gpu/encoding.py", "--device", device, "--clips", _scaled(256, s, 2)),
+            *("--frames", _scaled(8, s), "--rounds", _scaled(3, s)),
+        ),
     ),
     "extraction": Part(
         "Extraction: overlap of decoding and encoding",

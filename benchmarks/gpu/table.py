@@ -13,6 +13,7 @@ a + b epochs + (c + d epochs) steps. If the time limit allows, the fastest setti
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -144,13 +145,13 @@ def main() -> None:
     arguments = parser.parse_args()
     ends = time.monotonic() + 0.95 * float(os.environ.get("GPU_PART_SECONDS", "150"))
     device, console, scale = torch.device(arguments.device), Console(width=140), arguments.scale
-    num_train, num_val, num_seeds = (max(2, round(n * scale)) for n in (TRAIN, VAL, SEEDS))
-    num_classes, epochs = max(2, round(CLASSES * scale)), max(2, round(EPOCHS * scale))
+    num_train, num_val, num_classes = (max(2, round(n * scale)) for n in (TRAIN, VAL, CLASSES))
+    num_seeds, epochs = (max(1, round(n * scale)) for n in (SEEDS, EPOCHS))
     clips = make_clips(num_train, num_classes, device), make_clips(num_val, num_classes, device)
     steps = max(1, round(arguments.steps * scale))
     console.print(machine(device))
-    chosen, least = SETTINGS[0], float("inf")
-    for setting in SETTINGS if scale == 1 else (SETTINGS[0], SETTINGS[-1]):
+    chosen, least = SETTINGS[0], math.inf
+    for setting in SETTINGS if scale == 1 else (SETTINGS[2], SETTINGS[-1]):
         sizes = num_classes, epochs, steps
         each = [(g, projected(g, setting, clips, sizes)) for g in groups(num_seeds, grouped=setting.grouped)]
         total = sum(seconds for _, seconds in each)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2.functional import resized_crop
 
+from amr.common.devices import upload
 from amr.fusion.end_to_end.config import AugmentConfig
 from amr.fusion.run_axis.seeds import generator
 
@@ -111,7 +112,7 @@ class Augment:
             return x
         times = self._strips(x.shape[:3], width, self.config.time_mask)[..., None, :]
         pitches = self._strips(x.shape[:3], height, self.config.frequency_mask)[..., :, None]
-        masked = (times | pitches).unsqueeze(3).to(x.device)  # (run, batch, rows, 1, height, width)
+        masked = upload((times | pitches).unsqueeze(3), x.device)  # (run, batch, rows, 1, height, width)
         mean = x.mean((-2, -1), keepdim=True, dtype=torch.float32).to(x.dtype)
         return torch.where(masked, mean, x)
 
@@ -121,17 +122,17 @@ class Augment:
             x = self._cropped_waveform(x)
         if self.config.time_mask == 0:
             return x
-        silent = self._strips(x.shape[:2], x.shape[2], self.config.time_mask).to(x.device)
+        silent = upload(self._strips(x.shape[:2], x.shape[2], self.config.time_mask), x.device)
         return x.masked_fill(silent & ~x.isnan(), 0)
 
     def _cropped_waveform(self, x: Tensor) -> Tensor:
         """Crop each waveform to the same part of its own length, and pad it with NaN."""
-        lengths = (~x.isnan()).sum(-1, keepdim=True).cpu()  # (run, batch, 1)
+        lengths = (~x.isnan()).sum(-1, keepdim=True).cpu()  # (run, batch, 1); the starts are drawn there
         cropped = (self.config.time_crop * lengths.double()).round().long().clamp(min=1)
         positions = torch.arange(self._cropped(x.shape[2]))
         samples = self._starts((lengths - cropped).clamp(min=0)) + positions
-        x = x.gather(2, samples.clamp(max=x.shape[2] - 1).to(x.device))
-        return x.masked_fill((positions >= cropped).to(x.device), torch.nan)
+        x = x.gather(2, upload(samples.clamp(max=x.shape[2] - 1), x.device))
+        return x.masked_fill(upload(positions >= cropped, x.device), torch.nan)
 
     def _cropped(self, size: int) -> int:
         """Size of a cropped sound, at least 1."""
@@ -174,6 +175,6 @@ def _pick(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     planes = x.reshape(rows.shape[0] * rows.shape[1], -1, *x.shape[-2:])  # (clips, planes, height, width)
     clip = torch.arange(len(planes), device=x.device)[:, None, None, None]
     plane = torch.arange(planes.shape[1], device=x.device)[:, None, None]
-    row = rows.to(x.device).reshape(len(planes), 1, -1, 1)
-    column = columns.to(x.device).reshape(len(planes), 1, 1, -1)
+    row = upload(rows, x.device).reshape(len(planes), 1, -1, 1)
+    column = upload(columns, x.device).reshape(len(planes), 1, 1, -1)
     return planes[clip, plane, row, column].view(*x.shape[:-2], rows.shape[-1], columns.shape[-1])

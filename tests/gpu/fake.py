@@ -117,7 +117,7 @@ def _indexed(leaf: Any) -> Any:
 def _listed(index: Any) -> Any:
     """An index with tensors in place of lists."""
     if isinstance(index, list):
-        return torch.tensor(index)
+        return torch.tensor(index, dtype=None if index else torch.long)
     return tuple(map(_listed, index)) if isinstance(index, tuple) else index
 
 

@@ -27,6 +27,7 @@ from amr.fusion.train import graphs
 
 from .conftest import assert_alike
 
+pytestmark = pytest.mark.gpu
 NUM_CLIPS, DIM = 90, 6
 
 

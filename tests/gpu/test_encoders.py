@@ -22,6 +22,7 @@ from amr.fusion.end_to_end.config import AugmentConfig
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel
 
+pytestmark = pytest.mark.gpu
 SHAPES = {"audio": (1, 1, 8, 12), "video": (2, 3, 8, 8)}
 DIM = 5
 

@@ -18,6 +18,7 @@ from amr.fusion.train.trainer import train_group
 from ..fusion.conftest import make_clips, make_recipe
 from .conftest import assert_alike, watched_step
 
+pytestmark = pytest.mark.gpu
 MEMBERS = [Member(0, (0.3, 0.7), 0.5), Member(0, None), Member(1, (0.5, 0.5), 1.0), Member(1, (0.5, 0.5), 0.1)]
 
 

@@ -273,6 +273,7 @@ def test_the_runs_that_a_sweep_lacks_are_counted(small_cache):
     assert notes[0].startswith("2 of 4 runs are left out: they are not finished, or diverged.")
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_gives_the_same_measures(small_cache):
     folder = make_sweep(small_cache, folds=3)

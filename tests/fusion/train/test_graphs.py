@@ -136,6 +136,7 @@ def test_only_what_always_does_the_same_from_the_device_is_recorded():
     assert not can_graph(seen[0], host)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adamax"])
 @pytest.mark.parametrize("method", [name for name in methods if methods[name].graph_safe])
