@@ -1,8 +1,8 @@
 """Everything that needs a GPU, in one command of under nine minutes: `make gpu`, or `python benchmarks/gpu`.
 
 Each part of `parts.py` is a process of its own with a time limit, so that one that fails ends no other. The report,
-`gpu-NAME.md`, has the machine, the versions, and what each part printed; it is written anew after each part. A part that
-lacks a package is left out, and the report names the package. Nothing is downloaded or installed.
+`gpu-NAME.md`, has the machine, the versions, and what each part printed. It is written anew after each part. A part
+that lacks a package is left out, and the report names the package. Nothing is downloaded or installed.
 
     python benchmarks/gpu [--device cuda] [--parts tests,sweep] [--scale 1] [--seconds 530] [--out docs/benchmarks]
     python benchmarks/gpu --device cpu --scale 0.01     tries the script itself
@@ -15,10 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from parts import PARTS, Outcome, run_part
+from parts import PARTS, ROOT, Outcome, run_part
 from report import facts, write_report
 
 
@@ -40,6 +37,7 @@ def main() -> int:
         sys.exit(f"{sys.executable} must have torch, got none. Pass make gpu PYTHON=... with a Python that has it.")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         sys.exit("--device must be available, got cuda without a GPU. Pass --device cpu --scale 0.01 to try it.")
+    sys.path.insert(0, str(ROOT / "benchmarks"))
     began, outcomes = time.monotonic(), list[Outcome]()
     known = facts(torch, arguments.device)
     for name in arguments.parts.split(","):

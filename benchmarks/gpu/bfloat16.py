@@ -1,6 +1,6 @@
 """Training encoders in bfloat16, as on every GPU, against float32: `benchmarks/encoders.py` with both.
 
-    python benchmarks/gpu/bfloat16.py [--device cuda] [--dataset crema-d,vggsound] [--batch 64] [--steps 8]
+python benchmarks/gpu/bfloat16.py [--device cuda] [--dataset crema-d,vggsound] [--batch 64] [--steps 8]
 """
 
 from __future__ import annotations

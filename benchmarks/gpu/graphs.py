@@ -55,7 +55,9 @@ def recorded_step(device: torch.device) -> MakeStep:
     return lambda step, train: GraphedStep(step, train, CudaGraphs() if device.type == "cuda" else Repeats())
 
 
-def step_of(recipe: Recipe, members: list[Member], num_classes: int, device: torch.device, make: MakeStep) -> TrainOnBatch:
+def step_of(
+    recipe: Recipe, members: list[Member], num_classes: int, device: torch.device, make: MakeStep
+) -> TrainOnBatch:
     """The step of a training, after its first epoch."""
     clips, made = make_clips(2 * BATCH, num_classes, device), list[TrainOnBatch]()
     no_clips = clips.take(torch.zeros(0, dtype=torch.long, device=device))

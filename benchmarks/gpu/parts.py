@@ -122,7 +122,15 @@ PARTS = {
         "Recorded graphs against ordinary steps",
         "Recorded steps are kept if they are at least 2 times as fast, else they go.",
         50,
-        lambda device, s: ("benchmarks/gpu/graphs.py", "--device", device, "--steps", _scaled(200, s, 2), "--scale", str(s)),
+        lambda device, s: (
+            "benchmarks/gpu/graphs.py",
+            "--device",
+            device,
+            "--steps",
+            _scaled(200, s, 2),
+            "--scale",
+            str(s),
+        ),
     ),
     "sweep": Part(
         "The sweep against the loop",

@@ -39,7 +39,12 @@ def write_report(folder: Path, known: dict[str, str], outcomes: Sequence[Outcome
     """Write `gpu-NAME.md` and return its path."""
     slug = re.sub(r"[^a-z0-9]+", "-", known["name"].lower()).strip("-")
     small = "" if scale == 1 else f" at a scale of {scale:g}, which tries the script and measures nothing"
-    lines = [f"# {known['name']}", "", f"`make gpu`{small}. Written by `benchmarks/gpu`; each part has its command.", ""]
+    lines = [
+        f"# {known['name']}",
+        "",
+        f"`make gpu`{small}. Written by `benchmarks/gpu`; each part has its command.",
+        "",
+    ]
     lines += [f"- {name}: {value}" for name, value in known.items() if name != "name"]
     lines += ["", "| part | | seconds |", "|---|---|---|"]
     lines += [f"| {each.part.title} | {each.summary.replace('|', ' ')} | {each.seconds:.0f} |" for each in outcomes]

@@ -1,11 +1,12 @@
-"""The paper's table 1 with 10 seeds at VGGSound's size, on random embeddings: how long it takes, and what makes it short.
+"""The paper's table 1 with 10 seeds at VGGSound's size, on random embeddings: how long it takes, and what shortens it.
 
-145,000 train clips and 18,000 val clips, 512 + 512, 309 classes, linear adapters of 256, 50 epochs: every method, those
-that fuse also with AMR at 1:1. Each setting adds to the one before: recorded steps, a method's rows with and without AMR
-in one group, TF32 products, and larger batches, which train differently. AdamW is fused everywhere.
+145,000 train clips and 18,000 val clips, 512 + 512, 309 classes, linear adapters of 256, 50 epochs: every method, and
+again with AMR at 1:1 if it fuses. Each setting adds to the one before: recorded steps, a method's rows with and without
+AMR in one group, TF32 products, and larger batches, which train differently. AdamW is fused everywhere.
 
-A setting is first timed on few steps and epochs (n and 2n steps, 1 and 3 epochs), and its whole time follows from them:
-a + b epochs + (c + d epochs) steps. If the time limit allows, the fastest setting at batch 64 then trains the whole table.
+A setting is first timed on few steps and epochs (n and 2n steps, 1 and 3 epochs). Its whole time follows from them:
+a + b epochs + (c + d epochs) steps. If the time limit allows, the fastest setting with batches of 64 then trains the
+whole table.
 
     python benchmarks/gpu/table.py [--device cuda] [--scale 1] [--steps 16]
 """

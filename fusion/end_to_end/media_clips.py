@@ -56,9 +56,7 @@ class MediaClips(Clips):
             embeddings = {m: self.augment(m, x) for m, x in embeddings.items()}
         there = upload(index, self.target.device)
         on_host = of_runs(self._host_present[index.cpu()], num_runs)
-        return Batch(
-            embeddings, of_runs(self.present[there], num_runs), of_runs(self.target[there], num_runs), on_host
-        )
+        return Batch(embeddings, of_runs(self.present[there], num_runs), of_runs(self.target[there], num_runs), on_host)
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
         """Clips `start` to `stop`, exclusive, the same for every run, without augmentation."""

@@ -53,7 +53,10 @@ class GPU:
         tolerance = {"rtol": 1e-3, "atol": 1e-4} if self.fake is None else {"rtol": 1e-5, "atol": 1e-6}
         assert ours.keys() == theirs.keys()
         for name, value in theirs.items():
-            torch.testing.assert_close(ours[name].cpu(), value.cpu(), equal_nan=True, msg=lambda m: f"{name}: {m}", **tolerance)
+            try:
+                torch.testing.assert_close(ours[name].cpu(), value.cpu(), equal_nan=True, **tolerance)
+            except AssertionError as error:
+                raise AssertionError(f"{name}: {error}") from None
 
 
 def watched_step(gpu: GPU | None) -> MakeStep:

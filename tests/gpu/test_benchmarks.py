@@ -45,7 +45,7 @@ def test_a_missing_package_is_named_and_a_failure_ends_no_other_part(tmp_path):
     parts = "--parts=encoding,sweep,step"
     ended = gpu("--device=cpu", "--scale=0.002", parts, "--out", tmp_path / "report", PYTHONPATH=folders)
     assert ended.returncode == 1
-    assert [line for line in ended.stdout.splitlines()[:3]] == [
+    assert ended.stdout.splitlines()[:3] == [
         "encoding: left out: Python has no package timm",
         "sweep: failed: OSError: a library of h5py is damaged",
         "step: done",

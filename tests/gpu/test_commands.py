@@ -87,7 +87,9 @@ def test_fits(cache, gpu, changes):
         gpu.assert_near(load_file(on_gpu.run / file), load_file(on_cpu.run / file))
 
 
-@pytest.mark.parametrize("changes", [{"folds": 3}, {"head": "attention", "attribution": "integrated_gradients"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"folds": 3}, {"head": "attention", "attribution": "integrated_gradients"}], ids=str
+)
 def test_predict_and_explain(cache, gpu, changes):
     pytest.importorskip("av")
     from amr.fusion.explain.explain import explain
@@ -116,7 +118,9 @@ def test_sweep_and_evaluate(cache, gpu):
     results = {}
     for device in ("cpu", "cuda"):
         base = config(cache, device, out=device)
-        swept = SweepConfig(base, method=("naive", "unimodal", "ume", "modality-dropout"), amr_ratio=(None, "1:3"), seed=(0, 1))
+        swept = SweepConfig(
+            base, method=("naive", "unimodal", "ume", "modality-dropout"), amr_ratio=(None, "1:3"), seed=(0, 1)
+        )
         results[device] = sweep(swept)
         assert results[device].diverged == ()
     assert_alike(results["cuda"].to_json(), results["cpu"].to_json())
@@ -132,7 +136,9 @@ def test_frontier(cache, gpu):
 
     found = {}
     for device in ("cpu", "cuda"):
-        found[device] = frontier(FrontierConfig(cache=str(cache), device=device, epochs=1, folds=0, seeds=1, out=device))
+        found[device] = frontier(
+            FrontierConfig(cache=str(cache), device=device, epochs=1, folds=0, seeds=1, out=device)
+        )
     assert_alike(found["cuda"].to_json(), found["cpu"].to_json(), tolerance=1e-2)
 
 

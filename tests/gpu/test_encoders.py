@@ -56,7 +56,9 @@ def media_clips(device: str, *, on_host: bool = False, num_clips: int = 16) -> M
 
 
 def trained(gpu, device, method="naive", attribution="grad_x_input", *, on_host=False, **changes) -> Fitted:
-    shape = ModelShape.of(dict.fromkeys(SHAPES, DIM), 3, head=methods[method].head or "concat", hidden=0, adapter="none", adapter_dim=1)
+    shape = ModelShape.of(
+        dict.fromkeys(SHAPES, DIM), 3, head=methods[method].head or "concat", hidden=0, adapter="none", adapter_dim=1
+    )
     kind = methods[method]
     settings = (1, 8, "sgd", 0.01, 1e-4, "separate", "accuracy")
     recipe = Recipe(shape, kind, kind.Options(), Attributor(attribution=attribution, num_points=2), *settings)
@@ -71,7 +73,8 @@ def trained(gpu, device, method="naive", attribution="grad_x_input", *, on_host=
     member = Member(0, (0.5, 0.5), 1.0)
     make_step = watched_step(gpu) if device == "cuda" else watched_step(None)
     torch.manual_seed(0)
-    return train_group(replace(recipe, **changes), [member], clips, replace(clips, augment=None), None, hooks, make_step)
+    val, recipe = replace(clips, augment=None), replace(recipe, **changes)
+    return train_group(recipe, [member], clips, val, hooks=hooks, make_step=make_step)
 
 
 def assert_near(gpu, ours, theirs):
@@ -80,7 +83,7 @@ def assert_near(gpu, ours, theirs):
     expected = theirs.model.state_dict()
     for name, value in ours.model.state_dict().items():
         if value.is_floating_point():
-            torch.testing.assert_close(value.cpu(), expected[name], rtol=0.05, atol=0.02, msg=lambda m: f"{name}: {m}")
+            assert torch.allclose(value.cpu(), expected[name], rtol=0.05, atol=0.02), name
 
 
 @pytest.mark.parametrize("method", [name for name in methods if methods[name].end_to_end])

@@ -56,14 +56,19 @@ def test_steps_copy_nothing_to_the_host(file):
 
 @pytest.mark.parametrize(
     "line",
-    ["x.cpu()", "y = x.sum().item()", "bool((x > 0).all())", "x.tolist()", "f(x.numpy())", "if x.any(): pass"]
-    + ["z = 1 if not mask.all() else 2", "float(x.mean())", "while loss.max(): pass", "x.nonzero()", "assert x.all()"],
+    [
+        *("x.cpu()", "y = x.sum().item()", "bool((x > 0).all())", "x.tolist()", "f(x.numpy())", "if x.any(): pass"),
+        *("z = 1 if not mask.all() else 2", "float(x.mean())", "while loss.max(): pass", "x.nonzero()"),
+        "assert x.all()",
+    ],
 )
 def test_the_lint_finds(line):
     assert host_copies(ast.parse(f"def step(x):\n    {line}"))
     assert not host_copies(ast.parse(f"def step(x):\n    {line}"), ("step",))
 
 
-@pytest.mark.parametrize("line", ["float(weight)", "x.float().sum()", "if x.ndim == 3: pass", "bool(flag)", "max(1, n)"])
+@pytest.mark.parametrize(
+    "line", ["float(weight)", "x.float().sum()", "if x.ndim == 3: pass", "bool(flag)", "max(1, n)"]
+)
 def test_the_lint_leaves(line):
     assert not host_copies(ast.parse(line))

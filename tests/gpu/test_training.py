@@ -59,8 +59,8 @@ def test_each_head_with_each_attribution(gpu, head, attribution):
     for hidden in (0, 4) if head in ("concat", "sum") else (4,):
         recipe = replace(make_recipe(train, epochs=1, batch_size=16), attributor=attributor)
         fitted, expected = compared(gpu, replace(recipe, shape=shape_of(train, head, hidden)), train, val)
-    ours, theirs = (measure(each.model, clips, attributor) for each, clips in ((fitted, gpu.clips(val)), (expected, val)))
-    assert_alike(ours, theirs)
+    ours = measure(fitted.model, gpu.clips(val), attributor)
+    assert_alike(ours, measure(expected.model, val, attributor))
 
 
 @pytest.mark.parametrize("method", [*methods])
