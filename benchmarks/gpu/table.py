@@ -8,7 +8,7 @@ A setting is first timed on few steps and epochs (n and 2n steps, 1 and 3 epochs
 a + b epochs + (c + d epochs) steps. If the time limit allows, the fastest setting with batches of 64 then trains the
 whole table.
 
-    python benchmarks/gpu/table.py [--device cuda] [--scale 1] [--steps 16]
+    python benchmarks/gpu/table.py [--device cuda] [--scale 1] [--steps 6]
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=6)
     arguments = parser.parse_args()
     ends = time.monotonic() + 0.95 * float(os.environ.get("GPU_PART_SECONDS", "150"))
     device, console, scale = torch.device(arguments.device), Console(width=140), arguments.scale

@@ -25,8 +25,6 @@ from amr.fusion.fit import fit
 from amr.fusion.runs.load_head import load_head
 from amr.fusion.train import graphs
 
-from .conftest import assert_alike
-
 pytestmark = pytest.mark.gpu
 NUM_CLIPS, DIM = 90, 6
 
@@ -81,7 +79,7 @@ def config(cache: Path, device: str, **changes) -> FitConfig:
 def test_fits(cache, gpu, changes):
     on_cpu, on_gpu = (fit(config(cache, device, out=device, **changes)) for device in ("cpu", "cuda"))
     for split in ("val", "test"):
-        assert_alike(getattr(on_gpu, split), getattr(on_cpu, split))
+        gpu.assert_alike(getattr(on_gpu, split), getattr(on_cpu, split))
     files = [each.relative_to(on_cpu.run) for each in on_cpu.run.rglob("weights.safetensors")]
     for file in files:
         gpu.assert_near(load_file(on_gpu.run / file), load_file(on_cpu.run / file))
@@ -96,9 +94,9 @@ def test_predict_and_explain(cache, gpu, changes):
     from amr.fusion.predict import predict
 
     run, clips = fit(config(cache, "cuda", **changes)).run, ["0", "1", "85"]
-    assert_alike(*([asdict(each) for each in predict(run, clips, device)] for device in ("cuda", "cpu")))
+    gpu.assert_alike(*([asdict(each) for each in predict(run, clips, device)] for device in ("cuda", "cpu")))
     explained = (explain(ExplainConfig(run, "85", device=device)) for device in ("cuda", "cpu"))
-    assert_alike(*(each.to_json() for each in explained))
+    gpu.assert_alike(*(each.to_json() for each in explained))
 
 
 def test_a_head_moves_to_the_gpu(cache, gpu):
@@ -123,10 +121,10 @@ def test_sweep_and_evaluate(cache, gpu):
         )
         results[device] = sweep(swept)
         assert results[device].diverged == ()
-    assert_alike(results["cuda"].to_json(), results["cpu"].to_json())
+    gpu.assert_alike(results["cuda"].to_json(), results["cpu"].to_json())
     options = EvaluateConfig(results["cpu"].folder, bootstrap=20, noise_draws=2)
     runs = {device: evaluate(replace(options, device=device)).document["runs"] for device in ("cuda", "cpu")}
-    assert_alike(runs["cuda"], runs["cpu"])
+    gpu.assert_alike(runs["cuda"], runs["cpu"])
 
 
 def test_frontier(cache, gpu):
@@ -139,7 +137,9 @@ def test_frontier(cache, gpu):
         found[device] = frontier(
             FrontierConfig(cache=str(cache), device=device, epochs=1, folds=0, seeds=1, out=device)
         )
-    assert_alike(found["cuda"].to_json(), found["cpu"].to_json(), tolerance=1e-2)
+    assert found["cuda"].to_json().keys() == found["cpu"].to_json().keys()
+    if gpu.fake is not None:  # a real one may find another setting the best
+        gpu.assert_alike(found["cuda"].to_json(), found["cpu"].to_json())
 
 
 def test_arrays_in_memory(cache, gpu):
