@@ -7,6 +7,9 @@ time is the fairer clock: the sweep's is spread over the cores. A loop is timed 
 cases take turns, and medians over the rounds are printed. --steps N times only the first N steps of an epoch, whose
 clips are spread evenly over all clips.
 
+Beside them, in the same rounds: the sweep without AMR, and by permutation; and the limit, which is the matrix products
+of a step with AMR, in their shapes, and a copy of its batch, in the same groups and threads, and nothing else.
+
     python benchmarks/sweep.py [--hidden 0,256] [--rounds 5] [--device cpu]
     python benchmarks/sweep.py --clips 180000 --classes 309 --steps 8 --rounds 2 --loop-only-memory
 """
@@ -35,6 +38,7 @@ from amr.fusion.data.clips import Clips
 from amr.fusion.data.folds import Fold, TrainingData
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
+from amr.fusion.run_axis.closed_form import MAX_CLASSES
 from amr.fusion.sweep.grouping import CPU_GROUPS, group_size, partition
 from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.trainer import train_group
@@ -104,35 +108,74 @@ class H5Dataset(Dataset):
         return torch.from_numpy(self.file["audio"][i]), torch.from_numpy(self.file["video"][i]), self.file["target"][i]
 
 
-def recipe(hidden: int, num_classes: int, epochs: int) -> Recipe:
+def recipe(hidden: int, num_classes: int, epochs: int, attribution: str = "grad_x_input") -> Recipe:
     """Recipe of all members."""
     shape = ModelShape.of(DIMS, num_classes, head="concat", hidden=hidden, adapter="none", adapter_dim=1)
     naive = methods["naive"]
-    return Recipe(shape, naive, naive.Options(), Attributor(), epochs, BATCH, "adamw", 1e-3, 1e-2, "shared", "last")
+    attributor = Attributor(attribution=attribution)
+    return Recipe(shape, naive, naive.Options(), attributor, epochs, BATCH, "adamw", 1e-3, 1e-2, "shared", "last")
 
 
-def train_one(plan: Recipe, group: list[Member], clips: Clips, no_clips: Clips, workers: int) -> None:
-    """Train one run group, with one thread if several are trained in parallel."""
-    with one_thread() if workers > 1 else nullcontext():
-        train_group(plan, group, clips, no_clips)
-
-
-def swept(plan: Recipe, clips: Clips, size: int | None) -> None:
-    """Train all members as `amr sweep` does: on a CPU, each run group with one thread, and one per core at a time."""
-    no_clips = clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device))
+def in_groups(work: Callable[[list[Member]], object], plan: Recipe, clips: Clips, size: int | None, amr: bool) -> None:
+    """Do work for each run group of `amr sweep`: on a CPU, with one thread each, and one per core at a time."""
     on_cpu = clips.target.device.type == "cpu"
     workers = torch.get_num_threads() if on_cpu else 1
-    data = TrainingData(Path(), None, (Fold(None, None, clips, no_clips, no_clips),), ())  # type: ignore[arg-type]
+    fold = Fold(None, None, clips, no_clips_of(clips), no_clips_of(clips))
+    data = TrainingData(Path(), None, (fold,), ())  # type: ignore[arg-type]
     most = size or group_size(plan, data, shares=True)
     places = partition([member.seed for member in MEMBERS], most, CPU_GROUPS if on_cpu and not size else 1)
-    groups = [[MEMBERS[place] for place in group] for group in places]
+    groups = [[MEMBERS[i] if amr else Member(MEMBERS[i].seed) for i in group] for group in places]
+
+    def in_one_thread(group: list[Member]) -> None:
+        with one_thread() if workers > 1 else nullcontext():
+            work(group)
+
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda group: train_one(plan, group, clips, no_clips, workers), groups))
+        list(pool.map(in_one_thread, groups))
+
+
+def no_clips_of(clips: Clips) -> Clips:
+    """No clips, with the dimensions of these."""
+    return clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device))
+
+
+def swept(plan: Recipe, clips: Clips, size: int | None, amr: bool = True) -> None:
+    """Train all members as `amr sweep` does."""
+    in_groups(lambda group: train_group(plan, group, clips, no_clips_of(clips)), plan, clips, size, amr)
+
+
+def least(plan: Recipe, clips: Clips, size: int | None) -> None:
+    """Only the matrix products of all steps with AMR, in their shapes, and a copy of each batch."""
+    in_groups(lambda group: products_and_copies(plan, group, clips), plan, clips, size, amr=True)
+
+
+def products_and_copies(plan: Recipe, group: list[Member], clips: Clips) -> None:
+    """Products and copies of one epoch of a run group."""
+    runs, seeds, joined, device = len(group), len({m.seed for m in group}), sum(DIMS.values()), clips.target.device
+    shape = plan.shape.head_shape
+    rows, pairs = shape.hidden or shape.num_classes, shape.num_classes * (shape.num_classes - 1) // 2
+    quadratic = not shape.hidden and shape.num_classes <= MAX_CLASSES and runs > seeds
+    z, source = (torch.randn(seeds, BATCH, joined, device=device) for _ in range(2))
+    wide = torch.randn(seeds, runs // seeds * rows, joined, device=device)  # the weights of all runs
+    wide_u = torch.randn(seeds, runs // seeds * rows, BATCH, device=device)  # as are their cotangents
+    weight, u = wide.view(runs, rows, joined), wide_u.view(runs, rows, BATCH)
+    g = torch.randn(runs, BATCH, joined, device=device)
+    products = [(wide, z.mT), (wide_u, z)]  # forward, and the gradient of the weights
+    if quadratic:  # pairs of rows of W, and pairs of cotangents, times the squares of z
+        products += [(torch.randn(seeds, runs // seeds * pairs, n, device=device), z.mT) for n in (joined, BATCH)]
+        products[-1] = products[-1][0], z
+    else:  # g, and the gradients of its norm
+        products += [(u.mT, weight), (weight, g.mT), (u, g)]
+    results = [torch.bmm(a, b) for a, b in products]
+    for _ in range(-(-len(clips) // BATCH)):
+        z.copy_(source)
+        for (a, b), result in zip(products, results, strict=True):
+            torch.bmm(a, b, out=result)
 
 
 def one_fit(plan: Recipe, clips: Clips) -> None:
     """Train one member as `amr fit` does."""
-    train_group(plan, MEMBERS[:1], clips, clips.take(torch.zeros(0, dtype=torch.long, device=clips.target.device)))
+    train_group(plan, MEMBERS[:1], clips, no_clips_of(clips))
 
 
 def first_steps(clips: Clips, steps: int | None) -> Clips:
@@ -147,12 +190,15 @@ def cases(
 ) -> dict[str, tuple[Callable[[], object], int]]:
     """Case name to a function that trains one epoch, and the number of runs that it trains."""
     device = clips.target.device
-    plan = recipe(hidden, arguments.classes, 1)
+    plan, permuted = (recipe(hidden, arguments.classes, 1, each) for each in ("grad_x_input", "permutation"))
     tensors = (*(e.cpu() for e in clips.embeddings.values()), clips.target.cpu())
     loop = partial(plain_loop, hidden=hidden, num_classes=arguments.classes, epochs=1, device=device)
     memory = TensorDataset(*tensors)
     found: dict[str, tuple[Callable[[], object], int]] = {
         "sweep": (partial(swept, plan, clips, arguments.group_size), len(MEMBERS)),
+        "limit": (partial(least, plan, clips, arguments.group_size), len(MEMBERS)),
+        "sweep without AMR": (partial(swept, plan, clips, arguments.group_size, amr=False), len(MEMBERS)),
+        "sweep by permutation": (partial(swept, permuted, clips, arguments.group_size), len(MEMBERS)),
         "one fit after another": (partial(one_fit, plan, clips), 1),
         "DataLoader loop, in memory": (partial(loop, memory, amr=True), 1),
         "the same without AMR": (partial(loop, memory, amr=False), 1),
@@ -180,7 +226,8 @@ def main() -> None:
     device = torch.device(arguments.device)
     clips = first_steps(make_clips(arguments.clips, arguments.classes, device), arguments.steps)
     steps = -(-len(clips) // BATCH)
-    table = Table("hidden", "case", "ms per run and step", "CPU ms", "65 runs, 1 epoch: s", "sweep is faster by")
+    columns = ("ms per run and step", "CPU ms", "65 runs, 1 epoch: s", "sweep is faster by")
+    table = Table("hidden", "case", *columns, "share of the limit", "times a step without AMR")
     for hidden in map(int, arguments.hidden.split(",")):
         with TemporaryDirectory() as folder:
             found = cases(hidden, arguments, clips, Path(folder))
@@ -191,7 +238,9 @@ def main() -> None:
         for case, one in each.items():
             ratio = f"{one.wall / each['sweep'].wall:.1f}"
             times_ms = (f"{t * 1e3:.3f}" for t in one)
-            table.add_row(str(hidden), case, *times_ms, f"{one.wall * epoch:.2f}", ratio)
+            shown = (f"{each['limit'].wall / one.wall:.2f}", f"{one.wall / each['sweep without AMR'].wall:.2f}")
+            shown = shown if case in ("sweep", "sweep by permutation") else ("", "")
+            table.add_row(str(hidden), case, *times_ms, f"{one.wall * epoch:.2f}", ratio, *shown)
     console = Console(width=120)
     console.print(machine(device))
     console.print(table)

@@ -37,13 +37,13 @@ def output_cotangent(logits: Tensor, output: str = "probability") -> Tensor:
     """
     if output not in OUTPUTS:
         raise unknown("output", output, OUTPUTS)
-    predicted = torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1])
+    best = logits.argmax(-1, keepdim=True)
+    predicted = torch.zeros_like(logits).scatter_(-1, best, 1)
     if output == "logit":
-        return predicted.to(logits.dtype)
+        return predicted
     if output == "centered":
-        return predicted.to(logits.dtype) - 1 / logits.shape[-1]
-    others = logits.masked_fill(predicted.bool(), -torch.inf).softmax(-1)
-    return predicted.to(logits.dtype) - others
+        return predicted - 1 / logits.shape[-1]
+    return predicted - logits.scatter(-1, best, -torch.inf).softmax(-1)
 
 
 def grad_x_input(

@@ -34,10 +34,10 @@ def partners_with(present: Tensor, partners: Tensor) -> Tensor:
     """Partner of each clip for one modality, `(..., clips)`: itself if it or its partner lacks the modality.
 
     Args:
-        present: Bool `(..., clips)`: the clips that have the modality.
+        present: Bool `(..., clips)`: the clips that have the modality; one more axis for several modalities.
         partners: Clip numbers `(..., clips)`.
     """
-    both = present & present.gather(-1, partners)
+    both = present & present.gather(-1, partners.expand_as(present))
     return torch.where(both, partners, torch.arange(partners.shape[-1], device=partners.device))
 
 
@@ -49,7 +49,7 @@ def has_partner(present: Tensor, partners: Tensor) -> Tensor:
         partners: Clip numbers `(..., clips)`.
     """
     own = torch.arange(partners.shape[-1], device=partners.device)
-    return torch.stack([partners_with(each, partners) != own for each in present.unbind(-1)], dim=-1)
+    return (partners_with(present.movedim(-1, 0), partners) != own).movedim(0, -1)
 
 
 def of_partners(values: Tensor, partners: Tensor) -> Tensor:
@@ -83,15 +83,21 @@ class Permutation(Attribution):
         if settings.partners is None:
             raise ValueError("partners must be given for permutation, got none. Pass a permutation of the clips.")
         parts = head.modality_logits(z) if hasattr(head, "modality_logits") else None
-        logits = head(z, present) if parts is None else torch.stack([*parts.values()]).sum(0)
-        divergences = []
-        for i, (m, value) in enumerate(z.items()):
-            if parts is None:  # one more forward pass per modality
-                partners = partners_with(*(of_same_runs(x, value) for x in (present[..., i], settings.partners)))
-                others = head({**z, m: of_partners(value, partners)}, present)
-            else:
-                partners = partners_with(present[..., i], of_same_runs(settings.partners, logits))
-                others = logits - parts[m] + of_partners(parts[m], partners)
-            divergence = jensen_shannon(logits, others)  # (..., clips), or (..., clips, positions)
-            divergences.append(divergence.sum(-1) if divergence.ndim == present.ndim else divergence)
-        return logits, torch.stack(divergences, dim=-1)
+        if parts is None:  # one more forward pass per modality
+            logits, others = head(z, present), torch.stack(_others(head, z, present, settings.partners))
+        else:
+            own = torch.stack([*parts.values()])  # (modality, ..., clips, classes)
+            logits = own.sum(0)
+            partners = partners_with(present.movedim(-1, 0), of_same_runs(settings.partners, logits))
+            others = logits - own + of_partners(own, partners)
+        divergence = jensen_shannon(logits, others)  # (modality, ..., clips), or (modality, ..., clips, positions)
+        return logits, (divergence.sum(-1) if divergence.ndim > present.ndim else divergence).movedim(0, -1)
+
+
+def _others(head: HeadFunction, z: Mapping[str, Tensor], present: Tensor, partners: Tensor) -> list[Tensor]:
+    """Logits with each modality of the partner."""
+    result = []
+    for (m, value), has_m in zip(z.items(), present.unbind(-1), strict=True):
+        its_partners = partners_with(*(of_same_runs(x, value) for x in (has_m, partners)))
+        result.append(head({**z, m: of_partners(value, its_partners)}, present))
+    return result

@@ -55,13 +55,13 @@ def shares(magnitude: Tensor, present: Tensor | None = None) -> tuple[Tensor, Te
 
 def counted_magnitudes(magnitude: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Magnitudes, 0 for absent modalities and for clips without a share, and the clips with one, as for `shares`."""
-    if present is not None:
-        magnitude = magnitude.masked_fill(~present, 0)
-    counted = torch.isfinite(magnitude).all(-1) & (magnitude.sum(-1) > 0)
-    if present is not None:
-        enough = present.sum(-1) >= min(2, magnitude.shape[-1])
-        counted = counted & enough
-    return magnitude.masked_fill(~counted[..., None], 0), counted
+    values = magnitude.detach()
+    total = (values if present is None else values.masked_fill(~present, 0)).sum(-1)
+    counted = (total > 0) & (total < torch.inf)  # neither for NaN
+    if present is None:
+        return magnitude.masked_fill(~counted[..., None], 0), counted
+    counted = counted & (present.sum(-1) >= min(2, magnitude.shape[-1]))
+    return magnitude.masked_fill(~(counted[..., None] & present), 0), counted
 
 
 def mean_share(share: Tensor, counted: Tensor, *, of_sums: bool = False) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from amr.fusion.heads.base import Head, HeadShape, heads
 from amr.fusion.run_axis.closed_form import linear_magnitudes
-from amr.fusion.run_axis.layers import StackedLinear, shared_bmm
+from amr.fusion.run_axis.layers import StackedLinear, stacked_linear
 from amr.fusion.run_axis.seeds import Draws
 
 
@@ -48,8 +48,8 @@ class ConcatHead(Head):
         if self.fusion is not None:
             return None
         weights = self.classifier.weight.split(list(self.shape.embed_dims.values()), dim=-1)
-        bias = self.classifier.bias.unsqueeze(1) / len(weights)
-        return {m: shared_bmm(z[m], weight) + bias for m, weight in zip(self.modalities, weights, strict=True)}
+        bias = self.classifier.bias / len(weights)
+        return {m: stacked_linear(z[m], weight, bias) for m, weight in zip(self.modalities, weights, strict=True)}
 
     def scale_modalities(self, factors: Sequence[float]) -> bool:
         """Multiply the columns of W of each modality; False with a hidden layer."""
@@ -78,5 +78,4 @@ class ConcatHead(Head):
         first = self.classifier
         if self.fusion is not None:
             cotangent, first, zero_sum = self.classifier.input_gradient(cotangent) * (features > 0), self.fusion, False
-        weights = first.weight.split(list(self.shape.embed_dims.values()), dim=-1)
-        return linear_magnitudes([z[m] for m in self.modalities], weights, cotangent, zero_sum=zero_sum)
+        return linear_magnitudes([z[m] for m in self.modalities], first.weight, cotangent, zero_sum=zero_sum)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.run_axis.closed_form import dense_magnitude, linear_magnitudes
+from amr.fusion.run_axis.closed_form import dense_magnitudes, linear_magnitudes
 from amr.fusion.run_axis.layers import StackedLinear
 from amr.fusion.run_axis.seeds import Draws
 
@@ -82,10 +82,11 @@ class SumHead(Head):
         outer, inner = (cast("list[StackedLinear]", layers) for layers in (self.classifiers, self.hidden_layers))
         inputs = [z[m] for m in self.modalities]
         if not self.hidden_layers:
-            return linear_magnitudes(inputs, [layer.weight for layer in outer], cotangent, zero_sum=zero_sum)
+            weight = torch.cat([layer.weight for layer in outer], dim=-1)
+            return linear_magnitudes(inputs, weight, cotangent, zero_sum=zero_sum)
         cotangents = [
             layer.input_gradient(cotangent) * (h > 0)
             for layer, h in zip(outer, features.split(self._sizes, dim=-1), strict=True)
         ]
-        norms = [dense_magnitude(x, layer.weight, c) for x, layer, c in zip(inputs, inner, cotangents, strict=True)]
-        return torch.stack(norms, dim=-1)
+        triples = zip(inputs, inner, cotangents, strict=True)
+        return torch.cat([dense_magnitudes([x], layer.weight, c) for x, layer, c in triples], dim=-1)

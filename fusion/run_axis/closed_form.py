@@ -22,155 +22,130 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from amr.fusion.run_axis.axes import of_runs
-
 MAX_CLASSES = 10  # with more, g itself is cheaper (docs/benchmarks.md)
 
 
-def linear_magnitudes(
-    z: Sequence[Tensor], weights: Sequence[Tensor], cotangent: Tensor, *, zero_sum: bool = False
-) -> Tensor:
+def linear_magnitudes(z: Sequence[Tensor], weight: Tensor, cotangent: Tensor, *, zero_sum: bool = False) -> Tensor:
     """L2 norms of gradient x input, `(run, batch, modalities)`.
 
     Args:
         z: Inputs, one per modality, each `(run, batch, dim)`, or `(shared, batch, dim)` if adjacent runs share it;
             constants.
-        weights: Weights, one per modality, each `(run, classes, dim)`.
+        weight: Weight `(run, classes, dims)`, where dims are those of all modalities, in order.
         cotangent: Cotangent `(run, batch, classes)`.
         zero_sum: Whether the cotangent sums to 0 over the classes. If so, one row of W is subtracted from the others:
             there is one class fewer, and what all rows have in common cancels before it is squared.
     """
     shared = len(z[0]) < len(cotangent)  # if not, each pairwise product serves one batch only, and g is cheaper
     if not shared or cotangent.shape[-1] > MAX_CLASSES:
-        return torch.stack([dense_magnitude(x, w, cotangent) for x, w in zip(z, weights, strict=True)], dim=-1)
-    return quadratic_magnitudes(z, weights, cotangent, zero_sum=zero_sum)
+        return dense_magnitudes(z, weight, cotangent)
+    return quadratic_magnitudes(z, weight, cotangent, zero_sum=zero_sum)
 
 
-def dense_magnitude(z: Tensor, weight: Tensor, cotangent: Tensor) -> Tensor:
-    """L2 norm of (cotangent @ weight) * z, `(run, batch)`.
-
-    Args:
-        z: Input `(run, batch, dim)`, or `(shared, batch, dim)` if adjacent runs share it; a constant.
-        weight: Weight `(run, rows, dim)`.
-        cotangent: Cotangent `(run, batch, rows)`.
-    """
-    return _Dense.apply(z, weight, cotangent)
+def dense_magnitudes(z: Sequence[Tensor], weight: Tensor, cotangent: Tensor) -> Tensor:
+    """Same as `linear_magnitudes`, always by g."""
+    return _Dense.apply(weight, cotangent, *z)
 
 
-def quadratic_magnitudes(
-    z: Sequence[Tensor], weights: Sequence[Tensor], cotangent: Tensor, *, zero_sum: bool = False
-) -> Tensor:
+def quadratic_magnitudes(z: Sequence[Tensor], weight: Tensor, cotangent: Tensor, *, zero_sum: bool = False) -> Tensor:
     """Same as `linear_magnitudes`, always by the quadratic form."""
-    return _Quadratic.apply(zero_sum, cotangent, *z, *weights)
+    u = cotangent.mT
+    if zero_sum:
+        row = _central_rows(weight, [x.shape[-1] for x in z])
+        others, differences = (x.to(weight) for x in _without(row, weight.shape[1]))
+        weight, u = torch.bmm(differences, weight), torch.bmm(others, u)
+    return _Quadratic.apply(weight, u, *z)
 
 
 def _inverse(norm: Tensor) -> Tensor:
     """1 / norm, or 0 if the norm is 0: its gradient there is defined as 0."""
-    return (1 / norm).masked_fill(norm == 0, 0)
+    return (1 / norm).masked_fill_(norm == 0, 0)
+
+
+def _parts(x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+    """Views of `(run, rows, dims)` for each modality, `(shared, sharing runs, rows, dim)`."""
+    parts = x.split([each.shape[-1] for each in z], dim=-1)
+    return [part.unflatten(0, (len(each), -1)) for part, each in zip(parts, z, strict=True)]
 
 
 class _Dense(torch.autograd.Function):
+    """All modalities at once: one product makes g of all dimensions."""
+
     @staticmethod
-    def forward(ctx: Any, z: Tensor, weight: Tensor, cotangent: Tensor) -> Tensor:
-        gradient = torch.bmm(cotangent, weight)  # (run, batch, dim)
-        inputs = of_runs(z, len(weight))
-        norm = torch.linalg.vector_norm(gradient * inputs, dim=-1)
-        ctx.save_for_backward(inputs, weight, cotangent, gradient, norm)
+    def forward(ctx: Any, weight: Tensor, cotangent: Tensor, *z: Tensor) -> Tensor:
+        product = torch.bmm(cotangent, weight)  # g, then g * z in its place: (run, batch, dims)
+        for part, x in zip(_parts(product, z), z, strict=True):
+            part.mul_(x.unsqueeze(1))
+        norms = [torch.linalg.vector_norm(part, dim=-1).flatten(0, 1) for part in _parts(product, z)]
+        norm = torch.stack(norms, dim=-1)
+        ctx.save_for_backward(weight, cotangent, product, norm, *z)
         return norm
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
-        inputs, weight, cotangent, gradient, norm = ctx.saved_tensors
-        # d norm / d gradient = z^2 * gradient / norm
-        outer = gradient * inputs.square() * (grad * _inverse(norm)).unsqueeze(-1)
-        return None, torch.bmm(cotangent.mT, outer), torch.bmm(outer, weight.mT)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, cotangent, product, norm, *z = ctx.saved_tensors
+        scale = (grad * _inverse(norm)).unsqueeze(2)  # (run, batch, 1, modalities)
+        outer = torch.empty_like(product)  # d norm / d g = g * z^2 / norm
+        for i, (part, x, result) in enumerate(zip(_parts(product, z), z, _parts(outer, z), strict=True)):
+            torch.mul(part, x.unsqueeze(1), out=result).mul_(scale[..., i].unflatten(0, (len(x), -1)))
+        return torch.bmm(cotangent.mT, outer), torch.bmm(weight, outer.mT).mT, *[None] * len(z)
 
 
 class _Quadratic(torch.autograd.Function):
     """All modalities at once: their dimensions are concatenated; only the products with z^2 are separate.
 
-    With Q symmetric, norm^2 = || g * z ||^2 = u . (Q u). The gradient of the norm is Q u / norm with respect to u, and
+    With Q symmetric, norm^2 = sum_k,l u_k u_l Q_kl. The gradient of the norm is Q u / norm with respect to u, and
     sum_l u_k u_l w_l z^2 / norm with respect to w_k, which is the same product with pairs of u instead of w.
     """
 
     @staticmethod
-    def forward(ctx: Any, zero_sum: bool, cotangent: Tensor, *inputs: Tensor) -> Tensor:
-        squares = [x.square() for x in inputs[: len(inputs) // 2]]  # each (shared, batch, dim)
-        weights = inputs[len(inputs) // 2 :]
-        weight, u = torch.cat(weights, dim=-1), cotangent.mT  # (run, rows, dims or batch)
-        reference = None
-        if zero_sum:
-            reference = _central_row(weights)
-            weight, u = _without_row(weight, reference, subtract=True), _without_row(u, reference)
-        u = u.contiguous()
-        products = _pairs(weight).split([x.shape[-1] for x in squares], dim=-1)  # (run, pairs, dim)
-        q = u.new_empty(len(squares), *products[0].shape[:2], u.shape[-1])  # (modality, run, pairs, batch)
-        for p, x, result in zip(products, squares, q, strict=True):
-            _bmm_shared(p, x.mT, result)
-        q_u = _contract(q, u)  # (modality, run, rows, batch)
-        norm = (q_u * u).sum(2).clamp_min_(0).sqrt_()  # rounding can make it slightly negative
-        ctx.reference = reference
-        ctx.save_for_backward(weight, u, q_u, norm, *squares)
+    def forward(ctx: Any, weight: Tensor, u: Tensor, *z: Tensor) -> Tensor:
+        num_rows, squares = weight.shape[1], [x.square() for x in z]  # each (shared, batch, dim)
+        pairs = _pairs(u)  # (run, pairs, batch)
+        q = u.new_empty(len(z), *pairs.shape)
+        for products, x, result in zip(_parts(_pairs(weight), z), squares, q, strict=True):
+            _bmm_shared(products, x.mT, result)
+        terms = q * pairs
+        norm = terms[:, :, num_rows:].sum(2).mul_(2).add_(terms[:, :, :num_rows].sum(2))
+        norm = norm.clamp_min_(0).sqrt_()  # rounding can make it slightly negative
+        ctx.save_for_backward(weight, u, pairs, q, norm, *squares)
         return norm.movedim(0, -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, u, q_u, norm, *squares = ctx.saved_tensors
+        weight, u, pairs, q, norm, *squares = ctx.saved_tensors
         scale = (grad.movedim(-1, 0) * _inverse(norm)).unsqueeze(2)  # (modality, run, 1, batch)
-        grad_u = (q_u * scale).sum(0)
-        scaled = _pairs(u) * scale  # (modality, run, pairs, batch)
-        products = weight.new_empty(*scaled.shape[1:3], weight.shape[-1])  # (run, pairs, dims)
-        for s, x, result in zip(scaled, squares, products.split([x.shape[-1] for x in squares], dim=-1), strict=True):
-            _bmm_shared(s, x, result)
-        grad_weight = _contract(products, weight)
-        if ctx.reference is not None:
-            grad_u = _with_row(grad_u, ctx.reference, torch.zeros_like(grad_u[:, 0]))
-            grad_weight = _with_row(grad_weight, ctx.reference, -grad_weight.sum(1))
-        grad_weights = grad_weight.split([x.shape[-1] for x in squares], dim=-1)
-        return None, grad_u.mT, *[None] * len(squares), *grad_weights
+        grad_u = _contract((q * scale).sum(0), u)
+        products = weight.new_empty(*pairs.shape[:2], weight.shape[-1])  # (run, pairs, dims)
+        for scaled, x, result in zip(pairs * scale, squares, _parts(products, squares), strict=True):
+            _bmm_shared(scaled, x, result)
+        return _contract(products, weight), grad_u, *[None] * len(squares)
 
 
-def _central_row(weights: Sequence[Tensor]) -> Tensor:
-    """Row that is nearest to the mean row, `(run,)`; every modality counts alike.
+@torch.no_grad()
+def _central_rows(weight: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Row of each run that is nearest to the mean row, `(run, 1)`; every modality counts alike.
 
     Relative to a row that dwarfs the others, all differences would be large. Where its cotangent is small they cancel,
-    but only after they were squared and rounded. Of two rows either will do.
+    but only after they were squared and rounded.
     """
-    if weights[0].shape[1] == 2:
-        return torch.ones(len(weights[0]), dtype=torch.long, device=weights[0].device)
-    distances = [torch.linalg.vector_norm(w - w.mean(1, keepdim=True), dim=-1) for w in weights]  # (run, rows)
-    relative = [d / d.sum(-1, keepdim=True) for d in distances]
-    return torch.stack(relative).sum(0).nan_to_num(0).argmin(-1)
+    from_mean = (weight - weight.mean(1, keepdim=True)).split(sizes, dim=-1)
+    distances = torch.stack([torch.linalg.vector_norm(x, dim=-1) for x in from_mean])  # (modality, run, rows)
+    return (distances / distances.sum(-1, keepdim=True)).nan_to_num(0).sum(0).argmin(-1, keepdim=True)
 
 
-def _without_row(x: Tensor, row: Tensor, *, subtract: bool = False) -> Tensor:
-    """`(run, rows, n)` without one row of each run: the last row takes its place. Optionally subtract it first."""
-    runs, is_last = torch.arange(len(x), device=x.device), row == x.shape[1] - 1
-    place = row.masked_fill(is_last, 0)
-    moved = torch.where(is_last.unsqueeze(-1), x[:, 0], x[:, -1])  # the last row needs no place if it is left out
-    if subtract:
-        removed = x[runs, row]
-        result, moved = x[:, :-1] - removed.unsqueeze(1), moved - removed
-    else:
-        result = x[:, :-1].clone(memory_format=torch.contiguous_format)
-    result[runs, place] = moved
-    return result
-
-
-def _with_row(x: Tensor, row: Tensor, values: Tensor) -> Tensor:
-    """Undo `_without_row`: `(run, rows - 1, n)` to `(run, rows, n)` with `values`, `(run, n)`, in that row."""
-    runs = torch.arange(len(x), device=x.device)
-    x = torch.cat([x, values.unsqueeze(1)], dim=1)
-    x[:, -1] = x[runs, row]  # if the row is the last one, these are its values already
-    x[runs, row] = values
-    return x
+def _without(row: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+    """Matrices `(run, rows - 1, rows)` that take all rows but one, `(run, 1)`, and their differences from that one."""
+    identity, others = torch.eye(num_rows, device=row.device), torch.arange(num_rows - 1, device=row.device)
+    others = identity[others + (others >= row)]
+    return others, others - identity[row]
 
 
 def _bmm_shared(x: Tensor, shared: Tensor, result: Tensor) -> None:
     """Write `(run, rows, in)` times `(shared, in, out)` to `result`: one wide product for runs that share a factor."""
-    wide, wide_result = (each.unflatten(0, (len(shared), -1)).flatten(1, 2) for each in (x, result))  # views
+    wide, wide_result = (each.reshape(len(shared), -1, each.shape[-1]) for each in (x, result))  # views
     torch.bmm(wide, shared, out=wide_result)
 
 

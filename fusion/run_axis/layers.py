@@ -11,14 +11,15 @@ from torch.nn import functional
 from amr.fusion.run_axis.seeds import Draws
 
 
-def shared_bmm(x: Tensor, weight: Tensor) -> Tensor:
-    """x W^T: `(shared, rows, in)` and `(run, out, in)` to `(run, rows, out)`, one wide product if runs share x."""
-    shared, rows, _ = x.shape
-    num_runs, out, _ = weight.shape
-    if shared == num_runs:
-        return torch.bmm(x, weight.mT)
-    wide = torch.bmm(x, weight.view(shared, -1, weight.shape[-1]).mT)  # (shared, rows, sharing runs * out)
-    return wide.view(shared, rows, -1, out).transpose(1, 2).reshape(num_runs, rows, out)
+def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x W^T + b: `(shared, rows, in)`, `(run, out, in)` and `(run, out)` to `(run, rows, out)`.
+
+    Computed as W x^T, one wide product for all runs that share x. So nothing is copied, and the gradient of a weight
+    comes in the weight's own layout.
+    """
+    shared = len(x)
+    wide = torch.baddbmm(bias.view(shared, -1, 1), weight.reshape(shared, -1, weight.shape[-1]), x.mT)
+    return wide.view(*bias.shape, -1).mT
 
 
 class StackedLinear(nn.Module):
@@ -32,12 +33,12 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(run, ..., in)`, or `(shared, ..., in)` (see `of_runs`), to `(run, ..., out)`."""
-        rows = shared_bmm(x.flatten(1, -2), self.weight) + self.bias.unsqueeze(1)
-        return rows.view(len(self.weight), *x.shape[1:-1], rows.shape[-1])
+        rows = stacked_linear(x.flatten(1, -2), self.weight, self.bias)
+        return rows.unflatten(1, x.shape[1:-1])
 
     def input_gradient(self, cotangent: Tensor) -> Tensor:
         """Gradient with respect to the input: cotangent `(run, batch, out)` to `(run, batch, in)`."""
-        return torch.bmm(cotangent, self.weight)
+        return torch.bmm(self.weight.mT, cotangent.mT).mT
 
 
 class StackedLayerNorm(nn.Module):

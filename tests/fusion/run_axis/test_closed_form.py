@@ -7,13 +7,9 @@ from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.heads import HeadShape, heads
 from amr.fusion.run_axis import closed_form
 from amr.fusion.run_axis.axes import of_runs
-from amr.fusion.run_axis.closed_form import MAX_CLASSES, dense_magnitude, linear_magnitudes, quadratic_magnitudes
-from amr.fusion.run_axis.layers import StackedLinear, shared_bmm
+from amr.fusion.run_axis.closed_form import MAX_CLASSES, dense_magnitudes, linear_magnitudes, quadratic_magnitudes
+from amr.fusion.run_axis.layers import StackedLinear
 from amr.fusion.run_axis.seeds import Draws
-
-
-def quadratic(z, weight, u):
-    return quadratic_magnitudes([z], [weight], u)[..., 0]
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 6), st.integers(0, 1000))
@@ -26,8 +22,8 @@ def test_norm_and_its_gradient_equal_those_of_autograd(shared, runs_per_input, n
     u = torch.randn(num_runs, 5, num_classes, generator=generator, dtype=torch.float64, requires_grad=True)
     expected = ((u @ weight) * of_runs(z, num_runs)).norm(dim=-1)
     expected_gradients = torch.autograd.grad(expected.square().sum(), (weight, u))
-    for function in (quadratic, dense_magnitude):
-        norm = function(z, weight, u)
+    for function in (quadratic_magnitudes, dense_magnitudes):
+        norm = function([z], weight, u)[..., 0]
         torch.testing.assert_close(norm, expected)
         for left, right in zip(torch.autograd.grad(norm.square().sum(), (weight, u)), expected_gradients, strict=True):
             torch.testing.assert_close(left, right)
@@ -37,18 +33,20 @@ def test_norm_and_its_gradient_equal_those_of_autograd(shared, runs_per_input, n
 @pytest.mark.parametrize("zero_sum", [False, True])
 def test_modalities_may_have_different_sizes(num_classes, zero_sum):
     z = [torch.randn(2, 4, dim).double() for dim in (5, 3, 7)]
-    weights = [torch.randn(6, num_classes, x.shape[-1]).double().requires_grad_() for x in z]
+    weight = torch.randn(6, num_classes, 15).double().requires_grad_()
     raw = torch.randn(6, 4, num_classes).double().requires_grad_()
     u = raw - raw.mean(-1, keepdim=True) if zero_sum else raw
     grad_norms = torch.randn(6, 4, 3).double()
     results = []
     for norms in (
-        torch.stack([dense_magnitude(x, w, u) for x, w in zip(z, weights, strict=True)], dim=-1),
-        quadratic_magnitudes(z, weights, u, zero_sum=zero_sum),
+        torch.cat([dense_magnitudes([x], w, u) for x, w in zip(z, weight.split([5, 3, 7], -1), strict=True)], dim=-1),
+        dense_magnitudes(z, weight, u),
+        quadratic_magnitudes(z, weight, u, zero_sum=zero_sum),
     ):
-        results.append([norms, *torch.autograd.grad((norms * grad_norms).sum(), [raw, *weights], retain_graph=True)])
-    for dense, closed in zip(*results, strict=True):
-        torch.testing.assert_close(closed, dense)
+        results.append([norms, *torch.autograd.grad((norms * grad_norms).sum(), [raw, weight], retain_graph=True)])
+    for apart, *together in zip(*results, strict=True):
+        for each in together:
+            torch.testing.assert_close(each, apart)
 
 
 @pytest.mark.parametrize("num_classes", [2, MAX_CLASSES, MAX_CLASSES + 1])
@@ -59,14 +57,14 @@ def test_both_branches_give_the_same_norms(num_classes, zero_sum, shared):
     u = torch.randn(2, 4, num_classes).double()
     u = u - u.mean(-1, keepdim=True) if zero_sum else u
     torch.testing.assert_close(
-        linear_magnitudes([z], [weight], u, zero_sum=zero_sum)[..., 0], (u @ weight * of_runs(z, 2)).norm(dim=-1)
+        linear_magnitudes([z], weight, u, zero_sum=zero_sum)[..., 0], (u @ weight * of_runs(z, 2)).norm(dim=-1)
     )
 
 
 def test_zero_has_no_gradient_and_no_nan():
     weight = torch.randn(1, 3, 4, requires_grad=True)
-    for function in (quadratic, dense_magnitude):
-        function(torch.zeros(1, 2, 4), weight, torch.randn(1, 2, 3)).sum().backward()
+    for function in (quadratic_magnitudes, dense_magnitudes):
+        function([torch.zeros(1, 2, 4)], weight, torch.randn(1, 2, 3)).sum().backward()
         assert torch.equal(weight.grad, torch.zeros(1, 3, 4))
 
 
@@ -74,7 +72,7 @@ def test_zero_has_no_gradient_and_no_nan():
 def test_a_shared_input_equals_a_repeated_input(shared):
     x, layer = torch.randn(shared, 5, 7), StackedLinear(7, 3, Draws(range(6)))
     torch.testing.assert_close(layer(x), layer(of_runs(x, 6)))
-    torch.testing.assert_close(shared_bmm(x, layer.weight), of_runs(x, 6) @ layer.weight.mT)
+    torch.testing.assert_close(layer(x), of_runs(x, 6) @ layer.weight.mT + layer.bias.unsqueeze(1))
 
 
 @pytest.mark.parametrize("factor", [1, 100, 1e4])
@@ -113,11 +111,11 @@ def test_shares_are_exact_in_float32_where_one_class_dwarfs_the_others(name, num
 
 @pytest.mark.parametrize("row", [0, 2, 4])
 def test_any_row_may_be_the_one_that_is_subtracted(row, monkeypatch):
-    monkeypatch.setattr(closed_form, "_central_row", lambda weights: torch.full((len(weights[0]),), row))
+    monkeypatch.setattr(closed_form, "_central_rows", lambda weight, sizes: torch.full((len(weight), 1), row))
     z, weight = [torch.randn(1, 4, 6).double()], torch.randn(3, 5, 6).double().requires_grad_()
     u = (torch.randn(3, 4, 5).double().softmax(-1) - 0.2).requires_grad_()
     expected = (u @ weight * of_runs(z[0], 3)).norm(dim=-1)
-    ours = quadratic_magnitudes(z, [weight], u, zero_sum=True)[..., 0]
+    ours = quadratic_magnitudes(z, weight, u, zero_sum=True)[..., 0]
     torch.testing.assert_close(ours, expected)
     (theirs,) = torch.autograd.grad(expected.sum(), weight)
     (mine,) = torch.autograd.grad(ours.sum(), weight)
