@@ -4,7 +4,7 @@ Each import runs in a process of its own. Its peak is what it and the process th
 the kernel counts it), in addition to the imports of libraries, divided by the larger of the file's array and the stored
 one. The bombs at the end are small files that unpack to much: they are refused, or bounded by memory.
 
-    python benchmarks/imports.py [--clips 50000] [--dim 256] [--dtype float32]
+    python benchmarks/imports.py [--clips 20000] [--dim 2048] [--dtype float32]
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ def in_process(file: Path, dtype: str, num_clips: int) -> tuple[float, int, str]
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=50_000)
-    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--clips", type=int, default=20_000)
+    parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -69,7 +69,7 @@ class SyntheticConfig:
             ("misleading", 0.0, 1.0),
             ("train_share", 0.0, 1.0),
             ("val_share", 0.0, 1.0),
-            ("duration_seconds", 0.2, 60.0),
+            ("duration_seconds", 0.1, 60.0),
             ("frame_rate_hz", 1, 60),
             ("sample_rate_hz", 16000, 48000),
             ("size", 32, 512),

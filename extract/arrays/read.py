@@ -70,6 +70,8 @@ def read_rows(spec: ArraySpec, expected: Expected | None = None) -> Rows:
             f"{spec.path.name}:{spec.num_rows} must have that many rows, got {len(rows)}. "
             f"Pass {spec.path.name} for all of them."
         )
+    if spec.num_rows is None:
+        return rows
     ids = None if rows.ids is None else rows.ids[: spec.num_rows]
     return replace(rows, values=rows.values[: spec.num_rows], ids=ids)
 

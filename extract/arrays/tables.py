@@ -109,7 +109,7 @@ def read_parquet(spec: ArraySpec, expected: Expected) -> Rows:
     """Read columns of a parquet file."""
     from pyarrow.parquet import ParquetFile
 
-    with ParquetFile(spec.path, buffer_size=2**20) as file:
+    with ParquetFile(spec.path, buffer_size=2**20, pre_buffer=False) as file:
         stored = _stored_columns(file, spec.path.name)
         _check_unpacked(file, stored, spec.path.name)
         if expected.column is None and stored is not None:

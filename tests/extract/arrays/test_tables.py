@@ -187,7 +187,7 @@ def outcome(path: Path | str) -> str:
         rows = read(path)
     except ValueError as error:
         return str(error)
-    return f"{rows.values.tolist()} {rows.ids} {rows.header} {rows.column} {rows.left_out}"
+    return f"{np.asarray(rows.values).tolist()} {rows.ids} {rows.header} {rows.column} {rows.left_out}"
 
 
 @settings(max_examples=150, deadline=None)
