@@ -32,13 +32,14 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udf
 
 
 # Panels of a command's help, in the order of display.
-SOURCE, MODEL, REGULARIZER, TRAINING, DATA, SPEED, OUTPUT = PANELS = (
+SOURCE, MODEL, REGULARIZER, TRAINING, DATA, SPEED, CLUSTER, OUTPUT = PANELS = (
     "Clips and encoders",
     "Model",
     "Attribution regularization (AMR)",
     "Training",
     "Data",
     "Speed",
+    "Cluster",
     "Output",
 )
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amr.common.cluster.options import ADDRESS_HELP, ENGINES, check_engine
 from amr.common.csv_rows import check_csv
 from amr.common.options import (
+    CLUSTER,
     DATA,
     OUTPUT,
     SOURCE,
@@ -125,6 +127,21 @@ class ExtractConfig:
         "auto", "Device: auto, cpu, cuda or cuda:N; several, such as cuda:0,cuda:1, divide the clips.", panel=SPEED
     )
 
+    engine: str = option(
+        "local", "Where shards are embedded: local, or ray, a cluster.", choices=ENGINES, panel=CLUSTER, since="0.2"
+    )
+    address: str | None = option(None, ADDRESS_HELP, panel=CLUSTER, since="0.2")
+    num_gpus_per_worker: float = option(
+        0.0, "Number of GPUs of each worker of the cluster.", least=0, panel=CLUSTER, since="0.2"
+    )
+    shards: int | None = option(
+        None,
+        "Number of shards on the cluster; by default that of workers: one per node, per --workers CPUs, or per GPU.",
+        least=1,
+        panel=CLUSTER,
+        since="0.2",
+    )
+
     def __post_init__(self) -> None:
         """Check the settings as far as possible without the clips."""
         coerce_fields(self)
@@ -151,6 +168,10 @@ class ExtractConfig:
                 f"--shard must be used with one device, got {self.shard} and --device {self.device}. "
                 "Pass one device, or leave out --shard."
             )
+        check_engine(self)
+        if self.engine == "ray" and (self.shard is not None or len(self.devices) > 1):
+            other = f"--device {self.device}" if self.shard is None else f"--shard {self.shard}"
+            raise ValueError(f"--engine ray must divide the clips itself, got {other}. Leave it out.")
 
     @property
     def devices(self) -> tuple[str, ...]:

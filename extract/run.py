@@ -32,6 +32,7 @@ from amr.extract.pipeline.load import ClipFiles, Loaded, ManifestFiles
 from amr.extract.pipeline.workers import ClipLoader, useful_workers
 from amr.extract.shards.join import default_out
 from amr.extract.shards.on_devices import extract_on_devices
+from amr.extract.shards.on_ray import extract_on_ray
 from amr.extract.shards.part import Part, part_of
 from amr.extract.shards.shard import Shard
 
@@ -113,6 +114,8 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
         RuntimeError: The extraction failed. Finished clips are saved, and the same call continues.
     """
     progress = progress or Progress()
+    if config.engine == "ray":
+        return extract_on_ray(config, progress, extract_embeddings)
     if len(config.devices) > 1:
         return extract_on_devices(config, progress, extract_embeddings)
     shard = None if config.shard is None else Shard.parse(config.shard)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
+from amr.common.cluster.progress import JoinedProgress, SentProgress
 from amr.common.options import available_cores
 from amr.common.processes import SPAWN, begin_process, cause_of_death, end_process, portable, start_process, starting
 from amr.common.progress import Progress
 from amr.extract.config import ExtractConfig
 from amr.extract.shards.join import Extract, continue_alone, default_out, is_begun, join_shards, shard_configs
-from amr.extract.shards.progress import JoinedProgress, SentProgress
 
 if TYPE_CHECKING:
     from amr.extract.run import ExtractResult

@@ -1,4 +1,4 @@
-"""Progress of several shards as one."""
+"""Progress of work in several processes, such as shards, as one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Event = tuple[str, tuple[Any, ...]]  # its kind, and values
 
 
 class SentProgress(Progress):
-    """Progress of a shard, sent to the process that shows it.
+    """Progress of a part of the work, sent to the process that shows it.
 
     Args:
         send: Function that sends an event, for `JoinedProgress.take`.
@@ -28,7 +28,7 @@ class SentProgress(Progress):
 
     def start(self, total: float, done: float = 0, unit: str = "clips") -> None:
         """Send it."""
-        self._sent("start", total, done)
+        self._sent("start", total, done, unit)
 
     def advance(self, amount: float, failures: int = 0) -> None:
         """Send it."""
@@ -40,11 +40,11 @@ class SentProgress(Progress):
 
 
 class JoinedProgress:
-    """Progress of several shards as one, which starts once they have started. A note is shown once.
+    """Progress of several parts as one, which starts once they have started. A note is shown once.
 
     Args:
         progress: Listener of the whole.
-        num_at_once: Number of shards that run side by side.
+        num_at_once: Number of parts that run side by side.
     """
 
     def __init__(self, progress: Progress, num_at_once: int) -> None:
@@ -55,21 +55,21 @@ class JoinedProgress:
         self._done: dict[int, float] = {}
         self._notes: set[str] = set()
 
-    def take(self, shard: int, event: Event) -> None:
+    def take(self, part: int, event: Event) -> None:
         """Take an event of `SentProgress`.
 
         Args:
-            shard: Index of the shard. One that starts again, after its process was lost, counts anew.
+            part: Index of the part. One that starts again, after its process was lost, counts anew.
             event: Event that it sent.
         """
         kind, values = event
         if kind == "start":
-            self._totals[shard], self._done[shard] = values
+            self._totals[part], self._done[part], unit = values
             if self.has_started or len(self._totals) >= self._num_at_once:
                 self.has_started = True
-                self.progress.start(sum(self._totals.values()), sum(self._done.values()))
+                self.progress.start(sum(self._totals.values()), sum(self._done.values()), unit)
         elif kind == "advance":
-            self._done[shard] += values[0]
+            self._done[part] += values[0]
             if self.has_started:
                 self.progress.advance(*values)
         elif kind == "note" and values[0] not in self._notes:

@@ -1,0 +1,126 @@
+"""One extraction on a Ray cluster: each task embeds a shard, and the shards are joined here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from amr.common.cluster.connect import ClusterConfig, connected, room_for
+from amr.common.cluster.progress import Event, JoinedProgress, SentProgress
+from amr.common.cluster.tasks import run_tasks
+from amr.common.files import replacing, write_text
+from amr.common.files.lock import Locked
+from amr.common.progress import Progress
+from amr.extract.config import ExtractConfig
+from amr.extract.shards.join import Extract, continue_alone, default_out, is_begun, join_shards, shard_configs
+
+if TYPE_CHECKING:
+    from amr.extract.run import ExtractResult
+
+SECONDS_FOR_LOST_WRITER = 120.0  # in which the worker of a lost node ends, and its lock with it
+SECONDS_BETWEEN_TRIES = 1.0
+
+
+def extract_on_ray(config: ExtractConfig, progress: Progress, extract: Extract) -> ExtractResult:
+    """Embed shards as tasks of a Ray cluster, and join them.
+
+    A shard whose worker or node is lost begins again where its cache is, on another worker. A cache that exists already
+    is continued in this process.
+
+    Args:
+        config: Config with the engine ray.
+        progress: Listener of the progress of all shards.
+        extract: Function that embeds one shard.
+
+    Raises:
+        ValueError: ray is not installed, or the cluster has no room for a worker.
+        Exception: Whatever a shard raises. The others are ended, and finished clips are saved.
+    """
+    began = time.perf_counter()
+    cpus = None if config.workers is None else max(1, config.workers)
+    cluster = ClusterConfig(config.address, config.num_gpus_per_worker, cpus)
+    alone = _alone(config)
+    with connected(cluster) as ray:
+        room = room_for(ray, cluster)
+        count = config.shards or room.workers
+        if is_begun(alone):
+            progress.note(f"{alone.out} exists: what it lacks is embedded here")
+            return continue_alone(alone, count, progress, extract)
+        workers = int(room.cpus) if config.workers is None else config.workers
+        configs = [replace(each, workers=workers) for each in shard_configs(alone, count)]
+        joined = JoinedProgress(progress, min(count, room.workers))
+        results: dict[int, ExtractResult] = {}
+        try:
+            with _mark(default_out(alone)) as mark:
+                tasks = [(extract, each, *mark) for each in configs]
+                for index, (result, content) in run_tasks(ray, room, cluster.gpus, _embed, tasks, joined.take):
+                    results[index] = _kept(result, Path(str(configs[index].out)), content)
+        finally:
+            progress.stop()
+    return join_shards(alone, [results[index] for index in range(count)], progress, time.perf_counter() - began)
+
+
+def _alone(config: ExtractConfig) -> ExtractConfig:
+    """Config of the same extraction without a cluster, whose own paths are the same in every folder."""
+    manifest, root = (None if each is None else os.path.abspath(each) for each in (config.manifest, config.root))
+    out = str(default_out(config).absolute())
+    local = replace(config, engine="local", address=None, num_gpus_per_worker=0.0, shards=None)
+    return replace(local, manifest=manifest, root=root, out=out)
+
+
+def _kept(result: ExtractResult, path: Path, content: bytes | None) -> ExtractResult:
+    """Result of a shard, whose cache is written here if it came as bytes."""
+    if content is not None:
+        with replacing(path) as partial:
+            partial.write_bytes(content)
+    return replace(result, cache=path)
+
+
+@contextmanager
+def _mark(out: Path) -> Iterator[tuple[Path, str]]:
+    """Yield a file beside the cache, and its text: a node that finds both shares the disk with this machine."""
+    file, text = out.with_name(f".{out.name}.driver"), uuid.uuid4().hex
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, text)
+    try:
+        yield file, text
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _embed(
+    send: Callable[[Event], object], extract: Extract, config: ExtractConfig, mark: Path, text: str
+) -> tuple[ExtractResult, bytes | None]:
+    """Embed a shard on a worker.
+
+    Returns:
+        The result, and the bytes of the cache if the driver cannot see it.
+    """
+    if mark.is_file() and mark.read_text() == text:
+        return _extract_once_free(extract, config, send), None
+    out = Path(str(config.out))
+    folder = Path(tempfile.gettempdir(), f"amr-{hashlib.sha256(bytes(out)).hexdigest()[:16]}")
+    result = _extract_once_free(extract, replace(config, out=str(folder / out.name)), send)
+    content = result.cache.read_bytes()
+    result.cache.unlink()
+    return result, content
+
+
+def _extract_once_free(extract: Extract, config: ExtractConfig, send: Callable[[Event], object]) -> ExtractResult:
+    """Embed a shard, once the worker that had it before and was lost has ended."""
+    until = time.monotonic() + SECONDS_FOR_LOST_WRITER
+    while True:
+        try:
+            return extract(config, SentProgress(send))
+        except Locked:
+            if time.monotonic() > until:
+                raise
+            time.sleep(SECONDS_BETWEEN_TRIES)

@@ -1,0 +1,206 @@
+"""Shards as tasks of Ray: two real nodes, a killed worker, a lost node, a disk that is not shared."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amr.common.cluster.connect import ClusterConfig, room_for
+from amr.data_manifests.synthetic import SyntheticConfig, render
+from amr.extract.config import ExtractConfig
+from amr.extract.run import extract_embeddings
+from amr.extract.shards import on_ray
+
+from ...conftest import without
+from .conftest import Seen
+
+NUM_CLIPS = 40
+ENCODERS = ("audio=logmel", "video=frames,grid=4")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    config = SyntheticConfig(
+        num_classes=2, num_clips=NUM_CLIPS, train_share=1 / 2, val_share=1 / 4, duration_seconds=0.2, size=32
+    )
+    render(config, folder)
+    (folder / "clips" / "00004.mp4").write_bytes(b"broken")
+    (folder / "clips" / "00030.mp4").unlink()
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="module")
+def whole(clips, tmp_path_factory) -> tuple[bytes, dict[str, Any]]:
+    """The file of an extraction in one process, and its result."""
+    out = str(tmp_path_factory.mktemp("whole") / "whole.h5")
+    config = ExtractConfig(manifest=str(clips), encoder=ENCODERS, batch_size=1, device="cpu", out=out)
+    result = extract_embeddings(config)
+    return result.cache.read_bytes(), comparable(result)
+
+
+def comparable(result: Any) -> dict[str, Any]:
+    left_out = dict.fromkeys(("cache", "notes", "seconds", "clips_per_second", "extracted"))
+    return result.to_json() | left_out
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster of one node with one CPU, to which tests add another."""
+    if importlib.util.find_spec("ray") is None:
+        without("ray", "pip install 'amr-fusion[ray]'")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def config(clips, workspace) -> ExtractConfig:
+    return ExtractConfig(manifest=str(clips), encoder=ENCODERS, batch_size=1, workers=1, device="cpu", engine="ray")
+
+
+@pytest.fixture
+def second_node(cluster) -> Iterator[Callable[[Any], Any]]:
+    """A function that adds a node with one CPU, once this process belongs to the first node."""
+    import ray
+
+    def add(cluster: Any) -> Any:
+        ray.init(cluster.address, log_to_driver=False)
+        node = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        return node
+
+    yield add
+    ray.shutdown()
+
+
+class Once(Seen):
+    """A listener that does something once, amid the work."""
+
+    def __init__(self, deed: Any) -> None:
+        super().__init__()
+        self.deeds = [deed]
+
+    def advance(self, amount: float, failures: int = 0) -> None:
+        super().advance(amount, failures)
+        if self.deeds:
+            self.deeds.pop()()
+
+    @property
+    def starts(self) -> list[tuple[object, ...]]:
+        return [event for event in self.events if event[0] == "start" and event[3] == "clips"]
+
+
+def kill_a_worker() -> None:
+    """Kill one of the processes that embed a shard."""
+    tasks = processes()
+    workers = [pid for pid, parent in tasks.items() if parent not in tasks]  # the others decode for one of these
+    assert len(workers) == 2, tasks
+    os.kill(workers[0], signal.SIGKILL)
+
+
+def processes() -> dict[int, int]:
+    """Processes of tasks, to their parents."""
+    found = {}
+    for entry in filter(str.isdecimal, os.listdir("/proc")):
+        with suppress(OSError):
+            if Path(f"/proc/{entry}/cmdline").read_bytes().startswith(b"ray::_task"):
+                found[int(entry)] = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
+    return found
+
+
+def test_a_killed_worker_and_a_lost_node_cost_time_and_nothing_else(cluster, second_node, config, whole, workspace):
+    node = second_node(cluster)
+    for name, deed in (("killed", kill_a_worker), ("lost", lambda: cluster.remove_node(node, allow_graceful=False))):
+        seen = Once(deed)
+        result = extract_embeddings(replace(config, out=str(workspace / f"{name}.h5")), seen)
+        assert result.cache.read_bytes() == whole[0]
+        assert comparable(result) == whole[1]
+        assert len(seen.starts) == 2, "both shards started, and one of them again"
+        assert seen.starts[1][1] == NUM_CLIPS - 1
+    assert sorted(path.name for path in workspace.iterdir()) == ["killed.h5", "lost.h5"]
+
+
+def test_a_disk_that_workers_do_not_share_sends_the_shards(cluster, config, whole, workspace, monkeypatch):
+    mark = on_ray._mark
+
+    @contextmanager
+    def unseen(out: Path) -> Iterator[tuple[Path, str]]:
+        with mark(out) as (file, _):
+            yield file, "text of a file on another disk"
+
+    monkeypatch.setattr(on_ray, "_mark", unseen)
+    result = extract_embeddings(replace(config, address=cluster.address, shards=3))
+    assert result.cache.read_bytes() == whole[0]
+    assert [path.name for path in result.cache.parent.iterdir()] == ["manifest.h5"]
+
+
+def test_what_a_worker_refuses_is_refused_here_and_ends_the_others(cluster, config):
+    with pytest.raises(ValueError, match="nonsense"):
+        extract_embeddings(replace(config, address=cluster.address, encoder=("net=timm:nonsense",), shards=2))
+
+
+def test_a_cluster_without_room_is_refused(cluster, config):
+    with pytest.raises(ValueError, match=r"must have room for a worker, got no node with 1 GPUs and 1 CPUs\. Pass"):
+        extract_embeddings(replace(config, address=cluster.address, num_gpus_per_worker=1))
+
+
+def test_without_an_address_ray_is_started_and_ended(config, whole):
+    if importlib.util.find_spec("ray") is None:
+        without("ray", "pip install 'amr-fusion[ray]'")
+    import ray
+
+    result = extract_embeddings(replace(config, workers=None))
+    assert not ray.is_initialized()
+    assert result.cache.read_bytes() == whole[0]
+    again = Seen()
+    extract_embeddings(config, again)
+    assert any("what it lacks is embedded here" in str(event) for event in again.events)
+
+
+class Nodes:
+    """Nodes of a cluster, as the module ray tells them."""
+
+    def __init__(self, *nodes: dict[str, float]) -> None:
+        self._nodes = nodes
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": node} for node in self._nodes]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "cpus", "workers", "each"),
+    [
+        ([{"CPU": 8}, {"CPU": 8}], 0, None, 2, 8),
+        ([{"CPU": 8}, {"CPU": 4}], 0, None, 3, 4),
+        ([{"CPU": 8}, {"CPU": 4}], 0, 2, 6, 2),
+        ([{"CPU": 16, "GPU": 4}, {"CPU": 16}], 1, None, 4, 4),
+        ([{"CPU": 16, "GPU": 4}, {"CPU": 8, "GPU": 1}], 0.5, None, 10, 2),
+        ([{"CPU": 4, "GPU": 4}], 1, 2, 2, 2),
+    ],
+)
+def test_there_is_a_worker_per_gpu_or_number_of_cpus_or_node(nodes, gpus, cpus, workers, each):
+    room = room_for(Nodes(*nodes), ClusterConfig("auto", gpus, cpus))
+    assert (room.workers, room.cpus) == (workers, each)
+
+
+def test_options_of_a_cluster_are_refused_without_one_and_one_without_ray(clips, config, monkeypatch):
+    for name, value in (("address", "auto"), ("num_gpus_per_worker", 1.0), ("shards", 2)):
+        with pytest.raises(ValueError, match=rf"--{name.replace('_', '-')} must be used with --engine ray"):
+            ExtractConfig(manifest=str(clips), **{name: value})
+    for options in ({"shard": "1/2"}, {"device": "cpu,cpu"}):
+        with pytest.raises(ValueError, match="--engine ray must divide the clips itself"):
+            replace(config, **options)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"must have the package ray, got none\. Install it .*amr-fusion\[ray\]"):
+        ExtractConfig(manifest=str(clips), engine="ray")
