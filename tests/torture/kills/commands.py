@@ -47,6 +47,7 @@ class Case:
         killed: Whether the command itself was killed halfway before.
         num_threads: Number of threads that torch may use.
         is_variant: Whether its changes are mostly those of another case, so that some of each kind are enough.
+        is_slow: Whether it starts and ends programs of its own, which takes long, also after a kill.
     """
 
     name: str
@@ -56,6 +57,12 @@ class Case:
     killed: bool = False
     num_threads: int = 1
     is_variant: bool = False
+    is_slow: bool = False
+
+    @property
+    def grace_seconds(self) -> float:
+        """Time that its processes have to end after it."""
+        return 60.0 if self.is_slow else 5.0
 
 
 def embeddings(folder: Path) -> None:
@@ -176,6 +183,9 @@ CASES = (
     Case("train-encoders, a list", media, (*JOINT, "--out=mine", "--method=naive,unimodal"), is_variant=True),
     Case("manifest", media, ("manifest", "--dataset=synthetic", "--root=media", "--out=list.csv")),
 )
+
+
+ON_RAY = Case("extract --engine ray", media, (*EXTRACT, AUDIO, "--engine=ray", "--shards=2"), is_slow=True)
 
 
 def start(home: Path, arguments: Arguments, prepare: Callable[[], object] = int, num_threads: int = 1) -> Child:

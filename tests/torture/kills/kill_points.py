@@ -6,6 +6,7 @@ TensorBoard carry the times of their events by design: of them, the values are c
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import re
 import shutil
@@ -19,7 +20,7 @@ from ..child import Ended
 from ..damage import differences
 from ..report import Outcome, scaled
 from .changes import Changes, unexplained
-from .commands import CASES, SECONDS, Case, finished, prepared, restored, start
+from .commands import CASES, ON_RAY, SECONDS, Case, finished, prepared, restored, start
 from .curves import EVENTS, curves
 
 SHORT = 100  # a command with at most as many changes is killed before each of them in the long form
@@ -77,7 +78,7 @@ class Points:
         """Numbers for the short form: the first and last change, and one at random; of long commands, that alone."""
         last = len(self.changes)
         one = random.Random(seed).randint(1, last)
-        return [one] if last > SHORT else sorted({1, one, last})
+        return [one] if last > SHORT or self.case.is_slow else sorted({1, one, last})
 
     def lost(self, number: int) -> str:
         """Kill before a change and give the command again.
@@ -117,7 +118,9 @@ class Points:
 
     def _run(self, number: int | None) -> Ended:
         watch = partial(Changes, self._home, self._log, number)
-        return start(self._home, self.case.command, watch, self.case.num_threads).wait(SECONDS)
+        return start(self._home, self.case.command, watch, self.case.num_threads).wait(
+            SECONDS, grace_seconds=self.case.grace_seconds
+        )
 
     @staticmethod
     def _keep(folder: Path, copy: Path) -> None:
@@ -134,7 +137,8 @@ def _kind(change: str) -> tuple[str, str]:
 
 def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
     """Kill short commands before every change at scale 1, and longer ones before `MOST`; but for trainings."""
-    yield from run_cases([case for case in CASES if not is_training(case)], seed, scale, folder)
+    on_cluster = [] if importlib.util.find_spec("ray") is None else [ON_RAY]
+    yield from run_cases([case for case in CASES if not is_training(case)] + on_cluster, seed, scale, folder)
 
 
 def is_training(case: Case) -> bool:

@@ -1,17 +1,29 @@
 """A command that is killed before any change of the file system, given again, ends as if it had not been killed."""
 
+import importlib.util
 import zlib
 
 import pytest
 
+from ...conftest import without
 from ..child import run_child
 from .changes import Changes, unexplained
-from .commands import CASES
+from .commands import CASES, ON_RAY
 from .kill_points import NOT_KILLED, Points
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_killed_command_given_again_ends_as_one_that_was_not(case, tmp_path):
+    check(case, tmp_path)
+
+
+def test_a_killed_command_on_a_cluster_does_too(tmp_path):
+    if importlib.util.find_spec("ray") is None:
+        without("ray", "pip install 'amr-fusion[ray]'")
+    check(ON_RAY, tmp_path)
+
+
+def check(case, tmp_path):
     points = Points(case, tmp_path)
     assert points.unexplained() == []
     numbers = points.few(seed=zlib.crc32(case.name.encode()))  # make torture kills before nearly all changes
