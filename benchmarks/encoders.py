@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 from rounds import machine, medians
 
+from amr.extract.encoders import build_requested
 from amr.extract.encoders.model import ModelEncoder
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.end_to_end.augment import Augment
 from amr.fusion.end_to_end.config import TrainConfig
-from amr.fusion.end_to_end.data import build_encoders
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel
 from amr.fusion.methods import methods
@@ -52,7 +52,7 @@ def stored_shapes(dataset: str, encoders: Mapping[str, ModelEncoder]) -> dict[st
 def epoch(dataset: str, num_clips: int, batch: int, device: torch.device) -> partial:
     """One epoch of naive training at 1:1, on random clips in the dataset's shapes."""
     config = TrainConfig(dataset=dataset, objective="joint", amr_ratio="1:1")
-    encoders = build_encoders(config)
+    encoders = build_requested(config.encoders)
     modalities = {name: encoder.modality for name, encoder in encoders.items()}
     clips = MediaClips(
         {

@@ -66,7 +66,8 @@ def run_part(part: Part, device: str, scale: float, seconds_left: float) -> Outc
     """Run a part in a process group of its own, at most as long as it may and as there is time."""
     arguments = part.command(device, scale)
     typed = shlex.join(["python", *arguments])
-    limit = min(part.seconds, seconds_left - SECONDS_TO_END)
+    limit = seconds_left - SECONDS_TO_END
+    limit = min(part.seconds, limit) if device == "cuda" else limit
     if limit < 10:
         return Outcome(part, typed, "left out: no time was left", failed=False)
     began = time.monotonic()

@@ -11,10 +11,29 @@ import numpy as np
 
 MEMORY_BYTES = 64 << 20  # what is larger lies in a file
 BLOCK_BYTES = 4 << 20  # written at once
+MAX_FRAMES_BYTES = 1 << 30  # of one clip, reduced to what an encoder needs
 
 
 class TooLarge(Exception):
     """A clip is beyond the limits of what is decoded. The message says how to stay within them."""
+
+
+def check_frames(num_frames: int, num_bytes: int) -> None:
+    """Check the size of a clip's frames before they are collected.
+
+    Args:
+        num_frames: Number of frames.
+        num_bytes: Size of a frame in bytes.
+
+    Raises:
+        TooLarge: They are too large.
+    """
+    if num_frames * num_bytes > MAX_FRAMES_BYTES:
+        raise TooLarge(
+            f"the frames of a clip must take at most {MAX_FRAMES_BYTES >> 20:,} MiB, got {num_frames:,} frames of "
+            f"{num_bytes / (1 << 20):.2f} MiB. Lower rate= or the number of frames, or cut the clip with "
+            "start_seconds and end_seconds."
+        )
 
 
 class FileMapping(mmap.mmap):

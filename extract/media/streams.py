@@ -17,7 +17,7 @@ from amr.extract.media.container import stamp_of
 from amr.extract.media.orientation import upright
 from amr.extract.media.sampling import ROUNDING_SECONDS, Reduction, Request, Timeline, sampling_of
 from amr.extract.media.seeking import Step, steps_to
-from amr.extract.media.spool import Spool, TooLarge
+from amr.extract.media.spool import Spool, TooLarge, check_frames
 
 PREROLL_SECONDS = 1.0  # decoded before an interval: sound codecs need a few packets until they are exact
 WARM_UP_SECONDS = 0.1  # resampled before an interval: longer than the resampler's filter
@@ -27,7 +27,6 @@ GAP_SECONDS = 0.1  # a smaller gap in the sound is an error of timestamps; FFmpe
 MAX_GAP_SECONDS = 600.0  # a longer gap is an error of timestamps
 MAX_SOUND_SECONDS = 12 * 3600.0
 SAMPLE_RATES_HZ = (1000, 768_000)  # lowest and highest of a file; what says anything else is damaged
-MAX_FRAMES_BYTES = 1 << 30  # of one clip, reduced to what an encoder needs
 
 
 class Pictures:
@@ -221,24 +220,6 @@ def _stamp_seconds(frame: VideoFrame | AudioFrame, zero: float, tick: float | No
     if tick is None and stamp is not None and frame.time_base is not None:
         tick = float(frame.time_base)
     return None if stamp is None or tick is None else stamp * tick - zero
-
-
-def check_frames(num_frames: int, num_bytes: int) -> None:
-    """Check the size of a clip's frames before they are collected.
-
-    Args:
-        num_frames: Number of frames.
-        num_bytes: Size of a frame in bytes.
-
-    Raises:
-        TooLarge: They are too large.
-    """
-    if num_frames * num_bytes > MAX_FRAMES_BYTES:
-        raise TooLarge(
-            f"the frames of a clip must take at most {MAX_FRAMES_BYTES >> 20:,} MiB, got {num_frames:,} frames of "
-            f"{num_bytes / (1 << 20):.2f} MiB. Lower rate= or the number of frames, or cut the clip with "
-            "start_seconds and end_seconds."
-        )
 
 
 class Sound:

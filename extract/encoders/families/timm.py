@@ -33,8 +33,7 @@ from amr.extract.encoders.weights import (
     state_sha256,
 )
 from amr.extract.media.sampling import FrameSampling
-from amr.extract.media.spool import Spool, blocks
-from amr.extract.media.streams import check_frames
+from amr.extract.media.spool import Spool, blocks, check_frames
 
 DEFAULT_FRAMES = {"video": 8, "audio": 1}
 FRAME_OPTIONS = ("crop", "stack")
