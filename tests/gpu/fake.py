@@ -71,6 +71,11 @@ class FakeTensor(torch.Tensor):
         """True."""
         return True
 
+    @property
+    def is_meta(self) -> bool:
+        """False."""
+        return False
+
     def tolist(self) -> Any:
         """Values, copied to the host."""
         return self.cpu().tolist()

@@ -61,7 +61,8 @@ def trained(gpu, device, method="naive", attribution="grad_x_input", *, on_host=
     )
     kind = methods[method]
     settings = (1, 8, "sgd", 0.01, 1e-4, "separate", "accuracy")
-    recipe = Recipe(shape, kind, kind.Options(), Attributor(attribution=attribution, num_points=2), *settings)
+    options = kind.Options(super_epoch=1) if method == "gradient-blending" else kind.Options()
+    recipe = Recipe(shape, kind, options, Attributor(attribution=attribution, num_points=2), *settings)
     clips = media_clips(device, on_host=on_host)
 
     def unimodal(modality):

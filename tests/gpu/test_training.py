@@ -73,7 +73,9 @@ def test_each_method(gpu, method, adapter):
         return
     if kind.single_modality:
         train, val, members = train.only("audio"), val.only("audio"), [Member(0), Member(1)]
-    recipe = make_recipe(train, method=method, epochs=2, batch_size=16, optimizer=kind.optimizer)
+    options = kind.Options(super_epoch=1) if method == "gradient-blending" else kind.Options()
+    settings = {"epochs": 2, "batch_size": 16, "optimizer": kind.optimizer, "options": options}
+    recipe = make_recipe(train, method=method, **settings)
     shape = shape_of(train, kind.head or "concat", 0 if kind.head else 4, adapter)
     compared(gpu, replace(recipe, shape=shape), train, val, members)
 
