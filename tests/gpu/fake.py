@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,11 @@ class FakeGPU(TorchDispatchMode):
 
 def _dispatch(func: Any, args: Any, kwargs: dict[str, Any], gpu: FakeGPU | None) -> Any:
     """Run an operation on the values, and return its result on the device that a GPU would leave it on."""
+    if torch.is_inference_mode_enabled():  # operations that are made of others come whole
+        with gpu or nullcontext():
+            result = func.decompose(*args, **kwargs)
+        if result is not NotImplemented:
+            return result
     if func is aten.is_pinned.default:
         return getattr(args[0], "pinned", False)
     if func is aten._pin_memory.default:
