@@ -4,7 +4,7 @@ Each file is written by this script, and loaded in a process of its own by every
 image model at `rate=2` and on the sound, a video model at `rate=2`, a speech model. `clip` is the memory that came with
 the clip. Then a speech model with small random weights embeds the two hours, in this process.
 
-    python benchmarks/bounds.py [--only 2_hours.flac ...]
+    python -m tests.torture.decoding.bounds [--only 2_hours.flac ...]
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,15 +20,13 @@ from tempfile import TemporaryDirectory
 import torch
 from rich.console import Console
 from rich.table import Table
-from rounds import machine
 from torchaudio import pipelines
 
 from amr.extract.encoders import build_encoder
+from benchmarks.rounds import machine
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from tests.torture.decoding.bombs import BOMBS, write_folder, write_sound, write_video
-from tests.torture.decoding.media_bombs import Prepares, both, measure
+from .bombs import BOMBS, write_folder, write_sound, write_video
+from .media_bombs import Prepares, both, measure
 
 LONG: dict[str, Callable[[Path], None]] = {
     "2_hours.flac": lambda path: write_sound(path, "flac", 7200),
