@@ -38,7 +38,6 @@ from amr.fusion.data.clips import Clips
 from amr.fusion.data.folds import Fold, TrainingData
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
-from amr.fusion.run_axis.closed_form import MAX_CLASSES
 from amr.fusion.sweep.grouping import CPU_GROUPS, group_size, partition
 from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.trainer import train_group
@@ -153,19 +152,14 @@ def products_and_copies(plan: Recipe, group: list[Member], clips: Clips) -> None
     """Products and copies of one epoch of a run group."""
     runs, seeds, joined, device = len(group), len({m.seed for m in group}), sum(DIMS.values()), clips.target.device
     shape = plan.shape.head_shape
-    rows, pairs = shape.hidden or shape.num_classes, shape.num_classes * (shape.num_classes - 1) // 2
-    quadratic = not shape.hidden and shape.num_classes <= MAX_CLASSES and runs > seeds
+    rows = shape.hidden or shape.num_classes
     z, source = (torch.randn(seeds, BATCH, joined, device=device) for _ in range(2))
     wide = torch.randn(seeds, runs // seeds * rows, joined, device=device)  # the weights of all runs
     wide_u = torch.randn(seeds, runs // seeds * rows, BATCH, device=device)  # as are their cotangents
     weight, u = wide.view(runs, rows, joined), wide_u.view(runs, rows, BATCH)
     g = torch.randn(runs, BATCH, joined, device=device)
-    products = [(wide, z.mT), (wide_u, z)]  # forward, and the gradient of the weights
-    if quadratic:  # pairs of rows of W, and pairs of cotangents, times the squares of z
-        products += [(torch.randn(seeds, runs // seeds * pairs, n, device=device), z.mT) for n in (joined, BATCH)]
-        products[-1] = products[-1][0], z
-    else:  # g, and the gradients of its norm
-        products += [(u.mT, weight), (weight, g.mT), (u, g)]
+    products = [(wide, z.mT), (wide_u, z)]  # of the layer, and of the gradient of its weights
+    products += [(u.mT, weight), (weight, g.mT), (u, g)]  # of its input's gradient g, and of the gradients of its norm
     results = [torch.bmm(a, b) for a, b in products]
     for _ in range(-(-len(clips) // BATCH)):
         z.copy_(source)

@@ -22,7 +22,7 @@ from amr.fusion.attribution.any_head.derivatives import input_gradients
 from amr.fusion.attribution.base import Attribution, AttributionSettings, HeadFunction, attributions
 from amr.fusion.attribution.share import magnitudes
 from amr.fusion.choices import OUTPUTS
-from amr.fusion.run_axis.axes import of_runs
+from amr.fusion.run_axis.axes import log_softmax, of_runs
 
 
 def output_cotangent(logits: Tensor, output: str = "probability") -> Tensor:
@@ -37,13 +37,13 @@ def output_cotangent(logits: Tensor, output: str = "probability") -> Tensor:
     """
     if output not in OUTPUTS:
         raise unknown("output", output, OUTPUTS)
-    best = logits.argmax(-1, keepdim=True)
+    best = logits.max(-1, keepdim=True).indices  # argmax is slow on a CPU if the classes are not last in memory
     predicted = torch.zeros_like(logits).scatter_(-1, best, 1)
     if output == "logit":
         return predicted
     if output == "centered":
         return predicted - 1 / logits.shape[-1]
-    return predicted - logits.scatter(-1, best, -torch.inf).softmax(-1)
+    return predicted - log_softmax(logits.scatter(-1, best, -torch.inf)).exp()
 
 
 def grad_x_input(
@@ -111,5 +111,4 @@ def _closed_form(
     features = head.fuse(z, present)
     logits = head.classify(features)
     cotangent = output_cotangent(logits, settings.output)
-    zero_sum = settings.output != "logit"  # the cotangent sums to 0 over the classes
-    return logits, head.magnitudes(z, features, cotangent, settings.pooling, zero_sum=zero_sum)
+    return logits, head.magnitudes(z, features, cotangent, settings.pooling)

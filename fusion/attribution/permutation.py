@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.base import Attribution, AttributionSettings, HeadFunction, attributions
-from amr.fusion.run_axis.axes import of_same_runs
+from amr.fusion.run_axis.axes import log_softmax, of_same_runs
 
 
 def jensen_shannon(logits: Tensor, others: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def jensen_shannon(logits: Tensor, others: Tensor) -> Tensor:
     >>> jensen_shannon(torch.tensor([0.0, 0.0]), torch.tensor([0.0, 0.0])).item()
     0.0
     """
-    log_p, log_q = logits.log_softmax(-1), others.log_softmax(-1)
+    log_p, log_q = log_softmax(logits), log_softmax(others)
     log_mean = torch.logaddexp(log_p, log_q) - math.log(2)
     return ((log_p.exp() * (log_p - log_mean)) + (log_q.exp() * (log_q - log_mean))).sum(-1) / 2
 

@@ -110,9 +110,7 @@ class Head(nn.Module):
         """
         raise NotImplementedError
 
-    def magnitudes(
-        self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str, *, zero_sum: bool
-    ) -> Tensor:
+    def magnitudes(self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str) -> Tensor:
         """Norms of gradient x input, `(run, batch, modalities)`, by `input_gradient`.
 
         Args:
@@ -120,7 +118,6 @@ class Head(nn.Module):
             features: Output of `fuse` for z.
             cotangent: Gradient of the attributed output with respect to the logits, `(run, batch, classes)`.
             pooling: Norm: l2 or l1.
-            zero_sum: Whether the cotangent sums to 0 over the classes.
         """
         gradients = self.input_gradient(features, cotangent)
         return magnitudes({m: g * of_runs(z[m], len(g)) for m, g in gradients.items()}, pooling, clip_axis=1)

@@ -69,13 +69,11 @@ class ConcatHead(Head):
         gradients = gradient.split(list(self.shape.embed_dims.values()), dim=-1)
         return dict(zip(self.modalities, gradients, strict=True))
 
-    def magnitudes(
-        self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str, *, zero_sum: bool
-    ) -> Tensor:
-        """Norms of gradient x input, `(run, batch, modalities)`; L2 by the closed forms of `linear_magnitudes`."""
+    def magnitudes(self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str) -> Tensor:
+        """Norms of gradient x input, `(run, batch, modalities)`; L2 by `linear_magnitudes`."""
         if pooling != "l2":
-            return super().magnitudes(z, features, cotangent, pooling, zero_sum=zero_sum)
+            return super().magnitudes(z, features, cotangent, pooling)
         first = self.classifier
         if self.fusion is not None:
-            cotangent, first, zero_sum = self.classifier.input_gradient(cotangent) * (features > 0), self.fusion, False
-        return linear_magnitudes([z[m] for m in self.modalities], first.weight, cotangent, zero_sum=zero_sum)
+            cotangent, first = self.classifier.input_gradient(cotangent) * (features > 0), self.fusion
+        return linear_magnitudes([z[m] for m in self.modalities], first.weight, cotangent)

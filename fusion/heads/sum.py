@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from amr.fusion.heads.base import Head, HeadShape, heads
-from amr.fusion.run_axis.closed_form import dense_magnitudes, linear_magnitudes
+from amr.fusion.run_axis.closed_form import linear_magnitudes
 from amr.fusion.run_axis.layers import StackedLinear
 from amr.fusion.run_axis.seeds import Draws
 
@@ -73,20 +73,18 @@ class SumHead(Head):
             gradients = [layer.input_gradient(g * (h > 0)) for layer, g, h in triples]
         return dict(zip(self.modalities, gradients, strict=True))
 
-    def magnitudes(
-        self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str, *, zero_sum: bool
-    ) -> Tensor:
-        """Norms of gradient x input, `(run, batch, modalities)`; L2 by the closed forms of `linear_magnitudes`."""
+    def magnitudes(self, z: Mapping[str, Tensor], features: Tensor, cotangent: Tensor, pooling: str) -> Tensor:
+        """Norms of gradient x input, `(run, batch, modalities)`; L2 by `linear_magnitudes`."""
         if pooling != "l2":
-            return super().magnitudes(z, features, cotangent, pooling, zero_sum=zero_sum)
+            return super().magnitudes(z, features, cotangent, pooling)
         outer, inner = (cast("list[StackedLinear]", layers) for layers in (self.classifiers, self.hidden_layers))
         inputs = [z[m] for m in self.modalities]
         if not self.hidden_layers:
             weight = torch.cat([layer.weight for layer in outer], dim=-1)
-            return linear_magnitudes(inputs, weight, cotangent, zero_sum=zero_sum)
+            return linear_magnitudes(inputs, weight, cotangent)
         cotangents = [
             layer.input_gradient(cotangent) * (h > 0)
             for layer, h in zip(outer, features.split(self._sizes, dim=-1), strict=True)
         ]
         triples = zip(inputs, inner, cotangents, strict=True)
-        return torch.cat([dense_magnitudes([x], layer.weight, c) for x, layer, c in triples], dim=-1)
+        return torch.cat([linear_magnitudes([x], layer.weight, c) for x, layer, c in triples], dim=-1)

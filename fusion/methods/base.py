@@ -16,6 +16,7 @@ from amr.common.options import NoOptions
 from amr.common.registry import Registry
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.model import FusionModel
+from amr.fusion.run_axis.axes import log_softmax
 from amr.fusion.run_axis.seeds import Noise
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ methods: Registry[type[Method]] = Registry("--method")
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Mean cross-entropy over the clips: `(..., batch, classes)` and `(..., batch)` to `(...)`."""
-    return -logits.log_softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1).mean(-1)
+    return -log_softmax(logits).gather(-1, target.unsqueeze(-1)).squeeze(-1).mean(-1)
 
 
 def mean_over(values: Tensor, valid: Tensor) -> Tensor:

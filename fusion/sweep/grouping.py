@@ -11,7 +11,6 @@ import torch
 from amr.fusion.data.folds import TrainingData
 from amr.fusion.heads import heads
 from amr.fusion.model import FusionModel
-from amr.fusion.run_axis.closed_form import MAX_CLASSES
 from amr.fusion.train.recipe import Recipe
 
 T = TypeVar("T")
@@ -34,12 +33,12 @@ def group_size(recipe: Recipe, data: TrainingData, *, shares: bool = False) -> i
     shape = recipe.shape.head_shape
     parameters = FusionModel(recipe.shape, [0]).num_parameters()
     inputs = sum(shape.embed_dims.values())
-    linear = shape.hidden == 0 and shape.num_classes <= MAX_CLASSES and heads[recipe.shape.head].shares_inputs
-    # temporaries of a training step: one per pair of classes, or one per clip
-    temporaries = inputs * (shape.num_classes**2 if shares and linear else recipe.batch_size)
+    on_gpu = device.type == "cuda"
+    linear = shape.hidden == 0 and heads[recipe.shape.head].shares_inputs
+    # temporaries of a training step: a run's own clips, or what a layer makes of them
+    temporaries = 0 if shares and linear and not on_gpu else inputs * recipe.batch_size
     step_bytes = 40 * parameters + 40 * temporaries  # each weight with its gradient and two moments
     logits_bytes = 16 * max(len(fold.val), len(fold.test), 1) * shape.num_classes
-    on_gpu = device.type == "cuda"
     step_limit = torch.cuda.mem_get_info(device)[0] // 4 if on_gpu else CPU_CACHE_BYTES
     logits_limit = step_limit if on_gpu else CPU_LOGITS_BYTES
     return max(1, min(step_limit // step_bytes, logits_limit // logits_bytes))

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from amr.common.devices import threads_for
+from amr.common.devices import keep_freed_memory, threads_for
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.regularizer import regularization
 from amr.fusion.attribution.share import mean_share
@@ -58,6 +58,7 @@ def train_group(
         hooks: Replacements for end-to-end training; None to train on embeddings.
         make_step: Factory of the training step; `amr.fusion.train.graphs` has a faster way on a GPU.
     """
+    keep_freed_memory()
     hooks = hooks or EndToEndHooks()
     model = hooks.build(recipe.shape, [member.seed for member in members]).to(train.target.device)
     with threads_for(model.num_parameters() * len(members) * recipe.batch_size * hooks.reuse):
