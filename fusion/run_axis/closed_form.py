@@ -43,44 +43,54 @@ class _Magnitudes(torch.autograd.Function):
         joined = torch.cat(z, dim=-1)  # (shared, batch, dims)
         if joined.device.type != "cpu":
             joined = of_runs(joined, len(weight))
-        norm, products = weight.new_empty(*cotangent.shape[:2], len(z)), []
+        ctx.keep = weight.shape[1] >= FEW_ROWS
+        product = _empty(weight, joined, all_runs=ctx.keep)  # g * z
+        norm = weight.new_empty(*cotangent.shape[:2], len(z))
         for runs, inputs in _blocks(len(weight), joined):
-            product = _product(weight[runs], cotangent[runs], inputs)
-            for part, result in zip(product.split(ctx.sizes, dim=-1), norm[runs].unbind(-1), strict=True):
+            block = product[runs] if ctx.keep else product[: runs.stop - runs.start]
+            torch.bmm(cotangent[runs], weight[runs], out=block).mul_(inputs)
+            for part, result in zip(block.split(ctx.sizes, dim=-1), norm[runs].unbind(-1), strict=True):
                 result.copy_(torch.linalg.vector_norm(part, dim=-1))
-            products += [product] if weight.shape[1] >= FEW_ROWS else []
-        ctx.save_for_backward(weight, cotangent, joined, norm, *products)
+        ctx.save_for_backward(weight, cotangent, joined, norm, *([product] if ctx.keep else []))
         return norm
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, cotangent, joined, norm, *products = ctx.saved_tensors
+        weight, cotangent, joined, norm, *product = ctx.saved_tensors
         scale = (grad / norm).masked_fill_(norm == 0, 0).unsqueeze(2)  # the gradient of a norm of 0 is 0
         grad_weight, grad_cotangent = torch.empty_like(weight), torch.empty_like(cotangent.mT)
-        for i, (runs, inputs) in enumerate(_blocks(len(weight), joined)):
-            if products:
-                outer = products[i] * inputs
+        outer = _empty(weight, joined)  # dn / dg
+        for runs, inputs in _blocks(len(weight), joined):
+            block = outer[: runs.stop - runs.start]
+            if ctx.keep:
+                torch.mul(product[0][runs], inputs, out=block)
             else:
-                outer = _product(weight[runs], cotangent[runs], inputs).mul_(inputs)
-            for part, factor in zip(outer.split(ctx.sizes, dim=-1), scale[runs].unbind(-1), strict=True):
+                torch.bmm(cotangent[runs], weight[runs], out=block).mul_(inputs).mul_(inputs)
+            for part, factor in zip(block.split(ctx.sizes, dim=-1), scale[runs].unbind(-1), strict=True):
                 part.mul_(factor)
-            torch.bmm(cotangent[runs].mT, outer, out=grad_weight[runs])
-            torch.bmm(weight[runs], outer.mT, out=grad_cotangent[runs])
+            torch.bmm(cotangent[runs].mT, block, out=grad_weight[runs])
+            torch.bmm(weight[runs], block.mT, out=grad_cotangent[runs])
         return grad_weight, grad_cotangent.mT, *[None] * len(ctx.sizes)
 
 
-def _product(weight: Tensor, cotangent: Tensor, inputs: Tensor) -> Tensor:
-    """g * z of a block, `(run, batch, dims)`."""
-    return torch.bmm(cotangent, weight).mul_(inputs)
+def _runs_of_block(inputs: Tensor, num_runs: int) -> int:
+    """Largest number of runs in a block."""
+    return max(1, BLOCK_NUMBERS // max(1, inputs[0].numel())) if inputs.device.type == "cpu" else num_runs
+
+
+def _empty(weight: Tensor, inputs: Tensor, *, all_runs: bool = False) -> Tensor:
+    """Memory for `(run, batch, dims)` of a block, which every block uses again, or of all runs."""
+    num_runs = len(weight) if all_runs else min(len(weight), _runs_of_block(inputs, len(weight)))
+    return weight.new_empty(num_runs, *inputs.shape[1:])
 
 
 def _blocks(num_runs: int, inputs: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks of runs, with their inputs: `(run, batch, dims)`, or `(1, batch, dims)` if they share them."""
+    """Even blocks of runs, with their inputs: `(run, batch, dims)`, or `(1, batch, dims)` if they share them."""
     sharing = num_runs // len(inputs)
-    end = num_runs if sharing == 1 else sharing
-    size = max(1, BLOCK_NUMBERS // max(1, inputs[0].numel())) if inputs.device.type == "cpu" else num_runs
-    for first in range(0, num_runs, end):
-        for start in range(first, first + end, size):
-            stop = min(start + size, first + end)
+    length = num_runs if sharing == 1 else sharing  # a block is of runs that share their input, or none does
+    count = -(-length // _runs_of_block(inputs, num_runs))
+    for first in range(0, num_runs, length):
+        for i in range(count):
+            start, stop = first + length * i // count, first + length * (i + 1) // count
             yield slice(start, stop), inputs[start // sharing : (stop - 1) // sharing + 1]
