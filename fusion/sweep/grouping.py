@@ -49,7 +49,8 @@ def partition(seeds: Sequence[int], most: int, least_groups: int = 1) -> list[li
 
     Runs of one seed can use common batches if every seed of the group has the same number of runs. So groups end
     between seeds, even if one group gets a seed more than another: dividing a seed costs more (docs/benchmarks.md).
-    A seed is divided only if it has more than `most` runs, or if there are fewer seeds than groups.
+    A seed is divided only if it has more than `most` runs, if there are fewer seeds than groups, or if there is one
+    seed more: then the others go in pairs, so that half as many cores end at the same time. Large groups are first.
 
     Args:
         seeds: Seed of each run.
@@ -57,7 +58,7 @@ def partition(seeds: Sequence[int], most: int, least_groups: int = 1) -> list[li
         least_groups: Number of groups that there are at least, if there are as many runs.
 
     >>> partition([0, 0, 1, 1, 2, 2], most=10, least_groups=2)
-    [[0, 1], [2, 3, 4, 5]]
+    [[2, 3, 4, 5], [0, 1]]
     """
     of_seed: dict[int, list[int]] = {}
     for i, seed in enumerate(seeds):
@@ -66,21 +67,25 @@ def partition(seeds: Sequence[int], most: int, least_groups: int = 1) -> list[li
     for _, runs in sorted(of_seed.items()):
         by_count.setdefault(len(runs), []).append(runs)
     counts = sorted(by_count, reverse=True)
-    return [group for count in counts for group in _partition_seeds(by_count[count], most, least_groups)]
+    groups = [group for count in counts for group in _partition_seeds(by_count[count], most, least_groups)]
+    return sorted(groups, key=len, reverse=True)  # small ones last: cores then end at about the same time
 
 
 def _partition_seeds(runs_of_seeds: list[list[int]], most: int, least_groups: int) -> list[list[int]]:
     """Partition seeds that have the same number of runs."""
-    count, num_seeds = len(runs_of_seeds[0]), len(runs_of_seeds)
+    count, num_seeds, half = len(runs_of_seeds[0]), len(runs_of_seeds), least_groups // 2
+    if num_seeds == least_groups + 1 and half > 1 and 2 * count <= most:
+        # one group of two seeds would be the last to end: pairs of seeds, and the odd seed is divided
+        *others, odd = runs_of_seeds
+        return [*(list(chain(*group)) for group in _even(others, -(-len(others) // 2))), *_even(odd, min(half, count))]
     if count <= most and num_seeds >= least_groups:
-        groups = _even(runs_of_seeds, min(most // count, -(-num_seeds // least_groups)))
+        groups = _even(runs_of_seeds, max(least_groups, -(-num_seeds // (most // count))))
         return [list(chain(*group)) for group in groups]
-    pieces = max(1, least_groups // num_seeds)
-    return [group for runs in runs_of_seeds for group in _even(runs, min(most, -(-count // pieces)))]
+    pieces = max(1, least_groups // num_seeds, -(-count // most))
+    return [group for runs in runs_of_seeds for group in _even(runs, min(pieces, count))]
 
 
-def _even(items: list[T], most: int) -> list[list[T]]:
-    """Split into as few lists of at most `most` items as possible; their lengths differ by at most one."""
-    num_lists = -(-len(items) // most)
+def _even(items: list[T], num_lists: int) -> list[list[T]]:
+    """Split into lists whose lengths differ by at most one."""
     bounds = [len(items) * i // num_lists for i in range(num_lists + 1)]
     return [items[start:stop] for start, stop in pairwise(bounds)]

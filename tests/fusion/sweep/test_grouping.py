@@ -32,9 +32,11 @@ def test_no_core_has_much_more_to_do_than_another(num_seeds, each, least_groups)
 
 def test_sixty_five_runs_are_divided_between_seeds():
     seeds = [seed for seed in range(5) for _ in range(13)]
-    assert [len(group) for group in partition(seeds, 100, 2)] == [26, 39]
+    assert [len(group) for group in partition(seeds, 100, 2)] == [39, 26]
     assert sorted(map(len, partition(seeds, 10, 2))) == [6] * 5 + [7] * 5
     assert len(partition(seeds, 100, 1)) == 1
+    assert [len(group) for group in partition(seeds, 100, 4)] == [26, 26, 7, 6]  # two cores: 33 and 32
+    assert [len(group) for group in partition(seeds, 25, 4)] == [13] * 5
 
 
 def test_a_group_fits_the_cache_and_is_larger_with_common_batches():
