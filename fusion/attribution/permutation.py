@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from amr.fusion.attribution.base import Attribution, AttributionSettings, HeadFunction, attributions
-from amr.fusion.run_axis.axes import log_softmax, of_same_runs
+from amr.fusion.run_axis.axes import of_same_runs
 
 
 def jensen_shannon(logits: Tensor, others: Tensor) -> Tensor:
@@ -25,9 +27,30 @@ def jensen_shannon(logits: Tensor, others: Tensor) -> Tensor:
     >>> jensen_shannon(torch.tensor([0.0, 0.0]), torch.tensor([0.0, 0.0])).item()
     0.0
     """
-    log_p, log_q = log_softmax(logits), log_softmax(others)
-    log_mean = torch.logaddexp(log_p, log_q) - math.log(2)
-    return ((log_p.exp() * (log_p - log_mean)) + (log_q.exp() * (log_q - log_mean))).sum(-1) / 2
+    return _JensenShannon.apply(*torch.broadcast_tensors(logits, others))
+
+
+class _JensenShannon(torch.autograd.Function):
+    """With m the mean of p and q: (KL(p, m) + KL(q, m)) / 2, whose gradient is p (log p - log m - KL(p, m)) / 2.
+
+    The classes are first in memory, as in `log_softmax`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, others: Tensor) -> Tensor:
+        log_p = torch.stack([x.movedim(-1, 0) for x in (logits, others)], dim=1).log_softmax(0)  # (classes, 2, ...)
+        from_mean = log_p - (torch.logaddexp(*log_p.unbind(1)) - math.log(2)).unsqueeze(1)
+        p = log_p.exp_()
+        divergence = (p * from_mean).sum(0)  # (2, ...)
+        ctx.save_for_backward(p, from_mean, divergence)
+        return divergence.sum(0) / 2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        p, from_mean, divergence = ctx.saved_tensors
+        of_logits, of_others = ((from_mean - divergence) * p * (grad / 2)).movedim(0, -1).unbind(0)
+        return of_logits, of_others
 
 
 def partners_with(present: Tensor, partners: Tensor) -> Tensor:
@@ -54,8 +77,8 @@ def has_partner(present: Tensor, partners: Tensor) -> Tensor:
 
 def of_partners(values: Tensor, partners: Tensor) -> Tensor:
     """Values of each clip's partner: `(..., clips, *rest)` and `(..., clips)` to `(..., clips, *rest)`."""
-    rest = values.ndim - partners.ndim
-    return torch.take_along_dim(values, partners.view(*partners.shape, *[1] * rest), dim=partners.ndim - 1)
+    index = partners.view(*partners.shape, *[1] * (values.ndim - partners.ndim)).expand_as(values)
+    return values.gather(partners.ndim - 1, index)
 
 
 @attributions.register("permutation")

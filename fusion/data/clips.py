@@ -51,7 +51,9 @@ class Clips:
         )
 
     def _rows(self, embedding: Tensor, index: Tensor) -> Tensor:
-        return upload(embedding[index.to(embedding.device)], self.target.device).float()
+        there = index.to(embedding.device)
+        rows = embedding.index_select(0, there.flatten()).unflatten(0, there.shape)
+        return upload(rows, self.target.device).float()
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
         """Clips `start` to `stop`, exclusive, the same for every run."""
