@@ -27,7 +27,7 @@ def jensen_shannon(logits: Tensor, others: Tensor) -> Tensor:
     >>> jensen_shannon(torch.tensor([0.0, 0.0]), torch.tensor([0.0, 0.0])).item()
     0.0
     """
-    return _JensenShannon.apply(*torch.broadcast_tensors(logits, others))
+    return _JensenShannon.apply(logits, others)
 
 
 class _JensenShannon(torch.autograd.Function):
@@ -109,11 +109,13 @@ class Permutation(Attribution):
         if parts is None:  # one more forward pass per modality
             logits, others = head(z, present), torch.stack(_others(head, z, present, settings.partners))
         else:
-            own = torch.stack([*parts.values()])  # (modality, ..., clips, classes)
-            logits = own.sum(0)
+            own = [*parts.values()]
+            logits = sum(own[1:], own[0])
             partners = partners_with(present.movedim(-1, 0), of_same_runs(settings.partners, logits))
-            others = logits - own + of_partners(own, partners)
-        divergence = jensen_shannon(logits, others)  # (modality, ..., clips), or (modality, ..., clips, positions)
+            others = torch.stack([logits - each for each in own]) + of_partners(torch.stack(own), partners)
+        divergence = jensen_shannon(
+            torch.stack([logits] * len(z)), others
+        )  # (modality, ..., clips), or (modality, ..., clips, positions)
         return logits, (divergence.sum(-1) if divergence.ndim > present.ndim else divergence).movedim(0, -1)
 
 
