@@ -40,6 +40,7 @@ ENCODERS = {"audio": "logmel", "video": "frames"}
 EXTRACT = ("extract", "--manifest=clips.csv", *(f"--encoder={name}={spec}" for name, spec in ENCODERS.items()))
 DECODED = 2000  # clips that are decoded without being written, for comparison
 SECONDS_BETWEEN_LOOKS = 0.2
+MAX_GROWTH_MIB = 64  # of memory in the second half of an extraction, besides a fifth
 
 
 class Rehearsal:
@@ -201,9 +202,11 @@ def _extract_and_kill(rehearsal: Rehearsal) -> None:
         _, errors = resumed.communicate()
     if resumed.returncode:
         raise RuntimeError(f"the resumed extraction must end well, got {errors}")
-    quarters = [memory[i * len(memory) // 4 : (i + 1) * len(memory) // 4] for i in range(4)]
-    over_time = ", ".join(f"{statistics.median(quarter or memory):.0f}" for quarter in quarters)
-    note = f"MiB in each quarter of the time: {over_time}"
+    quarters = [memory[i * len(memory) // 4 : (i + 1) * len(memory) // 4] or memory for i in range(4)]
+    medians = [statistics.median(quarter) for quarter in quarters]
+    if medians[3] > 1.2 * medians[1] + MAX_GROWTH_MIB:
+        raise RuntimeError(f"memory must stay flat, got {medians} MiB in the quarters of the time")
+    note = "MiB in each quarter of the time: " + ", ".join(f"{median:.0f}" for median in medians)
     rehearsal.row("resume, to the end", time.monotonic() - began, max(memory), note, num_clips - num_done)
 
 
