@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
+from amr.common.cluster.options import ClusterOptions
 from amr.common.files import check_writable
 from amr.common.options import MODEL, OUTPUT, REGULARIZER, SOURCE, SPEED, TRAINING, quoted
 from amr.common.workspace import find_cache, find_run
-from amr.console.commands import Json, configured, field_option, parameter
+from amr.console.commands import Json, cluster_options, configured, field_option, parameter, taken_cluster
 from amr.console.fitted import add_fitted
 from amr.console.frontier import add_frontier
 from amr.console.listings import add_listings
@@ -219,14 +220,14 @@ configured(
 )
 
 
-def _sweep(request: tuple[SweepConfig, bool], as_json: bool) -> None:
+def _sweep(request: tuple[SweepConfig, bool, ClusterOptions], as_json: bool) -> None:
     """Fit every combination of heads, methods, ratios, weights, learning rates and seeds, together."""
-    config, overwrite = request
+    config, overwrite, cluster = request
     find_cache(config.base.cache)
     from amr.fusion.sweep.sweep import sweep
 
     with stderr_progress() as progress:
-        result = sweep(config, progress, overwrite=overwrite)
+        result = sweep(config, progress, overwrite=overwrite, cluster=cluster)
     say_results(result, as_json)
 
 
@@ -237,9 +238,10 @@ def _swept(field: dataclasses.Field[Any]) -> inspect.Parameter:
 
 def _sweep_request(
     *, seeds: int | None, group_size: int | None, overwrite: bool, **values: Any
-) -> tuple[SweepConfig, bool]:
+) -> tuple[SweepConfig, bool, ClusterOptions]:
+    cluster = taken_cluster(values)
     swept = {name: values.pop(name) for name in SWEPT}
-    return SweepConfig.parse(seeds=seeds, group_size=group_size, swept=swept, **values), overwrite
+    return SweepConfig.parse(seeds=seeds, group_size=group_size, swept=swept, **values), overwrite, cluster
 
 
 _GROUP_SIZE = Annotated[
@@ -258,6 +260,7 @@ configured(
         "seeds": parameter("seeds", Annotated[int | None, typer.Option(help=_SEEDS_HELP, rich_help_panel=SPEED)], None),
         "group_size": parameter("group_size", _GROUP_SIZE, None),
         "overwrite": _overwrite_option("a sweep of other settings"),
+        **cluster_options(),
     },
 )
 

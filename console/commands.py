@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from amr.common.cluster.options import ClusterOptions
 from amr.common.options import OUTPUT, PANELS, flag
 
 _JSON = "Print one JSON document and nothing else on stdout."
@@ -59,6 +60,19 @@ def configured(
     command.__signature__ = inspect.Signature(selected)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in selected}
     app.command(name, help=body.__doc__)(command)
+
+
+def cluster_options() -> dict[str, inspect.Parameter | None]:
+    """Options of a cluster, for commands whose config has none."""
+    hints = typing.get_type_hints(ClusterOptions)
+    return {
+        each.name: field_option(each, hints[each.name], each.default) for each in dataclasses.fields(ClusterOptions)
+    }
+
+
+def taken_cluster(values: dict[str, Any]) -> ClusterOptions:
+    """Take the options of a cluster out of those of a command."""
+    return ClusterOptions(**{each.name: values.pop(each.name) for each in dataclasses.fields(ClusterOptions)})
 
 
 def field_option(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from amr.common.cluster.options import ClusterOptions
 from amr.common.options import OUTPUT, quoted
 from amr.common.workspace import find_cache, find_run
-from amr.console.commands import configured, parameter
+from amr.console.commands import cluster_options, configured, parameter, taken_cluster
 from amr.console.output import say, say_notes, show, table
 from amr.console.progress import stderr_progress
 from amr.fusion.frontier.config import OF_GRADIENTS, VARIED, FrontierConfig
@@ -31,17 +32,18 @@ _OVERWRITE = Annotated[
 def add_frontier(app: typer.Typer) -> None:
     """Add `amr frontier` to an app."""
     instead: dict[str, inspect.Parameter | None] = dict.fromkeys((*VARIED, *OF_GRADIENTS))
-    instead["overwrite"] = parameter("overwrite", _OVERWRITE, False)
+    instead |= {"overwrite": parameter("overwrite", _OVERWRITE, False), **cluster_options()}
     configured(app, "frontier", FrontierConfig, _frontier, build=_request, instead=instead)
 
 
-def _request(*, overwrite: bool, **values: Any) -> tuple[FrontierConfig, bool]:
-    return FrontierConfig(**values), overwrite
+def _request(*, overwrite: bool, **values: Any) -> tuple[FrontierConfig, bool, ClusterOptions]:
+    cluster = taken_cluster(values)
+    return FrontierConfig(**values), overwrite, cluster
 
 
-def _frontier(request: tuple[FrontierConfig, bool], as_json: bool) -> None:
+def _frontier(request: tuple[FrontierConfig, bool, ClusterOptions], as_json: bool) -> None:
     """Find what it costs in accuracy to make a head use its modalities in a requested ratio, beside controls."""
-    config, overwrite = request
+    config, overwrite, cluster = request
     if config.runs is None:  # wrong names are refused before torch is imported
         find_cache(config.cache)
     else:
@@ -50,7 +52,7 @@ def _frontier(request: tuple[FrontierConfig, bool], as_json: bool) -> None:
     from amr.fusion.frontier.reading import reading
 
     with stderr_progress() as progress:
-        result = frontier(config, progress, overwrite=overwrite)
+        result = frontier(config, progress, overwrite=overwrite, cluster=cluster)
     say_notes(result.notes, result.warnings)
     if result.diverged:
         say(f"warning: {len(result.diverged)} runs diverged and are left out, such as {result.diverged[0]}")

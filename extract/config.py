@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amr.common.cluster.options import ADDRESS_HELP, ENGINES, check_engine
+from amr.common.cluster.options import ClusterOptions, check_engine
 from amr.common.csv_rows import check_csv
 from amr.common.options import (
     CLUSTER,
@@ -68,7 +68,7 @@ def _check_families(encoders: Mapping[str, str]) -> None:
 
 
 @dataclass(frozen=True)
-class ExtractConfig:
+class ExtractConfig(ClusterOptions):
     """Settings of one extraction: clips, encoders and output.
 
     If the cache exists, its unfinished clips are continued, encoders that it lacks are added, and labels, splits and
@@ -127,13 +127,6 @@ class ExtractConfig:
         "auto", "Device: auto, cpu, cuda or cuda:N; several, such as cuda:0,cuda:1, divide the clips.", panel=SPEED
     )
 
-    engine: str = option(
-        "local", "Where shards are embedded: local, or ray, a cluster.", choices=ENGINES, panel=CLUSTER, since="0.2"
-    )
-    address: str | None = option(None, ADDRESS_HELP, panel=CLUSTER, since="0.2")
-    num_gpus_per_worker: float = option(
-        0.0, "Number of GPUs of each worker of the cluster.", least=0, panel=CLUSTER, since="0.2"
-    )
     shards: int | None = option(
         None,
         "Number of shards on the cluster; by default that of workers: one per node, per --workers CPUs, or per GPU.",

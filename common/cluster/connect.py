@@ -14,38 +14,28 @@ PORT = 6379  # of Ray, where an address has none
 
 
 @dataclass(frozen=True)
-class ClusterConfig:
-    """A cluster, and what each worker takes of it.
-
-    Attributes:
-        address: "auto" for the cluster that this machine belongs to, HOST or HOST:PORT; None to start Ray here.
-        gpus: Number of GPUs per worker.
-        cpus: Number of CPUs per worker; None for its part of a node.
-    """
-
-    address: str | None
-    gpus: float
-    cpus: int | None
-
-
-@dataclass(frozen=True)
 class Room:
     """Workers that a cluster has room for.
 
     Attributes:
         workers: Number of workers side by side.
         cpus: Number of CPUs of each.
+        gpus: Number of GPUs of each.
     """
 
     workers: int
     cpus: float
+    gpus: float
 
 
 @contextmanager
-def connected(config: ClusterConfig) -> Iterator[Any]:
+def connected(address: str | None) -> Iterator[Any]:
     """Yield the module ray, connected in the block. A cluster that was started here ends with it.
 
     A program that has called `ray.init` already keeps its connection.
+
+    Args:
+        address: "auto" for the cluster that this machine belongs to, HOST or HOST:PORT; None to start Ray here.
 
     Raises:
         ValueError: No cluster has this address.
@@ -57,14 +47,14 @@ def connected(config: ClusterConfig) -> Iterator[Any]:
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        if config.address is None:
+        if address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             ray.init("local", num_cpus=available_cores(), include_dashboard=False, **quiet)
         else:
-            ray.init(_with_port(config.address), **quiet)
+            ray.init(_with_port(address), **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ValueError(
-            f"--address must be that of a Ray cluster, got {config.address!r} ({error}). "
+            f"--address must be that of a Ray cluster, got {address!r} ({error}). "
             "Start one with ray start --head, or leave out --address."
         ) from error
     try:
@@ -73,25 +63,30 @@ def connected(config: ClusterConfig) -> Iterator[Any]:
         ray.shutdown()
 
 
-def room_for(ray: Any, config: ClusterConfig) -> Room:
+def room_for(ray: Any, gpus: float, cpus: int | None) -> Room:
     """Workers that the nodes of a cluster have room for: one per GPU share, or per number of CPUs, or per node.
+
+    Args:
+        ray: Module ray, connected.
+        gpus: Number of GPUs of each worker.
+        cpus: Number of CPUs of each worker; None for its part of a node.
 
     Raises:
         ValueError: There is room for none.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = [float(node.get("CPU", 0)) for node in nodes]
-    by_gpu = [int(node.get("GPU", 0) // config.gpus) if config.gpus else None for node in nodes]
-    able = [(cpu, number) for cpu, number in zip(cpus, by_gpu, strict=True) if cpu >= 1 and number != 0]
-    each = float(config.cpus or min((cpu // (number or 1) for cpu, number in able), default=0))
-    workers = sum(min(int(cpu // max(each, 1)), cpu if number is None else number) for cpu, number in able)
+    by_gpu = [int(node.get("GPU", 0) // gpus) if gpus else None for node in nodes]
+    found = zip([float(node.get("CPU", 0)) for node in nodes], by_gpu, strict=True)
+    able = [(cpu, number) for cpu, number in found if cpu >= 1 and number != 0]
+    each = max(1.0, cpus or min((cpu // (number or 1) for cpu, number in able), default=1.0))
+    workers = sum(int(cpu // each if number is None else min(cpu // each, number)) for cpu, number in able)
     if workers < 1:
-        wanted = f"{config.gpus:g} GPUs and {config.cpus or 1} CPUs" if config.gpus else f"{config.cpus or 1} CPUs"
+        wanted = f"{gpus:g} GPUs and {each:g} CPUs" if gpus else f"{each:g} CPUs"
         raise ValueError(
             f"the cluster must have room for a worker, got no node with {wanted}. "
             "Pass a smaller --num-gpus-per-worker or fewer --workers."
         )
-    return Room(int(workers), max(each, 1.0))
+    return Room(workers, each, gpus)
 
 
 def _with_port(address: str) -> str:

@@ -3,42 +3,55 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import fields
-from typing import Any
+from dataclasses import dataclass, fields
 
-from amr.common.options import CLUSTER, flag
+from amr.common.options import CLUSTER, check_options, coerce_fields, flag, option
 
 ENGINES = ("local", "ray")
-ADDRESS_HELP = "auto, HOST or HOST:PORT of the Ray cluster; by default Ray is started on this machine, and ended."
 
 
-def check_engine(config: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """Where the work is done: here, or by the workers of a Ray cluster.
+
+    Raises:
+        ValueError: An option does not fit, or ray is not installed.
+    """
+
+    engine: str = option(
+        "local", "Who does the work: this process, or the workers of ray.", choices=ENGINES, panel=CLUSTER, since="0.2"
+    )
+    address: str | None = option(
+        None,
+        "auto, HOST or HOST:PORT of the Ray cluster; by default Ray is started on this machine, and ended.",
+        panel=CLUSTER,
+        since="0.2",
+    )
+    num_gpus_per_worker: float = option(
+        0.0, "Number of GPUs of each worker of the cluster.", least=0, panel=CLUSTER, since="0.2"
+    )
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        coerce_fields(self)
+        check_options(self)
+        check_engine(self)
+
+
+def check_engine(config: ClusterOptions) -> None:
     """Refuse options of a cluster without one, and a cluster without the package ray.
-
-    Args:
-        config: Config with the field `engine` in the panel `CLUSTER`.
 
     Raises:
         ValueError: An option does not fit, or ray is not installed.
     """
     if config.engine == "ray":
-        check_ray()
+        if importlib.util.find_spec("ray") is None:
+            raise ValueError(
+                "--engine ray must have the package ray, got none. "
+                "Install it on all nodes: pip install 'amr-fusion[ray]'."
+            )
         return
     for each in fields(config):
-        value = getattr(config, each.name)
+        name, value = flag(each.name), getattr(config, each.name)
         if each.metadata.get("panel") == CLUSTER and each.name != "engine" and value != each.default:
-            raise ValueError(
-                f"{flag(each.name)} must be used with --engine ray, got {value}. Add it, or leave this out."
-            )
-
-
-def check_ray() -> None:
-    """Refuse work on a cluster without the package ray.
-
-    Raises:
-        ValueError: It is not installed.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise ValueError(
-            "--engine ray must have the package ray, got none. Install it on all nodes: pip install 'amr-fusion[ray]'."
-        )
+            raise ValueError(f"{name} must be used with --engine ray, got {value}. Add it, or leave out {name}.")

@@ -44,7 +44,6 @@ class _Events:
 def run_tasks(
     ray: Any,
     room: Room,
-    gpus: float,
     function: Callable[..., Any],
     tasks: Sequence[tuple[Any, ...]],
     take: Callable[[int, Event], object],
@@ -56,7 +55,6 @@ def run_tasks(
     Args:
         ray: Module ray, connected.
         room: Room of the cluster.
-        gpus: Number of GPUs per worker.
         function: Function that takes a `Send`, and the arguments of a task.
         tasks: Arguments of each task.
         take: Function that gets the index of a task and an event that it sent.
@@ -68,7 +66,7 @@ def run_tasks(
         ray.get_runtime_context().get_node_id(), soft=True
     )
     events = ray.remote(num_cpus=0)(_Events).options(scheduling_strategy=here).remote()
-    start = ray.remote(max_retries=FOREVER, max_calls=1, num_cpus=room.cpus, num_gpus=gpus)(_task)
+    start = ray.remote(max_retries=FOREVER, max_calls=1, num_cpus=room.cpus, num_gpus=room.gpus)(_task)
     start = start.options(scheduling_strategy="SPREAD")
     place = os.getcwd(), os.environ.get("AMR_HOME")
     running = {start.remote(events, index, function, arguments, place): index for index, arguments in enumerate(tasks)}

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from amr.common.cluster.connect import ClusterConfig, connected, room_for
+from amr.common.cluster.connect import connected, room_for
 from amr.common.cluster.progress import Event, JoinedProgress, SentProgress
 from amr.common.cluster.tasks import run_tasks
 from amr.common.files import replacing, write_text
@@ -46,10 +46,9 @@ def extract_on_ray(config: ExtractConfig, progress: Progress, extract: Extract) 
     """
     began = time.perf_counter()
     cpus = None if config.workers is None else max(1, config.workers)
-    cluster = ClusterConfig(config.address, config.num_gpus_per_worker, cpus)
     alone = _alone(config)
-    with connected(cluster) as ray:
-        room = room_for(ray, cluster)
+    with connected(config.address) as ray:
+        room = room_for(ray, config.num_gpus_per_worker, cpus)
         count = config.shards or room.workers
         if is_begun(alone):
             progress.note(f"{alone.out} exists: what it lacks is embedded here")
@@ -61,7 +60,7 @@ def extract_on_ray(config: ExtractConfig, progress: Progress, extract: Extract) 
         try:
             with _mark(default_out(alone)) as mark:
                 tasks = [(extract, each, *mark) for each in configs]
-                for index, (result, content) in run_tasks(ray, room, cluster.gpus, _embed, tasks, joined.take):
+                for index, (result, content) in run_tasks(ray, room, _embed, tasks, joined.take):
                     results[index] = _kept(result, Path(str(configs[index].out)), content)
         finally:
             progress.stop()

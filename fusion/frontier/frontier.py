@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from amr.common.cluster.options import ClusterOptions
 from amr.common.progress import Progress
 from amr.common.workspace import find_run
 from amr.fusion.attribution.ratio import parse_ratio
@@ -53,13 +54,20 @@ class Frontier:
         return self.document
 
 
-def frontier(config: FrontierConfig, progress: Progress | None = None, *, overwrite: bool = False) -> Frontier:
+def frontier(
+    config: FrontierConfig,
+    progress: Progress | None = None,
+    *,
+    overwrite: bool = False,
+    cluster: ClusterOptions | None = None,
+) -> Frontier:
     """Fit heads with and without the regularizer and with controls, and compare accuracy and use.
 
     Args:
         config: Settings of the frontier. With `runs`, nothing is fitted: the finished runs there are compared.
         progress: Listener.
         overwrite: Whether to replace another sweep in the folder.
+        cluster: Cluster whose workers fit the heads; by default this process does.
 
     Raises:
         ValueError: The config does not fit the cache, or the folder holds something else.
@@ -74,7 +82,8 @@ def frontier(config: FrontierConfig, progress: Progress | None = None, *, overwr
     settings = settings_of(config, modalities)
     fits = [setting.config for setting in settings if setting.config is not None]
     seeds = tuple(range(config.seeds))
-    swept = sweep(SweepConfig(fits[0], seed=seeds, also=tuple(fits[1:])), progress, overwrite=overwrite)
+    request = SweepConfig(fits[0], seed=seeds, also=tuple(fits[1:]))
+    swept = sweep(request, progress, overwrite=overwrite, cluster=cluster)
     runs = read_runs(swept.folder)
     caches = OpenedCaches(config.device)
     measured = measure(settings, runs, caches)

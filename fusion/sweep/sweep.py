@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from amr.common.cluster.options import ClusterOptions
 from amr.common.devices import choose_device, one_thread
 from amr.common.options import number_text
 from amr.common.progress import Progress
@@ -29,6 +30,7 @@ from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_s
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.folder import Groups, choose_folder, new_sweep, read_groups, write_groups
 from amr.fusion.sweep.grouping import CPU_GROUPS, group_size, partition
+from amr.fusion.sweep.on_ray import fit_on_ray
 from amr.fusion.sweep.results import discard_damaged, is_finished, missed_targets, run_folder, write_results
 from amr.fusion.train.recipe import Recipe
 
@@ -82,13 +84,20 @@ class RunGroup:
         return [record for record in self.records if not is_finished(record)]
 
 
-def sweep(config: SweepConfig, progress: Progress | None = None, *, overwrite: bool = False) -> SweepResult:
+def sweep(
+    config: SweepConfig,
+    progress: Progress | None = None,
+    *,
+    overwrite: bool = False,
+    cluster: ClusterOptions | None = None,
+) -> SweepResult:
     """Fit every combination of a sweep, and write results.csv.
 
     Args:
         config: Config of the sweep.
         progress: Listener.
         overwrite: Whether to replace another sweep in the folder.
+        cluster: Cluster whose workers fit the run groups; by default this process does.
 
     Raises:
         ValueError: The request does not fit the cache, or the folder holds another sweep.
@@ -115,7 +124,7 @@ def sweep(config: SweepConfig, progress: Progress | None = None, *, overwrite: b
             records.append(record_of(replace(resolved, out=str(folder / "runs" / _name(resolved, config))), data))
     records, repeated = _distinct(records)
     with new_sweep(folder, config, records, progress, overwrite=overwrite):
-        rows = _run_all(folder, records, data_of, config, progress)
+        rows = _run_all(folder, records, data_of, config, cluster or ClusterOptions(), progress)
     notes = dict.fromkeys([*repeated, *(note for data in opened.values() for note in data.notes)])
     failed = [run_folder(record).name for record in records if not is_finished(record)]
     warnings = dict.fromkeys(text for data in opened.values() for text in data.warnings)
@@ -127,6 +136,7 @@ def _run_all(
     records: Sequence[RunRecord],
     data_of: Callable[[FitConfig], TrainingData],
     config: SweepConfig,
+    cluster: ClusterOptions,
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """Fit the runs that are not finished, and return the rows of results.csv."""
@@ -136,9 +146,10 @@ def _run_all(
     for record in todo:  # who reads an unfinished sweep can then count what is missing
         run_folder(record).mkdir(parents=True, exist_ok=True)
         record.save(run_folder(record))
-    groups = _groups(folder, records, data_of, config)
+    groups = [group for group in _groups(folder, records, data_of, config) if group.unfinished]
     num_workers = torch.get_num_threads() if choose_device(config.base.device).type == "cpu" else 1
-    for _ in _fit_all([group for group in groups if group.unfinished], num_workers, progress):
+    on_ray = cluster.engine == "ray" and groups
+    for _ in fit_on_ray(groups, cluster, progress) if on_ray else _fit_all(groups, num_workers, progress):
         write_results(folder, records)
     return write_results(folder, records)
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from amr.common.cluster.connect import ClusterConfig, room_for
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
 from amr.extract.run import extract_embeddings
@@ -76,11 +75,16 @@ def second_node(cluster) -> Iterator[Callable[[Any], Any]]:
 
     def add(cluster: Any) -> Any:
         ray.init(cluster.address, log_to_driver=False)
-        node = cluster.add_node(num_cpus=1)
+        added.append(cluster.add_node(num_cpus=1))
         cluster.wait_for_nodes()
-        return node
+        return added[0]
 
+    added: list[Any] = []
     yield add
+    for node in added:
+        if node in cluster.worker_nodes:
+            cluster.remove_node(node)
+    cluster.wait_for_nodes()  # until the cluster knows that a lost one is lost
     ray.shutdown()
 
 
@@ -101,27 +105,30 @@ class Once(Seen):
         return [event for event in self.events if event[0] == "start" and event[3] == "clips"]
 
 
-def kill_a_worker() -> None:
-    """Kill one of the processes that embed a shard."""
-    tasks = processes()
-    workers = [pid for pid, parent in tasks.items() if parent not in tasks]  # the others decode for one of these
-    assert len(workers) == 2, tasks
+def kill_a_worker(folder: Path) -> None:
+    """Kill one of the processes that write a shard in a folder."""
+    workers = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if is_worker(pid, folder)]
+    assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
 
 
-def processes() -> dict[int, int]:
-    """Processes of tasks, to their parents."""
-    found = {}
-    for entry in filter(str.isdecimal, os.listdir("/proc")):
-        with suppress(OSError):
-            if Path(f"/proc/{entry}/cmdline").read_bytes().startswith(b"ray::_task"):
-                found[int(entry)] = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
-    return found
+def is_worker(pid: int, folder: Path) -> bool:
+    """Whether a process is that of a task, not one that decodes for it, and has a file of a folder open."""
+    with suppress(OSError):
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        titles = [Path(f"/proc/{each}/cmdline").read_bytes().startswith(b"ray::_task") for each in (pid, parent)]
+        return titles == [True, False] and any(
+            os.readlink(file).startswith(f"{folder}/") for file in Path(f"/proc/{pid}/fd").iterdir()
+        )
+    return False
 
 
 def test_a_killed_worker_and_a_lost_node_cost_time_and_nothing_else(cluster, second_node, config, whole, workspace):
     node = second_node(cluster)
-    for name, deed in (("killed", kill_a_worker), ("lost", lambda: cluster.remove_node(node, allow_graceful=False))):
+    for name, deed in (
+        ("killed", lambda: kill_a_worker(workspace)),
+        ("lost", lambda: cluster.remove_node(node, allow_graceful=False)),
+    ):
         seen = Once(deed)
         result = extract_embeddings(replace(config, out=str(workspace / f"{name}.h5")), seen)
         assert result.cache.read_bytes() == whole[0]
@@ -166,32 +173,6 @@ def test_without_an_address_ray_is_started_and_ended(config, whole):
     again = Seen()
     extract_embeddings(config, again)
     assert any("what it lacks is embedded here" in str(event) for event in again.events)
-
-
-class Nodes:
-    """Nodes of a cluster, as the module ray tells them."""
-
-    def __init__(self, *nodes: dict[str, float]) -> None:
-        self._nodes = nodes
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return [{"Alive": True, "Resources": node} for node in self._nodes]
-
-
-@pytest.mark.parametrize(
-    ("nodes", "gpus", "cpus", "workers", "each"),
-    [
-        ([{"CPU": 8}, {"CPU": 8}], 0, None, 2, 8),
-        ([{"CPU": 8}, {"CPU": 4}], 0, None, 3, 4),
-        ([{"CPU": 8}, {"CPU": 4}], 0, 2, 6, 2),
-        ([{"CPU": 16, "GPU": 4}, {"CPU": 16}], 1, None, 4, 4),
-        ([{"CPU": 16, "GPU": 4}, {"CPU": 8, "GPU": 1}], 0.5, None, 10, 2),
-        ([{"CPU": 4, "GPU": 4}], 1, 2, 2, 2),
-    ],
-)
-def test_there_is_a_worker_per_gpu_or_number_of_cpus_or_node(nodes, gpus, cpus, workers, each):
-    room = room_for(Nodes(*nodes), ClusterConfig("auto", gpus, cpus))
-    assert (room.workers, room.cpus) == (workers, each)
 
 
 def test_options_of_a_cluster_are_refused_without_one_and_one_without_ray(clips, config, monkeypatch):
