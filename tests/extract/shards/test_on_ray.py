@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from amr.common.cluster.progress import JoinedProgress
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
 from amr.extract.run import extract_embeddings
@@ -89,53 +91,77 @@ def second_node(cluster) -> Iterator[Callable[[Any], Any]]:
 
 
 class Once(Seen):
-    """A listener that does something once, amid the work."""
+    """A listener that does something once, as soon as it can be done, amid the work."""
 
-    def __init__(self, deed: Any) -> None:
+    def __init__(self, deed: Callable[[], bool]) -> None:
         super().__init__()
-        self.deeds = [deed]
+        self.deed = deed
+        self.is_done = False
 
     def advance(self, amount: float, failures: int = 0) -> None:
         super().advance(amount, failures)
-        if self.deeds:
-            self.deeds.pop()()
-
-    @property
-    def starts(self) -> list[tuple[object, ...]]:
-        return [event for event in self.events if event[0] == "start" and event[3] == "clips"]
+        self.is_done = self.is_done or self.deed()
 
 
-def kill_a_worker(folder: Path) -> None:
-    """Kill one of the processes that write a shard in a folder."""
-    workers = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if is_worker(pid, folder)]
-    assert len(workers) == 2
-    os.kill(workers[0], signal.SIGKILL)
+def workers(folder: Path) -> dict[int, int]:
+    """Processes of tasks that have a file of a folder open, but not those that decode for them, to their parents."""
+    found = {}
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        with suppress(OSError):
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            titles = [Path(f"/proc/{each}/cmdline").read_bytes().startswith(b"ray::_task") for each in (pid, parent)]
+            files = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
+            if titles == [True, False] and any(file.startswith(f"{folder}/") for file in files):
+                found[pid] = parent
+    return found
 
 
-def is_worker(pid: int, folder: Path) -> bool:
-    """Whether a process is that of a task, not one that decodes for it, and has a file of a folder open."""
-    with suppress(OSError):
-        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-        titles = [Path(f"/proc/{each}/cmdline").read_bytes().startswith(b"ray::_task") for each in (pid, parent)]
-        return titles == [True, False] and any(
-            os.readlink(file).startswith(f"{folder}/") for file in Path(f"/proc/{pid}/fd").iterdir()
-        )
-    return False
+@pytest.fixture
+def starts(monkeypatch) -> Counter[int]:
+    """How often each shard has started."""
+    counted: Counter[int] = Counter()
+    take = JoinedProgress.take
+
+    def counting(joined: JoinedProgress, part: int, event: Any) -> None:
+        counted[part] += event[0] == "start"
+        take(joined, part, event)
+
+    monkeypatch.setattr(JoinedProgress, "take", counting)
+    return counted
 
 
-def test_a_killed_worker_and_a_lost_node_cost_time_and_nothing_else(cluster, second_node, config, whole, workspace):
+def check(seen: Once, config: ExtractConfig, whole: Any, starts: Counter[int]) -> None:
+    result = extract_embeddings(config, seen)
+    assert seen.is_done
+    assert result.cache.read_bytes() == whole[0]
+    assert comparable(result) == whole[1]
+    assert sorted(starts) == [0, 1, 2, 3]
+    assert max(starts.values()) > 1, "none was begun again"
+    assert sorted(path.name for path in result.cache.parent.iterdir()) == ["manifest.h5"]
+
+
+def test_a_killed_worker_costs_time_and_nothing_else(cluster, second_node, config, whole, workspace, starts):
+    second_node(cluster)
+
+    def kill() -> bool:
+        pid = next(iter(workers(workspace)), None)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+        return pid is not None
+
+    check(Once(kill), replace(config, shards=4), whole, starts)
+
+
+def test_a_lost_node_costs_time_and_nothing_else(cluster, second_node, config, whole, workspace, starts):
     node = second_node(cluster)
-    for name, deed in (
-        ("killed", lambda: kill_a_worker(workspace)),
-        ("lost", lambda: cluster.remove_node(node, allow_graceful=False)),
-    ):
-        seen = Once(deed)
-        result = extract_embeddings(replace(config, out=str(workspace / f"{name}.h5")), seen)
-        assert result.cache.read_bytes() == whole[0]
-        assert comparable(result) == whole[1]
-        assert len(seen.starts) == 2, "both shards started, and one of them again"
-        assert seen.starts[1][1] == NUM_CLIPS - 1
-    assert sorted(path.name for path in workspace.iterdir()) == ["killed.h5", "lost.h5"]
+    raylet = node.all_processes["raylet"][0].process.pid
+
+    def lose() -> bool:
+        if is_busy := raylet in workers(workspace).values():
+            cluster.remove_node(node, allow_graceful=False)
+        return is_busy
+
+    check(Once(lose), replace(config, shards=4), whole, starts)
 
 
 def test_a_disk_that_workers_do_not_share_sends_the_shards(cluster, config, whole, workspace, monkeypatch):
