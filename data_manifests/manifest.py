@@ -68,7 +68,7 @@ class Manifest:
     @property
     def ids(self) -> list[str]:
         """Ids of the clips, in order."""
-        return list(self.table["id"])
+        return self.table["id"].tolist()
 
     @property
     def modalities(self) -> list[str]:
@@ -90,6 +90,13 @@ class Manifest:
         value = self.value(row, self._path_column(modality))
         return self.root / value if value else None
 
+    def path_text(self, row: int, modality: str) -> str:
+        """The text of `path`, which takes long to make of many; "" if the list has none."""
+        value = self.value(row, self._path_column(modality))
+        if value and os.sep == "/" and _NORMAL.fullmatch(value):
+            return os.path.join(self._root, value)
+        return str(self.root / value) if value else ""
+
     def paths(self, modality: str) -> list[Path | None]:
         """File of a modality of every clip, as `path` gives it."""
         return [self.path(row, modality) for row in range(len(self))]
@@ -99,19 +106,23 @@ class Manifest:
         files: dict[str, list[str | None]] = {}
         for modality in modalities:
             values = self._values(self._path_column(modality)) or [""] * len(self)
-            files[modality] = [os.path.join(self.root, value) if value else None for value in values]
+            files[modality] = [os.path.join(self._root, value) if value else None for value in values]
         found = existing_files(chain.from_iterable(files.values()))
         return {m: np.array([path in found for path in of_modality], bool) for m, of_modality in files.items()}
 
     def _path_column(self, modality: str) -> str:
         own = f"{modality}_path"
-        return own if own in self.table.columns else "path"
+        return own if self._values(own) else "path"
 
     def _values(self, column: str) -> list[str]:
         """Values of a column as a list, which is quicker to look into than a table; empty without such a column."""
         if column not in self._lists:
-            self._lists[column] = list(map(str, self.table[column])) if column in self.table.columns else []
+            self._lists[column] = list(map(str, self.table[column].tolist())) if column in self.table.columns else []
         return self._lists[column]
+
+    @cached_property
+    def _root(self) -> str:
+        return str(self.root)
 
     @cached_property
     def _lists(self) -> dict[str, list[str]]:
@@ -124,7 +135,7 @@ class Manifest:
 
     def to_csv(self) -> str:
         r"""Canonical CSV: comma, \n, quotes only if needed, the table's order of rows and columns."""
-        rows = [list(self.table.columns), *self.table.itertuples(index=False, name=None)]
+        rows = [tuple(self.table.columns), *zip(*(self.table[name].tolist() for name in self.table), strict=True)]
         return "".join(",".join(_quoted(value) for value in row) + "\n" for row in rows)
 
     def sha256(self) -> str:
@@ -163,7 +174,8 @@ def read_manifest(
     table = _with_label(table, label_column, allow_unlabelled, origin, label_option)
     table, notes = strip_values(table, ("label",))
     for column in path_columns(header):
-        table[column] = [_normalized(folder, value, column, origin, row) for row, value in enumerate(table[column])]
+        values = table[column].tolist()
+        table[column] = [_normalized(folder, value, column, origin, row) for row, value in enumerate(values)]
     if "id" not in table.columns:
         table["id"] = _stems(table)
     for column in ("split", "group"):
@@ -254,9 +266,12 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+_QUOTED_MARK = re.compile(r'[,"\r\n]')
+
+
 def _quoted(value: str) -> str:
     """Value as CSV text. Both csv and pandas would leave a single carriage return without quotes."""
-    needs_quotes = any(mark in value for mark in ',"\r\n') or value != value.strip(" \t")
+    needs_quotes = _QUOTED_MARK.search(value) or value != value.strip(" \t")
     return '"' + value.replace('"', '""') + '"' if needs_quotes else value
 
 
@@ -302,7 +317,7 @@ def _with_label(
 
 def _check_labels(table: pd.DataFrame, label_column: str, origin: Origin) -> None:
     """Raise ValueError for clips without a label."""
-    rows = [row for row, label in enumerate(table["label"]) if not label]
+    rows = [row for row, label in enumerate(table["label"].tolist()) if not label]
     if rows:
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
         raise ValueError(
@@ -341,5 +356,6 @@ def _stems(table: pd.DataFrame) -> list[str]:
     columns = path_columns(list(table.columns))
     if not columns:
         return [""] * len(table)
-    paths = (next((value for value in row if value), "") for row in table[columns].itertuples(index=False))
+    rows = zip(*(table[name].tolist() for name in columns), strict=True)
+    paths = (next((value for value in row if value), "") for row in rows)
     return [PurePosixPath(path).stem for path in paths]

@@ -75,7 +75,7 @@ def check_table(table: pd.DataFrame, origin: Origin) -> None:
         raise ValueError(f"{origin.name} must list at least one clip, got none. Add one row per clip.")
     for name in sorted(map(str, table.columns), key="id".__eq__):  # an id may be made from a path
         check_text([name], "name of a column", lambda _: f"the first line of {origin.name}")
-        check_text(list(table[name]), name, origin.row)
+        check_text(table[name].tolist(), name, origin.row)
     _check_ids(table, origin)
     for name in split_columns(list(table.columns)):
         _check_splits(table, name, origin)

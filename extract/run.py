@@ -352,15 +352,15 @@ def _fill(
     num_present = int(counted.sum())
     progress.start(num_present, num_present - num_clips)
     try:
-        with BackgroundWriter(writer) as background:
+        with BackgroundWriter(writer, min_decoded=config.batch_size) as background:
 
             def store(batch: Batch, loaded: list[Loaded]) -> None:
-                failed = set()
+                failed, num_decoded = set(), int(files.exist[batch.start : batch.stop].sum())
                 for name in batch.names:
                     batch_ids = ids[batch.start : batch.stop]
                     embedded = encode(encoders[name], writer.infos[name], loaded, batch.start, batch_ids)
                     start, embedded = part.own(batch.start, embedded)
-                    background.put(name, start, embedded)
+                    background.put(name, start, embedded, num_decoded)
                     failed |= {(failure.id, failure.modality) for failure in embedded.failures}
                 progress.advance(int(counted[batch.start : batch.stop].sum()), len(failed))
 
@@ -381,7 +381,7 @@ def _result(
     absent: dict[str, list[str]] = {}
     for name in names:
         failed = ids.isin(failures.loc[failures["modality"] == modality[name], "id"])
-        absent[modality[name]] = list(ids[~present[name] & ~failed.to_numpy()])
+        absent[modality[name]] = ids[~present[name] & ~failed.to_numpy()].tolist()
     return ExtractResult(
         cache=path,
         clips=len(ids),

@@ -22,8 +22,7 @@ def clip_files(clips: pd.DataFrame, modality: str) -> pd.DataFrame:
     columns = {"id": "id", "path": path, "start_seconds": "start_seconds", "end_seconds": "end_seconds"}
     empty = [""] * len(clips)
     return pd.DataFrame(
-        {name: list(clips.get(column, empty)) for name, column in columns.items()},
-        dtype=str,
+        {name: clips[column].tolist() if column in clips else empty for name, column in columns.items()}, dtype=str
     )
 
 

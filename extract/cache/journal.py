@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Journal:
 
     def append(self, fingerprint: str, failures: Iterable[Failure]) -> None:
         """Add failures of the embedding with this fingerprint."""
-        lines = [json.dumps(asdict(failure) | {"fingerprint": fingerprint}) + "\n" for failure in failures]
+        lines = [json.dumps(vars(failure) | {"fingerprint": fingerprint}) + "\n" for failure in failures]
         if not lines:
             return
         with self.path.open("a", encoding="utf-8") as file:
@@ -63,7 +64,7 @@ class Journal:
         """
         if not self.path.exists():
             return
-        lines = self._lines(done)
+        lines = [line for line, _ in self._entries(done)]
         if not lines:
             self.remove()
             return
@@ -75,30 +76,29 @@ class Journal:
         Args:
             done: Fingerprint -> `(clips,)` bool.
         """
-        entries = [json.loads(line) for line in self._lines(done)]
-        return [Failure(entry["row"], entry["id"], entry["modality"], entry["reason"]) for entry in entries]
+        return [
+            Failure(entry["row"], entry["id"], entry["modality"], entry["reason"]) for _, entry in self._entries(done)
+        ]
 
     def remove(self) -> None:
         """Delete the file. Its failures must be in the cache by now."""
         self.path.unlink(missing_ok=True)
 
-    def _lines(self, done: Mapping[str, np.ndarray]) -> list[str]:
+    def _entries(self, done: Mapping[str, np.ndarray]) -> list[tuple[str, dict[str, Any]]]:
+        """Each line that is a failure of a clip that is done, and what it says."""
         if not self.path.exists():
             return []
-        return [
-            line
-            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-            if _is_done(line, done)
-        ]
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [(line, entry) for line in lines if (entry := _entry(line, done)) is not None]
 
 
-def _is_done(line: str, done: Mapping[str, np.ndarray]) -> bool:
-    """Whether a line is a failure of a clip that is done: neither torn, nor written by another program."""
+def _entry(line: str, done: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    """What a line says; None if it is torn, written by another program, or of a clip that is not done."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
-        return False
+        return None
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in TEXTS):
-        return False
+        return None
     of, row = done.get(entry["fingerprint"]), entry.get("row")
-    return of is not None and isinstance(row, int) and 0 <= row < len(of) and bool(of[row])
+    return entry if of is not None and isinstance(row, int) and 0 <= row < len(of) and of[row] else None

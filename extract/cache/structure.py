@@ -97,7 +97,7 @@ def begin(
     columns = group.create_group("columns", track_order=True)
     for name in map(str, clips.table):
         fixed = name in FIXED_COLUMNS
-        write_text(group if fixed else columns, name if fixed else escape(name), clips.table[name])
+        write_text(group if fixed else columns, name if fixed else escape(name), clips.table[name].tolist())
 
 
 def end(file: h5py.File, failures: Iterable[tuple[str, ...]]) -> None:

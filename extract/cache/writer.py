@@ -57,6 +57,8 @@ class Embedded:
 
 def joined(parts: Sequence[Embedded]) -> Embedded:
     """Rows of several batches, in their order."""
+    if len(parts) == 1:
+        return parts[0]
     steps = [part.num_steps for part in parts if part.num_steps is not None]
     return Embedded(
         np.concatenate([part.values for part in parts]),

@@ -26,7 +26,6 @@ from amr.extract.media.container import (
     open_media,
     packets,
     reason_of,
-    stamp_of,
     video_stream,
     zero_seconds,
 )
@@ -235,10 +234,11 @@ class Clip:
             section = sections.add(packet) if may_begin_again else 0
             if packet.stream_index != stream.index:
                 continue
-            stamp = stamp_of(packet)
-            num_hidden += packet.size > 0 and (packet.pts is None or packet.is_discard)
-            if stamp is None or packet.is_discard:
-                num_unstamped += packet.size > 0 and not packet.is_discard
+            pts, is_discard = packet.pts, packet.is_discard
+            stamp = packet.dts if pts is None else pts
+            num_hidden += (pts is None or is_discard) and packet.size > 0
+            if stamp is None or is_discard:
+                num_unstamped += packet.size > 0 and not is_discard
                 continue
             shown_seconds = (packet.duration or 0) * tick or frame_seconds
             seen.add(section, stamp, shown_seconds, packet.is_keyframe)

@@ -115,10 +115,16 @@ class Timeline:
     keys: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     order: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    def packets_at(self, times: np.ndarray) -> np.ndarray:
-        """Mask of the packets shown at these times, and of those just before, as a packet may show nothing."""
+    def packets_at(self, times: np.ndarray, *, surely: bool = False) -> np.ndarray:
+        """Mask of the packets shown at these times, and of those just before, as a packet may show nothing.
+
+        Args:
+            times: Times in seconds.
+            surely: Whether a key packet surely shows something, so that the one before is not needed.
+        """
         shown = np.zeros(len(self.stamps), bool)
         if len(shown):
-            at = np.searchsorted(self.seconds, times + ROUNDING_SECONDS, side="right") - 1
-            shown[np.concatenate([at, at - 1]).clip(0)] = True
+            at = (np.searchsorted(self.seconds, times + ROUNDING_SECONDS, side="right") - 1).clip(0)
+            before = at[~self.keys[at]] - 1 if surely else at - 1
+            shown[np.concatenate([at, before.clip(0)])] = True
         return shown

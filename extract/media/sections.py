@@ -78,8 +78,9 @@ class Sections:
             return self._first(seconds)
         for at, before in reversed(recent):
             if -BACK_SECONDS <= seconds - before <= NEXT_SECONDS:
-                for left in {section for section, _ in recent if section > at}:
-                    self._sections[left].is_damaged = len(self._sections[left].streams) == 1
+                if len(self._sections) > 1:
+                    for left in {section for section, _ in recent if section > at}:
+                        self._sections[left].is_damaged = len(self._sections[left].streams) == 1
                 return at
         at, before = recent[-1]
         if before <= seconds <= self._sections[at].end + FAR_SECONDS:  # packets are missing

@@ -52,7 +52,8 @@ class Pictures:
         self._needed = frozenset(timeline.stamps[needed].tolist())
         self._steps = b""
         if jumps and len(order) and needed.any():
-            self._steps = steps_to(timeline.stamps[order], timeline.keys[order], needed[order])
+            surely = timeline.packets_at(times, surely=True)
+            self._steps = steps_to(timeline.stamps[order], timeline.keys[order], surely[order])
         self._num_packets = 0
         self._is_over = False
         self._frame_seconds = timeline.frame_seconds
@@ -92,7 +93,7 @@ class Pictures:
         """Whether the frame with this timestamp may be selected; true if it has none."""
         return stamp is None or stamp in self._needed
 
-    def step(self, packet: Packet) -> Step | None:
+    def step(self, packet: Packet) -> int | None:
         """What to do with the next packet; None if neither it nor any after it is needed."""
         if not self._steps or not packet.size:
             return Step.DECODE
@@ -100,7 +101,7 @@ class Pictures:
         self._num_packets += 1
         if at >= len(self._steps):
             return None
-        step = Step(self._steps[at])
+        step = self._steps[at]
         if step == Step.BEGIN:
             self._begin_stamp, self._is_late = packet.pts, True
         return step

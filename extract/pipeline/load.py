@@ -66,6 +66,16 @@ class ManifestFiles:
         paths = {modality: self.manifest.path(row, modality) for modality in self.modalities}
         return ClipFiles(paths, *self.manifest.interval(row))
 
+    def without_file(self, row: int, modalities: Mapping[str, str]) -> Loaded:
+        """Clip of which no file exists: absent, or with a failure for each file that is listed.
+
+        Args:
+            row: Row of the clip.
+            modalities: Embedding name -> modality.
+        """
+        paths = {modality: self.manifest.path_text(row, modality) for modality in self.modalities}
+        return Loaded({}, {name: not_found(paths[m]) for name, m in modalities.items() if paths[m]})
+
     @cached_property
     def exist(self) -> np.ndarray:
         """Mask of the clips of which a file exists, `(clips,)`."""
@@ -222,6 +232,6 @@ def _readers(
     return readers
 
 
-def not_found(path: Path) -> str:
+def not_found(path: Path | str) -> str:
     """Reason of a failure."""
     return f"file not found: {path}"

@@ -33,7 +33,7 @@ from amr.common.processes import (
 from amr.common.progress import Progress
 from amr.extract.config import CLIP_TIMEOUT
 from amr.extract.encoders import Encoder
-from amr.extract.pipeline.load import ClipList, Loaded, ManifestFiles, load, not_found
+from amr.extract.pipeline.load import ClipList, Loaded, ManifestFiles, load
 
 MAX_UNEXPLAINED_CRASHES = 3
 MAX_AHEAD = 1024  # requests per worker: they must fit into a pipe, or both ends would wait for each other
@@ -92,7 +92,8 @@ class ClipLoader:
         clip_timeout: float | None = None,
     ) -> None:
         self._clips = _Clips(clips, encoders)
-        self._exist = clips.exist if isinstance(clips, ManifestFiles) else None
+        self._files = clips if isinstance(clips, ManifestFiles) else None
+        self._modalities = {name: encoder.modality for name, encoder in encoders.items()}
         self._num_workers = max(1, min(num_workers, available_cores()))  # more would only take turns
         self._num_ahead = min(MAX_AHEAD, max(2, math.ceil(batch_size / self._num_workers))) if num_workers else 1
         self._pin_memory = pin_memory
@@ -106,11 +107,14 @@ class ClipLoader:
         Raises:
             RuntimeError: Workers keep dying, and no clip causes it.
         """
-        exist = [self._exist is None or bool(self._exist[task.row]) for task in tasks]
+        exist = [self._files is None or bool(self._files.exist[task.row]) for task in tasks]
         to_decode = [task for task, exists in zip(tasks, exist, strict=True) if exists]
         with closing(self._pinned(to_decode) if self._pin_memory else self._decode(to_decode)) as decoded:
             for task, exists in zip(tasks, exist, strict=True):
-                yield next(decoded) if exists else self._clips.without_file(task)
+                if self._files is None or exists:
+                    yield next(decoded)
+                else:
+                    yield self._files.without_file(task.row, {name: self._modalities[name] for name in task.names})
 
     def _pinned(self, tasks: Sequence[Task]) -> Generator[Loaded]:
         """Decode, and copy to pinned memory, in a thread that the device does not wait for."""
@@ -225,12 +229,6 @@ class _Clips:
         """The names of a task, those of one modality together."""
         modalities = dict.fromkeys(self._modalities[name] for name in task.names)
         return [tuple(name for name in task.names if self._modalities[name] == each) for each in modalities]
-
-    def without_file(self, task: Task) -> Loaded:
-        """Clip of which no file exists: absent, or with a failure for each file that is listed."""
-        paths = self._clips[task.row].paths
-        missing = {name: path for name in task.names if (path := paths[self._modalities[name]]) is not None}
-        return Loaded({}, {name: not_found(path) for name, path in missing.items()})
 
 
 class _Worker:

@@ -75,7 +75,7 @@ def cell_means(pixels: np.ndarray, num_rows: int, num_columns: int) -> np.ndarra
     Sums are exact. A cell that begins or ends within a pixel has all of it, so neighbors may share pixels.
     """
     lines, heights = _sums(pixels, num_rows, np.uint32)  # (rows, width, 3)
-    sums, widths = _sums(lines.transpose(1, 0, 2), num_columns, np.uint64)  # (columns, rows, 3)
+    sums, widths = _sums(np.ascontiguousarray(lines.transpose(1, 0, 2)), num_columns, np.uint64)  # (columns, rows, 3)
     return sums.transpose(1, 0, 2) / (255 * heights[:, None, None] * widths[:, None])
 
 
@@ -86,8 +86,10 @@ def _sums(values: np.ndarray, num_parts: int, kind: type[np.unsignedinteger]) ->
     lengths = lasts - firsts
     if values.dtype == np.uint8 and lengths.max() <= MAX_SHORT:
         kind = np.uint16
-    parts = [np.add.reduce(values[first:last], axis=0, dtype=kind) for first, last in zip(firsts, lasts, strict=True)]
-    return np.stack(parts), lengths
+    sums = np.empty((num_parts, *values.shape[1:]), kind)
+    for part, first, last in zip(sums, firsts.tolist(), lasts.tolist(), strict=True):
+        np.add.reduce(values[first:last], axis=0, dtype=kind, out=part)
+    return sums, lengths
 
 
 class Frames(WeightFreeEncoder):
