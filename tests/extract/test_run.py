@@ -19,6 +19,7 @@ from amr.common.progress import Progress
 from amr.console.progress import LineProgress
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.verify import verify
+from amr.extract.cache.writer import CacheWriter, Embedded
 from amr.extract.config import ExtractConfig, ImportConfig
 from amr.extract.encoders import Encoder, Prepare, registry
 from amr.extract.import_embeddings import import_embeddings
@@ -366,10 +367,36 @@ def test_errors_of_writing_are_raised(tmp_path):
     def write_all():
         with BackgroundWriter(Broken(), max_waiting=1) as background:
             for _ in range(10):
-                background.put("a", 0, None)
+                background.put("a", 0, Embedded(np.zeros((1, 2)), np.ones(1, bool)), 1)
 
     with pytest.raises(OSError, match="disk is gone"):
         write_all()
+
+
+def test_absent_rows_cost_no_looks_no_tasks_and_no_writes_of_their_own(tmp_path, monkeypatch):
+    present = [7, 300, 301, 990]
+    (tmp_path / "clips").mkdir()
+    for row in present:
+        write_sound(tmp_path / "clips" / f"{row}.wav", 1)
+    rows = [f"clips/{row}.wav,x" for row in range(1000)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
+    config = ExtractConfig(
+        manifest=str(tmp_path / "list.csv"), encoder=("a=logmel",), out=str(tmp_path / "a.h5"), workers=0
+    )
+    looks, writes, tasks = [], [], []
+    write, decode, stat, scandir = CacheWriter.write, workers.ClipLoader._decode, os.stat, os.scandir
+    monkeypatch.setattr(CacheWriter, "write", lambda *args: writes.append(args[2]) or write(*args))
+    monkeypatch.setattr(workers.ClipLoader, "_decode", lambda *args: tasks.extend(args[1]) or decode(*args))
+    clips = str(tmp_path / "clips")
+    monkeypatch.setattr(os, "stat", lambda path, **more: looks.append(str(path)) or stat(path, **more))
+    monkeypatch.setattr(os, "scandir", lambda path: looks.append(str(path)) or scandir(path))
+    result = extract_embeddings(config)
+    assert [path for path in looks if path.startswith(clips)] == [clips]
+    assert [task.row for task in tasks] == present
+    assert len(writes) == 1
+    assert (result.present, result.embedded) == (4, {"a": 4})
+    assert len(result.failures) == 996
+    assert result.failures[0]["reason"] == f"file not found: {tmp_path / 'clips' / '0.wav'}"
 
 
 def test_embedding_in_memory_is_what_a_cache_holds(sounds):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from amr.extract.media import clip as clip_module
-from amr.extract.media import container
+from amr.extract.media import container, streams
 from amr.extract.media.decode import decode
 from amr.extract.media.sampling import FrameSampling
-from amr.extract.media.seeking import SKIPPABLE_CODECS
+from amr.extract.media.seeking import SKIPPABLE_CODECS, Step, steps_to
+from amr.extract.media.streams import Pictures
 
 FPS, NUM_FRAMES = 25, 120
 SAMPLINGS = (FrameSampling(rate_hz=4), FrameSampling(num_frames=5))
@@ -113,6 +114,42 @@ def test_frames_are_those_of_decoding_everything(tmp_path, suffix, codec, option
         for sampling, decoded in zip(SAMPLINGS, fast, strict=True):
             np.testing.assert_array_equal(decoded.frame_seconds[sampling], everything.frame_seconds[sampling])
             np.testing.assert_array_equal(decoded.frames[sampling], everything.frames[sampling])
+
+
+JUMPS = [("mpg", "mpeg1video", {"bf": "0"}), ("ts", "mpeg2video", {"bf": "2"}), ("mkv", "libx264", {"bf": "2"})]
+
+
+@pytest.mark.parametrize(("suffix", "codec", "options"), JUMPS)
+def test_packets_between_a_needed_frame_and_a_key_packet_are_left_out(tmp_path, monkeypatch, suffix, codec, options):
+    path = render(tmp_path / f"clip.{suffix}", codec, options)
+    sampling = FrameSampling(num_frames=2)
+    numbers = np.floor(sampling.times(0, NUM_FRAMES / FPS) * FPS + 1e-6)
+    steps: list[int | None] = []
+    step = Pictures.step
+    monkeypatch.setattr(Pictures, "step", lambda *args: steps.append(step(*args)) or steps[-1])
+    decoded = decode(path, samplings=[sampling])
+    np.testing.assert_allclose(decoded.frames[sampling][:, 60:].mean((1, 2, 3)), numbers, atol=6)
+    assert Step.BEGIN in steps
+    assert steps.count(Step.DECODE) < NUM_FRAMES / 2
+    monkeypatch.setattr(clip_module, "can_skip_frames", lambda *_: False)
+    np.testing.assert_array_equal(decoded.frames[sampling], decode(path, samplings=[sampling]).frames[sampling])
+
+
+def test_a_key_packet_that_gives_no_frame_is_not_jumped_to(tmp_path, monkeypatch):
+    path = render(tmp_path / "clip.mkv", "libx264", {"bf": "0", "preset": "ultrafast"})
+    sampling = FrameSampling(num_frames=2)
+    everything = decode(path, samplings=[sampling])
+    made = []
+
+    def wrong(stamps, keys, needed):  # a packet in the middle is taken for a key packet
+        made.append(1)
+        middle = np.flatnonzero(needed)[-1] - 2
+        return steps_to(stamps, np.arange(len(stamps)) == middle, needed)
+
+    monkeypatch.setattr(streams, "steps_to", wrong)
+    decoded = decode(path, samplings=[sampling])
+    assert made == [1]
+    np.testing.assert_array_equal(decoded.frames[sampling], everything.frames[sampling])
 
 
 def test_every_codec_whose_frames_are_skipped_is_tested_above(tmp_path):
