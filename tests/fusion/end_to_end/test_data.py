@@ -10,6 +10,7 @@ from amr.common.progress import Progress
 from amr.fusion.end_to_end import data as module
 from amr.fusion.end_to_end.data import read_media_data, store_on
 
+from ...gpu.conftest import gpu  # noqa: F401  (a fixture)
 from .conftest import ENCODERS
 
 
@@ -42,20 +43,25 @@ def test_splits_and_their_hash(request_for, media, tmp_path):
     assert len(sums) == 3
 
 
-@pytest.mark.parametrize(("free_bytes", "place"), [(2.0, "meta"), (1.99, "cpu")])
-def test_a_store_goes_to_the_device_if_it_needs_half_of_the_free_memory(request_for, monkeypatch, free_bytes, place):
-    """meta replaces a GPU: its tensors have shapes and no numbers."""
+@pytest.mark.parametrize(("free_bytes", "place"), [(2.0, "cuda"), (1.99, "cpu")])
+def test_a_store_goes_to_the_device_if_it_needs_half_of_the_free_memory(
+    request_for,
+    monkeypatch,
+    free_bytes,
+    place,
+    gpu,  # noqa: F811
+):
     data = read_media_data(request_for("x"), Progress())
     assert data.store.num_bytes == sum(2 * x.numel() for x in data.store.tensors.values())
     monkeypatch.setattr(module, "free_bytes", lambda device: free_bytes * data.store.num_bytes)
-    device = torch.device("meta")
+    device = torch.device("cuda:0")
     placed = replace(data, store=store_on(device, data.store), device=device)
     assert {x.device.type for x in placed.store.tensors.values()} == {place}
     clips = placed.select(data.rows.val)
     assert {rows.device.type for rows in clips.rows.values()} == {place}
     (batch, of_tensors) = clips.slice(0, 4, 1), {m: x.shape[1:] for m, x in data.store.tensors.items()}
     assert {m: x.shape for m, x in batch.embeddings.items()} == {m: (1, 4, *s) for m, s in of_tensors.items()}
-    assert {x.device.type for x in batch.embeddings.values()} == {"meta"}
+    assert {x.device.type for x in batch.embeddings.values()} == {"cuda"}
 
 
 @pytest.mark.parametrize(

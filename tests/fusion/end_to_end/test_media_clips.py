@@ -9,6 +9,8 @@ from torch import Tensor
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.end_to_end.media_clips import CLIPS_AT_ONCE, MediaClips
 
+from ...gpu.conftest import gpu  # noqa: F401  (a fixture)
+
 CLIPS = torch.tensor([7, 2, 9, 4, 0, 5])
 NEXT = torch.tensor([1, 2, 3, 4, 5, 0])
 
@@ -100,11 +102,11 @@ def test_chunks_are_small_whatever_the_number_of_runs():
     assert many.chunks(1).step == CLIPS_AT_ONCE
 
 
-def test_batches_go_to_the_device_of_the_target():
-    """meta replaces another device: its tensors have shapes and no numbers."""
+def test_batches_go_to_the_device_of_the_target(gpu):  # noqa: F811
     clips, _ = make()
-    away = replace(clips, present=clips.present.to("meta"), target=clips.target.to("meta"))
+    away = replace(clips, present=clips.present.to("cuda"), target=clips.target.to("cuda"))
     for batch in (away.slice(0, 4, 3), away.gather(torch.tensor([[0, 1, 2, 3]]), 3)):
-        assert batch.embeddings["audio"].device.type == "meta"
-        assert batch.embeddings["audio"].shape == (1, 4, 2, 3, 4)
+        assert batch.embeddings["audio"].is_cuda
+        assert torch.equal(batch.embeddings["audio"].cpu(), clips.slice(0, 4, 3).embeddings["audio"])
+        assert torch.equal(batch.host_present, batch.present.cpu())
         assert batch.target.shape == (3, 4)
