@@ -280,6 +280,7 @@ def fake_gpu(patch: Any) -> Iterator[FakeGPU]:
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
         "is_bf16_supported": lambda: True,
+        "is_current_stream_capturing": lambda: False,
         "device_count": lambda: 1,
         "current_device": lambda: 0,
         "mem_get_info": lambda device=None: (FREE_BYTES, FREE_BYTES),

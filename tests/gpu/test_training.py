@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.base import attributions
+from amr.fusion.attribution.regularizer import AttributionRegularizer
 from amr.fusion.data.clips import Clips
 from amr.fusion.heads import heads
 from amr.fusion.methods import methods
@@ -132,3 +134,22 @@ def test_embeddings_in_host_memory_give_the_same(gpu):
     there, val_there = (replace(gpu.clips(clips), embeddings=clips.embeddings) for clips in (train, val))
     fitted = train_group(recipe, MEMBERS, there, val_there, make_step=watched_step(gpu))
     gpu.assert_near(fitted.model.state_dict(), expected.model.state_dict())
+
+
+@pytest.mark.parametrize("level", ["batch", "clip"])
+@pytest.mark.parametrize("attribution", [*attributions])
+def test_a_training_loop_of_ones_own(gpu, attribution, level):
+    if level == "clip" and attributions[attribution].uses_partners:
+        return
+    clips, gradients = clips_with_gaps(), {}
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        head = nn.Sequential(nn.Linear(14, 4), nn.Tanh(), nn.Linear(4, 3)).to(device)
+        regularizer = AttributionRegularizer("1:3", Attributor(attribution=attribution, num_points=2), level=level)
+        z = {m: e.to(device) for m, e in clips.embeddings.items()}
+        value = regularizer.to(device)(lambda z, head=head: head(torch.cat([*z.values()], -1)), z, clips.present)
+        value.backward()
+        gradients[device] = {name: parameter.grad for name, parameter in head.named_parameters() if "0" in name}
+        assert all(gradient.device.type == device for gradient in gradients[device].values())
+    if not attributions[attribution].uses_partners:  # they are drawn on the device
+        gpu.assert_near(gradients["cuda"], gradients["cpu"])
