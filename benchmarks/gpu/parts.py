@@ -181,7 +181,7 @@ PARTS = {
         "0.9 of the slower of the two.",
         60,
         lambda device, s: (
-            *("benchmarks/extraction.py", "--device", device, "--rounds", "1", "--clips", _scaled(192, s, 4)),
+            *("benchmarks/extraction.py", "--device", device, "--rounds", "1", "--clips", _scaled(128, s, 4)),
         ),
     ),
     "training": Part(

@@ -248,7 +248,7 @@ def test_frames_are_reduced_once_as_they_come(tmp_path):
 def test_frames_beyond_the_limits_are_errors_of_their_request(tmp_path, monkeypatch):
     path = write(tmp_path / "clip.mkv", "pcm_s16le", tenths((0, 2)), seconds=2.0)
     few, many, large = FrameSampling(num_frames=2), FrameSampling(rate_hz=2e5), FrameSampling(num_frames=9)
-    monkeypatch.setattr(streams, "MAX_FRAMES_BYTES", 4 * 64 * 48 * 3)
+    monkeypatch.setattr(spool, "MAX_FRAMES_BYTES", 4 * 64 * 48 * 3)
     decoded = decode(path, samplings=[few, many, large])
     assert decoded.failures == {}
     assert set(decoded.frames) == {few}
