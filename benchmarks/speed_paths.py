@@ -2,8 +2,8 @@
 
 1. fused step: the forward pass of the attribution serves the task, too.
 2. common batch: runs of one seed in a group share their batches.
-3. quadratic form of the norms, against the dense one.
-4. closed form of the attribution, against autograd's double backward.
+3. closed form of the attribution, against autograd's double backward.
+4. blocks of runs in the closed form, against all runs at once.
 5. one thread: for short steps, for a group of a sweep beside others, and for normalizing.
 6. bytes: inputs come from workers as bytes through a pipe, not as PyTorch sends tensors, in shared memory.
 
@@ -156,7 +156,7 @@ def fused_off() -> AbstractContextManager[Any]:
 
 
 def common_off() -> AbstractContextManager[Any]:
-    """Every run gathers its own clips; the quadratic form, which needs them shared, is off, too."""
+    """Every run gathers its own clips."""
     shuffles = Noise.shuffles
     return patch.object(Noise, "shuffles", lambda noise, n: of_runs(shuffles(noise, n), len(noise._rows)))
 
@@ -207,10 +207,10 @@ THREADS = Witness(OptimizerStep, "__call__", num_threads, "threads x steps")
 GATHERED = Witness(Clips, "gather", lambda clips, index, num_runs: len(index), "batches gathered")
 FUSED = SpeedPath("1 fused step", fused_off, calls(ConcatHead, "fuse", "forward passes"))
 COMMON = SpeedPath("2 common batch", common_off, GATHERED)
-FORMS = calls(closed_form, "quadratic_magnitudes", "forms")
-QUADRATIC = SpeedPath("3 quadratic form", switch(closed_form, "MAX_CLASSES", 0), FORMS)
 CLOSED_FORMS = calls(ConcatHead, "magnitudes", "closed forms")
-CLOSED = SpeedPath("4 closed form", switch(ConcatHead, "closed_form", False), CLOSED_FORMS)
+CLOSED = SpeedPath("3 closed form", switch(ConcatHead, "closed_form", False), CLOSED_FORMS)
+IN_BLOCKS = calls(torch.linalg, "vector_norm", "norms")
+BLOCKS = SpeedPath("4 blocks of runs", switch(closed_form, "BLOCK_NUMBERS", 2**40), IN_BLOCKS)
 ONE_THREAD = SpeedPath("5 one thread", one_thread_off, THREADS)
 SIDE_BY_SIDE = SpeedPath("5 groups side by side", side_by_side_off, THREADS)
 NORMALIZING = SpeedPath(
@@ -258,7 +258,7 @@ def training_places(steps: int) -> Iterator[Place]:
         yield Place(f"1 run, {head}", *fit, [FUSED, CLOSED], more=1 if hidden else 5)
         # apart: where the machine has other work, threads that wait for each other take up to 50 times as long
         yield Place(f"1 run, {head}", *fit, [ONE_THREAD])
-        group = [FUSED, COMMON, *([] if hidden else [QUADRATIC]), CLOSED, ONE_THREAD, SIDE_BY_SIDE]
+        group = [FUSED, COMMON, CLOSED, BLOCKS, ONE_THREAD, SIDE_BY_SIDE]
         yield Place(
             f"65 runs, {head}",
             partial(sweep.swept, plan, some if hidden else many, None),

@@ -38,6 +38,7 @@ from amr.fusion.data.clips import Clips
 from amr.fusion.data.folds import Fold, TrainingData
 from amr.fusion.methods import methods
 from amr.fusion.model import ModelShape
+from amr.fusion.run_axis.closed_form import BLOCK_NUMBERS
 from amr.fusion.sweep.grouping import CPU_GROUPS, group_size, partition
 from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.trainer import train_group
@@ -149,22 +150,24 @@ def least(plan: Recipe, clips: Clips, size: int | None) -> None:
 
 
 def products_and_copies(plan: Recipe, group: list[Member], clips: Clips) -> None:
-    """Products and copies of one epoch of a run group."""
+    """Products and copies of one epoch of a run group; g in blocks, as in `amr.fusion.run_axis.closed_form`."""
     runs, seeds, joined, device = len(group), len({m.seed for m in group}), sum(DIMS.values()), clips.target.device
-    shape = plan.shape.head_shape
-    rows = shape.hidden or shape.num_classes
+    rows = plan.shape.head_shape.hidden or plan.shape.head_shape.num_classes
+    block = min(runs, BLOCK_NUMBERS // (BATCH * joined)) if device.type == "cpu" else runs
     z, source = (torch.randn(seeds, BATCH, joined, device=device) for _ in range(2))
-    wide = torch.randn(seeds, runs // seeds * rows, joined, device=device)  # the weights of all runs
-    wide_u = torch.randn(seeds, runs // seeds * rows, BATCH, device=device)  # as are their cotangents
-    weight, u = wide.view(runs, rows, joined), wide_u.view(runs, rows, BATCH)
-    g = torch.randn(runs, BATCH, joined, device=device)
-    products = [(wide, z.mT), (wide_u, z)]  # of the layer, and of the gradient of its weights
-    products += [(u.mT, weight), (weight, g.mT), (u, g)]  # of its input's gradient g, and of the gradients of its norm
-    results = [torch.bmm(a, b) for a, b in products]
+    weight, grad_weight = (torch.randn(runs, rows, joined, device=device) for _ in range(2))
+    u, grad_u = (torch.randn(runs, rows, BATCH, device=device) for _ in range(2))
+    g = torch.randn(block, BATCH, joined, device=device)
+    wide, wide_grad = (x.view(seeds, -1, joined) for x in (weight, grad_weight))
     for _ in range(-(-len(clips) // BATCH)):
         z.copy_(source)
-        for (a, b), result in zip(products, results, strict=True):
-            torch.bmm(a, b, out=result)
+        torch.bmm(wide, z.mT, out=u.view(seeds, -1, BATCH))  # the layer
+        for start in range(0, runs, block):
+            part, of_block = slice(start, start + block), g[: min(block, runs - start)]
+            torch.bmm(u[part].mT, weight[part], out=of_block)  # the gradient of its input
+            torch.bmm(weight[part], of_block.mT, out=grad_u[part])  # and the gradients of the norm of that
+            torch.bmm(u[part], of_block, out=grad_weight[part])
+        torch.bmm(u.view(seeds, -1, BATCH), z, out=wide_grad)  # the gradient of its weights
 
 
 def one_fit(plan: Recipe, clips: Clips) -> None:

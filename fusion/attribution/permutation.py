@@ -113,9 +113,8 @@ class Permutation(Attribution):
             logits = sum(own[1:], own[0])
             partners = partners_with(present.movedim(-1, 0), of_same_runs(settings.partners, logits))
             others = torch.stack([logits - each for each in own]) + of_partners(torch.stack(own), partners)
-        divergence = jensen_shannon(
-            torch.stack([logits] * len(z)), others
-        )  # (modality, ..., clips), or (modality, ..., clips, positions)
+        # (modality, ..., clips), or (modality, ..., clips, positions)
+        divergence = jensen_shannon(torch.stack([logits] * len(z)), others)
         return logits, (divergence.sum(-1) if divergence.ndim > present.ndim else divergence).movedim(0, -1)
 
 
