@@ -1,7 +1,9 @@
+import platform
+
 import pytest
 import torch
 
-from amr.common.devices import choose_device
+from amr.common.devices import choose_device, keep_freed_memory
 
 
 def test_auto_is_the_gpu_if_there_is_one():
@@ -18,3 +20,14 @@ def test_unknown_devices_are_refused_in_words():
 def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="--device must be available, got cuda without a GPU"):
         choose_device("cuda")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_kept_for_the_next_step():
+    resource = pytest.importorskip("resource")
+    keep_freed_memory()
+    faults = []
+    for _ in range(12):
+        torch.ones(2**21)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    assert faults[-1] - faults[1] < 10 * 2048 / 2  # 10 tensors of 2048 pages each
