@@ -51,6 +51,7 @@ from amr.extract.encoders import Encoder, build_encoder
 from amr.extract.pipeline import workers
 from amr.extract.pipeline.load import ClipFiles, Loaded
 from amr.extract.pipeline.workers import ClipLoader, Task
+from amr.fusion.data import dataset as dataset_module
 from amr.fusion.data import normalization
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.data.dataset import Dataset
@@ -158,7 +159,7 @@ def fused_off() -> AbstractContextManager[Any]:
 def common_off() -> AbstractContextManager[Any]:
     """Every run gathers its own clips."""
     shuffles = Noise.shuffles
-    return patch.object(Noise, "shuffles", lambda noise, n: of_runs(shuffles(noise, n), len(noise._rows)))
+    return patch.object(Noise, "shuffles", lambda noise, *at: of_runs(shuffles(noise, *at), len(noise._rows)))
 
 
 @contextmanager
@@ -183,8 +184,11 @@ def side_by_side_off() -> Iterator[None]:
 def normalizing_threads() -> Iterator[None]:
     """PyTorch's number of threads for means, deviations and normalizing: the functions below `one_thread`."""
     with ExitStack() as stack:
-        for owner, name in ((Dataset, "normalization"), (Normalization, "apply")):
-            stack.enter_context(patch.object(owner, name, getattr(owner, name).__wrapped__))
+        for owner, name, function in (
+            (dataset_module, "moments", normalization.moments),
+            (Normalization, "apply_to", Normalization.apply_to),
+        ):
+            stack.enter_context(patch.object(owner, name, function.__wrapped__))
         yield
 
 

@@ -13,7 +13,7 @@ import torch
 
 from amr.common.files import write_json
 from amr.fusion.attribution.ratio import named_ratio
-from amr.fusion.data.clips import train_statistics
+from amr.fusion.data.normalization import train_statistics
 from amr.fusion.evaluate.groups import OpenedCaches, RunGroup, map_folds, run_groups
 from amr.fusion.evaluate.perturb import Subject, noisy
 from amr.fusion.model import predict_logits

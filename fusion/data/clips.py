@@ -14,6 +14,7 @@ from amr.fusion.run_axis.seeds import generator
 
 NUM_PERMUTATIONS = 10
 CHUNK_NUMBERS = 2**24  # embedding values per chunk, over all runs: 64 MiB of float32
+BLOCK_BYTES = 2**18  # of clips that are next to each other in a file
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,13 @@ class Clips:
 
     def pool_steps(self) -> Clips:
         """Clips with their steps averaged, for heads that take no steps."""
-        means = {}
+        means = dict(self.embeddings)
         for m, e in self.embeddings.items():
-            num_steps = step_mask(e).sum(-1, keepdim=True).clamp_min(1) if e.ndim == 3 else None
-            means[m] = e if num_steps is None else (e.float().sum(1) / num_steps).to(e.dtype)
+            if e.ndim == 3:
+                means[m] = torch.empty(len(e), e.shape[-1], dtype=e.dtype, device=e.device)
+                size = max(1, CHUNK_NUMBERS // max(1, e[:1].numel()))
+                for chunk, mean in zip(e.split(size), means[m].split(size), strict=True):
+                    mean.copy_(chunk.float().sum(1) / step_mask(chunk).sum(-1, keepdim=True).clamp_min(1))
         return replace(self, embeddings=means)
 
     def with_permuted(self, modality: str, order: Tensor) -> Clips:
@@ -96,9 +100,13 @@ class Clips:
         return embedding[rows.to(embedding.device)]
 
     @property
-    def window(self) -> int | None:
-        """Number of clips that are shuffled with each other; None for all."""
-        return None
+    def block(self) -> int | None:
+        """Number of adjacent clips that a file is read by, for `Noise.shuffles`; None if the order may be any.
+
+        It depends on the data alone: whether they are in memory or in files, batches are the same.
+        """
+        clip_bytes = sum(e.shape[1:].numel() * e.dtype.itemsize for e in self.embeddings.values())
+        return max(1, BLOCK_BYTES // max(1, clip_bytes))
 
     def chunks(self, num_runs: int) -> range:
         """Starts of chunks of bounded memory; `.step` is the chunk size."""
@@ -136,15 +144,3 @@ def permutation_orders(clips: Clips, count: int = NUM_PERMUTATIONS, seed: int = 
     """Seeded permutations of the clips, `(clips,)` each: the same for every run and modality."""
     draws = generator(seed, "permutations")
     return [torch.randperm(len(clips), generator=draws).to(clips.target.device) for _ in range(count)]
-
-
-def train_statistics(train: Clips) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Mean and standard deviation of each dimension over the present clips and their steps; 0 if there are none."""
-    means, stds = {}, {}
-    for i, (m, e) in enumerate(train.embeddings.items()):
-        values = e[train.present[:, i].to(e.device)]
-        values = values[step_mask(values)] if values.ndim == 3 else values
-        zeros = torch.zeros(e.shape[-1], device=e.device)
-        means[m] = values.double().mean(0).float() if len(values) else zeros
-        stds[m] = values.double().std(0, correction=0).float() if len(values) else zeros
-    return means, stds

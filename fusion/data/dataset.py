@@ -235,7 +235,7 @@ def read_embedding(
         name: Name of the embedding.
         rows: Row numbers of the clips; None for all.
         keep_steps: Whether to keep the steps, if the embedding has them.
-        on_disk: Whether the embedding lies in a file (`amr.fusion.data.on_disk`).
+        on_disk: Whether the embedding of all clips lies in a file (`amr.fusion.data.on_disk`).
 
     Returns:
         `(clips, dim)` with its steps averaged, or `(clips, steps, dim)` with NaN as padding; and bool `(clips,)`.
@@ -243,7 +243,7 @@ def read_embedding(
     present, num_steps = cache.present(name), cache.num_steps(name)
     if rows is not None:
         present, num_steps = present[rows], None if num_steps is None else num_steps[rows]
-    stored = _read_to_disk(cache, name) if on_disk else cache.stored(name, rows)
+    stored = _read_to_disk(cache, name) if on_disk and rows is None else cache.stored(name, rows)
     finite = finite_rows(stored)
     stored[~finite] = 0
     values = torch.from_numpy(stored)

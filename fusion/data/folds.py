@@ -20,7 +20,7 @@ from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import Dataset, read_dataset
 from amr.fusion.data.normalization import Normalization
-from amr.fusion.data.on_disk import WINDOW_BYTES, DiskClips
+from amr.fusion.data.on_disk import DiskClips
 from amr.fusion.data.splits import SplitRows, split_rows
 from amr.fusion.data.warnings import SplitData
 
@@ -126,8 +126,8 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
         )
     if on_disk:
         notes.append(
-            f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit into memory: they are read from files in "
-            f"{tempfile.gettempdir()}, and clips are shuffled within windows of {WINDOW_BYTES >> 20} MiB"
+            f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit into memory: they lie in temporary files in "
+            f"{tempfile.gettempdir()}"
         )
     normalizations = [dataset.normalization(config.normalize, rows.train) for rows in all_splits]
     embeddings = dict(dataset.embeddings)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from amr.common.devices import one_thread
+from amr.fusion.data.clips import Clips
 from amr.fusion.data.on_disk import empty
+from amr.fusion.run_axis.axes import step_mask
 
 CHUNK_NUMBERS = 2**19  # values per chunk: 2 MiB of float32
 FIRST_VECTORS = 64  # of a chunk, whose mean is close to that of all
@@ -108,18 +110,40 @@ def chunks_of(values: Tensor, embedding: Tensor) -> tuple[Tensor, ...]:
     return values.split(max(1, CHUNK_NUMBERS // max(1, embedding[:1].numel())))
 
 
+def train_statistics(train: Clips) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Mean and standard deviation of each dimension over the present clips and their steps; 0 if there are none."""
+    means, stds = {}, {}
+    for i, (m, e) in enumerate(train.embeddings.items()):
+        rows = train.present[:, i].to(e.device).nonzero()[:, 0]
+        _, mean, std = moments(e, rows, step_mask)
+        means[m], stds[m] = mean.float(), std.float()
+    return means, stds
+
+
+def not_padding(values: Tensor) -> Tensor:
+    """Valid steps of embeddings that are not normalized: `(..., steps, dim)` to bool `(..., steps)`."""
+    return ~values.isnan().any(-1)
+
+
 @one_thread()
-def moments(embedding: Tensor, rows: Tensor) -> tuple[int, Tensor, Tensor]:
-    """Number of vectors of `rows` that are no padding; mean and deviation of each dimension, float64 `(dim,)`.
+def moments(
+    embedding: Tensor, rows: Tensor, are_steps: Callable[[Tensor], Tensor] = not_padding
+) -> tuple[int, Tensor, Tensor]:
+    """Number of vectors; mean and standard deviation of each dimension, float64 `(dim,)`, 0 if there are none.
 
     Each chunk is shifted by the mean of its first vectors, and summed in float64. The chunks are joined as in Chan,
     Golub and LeVeque, Algorithms for Computing the Sample Variance (1983), equation 2.1.
+
+    Args:
+        embedding: `(clips, dim)` or `(clips, steps, dim)`.
+        rows: Row numbers of the clips.
+        are_steps: Function that finds the steps that are no padding.
     """
-    count, mean, squares = 0, *torch.zeros(2, embedding.shape[-1], dtype=torch.double)
+    count = 0
+    mean, squares = torch.zeros(2, embedding.shape[-1], dtype=torch.double, device=embedding.device)
     for chunk in chunks_of(rows, embedding):
-        x = embedding[chunk].float().flatten(0, -2)
-        if embedding.ndim == 3:
-            x = x[~x.isnan().any(-1)]
+        x = embedding[chunk].float()
+        x = x[are_steps(x)] if embedding.ndim == 3 else x
         if len(x) == 0:
             continue
         shift = x[:FIRST_VECTORS].mean(0)

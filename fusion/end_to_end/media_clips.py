@@ -44,6 +44,10 @@ class MediaClips(Clips):
         """Host memory, where rows and presence are looked up."""
         return torch.device("cpu")
 
+    @property
+    def block(self) -> None:
+        """Any order: a clip is larger than what is read at a time."""
+
     def gather(self, index: Tensor, num_runs: int) -> Batch:
         """Training batch of the clips of `index`: augmented, float32.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amr.fusion.data.clips import train_statistics
+from amr.fusion.data.normalization import train_statistics
 from amr.fusion.evaluate.bootstrap import fold_means
 from amr.fusion.evaluate.groups import RunGroup, map_folds
 from amr.fusion.evaluate.measures import measures_for

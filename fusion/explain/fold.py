@@ -11,7 +11,8 @@ from torch import Tensor
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.gradients import grad_x_input
-from amr.fusion.data.clips import Clips, train_statistics
+from amr.fusion.data.clips import Clips
+from amr.fusion.data.normalization import train_statistics
 from amr.fusion.evaluate.perturb import replace_by_mean, without
 from amr.fusion.model import FusionModel, predict_logits, predict_shares
 from amr.fusion.run_axis.axes import step_mask

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from amr.fusion.attribution.shapley import shapley_split
 from amr.fusion.config import FitConfig
-from amr.fusion.data.clips import train_statistics
+from amr.fusion.data.normalization import train_statistics
 from amr.fusion.evaluate.groups import OpenedCaches, RunGroup, run_groups
 from amr.fusion.evaluate.measures.missing import LEAST, of_baseline
 from amr.fusion.evaluate.per_clip import map_folds

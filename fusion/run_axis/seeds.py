@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from amr.common.devices import upload
 
-BLOCKS_PER_WINDOW = 64  # of adjacent clips
+BLOCKS_PER_WINDOW = 1024  # of adjacent clips
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
@@ -19,15 +19,18 @@ def generator(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
 
-def windowed(num_clips: int, window: int, draws: torch.Generator) -> Tensor:
-    """Permutation `(num_clips,)`: blocks of adjacent clips are shuffled, then the clips of each window of blocks.
+def in_blocks(num_clips: int, block: int, draws: torch.Generator) -> Tensor:
+    """Permutation `(num_clips,)` in which clips that are drawn soon after each other come from few places of a file.
 
-    >>> windowed(6, 6, generator(0, "order")).equal(torch.randperm(6, generator=generator(0, "order")))
+    Blocks of adjacent clips are shuffled, then the clips of every `BLOCKS_PER_WINDOW` blocks.
+
+    >>> in_blocks(6, 1, generator(0, "order")).equal(torch.randperm(6, generator=generator(0, "order")))
     True
     """
+    window = block * BLOCKS_PER_WINDOW
     if window >= num_clips:
         return torch.randperm(num_clips, generator=draws)
-    blocks = torch.arange(num_clips).split(max(1, window // BLOCKS_PER_WINDOW))
+    blocks = torch.arange(num_clips).split(block)
     order = torch.cat([blocks[i] for i in torch.randperm(len(blocks), generator=draws).tolist()])
     return torch.cat([part[torch.randperm(len(part), generator=draws)] for part in order.split(window)])
 
@@ -81,7 +84,7 @@ class Noise:
         """Standard normal random numbers, mean 0 and standard deviation 1, `(run, *shape)`."""
         return self._of_runs([torch.randn(shape, generator=g) for g in self._generators])
 
-    def shuffles(self, num_clips: int, window: int | None = None) -> Tensor:
+    def shuffles(self, num_clips: int, block: int | None = None) -> Tensor:
         """Permutation of the clips for each run, `(run, num_clips)`.
 
         If runs with the same seed are adjacent, with equally many runs per seed, there is one permutation per seed,
@@ -89,10 +92,9 @@ class Noise:
 
         Args:
             num_clips: Number of clips.
-            window: Number of clips that are shuffled with each other, as in `windowed`; None for all.
+            block: Number of adjacent clips that are drawn soon after each other, as in `in_blocks`; None for any order.
         """
-        size = num_clips if window is None else window
-        draws = [windowed(num_clips, size, g) for g in self._generators]
+        draws = [in_blocks(num_clips, num_clips if block is None else block, g) for g in self._generators]
         runs_per_seed = len(self._rows) // len(draws)
         if torch.equal(self._rows, torch.arange(len(draws)).repeat_interleave(runs_per_seed)):
             return upload(torch.stack(draws), self._device)

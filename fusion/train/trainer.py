@@ -17,7 +17,8 @@ from amr.common.devices import keep_freed_memory, threads_for
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.regularizer import regularization
 from amr.fusion.attribution.share import mean_share
-from amr.fusion.data.clips import Clips, train_statistics
+from amr.fusion.data.clips import Clips
+from amr.fusion.data.normalization import train_statistics
 from amr.fusion.methods.base import LossFunction, Method, MethodContext, cross_entropy, methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape, predict_logits, predict_shares, update_mean
 from amr.fusion.run_axis.seeds import Noise
@@ -139,7 +140,7 @@ def _epoch(
     train_on_batch: TrainOnBatch, step: OptimizerStep, train: Clips, order: Noise, batch_size: int
 ) -> dict[str, Tensor]:
     """Train on all clips once; returns the mean loss and R of each run."""
-    index = order.shuffles(len(train), train.window)  # (run, clips), or (seed, clips) if runs of one seed share them
+    index = order.shuffles(len(train), train.block)  # (run, clips), or (seed, clips) if runs of one seed share them
     totals = torch.zeros(2, len(step.weight), device=step.weight.device)
     for start in range(0, len(train), batch_size):
         batch_index = index[:, start : start + batch_size]

@@ -11,9 +11,8 @@ from amr.extract.cache.reader import Cache
 from amr.extract.cache.seal import seal
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
-from amr.fusion.data.clips import train_statistics
 from amr.fusion.data.corpus import read_corpus
-from amr.fusion.data.normalization import Normalization
+from amr.fusion.data.normalization import Normalization, train_statistics
 
 CLASSES = ("0", "1", "2")
 

@@ -1,27 +1,26 @@
 import errno
-from dataclasses import replace
+import re
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from amr.cli import run
 from amr.extract.cache.reader import Cache
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig, SweepConfig
-from amr.fusion.data import on_disk
 from amr.fusion.data.dataset import read_dataset
+from amr.fusion.data.normalization import moments
 from amr.fusion.data.on_disk import DiskClips, empty
 from amr.fusion.fit import fit
-from amr.fusion.run_axis.seeds import BLOCKS_PER_WINDOW, generator, windowed
+from amr.fusion.run_axis import seeds
+from amr.fusion.run_axis.seeds import generator, in_blocks
 from amr.fusion.sweep.sweep import sweep
 
 from ..conftest import make_clips
-
-
-@pytest.fixture
-def no_memory(monkeypatch):
-    monkeypatch.setattr("amr.fusion.data.folds.memory_at_hand", lambda: 0)
 
 
 def test_tensors_on_disk_hold_their_values_and_leave_no_file(tmp_path, monkeypatch):
@@ -34,13 +33,15 @@ def test_tensors_on_disk_hold_their_values_and_leave_no_file(tmp_path, monkeypat
     assert empty((0, 5), torch.float32, on_disk=True).shape == (0, 5)
 
 
-def test_a_full_disk_is_seen_before_anything_is_written(monkeypatch):
+def test_a_full_disk_is_one_sentence_before_anything_is_written(small_cache, monkeypatch, capsys):
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    monkeypatch.setattr("amr.fusion.data.folds.memory_at_hand", lambda: 0)
     monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(OSError, match=r"must have room for the embeddings, .* set TMPDIR"):
-        empty((10, 10), torch.float32, on_disk=True)
+    assert run(["fit", "--cache", str(small_cache), "--device", "cpu"]) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"must have room for 4.7 KiB, got .* free. Free space there, or set TMPDIR", said)
 
 
 @pytest.fixture
@@ -91,24 +92,40 @@ def test_a_fit_on_disk_equals_one_in_memory_bit_for_bit(small_cache, monkeypatch
     assert (found.val, found.test) == (expected.val, expected.test)
 
 
-@pytest.mark.usefixtures("no_memory")
-def test_members_of_a_sweep_on_disk_equal_fits_on_disk(small_cache, monkeypatch):
-    monkeypatch.setattr(on_disk, "WINDOW_BYTES", 16 * 80)  # windows of 16 clips
-    base = FitConfig(cache=str(small_cache), epochs=4, device="cpu")
+def test_batches_are_the_same_in_memory_and_on_disk(small_cache, monkeypatch):
+    monkeypatch.setattr("amr.fusion.data.clips.BLOCK_BYTES", 160)  # two clips
+    monkeypatch.setattr(seeds, "BLOCKS_PER_WINDOW", 4)
+    base = FitConfig(cache=str(small_cache), epochs=4, device="cpu", amr_ratio="1:1", seed=1)
     table = sweep(SweepConfig(base, amr_ratio=("none", "1:1"), seed=(0, 1))).table
-    alone = fit(replace(base, amr_ratio="1:1", seed=1))
     member = table[(table["amr_ratio"] == "1:1") & (table["seed"] == 1) & (table["part"] == "test")]
-    assert member["share_audio"].item() == pytest.approx(alone.test["share"]["audio"], abs=1e-6)
-    monkeypatch.undo()
-    assert fit(replace(base, amr_ratio="1:1", seed=1)).test["share"] != alone.test["share"]
+    in_memory = fit(base)
+    assert member["share_audio"].item() == pytest.approx(in_memory.test["share"]["audio"], abs=1e-6)
+    monkeypatch.setattr("amr.fusion.data.folds.memory_at_hand", lambda: 0)
+    on_disk = fit(base)
+    assert (on_disk.val, on_disk.test) == (in_memory.val, in_memory.test)
+    monkeypatch.setattr(seeds, "BLOCKS_PER_WINDOW", 1000)
+    assert fit(base).test["share"] != on_disk.test["share"]
 
 
-def test_windows_are_a_permutation_that_reads_few_blocks_at_a_time():
-    num_clips, window = 10_000, 1280
-    order = windowed(num_clips, window, generator(0, "order"))
+def test_an_order_in_blocks_is_a_permutation_that_reads_few_blocks_at_a_time(monkeypatch):
+    monkeypatch.setattr(seeds, "BLOCKS_PER_WINDOW", 8)
+    num_clips, block = 10_000, 20
+    order = in_blocks(num_clips, block, generator(0, "order"))
     assert torch.equal(order.sort().values, torch.arange(num_clips))
-    size = window // BLOCKS_PER_WINDOW
-    for part in order.split(window):
-        assert len((part // size).unique()) <= BLOCKS_PER_WINDOW + 1
-    assert not torch.equal(order, windowed(num_clips, window, generator(1, "order")))
-    assert torch.equal(windowed(50, 50, generator(0, "order")), torch.randperm(50, generator=generator(0, "order")))
+    for part in order.split(8 * block):
+        assert len((part // block).unique()) <= 9
+    assert not torch.equal(order, in_blocks(num_clips, block, generator(1, "order")))
+    assert torch.equal(in_blocks(50, 50, generator(0, "order")), torch.randperm(50, generator=generator(0, "order")))
+
+
+@given(st.data())
+def test_moments_are_those_of_numpy(data):
+    rows, offset, scale = data.draw(st.integers(1, 300)), data.draw(st.sampled_from([0, 1, 1e4])), 0.1
+    x = np.random.default_rng(rows).normal(offset, scale, (rows, 3)).astype(np.float32)
+    x = np.sort(x, axis=0) if data.draw(st.booleans()) else x
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("amr.fusion.data.normalization.CHUNK_NUMBERS", 60)
+        count, mean, std = moments(torch.from_numpy(x), torch.arange(rows))
+    assert count == rows
+    np.testing.assert_allclose(mean, x.mean(0, dtype=np.float64), rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(std, x.astype(np.float64).std(0), rtol=1e-6, atol=1e-8)

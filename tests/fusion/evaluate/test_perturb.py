@@ -1,6 +1,7 @@
 import torch
 
-from amr.fusion.data.clips import Clips, train_statistics
+from amr.fusion.data.clips import Clips
+from amr.fusion.data.normalization import train_statistics
 from amr.fusion.evaluate.perturb import noisy, permuted, replace_by_mean, without
 
 from ..conftest import make_clips

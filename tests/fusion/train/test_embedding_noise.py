@@ -2,7 +2,8 @@
 
 import torch
 
-from amr.fusion.data.clips import Batch, Clips, train_statistics
+from amr.fusion.data.clips import Batch, Clips
+from amr.fusion.data.normalization import train_statistics
 from amr.fusion.train.embedding_noise import EmbeddingNoise, EncodingNoise
 
 

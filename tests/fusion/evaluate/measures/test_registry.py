@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from amr.fusion.data.clips import Clips, train_statistics
+from amr.fusion.data.clips import Clips
+from amr.fusion.data.normalization import train_statistics
 from amr.fusion.evaluate.measures import measures, measures_for
 from amr.fusion.evaluate.perturb import Subject
 from amr.fusion.report.tables import measure_words

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from amr.fusion.data.clips import Clips, train_statistics
+from amr.fusion.data.clips import Clips
 from amr.fusion.data.folds import Fold
-from amr.fusion.data.normalization import Normalization
+from amr.fusion.data.normalization import Normalization, train_statistics
 from amr.fusion.data.splits import SplitRows
 from amr.fusion.evaluate.references.unimodal import ComparedSubject, Initial, Reference, initial_alone
 from amr.fusion.model import FusionModel, ModelShape
