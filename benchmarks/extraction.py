@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
@@ -199,6 +200,7 @@ def each(work: Callable[[Path], object], paths: Sequence[Path]) -> None:
 def compare_decoders(console: Console, num_clips: int, rounds: int) -> None:
     """Print the CPU time per clip of PyAV and of `amr`, and the ratio of every other to PyAV."""
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # librosa's, that it calls FFmpeg
     others: dict[str, Callable[[Path], object]] = {}
     for name, make in OTHERS.items():
         try:

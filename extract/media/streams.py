@@ -427,13 +427,14 @@ class Resampler:
                 piece = self._sink.pull()
             except (BlockingIOError, EOFError):
                 return
-            yield piece
+            yield piece  # type: ignore[misc]  # a sink of sound gives no pictures
 
 
 def _mono(frame: AudioFrame) -> np.ndarray:
     """Mean of the channels of packed samples, `(samples,)` float32. PyAV cannot read more than 8 planes."""
     num_channels = frame.layout.nb_channels
-    samples = np.frombuffer(frame.planes[0], np.float32, frame.samples * num_channels).reshape(-1, num_channels)
+    packed = np.frombuffer(memoryview(frame.planes[0]), np.float32, frame.samples * num_channels)
+    samples = packed.reshape(-1, num_channels)
     total = samples[:, 0] + np.float32(0)
     for channel in range(1, num_channels):
         total += samples[:, channel]
