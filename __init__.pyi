@@ -1,3 +1,4 @@
+from .common.cluster.options import ClusterOptions as ClusterOptions
 from .common.version import __version__ as __version__
 from .extract.cache.reader import Cache as Cache
 from .extract.cache.reader import open_cache as open_cache

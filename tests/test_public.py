@@ -19,6 +19,7 @@ PROMISED = {
     "AttributionRegularizer",
     "Attributor",
     "Cache",
+    "ClusterOptions",
     "EvaluateConfig",
     "ExplainConfig",
     "ExtractConfig",

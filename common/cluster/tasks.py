@@ -66,7 +66,7 @@ def run_tasks(
         ray.get_runtime_context().get_node_id(), soft=True
     )
     events = ray.remote(num_cpus=0)(_Events).options(scheduling_strategy=here).remote()
-    start = ray.remote(max_retries=FOREVER, max_calls=1, num_cpus=room.cpus, num_gpus=room.gpus)(_task)
+    start = ray.remote(max_retries=FOREVER, num_cpus=room.cpus, num_gpus=room.gpus)(_task)
     start = start.options(scheduling_strategy="SPREAD")
     place = os.getcwd(), os.environ.get("AMR_HOME")
     running = {start.remote(events, index, function, arguments, place): index for index, arguments in enumerate(tasks)}

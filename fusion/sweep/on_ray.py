@@ -35,11 +35,11 @@ def fit_on_ray(groups: Sequence[RunGroup], cluster: ClusterOptions, progress: Pr
     Raises:
         ValueError: The cluster has no room for a worker, or a worker does not see the folder of the sweep.
     """
-    done = [0.0] * len(groups)
+    sizes, done = [len(group.unfinished) for group in groups], [0.0] * len(groups)
 
     def take(index: int, event: Event) -> None:
         kind, values = event
-        amount = -done[index] if kind == "start" else values[0] * len(groups[index].unfinished)
+        amount = -done[index] if kind == "start" else values[0] * sizes[index]
         done[index] += amount
         progress.advance(amount)
 

@@ -9,6 +9,7 @@ import pytest
 
 from amr.common.cluster.options import ClusterOptions
 from amr.common.progress import Progress
+from amr.fusion.frontier import settings
 from amr.fusion.frontier.config import FrontierConfig
 from amr.fusion.frontier.frontier import frontier
 from amr.fusion.sweep import on_ray
@@ -56,7 +57,9 @@ def test_a_sweep_on_workers_writes_the_files_of_one_here(small_cache, ray):
     assert differences(whole, folder) == []
 
 
-def test_a_frontier_fits_on_workers(small_cache, ray):
+def test_a_frontier_fits_on_workers(small_cache, ray, monkeypatch):
+    for name in ("WEIGHTS", "NOISES", "DECAYS"):
+        monkeypatch.setattr(settings, name, getattr(settings, name)[:1])
     request = FrontierConfig(cache=str(small_cache), folds=0, seeds=1, epochs=1, device="cpu")
     here = frontier(request)
     whole = here.folder.rename(here.folder.with_name("whole"))
