@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -233,7 +234,13 @@ def first_line(error: BaseException) -> str:
 
 
 def portable(error: Exception) -> Exception:
-    """Error with the same message, and without what cannot be sent to another process."""
+    """Error with the same message, and without what cannot be sent to another process. Its traceback is a note."""
+    sent = _without_extras(error)
+    sent.add_note("".join(traceback.format_exception(error)).rstrip())
+    return sent
+
+
+def _without_extras(error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno is not None:
         return OSError(error.errno, error.strerror, error.filename)
     for kind in (ValueError, FileNotFoundError, RuntimeError):

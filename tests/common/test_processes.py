@@ -4,9 +4,11 @@ import ctypes
 import faulthandler
 import gc
 import os
+import pickle
 import signal
 import threading
 import time
+import traceback
 from multiprocessing import util
 
 import numpy as np
@@ -252,3 +254,12 @@ def test_an_error_keeps_its_kind_and_message():
     assert repr(portable(KeyError("x"))) == "RuntimeError(\"KeyError: 'x'\")"
     full = portable(OSError(28, "No space left on device", "/x"))
     assert (full.errno, full.filename) == (28, "/x")
+
+
+def test_an_error_of_another_process_shows_where_it_was_raised():
+    try:
+        raise_it(KeyError("x"))
+    except KeyError as error:
+        sent = pickle.loads(pickle.dumps(portable(error)))
+    assert str(sent) == "KeyError: 'x'"
+    assert "in raise_it" in "".join(traceback.format_exception(sent))
