@@ -13,7 +13,7 @@ from amr.common.cluster.progress import Event
 from amr.common.processes import portable
 
 SECONDS_BETWEEN_LOOKS = 0.2
-FOREVER = -1  # number of times that a task of a lost worker begins again
+TIMES_BEGUN_AGAIN = 10  # what ends its worker each time, such as too little memory, would do so forever
 
 Send = Callable[[Event], object]
 
@@ -66,7 +66,7 @@ def run_tasks(
         ray.get_runtime_context().get_node_id(), soft=True
     )
     events = ray.remote(num_cpus=0)(_Events).options(scheduling_strategy=here).remote()
-    start = ray.remote(max_retries=FOREVER, num_cpus=room.cpus, num_gpus=room.gpus)(_task)
+    start = ray.remote(max_retries=TIMES_BEGUN_AGAIN, num_cpus=room.cpus, num_gpus=room.gpus)(_task)
     start = start.options(scheduling_strategy="SPREAD")
     place = os.getcwd(), os.environ.get("AMR_HOME")
     running = {start.remote(events, index, function, arguments, place): index for index, arguments in enumerate(tasks)}
