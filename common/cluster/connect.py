@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amr.common.options import available_cores
+from amr.common.processes import first_line
 
 PORT = 6379  # of Ray, where an address has none
 
@@ -39,6 +40,7 @@ def connected(address: str | None) -> Iterator[Any]:
 
     Raises:
         ValueError: No cluster has this address.
+        RuntimeError: Ray did not start here.
     """
     import ray
 
@@ -53,8 +55,13 @@ def connected(address: str | None) -> Iterator[Any]:
         else:
             ray.init(_with_port(address), **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise RuntimeError(
+                f"--engine ray must start Ray on this machine, got {first_line(error)}. "
+                "Run the same command again, or pass the --address of a cluster that runs."
+            ) from error
         raise ValueError(
-            f"--address must be that of a Ray cluster, got {address!r} ({error}). "
+            f"--address must be that of a Ray cluster, got {address!r} ({first_line(error)}). "
             "Start one with ray start --head, or leave out --address."
         ) from error
     try:
@@ -81,12 +88,21 @@ def room_for(ray: Any, gpus: float, cpus: int | None) -> Room:
     each = max(1.0, cpus or min((cpu // (number or 1) for cpu, number in able), default=1.0))
     workers = sum(int(cpu // each if number is None else min(cpu // each, number)) for cpu, number in able)
     if workers < 1:
-        wanted = f"{gpus:g} GPUs and {each:g} CPUs" if gpus else f"{each:g} CPUs"
+        wanted, smaller = [_counted(each, "CPU")], []
+        if gpus:
+            wanted.insert(0, _counted(gpus, "GPU"))
+            smaller.append("a smaller --num-gpus-per-worker")
+        if cpus is not None and cpus > 1:
+            smaller.append("fewer --workers")
         raise ValueError(
-            f"the cluster must have room for a worker, got no node with {wanted}. "
-            "Pass a smaller --num-gpus-per-worker or fewer --workers."
+            f"the cluster must have room for a worker, got no node with {' and '.join(wanted)}. "
+            + (f"Pass {' or '.join(smaller)}." if smaller else "Add a node that has it.")
         )
     return Room(workers, each, gpus)
+
+
+def _counted(number: float, noun: str) -> str:
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
 def _with_port(address: str) -> str:

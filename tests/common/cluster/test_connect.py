@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import Any
 
 import pytest
 
-from amr.common.cluster.connect import room_for
+from amr.common.cluster.connect import connected, room_for
 
 
 class Nodes:
@@ -33,3 +35,38 @@ class Nodes:
 def test_there_is_a_worker_per_gpu_or_number_of_cpus_or_node(nodes, gpus, cpus, workers, each):
     room = room_for(Nodes(*nodes), gpus, cpus)
     assert (room.workers, room.cpus) == (workers, each)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpus", "words"),
+    [
+        (1, None, "no node with 1 GPU and 1 CPU. Pass a smaller --num-gpus-per-worker."),
+        (2, 8, "no node with 2 GPUs and 8 CPUs. Pass a smaller --num-gpus-per-worker or fewer --workers."),
+        (0, 8, "no node with 8 CPUs. Pass fewer --workers."),
+        (0, 1, "no node with 1 CPU. Add a node that has it."),
+        (0, None, "no node with 1 CPU. Add a node that has it."),
+    ],
+)
+def test_a_cluster_without_room_says_what_was_asked_for_and_what_to_change(gpus, cpus, words):
+    with pytest.raises(ValueError, match=f"{re.escape(words)}$"):
+        room_for(Nodes({"CPU": 0.5}), gpus, cpus)
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "words"),
+    [
+        (None, RuntimeError, r"--engine ray must start Ray on this machine, got RuntimeError: no port\. Run the same"),
+        ("head", ValueError, r"--address must be that of a Ray cluster, got 'head' .*Start one with ray start --head"),
+    ],
+)
+def test_a_ray_that_does_not_start_is_not_blamed_on_an_address(monkeypatch, address, kind, words):
+    class NoRay:
+        def is_initialized(self) -> bool:
+            return False
+
+        def init(self, *_: object, **__: object) -> None:
+            raise RuntimeError("no port\nand more")
+
+    monkeypatch.setitem(sys.modules, "ray", NoRay())
+    with pytest.raises(kind, match=words), connected(address):
+        pass

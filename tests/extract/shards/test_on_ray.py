@@ -184,7 +184,7 @@ def test_what_a_worker_refuses_is_refused_here_and_ends_the_others(cluster, conf
 
 
 def test_a_cluster_without_room_is_refused(cluster, config):
-    with pytest.raises(ValueError, match=r"must have room for a worker, got no node with 1 GPUs and 1 CPUs\. Pass"):
+    with pytest.raises(ValueError, match=r"must have room for a worker, got no node with 1 GPU and 1 CPU\. Pass"):
         extract_embeddings(replace(config, address=cluster.address, num_gpus_per_worker=1))
 
 
