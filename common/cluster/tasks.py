@@ -65,28 +65,38 @@ def run_tasks(
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         ray.get_runtime_context().get_node_id(), soft=True
     )
-    events = ray.remote(num_cpus=0)(_Events).options(scheduling_strategy=here).remote()
-    start = ray.remote(max_retries=TIMES_BEGUN_AGAIN, num_cpus=room.cpus, num_gpus=room.gpus)(_task)
+    again = TIMES_BEGUN_AGAIN
+    events = ray.remote(num_cpus=0, max_restarts=again)(_Events).options(scheduling_strategy=here).remote()
+    start = ray.remote(max_retries=again, num_cpus=room.cpus, num_gpus=room.gpus)(_task)
     start = start.options(scheduling_strategy="SPREAD")
     place = os.getcwd(), os.environ.get("AMR_HOME")
     running = {start.remote(events, index, function, arguments, place): index for index, arguments in enumerate(tasks)}
     try:
         while running:
             ended, _ = ray.wait([*running], timeout=SECONDS_BETWEEN_LOOKS)
-            for index, event in ray.get(events.take.remote()):
+            for index, event in _taken(ray, events):
                 take(index, event)
             for reference in ended:
                 result = _result(ray, reference)
                 if isinstance(result, _Refusal):
                     raise result.error
                 yield running.pop(reference), result
-        for index, event in ray.get(events.take.remote()):
+        for index, event in _taken(ray, events):
             take(index, event)
     finally:
         for reference in running:
             with suppress(Exception):
                 ray.cancel(reference, force=True)
         ray.kill(events)
+
+
+def _taken(ray: Any, events: Any) -> list[tuple[int, Event]]:
+    """Events so far; none while the actor that keeps them is lost, with those that it had: they are progress alone."""
+    try:
+        taken: list[tuple[int, Event]] = ray.get(events.take.remote())
+    except ray.exceptions.RayActorError:
+        return []
+    return taken
 
 
 def _result(ray: Any, reference: Any) -> Any:
