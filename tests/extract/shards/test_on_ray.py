@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -14,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from amr.common.cluster.progress import JoinedProgress
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
 from amr.extract.run import extract_embeddings
@@ -116,31 +114,15 @@ def workers(folder: Path) -> dict[int, int]:
     return found
 
 
-@pytest.fixture
-def starts(monkeypatch) -> Counter[int]:
-    """How often each shard has started."""
-    counted: Counter[int] = Counter()
-    take = JoinedProgress.take
-
-    def counting(joined: JoinedProgress, part: int, event: Any) -> None:
-        counted[part] += event[0] == "start"
-        take(joined, part, event)
-
-    monkeypatch.setattr(JoinedProgress, "take", counting)
-    return counted
-
-
-def check(seen: Once, config: ExtractConfig, whole: Any, starts: Counter[int]) -> None:
+def check(seen: Once, config: ExtractConfig, whole: Any) -> None:
     result = extract_embeddings(config, seen)
-    assert seen.is_done
+    assert seen.is_done, "a shard was unfinished then"
     assert result.cache.read_bytes() == whole[0]
     assert comparable(result) == whole[1]
-    assert sorted(starts) == [0, 1, 2, 3]
-    assert max(starts.values()) > 1, "none was begun again"
     assert sorted(path.name for path in result.cache.parent.iterdir()) == ["manifest.h5"]
 
 
-def test_a_killed_worker_costs_time_and_nothing_else(cluster, second_node, config, whole, workspace, starts):
+def test_a_killed_worker_costs_time_and_nothing_else(cluster, second_node, config, whole, workspace):
     second_node(cluster)
 
     def kill() -> bool:
@@ -149,10 +131,10 @@ def test_a_killed_worker_costs_time_and_nothing_else(cluster, second_node, confi
             os.kill(pid, signal.SIGKILL)
         return pid is not None
 
-    check(Once(kill), replace(config, shards=4), whole, starts)
+    check(Once(kill), replace(config, shards=4), whole)
 
 
-def test_a_lost_node_costs_time_and_nothing_else(cluster, second_node, config, whole, workspace, starts):
+def test_a_lost_node_costs_time_and_nothing_else(cluster, second_node, config, whole, workspace):
     node = second_node(cluster)
     raylet = node.all_processes["raylet"][0].process.pid
 
@@ -161,7 +143,7 @@ def test_a_lost_node_costs_time_and_nothing_else(cluster, second_node, config, w
             cluster.remove_node(node, allow_graceful=False)
         return is_busy
 
-    check(Once(lose), replace(config, shards=4), whole, starts)
+    check(Once(lose), replace(config, shards=4), whole)
 
 
 def test_a_disk_that_workers_do_not_share_sends_the_shards(cluster, config, whole, workspace, monkeypatch):
