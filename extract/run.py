@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,18 @@ from amr.common.devices import choose_device
 from amr.common.moved import moved_names
 from amr.common.options import available_cores
 from amr.common.progress import Progress
-from amr.data_manifests.datasets import build_manifest, datasets
-from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.extract.cache.reader import FAILURE_COLUMNS, Cache, EmbeddingInfo
 from amr.extract.cache.structure import ClipTable, check_out, notes_on_name
 from amr.extract.cache.writer import CacheWriter, Embedded, joined, open_writer
 from amr.extract.config import ExtractConfig
-from amr.extract.encoders import Encoder, build_encoder, build_requested
-from amr.extract.encoders.media_options import MediaOptions
+from amr.extract.encoders import Encoder, build_encoder
 from amr.extract.pipeline.background import BackgroundWriter
 from amr.extract.pipeline.batches import Batch, join_absent, run_batches, unfinished_batches
 from amr.extract.pipeline.encode import describe, encode
 from amr.extract.pipeline.load import ClipFiles, Loaded, ManifestFiles
 from amr.extract.pipeline.workers import ClipLoader, useful_workers
-from amr.extract.shards.join import default_out
+from amr.extract.request import Request, check_files, notes_on_request, read_request
+from amr.extract.shards.join import check_begin, continue_alone, default_out, is_begun
 from amr.extract.shards.on_devices import extract_on_devices
 from amr.extract.shards.on_ray import extract_on_ray
 from amr.extract.shards.part import Part, part_of
@@ -114,47 +112,52 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
         RuntimeError: The extraction failed. Finished clips are saved, and the same call continues.
     """
     progress = progress or Progress()
-    if config.engine == "ray":
-        return extract_on_ray(config, progress, extract_embeddings)
-    if len(config.devices) > 1:
-        return extract_on_devices(config, progress, extract_embeddings)
+    if config.engine == "local" and len(config.devices) == 1:
+        return _extract(config, progress)
+    if is_begun(config):
+        return continue_alone(config, progress, _extract)
+    notes = _begin_shards(config, progress)
+    in_shards = extract_on_ray if config.engine == "ray" else extract_on_devices
+    result = in_shards(config, progress, _extract_shard)
+    return replace(result, notes=notes + result.notes)
+
+
+def _begin_shards(config: ExtractConfig, progress: Progress) -> list[str]:
+    """Refuse what one process would refuse, and show and return the notes on all clips, before shards are embedded."""
+    check_begin(config)
+    request = read_request(config, progress)
+    files = ManifestFiles(request.manifest, request.modalities)
+    check_files(files, request.encoders, default_out(config), config)
+    notes = notes_on_request(request, files.exist, config)
+    for note in notes:
+        progress.note(note)
+    return notes
+
+
+def _extract_shard(config: ExtractConfig, progress: Progress) -> ExtractResult:
+    """Embed a shard that `_begin_shards` has begun. It may be new where the command continues others."""
+    return _extract(
+        replace(config, resume=config.resume and Path(str(config.out)).is_file()), progress, are_clips_checked=True
+    )
+
+
+def _extract(config: ExtractConfig, progress: Progress, *, are_clips_checked: bool = False) -> ExtractResult:
+    """Embed clips in this process, on one device."""
     shard = None if config.shard is None else Shard.parse(config.shard)
     out = default_out(config) if config.out or shard is None else shard.path(default_out(config))
     check_out(out)
     device = choose_device(config.device)
-    # encoders first: a wrong spec must fail before media are searched or rendered
-    encoders = build_requested(config.encoders)
-    media = MediaOptions(config.audio_track, config.folder_fps)
-    if encoders:
-        media.apply_where_unsaid(encoders)
-    manifest = read_clips_manifest(config)
-    if not encoders:
-        specs = preset_encoders(manifest, config, progress)
-        encoders = {name: build_encoder(spec, name) for name, spec in specs.items()}
-        media.apply_where_unsaid(encoders)
-    encoders = {name: encoder.to(device) for name, encoder in encoders.items()}
-    infos = [describe(name, encoder, config.dtype) for name, encoder in encoders.items()]
-    part = part_of(manifest, shard, config.batch_size)
-    clips = ClipTable(
-        manifest.dataset, str(manifest.root), manifest.sha256(), part.table, "" if shard is None else str(shard)
-    )
-    files = ManifestFiles(part.manifest, tuple(dict.fromkeys(encoder.modality for encoder in encoders.values())))
-    if config.folder_fps is not None and shard is None and not files.has_folders:
-        raise ValueError(
-            f"--folder-fps must be used with clips that are folders of images, got {config.folder_fps:g} without any. "
-            "Leave it out."
-        )
+    request = read_request(config, Progress() if are_clips_checked else progress)
+    encoders = {name: encoder.to(device) for name, encoder in request.encoders.items()}
+    part = part_of(request.manifest, shard, config.batch_size)
+    files = ManifestFiles(part.manifest, request.modalities)
     if shard is None:  # a shard is finished once each of its clips is embedded, failed or absent
-        _refuse_without_files(files, out, infos, config)
+        check_files(files, encoders, out, config)
     exist = part.of_cache(files.exist)
-    notes = [*manifest.notes, *notes_on_name(out), *_notes_on_names(encoders)]
-    notes += _notes_on_missing(exist, manifest.root, config)
+    notes = [] if are_clips_checked else [*notes_on_name(out), *notes_on_request(request, exist, config)]
     for note in notes:
         progress.note(note)
-    again = {}
-    if config.resume:
-        again = {name: part.of_cache(files.existing[encoder.modality]) for name, encoder in encoders.items()}
-    with open_writer(out, clips, infos, resume=config.resume, overwrite=config.overwrite, again=again) as writer:
+    with _writer(out, request, part, files, config) as writer:
         began = time.perf_counter()
         extracted = _fill(writer, part, files, encoders, device, config, progress)
         writer.finalize()
@@ -165,88 +168,18 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
     return _result(out, list(encoders), notes, int(exist.sum()), extracted, seconds)
 
 
-def _refuse_without_files(
-    files: ManifestFiles, out: Path, infos: Sequence[EmbeddingInfo], config: ExtractConfig
-) -> None:
-    """Refuse to make embeddings of clips of which no file exists, such as those of a disk that is not mounted."""
-    if files.exist.any() or config.manifest is None:  # a dataset without any file was refused
-        return
-    if out.is_file() and not config.overwrite:
-        with Cache.open(out) as cache:
-            if {info.name for info in infos} <= {*cache.names}:
-                return
-    path = next((path for m in files.modalities for path in files.manifest.paths(m) if path is not None), None)
-    if path is not None:
-        raise ValueError(
-            f"--manifest must name files that exist, got none of its {len(files.exist):,} clips, such as "
-            f"{str(path)!r}. Pass --root with the folder of the media."
-        )
-
-
-def _notes_on_names(encoders: Mapping[str, Encoder]) -> list[str]:
-    """Notes on embeddings that are named like another modality than their own."""
-    wrong = {name: encoder for name, encoder in encoders.items() if name in {"audio", "video"} - {encoder.modality}}
-    return [
-        f"the embedding {name} is made from {encoder.modality}: {encoder.spec} reads {encoder.modality} only. "
-        f"If that is not meant, pass --encoder {encoder.modality}={encoder.spec}."
-        for name, encoder in wrong.items()
-    ]
-
-
-def _notes_on_missing(exist: np.ndarray, root: Path, config: ExtractConfig) -> list[str]:
-    """Note on how many clips have no media, so that a partial cache is not mistaken for a complete one."""
-    num_clips, num_missing = len(exist), int((~exist).sum())
-    if not num_missing:
-        return []
-    return [
-        f"{num_missing:,} of {num_clips:,} clips {'has' if num_missing == 1 else 'have'} no file in "
-        f"{root}: not embedded. {_listing(config) if config.dataset else 'amr inspect'} lists them."
-    ]
-
-
-def _listing(config: ExtractConfig) -> str:
-    """Command that lists the media of a dataset."""
-    root = f" --root {shlex.quote(config.root)}" if config.root else ""
-    return f"amr manifest --dataset {config.dataset}{root}"
-
-
-def read_clips_manifest(config: ExtractConfig) -> Manifest:
-    """Read the manifest that a config names."""
-    root = Path(config.root) if config.root else None
-    if config.dataset is not None:
-        manifest, report = build_manifest(config.dataset, root)
-        if not any(report.found.values()) and config.shard is None:
-            raise ValueError(
-                f"--root must hold media of {config.dataset}, got {str(report.root)!r} with none of its "
-                f"{len(manifest)} clips. See {_listing(config)}."
-            )
-        return manifest
-    return read_manifest(
-        Path(str(config.manifest)),
-        root=root,
-        label_column=config.label_column,
-        allow_unlabelled=config.allow_unlabelled,
-    )
-
-
-def preset_encoders(manifest: Manifest, config: ExtractConfig, progress: Progress) -> dict[str, str]:
-    """Encoders of the preset, for the modalities that the manifest has files for."""
-    # A user's own clips can show anything, like VGGSound's.
-    presets = datasets[config.dataset or "vggsound"].presets
-    has = {m: f"{m}_path" in manifest.table or "path" in manifest.table for m in ("audio", "video")}
-    chosen = {
-        preset: {name: spec for name, spec in encoders.items() if has.get(name, True)}
-        for preset, encoders in presets.items()
-    }
-    if config.preset is None:
-        used, better = (
-            ", ".join(f"{name}={spec}" for name, spec in chosen[preset].items())
-            for preset in ("weightless", "pretrained")
-        )
-        progress.note(
-            f"using --preset weightless ({used}), without a download; --preset pretrained is usually better ({better})"
-        )
-    return chosen[config.preset or "weightless"]
+def _writer(
+    out: Path, request: Request, part: Part, files: ManifestFiles, config: ExtractConfig
+) -> AbstractContextManager[CacheWriter]:
+    """Writer of the cache of a part of the clips."""
+    manifest, encoders = request.manifest, request.encoders
+    shard = "" if config.shard is None else str(Shard.parse(config.shard))
+    clips = ClipTable(manifest.dataset, str(manifest.root), manifest.sha256(), part.table, shard)
+    infos = [describe(name, encoder, config.dtype) for name, encoder in encoders.items()]
+    again = {}
+    if config.resume:
+        again = {name: part.of_cache(files.existing[encoder.modality]) for name, encoder in encoders.items()}
+    return open_writer(out, clips, infos, resume=config.resume, overwrite=config.overwrite, again=again)
 
 
 def embed_clips(

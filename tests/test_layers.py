@@ -22,7 +22,7 @@ FLOORS = (
     ("extract.config", "extract.arrays", "extract.media", "extract.cache"),
     ("extract.encoders", "extract.imports"),
     ("extract.pipeline", "extract.imports"),
-    ("extract.shards",),
+    ("extract.shards", "extract.request"),
     ("extract.run", "extract.import_embeddings", "extract.named_clips"),
     ("fusion.choices", "fusion.run_axis", "fusion.prediction"),
     ("fusion.attribution",),

@@ -172,10 +172,8 @@ def open_writer(
         RuntimeError: Another extraction is writing the cache.
     """
     path = Path(path).resolve()
-    if resume and not path.is_file():
-        raise FileNotFoundError(
-            f"--resume must be used with an existing cache, got {str(path)!r}. Leave out --resume to start a new one."
-        )
+    if resume:
+        check_resumable(path)
     requested = {info.name: fingerprinted(info, clips.table) for info in infos}
     path.parent.mkdir(parents=True, exist_ok=True)
     damaged: dict[str, int] = {}
@@ -197,6 +195,18 @@ def open_writer(
             yield writer
         finally:
             writer.close()
+
+
+def check_resumable(path: Path) -> None:
+    """Check that there is a cache.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"--resume must be used with an existing cache, got {str(path)!r}. Leave out --resume to start a new one."
+        )
 
 
 def check_replaceable(path: Path) -> None:

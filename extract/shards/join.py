@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from amr.common.files.lock import lock
 from amr.common.progress import Progress
 from amr.common.workspace import caches_dir
+from amr.extract.cache.fingerprint import differences
+from amr.extract.cache.journal import Journal
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.structure import cache_path, check_out
-from amr.extract.cache.writer import check_replaceable
+from amr.extract.cache.writer import check_replaceable, check_resumable
 from amr.extract.config import ExtractConfig, MergeConfig
 from amr.extract.shards.merge import merge_shards
-from amr.extract.shards.shard import Shard, all_shards
+from amr.extract.shards.shard import all_shards
 
 if TYPE_CHECKING:
     from amr.extract.run import ExtractResult
@@ -34,11 +39,39 @@ def is_begun(config: ExtractConfig) -> bool:
     return default_out(config).exists() and not config.overwrite
 
 
-def continue_alone(config: ExtractConfig, count: int, progress: Progress, extract: Extract) -> ExtractResult:
+def continue_alone(config: ExtractConfig, progress: Progress, extract: Extract) -> ExtractResult:
     """Continue a cache in this process, and remove the shards that a kill after their joining left."""
-    result = extract(config, progress)
-    remove_shards(default_out(config), all_shards(count))
+    out = default_out(config)
+    where = "here" if config.engine == "ray" else f"on {config.devices[0]} alone"
+    progress.note(f"{out} exists: what it lacks is embedded {where}")
+    result = extract(replace(without_cluster(config), device=config.devices[0]), progress)
+    remove_shards(out, shards_beside(out))
     return result
+
+
+def without_cluster(config: ExtractConfig) -> ExtractConfig:
+    """Config of the same extraction without a cluster."""
+    return replace(config, engine="local", address=None, num_gpus_per_worker=0.0, shards=None)
+
+
+def shards_beside(out: Path) -> list[Path]:
+    """Files that are named as shards of a cache, of any division."""
+    return sorted(out.parent.glob(f"{glob.escape(out.stem)}.shard-*-of-*{glob.escape(out.suffix)}"))
+
+
+def check_begin(config: ExtractConfig) -> None:
+    """Refuse a cache that shards cannot be joined into, before any work is done.
+
+    Raises:
+        ValueError: The cache cannot be written, or is to replace another kind of file.
+        FileNotFoundError: `resume` is set, and there is no shard to continue.
+    """
+    out = default_out(config)
+    check_out(out)
+    if config.overwrite:
+        check_replaceable(out)
+    if config.resume and not shards_beside(out):
+        check_resumable(out.resolve())
 
 
 def shard_configs(config: ExtractConfig, count: int) -> list[ExtractConfig]:
@@ -47,17 +80,14 @@ def shard_configs(config: ExtractConfig, count: int) -> list[ExtractConfig]:
     So what is given again after its process was lost continues.
     """
     out = default_out(config)
-    check_out(out)
     paths = {shard: shard.path(out) for shard in all_shards(count)}
     if config.overwrite:
-        for path in paths.values():
-            check_replaceable(path)
-            path.unlink(missing_ok=True)
+        for path in filter(os.path.lexists, paths.values()):
+            with lock(path.resolve()):
+                check_replaceable(path)
+                _remove(path)
     common = replace(config, overwrite=False, device=config.devices[0])
-    return [
-        replace(common, shard=str(shard), out=str(path), resume=config.resume and path.is_file())
-        for shard, path in paths.items()
-    ]
+    return [replace(common, shard=str(shard), out=str(path)) for shard, path in paths.items()]
 
 
 def join_shards(
@@ -74,7 +104,7 @@ def join_shards(
     out = default_out(config)
     paths = tuple(str(result.cache) for result in results)
     merged = merge_shards(MergeConfig(paths, str(out), overwrite=config.overwrite), progress)
-    remove_shards(out, all_shards(len(results)))
+    remove_shards(out, [result.cache for result in results])
     return replace(
         results[0],
         cache=out,
@@ -89,15 +119,23 @@ def join_shards(
     )
 
 
-def remove_shards(out: Path, shards: Sequence[Shard]) -> None:
-    """Remove the shards of a complete cache that holds their embeddings. Other files with their names stay."""
+def remove_shards(out: Path, shards: Sequence[Path]) -> None:
+    """Remove the shards of a complete cache that holds their embeddings. Other files, and those in use, stay."""
     with Cache.open(out) as cache:
-        whole = cache.manifest_sha256, {*cache.names}
         if not cache.complete:
             return
-    for shard in shards:
-        path = shard.path(out)
-        if path.is_file():
-            with suppress(ValueError, RuntimeError), Cache.open(path) as cache:
-                if cache.shard == str(shard) and cache.manifest_sha256 == whole[0] and {*cache.names} <= whole[1]:
-                    path.unlink()
+        sha256, infos = cache.manifest_sha256, {name: cache.info(name) for name in cache.names}
+    for path in filter(Path.is_file, shards):
+        with suppress(ValueError, RuntimeError), lock(path.resolve()), Cache.open(path) as cache:
+            if (
+                cache.shard
+                and cache.manifest_sha256 == sha256
+                and all(name in infos and not differences(infos[name], cache.info(name)) for name in cache.names)
+            ):
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a shard and the failures of its interrupted extraction."""
+    Journal(path.resolve()).remove()
+    path.unlink()

@@ -13,7 +13,7 @@ from amr.common.options import available_cores
 from amr.common.processes import SPAWN, begin_process, cause_of_death, end_process, portable, start_process, starting
 from amr.common.progress import Progress
 from amr.extract.config import ExtractConfig
-from amr.extract.shards.join import Extract, continue_alone, default_out, is_begun, join_shards, shard_configs
+from amr.extract.shards.join import Extract, join_shards, shard_configs
 
 if TYPE_CHECKING:
     from amr.extract.run import ExtractResult
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 def extract_on_devices(config: ExtractConfig, progress: Progress, extract: Extract) -> ExtractResult:
     """Embed a shard on each device, in a process of its own, and join the shards.
-
-    A cache that exists already is continued on the first device alone.
 
     Args:
         config: Config with several devices.
@@ -34,9 +32,6 @@ def extract_on_devices(config: ExtractConfig, progress: Progress, extract: Extra
         Exception: Whatever a process raises. The others are ended.
     """
     began, count = time.perf_counter(), len(config.devices)
-    if is_begun(config):
-        progress.note(f"{default_out(config)} exists: what it lacks is embedded on {config.devices[0]} alone")
-        return continue_alone(replace(config, device=config.devices[0]), count, progress, extract)
     cores = available_cores() if config.workers is None else config.workers
     workers = cores and max(1, cores // count)
     configs = [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import shutil
+import stat
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from amr.common.files import replacing, write_text
 from amr.common.files.lock import Locked
 from amr.common.progress import Progress
 from amr.extract.config import ExtractConfig
-from amr.extract.shards.join import Extract, continue_alone, default_out, is_begun, join_shards, shard_configs
+from amr.extract.shards.join import Extract, default_out, join_shards, shard_configs, without_cluster
 
 if TYPE_CHECKING:
     from amr.extract.run import ExtractResult
@@ -32,8 +33,7 @@ SECONDS_BETWEEN_TRIES = 1.0
 def extract_on_ray(config: ExtractConfig, progress: Progress, extract: Extract) -> ExtractResult:
     """Embed shards as tasks of a Ray cluster, and join them.
 
-    A shard whose worker or node is lost begins again where its cache is, on another worker. A cache that exists already
-    is continued in this process.
+    A shard whose worker or node is lost begins again where its cache is, on another worker.
 
     Args:
         config: Config with the engine ray.
@@ -50,9 +50,6 @@ def extract_on_ray(config: ExtractConfig, progress: Progress, extract: Extract) 
     with connected(config.address) as ray:
         room = room_for(ray, config.num_gpus_per_worker, cpus)
         count = config.shards or room.workers
-        if is_begun(alone):
-            progress.note(f"{alone.out} exists: what it lacks is embedded here")
-            return continue_alone(alone, count, progress, extract)
         workers = int(room.cpus) if config.workers is None else config.workers
         configs = [replace(each, workers=workers) for each in shard_configs(alone, count)]
         joined = JoinedProgress(progress, min(count, room.workers))
@@ -71,8 +68,7 @@ def _alone(config: ExtractConfig) -> ExtractConfig:
     """Config of the same extraction without a cluster, whose own paths are the same in every folder."""
     manifest, root = (None if each is None else os.path.abspath(each) for each in (config.manifest, config.root))
     out = str(default_out(config).absolute())
-    local = replace(config, engine="local", address=None, num_gpus_per_worker=0.0, shards=None)
-    return replace(local, manifest=manifest, root=root, out=out)
+    return replace(without_cluster(config), manifest=manifest, root=root, out=out)
 
 
 def _kept(result: ExtractResult, path: Path, content: bytes | None) -> ExtractResult:
@@ -105,12 +101,32 @@ def _embed(
     """
     if mark.is_file() and mark.read_text() == text:
         return _extract_once_free(extract, config, send), None
-    out = Path(str(config.out))
-    folder = Path(tempfile.gettempdir(), f"amr-{hashlib.sha256(bytes(out)).hexdigest()[:16]}")
-    result = _extract_once_free(extract, replace(config, out=str(folder / out.name)), send)
-    content = result.cache.read_bytes()
-    result.cache.unlink()
-    return result, content
+    with _own_folder(f"amr-{text}-{str(config.shard).replace('/', '-of-')}") as folder:
+        out = str(folder / Path(str(config.out)).name)
+        result = _extract_once_free(extract, replace(config, out=out), send)
+        return result, result.cache.read_bytes()
+
+
+@contextmanager
+def _own_folder(name: str) -> Iterator[Path]:
+    """Yield a temporary folder that only this user may enter; it may be that of a worker that was lost.
+
+    Raises:
+        ValueError: Another user has made it, or it is a link.
+    """
+    folder = Path(tempfile.gettempdir(), name)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise ValueError(
+            f"the temporary folder of a worker must be its own, got {str(folder)!r}, which is not. "
+            "Run the same command again."
+        )
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _extract_once_free(extract: Extract, config: ExtractConfig, send: Callable[[Event], object]) -> ExtractResult:

@@ -20,7 +20,7 @@ from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Spec, build_requested
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.pipeline.store import Store, open_store
-from amr.extract.run import read_clips_manifest
+from amr.extract.request import read_clips_manifest
 from amr.fusion.data.dataset import read_target
 from amr.fusion.data.folds import free_bytes
 from amr.fusion.data.splits import SplitRows, split_rows
