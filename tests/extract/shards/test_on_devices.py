@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from amr.common.devices import choose_device
+from amr.common.files.lock import lock
+from amr.extract.cache.journal import Journal
 from amr.extract.cache.reader import Cache
 from amr.extract.config import ExtractConfig
 from amr.extract.run import extract_embeddings
+from amr.extract.shards.join import remove_shards
 
 from .conftest import ENCODERS, NUM_CLIPS, Seen
 
@@ -88,6 +92,69 @@ def test_a_gpu_that_is_not_there_is_refused():
 def test_a_shard_has_one_device(config):
     with pytest.raises(ValueError, match="--shard must be used with one device"):
         replace(config, shard="1/2")
+
+
+@pytest.fixture
+def three(tmp_path) -> ExtractConfig:
+    """Clips without a file, two of six, over two devices."""
+    names = [f"{number}.wav" for number in range(6)]
+    (tmp_path / "three.csv").write_text("\n".join(["path,label", *(f"{name},x" for name in names)]) + "\n")
+    for name in names[1:5]:
+        with wave.open(str(tmp_path / name), "wb") as sound:
+            sound.setparams((1, 2, 8000, 0, "NONE", ""))
+            sound.writeframes(bytes(1600))
+    return ExtractConfig(manifest=str(tmp_path / "three.csv"), encoder=ENCODERS[:1], workers=1, device="cpu,cpu")
+
+
+def test_clips_without_a_file_are_one_note_of_all(three, workspace):
+    seen = Seen()
+    result = extract_embeddings(three, seen)
+    notes = [note for note in result.notes if "no file in" in note]
+    assert [note.partition(" in ")[0] for note in notes] == ["2 of 6 clips have no file"]
+    assert [event[1] for event in seen.events if "no file in" in str(event)] == notes
+
+
+def test_what_one_process_refuses_is_refused_before_shards_start(three, workspace):
+    with pytest.raises(ValueError, match="--folder-fps must be used with clips that are folders of images"):
+        extract_embeddings(replace(three, folder_fps=10, encoder=("v=frames",)))
+    with pytest.raises(FileNotFoundError, match=r"--resume must be used with an existing cache, got .*three\.h5"):
+        extract_embeddings(replace(three, resume=True))
+    mine = workspace / "mine.h5"
+    mine.write_text("mine")
+    with pytest.raises(ValueError, match=r"--out must be a cache or a new file, got .*mine\.h5"):
+        extract_embeddings(replace(three, out=str(mine), overwrite=True))
+    assert mine.read_text() == "mine"
+    for file in workspace.glob("*.wav"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"--manifest must name files that exist, got none of its 6 clips"):
+        extract_embeddings(three)
+    with pytest.raises(ValueError, match=r"--root must hold media of crema-d, got "):
+        extract_embeddings(replace(three, manifest=None, dataset="crema-d", root=str(workspace)))
+    assert not (workspace / "caches").exists()
+
+
+def test_resume_continues_where_one_shard_has_begun(three, workspace):
+    extract_embeddings(replace(three, device="cpu", shard="1/2"))
+    resumed = extract_embeddings(replace(three, resume=True))
+    one = extract_embeddings(replace(three, device="cpu", out=str(workspace / "one.h5")))
+    assert resumed.cache.read_bytes() == one.cache.read_bytes()
+
+
+def test_a_shard_in_use_is_not_removed(three, workspace):
+    shard = extract_embeddings(replace(three, device="cpu", shard="1/2")).cache
+    journal = Journal(shard).path
+    journal.write_text("")
+    content = shard.read_bytes()
+    with lock(shard), pytest.raises(RuntimeError, match="must be written by one extraction at a time"):
+        extract_embeddings(replace(three, overwrite=True))
+    assert (shard.read_bytes(), journal.exists()) == (content, True)
+    whole = extract_embeddings(replace(three, device="cpu")).cache
+    with lock(shard):
+        remove_shards(whole, [shard])
+    assert shard.is_file()
+    remove_shards(whole, [shard])
+    assert not shard.exists()
+    assert not journal.exists()
 
 
 class Kill(Seen):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -15,7 +17,7 @@ import pytest
 
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
-from amr.extract.run import extract_embeddings
+from amr.extract.run import _extract_shard, extract_embeddings
 from amr.extract.shards import on_ray
 
 from ...conftest import without
@@ -65,6 +67,8 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def config(clips, workspace) -> ExtractConfig:
+    if importlib.util.find_spec("ray") is None:
+        without("ray", "pip install 'amr-fusion[ray]'")
     return ExtractConfig(manifest=str(clips), encoder=ENCODERS, batch_size=1, workers=1, device="cpu", engine="ray")
 
 
@@ -160,9 +164,59 @@ def test_a_disk_that_workers_do_not_share_sends_the_shards(cluster, config, whol
     assert [path.name for path in result.cache.parent.iterdir()] == ["manifest.h5"]
 
 
-def test_what_a_worker_refuses_is_refused_here_and_ends_the_others(cluster, config):
-    with pytest.raises(ValueError, match="nonsense"):
-        extract_embeddings(replace(config, address=cluster.address, encoder=("net=timm:nonsense",), shards=2))
+@pytest.fixture
+def shard(clips, workspace, monkeypatch) -> ExtractConfig:
+    """A shard for a worker whose temporary folder is that of the workspace."""
+    (workspace / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(workspace / "tmp"))
+    out = str(workspace / "elsewhere/clips.shard-1-of-9.h5")
+    return ExtractConfig(manifest=str(clips), encoder=ENCODERS[:1], device="cpu", workers=0, shard="1/9", out=out)
+
+
+def embedded(shard: ExtractConfig, workspace: Path) -> bytes | None:
+    return on_ray._embed(lambda event: None, _extract_shard, shard, workspace / "no mark", "secret")[1]
+
+
+def test_a_worker_without_the_disk_has_a_folder_of_its_own_and_removes_it(shard, workspace):
+    modes = []
+
+    def extract(config: ExtractConfig, progress: Any) -> Any:
+        modes.append(Path(str(config.out)).parent.stat().st_mode & 0o777)
+        return _extract_shard(config, progress)
+
+    content = on_ray._embed(lambda event: None, extract, shard, workspace / "no mark", "secret")[1]
+    assert modes == [0o700]
+    assert [*(workspace / "tmp").iterdir()] == []
+    assert content == extract_embeddings(shard).cache.read_bytes()
+
+
+def test_a_worker_without_the_disk_resumes_what_it_has(shard, workspace):
+    before = extract_embeddings(shard).cache.read_bytes()
+    assert embedded(replace(shard, resume=True), workspace) == before
+
+
+def test_a_worker_enters_no_folder_that_another_has_prepared(shard, workspace):
+    (workspace / "trap").mkdir()
+    (workspace / "tmp/amr-secret-1-of-9").symlink_to(workspace / "trap")
+    with pytest.raises(ValueError, match="the temporary folder of a worker must be its own"):
+        embedded(shard, workspace)
+    assert [*(workspace / "trap").iterdir()] == []
+
+
+def test_a_cache_that_exists_is_continued_without_starting_ray(config, monkeypatch):
+    local = replace(config, engine="local")
+    extract_embeddings(replace(local, encoder=ENCODERS[:1]))
+    monkeypatch.setitem(sys.modules, "ray", None)  # importing it is an error
+    seen = Seen()
+    assert [*extract_embeddings(config, seen).embedded] == ["audio", "video"]
+    assert any("what it lacks is embedded here" in str(event) for event in seen.events)
+
+
+def test_what_a_worker_refuses_is_refused_here_and_ends_the_others(cluster, config, workspace):
+    (workspace / "caches").mkdir()
+    (workspace / "caches/manifest.shard-2-of-2.h5").write_text("mine")
+    with pytest.raises(ValueError, match=r"manifest\.shard-2-of-2\.h5"):
+        extract_embeddings(replace(config, address=cluster.address, shards=2))
 
 
 def test_a_cluster_without_room_is_refused(cluster, config):
@@ -171,8 +225,6 @@ def test_a_cluster_without_room_is_refused(cluster, config):
 
 
 def test_without_an_address_ray_is_started_and_ended(config, whole):
-    if importlib.util.find_spec("ray") is None:
-        without("ray", "pip install 'amr-fusion[ray]'")
     import ray
 
     result = extract_embeddings(replace(config, workers=None))
