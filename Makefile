@@ -11,7 +11,7 @@ AS_AMR := dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && ln -s "$(CURDIR)" "
 RUN := "$(abspath $(BIN))/python" -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lowest test-newest torture doctest lint format bench gpu results clean
+.PHONY: help setup demo test test-ray test-lowest test-newest torture doctest lint format bench gpu results clean
 
 help:  ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ demo: $(READY)  ## the whole pipeline on clips that it renders itself; about a m
 
 test: $(READY)  ## all tests; those that need real media skip where there are none
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
+
+# Ray starts threads, and a fork of a process with threads may wait for ever. So each module has a process of its own.
+RAY_TESTS := tests/common/cluster tests/extract/shards/test_on_ray.py tests/fusion/sweep/test_on_ray.py tests/torture/kills/test_kill_points.py
+
+test-ray: $(READY)  ## the tests of --engine ray, on a local cluster of two nodes; a few minutes
+	@set -e; for each in $(RAY_TESTS); do OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray $$each; done
 
 torture: $(READY)  ## the long tests of docs/reliability.md: kills, damage, hostile files; under half an hour on 2 cores
 	$(BIN)/python -m tests.torture $(ARGS)

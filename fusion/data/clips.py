@@ -82,10 +82,10 @@ class Clips:
         means = dict(self.embeddings)
         for m, e in self.embeddings.items():
             if e.ndim == 3:
-                means[m] = torch.empty(len(e), e.shape[-1], dtype=e.dtype, device=e.device)
-                size = max(1, CHUNK_NUMBERS // max(1, e[:1].numel()))
-                for chunk, mean in zip(e.split(size), means[m].split(size), strict=True):
-                    mean.copy_(chunk.float().sum(1) / step_mask(chunk).sum(-1, keepdim=True).clamp_min(1))
+                chunks = e.split(max(1, CHUNK_NUMBERS // max(1, e[:1].numel())))
+                counts = (step_mask(chunk).sum(-1, keepdim=True).clamp_min(1) for chunk in chunks)
+                pairs = zip(chunks, counts, strict=True)
+                means[m] = torch.cat([(chunk.float().sum(1) / count).to(e.dtype) for chunk, count in pairs])
         return replace(self, embeddings=means)
 
     def with_permuted(self, modality: str, order: Tensor) -> Clips:

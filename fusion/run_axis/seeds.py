@@ -30,8 +30,9 @@ def in_blocks(num_clips: int, block: int, draws: torch.Generator) -> Tensor:
     window = block * BLOCKS_PER_WINDOW
     if window >= num_clips:
         return torch.randperm(num_clips, generator=draws)
-    blocks = torch.arange(num_clips).split(block)
-    order = torch.cat([blocks[i] for i in torch.randperm(len(blocks), generator=draws).tolist()])
+    firsts = torch.randperm(-(-num_clips // block), generator=draws) * block
+    order = (firsts[:, None] + torch.arange(block)).flatten()
+    order = order[order < num_clips]
     return torch.cat([part[torch.randperm(len(part), generator=draws)] for part in order.split(window)])
 
 

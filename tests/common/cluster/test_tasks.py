@@ -14,6 +14,7 @@ from amr.common.cluster.connect import Room, connected
 from ...conftest import without
 
 
+@pytest.mark.ray
 def test_a_task_that_ends_its_worker_each_time_is_given_up(tmp_path, monkeypatch):
     if importlib.util.find_spec("ray") is None:
         without("ray", "pip install 'amr-fusion[ray]'")

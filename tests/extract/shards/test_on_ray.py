@@ -23,6 +23,8 @@ from amr.extract.shards import on_ray
 from ...conftest import without
 from .conftest import Seen
 
+pytestmark = pytest.mark.ray
+
 NUM_CLIPS = 40
 ENCODERS = ("audio=logmel", "video=frames,grid=4")
 

@@ -19,6 +19,8 @@ from ...conftest import without
 from ...torture.damage import differences
 from .test_sweep import config
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[ClusterOptions]:

@@ -17,6 +17,7 @@ def test_a_killed_command_given_again_ends_as_one_that_was_not(case, tmp_path):
     check(case, tmp_path)
 
 
+@pytest.mark.ray
 def test_a_killed_command_on_a_cluster_does_too(tmp_path):
     if importlib.util.find_spec("ray") is None:
         without("ray", "pip install 'amr-fusion[ray]'")
