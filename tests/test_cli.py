@@ -243,6 +243,7 @@ WRONG = {
         "--dataset synthetic --epochs many",
     ],
     "inspect": ["", "nowhere", "text.txt", "small --bogus"],
+    "merge": ["", "nowhere --out x", "small --out x", "small small --out small"],
     "verify": ["", "nowhere", "small --bogus"],
     "import": [
         "",
