@@ -189,3 +189,9 @@ def test_the_level_of_clips_is_the_mean_of_their_distances_and_not_for_permutati
         AttributionRegularizer("1:1", PERMUTATION, level="clip")
     with pytest.raises(ValueError, match=r"level must be one of batch, clip, got 'clips'\. Did you mean clip"):
         AttributionRegularizer("1:1", level="clips")
+
+
+def test_the_gradient_of_the_divergence_is_that_of_finite_differences():
+    draws = torch.Generator().manual_seed(0)
+    both = [torch.randn(3, 4, 5, dtype=torch.double, generator=draws).requires_grad_() for _ in range(2)]
+    assert torch.autograd.gradcheck(jensen_shannon, both)
