@@ -1,4 +1,4 @@
-"""What an extraction is asked for: its clips and encoders, and what is refused or noted before any is embedded."""
+"""Clips and encoders of an extraction, with the checks and notes before any clip is embedded."""
 
 from __future__ import annotations
 

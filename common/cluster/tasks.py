@@ -20,7 +20,7 @@ Send = Callable[[Event], object]
 
 @dataclass(frozen=True)
 class _Refusal:
-    """What a function raised. Ray would begin the task again, or show a traceback."""
+    """Error of a function, as a result: Ray would begin a task that raises again, or show a traceback."""
 
     error: Exception
 

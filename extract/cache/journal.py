@@ -93,7 +93,7 @@ class Journal:
 
 
 def _entry(line: str, done: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    """What a line says; None if it is torn, written by another program, or of a clip that is not done."""
+    """Content of a line; None if it is torn, written by another program, or of a clip that is not done."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):

@@ -59,7 +59,7 @@ class MergeResult:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a shard is, without its rows."""
+    """Description of a shard, without its rows."""
 
     path: Path
     shard: Shard

@@ -14,6 +14,7 @@ from amr.fusion.run_axis.seeds import generator
 
 NUM_PERMUTATIONS = 10
 CHUNK_NUMBERS = 2**24  # embedding values per chunk, over all runs: 64 MiB of float32
+CACHED_NUMBERS = 2**19  # values per chunk that fits a CPU's cache: 2 MiB of float32
 BLOCK_BYTES = 2**18  # of clips that are next to each other in a file
 
 
@@ -82,7 +83,7 @@ class Clips:
         means = dict(self.embeddings)
         for m, e in self.embeddings.items():
             if e.ndim == 3:
-                chunks = e.split(max(1, CHUNK_NUMBERS // max(1, e[:1].numel())))
+                chunks = chunks_of(e, e)
                 counts = (step_mask(chunk).sum(-1, keepdim=True).clamp_min(1) for chunk in chunks)
                 pairs = zip(chunks, counts, strict=True)
                 means[m] = torch.cat([(chunk.float().sum(1) / count).to(e.dtype) for chunk, count in pairs])
@@ -138,6 +139,11 @@ class Batch:
         present, on_host = self.present[..., i, None], self.host_present
         on_host = None if on_host is None else on_host[..., i, None]
         return Batch({modality: self.embeddings[modality]}, present, self.target, on_host)
+
+
+def chunks_of(values: Tensor, embedding: Tensor) -> tuple[Tensor, ...]:
+    """Split `values` along the clips into chunks that fit a CPU's cache; one empty chunk if there are no clips."""
+    return values.split(max(1, CACHED_NUMBERS // max(1, embedding[:1].numel())))
 
 
 def permutation_orders(clips: Clips, count: int = NUM_PERMUTATIONS, seed: int = 0) -> list[Tensor]:

@@ -15,7 +15,8 @@ from amr.common.registry import unknown
 from amr.data_manifests.schema import check_classes
 from amr.extract.cache.arrays import finite_rows, row_blocks
 from amr.extract.cache.reader import Cache, EmbeddingInfo
-from amr.fusion.data.normalization import CHUNK_NUMBERS, Normalization, moments
+from amr.fusion.data.clips import chunks_of
+from amr.fusion.data.normalization import Normalization, moments
 from amr.fusion.data.on_disk import empty
 from amr.fusion.run_axis.axes import take_steps
 
@@ -264,7 +265,7 @@ def _read_to_disk(cache: Cache, name: str) -> np.ndarray:
 def _take_steps(values: Tensor, num_steps: Tensor, *, keep_steps: bool, on_disk: bool) -> Tensor:
     """`take_steps`, which copies what it gets, for few clips at a time: all together may be most of the memory."""
     taken = values if keep_steps else empty((len(values), values.shape[-1]), torch.float32, on_disk=on_disk)
-    step = max(1, CHUNK_NUMBERS // max(1, values[:1].numel()))
-    for chunk, steps, output in zip(values.split(step), num_steps.split(step), taken.split(step), strict=True):
+    parts = (chunks_of(each, values) for each in (values, num_steps, taken))
+    for chunk, steps, output in zip(*parts, strict=True):
         output.copy_(take_steps(chunk, steps, keep_steps=keep_steps))
     return taken

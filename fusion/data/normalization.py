@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from amr.common.devices import one_thread
-from amr.fusion.data.clips import Clips
+from amr.fusion.data.clips import Clips, chunks_of
 from amr.fusion.data.on_disk import empty
 from amr.fusion.run_axis.axes import step_mask
 
-CHUNK_NUMBERS = 2**19  # values per chunk: 2 MiB of float32
 FIRST_VECTORS = 64  # of a chunk, whose mean is close to that of all
 
 
@@ -103,11 +102,6 @@ class Normalization:
             x = x.masked_fill_(missing, 0) if missing.any() else x
             output.copy_(x.clamp_(-largest, largest))
         return result
-
-
-def chunks_of(values: Tensor, embedding: Tensor) -> tuple[Tensor, ...]:
-    """Split `values` along the clips into chunks that fit a CPU's cache; one empty chunk if there are no clips."""
-    return values.split(max(1, CHUNK_NUMBERS // max(1, embedding[:1].numel())))
 
 
 def train_statistics(train: Clips) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from amr.common.files.space import in_units
-from amr.fusion.data.clips import CHUNK_NUMBERS, Clips
+from amr.fusion.data.clips import Clips, chunks_of
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str = "cpu", *, on_disk: bool) -> Tensor:
@@ -59,7 +59,6 @@ class DiskClips(Clips):
         rows = rows.to(embedding.device)
         rows = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
         selected = empty((len(rows), *embedding.shape[1:]), embedding.dtype, on_disk=True)
-        size = max(1, CHUNK_NUMBERS // max(1, embedding[:1].numel()))
-        for chunk, output in zip(rows.split(size), selected.split(size), strict=True):
+        for chunk, output in zip(chunks_of(rows, embedding), chunks_of(selected, embedding), strict=True):
             output.copy_(embedding[chunk])
         return selected

@@ -1,4 +1,4 @@
-"""What a training step is made of copies nothing to the host: the source is read, so that no case is left out."""
+"""No function of a training step copies to the host: the source of the rooms below is read, case by case."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_chunks_change_nothing(small_cache, monkeypatch, num_steps):
         torch.testing.assert_close(whole.std[m].double(), x.std(0, correction=0), atol=1e-6, rtol=1e-6)
         valid = dataset.present[rows, i].view(-1, *[1] * (e.ndim - 1)) & ~e[rows].isnan()
         torch.testing.assert_close(expected[m], torch.where(valid, (e[rows] - whole.mean[m]) / whole.std[m], 0))
-    monkeypatch.setattr("amr.fusion.data.normalization.CHUNK_NUMBERS", 25)
+    monkeypatch.setattr("amr.fusion.data.clips.CACHED_NUMBERS", 25)
     chunked = dataset.normalization("standard", train)
     for m in dataset.modalities:
         torch.testing.assert_close(chunked.mean[m], whole.mean[m])

@@ -124,7 +124,7 @@ def test_moments_are_those_of_numpy(data):
     x = np.random.default_rng(rows).normal(offset, scale, (rows, 3)).astype(np.float32)
     x = np.sort(x, axis=0) if data.draw(st.booleans()) else x
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("amr.fusion.data.normalization.CHUNK_NUMBERS", 60)
+        patch.setattr("amr.fusion.data.clips.CACHED_NUMBERS", 60)
         count, mean, std = moments(torch.from_numpy(x), torch.arange(rows))
     assert count == rows
     np.testing.assert_allclose(mean, x.mean(0, dtype=np.float64), rtol=1e-7, atol=1e-8)
