@@ -15,13 +15,17 @@ NUM_CLIPS = 15
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
+    return render_clips(tmp_path_factory.mktemp("clips"), NUM_CLIPS, absent=10)
+
+
+def render_clips(folder: Path, num_clips: int, absent: int) -> Path:
+    """Manifest of short clips, of which number 4 is broken and one has no file."""
     config = SyntheticConfig(
-        num_classes=2, num_clips=NUM_CLIPS, train_share=1 / 2, val_share=1 / 4, duration_seconds=0.2, size=32
+        num_classes=2, num_clips=num_clips, train_share=1 / 2, val_share=1 / 4, duration_seconds=0.2, size=32
     )
     render(config, folder)
     (folder / "clips" / "00004.mp4").write_bytes(b"broken")
-    (folder / "clips" / "00010.mp4").unlink()
+    (folder / "clips" / f"{absent:05}.mp4").unlink()
     return folder / "manifest.csv"
 
 

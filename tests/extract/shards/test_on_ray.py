@@ -15,13 +15,12 @@ from typing import Any
 
 import pytest
 
-from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
 from amr.extract.run import _extract_shard, extract_embeddings
 from amr.extract.shards import on_ray
 
 from ...conftest import without
-from .conftest import Seen
+from .conftest import Seen, render_clips
 
 pytestmark = pytest.mark.ray
 
@@ -31,14 +30,7 @@ ENCODERS = ("audio=logmel", "video=frames,grid=4")
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    config = SyntheticConfig(
-        num_classes=2, num_clips=NUM_CLIPS, train_share=1 / 2, val_share=1 / 4, duration_seconds=0.2, size=32
-    )
-    render(config, folder)
-    (folder / "clips" / "00004.mp4").write_bytes(b"broken")
-    (folder / "clips" / "00030.mp4").unlink()
-    return folder / "manifest.csv"
+    return render_clips(tmp_path_factory.mktemp("clips"), NUM_CLIPS, absent=30)
 
 
 @pytest.fixture(scope="module")
