@@ -9,7 +9,6 @@ clips, which is what use measures, so that regularizing it moves use. It needs n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,13 +32,16 @@ def jensen_shannon(logits: Tensor, others: Tensor) -> Tensor:
 class _JensenShannon(torch.autograd.Function):
     """With m the mean of p and q: (KL(p, m) + KL(q, m)) / 2, whose gradient is p (log p - log m - KL(p, m)) / 2.
 
-    The classes are first in memory, as in `log_softmax`.
+    log p - log m is taken from d = log q - log p, as it is as small as d where p and q are close: it is
+    min(-d, 0) - log(1 + (exp(-|d|) - 1) / 2). The classes are first in memory, as in `log_softmax`.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, others: Tensor) -> Tensor:
         log_p = torch.stack([x.movedim(-1, 0) for x in (logits, others)], dim=1).log_softmax(0)  # (classes, 2, ...)
-        from_mean = log_p - (torch.logaddexp(*log_p.unbind(1)) - math.log(2)).unsqueeze(1)
+        d = log_p[:, 1] - log_p[:, 0]
+        larger_to_mean = d.abs().neg_().expm1_().div_(2).log1p_()
+        from_mean = torch.stack([-d, d], dim=1).clamp_(max=0).sub_(larger_to_mean.unsqueeze(1))
         p = log_p.exp_()
         divergence = (p * from_mean).sum(0)  # (2, ...)
         ctx.save_for_backward(p, from_mean, divergence)

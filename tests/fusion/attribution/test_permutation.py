@@ -30,6 +30,15 @@ def test_the_divergence_is_scipy_s():
     np.testing.assert_allclose(jensen_shannon(a, b).numpy(), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-2, 1e-3])
+def test_the_divergence_of_close_predictions_is_not_lost_in_rounding(size):
+    draws = torch.Generator().manual_seed(1)
+    a = 3 * torch.randn(50, 6, generator=draws)
+    b = a + size * torch.randn(50, 6, generator=draws)
+    rounded = jensen_shannon(a, b)
+    torch.testing.assert_close(rounded.double(), jensen_shannon(a.double(), b.double()), rtol=5e-3, atol=1e-11)
+
+
 def test_the_divergence_of_certain_predictions_is_finite_and_so_is_its_gradient():
     logits = torch.tensor([[200.0, -200.0], [0.0, 0.0]], requires_grad=True)
     divergence = jensen_shannon(logits, torch.tensor([[-200.0, 200.0], [0.0, 0.0]]))
