@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -125,10 +125,14 @@ def _extract(config: ExtractConfig, as_json: bool) -> None:
     show(result.to_json(), as_json, lambda: lines(result.summary()))
     if result.failed:
         say("failed clips are not tried again by the same command, but with --resume")
-    if config.shard is None and sum(result.embedded.values()) == 0:
+    if config.shard is None:
+        _check_any_embedded(result.embedded, result.clips, result.cache)
+
+
+def _check_any_embedded(embedded: Mapping[str, int], num_clips: int, cache: Path) -> None:
+    if sum(embedded.values()) == 0:
         raise RuntimeError(
-            f"at least one clip must be embedded, got none of {result.clips}. "
-            f"Run amr inspect {quoted(result.cache)} to see why."
+            f"at least one clip must be embedded, got none of {num_clips}. Run amr inspect {quoted(cache)} to see why."
         )
 
 
@@ -149,6 +153,7 @@ def _merge(config: MergeConfig, as_json: bool) -> None:
     with stderr_progress() as progress:
         result = merge_shards(config, progress)
     show(result.to_json(), as_json, lambda: lines(result.to_json() | {"notes": []}))
+    _check_any_embedded(result.embedded, result.clips, result.cache)
     say("the shards are not needed any more")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amr.common.cluster.options import ClusterOptions, check_engine
+from amr.common.cluster.options import ClusterOptions, check_engine, check_gpus
 from amr.common.csv_rows import check_csv
 from amr.common.options import (
     CLUSTER,
@@ -165,6 +165,7 @@ class ExtractConfig(ClusterOptions):
         if self.engine == "ray" and (self.shard is not None or len(self.devices) > 1):
             other = f"--device {self.device}" if self.shard is None else f"--shard {self.shard}"
             raise ValueError(f"--engine ray must divide the clips itself, got {other}. Leave it out.")
+        check_gpus(self, self.device)
 
     @property
     def devices(self) -> tuple[str, ...]:

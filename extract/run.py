@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -28,7 +29,7 @@ from amr.extract.pipeline.encode import describe, encode
 from amr.extract.pipeline.load import ClipFiles, Loaded, ManifestFiles
 from amr.extract.pipeline.workers import ClipLoader, useful_workers
 from amr.extract.request import Request, check_files, notes_on_request, read_request
-from amr.extract.shards.join import check_begin, continue_alone, default_out, is_begun
+from amr.extract.shards.join import Begun, Divided, check_begin, continue_alone, default_out, is_begun
 from amr.extract.shards.on_devices import extract_on_devices
 from amr.extract.shards.on_ray import extract_on_ray
 from amr.extract.shards.part import Part, part_of
@@ -116,14 +117,18 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
         return _extract(config, progress)
     if is_begun(config):
         return continue_alone(config, progress, _extract)
-    notes = _begin_shards(config, progress)
+    divided, notes = _begin_shards(config, progress)
     in_shards = extract_on_ray if config.engine == "ray" else extract_on_devices
-    result = in_shards(config, progress, _extract_shard)
+    result = in_shards(config, divided, progress, _extract_shard)
     return replace(result, notes=notes + result.notes)
 
 
-def _begin_shards(config: ExtractConfig, progress: Progress) -> list[str]:
-    """Refuse what one process would refuse, and show and return the notes on all clips, before shards are embedded."""
+def _begin_shards(config: ExtractConfig, progress: Progress) -> tuple[Divided, list[str]]:
+    """Refuse what one process would refuse, and show the notes on all clips, before shards are embedded.
+
+    Returns:
+        The clips that are divided, and the notes.
+    """
     check_begin(config)
     request = read_request(config, progress)
     files = ManifestFiles(request.manifest, request.modalities)
@@ -131,30 +136,38 @@ def _begin_shards(config: ExtractConfig, progress: Progress) -> list[str]:
     notes = notes_on_request(request, files.exist, config)
     for note in notes:
         progress.note(note)
-    return notes
+    return Divided(request.manifest.sha256(), files.exist, (*request.encoders,)), notes
 
 
-def _extract_shard(config: ExtractConfig, progress: Progress) -> ExtractResult:
+def _extract_shard(config: ExtractConfig, progress: Progress, begun: Begun) -> ExtractResult:
     """Embed a shard that `_begin_shards` has begun. It may be new where the command continues others."""
-    return _extract(
-        replace(config, resume=config.resume and Path(str(config.out)).is_file()), progress, are_clips_checked=True
-    )
+    return _extract(replace(config, resume=config.resume and Path(str(config.out)).is_file()), progress, begun)
 
 
-def _extract(config: ExtractConfig, progress: Progress, *, are_clips_checked: bool = False) -> ExtractResult:
-    """Embed clips in this process, on one device."""
+def _extract(config: ExtractConfig, progress: Progress, begun: Begun | None = None) -> ExtractResult:
+    """Embed clips in this process, on one device.
+
+    Args:
+        config: Settings of the extraction.
+        progress: Listener of the progress.
+        begun: What `_begin_shards` saw of this shard, after it checked and noted; None if nothing was checked.
+    """
     shard = None if config.shard is None else Shard.parse(config.shard)
     out = default_out(config) if config.out or shard is None else shard.path(default_out(config))
     check_out(out)
     device = choose_device(config.device)
-    request = read_request(config, Progress() if are_clips_checked else progress)
+    request = read_request(config, progress if begun is None else Progress())
     encoders = {name: encoder.to(device) for name, encoder in request.encoders.items()}
     part = part_of(request.manifest, shard, config.batch_size)
     files = ManifestFiles(part.manifest, request.modalities)
     if shard is None:  # a shard is finished once each of its clips is embedded, failed or absent
         check_files(files, encoders, out, config)
     exist = part.of_cache(files.exist)
-    notes = [] if are_clips_checked else [*notes_on_name(out), *notes_on_request(request, exist, config)]
+    if begun is None:
+        notes = [*notes_on_name(out), *notes_on_request(request, exist, config)]
+    else:
+        notes = []
+        _check_same_clips(request.manifest.sha256(), exist, begun)
     for note in notes:
         progress.note(note)
     with _writer(out, request, part, files, config) as writer:
@@ -166,6 +179,20 @@ def _extract(config: ExtractConfig, progress: Progress, *, are_clips_checked: bo
             progress.note(note)
         notes += writer.notes
     return _result(out, list(encoders), notes, int(exist.sum()), extracted, seconds)
+
+
+def _check_same_clips(manifest_sha256: str, exist: np.ndarray, begun: Begun) -> None:
+    """Refuse a node that sees another manifest, or no file of a shard of which there are files."""
+    if manifest_sha256 != begun.manifest_sha256:
+        raise ValueError(
+            f"the manifest must be the same on every node, got another one on {platform.node()}. "
+            "Copy it there, with the media at the same paths, and run the same command again."
+        )
+    if begun.num_present and not exist.any():
+        raise ValueError(
+            f"the media must be at the same paths on every node, got none of {begun.num_present} files on "
+            f"{platform.node()}. Mount them there, and run the same command again."
+        )
 
 
 def _writer(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from amr.common.options import available_cores
 from amr.common.processes import first_line
 
 PORT = 6379  # of Ray, where an address has none
+ROUNDING = 1e-6  # ten workers with .1 of a GPU fit on one
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,12 @@ def connected(address: str | None) -> Iterator[Any]:
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        if address is None:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            ray.init("local", num_cpus=available_cores(), include_dashboard=False, **quiet)
-        else:
-            ray.init(_with_port(address), **quiet)
+        with _same_signals():
+            if address is None:
+                os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+                ray.init("local", num_cpus=available_cores(), include_dashboard=False, **quiet)
+            else:
+                ray.init(_with_port(address), **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address is None:
             raise RuntimeError(
@@ -70,6 +74,17 @@ def connected(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
+@contextmanager
+def _same_signals() -> Iterator[None]:
+    """Keep this process's way to end on SIGTERM, which ray.init replaces."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
 def room_for(ray: Any, gpus: float, cpus: int | None) -> Room:
     """Workers that the nodes of a cluster have room for: one per GPU share, or per number of CPUs, or per node.
 
@@ -82,7 +97,7 @@ def room_for(ray: Any, gpus: float, cpus: int | None) -> Room:
         ValueError: There is room for none.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    by_gpu = [int(node.get("GPU", 0) // gpus) if gpus else None for node in nodes]
+    by_gpu = [int(node.get("GPU", 0) / gpus + ROUNDING) if gpus else None for node in nodes]
     found = zip([float(node.get("CPU", 0)) for node in nodes], by_gpu, strict=True)
     able = [(cpu, number) for cpu, number in found if cpu >= 1 and number != 0]
     each = max(1.0, cpus or min((cpu // (number or 1) for cpu, number in able), default=1.0))

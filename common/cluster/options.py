@@ -28,7 +28,7 @@ class ClusterOptions:
         since="0.2",
     )
     num_gpus_per_worker: float = option(
-        0.0, "Number of GPUs of each worker of the cluster.", least=0, panel=CLUSTER, since="0.2"
+        0.0, "Number of GPUs of each worker of the cluster, at most 1.", least=0, most=1, panel=CLUSTER, since="0.2"
     )
 
     def __post_init__(self) -> None:
@@ -36,6 +36,18 @@ class ClusterOptions:
         coerce_fields(self)
         check_options(self)
         check_engine(self)
+
+
+def check_gpus(config: ClusterOptions, device: str) -> None:
+    """Refuse a GPU for workers that have none.
+
+    Raises:
+        ValueError: Workers are to use a GPU, and none is asked for.
+    """
+    if config.engine == "ray" and config.num_gpus_per_worker == 0 and device.startswith("cuda"):
+        raise ValueError(
+            f"--num-gpus-per-worker must be above 0 with --device {device}, got 0. Pass --num-gpus-per-worker 1."
+        )
 
 
 def check_engine(config: ClusterOptions) -> None:

@@ -40,19 +40,22 @@ class SentProgress(Progress):
 
 
 class JoinedProgress:
-    """Progress of several parts as one, which starts once they have started. A note is shown once.
+    """Progress of several parts as one. A note is shown once.
+
+    It starts once the parts that run side by side have started, or one of them has advanced.
 
     Args:
         progress: Listener of the whole.
+        total: Amount of work of all parts.
         num_at_once: Number of parts that run side by side.
     """
 
-    def __init__(self, progress: Progress, num_at_once: int) -> None:
+    def __init__(self, progress: Progress, total: float, num_at_once: int) -> None:
         self.progress = progress
         self.has_started = False
-        self._num_at_once = num_at_once
-        self._totals: dict[int, float] = {}
+        self._total, self._num_at_once = total, num_at_once
         self._done: dict[int, float] = {}
+        self._unit = "clips"
         self._notes: set[str] = set()
 
     def take(self, part: int, event: Event) -> None:
@@ -64,14 +67,21 @@ class JoinedProgress:
         """
         kind, values = event
         if kind == "start":
-            self._totals[part], self._done[part], unit = values
-            if self.has_started or len(self._totals) >= self._num_at_once:
-                self.has_started = True
-                self.progress.start(sum(self._totals.values()), sum(self._done.values()), unit)
-        elif kind == "advance":
-            self._done[part] += values[0]
+            _, done, self._unit = values
+            before, self._done[part] = self._done.get(part, 0), done
             if self.has_started:
-                self.progress.advance(*values)
+                self.progress.advance(done - before)
+            elif len(self._done) >= self._num_at_once:
+                self._start()
+        elif kind == "advance" and part in self._done:  # else its start was lost
+            if not self.has_started:
+                self._start()
+            self._done[part] += values[0]
+            self.progress.advance(*values)
         elif kind == "note" and values[0] not in self._notes:
             self._notes.add(values[0])
             self.progress.note(values[0])
+
+    def _start(self) -> None:
+        self.has_started = True
+        self.progress.start(self._total, sum(self._done.values()), self._unit)

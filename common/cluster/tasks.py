@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from amr.common.cluster.connect import Room
+from amr.common.cluster.connect import Room, room_for
 from amr.common.cluster.progress import Event
 from amr.common.processes import portable
 
 SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_OF_SILENCE = 60.0  # after which it is looked whether the cluster still has room
+SECONDS_TO_STOP = 10.0  # in which a task that is stopped saves what it has and removes its files
 TIMES_BEGUN_AGAIN = 10  # what ends its worker each time, such as too little memory, would do so forever
 
 Send = Callable[[Event], object]
@@ -60,6 +63,7 @@ def run_tasks(
         take: Function that gets the index of a task and an event that it sent.
 
     Raises:
+        ValueError: The cluster has lost all nodes with room for a task.
         Exception: Whatever a task raised. The others are ended.
     """
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
@@ -69,13 +73,23 @@ def run_tasks(
     events = ray.remote(num_cpus=0, max_restarts=again)(_Events).options(scheduling_strategy=here).remote()
     start = ray.remote(max_retries=again, num_cpus=room.cpus, num_gpus=room.gpus)(_task)
     start = start.options(scheduling_strategy="SPREAD")
-    place = os.getcwd(), os.environ.get("AMR_HOME")
+    variables = {name: os.environ[name] for name in ("AMR_HOME",) if name in os.environ}
+    if not room.gpus:
+        variables["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves those of the node
+    place = os.getcwd(), variables
     running = {start.remote(events, index, function, arguments, place): index for index, arguments in enumerate(tasks)}
+    heard = time.monotonic()
     try:
         while running:
             ended, _ = ray.wait([*running], timeout=SECONDS_BETWEEN_LOOKS)
-            for index, event in _taken(ray, events):
+            taken = _taken(ray, events)
+            for index, event in taken:
                 take(index, event)
+            if ended or taken:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > SECONDS_OF_SILENCE:
+                room_for(ray, room.gpus, int(room.cpus))
+                heard = time.monotonic()
             for reference in ended:
                 result = _result(ray, reference)
                 if isinstance(result, _Refusal):
@@ -84,10 +98,18 @@ def run_tasks(
         for index, event in _taken(ray, events):
             take(index, event)
     finally:
+        _stop(ray, [*running])
+        ray.kill(events)
+
+
+def _stop(ray: Any, running: list[Any]) -> None:
+    """End tasks as Ctrl-C would, and those that do not end in time."""
+    for force in (False, True):
         for reference in running:
             with suppress(Exception):
-                ray.cancel(reference, force=True)
-        ray.kill(events)
+                ray.cancel(reference, force=force)
+        if running and not force:
+            _, running = ray.wait(running, num_returns=len(running), timeout=SECONDS_TO_STOP)
 
 
 def _taken(ray: Any, events: Any) -> list[tuple[int, Event]]:
@@ -110,7 +132,11 @@ def _result(ray: Any, reference: Any) -> Any:
 
 
 def _task(
-    events: Any, index: int, function: Callable[..., Any], arguments: tuple[Any, ...], place: tuple[str, str | None]
+    events: Any,
+    index: int,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    place: tuple[str, Mapping[str, str]],
 ) -> Any:
     """Call a function on a worker."""
     try:
@@ -121,14 +147,18 @@ def _task(
 
 
 @contextmanager
-def _in_place(folder: str, home: str | None) -> Iterator[None]:
-    """Work in a folder, if this node has it, and in a workspace."""
-    before = os.getcwd()
-    if home is not None:
-        os.environ["AMR_HOME"] = home
+def _in_place(folder: str, variables: Mapping[str, str]) -> Iterator[None]:
+    """Work in a folder, if this node has it, and with some environment variables."""
+    before, values = os.getcwd(), {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     with suppress(OSError):
         os.chdir(folder)
     try:
         yield
     finally:
         os.chdir(before)
+        for name, value in values.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

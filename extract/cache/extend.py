@@ -47,8 +47,11 @@ def extend(
             if name in existing:
                 _refuse_other_encoder(existing[name], info)
         new = [info for name, info in requested.items() if name not in existing]
+        journal = Journal(path)
         retried = {
-            name: rows for name in again if name in existing and (rows := _failed(cache, name) & again[name]).any()
+            name: rows
+            for name in again
+            if name in existing and (rows := _failed(cache, name, journal) & again[name]).any()
         }
         if new or retried or not cache.complete:
             check_room(path, clips, [*new, *(existing[name] for name in retried)], path.stat().st_size)
@@ -97,9 +100,13 @@ def _identity(clips: ClipTable) -> tuple[str, str, str]:
     return clips.dataset, clips.root, clips.manifest_sha256
 
 
-def _failed(cache: Cache, name: str) -> np.ndarray:
-    """Mask of the clips with a failure in the table of failures, `(clips,)`."""
-    return cache.table()["id"].isin(cache.reasons(name)).to_numpy() & cache.done(name) & ~cache.present(name)
+def _failed(cache: Cache, name: str, journal: Journal | None = None) -> np.ndarray:
+    """Mask of the clips with a failure in the table, or in the journal of an interrupted extraction, `(clips,)`."""
+    without = cache.done(name) & ~cache.present(name)
+    failed = cache.table()["id"].isin(cache.reasons(name)).to_numpy(copy=True)
+    if journal is not None:
+        failed[[failure.row for failure in journal.read({cache.info(name).fingerprint: without})]] = True
+    return failed & without
 
 
 def _lasting(cache: Cache, again: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:
@@ -144,7 +151,9 @@ def rewrite(
         done = {name: carry_embedding(cache, file, name, again.get(name)) for name in cache.names}
         for info in new:
             allocate_embedding(file, info, len(clips.table))
-        failures = [] if journal is None else journal.read({cache.info(name).fingerprint: done[name] for name in done})
+        failures = [] if journal is None else journal.read(
+            {cache.info(name).fingerprint: done[name] & ~cache.present(name) for name in done}
+        )
         end(file, [*_lasting(cache, again), *map(of_table, failures)])
     damaged = {name: int((cache.done(name) & ~done[name] & ~again.get(name, np.False_)).sum()) for name in done}
     return {name: num_rows for name, num_rows in damaged.items() if num_rows}

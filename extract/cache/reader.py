@@ -273,9 +273,9 @@ class Cache:
         self._embedding(name)
         return read_numbers(self._file["done"][name]).astype(bool)
 
-    def done_flags(self) -> dict[str, np.ndarray]:
-        """Map from the fingerprint of each embedding to its `done`."""
-        return {self.info(name).fingerprint: self.done(name) for name in self.names}
+    def without_values(self) -> dict[str, np.ndarray]:
+        """Map from the fingerprint of each embedding to the clips that were tried without success, `(clips,)`."""
+        return {self.info(name).fingerprint: self.done(name) & ~self.present(name) for name in self.names}
 
     @_through_door
     def num_steps(self, name: str) -> np.ndarray | None:
@@ -299,6 +299,20 @@ class Cache:
                 digest.update(values.data)
                 yield Rows(block.start, values, present[block], done[block], steps, damaged)
             check_sha256(data, digest.hexdigest())
+
+    def stored_blocks(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+        """All rows of an embedding as `stored` gives them: the first row of each block, and the block."""
+        if self.version > 1 and self._is_sealed(name):
+            data = self._embedding(name)
+            for block in row_blocks(data.shape, data.dtype):
+                yield block.start, self.stored(name, block)
+            return
+        for rows in self.blocks(name):  # in version 1, all rows have one checksum
+            if rows.damaged.any():
+                with intact(self.path):
+                    raise Finding(f"embeddings/{name}: checksum of {int(rows.damaged.sum())} rows differs")
+            rows.values[~rows.done] = 0
+            yield rows.start, rows.values
 
     @property
     @_through_door
@@ -355,12 +369,9 @@ class Cache:
     def _values(self, name: str, rows: slice) -> np.ndarray:
         data = self._embedding(name)
         if not self._is_sealed(name):
-            values = np.zeros(data.shape, data.dtype)
-            for block in self.blocks(name):
-                if block.damaged.any():
-                    raise Finding(f"embeddings/{name}: checksum of {int(block.damaged.sum())} rows differs")
-                keep = block.done.reshape(-1, *[1] * (data.ndim - 1))
-                np.copyto(values[block.start : block.start + len(keep)], block.values, where=keep)
+            values = np.empty(data.shape, data.dtype)
+            for start, block in self.stored_blocks(name):
+                values[start : start + len(block)] = block
             return values[rows]
         values = data[rows]
         if self.version == 1:

@@ -32,7 +32,7 @@ def inspect(path: Path) -> dict[str, Any]:
     """
     with Cache.open(path) as cache:
         clips, failures = cache.table(), cache.failures
-        in_journal = [] if cache.complete else Journal(cache.path.resolve()).read(cache.done_flags())
+        in_journal = [] if cache.complete else Journal(cache.path.resolve()).read(cache.without_values())
         return {
             "cache": str(path),
             "dataset": cache.dataset,

@@ -83,7 +83,7 @@ class CacheWriter:
         self.notes = list(notes)
         self._journal = Journal(path)
         with Cache.open(path) as cache:
-            self._journal.compact(cache.done_flags())
+            self._journal.compact(cache.without_values())
             self._done = {name: cache.done(name) for name in infos}
             self._places = cache.places(list(infos))
         self._descriptor = os.open(path, os.O_WRONLY)
@@ -124,7 +124,8 @@ class CacheWriter:
         """
         os.fsync(self._descriptor)
         with Cache.open(self.path) as cache:
-            damaged = {} if cache.complete else rewrite(cache, clips_of(cache), journal=self._journal)
+            is_finished = cache.complete and not self._journal.path.exists()
+            damaged = {} if is_finished else rewrite(cache, clips_of(cache), journal=self._journal)
         self._journal.remove()
         self.notes += notes_on_damage({name: rows for name, rows in damaged.items() if name not in self.infos})
         if num_damaged := sum(damaged.get(name, 0) for name in self.infos):
@@ -254,13 +255,13 @@ def save(
     with lock(path):
         remove_leftovers(path)
         check_space(path.parent, num_bytes_of([info for info, _ in embeddings], num_clips), "--out", ROOM_ADVICE)
-        Journal(path).remove()
         with replacing_cache(path) as file:
             begin(file, clips)
             for info, rows in embeddings:
                 parts = [rows] if isinstance(rows, Embedded) else rows
                 write_embedding(file, fingerprinted(info, clips.table), num_clips, _blocks(info, parts, found))
             end(file, map(of_table, found))
+        Journal(path).remove()
 
 
 def is_saved(path: Path, clips: ClipTable, infos: Sequence[EmbeddingInfo]) -> bool:

@@ -51,7 +51,7 @@ class Task:
 
 
 def useful_workers(requested: int | None, num_clips: int, progress: Progress) -> int:
-    """Number of decoding processes: at most one per core and per clip. Fewer than requested are noted.
+    """Number of decoding processes: at most one per core and per clip. More than there are cores are noted.
 
     Args:
         requested: Number that was requested, None for one per core.
@@ -59,11 +59,9 @@ def useful_workers(requested: int | None, num_clips: int, progress: Progress) ->
         progress: Listener that gets the note.
     """
     cores = available_cores()
-    workers = min(cores if requested is None else requested, cores, num_clips)
-    if requested is not None and workers < requested and num_clips > 0:
-        why = f"there are {cores} cores" if workers == cores else f"{num_clips} clips are left"
-        progress.note(f"--workers {requested}: {workers} are used, because {why}")
-    return workers
+    if requested is not None and requested > cores and num_clips > 0:
+        progress.note(f"--workers {requested}: {cores} are used, because there are {cores} cores")
+    return min(cores if requested is None else requested, cores, num_clips)
 
 
 class ClipLoader:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from amr.common.files.lock import lock
+import numpy as np
+
+from amr.common.files.lock import lock, remove_left
 from amr.common.progress import Progress
 from amr.common.workspace import caches_dir
 from amr.extract.cache.fingerprint import differences
@@ -20,12 +23,47 @@ from amr.extract.cache.structure import cache_path, check_out
 from amr.extract.cache.writer import check_replaceable, check_resumable
 from amr.extract.config import ExtractConfig, MergeConfig
 from amr.extract.shards.merge import merge_shards
-from amr.extract.shards.shard import all_shards
+from amr.extract.shards.shard import Shard, all_shards
 
 if TYPE_CHECKING:
     from amr.extract.run import ExtractResult
 
-Extract = Callable[[ExtractConfig, Progress], "ExtractResult"]
+
+@dataclass(frozen=True)
+class Begun:
+    """What the process that begins shards sees of a shard's clips, and each process that embeds them must see, too.
+
+    Attributes:
+        manifest_sha256: Checksum of the whole manifest.
+        num_present: Number of the shard's clips of which a file exists.
+    """
+
+    manifest_sha256: str
+    num_present: int
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Clips that are divided into shards.
+
+    Attributes:
+        manifest_sha256: Checksum of the manifest.
+        exist: Mask of the clips of which a file exists, `(clips,)`.
+        names: Names of the requested embeddings.
+    """
+
+    manifest_sha256: str
+    exist: np.ndarray
+    names: tuple[str, ...]
+
+    def begun(self, shard: Shard) -> Begun:
+        """What there is of a shard."""
+        rows = shard.rows(len(self.exist))
+        return Begun(self.manifest_sha256, int(self.exist[rows.start : rows.stop].sum()))
+
+
+# embeds the shard of a config
+Extract = Callable[[ExtractConfig, Progress, Begun], "ExtractResult"]
 
 
 def default_out(config: ExtractConfig) -> Path:
@@ -39,7 +77,9 @@ def is_begun(config: ExtractConfig) -> bool:
     return default_out(config).exists() and not config.overwrite
 
 
-def continue_alone(config: ExtractConfig, progress: Progress, extract: Extract) -> ExtractResult:
+def continue_alone(
+    config: ExtractConfig, progress: Progress, extract: Callable[[ExtractConfig, Progress], ExtractResult]
+) -> ExtractResult:
     """Continue a cache in this process, and remove the shards that a kill after their joining left."""
     out = default_out(config)
     where = "here" if config.engine == "ray" else f"on {config.devices[0]} alone"
@@ -59,6 +99,13 @@ def shards_beside(out: Path) -> list[Path]:
     return sorted(out.parent.glob(f"{glob.escape(out.stem)}.shard-*-of-*{glob.escape(out.suffix)}"))
 
 
+def begun_count(config: ExtractConfig) -> int | None:
+    """Number of shards that an earlier extraction divided the clips into; None without one to continue."""
+    counts = {path.stem.rpartition("-of-")[2] for path in shards_beside(default_out(config))}
+    only = counts.pop() if len(counts) == 1 and not config.overwrite else ""
+    return int(only) if only.isdecimal() and int(only) > 0 else None
+
+
 def check_begin(config: ExtractConfig) -> None:
     """Refuse a cache that shards cannot be joined into, before any work is done.
 
@@ -74,10 +121,18 @@ def check_begin(config: ExtractConfig) -> None:
         check_resumable(out.resolve())
 
 
-def shard_configs(config: ExtractConfig, count: int) -> list[ExtractConfig]:
+def shard_configs(config: ExtractConfig, count: int, names: Sequence[str]) -> list[ExtractConfig]:
     """Config of each shard, without `overwrite`: with it, the shards of earlier extractions are removed here.
 
     So what is given again after its process was lost continues.
+
+    Args:
+        config: Config of the whole extraction.
+        count: Number of shards.
+        names: Names of the requested embeddings.
+
+    Raises:
+        ValueError: A shard of an earlier extraction could not be joined with the others.
     """
     out = default_out(config)
     paths = {shard: shard.path(out) for shard in all_shards(count)}
@@ -86,8 +141,25 @@ def shard_configs(config: ExtractConfig, count: int) -> list[ExtractConfig]:
             with lock(path.resolve()):
                 check_replaceable(path)
                 _remove(path)
+    _check_names([*paths.values()], names)
     common = replace(config, overwrite=False, device=config.devices[0])
     return [replace(common, shard=str(shard), out=str(path)) for shard, path in paths.items()]
+
+
+def _check_names(paths: Sequence[Path], names: Sequence[str]) -> None:
+    """Refuse shards that have another embedding than the requested ones, unless all of them have it, finished."""
+    finished: Counter[str] = Counter()
+    seen_in: dict[str, Path] = {}
+    for path in filter(Path.is_file, paths):
+        with Cache.open(path) as cache:
+            seen_in |= dict.fromkeys(cache.names, path)
+            finished.update(name for name in cache.names if cache.done(name).all())
+    for name, path in seen_in.items():
+        if name not in names and finished[name] < len(paths):
+            raise ValueError(
+                f"--encoder must name every embedding that the shards have begun, got none for {name} of "
+                f"{str(path)!r}. Add it, or pass --overwrite to begin again."
+            )
 
 
 def join_shards(
@@ -104,7 +176,7 @@ def join_shards(
     out = default_out(config)
     paths = tuple(str(result.cache) for result in results)
     merged = merge_shards(MergeConfig(paths, str(out), overwrite=config.overwrite), progress)
-    remove_shards(out, [result.cache for result in results])
+    remove_shards(out, shards_beside(out))
     return replace(
         results[0],
         cache=out,
@@ -120,7 +192,10 @@ def join_shards(
 
 
 def remove_shards(out: Path, shards: Sequence[Path]) -> None:
-    """Remove the shards of a complete cache that holds their embeddings. Other files, and those in use, stay."""
+    """Remove the shards of a complete cache that holds their embeddings, and locks that a killed process left.
+
+    Other files, and those in use, stay.
+    """
     with Cache.open(out) as cache:
         if not cache.complete:
             return
@@ -133,6 +208,8 @@ def remove_shards(out: Path, shards: Sequence[Path]) -> None:
                 and all(name in infos and not differences(infos[name], cache.info(name)) for name in cache.names)
             ):
                 _remove(path)
+    for left in out.parent.glob(f"{glob.escape(out.stem)}.shard-*-of-*{glob.escape(out.suffix)}.lock"):
+        remove_left(left.with_suffix(""))
 
 
 def _remove(path: Path) -> None:

@@ -158,8 +158,8 @@ def _check(parts: Sequence[_Part]) -> None:
     for part in parts:
         if not part.complete:
             raise ValueError(
-                f"SHARD must be complete, got {part.shard} in {str(part.path)!r}, whose extraction was interrupted. "
-                f"Run amr extract --shard {part.shard} again to finish it."
+                f"SHARD must be complete, got {part.shard} in {str(part.path)!r}, whose extraction is not finished. "
+                f"Run amr extract --shard {part.shard} again, if it does not run yet."
             )
         _check_same_embeddings(first, part)
 

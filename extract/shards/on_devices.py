@@ -13,17 +13,19 @@ from amr.common.options import available_cores
 from amr.common.processes import SPAWN, begin_process, cause_of_death, end_process, portable, start_process, starting
 from amr.common.progress import Progress
 from amr.extract.config import ExtractConfig
-from amr.extract.shards.join import Extract, join_shards, shard_configs
+from amr.extract.shards.join import Begun, Divided, Extract, join_shards, shard_configs
+from amr.extract.shards.shard import all_shards
 
 if TYPE_CHECKING:
     from amr.extract.run import ExtractResult
 
 
-def extract_on_devices(config: ExtractConfig, progress: Progress, extract: Extract) -> ExtractResult:
+def extract_on_devices(config: ExtractConfig, divided: Divided, progress: Progress, extract: Extract) -> ExtractResult:
     """Embed a shard on each device, in a process of its own, and join the shards.
 
     Args:
         config: Config with several devices.
+        divided: Clips of the extraction.
         progress: Listener of the progress of all shards.
         extract: Function that embeds one shard.
 
@@ -36,23 +38,27 @@ def extract_on_devices(config: ExtractConfig, progress: Progress, extract: Extra
     workers = cores and max(1, cores // count)
     configs = [
         replace(each, device=device, workers=workers)
-        for each, device in zip(shard_configs(config, count), config.devices, strict=True)
+        for each, device in zip(shard_configs(config, count, divided.names), config.devices, strict=True)
     ]
-    results = _run_all(configs, extract, JoinedProgress(progress, count))
+    begun = [divided.begun(shard) for shard in all_shards(count)]
+    joined = JoinedProgress(progress, sum(each.num_present for each in begun), count)
+    results = _run_all([*zip(configs, begun, strict=True)], extract, joined)
     return join_shards(config, results, progress, time.perf_counter() - began)
 
 
-def _run_all(configs: Sequence[ExtractConfig], extract: Extract, joined: JoinedProgress) -> list[ExtractResult]:
-    """Run each config in a process. The first that fails, and Ctrl-C, ends all."""
+def _run_all(
+    shards: Sequence[tuple[ExtractConfig, Begun]], extract: Extract, joined: JoinedProgress
+) -> list[ExtractResult]:
+    """Embed each shard in a process. The first that fails, and Ctrl-C, ends all."""
     results: dict[int, ExtractResult] = {}
     processes: list[Any] = []
     receivers: dict[Any, int] = {}
     try:
-        for index, config in enumerate(configs):
+        for index, (config, begun) in enumerate(shards):
             with starting():
                 receiver, sender = SPAWN.Pipe(duplex=False)
                 with sender:  # it is closed here, so that its end is the process's end
-                    processes.append(start_process(_run, sender, extract, config, context=SPAWN, daemon=False))
+                    processes.append(start_process(_run, sender, extract, config, begun, context=SPAWN, daemon=False))
             receivers[receiver] = index
         while receivers:
             ready: list[Any] = wait([*receivers])
@@ -62,7 +68,7 @@ def _run_all(configs: Sequence[ExtractConfig], extract: Extract, joined: JoinedP
                     kind, values = receiver.recv()
                 except (EOFError, OSError):
                     processes[index].join()
-                    raise _died(configs[index], processes[index].exitcode) from None
+                    raise _died(shards[index][0], processes[index].exitcode) from None
                 if kind == "error":
                     raise values[0]
                 if kind == "result":
@@ -81,7 +87,7 @@ def _run_all(configs: Sequence[ExtractConfig], extract: Extract, joined: JoinedP
             end_process(process)
         for receiver in receivers:
             receiver.close()
-    return [results[index] for index in range(len(configs))]
+    return [results[index] for index in range(len(shards))]
 
 
 def _died(config: ExtractConfig, exitcode: int | None) -> RuntimeError:
@@ -91,11 +97,11 @@ def _died(config: ExtractConfig, exitcode: int | None) -> RuntimeError:
     )
 
 
-def _run(parent: int, sender: Any, extract: Extract, config: ExtractConfig) -> None:
+def _run(parent: int, sender: Any, extract: Extract, config: ExtractConfig, begun: Begun) -> None:
     """Embed a shard, and send its progress and its result."""
     begin_process(parent)
     try:
-        result = extract(config, SentProgress(sender.send))
+        result = extract(config, SentProgress(sender.send), begun)
     except Exception as error:
         sender.send(("error", (portable(error),)))
     else:

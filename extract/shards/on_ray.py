@@ -14,14 +14,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from amr.common.cluster.connect import connected, room_for
 from amr.common.cluster.progress import Event, JoinedProgress, SentProgress
 from amr.common.cluster.tasks import run_tasks
 from amr.common.files import replacing, write_text
-from amr.common.files.lock import Locked
+from amr.common.files.lock import Locked, lock
 from amr.common.progress import Progress
 from amr.extract.config import ExtractConfig
-from amr.extract.shards.join import Extract, default_out, join_shards, shard_configs, without_cluster
+from amr.extract.shards.join import (
+    Begun,
+    Divided,
+    Extract,
+    begun_count,
+    default_out,
+    join_shards,
+    shard_configs,
+    without_cluster,
+)
+from amr.extract.shards.shard import all_shards
 
 if TYPE_CHECKING:
     from amr.extract.run import ExtractResult
@@ -30,13 +42,14 @@ SECONDS_FOR_LOST_WRITER = 120.0  # in which the worker of a lost node ends, and 
 SECONDS_BETWEEN_TRIES = 1.0
 
 
-def extract_on_ray(config: ExtractConfig, progress: Progress, extract: Extract) -> ExtractResult:
+def extract_on_ray(config: ExtractConfig, divided: Divided, progress: Progress, extract: Extract) -> ExtractResult:
     """Embed shards as tasks of a Ray cluster, and join them.
 
     A shard whose worker or node is lost begins again where its cache is, on another worker.
 
     Args:
         config: Config with the engine ray.
+        divided: Clips of the extraction.
         progress: Listener of the progress of all shards.
         extract: Function that embeds one shard.
 
@@ -49,14 +62,15 @@ def extract_on_ray(config: ExtractConfig, progress: Progress, extract: Extract) 
     alone = _alone(config)
     with connected(config.address) as ray:
         room = room_for(ray, config.num_gpus_per_worker, cpus)
-        count = config.shards or room.workers
+        count = config.shards or begun_count(alone) or room.workers
         workers = int(room.cpus) if config.workers is None else config.workers
-        configs = [replace(each, workers=workers) for each in shard_configs(alone, count)]
-        joined = JoinedProgress(progress, min(count, room.workers))
+        configs = [replace(each, workers=workers) for each in shard_configs(alone, count, divided.names)]
+        begun = [divided.begun(shard) for shard in all_shards(count)]
+        joined = JoinedProgress(progress, sum(each.num_present for each in begun), min(count, room.workers))
         results: dict[int, ExtractResult] = {}
         try:
             with _mark(default_out(alone)) as mark:
-                tasks = [(extract, each, *mark) for each in configs]
+                tasks = [(extract, *shard, *mark) for shard in zip(configs, begun, strict=True)]
                 for index, (result, content) in run_tasks(ray, room, _embed, tasks, joined.take):
                     results[index] = _kept(result, Path(str(configs[index].out)), content)
         finally:
@@ -71,11 +85,11 @@ def _alone(config: ExtractConfig) -> ExtractConfig:
     return replace(without_cluster(config), manifest=manifest, root=root, out=out)
 
 
-def _kept(result: ExtractResult, path: Path, content: bytes | None) -> ExtractResult:
+def _kept(result: ExtractResult, path: Path, content: np.ndarray | None) -> ExtractResult:
     """Result of a shard, whose cache is written here if it came as bytes."""
     if content is not None:
         with replacing(path) as partial:
-            partial.write_bytes(content)
+            content.tofile(partial)
     return replace(result, cache=path)
 
 
@@ -92,19 +106,22 @@ def _mark(out: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _embed(
-    send: Callable[[Event], object], extract: Extract, config: ExtractConfig, mark: Path, text: str
-) -> tuple[ExtractResult, bytes | None]:
+    send: Callable[[Event], object], extract: Extract, config: ExtractConfig, begun: Begun, mark: Path, text: str
+) -> tuple[ExtractResult, np.ndarray | None]:
     """Embed a shard on a worker.
 
     Returns:
-        The result, and the bytes of the cache if the driver cannot see it.
+        The result, and the bytes of the cache if the driver cannot see it: as an array, which Ray does not copy.
     """
+    progress = SentProgress(send)
     if mark.is_file() and mark.read_text() == text:
-        return _extract_once_free(extract, config, send), None
+        _wait_for_lost_writer(Path(str(config.out)), progress)
+        return extract(config, progress, begun), None
     with _own_folder(f"amr-{text}-{str(config.shard).replace('/', '-of-')}") as folder:
         out = str(folder / Path(str(config.out)).name)
-        result = _extract_once_free(extract, replace(config, out=out), send)
-        return result, result.cache.read_bytes()
+        _wait_for_lost_writer(Path(out), progress)
+        result = extract(replace(config, out=out), progress, begun)
+        return result, np.fromfile(result.cache, np.uint8)
 
 
 @contextmanager
@@ -129,13 +146,21 @@ def _own_folder(name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _extract_once_free(extract: Extract, config: ExtractConfig, send: Callable[[Event], object]) -> ExtractResult:
-    """Embed a shard, once the worker that had it before and was lost has ended."""
-    until = time.monotonic() + SECONDS_FOR_LOST_WRITER
+def _wait_for_lost_writer(out: Path, progress: Progress) -> None:
+    """Wait until the worker that had the shard before, and was lost, has ended.
+
+    Raises:
+        Locked: It is written all the time, by another command.
+    """
+    until, is_noted = time.monotonic() + SECONDS_FOR_LOST_WRITER, False
     while True:
         try:
-            return extract(config, SentProgress(send))
+            with lock(out.resolve()):
+                return
         except Locked:
             if time.monotonic() > until:
                 raise
+            if not is_noted:
+                progress.note(f"{out.name} is still written by another process: waiting for it")
+                is_noted = True
             time.sleep(SECONDS_BETWEEN_TRIES)

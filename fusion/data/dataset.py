@@ -13,7 +13,7 @@ from torch import Tensor
 
 from amr.common.registry import unknown
 from amr.data_manifests.schema import check_classes
-from amr.extract.cache.arrays import finite_rows, row_blocks
+from amr.extract.cache.arrays import finite_rows
 from amr.extract.cache.reader import Cache, EmbeddingInfo
 from amr.fusion.data.clips import chunks_of
 from amr.fusion.data.normalization import Normalization, moments
@@ -257,8 +257,8 @@ def _read_to_disk(cache: Cache, name: str) -> np.ndarray:
     info = cache.info(name)
     dtype = torch.float16 if info.dtype == "float16" else torch.float32
     values: np.ndarray = empty((cache.num_clips, *info.row_shape), dtype, on_disk=True).numpy()
-    for block in row_blocks(values.shape, values.dtype):
-        values[block] = cache.stored(name, block)
+    for start, block in cache.stored_blocks(name):
+        values[start : start + len(block)] = block
     return values
 
 

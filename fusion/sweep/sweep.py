@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from amr.common.cluster.options import ClusterOptions
+from amr.common.cluster.options import ClusterOptions, check_gpus
 from amr.common.devices import choose_device, one_thread
 from amr.common.options import number_text
 from amr.common.progress import Progress
@@ -106,6 +106,8 @@ def sweep(
             that finished before remain on disk.
     """
     progress = progress or Progress()
+    if cluster is not None:
+        check_gpus(cluster, config.base.device)
     folder, _ = choose_folder(config, overwrite=overwrite)
     opened: dict[tuple[str | None, bool], TrainingData] = {}
 

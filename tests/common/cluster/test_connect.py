@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from typing import Any
 
@@ -30,6 +31,7 @@ class Nodes:
         ([{"CPU": 16, "GPU": 4}, {"CPU": 16}], 1, None, 4, 4),
         ([{"CPU": 16, "GPU": 4}, {"CPU": 8, "GPU": 1}], 0.5, None, 10, 2),
         ([{"CPU": 4, "GPU": 4}], 1, 2, 2, 2),
+        ([{"CPU": 10, "GPU": 1}], 0.1, None, 10, 1),
     ],
 )
 def test_there_is_a_worker_per_gpu_or_number_of_cpus_or_node(nodes, gpus, cpus, workers, each):
@@ -41,7 +43,7 @@ def test_there_is_a_worker_per_gpu_or_number_of_cpus_or_node(nodes, gpus, cpus, 
     ("gpus", "cpus", "words"),
     [
         (1, None, "no node with 1 GPU and 1 CPU. Pass a smaller --num-gpus-per-worker."),
-        (2, 8, "no node with 2 GPUs and 8 CPUs. Pass a smaller --num-gpus-per-worker or fewer --workers."),
+        (0.5, 8, "no node with 0.5 GPUs and 8 CPUs. Pass a smaller --num-gpus-per-worker or fewer --workers."),
         (0, 8, "no node with 8 CPUs. Pass fewer --workers."),
         (0, 1, "no node with 1 CPU. Add a node that has it."),
         (0, None, "no node with 1 CPU. Add a node that has it."),
@@ -70,3 +72,20 @@ def test_a_ray_that_does_not_start_is_not_blamed_on_an_address(monkeypatch, addr
     monkeypatch.setitem(sys.modules, "ray", NoRay())
     with pytest.raises(kind, match=words), connected(address):
         pass
+
+
+def test_sigterm_still_ends_this_process_as_it_did(monkeypatch):
+    class TakesSignals:
+        def is_initialized(self) -> bool:
+            return False
+
+        def init(self, *_: object, **__: object) -> None:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+
+        def shutdown(self) -> None:
+            pass
+
+    monkeypatch.setitem(sys.modules, "ray", TakesSignals())
+    before = signal.getsignal(signal.SIGTERM)
+    with connected("auto"):
+        assert signal.getsignal(signal.SIGTERM) is before

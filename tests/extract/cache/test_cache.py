@@ -122,7 +122,11 @@ def test_an_unfinished_cache_is_readable_and_says_so(tmp_path):
 def test_failures_of_interrupted_batches_are_dropped(tmp_path):
     path = tmp_path / "toy.h5"
     with open_writer(path, clip_table(), [AUDIO]) as writer:
-        writer.write("audio", 0, replace(rows(AUDIO, 0, 2), failures=(Failure(1, "clip1", "audio", "broken"),)))
+        failed = rows(AUDIO, 0, 2)
+        present = np.array([True, False])
+        values = failed.values * present[:, None]
+        failures = (Failure(1, "clip1", "audio", "broken"),)
+        writer.write("audio", 0, replace(failed, values=values, present=present, failures=failures))
         fingerprint = writer.infos["audio"].fingerprint
         Journal(path.resolve()).append(fingerprint, [Failure(3, "clip3", "audio", "never marked done")])
     with Journal(path.resolve()).path.open("a") as file:

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 from collections import namedtuple
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +148,56 @@ def test_damaged_rows_of_an_unfinished_embedding_do_not_hinder_others(tmp_path, 
         np.testing.assert_array_equal(cache.embedding("audio"), ROWS.values)
         np.testing.assert_array_equal(cache.embedding("more"), more.values)
     assert verify(path)["ok"]
+
+
+def interrupted(path: Path) -> Failure:
+    """Write a cache whose extraction is killed at its end, with one failure."""
+    failure = Failure(7, "7", "audio", "boom")
+    present = ROWS.present.copy()
+    present[7] = False
+    values = np.where(present[:, None], ROWS.values, 0)
+    with open_writer(path, CLIPS, [AUDIO]) as writer:
+        writer.write("audio", 0, Embedded(values, present, failures=(failure,)))
+    return failure
+
+
+def test_failures_of_a_killed_end_are_kept_where_labels_have_changed(tmp_path):
+    path = tmp_path / "toy.h5"
+    failure = interrupted(path)
+    with open_writer(path, replace(CLIPS, dataset="renamed", manifest_sha256="other"), [AUDIO]) as writer:
+        writer.finalize()
+    with Cache.open(path) as cache:
+        assert cache.complete
+        assert [*map(tuple, cache.failures.to_numpy())] == [(failure.id, failure.modality, failure.reason)]
+    assert os.listdir(tmp_path) == ["toy.h5"]
+
+
+def test_resume_tries_failures_of_an_interrupted_extraction_again(tmp_path):
+    path = tmp_path / "toy.h5"
+    interrupted(path)
+    with open_writer(path, CLIPS, [AUDIO], resume=True, again={"audio": np.ones(NUM_CLIPS, bool)}) as writer:
+        assert np.flatnonzero(~writer.done("audio")).tolist() == [7]
+        writer.write("audio", 7, part(7, 8))
+        writer.finalize()
+    with Cache.open(path) as cache:
+        assert len(cache.failures) == 0
+        np.testing.assert_array_equal(cache.embedding("audio"), ROWS.values)
+
+
+def test_a_cache_that_is_not_replaced_keeps_its_failures(tmp_path):
+    path = tmp_path / "toy.h5"
+    interrupted(path)
+
+    def parts() -> Iterator[Embedded]:
+        yield part(0, 8)
+        raise ValueError("not finite")
+
+    with pytest.raises(ValueError, match="not finite"):
+        save(path, CLIPS, [(AUDIO, parts())])
+    with open_writer(path, CLIPS, [AUDIO]) as writer:
+        writer.finalize()
+    with Cache.open(path) as cache:
+        assert len(cache.failures) == 1
 
 
 def test_a_finished_embedding_is_copied_as_it_is(tmp_path):

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from amr.cli import run
 from amr.common.files import space
 from amr.common.progress import Progress
 from amr.data_manifests.synthetic import SyntheticConfig, render
@@ -227,7 +228,7 @@ def test_shards_that_do_not_belong_together_are_refused_with_what_to_type(config
     Path(three).unlink()
     with pytest.raises(KeyboardInterrupt):
         extract_embeddings(replace(config, shard="3/3"), Interrupt())
-    refused([one, two, three], r"must be complete, got 3/3 in .* Run amr extract --shard 3/3 again to finish it\.")
+    refused([one, two, three], r"must be complete, got 3/3 in .* Run amr extract --shard 3/3 again, if it does not run yet\.")
 
 
 def test_a_cache_takes_no_other_shard_and_a_fit_takes_none(config, workspace):
@@ -251,3 +252,10 @@ def test_a_damaged_shard_is_seen(config, workspace):
     with pytest.raises(RuntimeError, match="must be intact"):
         merged([one, two], workspace / "all.h5")
     assert not (workspace / "all.h5").exists()
+
+
+def test_shards_without_any_embedding_are_joined_and_said_to_be_empty(config, clips, workspace, capsys):
+    (workspace / "elsewhere").mkdir()
+    paths = shards(replace(config, root=str(workspace / "elsewhere")), 2)
+    assert run(["merge", *paths, "--out", str(workspace / "all.h5")]) == 1
+    assert "at least one clip must be embedded, got none of 14. Run amr inspect" in capsys.readouterr().err

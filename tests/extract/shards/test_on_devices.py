@@ -63,6 +63,21 @@ def test_a_cache_that_exists_is_continued_on_one_device_and_its_shards_go(config
     assert [path.name for path in result.cache.parent.iterdir()] == ["manifest.h5"]
 
 
+def test_shards_with_an_embedding_that_is_not_requested_are_refused_before_work(config, workspace):
+    """As `amr merge` would refuse them in the end."""
+    extract_embeddings(replace(config, device="cpu", shard="2/2"))
+    with pytest.raises(ValueError, match=r"--encoder must name every .* got none for net of .*shard-2-of-2\.h5"):
+        extract_embeddings(replace(config, encoder=ENCODERS[:1]))
+    extract_embeddings(replace(config, device="cpu", shard="1/2"))
+    assert [*extract_embeddings(replace(config, encoder=ENCODERS[:1])).embedded] == ["audio", "net"]
+
+
+def test_shards_of_any_division_go_once_the_cache_has_them(config, workspace):
+    extract_embeddings(replace(config, device="cpu", shard="1/3"))
+    result = extract_embeddings(config)
+    assert [path.name for path in result.cache.parent.iterdir()] == ["manifest.h5"]
+
+
 def test_shards_of_other_clips_stay(config, workspace, manifest):
     first = replace(config, encoder=ENCODERS[:1])
     extract_embeddings(replace(first, device="cpu"))
@@ -158,10 +173,11 @@ def test_a_shard_in_use_is_not_removed(three, workspace):
     assert not journal.exists()
 
 
-def kill_one_of_two() -> None:
+def kill_one_of_two(is_over: threading.Event) -> None:
     """Kill the second of this process's own processes as soon as it is there."""
     while len(devices := processes_below(os.getpid())) < 2:
-        time.sleep(0.005)
+        if is_over.wait(0.005):
+            return
     os.kill(devices[1], signal.SIGKILL)
 
 
@@ -173,9 +189,11 @@ def processes_below(pid: int) -> list[int]:
 
 def test_a_device_whose_process_dies_ends_the_others(config, workspace):
     config = replace(config, batch_size=1)
-    threading.Thread(target=kill_one_of_two, daemon=True).start()
+    is_over = threading.Event()
+    threading.Thread(target=kill_one_of_two, args=(is_over,), daemon=True).start()
     with pytest.raises(RuntimeError, match=r"must stay alive, got SIGKILL .*Run the same command to continue"):
         extract_embeddings(config)
+    is_over.set()
     assert processes_below(os.getpid()) == []
     again = extract_embeddings(config)
     one = extract_embeddings(replace(config, device="cpu", out=str(workspace / "one.h5")))

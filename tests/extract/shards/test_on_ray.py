@@ -13,11 +13,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from amr.data_manifests.manifest import read_manifest
 from amr.extract.config import ExtractConfig
 from amr.extract.run import _extract_shard, extract_embeddings
 from amr.extract.shards import on_ray
+from amr.extract.shards.join import Begun, Divided
+from amr.extract.shards.shard import Shard
 
 from ...conftest import without
 from .conftest import Seen, render_clips
@@ -167,33 +171,61 @@ def shard(clips, workspace, monkeypatch) -> ExtractConfig:
     return ExtractConfig(manifest=str(clips), encoder=ENCODERS[:1], device="cpu", workers=0, shard="1/9", out=out)
 
 
-def embedded(shard: ExtractConfig, workspace: Path) -> bytes | None:
-    return on_ray._embed(lambda event: None, _extract_shard, shard, workspace / "no mark", "secret")[1]
+@pytest.fixture
+def begun(clips) -> Begun:
+    """What the process that began the shards sees of the first."""
+    manifest = read_manifest(clips)
+    return Divided(manifest.sha256(), np.ones(len(manifest), bool), ("audio",)).begun(Shard(1, 9))
 
 
-def test_a_worker_without_the_disk_has_a_folder_of_its_own_and_removes_it(shard, workspace):
+def embedded(shard: ExtractConfig, begun: Begun, workspace: Path, extract: Any = _extract_shard) -> bytes:
+    content = on_ray._embed(lambda event: None, extract, shard, begun, workspace / "no mark", "secret")[1]
+    assert content is not None
+    return content.tobytes()
+
+
+def test_a_worker_without_the_disk_has_a_folder_of_its_own_and_removes_it(shard, begun, workspace):
     modes = []
 
-    def extract(config: ExtractConfig, progress: Any) -> Any:
+    def extract(config: ExtractConfig, progress: Any, begun: Begun) -> Any:
         modes.append(Path(str(config.out)).parent.stat().st_mode & 0o777)
-        return _extract_shard(config, progress)
+        return _extract_shard(config, progress, begun)
 
-    content = on_ray._embed(lambda event: None, extract, shard, workspace / "no mark", "secret")[1]
+    content = embedded(shard, begun, workspace, extract)
     assert modes == [0o700]
     assert [*(workspace / "tmp").iterdir()] == []
     assert content == extract_embeddings(shard).cache.read_bytes()
 
 
-def test_a_worker_without_the_disk_resumes_what_it_has(shard, workspace):
-    before = extract_embeddings(shard).cache.read_bytes()
-    assert embedded(replace(shard, resume=True), workspace) == before
+def test_a_worker_without_the_disk_resumes_what_a_lost_one_left(shard, begun, workspace):
+    folder = workspace / "tmp/amr-secret-1-of-9"
+    folder.mkdir()
+    left = extract_embeddings(replace(shard, out=str(folder / Path(str(shard.out)).name))).cache.read_bytes()
+    extracted = []
+
+    def extract(config: ExtractConfig, progress: Any, begun: Begun) -> Any:
+        result = _extract_shard(config, progress, begun)
+        extracted.append(result.extracted)
+        return result
+
+    assert embedded(shard, begun, workspace, extract) == left
+    assert extracted == [0]
 
 
-def test_a_worker_enters_no_folder_that_another_has_prepared(shard, workspace):
+def test_a_node_without_the_media_or_with_another_manifest_is_refused(shard, begun, workspace, clips):
+    (workspace / "empty").mkdir()
+    with pytest.raises(ValueError, match="the media must be at the same paths on every node, got none of 4 files"):
+        embedded(replace(shard, root=str(workspace / "empty")), begun, workspace)
+    with pytest.raises(ValueError, match="the manifest must be the same on every node"):
+        embedded(shard, replace(begun, manifest_sha256="0" * 64), workspace)
+    assert [*(workspace / "tmp").iterdir()] == []
+
+
+def test_a_worker_enters_no_folder_that_another_has_prepared(shard, begun, workspace):
     (workspace / "trap").mkdir()
     (workspace / "tmp/amr-secret-1-of-9").symlink_to(workspace / "trap")
     with pytest.raises(ValueError, match="the temporary folder of a worker must be its own"):
-        embedded(shard, workspace)
+        embedded(shard, begun, workspace)
     assert [*(workspace / "trap").iterdir()] == []
 
 
@@ -211,6 +243,16 @@ def test_what_a_worker_refuses_is_refused_here_and_ends_the_others(cluster, conf
     (workspace / "caches/manifest.shard-2-of-2.h5").write_text("mine")
     with pytest.raises(ValueError, match=r"manifest\.shard-2-of-2\.h5"):
         extract_embeddings(replace(config, address=cluster.address, shards=2))
+
+
+def test_the_division_of_a_stopped_extraction_is_continued(clips, config, workspace):
+    assert on_ray.begun_count(config) is None
+    for shard in ("1/7", "2/7"):
+        extract_embeddings(replace(config, engine="local", shard=shard))
+    assert on_ray.begun_count(config) == 7
+    assert on_ray.begun_count(replace(config, overwrite=True)) is None
+    extract_embeddings(replace(config, engine="local", shard="1/2"))
+    assert on_ray.begun_count(config) is None
 
 
 def test_a_cluster_without_room_is_refused(cluster, config):
@@ -233,6 +275,10 @@ def test_options_of_a_cluster_are_refused_without_one_and_one_without_ray(clips,
     for name, value in (("address", "auto"), ("num_gpus_per_worker", 1.0), ("shards", 2)):
         with pytest.raises(ValueError, match=rf"--{name.replace('_', '-')} must be used with --engine ray"):
             ExtractConfig(manifest=str(clips), **{name: value})
+    with pytest.raises(ValueError, match=r"--num-gpus-per-worker must be above 0 with --device cuda, got 0\. Pass"):
+        replace(config, device="cuda")
+    with pytest.raises(ValueError, match="--num-gpus-per-worker must be at most 1"):
+        replace(config, num_gpus_per_worker=2)
     for options in ({"shard": "1/2"}, {"device": "cpu,cpu"}):
         with pytest.raises(ValueError, match="--engine ray must divide the clips itself"):
             replace(config, **options)

@@ -1,6 +1,9 @@
 import errno
 import re
+import shutil
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,7 @@ from amr.extract.cache.reader import Cache
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig, SweepConfig
-from amr.fusion.data.dataset import read_dataset
+from amr.fusion.data.dataset import read_dataset, read_embedding
 from amr.fusion.data.normalization import moments
 from amr.fusion.data.on_disk import DiskClips, empty
 from amr.fusion.fit import fit
@@ -21,6 +24,8 @@ from amr.fusion.run_axis.seeds import generator, in_blocks
 from amr.fusion.sweep.sweep import sweep
 
 from ..conftest import make_clips
+
+CACHES = Path(__file__).parents[2] / "fixtures/v0_1_0/workspace/caches"
 
 
 def test_tensors_on_disk_hold_their_values_and_leave_no_file(tmp_path, monkeypatch):
@@ -62,6 +67,24 @@ def test_embeddings_are_read_to_disk_as_to_memory(request, name, keep_steps):
     assert torch.equal(memory.present, disk.present)
     for m, embedding in memory.embeddings.items():
         torch.testing.assert_close(disk.embeddings[m], embedding, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_cache_of_version_1_is_checked_on_its_way_to_the_disk(tmp_path):
+    path = Path(shutil.copy(CACHES / "clips.h5", tmp_path / "old.h5"))
+    with h5py.File(path, "r") as file:
+        name = next(iter(file["embeddings"]))
+        offset = file["embeddings"][name].id.get_offset()
+    with Cache.open(path) as cache:
+        values = [read_embedding(cache, name, on_disk=on)[0] for on in (False, True)]
+        assert cache.version == 1
+        assert torch.equal(*values)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        first = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([first ^ 1]))
+    with Cache.open(path) as cache, pytest.raises(RuntimeError, match="checksum"):
+        read_embedding(cache, name, on_disk=True)
 
 
 def test_clips_on_disk_are_selected_as_those_in_memory():

@@ -24,7 +24,8 @@ from .commands import CASES, ON_RAY, SECONDS, Case, finished, prepared, restored
 from .curves import EVENTS, curves
 
 SHORT = 100  # a command with at most as many changes is killed before each of them in the long form
-MOST, MOST_OF_VARIANT = 20, 30  # points of a longer one, those of every kind among them; points of a variant
+MOST = 20  # points of a longer one, those of every kind among them
+MOST_OF_VARIANT, MOST_OF_SLOW = 20, 6
 NOT_KILLED = "not killed"
 
 
@@ -62,8 +63,9 @@ class Points:
         """Numbers of all changes of a short command; of others one of each kind, and more at random.
 
         Of a variant, there are at most `MOST_OF_VARIANT`: what it changes is also changed by the case that it varies.
+        Of one that is slow, there are `MOST_OF_SLOW`.
         """
-        if len(self.changes) <= scaled(SHORT, scale) and not self.case.is_variant:
+        if len(self.changes) <= scaled(SHORT, scale) and not (self.case.is_variant or self.case.is_slow):
             return [*range(1, len(self.changes) + 1)]
         rng, most, kinds = random.Random(seed), scaled(MOST, scale), dict[tuple[str, str], int]()
         numbers = [*range(1, len(self.changes) + 1)]
@@ -72,7 +74,8 @@ class Points:
             kinds.setdefault(_kind(self.changes[number - 1]), number)
         others = [number for number in numbers if number not in kinds.values()]
         chosen = [*kinds.values(), *others[: max(0, most - len(kinds))]]
-        return sorted(chosen[:MOST_OF_VARIANT] if self.case.is_variant else chosen)
+        limit = MOST_OF_SLOW if self.case.is_slow else MOST_OF_VARIANT if self.case.is_variant else len(chosen)
+        return sorted(chosen[:limit])
 
     def few(self, seed: int) -> list[int]:
         """Numbers for the short form: the first and last change, and one at random; of long commands, that alone."""
