@@ -151,8 +151,10 @@ def rewrite(
         done = {name: carry_embedding(cache, file, name, again.get(name)) for name in cache.names}
         for info in new:
             allocate_embedding(file, info, len(clips.table))
-        failures = [] if journal is None else journal.read(
-            {cache.info(name).fingerprint: done[name] & ~cache.present(name) for name in done}
+        failures = (
+            []
+            if journal is None
+            else journal.read({cache.info(name).fingerprint: done[name] & ~cache.present(name) for name in done})
         )
         end(file, [*_lasting(cache, again), *map(of_table, failures)])
     damaged = {name: int((cache.done(name) & ~done[name] & ~again.get(name, np.False_)).sum()) for name in done}

@@ -277,7 +277,7 @@ def test_options_of_a_cluster_are_refused_without_one_and_one_without_ray(clips,
             ExtractConfig(manifest=str(clips), **{name: value})
     with pytest.raises(ValueError, match=r"--num-gpus-per-worker must be above 0 with --device cuda, got 0\. Pass"):
         replace(config, device="cuda")
-    with pytest.raises(ValueError, match="--num-gpus-per-worker must be at most 1"):
+    with pytest.raises(ValueError, match="--num-gpus-per-worker must be from 0 to 1"):
         replace(config, num_gpus_per_worker=2)
     for options in ({"shard": "1/2"}, {"device": "cpu,cpu"}):
         with pytest.raises(ValueError, match="--engine ray must divide the clips itself"):
