@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from amr.common.files.space import in_units
 
+NO_LIMIT = 2**60  # version 1 of control groups writes "no limit" as a number beyond
+
 
 def memory_at_hand() -> int:
-    """Bytes that this process may still allocate: the least of what the machine, its container and its limits leave."""
-    found = [_of_machine(), _of_container(), _of_limit()]
+    """Bytes that this process may still allocate: the least that the machine, control groups and `ulimit -v` leave."""
+    found = [_of_machine(), _of_groups(), _of_limit()]
     return max(0, min(found))
 
 
@@ -41,15 +46,48 @@ def _of_machine() -> int:
     return sys.maxsize
 
 
-def _of_container() -> int:
-    """What the control group of a container leaves; files that it caches can be dropped."""
-    group = Path("/sys/fs/cgroup")
-    with suppress(OSError, ValueError, StopIteration):
-        limit = int((group / "memory.max").read_text())  # "max" without a limit
-        used = int((group / "memory.current").read_text())
-        stat = (group / "memory.stat").read_text().splitlines()
-        cached = next(int(line.split()[1]) for line in stat if line.startswith("inactive_file "))
-        return limit - used + cached
+def _of_groups(own: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> int:
+    """What the control groups leave, of a container, a job of a cluster or a service."""
+    return min((_left(folder, names) for folder, names in _groups(own, mounted)), default=sys.maxsize)
+
+
+class _Names(NamedTuple):
+    limit: str
+    used: str
+    cached: str  # in memory.stat
+
+
+_VERSION_1 = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_VERSION_2 = _Names("memory.max", "memory.current", "inactive_file")
+
+
+@cache
+def _groups(own: Path, mounted: Path) -> tuple[tuple[Path, _Names], ...]:
+    """Folders with a limit: of the groups of this process, and of their parents, whose limits hold for it, too.
+
+    Of a group that a container cannot see, the mounted folder stands for it.
+    """
+    found = []
+    with suppress(OSError):
+        for line in own.read_text(errors="surrogateescape").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            top, names = (mounted / "memory", _VERSION_1) if controllers else (mounted, _VERSION_2)
+            group = top / path.lstrip("/")
+            upwards = [group, *group.parents]
+            found += [(folder, names) for folder in upwards[: upwards.index(top) + 1]]
+    return tuple((folder, names) for folder, names in found if os.path.isfile(folder / names.limit))
+
+
+def _left(folder: Path, names: _Names) -> int:
+    """What a group leaves; files that it caches can be dropped."""
+    with suppress(OSError, ValueError):
+        limit = int((folder / names.limit).read_text())  # "max" without a limit
+        if limit < NO_LIMIT:
+            stat = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            cached = next((int(value) for name, value in stat if name == names.cached), 0)
+            return limit - int((folder / names.used).read_text()) + cached
     return sys.maxsize
 
 
