@@ -68,7 +68,7 @@ def test_text_that_no_file_can_hold_is_refused():
 
 
 def test_a_file_that_memory_cannot_hold_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "a.csv").write_text("a,b\n" * 1000)
-    monkeypatch.setattr("amr.common.files.memory.memory_at_hand", lambda: 2**16)
-    with pytest.raises(ValueError, match=r"a\.csv must fit into the 64\.0 KiB of memory at hand, got 148\.4 KiB"):
+    (tmp_path / "a.csv").write_text("a,b\n" * 10_000)
+    monkeypatch.setattr("amr.common.files.memory.memory_at_hand", lambda: 2**20)
+    with pytest.raises(ValueError, match=r"a\.csv must fit into the 1\.0 MiB of memory at hand, got 1\.4 MiB"):
         read_csv_rows(tmp_path / "a.csv")

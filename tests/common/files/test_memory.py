@@ -31,6 +31,13 @@ def test_what_does_not_fit_is_refused_with_both_numbers(monkeypatch):
         check_memory(2**21, "x.npz", "Save less.")
 
 
+def test_what_is_small_needs_no_look_at_the_memory(monkeypatch):
+    monkeypatch.setattr(memory, "memory_at_hand", lambda: pytest.fail("it looked"))
+    check_memory(memory.SMALL_BYTES, "x.npz", "Save less.")
+    with pytest.raises(pytest.fail.Exception):
+        check_memory(memory.SMALL_BYTES + 1, "x.npz", "Save less.")
+
+
 MIB = 2**20
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 V2 = ("memory.max", "memory.current", "inactive_file")
