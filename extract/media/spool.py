@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import mmap
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
+
+from amr.common.files.temporary import open_temporary, temporary_folder
 
 MEMORY_BYTES = 64 << 20  # what is larger lies in a file
 BLOCK_BYTES = 4 << 20  # written at once
@@ -101,12 +102,12 @@ class Spool:
             return
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="amr-")  # noqa: SIM115 - it lives as long as its array
+                self._file = open_temporary()
             self._file.write(np.ascontiguousarray(self._take()).data)
             self._file.flush()
         except OSError as error:
             raise TooLarge(
-                f"the temporary folder {tempfile.gettempdir()!r} must have room for a clip of this length, got "
+                f"the temporary folder {temporary_folder()!r} must have room for a clip of this length, got "
                 f"{error.strerror}. Free space there, or set TMPDIR."
             ) from error
 

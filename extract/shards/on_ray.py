@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from amr.common.cluster.progress import Event, JoinedProgress, SentProgress
 from amr.common.cluster.tasks import run_tasks
 from amr.common.files import replacing, write_text
 from amr.common.files.lock import Locked, lock
+from amr.common.files.temporary import temporary_folder
 from amr.common.progress import Progress
 from amr.extract.config import ExtractConfig
 from amr.extract.shards.join import (
@@ -131,7 +131,7 @@ def _own_folder(name: str) -> Iterator[Path]:
     Raises:
         ValueError: Another user has made it, or it is a link.
     """
-    folder = Path(tempfile.gettempdir(), name)
+    folder = Path(temporary_folder(), name)
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()

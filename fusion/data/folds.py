@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from amr.common.devices import choose_device
 from amr.common.files.memory import memory_at_hand
+from amr.common.files.temporary import temporary_folder
 from amr.common.workspace import find_cache
 from amr.extract.cache.reader import Cache
 from amr.fusion.config import FitConfig
@@ -127,7 +127,7 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
     if on_disk:
         notes.append(
             f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit into memory: they lie in temporary files in "
-            f"{tempfile.gettempdir()}"
+            f"{temporary_folder()}"
         )
     normalizations = [dataset.normalization(config.normalize, rows.train) for rows in all_splits]
     embeddings = dict(dataset.embeddings)

@@ -6,7 +6,6 @@ import math
 import mmap
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from amr.common.files.space import in_units
+from amr.common.files.temporary import open_temporary, temporary_folder
 from amr.fusion.data.clips import Clips, chunks_of
 
 
@@ -28,7 +28,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str =
     num_bytes = math.prod(shape) * dtype.itemsize
     if not on_disk or num_bytes == 0:
         return torch.empty(*shape, dtype=dtype, device=device)
-    with tempfile.TemporaryFile(prefix="amr-") as file:
+    with open_temporary() as file:
         _reserve(file.fileno(), num_bytes)
         mapping = mmap.mmap(file.fileno(), num_bytes)
     return torch.frombuffer(mapping, dtype=dtype).view(*shape)
@@ -45,8 +45,8 @@ def _reserve(descriptor: int, num_bytes: int) -> None:
             os.write(descriptor, block[: num_bytes - start])
     except OSError:
         raise ValueError(
-            f"the temporary folder {tempfile.gettempdir()!r} must have room for {in_units(num_bytes)}, got "
-            f"{in_units(shutil.disk_usage(tempfile.gettempdir()).free)} free. Free space there, or set TMPDIR to "
+            f"the temporary folder {temporary_folder()!r} must have room for {in_units(num_bytes)}, got "
+            f"{in_units(shutil.disk_usage(temporary_folder()).free)} free. Free space there, or set TMPDIR to "
             "another folder."
         ) from None
 

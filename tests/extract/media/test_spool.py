@@ -43,6 +43,6 @@ def test_a_full_temporary_folder(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
-    monkeypatch.setattr(spool.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
     with pytest.raises(TooLarge, match=r"the temporary folder .* must have room .* No space left .* set TMPDIR"):
         Spool().append(PIECES[0])

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -166,7 +165,7 @@ def test_a_disk_that_workers_do_not_share_sends_the_shards(cluster, config, whol
 def shard(clips, workspace, monkeypatch) -> ExtractConfig:
     """A shard for a worker whose temporary folder is that of the workspace."""
     (workspace / "tmp").mkdir()
-    monkeypatch.setattr(on_ray, "tempfile", SimpleNamespace(gettempdir=lambda: str(workspace / "tmp")))
+    monkeypatch.setenv("TMPDIR", str(workspace / "tmp"))
     out = str(workspace / "elsewhere/clips.shard-1-of-9.h5")
     return ExtractConfig(manifest=str(clips), encoder=ENCODERS[:1], device="cpu", workers=0, shard="1/9", out=out)
 

@@ -29,7 +29,7 @@ CACHES = Path(__file__).parents[2] / "fixtures/v0_1_0/workspace/caches"
 
 
 def test_tensors_on_disk_hold_their_values_and_leave_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     values = torch.randn(1000, 3, 7).half()
     stored = empty(values.shape, values.dtype, on_disk=True)
     stored.copy_(values)
