@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import typer
 
+from amr.common.files.temporary import NoRoom
 from amr.common.options import printable
 from amr.console.progress import begun
 from amr.console.signals import Handler, Stop, noting_signals
@@ -76,6 +77,8 @@ def _kept(arguments: Sequence[str]) -> str | None:
 def _disk_full(error: BaseException, arguments: Sequence[str]) -> str | None:
     """Message for an error that a full disk caused, in whatever words a library put it; None for other errors."""
     for each in _causes(error):
+        if isinstance(each, NoRoom):  # which says what to do for its folder
+            return None
         number = each.errno if isinstance(each, OSError) else None
         found = next((code for code in FULL if code == number or os.strerror(code) in str(each)), None)
         if found is not None:

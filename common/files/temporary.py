@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, cast
 
+from amr.common.files.space import in_units
+
 DISK_FOLDER = "/var/tmp"  # noqa: S108 - unlike /tmp, which is memory on many systems; our files have no name there
+
+
+class NoRoom(ValueError):
+    """A temporary file cannot be made, filled or mapped. The message says what to type next."""
 
 
 def temporary_folder() -> str:
@@ -20,3 +30,34 @@ def temporary_folder() -> str:
 def open_temporary() -> BinaryIO:
     """Open a new file without a name, which vanishes when it is closed and nothing maps it."""
     return cast(BinaryIO, tempfile.TemporaryFile(prefix="amr-", dir=temporary_folder()))
+
+
+@contextmanager
+def needing_room(what: str, kind: type[Exception] = NoRoom) -> Iterator[None]:
+    """Say in one sentence why a temporary file cannot be made, filled or mapped.
+
+    Args:
+        what: What needs it, such as "5.0 GiB".
+        kind: Type of the error.
+
+    Raises:
+        NoRoom: The block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(_sentence(error, what)) from None
+
+
+def _sentence(error: OSError, what: str) -> str:
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENOMEM:
+        advice = "Raise `ulimit -v`, which counts mapped files, too."
+        return f"the addresses of a process must have room for {what} in a temporary file, got {reason!r}. {advice}"
+    folder = temporary_folder()
+    got = f"{in_units(shutil.disk_usage(folder).free)} free" if error.errno == errno.ENOSPC else repr(reason)
+    advice = "Raise `ulimit -f`" if error.errno == errno.EFBIG else "Free space there"
+    return (
+        f"the temporary folder {folder!r} must have room for {what}, got {got}. {advice}, or set TMPDIR to another "
+        "folder."
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amr.common.files.temporary import needing_room
 from amr.extract.media.spool import BLOCK_BYTES, FileMapping, Spool, blocks, forget_mapping, map_array, mapping_of
 
 
@@ -56,4 +57,5 @@ def forget_all(inputs: Any) -> None:
 
 
 def _from_file(sent: Any, shape: tuple[int, ...], dtype: str) -> Tensor:
-    return as_tensor(map_array(os.fdopen(sent.detach(), "rb"), shape, np.dtype(dtype)))
+    with needing_room("a clip of this length"):
+        return as_tensor(map_array(os.fdopen(sent.detach(), "rb"), shape, np.dtype(dtype)))

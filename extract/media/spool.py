@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from amr.common.files.temporary import open_temporary, temporary_folder
+from amr.common.files.temporary import needing_room, open_temporary
 
 MEMORY_BYTES = 64 << 20  # what is larger lies in a file
 BLOCK_BYTES = 4 << 20  # written at once
@@ -67,7 +67,7 @@ class Spool:
 
         Raises:
             ValueError: The piece differs from the first in its other axes, or in its type.
-            TooLarge: The temporary folder is full.
+            TooLarge: The temporary folder has no room for it.
         """
         kind = (piece.shape[1:], piece.dtype)
         if self._kind is None:
@@ -81,14 +81,19 @@ class Spool:
             self._write()
 
     def finish(self) -> np.ndarray:
-        """Join the pieces; `(0,)` float32 if there are none. In a file if they are large: see `forget`."""
+        """Join the pieces; `(0,)` float32 if there are none. In a file if they are large: see `forget`.
+
+        Raises:
+            TooLarge: The temporary folder or the addresses of the process have no room for it.
+        """
         if self._kind is None:
             return np.zeros(0, np.float32)
         if self._file is None:
             return self._take()
         self._write()
         shape, dtype = self._kind
-        return map_array(self._file, (self._length, *shape), dtype)
+        with needing_room("a clip of this length", TooLarge):
+            return map_array(self._file, (self._length, *shape), dtype)
 
     def _take(self) -> np.ndarray:
         joined = np.concatenate(self._pieces)
@@ -100,16 +105,11 @@ class Spool:
     def _write(self) -> None:
         if not self._pieces:
             return
-        try:
+        with needing_room("a clip of this length", TooLarge):
             if self._file is None:
                 self._file = open_temporary()
             self._file.write(np.ascontiguousarray(self._take()).data)
             self._file.flush()
-        except OSError as error:
-            raise TooLarge(
-                f"the temporary folder {temporary_folder()!r} must have room for a clip of this length, got "
-                f"{error.strerror}. Free space there, or set TMPDIR."
-            ) from error
 
 
 def map_array(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

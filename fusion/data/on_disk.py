@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from amr.common.files.space import in_units
-from amr.common.files.temporary import open_temporary, temporary_folder
+from amr.common.files.temporary import needing_room, open_temporary
 from amr.fusion.data.clips import Clips, chunks_of
 
 
@@ -23,12 +22,12 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str =
     The system reads and writes the file as its values are used, and takes its memory back when others need it.
 
     Raises:
-        ValueError: The temporary folder has no room for it.
+        NoRoom: The temporary folder has no room for it, or the addresses of the process have none.
     """
     num_bytes = math.prod(shape) * dtype.itemsize
     if not on_disk or num_bytes == 0:
         return torch.empty(*shape, dtype=dtype, device=device)
-    with open_temporary() as file:
+    with needing_room(in_units(num_bytes)), open_temporary() as file:
         _reserve(file.fileno(), num_bytes)
         mapping = mmap.mmap(file.fileno(), num_bytes)
     return torch.frombuffer(mapping, dtype=dtype).view(*shape)
@@ -36,19 +35,12 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str =
 
 def _reserve(descriptor: int, num_bytes: int) -> None:
     """Take the room on the disk now: a mapped file for which there is none ends the process later."""
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, num_bytes)
-            return
-        block = bytes(2**20)
-        for start in range(0, num_bytes, len(block)):
-            os.write(descriptor, block[: num_bytes - start])
-    except OSError:
-        raise ValueError(
-            f"the temporary folder {temporary_folder()!r} must have room for {in_units(num_bytes)}, got "
-            f"{in_units(shutil.disk_usage(temporary_folder()).free)} free. Free space there, or set TMPDIR to "
-            "another folder."
-        ) from None
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, num_bytes)
+        return
+    block = bytes(2**20)
+    for start in range(0, num_bytes, len(block)):
+        os.write(descriptor, block[: num_bytes - start])
 
 
 @dataclass(frozen=True)

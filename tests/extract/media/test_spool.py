@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 
@@ -40,9 +42,23 @@ def test_pieces_of_another_shape_or_type():
 
 def test_a_full_temporary_folder(monkeypatch):
     def full(**_):
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
     monkeypatch.setattr("tempfile.TemporaryFile", full)
-    with pytest.raises(TooLarge, match=r"the temporary folder .* must have room .* No space left .* set TMPDIR"):
+    with pytest.raises(
+        TooLarge, match=r"the temporary folder .* must have room .* got .* free\. Free space there, or set TMPDIR"
+    ):
         Spool().append(PIECES[0])
+
+
+def test_a_process_without_addresses_for_a_mapped_file(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
+    collected = Spool()
+    collected.append(PIECES[0])
+    monkeypatch.setattr(spool, "FileMapping", refuse)
+    with pytest.raises(TooLarge, match=r"addresses .* must have room for a clip .*Cannot allocate.*Raise `ulimit -v`"):
+        collected.finish()

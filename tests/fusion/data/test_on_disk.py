@@ -1,6 +1,8 @@
 import errno
 import re
+import resource
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -11,6 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amr.cli import run
+from amr.common.files.memory import address_space
+from amr.common.files.temporary import NoRoom
+from amr.console import refusals
 from amr.extract.cache.reader import Cache
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
@@ -47,6 +52,53 @@ def test_a_full_disk_is_one_sentence_before_anything_is_written(small_cache, mon
     assert run(["fit", "--cache", str(small_cache), "--device", "cpu"]) == 2
     said = capsys.readouterr().err
     assert re.search(r"must have room for 4.7 KiB, got .* free. Free space there, or set TMPDIR", said)
+
+
+@contextmanager
+def limited(which: int, num_bytes: int):
+    """Lower a limit of this process while the block runs."""
+    before = resource.getrlimit(which)
+    resource.setrlimit(which, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(which, before)
+
+
+@pytest.mark.parametrize(
+    ("which", "num_bytes", "message"),
+    [
+        (
+            resource.RLIMIT_AS,
+            lambda: address_space() + 2**26,
+            r"the addresses of a process must have room for 256\.0 MiB in a temporary file, got "
+            r"'Cannot allocate memory'\. Raise `ulimit -v`",
+        ),
+        (
+            resource.RLIMIT_FSIZE,
+            lambda: 2**20,
+            r"the temporary folder '.*' must have room for 256\.0 MiB, got 'File too large'\. "
+            r"Raise `ulimit -f`, or set TMPDIR",
+        ),
+    ],
+)
+def test_limits_of_a_process_are_named_in_one_sentence(which, num_bytes, message):
+    with limited(which, num_bytes()), pytest.raises(NoRoom, match=message) as error:
+        empty((2**28,), torch.int8, on_disk=True)
+    assert refusals._disk_full(error.value, ["fit"]) is None  # whose words would be those of a full disk
+    assert error.value.__suppress_context__
+
+
+def test_a_folder_that_takes_no_file_is_named(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(
+        NoRoom, match=rf"{tmp_path}' must have room for 8 bytes, got 'Read-only file system'\. Free space"
+    ):
+        empty((8,), torch.int8, on_disk=True)
 
 
 @pytest.fixture
