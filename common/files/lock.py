@@ -32,7 +32,8 @@ def lock(
 ) -> Iterator[None]:
     """Hold the lock of a cache, a store or a folder: the file `<path>.lock`. It ends with the process.
 
-    A POSIX record lock on purpose: unlike flock, it is not inherited by workers that outlive a killed parent.
+    A POSIX record lock on purpose: workers do not inherit it, so it ends with this process alone. With flock, the last
+    of them would have to end, too.
 
     Args:
         path: Path that is written.
