@@ -100,9 +100,9 @@ def write_csv(file: Path, table: pd.DataFrame) -> None:
     write_text(file, text)
 
 
-def write_text(file: Path, text: str) -> None:
+def write_text(file: Path, text: str, *, durable: bool = False) -> None:
     r"""Write UTF-8 text; a byte of a file's name that is no UTF-8 becomes an escape such as \udcff, as in JSON."""
-    with replacing(file) as partial:
+    with replacing(file, durable=durable) as partial:
         partial.write_bytes(utf8(text))
 
 

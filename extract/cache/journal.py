@@ -68,7 +68,7 @@ class Journal:
         if not lines:
             self.remove()
             return
-        write_text(self.path, "".join(f"{line}\n" for line in lines))
+        write_text(self.path, "".join(f"{line}\n" for line in lines), durable=True)  # their clips are marked done
 
     def read(self, done: Mapping[str, np.ndarray]) -> list[Failure]:
         """Failures so far, of clips that are done.
