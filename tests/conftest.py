@@ -63,3 +63,23 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty workspace that $AMR_HOME points at."""
     monkeypatch.setenv("AMR_HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty each file that replaces another without being synced, as a power cut soon after may."""
+    synced: set[int] = set()
+    fsync, replace = os.fsync, os.replace
+
+    def noting(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def cutting(source: Path, target: Path) -> None:
+        if (number := os.stat(source).st_ino) not in synced:
+            os.truncate(source, 0)
+        synced.discard(number)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    monkeypatch.setattr(os, "replace", cutting)

@@ -82,9 +82,9 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(file: Path, value: Any) -> None:
+def write_json(file: Path, value: Any, *, durable: bool = False) -> None:
     """Write indented JSON."""
-    write_text(file, json_text(value))
+    write_text(file, json_text(value), durable=durable)
 
 
 def json_text(value: Any) -> str:

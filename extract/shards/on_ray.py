@@ -88,7 +88,7 @@ def _alone(config: ExtractConfig) -> ExtractConfig:
 def _kept(result: ExtractResult, path: Path, content: np.ndarray | None) -> ExtractResult:
     """Result of a shard, whose cache is written here if it came as bytes."""
     if content is not None:
-        with replacing(path) as partial:
+        with replacing(path, durable=True) as partial:
             content.tofile(partial)
     return replace(result, cache=path)
 

@@ -136,7 +136,11 @@ class Checkpoint:
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
         state = {"training": training, "augment": self._augment.state(), "rng": torch.get_rng_state(), "cuda": cuda}
         # to a file of Python's: writing by its own, torch does not say that the disk is full
-        with checksummed(self.file.parent, CHECKPOINT), replacing(self.file) as partial, partial.open("wb") as file:
+        with (
+            checksummed(self.file.parent, CHECKPOINT),
+            replacing(self.file, durable=True) as partial,
+            partial.open("wb") as file,
+        ):
             torch.save(state, file)
         self._saved_at = time.monotonic()
 

@@ -88,9 +88,9 @@ def save_trained(folder: Path, encoder: ModelEncoder, base_spec: str) -> None:
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in encoder.model.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     with checksummed(folder, WEIGHTS, ENCODER):
-        with replacing(folder / WEIGHTS) as partial:
+        with replacing(folder / WEIGHTS, durable=True) as partial:
             partial.write_bytes(save(state))
-        write_json(folder / ENCODER, asdict(info))
+        write_json(folder / ENCODER, asdict(info), durable=True)
 
 
 def build(spec: Spec, name: str) -> ModelEncoder:

@@ -1,8 +1,6 @@
 """Lines of a journal that count, and lines that are passed over."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,24 +37,9 @@ def test_a_line_that_is_not_ours_is_passed_over(tmp_path, line):
     assert [json.loads(text)["id"] for text in journal.path.read_text().splitlines()] == ["b"]
 
 
-def test_a_power_cut_loses_no_failure_of_a_clip_that_is_done(tmp_path, monkeypatch):
-    """A file that replaces another without being synced may be empty after a power cut."""
-    synced: set[int] = set()
-    fsync, replace = os.fsync, os.replace
-
-    def noting(descriptor: int) -> None:
-        fsync(descriptor)
-        synced.add(os.fstat(descriptor).st_ino)
-
-    def cut(source: Path, target: Path) -> None:
-        if source.stat().st_ino not in synced:
-            os.truncate(source, 0)
-        replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", noting)
-    monkeypatch.setattr(os, "replace", cut)
+@pytest.mark.usefixtures("power_cuts")
+def test_a_power_cut_loses_no_failure_of_a_clip_that_is_done(tmp_path):
     journal = Journal(tmp_path / "a.h5")
     journal.append("f", [OURS])
-    synced.clear()
     journal.compact(DONE)
     assert journal.read(DONE) == [OURS]

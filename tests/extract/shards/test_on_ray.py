@@ -284,3 +284,10 @@ def test_options_of_a_cluster_are_refused_without_one_and_one_without_ray(clips,
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"must have the package ray, got none\. Install it .*amr-fusion\[ray\]"):
         ExtractConfig(manifest=str(clips), engine="ray")
+
+
+@pytest.mark.usefixtures("power_cuts")
+def test_a_power_cut_loses_no_shard_that_was_sent(clips, workspace):
+    result = extract_embeddings(ExtractConfig(manifest=str(clips), encoder=ENCODERS[:1], device="cpu", workers=0))
+    on_ray._kept(result, workspace / "sent.h5", result.cache.read_bytes())
+    assert (workspace / "sent.h5").read_bytes() == result.cache.read_bytes()

@@ -142,3 +142,16 @@ def test_a_checkpoint_without_a_checksum_gets_one(tmp_path):
     (tmp_path / "SHA256SUMS").unlink()
     assert make(tmp_path)[0].resume() is not None
     assert (tmp_path / "SHA256SUMS").read_bytes() == lines
+
+
+@pytest.mark.usefixtures("power_cuts")
+def test_a_power_cut_loses_no_checkpoint(tmp_path):
+    cut, _ = make(tmp_path)
+    history: list = []
+    cut.resume()
+    run(cut, range(1, 3), history)
+    cut.close()
+    again, _ = make(tmp_path)
+    saved = again.resume()
+    assert saved is not None
+    assert [values["train_loss"].item() for values in saved["history"]] == [1.0, 2.0]

@@ -170,3 +170,13 @@ def test_a_cache_made_with_it(run, tmp_path):
     for name in ("adverb", "adverb/audio"):
         with pytest.raises(ValueError, match="weights_sha256"):
             extract_embeddings(ExtractConfig(encoder=(f"audio=trained:{name}",), **options))
+
+
+@pytest.mark.usefixtures("power_cuts")
+def test_a_power_cut_loses_no_trained_encoder(tmp_path):
+    before = trained("video")
+    save_trained(tmp_path / "mine", before, BASE)
+    after = build_encoder(f"trained:{tmp_path / 'mine'}", "video")
+    assert isinstance(after, ModelEncoder)
+    for name, tensor in after.model.state_dict().items():
+        assert torch.equal(tensor, before.model.state_dict()[name])
