@@ -289,5 +289,5 @@ def test_options_of_a_cluster_are_refused_without_one_and_one_without_ray(clips,
 @pytest.mark.usefixtures("power_cuts")
 def test_a_power_cut_loses_no_shard_that_was_sent(clips, workspace):
     result = extract_embeddings(ExtractConfig(manifest=str(clips), encoder=ENCODERS[:1], device="cpu", workers=0))
-    on_ray._kept(result, workspace / "sent.h5", result.cache.read_bytes())
+    on_ray._kept(result, workspace / "sent.h5", np.fromfile(result.cache, np.uint8))
     assert (workspace / "sent.h5").read_bytes() == result.cache.read_bytes()
