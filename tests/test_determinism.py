@@ -140,7 +140,7 @@ def test_a_table(on_embeddings):
 
 
 def test_a_frontier(on_embeddings):
-    command = ("frontier", "--cache=c", "--epochs=2", "--seeds=2")
+    command = ("frontier", "--cache=c", "--epochs=1", "--seeds=1")
     assert_equal(*(on_embeddings.results(command, num_threads=threads) for threads in (1, 2)))
 
 
