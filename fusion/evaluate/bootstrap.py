@@ -22,8 +22,32 @@ def resamples(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
     """
     names, codes = np.unique(groups, return_inverse=True)
     draws = np.random.default_rng(np.random.SeedSequence([seed, *b"bootstrap"]))
-    counts = draws.multinomial(len(names), np.full(len(names), 1 / len(names)), size=count)
-    return counts[:, codes].astype(np.float32)
+    even = np.full(len(names), 1 / len(names))
+    # clip by clip in memory, as sums in float32 depend on it; the draws of all samples together would be twice as large
+    weights = np.empty((count, len(codes)), np.float32, order="F")
+    for sample in weights:
+        sample[:] = draws.multinomial(len(names), even)[codes]
+    return weights
+
+
+class Resamples:
+    """Bootstrap samples for many run groups, drawn again only for clips in other groups than the last ones.
+
+    Args:
+        count: Number of samples.
+        seed: Seed of the draws.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._count, self._seed = count, seed
+        self._groups, self._weights = np.empty(0, int), np.empty((count, 0), np.float32)
+
+    def of(self, groups: np.ndarray) -> np.ndarray:
+        """`resamples` of group codes `(clips,)`."""
+        if not np.array_equal(groups, self._groups):
+            self._weights = self._weights[:, :0].copy()  # freed before the next ones are drawn
+            self._groups, self._weights = groups, resamples(groups, self._count, self._seed)
+        return self._weights
 
 
 def fold_means(values: Mapping[Name, np.ndarray], folds: np.ndarray, weights: np.ndarray) -> dict[Name, np.ndarray]:

@@ -16,7 +16,7 @@ from amr.extract.cache.reader import Cache
 from amr.fusion.data.clips import NUM_PERMUTATIONS
 from amr.fusion.data.folds import TrainingData
 from amr.fusion.data.splits import group_codes
-from amr.fusion.evaluate.bootstrap import percentiles, resamples
+from amr.fusion.evaluate.bootstrap import Resamples, percentiles
 from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds, rank_correlations
 from amr.fusion.evaluate.config import FILES, FORMAT, EvaluateConfig
 from amr.fusion.evaluate.groups import (
@@ -101,11 +101,12 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     scaled: dict[Path, list[dict[str, Any]]] = {}
     modalities = list(dict.fromkeys([*all_data.dataset.modalities, *(m for run in runs for m in run.modalities)]))
     arrays = Arrays(all_data, [run.name for run in runs], modalities)
+    drawn = Resamples(config.bootstrap, config.seed)
     for fitted_group in run_groups(runs, data_of):
         group = fitted_group if other is None else measured_anew(fitted_group)
         reference_of = None if references is None else references.of(group)
         per_clip = measure_group(group, reference_of, seed=config.seed, noise_draws=config.noise_draws)
-        measured |= {m.run.folder: m for m in _measured(group, per_clip, config)}
+        measured |= {m.run.folder: m for m in _measured(group, per_clip, config, drawn)}
         if config.against == "people":
             people |= _against_people(group, per_clip, config)
         scaled |= _scaled(group)
@@ -171,7 +172,7 @@ def _check_one_cache(runs: Sequence[Run]) -> None:
         )
 
 
-def _measured(group: RunGroup, per_clip: PerClip, config: EvaluateConfig) -> list[Measured]:
+def _measured(group: RunGroup, per_clip: PerClip, config: EvaluateConfig, drawn: Resamples) -> list[Measured]:
     folds = per_clip.folds
     one_fold = np.eye(folds.max() + 1)[:, folds]  # (folds, clips)
     by_fold = per_clip.measures(one_fold) | per_clip.calibration_errors(one_fold) | _as_fitted(group.runs)
@@ -182,7 +183,7 @@ def _measured(group: RunGroup, per_clip: PerClip, config: EvaluateConfig) -> lis
     intervals: dict[Name, np.ndarray] = {}
     if config.bootstrap:
         codes = group_codes(group.data.dataset.clips)[per_clip.rows]
-        samples = per_clip.measures(resamples(codes, config.bootstrap, config.seed))
+        samples = per_clip.measures(drawn.of(codes))
         intervals = {name: percentiles(values) for name, values in samples.items() if name[0] not in OF_MODELS}
     counts = {
         (*name[:-1], "num_clips"): len(np.unique(per_clip.rows[(~np.isnan(values)).any(0)]))

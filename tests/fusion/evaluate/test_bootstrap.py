@@ -1,7 +1,10 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from amr.fusion.evaluate.bootstrap import fold_means, percentiles, resamples
+from amr.fusion.evaluate import bootstrap
+from amr.fusion.evaluate.bootstrap import Resamples, fold_means, percentiles, resamples
 
 ONE_FOLD = np.zeros(50, int)
 NAME = ("accuracy",)
@@ -40,6 +43,38 @@ def test_groups_are_drawn_whole():
 def test_resamples_depend_on_the_seed():
     assert np.array_equal(resamples(np.arange(9), 5, 1), resamples(np.arange(9), 5, 1))
     assert not np.array_equal(resamples(np.arange(9), 5, 1), resamples(np.arange(9), 5, 2))
+
+
+def test_samples_are_those_of_one_draw_of_all_of_them():
+    groups = np.array([7, 3, 7, 9, 3, 1])
+    draws = np.random.default_rng(np.random.SeedSequence([5, *b"bootstrap"]))
+    expected = draws.multinomial(4, np.full(4, 1 / 4), size=30)[:, [2, 1, 2, 3, 1, 0]].astype(np.float32)
+    found = resamples(groups, 30, 5)
+    assert np.array_equal(found, expected)
+    assert found.strides == expected.strides  # so that a matrix product is the same to the bit
+
+
+def test_samples_take_no_more_memory_than_their_weights():
+    """Twice as many samples of one size take as much again as their weights, in float32."""
+    groups = np.arange(2000)
+    resamples(groups, 1, 0)  # what NumPy keeps of a first call
+    peaks = []
+    for count in (100, 200):
+        tracemalloc.start()
+        resamples(groups, count, 0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 1.1 * 100 * 2000 * 4
+
+
+def test_run_groups_on_the_same_clips_have_samples_drawn_once(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(bootstrap, "resamples", lambda *given: drawn.append(given) or resamples(*given))
+    found = Resamples(20, 3)
+    codes = [np.arange(9), np.arange(9), np.repeat([0, 1, 2], 3)]
+    for groups in codes:
+        assert np.array_equal(found.of(groups), resamples(groups, 20, 3))
+    assert len(drawn) == 2
 
 
 def test_percentiles_agree_with_numpy_s_and_ignore_nan():
