@@ -109,7 +109,8 @@ def _rows(dataset: Dataset, path: Path, values: Sequence[str]) -> tuple[np.ndarr
     splits = dataset.clips["split"].to_numpy()[rows]
     has_test = bool((splits == "test").any())
     rows = rows[splits == "test"] if has_test else rows
-    others = sort_classes([*{value for value in values if value} - {*dataset.classes}])
+    unknown = {value for value in values if value} - {*dataset.classes}
+    others = sort_classes([*unknown])
     if len(rows) == 0:
         raise ValueError(
             f"--cache must have clips of the runs' classes ({_few(dataset.classes)}) with an embedding, "
@@ -117,7 +118,7 @@ def _rows(dataset: Dataset, path: Path, values: Sequence[str]) -> tuple[np.ndarr
         )
     notes = [f"measured on {'the' if has_test else 'all'} {len(rows)} {'test ' * has_test}clips of {path.name}"]
     if others:
-        num_others = sum(value in others for value in values)
+        num_others = sum(value in unknown for value in values)
         notes.append(f"{num_others} clips of {path.name} are left out: no run knows their classes ({_few(others)})")
     num_unlabelled = sum(not value for value in values)
     num_without = int(((dataset.target >= 0) & ~dataset.present.any(-1)).sum())

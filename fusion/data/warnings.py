@@ -52,16 +52,21 @@ class SplitData:
         return group_codes(self.clips)
 
     def _divided_groups(self) -> str | None:
-        groups = self._groups
-        divided = max((np.intersect1d(groups[s.train], groups[_held_out(s)]) for s in self.all_splits), key=len)
+        divided = max((self._train_clips_of_divided_groups(splits) for splits in self.all_splits), key=len)
         if len(divided) == 0:
             return None
-        names = _names([str(self.clips["group"].iloc[int(np.argmax(groups == group))]) for group in divided])
+        names = _names(self.clips["group"].iloc[divided].astype(str).tolist())
         advice = "--folds 5 keeps groups together; or correct" if self._can_fold else "Correct"
         return (
             f"{_count(len(divided), 'group')} ({names}) in train and in val or test: results are too good. "
             f"{advice} the column split"
         )
+
+    def _train_clips_of_divided_groups(self, splits: SplitRows) -> np.ndarray:
+        """Row of one train clip of each group that val or test has, too, in the order of the groups."""
+        of_train, of_others = self._groups[splits.train], self._groups[_held_out(splits)]
+        _, first, _ = np.intersect1d(of_train, of_others, return_indices=True)
+        return splits.train[first]
 
     def _single_class(self) -> str | None:
         codes = min((np.unique(self.target[splits.train]) for splits in self.all_splits), key=len).tolist()

@@ -11,7 +11,8 @@ from amr.extract.cache.reader import Cache
 from amr.extract.cache.seal import seal
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
-from amr.fusion.data.corpus import read_corpus
+from amr.fusion.data.corpus import _rows, read_corpus
+from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.normalization import Normalization, train_statistics
 
 CLASSES = ("0", "1", "2")
@@ -135,3 +136,24 @@ def test_an_unfinished_cache_is_refused(workspace):
         seal(file)
     with pytest.raises(ValueError, match="--cache must be a finished cache"):
         read(path, fitted)
+
+
+class Counted(str):
+    """A name that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_clips_of_unknown_classes_are_not_compared_with_each_of_them(workspace):
+    values = [f"class {i}" for i in range(300)]
+    clips = pd.DataFrame({"split": [""] * 300})
+    target = torch.tensor([0] + [-1] * 299)
+    dataset = Dataset(clips, {}, torch.ones(300, 1, dtype=torch.bool), target, ("class 0",), {})
+    _, notes = _rows(dataset, workspace / "other.h5", [Counted(value) for value in values])
+    assert notes[1].startswith("299 clips of other.h5 are left out: no run knows their classes (class 1, class 10,")
+    assert Counted.compared < 3 * 300

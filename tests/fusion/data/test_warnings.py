@@ -1,6 +1,7 @@
 """Sentences about data that make a result doubtful."""
 
 import itertools
+import sys
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,23 @@ def test_groups_on_both_sides_are_counted():
     groups = [f"g{i % 5}" for i in range(80)]
     (text,) = data_warnings(dataset(["a", "b"] * 40, groups), [splits(40, 10, 30)])
     assert text.startswith("5 groups (g0, g1, g2, ...) in train and in val or test: results are too good. --folds 5")
+
+
+def test_no_group_of_many_is_looked_for_on_its_own():
+    """As many calls for 4 groups as for 400: each of them would look at all clips."""
+    num_calls = []
+    for num_groups in (4, 400):
+        groups = [f"g{i % num_groups:03d}" for i in range(800)]
+        data = dataset(["a", "b"] * 400, groups)
+        calls = []
+        sys.setprofile(lambda frame, event, argument, calls=calls: calls.append(event))
+        try:
+            found = data_warnings(data, [splits(400, 100, 300)])
+        finally:
+            sys.setprofile(None)
+        assert found[0].startswith(f"{num_groups} groups (g000, g001, g002, ...) in train and in val or test")
+        num_calls.append(len(calls))
+    assert abs(num_calls[1] - num_calls[0]) < 400
 
 
 def test_clips_without_a_group_are_groups_of_their_own():
