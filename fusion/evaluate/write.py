@@ -23,6 +23,7 @@ from amr.fusion.runs.read import setting_text
 
 VERSION = 1
 MAX_PROBABILITIES = 20_000_000
+MAX_INT16 = 2**15  # classes
 DIGITS = 6
 
 
@@ -97,7 +98,7 @@ class Arrays:
         self._column = {key: i for i, key in enumerate(self._keys(folds, rows))}
         shape = len(order), len(rows)
         self._by_run = {
-            "preds": _on_disk(shape, torch.int16, -1),
+            "preds": _on_disk(shape, torch.int16 if len(dataset.classes) <= MAX_INT16 else torch.int32, -1),
             "shares": _on_disk((*shape, len(modalities)), torch.float16, torch.nan),
         }
         if math.prod(shape) * len(dataset.classes) <= MAX_PROBABILITIES:
