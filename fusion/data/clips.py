@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -29,11 +29,14 @@ class Clips:
             batches are always float32.
         present: Bool `(clips, modalities)`.
         target: Classes, `(clips,)`.
+        rows: Modality to the row of each clip in its embedding, `(clips,)` on its device, gathered batch by batch.
+            Clips of the other modalities are in the order of their embedding.
     """
 
     embeddings: Mapping[str, Tensor]
     present: Tensor
     target: Tensor
+    rows: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -47,7 +50,7 @@ class Clips:
         """Clips of `index`, `(run, batch)`, or `(shared, batch)` if adjacent runs share their clips."""
         there = upload(index, self.target.device)
         return Batch(
-            {m: self._rows(e, index) for m, e in self.embeddings.items()},
+            {m: self._rows(e, self._stored_at(m, index)) for m, e in self.embeddings.items()},
             of_runs(self.present[there], num_runs),
             of_runs(self.target[there], num_runs),
         )
@@ -59,24 +62,34 @@ class Clips:
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
         """Clips `start` to `stop`, exclusive, the same for every run."""
+        embeddings = {
+            m: e.index_select(0, self.rows[m][start:stop]) if m in self.rows else e[start:stop]
+            for m, e in self.embeddings.items()
+        }
         return Batch(
-            {m: e[None, start:stop].to(self.target.device).float() for m, e in self.embeddings.items()},
+            {m: e[None].to(self.target.device).float() for m, e in embeddings.items()},
             self.present[start:stop].expand(num_runs, -1, -1),
             self.target[start:stop].expand(num_runs, -1),
         )
 
     def take(self, rows: Tensor) -> Clips:
         """Clips of `rows`: row numbers or a mask."""
-        embeddings = {m: self._select(e, rows) for m, e in self.embeddings.items()}
-        return replace(self, embeddings=embeddings, present=self.present[rows], target=self.target[rows])
+        embeddings = {m: self._select(e, self._stored_at(m, rows)) for m, e in self.embeddings.items()}
+        return replace(self, embeddings=embeddings, present=self.present[rows], target=self.target[rows], rows={})
+
+    def view(self, rows: Tensor) -> Clips:
+        """Clips of `rows`, as in `take`, without a copy of their embeddings: for clips that are read once."""
+        rows = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
+        own = {m: self._stored_at(m, rows.to(e.device)) for m, e in self.embeddings.items()}
+        return replace(self, present=self.present[rows], target=self.target[rows], rows=own)
 
     def only(self, modality: str) -> Clips:
         """Clips that have a modality, with that modality only."""
         column = list(self.embeddings).index(modality)
         rows = self.present[:, column]
-        embeddings = {modality: self._select(self.embeddings[modality], rows)}
+        embeddings = {modality: self._select(self.embeddings[modality], self._stored_at(modality, rows))}
         present, target = self.present[rows, column, None], self.target[rows]
-        return replace(self, embeddings=embeddings, present=present, target=target)
+        return replace(self, embeddings=embeddings, present=present, target=target, rows={})
 
     def pool_steps(self) -> Clips:
         """Clips with their steps averaged, for heads that take no steps."""
@@ -94,8 +107,13 @@ class Clips:
         column = list(self.embeddings).index(modality)
         present = self.present.clone()
         present[:, column] = self.present[order, column]
-        embedding = self._select(self.embeddings[modality], order)
-        return replace(self, embeddings={**self.embeddings, modality: embedding}, present=present)
+        rows = self._stored_at(modality, order.to(self.embeddings[modality].device))
+        return replace(self, present=present, rows={**self.rows, modality: rows})
+
+    def _stored_at(self, modality: str, clips: Tensor) -> Tensor:
+        """Rows of clips, by number or mask, in the embedding of a modality."""
+        rows = self.rows.get(modality)
+        return clips if rows is None else rows[clips.to(rows.device)]
 
     def _select(self, embedding: Tensor, rows: Tensor) -> Tensor:
         return embedding[rows.to(embedding.device)]

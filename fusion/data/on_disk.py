@@ -45,7 +45,7 @@ def _reserve(descriptor: int, num_bytes: int) -> None:
 
 @dataclass(frozen=True)
 class DiskClips(Clips):
-    """Clips whose embeddings are in files; those of a selection are, too."""
+    """Clips whose embeddings are in files; those that `take` and `only` copy are, too."""
 
     def _select(self, embedding: Tensor, rows: Tensor) -> Tensor:
         rows = rows.to(embedding.device)

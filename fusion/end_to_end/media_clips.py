@@ -114,14 +114,6 @@ class MediaClips(Clips):
         """The same clips: stored clips have no steps."""
         return self
 
-    def with_permuted(self, modality: str, order: Tensor) -> MediaClips:
-        """Take one modality from other clips: clip i gets that of clip `order[i]`, present or absent."""
-        column = list(self.embeddings).index(modality)
-        present = self.present.clone()
-        present[:, column] = self.present[order, column]
-        rows = self.rows[modality]
-        return replace(self, present=present, rows={**self.rows, modality: rows[order.to(rows.device)]})
-
     def chunks(self, num_runs: int) -> range:
         """Starts of chunks that bound the memory; `.step` is their size."""
         return range(0, len(self), CLIPS_AT_ONCE)

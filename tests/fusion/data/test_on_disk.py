@@ -20,6 +20,7 @@ from amr.extract.cache.reader import Cache
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import read_dataset, read_embedding
 from amr.fusion.data.normalization import moments
 from amr.fusion.data.on_disk import DiskClips, empty
@@ -139,22 +140,50 @@ def test_a_cache_of_version_1_is_checked_on_its_way_to_the_disk(tmp_path):
         read_embedding(cache, name, on_disk=True)
 
 
-def test_clips_on_disk_are_selected_as_those_in_memory():
+ORDER = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+NEXT = torch.tensor([2, 2, 0, 1, 4, 3, 6])
+SELECTIONS = {
+    "take": lambda c: c.take(ORDER[:5]),
+    "mask": lambda c: c.take(c.target == 0),
+    "only": lambda c: c.only("audio"),
+    "permuted": lambda c: c.with_permuted("video", ORDER),
+    "permuted twice": lambda c: c.with_permuted("video", ORDER).with_permuted("video", ORDER),
+    "permuted, taken": lambda c: c.with_permuted("video", ORDER).take(c.target == 0),
+    "permuted, only": lambda c: c.with_permuted("video", ORDER).only("video"),
+    "view": lambda c: c.view(ORDER[:5]),
+    "view of a mask, permuted": lambda c: c.view(c.target == 1).with_permuted("audio", NEXT),
+    "pool": lambda c: c.with_permuted("audio", ORDER).pool_steps(),
+}
+
+
+@pytest.mark.parametrize("select", SELECTIONS.values(), ids=SELECTIONS)
+def test_clips_on_disk_are_selected_as_those_in_memory(select):
     clips = make_clips(20)
-    stored = DiskClips(clips.embeddings, clips.present, clips.target)
-    order = torch.randperm(20)
-    for select in (
-        lambda c: c.take(order[:5]),
-        lambda c: c.take(c.target == 0),
-        lambda c: c.only("audio"),
-        lambda c: c.with_permuted("video", order),
-        lambda c: c.pool_steps(),
+    clips.present[::3, 1] = False
+    expected, found = select(clips), select(DiskClips(clips.embeddings, clips.present, clips.target))
+    assert isinstance(found, DiskClips)
+    index = torch.arange(len(expected)).flip(0)[None]
+    for batch, other in (
+        (expected.slice(1, 9, 2), found.slice(1, 9, 2)),
+        (expected.gather(index, 2), found.gather(index, 2)),
     ):
-        expected, found = select(clips), select(stored)
-        assert isinstance(found, DiskClips)
-        assert torch.equal(found.target, expected.target)
-        assert torch.equal(found.present, expected.present)
-        assert all(torch.equal(found.embeddings[m], e) for m, e in expected.embeddings.items())
+        assert torch.equal(batch.target, other.target)
+        assert torch.equal(batch.present, other.present)
+        assert all(torch.equal(other.embeddings[m], e) for m, e in batch.embeddings.items())
+
+
+@pytest.mark.parametrize("kind", [Clips, DiskClips])
+def test_permuted_clips_and_views_copy_no_embedding(kind, monkeypatch):
+    monkeypatch.setattr("amr.fusion.data.on_disk.empty", None)  # no file
+    clips = make_clips(20)
+    clips = kind(clips.embeddings, clips.present, clips.target)
+    for select in ("permuted", "permuted twice", "view", "view of a mask, permuted"):
+        found = SELECTIONS[select](clips)
+        assert all(found.embeddings[m] is e for m, e in clips.embeddings.items())
+    order = ORDER.flip(0)
+    batch = clips.with_permuted("video", ORDER).with_permuted("audio", order).slice(3, 7, 1)
+    assert torch.equal(batch.embeddings["video"][0], clips.embeddings["video"][ORDER[3:7]])
+    assert torch.equal(batch.embeddings["audio"][0], clips.embeddings["audio"][order[3:7]])
 
 
 @pytest.mark.parametrize("method", ["naive", "ogm-ge", "gradient-blending", "umt"])
