@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -153,11 +153,18 @@ def _adapter(kind: str, in_features: int, out_features: int, draws: Draws) -> nn
 
 
 @torch.no_grad()
-def predict_logits(model: FusionModel, clips: Clips) -> Tensor:
-    """Logits of every run for every clip, `(run, clips, classes)`."""
+def predict_logits(model: FusionModel, clips: Clips, change: Callable[[Batch], Batch] | None = None) -> Tensor:
+    """Logits of every run for every clip, `(run, clips, classes)`.
+
+    Args:
+        model: Model of the run group.
+        clips: Clips of a split.
+        change: Function that changes the clips of each batch; None to take them as they are.
+    """
     num_runs = next(model.parameters()).shape[0]
     chunks = clips.chunks(num_runs)
-    return torch.cat([model(clips.slice(start, start + chunks.step, num_runs)) for start in chunks], dim=1)
+    batches = (clips.slice(start, start + chunks.step, num_runs) for start in chunks)
+    return torch.cat([model(batch if change is None else change(batch)) for batch in batches], dim=1)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import torch
 
 from amr.common.files import write_json
 from amr.fusion.attribution.ratio import named_ratio
+from amr.fusion.data.clips import Clips
 from amr.fusion.data.normalization import train_statistics
 from amr.fusion.evaluate.groups import OpenedCaches, RunGroup, map_folds, run_groups
-from amr.fusion.evaluate.perturb import Subject, noisy
+from amr.fusion.evaluate.perturb import noisy
 from amr.fusion.model import predict_logits
+from amr.fusion.run_axis.seeds import generator
 from amr.fusion.runs.measure import perceptual_scores
 from amr.fusion.runs.metrics import accuracy
 from amr.fusion.runs.read import read_runs
@@ -119,13 +121,26 @@ def _measured(frontier: Path) -> dict[str, Any]:
 def _of_fold(group: RunGroup, k: int) -> torch.Tensor:
     """Accuracy, and use of the noisy modality: `(2, modalities, levels, run)`."""
     model, fold = group.model(k), group.folds[k]
-    subject = Subject(model, fold.test, *train_statistics(fold.train), noise_draws=DRAWS)
+    _, std = train_statistics(fold.train)
     result = []
     for index, modality in enumerate(model.modalities):
-        draws = subject.noise(modality)
+        draws = _draws(fold.test, modality, std[modality])
         for level in LEVELS:
-            noisy_clips = [noisy(fold.test, modality, level * draw) for draw in (draws if level else draws[:1])]
+            noisy_clips = [_with_noise(fold.test, modality, level * draw) for draw in (draws if level else draws[:1])]
             accuracies = [accuracy(predict_logits(model, clips), clips.target) for clips in noisy_clips]
             use = perceptual_scores(model, noisy_clips[0], accuracies[0])[:, index]
             result.append(torch.stack([torch.stack(accuracies).mean(0), use]))
     return torch.stack(result, 1).unflatten(1, (len(model.modalities), len(LEVELS)))
+
+
+def _draws(clips: Clips, modality: str, std: torch.Tensor) -> list[torch.Tensor]:
+    """Noise of one deviation, as `amr evaluate` draws it with seed 0."""
+    draws, embedding = generator(0, f"noise {modality}"), clips.embeddings[modality]
+    unit = (torch.randn(embedding.shape, generator=draws) for _ in range(DRAWS))
+    return [(noise * std.cpu()).to(clips.target.device) for noise in unit]
+
+
+def _with_noise(clips: Clips, modality: str, noise: torch.Tensor) -> Clips:
+    """Clips with noise in one modality, which keep it when they are permuted."""
+    changed = noisy(clips.slice(0, len(clips), 1), modality, noise).embeddings[modality][0]
+    return replace(clips, embeddings={**clips.embeddings, modality: changed})

@@ -31,11 +31,10 @@ from amr.fusion.evaluate.groups import (
     run_groups,
 )
 from amr.fusion.evaluate.measures.conflict import NUM_DRAWS
-from amr.fusion.evaluate.measures.noise import LEVELS
 from amr.fusion.evaluate.people.compare import against_people
 from amr.fusion.evaluate.people.votes import find_votes, parse_channels
 from amr.fusion.evaluate.per_clip import PerClip, measure_group
-from amr.fusion.evaluate.perturb import Name
+from amr.fusion.evaluate.perturb import LEVELS, Name
 from amr.fusion.evaluate.references.encoders import HOW, EncodersAlone
 from amr.fusion.evaluate.references.scaling import modality_scaling
 from amr.fusion.evaluate.references.unimodal import Reference, UnimodalHeads

@@ -5,23 +5,37 @@ Draws depend on the evaluation's seed and their purpose, never on a run: all run
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.shapley import subsets
-from amr.fusion.data.clips import Clips, permutation_orders
+from amr.fusion.data.clips import Batch, Clips, permutation_orders
 from amr.fusion.evaluate.scores import Scores, SubsetScores, join, score, score_subset, stack_subsets
 from amr.fusion.model import FusionModel, predict_logits, predict_shares
-from amr.fusion.run_axis.axes import step_mask
-from amr.fusion.run_axis.seeds import generator
+from amr.fusion.run_axis.axes import of_same_runs, step_mask
+from amr.fusion.run_axis.seeds import generator, normal_chunks
 
 Name = tuple[str, ...]  # name of a measure: `missing, zero, audio`; joined by dots if names must be flat
-FULL_NOISE = 1.0  # highest level, in standard deviations of each dimension over the train clips
+# Levels of noise, in standard deviations of each dimension over the train clips. The first one is none.
+LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class UnderNoise:
+    """Results under noise in one modality, over all draws.
+
+    Args:
+        correct: Each level but the first and the last to how often each clip is correct, `(run, clips)` on the CPU.
+        most: Scores at the last level.
+    """
+
+    correct: Mapping[float, Tensor]
+    most: Scores
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ class Subject:
     std: Mapping[str, Tensor]
     seed: int = 0
     noise_draws: int = 5
-    _under_noise: dict[str, Scores] = field(default_factory=dict, repr=False, compare=False)
+    _under_noise: dict[str, UnderNoise] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -84,7 +98,9 @@ class Subject:
         found = []
         for subset in subsets(len(self.modalities)):
             replaced = [m for m, selected in zip(self.modalities, subset, strict=True) if not selected]
-            logits = predict_logits(self.model, replace_by_mean(self.clips, replaced, self.mean))
+            logits = predict_logits(
+                self.model, self.clips, partial(replace_by_mean, modalities=replaced, mean=self.mean)
+            )
             found.append(score_subset(logits, predicted, self.clips.target))
         return stack_subsets(found)
 
@@ -97,43 +113,53 @@ class Subject:
     def _decisions(self) -> tuple[Tensor, Tensor, Tensor]:
         return predict_shares(self.model, self.clips, Attributor())
 
-    def correct(self, clips: Clips) -> Tensor:
-        """Whether the predicted class is the clip's class: bool `(run, clips)` on the CPU."""
-        return (predict_logits(self.model, clips).argmax(-1) == clips.target).cpu()
+    def correct(self, clips: Clips, change: Callable[[Batch], Batch] | None = None) -> Tensor:
+        """Whether the predicted class is the clip's class, with each batch changed: bool `(run, clips)` on the CPU."""
+        return (predict_logits(self.model, clips, change).argmax(-1) == clips.target).cpu()
 
     def permutations(self, count: int) -> list[Tensor]:
         """Random orders of the clips; for seed 0, those of `amr.fusion.runs.measure`."""
         return permutation_orders(self.clips, count, self.seed)
 
-    def noise(self, modality: str) -> list[Tensor]:
-        """Draw noise of one standard deviation, `noise_draws` tensors in the shape of the modality's embedding."""
-        draws = generator(self.seed, f"noise {modality}")
-        embedding, std = self.clips.embeddings[modality], self.std[modality]
-        unit = (torch.randn(embedding.shape, generator=draws) for _ in range(self.noise_draws))
-        return [(noise * std.cpu()).to(embedding.device) for noise in unit]
-
-    def scores_under_noise(self, modality: str) -> Scores:
-        """Scores at `FULL_NOISE` in a modality, over all draws; computed once."""
+    def under_noise(self, modality: str) -> UnderNoise:
+        """Results at all levels of noise in a modality; computed once."""
         if modality not in self._under_noise:
-            noise = (FULL_NOISE * draw for draw in self.noise(modality))
-            logits = (predict_logits(self.model, noisy(self.clips, modality, each)) for each in noise)
-            self._under_noise[modality] = join([score(each, self.clips.target) for each in logits])
+            correct: dict[float, list[Tensor]] = {level: [] for level in LEVELS[1:-1]}
+            most = []
+            for logits in self._logits_under_noise(modality):
+                for level, found in correct.items():
+                    found.append((logits[level].argmax(-1) == self.clips.target).float().cpu())
+                most.append(score(logits[LEVELS[-1]], self.clips.target))
+            frequency = {level: torch.stack(found).mean(0) for level, found in correct.items()}
+            self._under_noise[modality] = UnderNoise(frequency, join(most))
         return self._under_noise[modality]
 
+    @torch.no_grad()
+    def _logits_under_noise(self, modality: str) -> Iterator[dict[float, Tensor]]:
+        """Logits at each level but the first, `(run, clips, classes)`, for one draw after the other."""
+        draws, std = generator(self.seed, f"noise {modality}"), self.std[modality].cpu()
+        shape, chunks = self.clips.embeddings[modality].shape, self.clips.chunks(self.num_runs)
+        for _ in range(self.noise_draws):
+            logits: dict[float, list[Tensor]] = {level: [] for level in LEVELS[1:]}
+            for start, unit in zip(chunks, normal_chunks(shape, chunks.step, draws), strict=True):
+                batch = self.clips.slice(start, start + chunks.step, self.num_runs)
+                noise = (unit * std).to(self.clips.target.device)
+                for level, of_chunks in logits.items():
+                    of_chunks.append(self.model(noisy(batch, modality, level * noise)))
+            yield {level: torch.cat(of_chunks, dim=1) for level, of_chunks in logits.items()}
 
-def without(clips: Clips, modalities: Sequence[str]) -> Clips:
+
+def without(batch: Batch, modalities: Sequence[str]) -> Batch:
     """Remove modalities: set them to zero and mark them as absent."""
-    present = clips.present.clone()
-    names = list(clips.embeddings)
-    present[:, [names.index(m) for m in modalities]] = False
-    zeros = {m: torch.zeros_like(clips.embeddings[m]) for m in modalities}
-    return Clips({**clips.embeddings, **zeros}, present, clips.target)
+    kept = torch.tensor([m not in modalities for m in batch.embeddings], device=batch.present.device)
+    zeros = {m: torch.zeros_like(batch.embeddings[m]) for m in modalities}
+    return Batch({**batch.embeddings, **zeros}, batch.present & kept, batch.target)
 
 
-def replace_by_mean(clips: Clips, modalities: Sequence[str], mean: Mapping[str, Tensor]) -> Clips:
+def replace_by_mean(batch: Batch, modalities: Sequence[str], mean: Mapping[str, Tensor]) -> Batch:
     """Replace modalities by the mean of the train clips, at every step; absent clips and steps stay absent."""
-    means = {m: torch.where(_present(clips, m), mean[m].to(clips.embeddings[m].device), 0.0) for m in modalities}
-    return Clips({**clips.embeddings, **means}, clips.present, clips.target)
+    means = {m: torch.where(_present(batch, m), mean[m].to(batch.target.device), 0.0) for m in modalities}
+    return replace(batch, embeddings={**batch.embeddings, **means})
 
 
 def permuted(clips: Clips, modalities: Sequence[str], order: Tensor) -> Clips:
@@ -143,15 +169,16 @@ def permuted(clips: Clips, modalities: Sequence[str], order: Tensor) -> Clips:
     return clips
 
 
-def noisy(clips: Clips, modality: str, noise: Tensor) -> Clips:
-    """Add noise to one modality; absent clips and steps stay absent."""
-    changed = clips.embeddings[modality].float() + torch.where(_present(clips, modality), noise, 0.0)
-    return Clips({**clips.embeddings, modality: changed}, clips.present, clips.target)
+def noisy(batch: Batch, modality: str, noise: Tensor) -> Batch:
+    """Add noise, `(batch, dim)` or `(batch, steps, dim)`, to one modality; absent clips and steps stay absent."""
+    changed = batch.embeddings[modality] + torch.where(_present(batch, modality), noise, 0.0)
+    return replace(batch, embeddings={**batch.embeddings, modality: changed})
 
 
-def _present(clips: Clips, modality: str) -> Tensor:
-    """Whether a clip, or a step, has the modality: bool `(clips, 1)` or `(clips, steps, 1)`."""
-    embedding = clips.embeddings[modality]
-    if embedding.ndim == 3:
+def _present(batch: Batch, modality: str) -> Tensor:
+    """Whether a clip, or a step, has the modality: bool `(run, batch, 1)` or `(run, batch, steps, 1)`."""
+    embedding = batch.embeddings[modality]
+    if embedding.ndim == 4:
         return step_mask(embedding).unsqueeze(-1)
-    return clips.present[:, list(clips.embeddings).index(modality), None].to(embedding.device)
+    present = batch.present[..., list(batch.embeddings).index(modality), None]
+    return of_same_runs(present, embedding)

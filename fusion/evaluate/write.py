@@ -16,9 +16,8 @@ from amr.fusion.data.folds import TrainingData
 from amr.fusion.data.on_disk import empty
 from amr.fusion.evaluate.comparison import Measured
 from amr.fusion.evaluate.groups import RunGroup
-from amr.fusion.evaluate.measures.noise import LEVELS
 from amr.fusion.evaluate.per_clip import PerClip
-from amr.fusion.evaluate.perturb import Name
+from amr.fusion.evaluate.perturb import LEVELS, Name
 from amr.fusion.runs.read import setting_text
 
 VERSION = 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.gradients import grad_x_input
-from amr.fusion.data.clips import Clips
+from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.data.normalization import train_statistics
 from amr.fusion.evaluate.perturb import replace_by_mean, without
 from amr.fusion.model import FusionModel, predict_logits, predict_shares
@@ -69,13 +70,15 @@ def explain_fold(
 def _removals(model: FusionModel, clips: Clips, train: Clips | None) -> dict[str, dict[str, Tensor]]:
     """Probabilities without each modality of the clip: baseline to modality to `(classes,)`."""
     present = [m for m, held in zip(model.modalities, clips.present[0].tolist(), strict=True) if held]
-    changed = {"zero": {m: without(clips, [m]) for m in present}}
+    changes: dict[str, dict[str, Callable[[Batch], Batch]]] = {
+        "zero": {m: partial(without, modalities=[m]) for m in present}
+    }
     if train is not None:
         means, _ = train_statistics(train)
-        changed["mean"] = {m: replace_by_mean(clips, [m], means) for m in present}
+        changes["mean"] = {m: partial(replace_by_mean, modalities=[m], mean=means) for m in present}
     return {
-        baseline: {m: predict_logits(model, clip)[0, 0].softmax(-1).cpu() for m, clip in by_modality.items()}
-        for baseline, by_modality in changed.items()
+        baseline: {m: predict_logits(model, clips, change)[0, 0].softmax(-1).cpu() for m, change in by_modality.items()}
+        for baseline, by_modality in changes.items()
     }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from amr.common.devices import upload
 
 BLOCKS_PER_WINDOW = 1024  # of adjacent clips
+DRAWN_TOGETHER = 16  # normal numbers in PyTorch on a CPU
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
@@ -34,6 +36,25 @@ def in_blocks(num_clips: int, block: int, draws: torch.Generator) -> Tensor:
     order = (firsts[:, None] + torch.arange(block)).flatten()
     order = order[order < num_clips]
     return torch.cat([part[torch.randperm(len(part), generator=draws)] for part in order.split(window)])
+
+
+def normal_chunks(shape: Sequence[int], step: int, draws: torch.Generator) -> Iterator[Tensor]:
+    """`torch.randn(shape, generator=draws)` in chunks of `step` rows, the same to the bit.
+
+    PyTorch draws 16 numbers together, and the last 16 once more if the numbers are no multiple of 16. So each chunk but
+    the last is drawn up to such a multiple, and what it does not need is left for the next one.
+    """
+    num_rows, row_shape = shape[0], shape[1:]
+    width = math.prod(row_shape)
+    to_draw, drawn = num_rows * width, torch.empty(0)
+    for start in range(0, num_rows, step):
+        size = min(step, num_rows - start) * width
+        number = max(0, -(-(size - len(drawn)) // DRAWN_TOGETHER) * DRAWN_TOGETHER)
+        number = to_draw if to_draw - number < DRAWN_TOGETHER else number
+        drawn = torch.cat([drawn, torch.randn(number, generator=draws)])
+        to_draw -= number
+        yield drawn[:size].view(-1, *row_shape)
+        drawn = drawn[size:]
 
 
 class Draws:

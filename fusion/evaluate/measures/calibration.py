@@ -54,4 +54,4 @@ class Calibration(Measure):
         return result
 
     def _conditions(self, subject: Subject) -> dict[str, Scores]:
-        return {"clean": subject.clean} | {f"{m} noise": subject.scores_under_noise(m) for m in subject.modalities}
+        return {"clean": subject.clean} | {f"{m} noise": subject.under_noise(m).most for m in subject.modalities}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import ClassVar
 
@@ -28,10 +29,9 @@ def per_clip(subject: Subject) -> dict[Name, Tensor]:
     result = {}
     for pair in combinations(subject.modalities, 2):
         columns = [subject.modalities.index(m) for m in pair]
-        clips = subject.clips.take(subject.clips.present[:, columns].all(-1))
-        clips = without(clips, [m for m in subject.modalities if m not in pair])
-        counts = _counts(subject, clips, pair[1])
-        rows = subject.clips.present[:, columns].all(-1).cpu()
+        rows = subject.clips.present[:, columns].all(-1)
+        counts = _counts(subject, subject.clips.view(rows), pair)
+        rows = rows.cpu()
         for name, count in zip((*pair, "neither"), counts, strict=True):
             values = torch.full((count.shape[0], len(rows)), torch.nan)
             values[:, rows] = count
@@ -39,15 +39,16 @@ def per_clip(subject: Subject) -> dict[Name, Tensor]:
     return result
 
 
-def _counts(subject: Subject, clips: Clips, second: str) -> Tensor:
+def _counts(subject: Subject, clips: Clips, pair: tuple[str, str]) -> Tensor:
     """How often the prediction was the clip's class, the other clip's, or neither: `(3, run, clips)`."""
     if len(clips) == 0 or len(clips.target.unique()) < 2:
         return torch.full((3, subject.num_runs, len(clips)), torch.nan)
     draws = generator(subject.seed, "conflict")
+    only_pair = partial(without, modalities=[m for m in subject.modalities if m not in pair])
     totals = torch.zeros(3, subject.num_runs, len(clips))
     for _ in range(NUM_DRAWS):
         partner = of_another_class(clips.target.cpu(), draws).to(clips.target.device)
-        predicted = predict_logits(subject.model, clips.with_permuted(second, partner)).argmax(-1)
+        predicted = predict_logits(subject.model, clips.with_permuted(pair[1], partner), only_pair).argmax(-1)
         first, other = predicted == clips.target, predicted == clips.target[partner]
         totals += torch.stack([first, other, ~(first | other)]).cpu()
     return totals / NUM_DRAWS

@@ -17,6 +17,7 @@ it would be use divided by the accuracy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -43,7 +44,7 @@ def of_baseline(subject: Subject, baseline: str) -> dict[Name, Tensor]:
     for i, subset in enumerate(subsets(len(subject.modalities))[:-1]):
         replaced = [m for m, selected in zip(subject.modalities, subset, strict=True) if not selected]
         if baseline == "zero":
-            correct = subject.correct(without(subject.clips, replaced)).float()
+            correct = subject.correct(subject.clips, partial(without, modalities=replaced)).float()
         elif baseline == "mean":
             correct = subject.by_subset.correct[i]
         else:

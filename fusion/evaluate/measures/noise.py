@@ -6,24 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from amr.fusion.evaluate.measures.base import Measure, measures
-from amr.fusion.evaluate.perturb import FULL_NOISE, Name, Subject, noisy
-
-LEVELS = (0.0, 0.25, 0.5, 0.75, FULL_NOISE)
+from amr.fusion.evaluate.perturb import LEVELS, Name, Subject
 
 
 def per_clip(subject: Subject) -> dict[Name, Tensor]:
     """Keys `noise, modality, level`: how often each clip is correct, `(run, clips)`; level 0 is in `derived`."""
-    result = {}
+    result: dict[Name, Tensor] = {}
     for m in subject.modalities:
-        draws = subject.noise(m)
-        for level in LEVELS[1:-1]:
-            correct = [subject.correct(noisy(subject.clips, m, level * noise)).float() for noise in draws]
-            result[level_name(m, level)] = torch.stack(correct).mean(0)
-        result[level_name(m, LEVELS[-1])] = subject.scores_under_noise(m).correct.mean(-1)
+        found = subject.under_noise(m)
+        result |= {level_name(m, level): correct for level, correct in found.correct.items()}
+        result[level_name(m, LEVELS[-1])] = found.most.correct.mean(-1)
     return result
 
 

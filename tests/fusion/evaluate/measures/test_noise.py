@@ -1,13 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from amr.fusion.data.clips import Clips
+from amr.fusion.evaluate import perturb
+from amr.fusion.evaluate.measures.calibration import Calibration
 from amr.fusion.evaluate.measures.noise import LEVELS, derived, level_name, per_clip
 from amr.fusion.evaluate.perturb import Subject
-from amr.fusion.run_axis.seeds import generator
+from amr.fusion.model import predict_logits
+from amr.fusion.run_axis.seeds import generator, normal_chunks
 
-from ..conftest import answer, clip
+from ..conftest import answer, clip, make_subject
 
 
 def test_the_curve_agrees_with_a_literal_loop(subject):
@@ -25,8 +30,38 @@ def test_the_curve_agrees_with_a_literal_loop(subject):
                         moved = parts | {m: parts[m] + added * bool(subject.clips.present[i, column])}
                         right.append(answer(subject, run, moved) == int(subject.clips.target[i]))
                 assert float(per[level_name(m, level)][run].mean()) == pytest.approx(np.mean(right), abs=1e-6)
-        loudest = subject.scores_under_noise(m)
-        np.testing.assert_allclose(loudest.correct.mean(-1), per[level_name(m, 1.0)])
+        np.testing.assert_allclose(subject.under_noise(m).most.correct.mean(-1), per[level_name(m, 1.0)])
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_noise_is_drawn_chunk_by_chunk_to_the_bit_as_at_once(monkeypatch, steps):
+    subject = make_subject({"audio": 5, "video": 5}, head="attention" if steps else "concat")
+    audio = subject.clips.embeddings["audio"]
+    if steps:
+        audio = audio[:, None] * torch.tensor([1.0, 2.0, 3.0])[:, None]
+        audio[::4, 2:] = 0
+    clips = replace(subject.clips, embeddings={**subject.clips.embeddings, "audio": audio})
+    subject = replace(subject, clips=clips)
+    monkeypatch.setattr("amr.fusion.data.clips.CHUNK_NUMBERS", 400)
+    assert len(clips.chunks(subject.num_runs)) > 2
+    draws, found = generator(0, "noise audio"), list(subject._logits_under_noise("audio"))
+    valid = (audio != 0).any(-1, keepdim=True) if steps else clips.present[:, :1]
+    for logits in found:
+        noise = torch.randn(audio.shape, generator=draws) * subject.std["audio"]
+        for level in LEVELS[1:]:
+            moved = audio + torch.where(valid, level * noise, 0.0)
+            whole = replace(clips, embeddings={**clips.embeddings, "audio": moved})
+            assert torch.equal(logits[level], predict_logits(subject.model, whole))
+    assert len(found) == subject.noise_draws
+
+
+def test_noise_is_drawn_once_for_all_measures_and_levels(subject, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(perturb, "normal_chunks", lambda *given: drawn.append(given) or normal_chunks(*given))
+    per_clip(subject)
+    Calibration().per_clip(subject)
+    Calibration().reliability(subject)
+    assert len(drawn) == len(subject.modalities) * subject.noise_draws
 
 
 def test_noise_scales_with_the_train_deviation(subject):
