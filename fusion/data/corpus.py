@@ -15,7 +15,7 @@ from amr.extract.cache.fingerprint import differences
 from amr.extract.cache.reader import IMPORTED, Cache, EmbeddingInfo
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import Dataset, make_dataset, sort_classes
-from amr.fusion.data.folds import EMBEDDINGS_FRACTION, Fold, TrainingData, free_bytes
+from amr.fusion.data.folds import Fold, TrainingData, exceed_memory, normalized
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.data.splits import SplitRows
 
@@ -68,14 +68,22 @@ def read_corpus(
         values = clips[label].astype(str).tolist()
         codes = {name: code for code, name in enumerate(classes)}
         target = np.array([codes.get(value, -1) for value in values])
-        dataset = make_dataset(cache, [*embeddings], clips, target, classes, keep_steps=keep_steps)
-    rows, more = _rows(dataset, path, values)
-    folds = _folds(dataset, rows, normalizations, device)
+        on_disk = exceed_memory(cache, [*embeddings], len(normalizations), keep_steps=keep_steps)
+        dataset = make_dataset(cache, [*embeddings], clips, target, classes, keep_steps=keep_steps, on_disk=on_disk)
+    rows, on_rows = _rows(dataset, path, values)
+    raw = dict(dataset.embeddings)
+    dataset = replace(dataset, embeddings={})
+    splits = [(rows, rows[:0])] * len(normalizations)
+    measured, on_place = normalized(raw, dataset, splits, normalizations, choose_device(device), on_disk=on_disk)
+    folds = tuple(
+        Fold(SplitRows(rows, rows[:0], rows), normalization, test, none, test)
+        for normalization, (test, none) in zip(normalizations, measured, strict=True)
+    )
     if standardized:
         folds = tuple(replace(fold, train=_standard_clips(fold)) for fold in folds)
     else:
         notes.append("the fit did not standardize: the train mean and deviation are those of the measured clips")
-    return TrainingData(path, dataset, folds, (*notes, *more, *dataset.notes_on_values()))
+    return TrainingData(path, dataset, folds, (*notes, *on_rows, *on_place, *dataset.notes_on_values()))
 
 
 def _check_embedding(cache: Cache, modality: str, fitted: Mapping[str, Any], keep_steps: bool) -> str | None:
@@ -140,22 +148,3 @@ def _standard_clips(fold: Fold) -> Clips:
     embeddings = {m: signs.expand(2, e.shape[-1]) for m, e in test.embeddings.items()}
     present = fold.normalization.mask(torch.ones(2, len(embeddings), dtype=torch.bool, device=device))
     return Clips(embeddings, present, torch.zeros(2, dtype=torch.long, device=device))
-
-
-def _folds(
-    dataset: Dataset, rows: np.ndarray, normalizations: Sequence[Normalization], device: str
-) -> tuple[Fold, ...]:
-    chosen, index = choose_device(device), torch.from_numpy(rows)
-    dtypes = {m: dataset.dtype(m) for m in dataset.modalities}
-    of_clip = sum(e[:1].numel() * dtypes[m].itemsize for m, e in dataset.embeddings.items())
-    num_bytes = len(normalizations) * len(rows) * of_clip
-    fits = num_bytes <= EMBEDDINGS_FRACTION * free_bytes(chosen)  # else batches stream from host memory
-    folds = []
-    for normalization in normalizations:
-        present = normalization.mask(dataset.present)
-        embeddings = normalization.apply(dataset.embeddings, present, index, dtypes)
-        embeddings = {m: e.to(chosen) if fits else e for m, e in embeddings.items()}
-        test = Clips(embeddings, present[index].to(chosen), dataset.target[index].to(chosen))
-        none = test.take(torch.arange(0, device=chosen))
-        folds.append(Fold(SplitRows(rows, rows[:0], rows), normalization, test, none, test))
-    return tuple(folds)

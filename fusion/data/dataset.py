@@ -61,7 +61,7 @@ class Dataset:
 
     def dtype(self, modality: str) -> torch.dtype:
         """Storage type in the cache; normalized values need no more precision."""
-        return torch.float16 if self.infos[modality].dtype == "float16" else torch.float32
+        return storage_type(self.infos[modality])
 
     def notes(self) -> list[str]:
         """One sentence per kind of clip, or of embedding, that is left out."""
@@ -106,6 +106,11 @@ class Dataset:
             constant = deviation <= 1e-7 * middle.abs().clamp_min(1e-30)
             mean[m], std[m] = middle.float(), torch.where(constant, 1.0, deviation).float()
         return Normalization(mean, std, seen)
+
+
+def storage_type(info: EmbeddingInfo) -> torch.dtype:
+    """Type of an embedding in the cache, and of what is made of it."""
+    return torch.float16 if info.dtype == "float16" else torch.float32
 
 
 def read_dataset(
@@ -255,8 +260,7 @@ def read_embedding(
 
 def _read_to_disk(cache: Cache, name: str) -> np.ndarray:
     info = cache.info(name)
-    dtype = torch.float16 if info.dtype == "float16" else torch.float32
-    values: np.ndarray = empty((cache.num_clips, *info.row_shape), dtype, on_disk=True).numpy()
+    values: np.ndarray = empty((cache.num_clips, *info.row_shape), storage_type(info), on_disk=True).numpy()
     for start, block in cache.stored_blocks(name):
         values[start : start + len(block)] = block
     return values

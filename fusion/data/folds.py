@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,8 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
     """
     path = find_cache(config.cache)
     with Cache.open(path) as cache:
-        on_disk = _num_bytes(cache, config, keep_steps) > MEMORY_FRACTION * memory_at_hand()
+        names = cache.names if config.modalities is None else modalities_of(config)
+        on_disk = exceed_memory(cache, names, max(1, config.folds), keep_steps=keep_steps)
         dataset = read_dataset(
             cache, modalities=config.modalities, label=config.label, keep_steps=keep_steps, on_disk=on_disk
         )
@@ -117,35 +118,25 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
             f"{path.name} was made by version 0.1 and has no order: its embeddings are in alphabetical order "
             f"({', '.join(dataset.modalities)}); --modalities sets another"
         )
-    device = choose_device(config.device)
-    num_bytes = len(all_splits) * sum(e.numel() * dataset.dtype(m).itemsize for m, e in dataset.embeddings.items())
-    streams = num_bytes > EMBEDDINGS_FRACTION * free_bytes(device)
-    if streams:
-        notes.append(
-            f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit on the device: batches stream from host memory"
-        )
-    if on_disk:
-        notes.append(
-            f"the embeddings ({num_bytes / 2**30:.1f} GiB) do not fit into memory: they lie in temporary files in "
-            f"{temporary_folder()}"
-        )
     normalizations = [dataset.normalization(config.normalize, rows.train) for rows in all_splits]
     embeddings = dict(dataset.embeddings)
     dataset = replace(dataset, embeddings={})
-    folds = _folds(embeddings, dataset, all_splits, normalizations, device, streams=streams, on_disk=on_disk)
+    splits = [(rows.train, rows.val, rows.test) for rows in all_splits]
+    clips, more = normalized(embeddings, dataset, splits, normalizations, choose_device(config.device), on_disk=on_disk)
+    notes += more
+    folds = tuple(Fold(*each[:2], *each[2]) for each in zip(all_splits, normalizations, clips, strict=True))
     warnings = SplitData(dataset.clips, dataset.target.numpy(), dataset.classes, all_splits).warnings()
     return TrainingData(path, dataset, folds, tuple(dict.fromkeys(notes)), tuple(warnings))
 
 
-def _num_bytes(cache: Cache, config: FitConfig, keep_steps: bool) -> int:
-    """Bytes of the embeddings in memory: as they are stored, and normalized for each fold."""
-    num_bytes, copies = 0, max(1, config.folds)
-    names = cache.names if config.modalities is None else modalities_of(config)
+def exceed_memory(cache: Cache, names: Collection[str], copies: int, *, keep_steps: bool) -> bool:
+    """Whether embeddings are too large for memory: as they are stored, and normalized for each of some folds."""
+    num_bytes = 0
     for info in map(cache.info, set(names) & set(cache.names)):
         values = cache.num_clips * info.embed_dim * np.dtype(info.dtype).itemsize
         steps = 1 if info.max_steps is None else info.max_steps
         num_bytes += values * (steps + copies * (steps if keep_steps else 1))
-    return num_bytes
+    return num_bytes > MEMORY_FRACTION * memory_at_hand()
 
 
 def free_bytes(device: torch.device) -> float:
@@ -162,19 +153,32 @@ def _unseen_notes(dataset: Dataset, rows: SplitRows) -> list[str]:
     ]
 
 
-def _folds(
+def normalized(
     embeddings: dict[str, Tensor],
     dataset: Dataset,
-    all_splits: Sequence[SplitRows],
+    splits: Sequence[Sequence[np.ndarray]],
     normalizations: Sequence[Normalization],
     device: torch.device,
     *,
-    streams: bool,
     on_disk: bool,
-) -> tuple[Fold, ...]:
-    """Normalize the splits of each fold. Empties `embeddings`, so that each is freed before the next is copied."""
-    splits = [(rows.train, rows.val, rows.test) for rows in all_splits]
-    normal: list[tuple[dict[str, Tensor], ...]] = [({}, {}, {}) for _ in splits]
+) -> tuple[list[list[Clips]], list[str]]:
+    """Normalize the splits of each fold, in the device's memory if it has room for them.
+
+    Args:
+        embeddings: Embeddings of the dataset. They are taken out, so that each is freed before the next is copied.
+        dataset: Their clips.
+        splits: Row numbers of the clips of each split, for each fold.
+        normalizations: Normalization of each fold.
+        device: Device of the batches.
+        on_disk: Whether the results lie in files.
+
+    Returns:
+        Clips of each split of each fold; notes on where their embeddings are.
+    """
+    num_clips = sum(len(rows) for of_fold in splits for rows in of_fold)
+    num_bytes = num_clips * sum(e.shape[1:].numel() * dataset.dtype(m).itemsize for m, e in embeddings.items())
+    streams = num_bytes > EMBEDDINGS_FRACTION * free_bytes(device)
+    normal: list[list[dict[str, Tensor]]] = [[{} for _ in of_fold] for of_fold in splits]
     for i, m in enumerate(dataset.modalities):
         raw = embeddings.pop(m)
         for normalization, of_fold, of_splits in zip(normalizations, splits, normal, strict=True):
@@ -184,12 +188,14 @@ def _folds(
                 copy = normalization.apply_to(m, raw, present, index, dtype, on_disk=on_disk)
                 of_split[m] = copy if streams else copy.to(device)
     kind = DiskClips if on_disk and (streams or device.type == "cpu") else Clips
-    folds = []
-    for split, normalization, of_splits in zip(all_splits, normalizations, normal, strict=True):
+    clips = []
+    for normalization, of_fold, of_splits in zip(normalizations, splits, normal, strict=True):
         present = normalization.mask(dataset.present)
-        clips = [
-            kind(of_split, present[rows].to(device), dataset.target[rows].to(device))
-            for rows, of_split in zip((split.train, split.val, split.test), of_splits, strict=True)
-        ]
-        folds.append(Fold(split, normalization, *clips))
-    return tuple(folds)
+        pairs = zip(of_fold, of_splits, strict=True)
+        clips.append([kind(e, present[rows].to(device), dataset.target[rows].to(device)) for rows, e in pairs])
+    size, notes = f"the embeddings ({num_bytes / 2**30:.1f} GiB)", []
+    if streams:
+        notes.append(f"{size} do not fit on the device: batches stream from host memory")
+    if on_disk:
+        notes.append(f"{size} do not fit into memory: they lie in temporary files in {temporary_folder()}")
+    return clips, notes

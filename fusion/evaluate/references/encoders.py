@@ -14,7 +14,7 @@ from amr.common.files import read_json, whole_file
 from amr.common.workspace import JOINT_RUN, TRAININGS, encoders_dir, find_folder
 from amr.extract.cache.reader import Cache
 from amr.fusion.data.clips import Clips
-from amr.fusion.data.dataset import read_embedding
+from amr.fusion.data.dataset import read_embedding, storage_type
 from amr.fusion.data.folds import Fold, TrainingData
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.evaluate.groups import RunGroup
@@ -85,7 +85,7 @@ class EncodersAlone:
         normalization = Normalization(
             *({m: getattr(each.normalization, name)[m] for m, each in read.items()} for name in ("mean", "std", "seen"))
         )
-        embeddings = {m: each.z for m, each in read.items()}
+        embeddings, dtypes = {m: each.z for m, each in read.items()}, {m: each.dtype for m, each in read.items()}
         present = normalization.mask(torch.stack([each.present for each in read.values()], dim=-1))
 
         def of_fold(k: int) -> Reference:
@@ -94,7 +94,7 @@ class EncodersAlone:
 
             def clips(rows: np.ndarray) -> Clips:
                 index = torch.from_numpy(rows)
-                z = normalization.apply(embeddings, present, index)
+                z = normalization.apply(embeddings, present, index, dtypes)
                 return Clips({m: e.to(device) for m, e in z.items()}, present[index].to(device), target[index])
 
             target = group.data.dataset.target.to(device)
@@ -123,12 +123,14 @@ class _Read:
 
     Args:
         z: z of all clips, `(clips, dim)`, as cached.
+        dtype: Type of z in the cache.
         present: Which clips have the modality, bool `(clips,)`.
         classifier: Weight and bias of its classifier.
         normalization: Normalization of z.
     """
 
     z: Tensor
+    dtype: torch.dtype
     present: Tensor
     classifier: Mapping[str, Tensor]
     normalization: Normalization
@@ -154,9 +156,9 @@ def _read(alone: Run, modality: str, group: RunGroup) -> _Read:
     with Cache.open(Path(alone.record.cache)) as cache:
         if not _same_clips(cache, data, run.config.label):
             raise ValueError(f"{what}, got {alone.name} with other ids, labels or splits. {advice}")
-        z, present = read_embedding(cache, modality)
+        (z, present), dtype = read_embedding(cache, modality), storage_type(cache.info(modality))
     state, normalization = read_weights(alone.folder / "weights.safetensors", alone.record)
-    return _Read(z, present, state, normalization)
+    return _Read(z, dtype, present, state, normalization)
 
 
 def _same_clips(cache: Cache, data: TrainingData, label: str) -> bool:

@@ -14,6 +14,7 @@ from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.data.corpus import _rows, read_corpus
 from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.normalization import Normalization, train_statistics
+from amr.fusion.data.on_disk import DiskClips
 
 CLASSES = ("0", "1", "2")
 
@@ -136,6 +137,23 @@ def test_an_unfinished_cache_is_refused(workspace):
         seal(file)
     with pytest.raises(ValueError, match="--cache must be a finished cache"):
         read(path, fitted)
+
+
+def test_clips_beyond_memory_lie_in_files_and_have_the_same_values(workspace, monkeypatch):
+    path = make_cache(workspace)
+    normalizations = [normalization(1.0, 2.0), normalization(-1.0, 0.5)]
+    in_memory = read(path, infos(path), normalizations)
+    monkeypatch.setattr("amr.fusion.data.folds.memory_at_hand", lambda: 0)
+    on_disk = read(path, infos(path), normalizations)
+    assert any("they lie in temporary files" in note for note in on_disk.notes)
+    assert not on_disk.dataset.embeddings
+    for fold, expected in zip(on_disk.folds, in_memory.folds, strict=True):
+        assert isinstance(fold.test, DiskClips)
+        assert not isinstance(expected.test, DiskClips)
+        assert torch.equal(fold.test.embeddings["audio"], expected.test.embeddings["audio"])
+        assert torch.equal(fold.test.present, expected.test.present)
+        assert torch.equal(fold.train.embeddings["audio"], expected.train.embeddings["audio"])
+        assert len(fold.val) == 0
 
 
 class Counted(str):

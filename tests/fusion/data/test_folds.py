@@ -40,7 +40,7 @@ def test_batches_of_embeddings_in_host_memory_are_copied_to_the_device():
 def test_a_modality_that_no_train_clip_has_is_absent_everywhere(small_cache):
     from amr.extract.cache.reader import Cache
     from amr.fusion.data.dataset import read_dataset
-    from amr.fusion.data.folds import _folds
+    from amr.fusion.data.folds import normalized
     from amr.fusion.data.splits import split_rows
 
     with Cache.open(small_cache) as cache:
@@ -49,9 +49,12 @@ def test_a_modality_that_no_train_clip_has_is_absent_everywhere(small_cache):
     (splits,) = split_rows(dataset.clips, dataset.target.numpy(), dataset.usable)
     normalization = dataset.normalization("standard", splits.train)
     embeddings = dict(dataset.embeddings)
-    (fold,) = _folds(embeddings, dataset, [splits], [normalization], torch.device("cpu"), streams=False, on_disk=False)
-    assert not fold.test.present[:, 1].any()
-    assert (fold.test.embeddings["video"] == 0).all()
+    rows = [(splits.train, splits.test)]
+    (((_, test),), notes) = normalized(embeddings, dataset, rows, [normalization], torch.device("cpu"), on_disk=False)
+    assert not test.present[:, 1].any()
+    assert (test.embeddings["video"] == 0).all()
+    assert not embeddings
+    assert notes == []
 
 
 def test_a_float16_cache_stays_float16_on_the_device_and_gives_the_same_results(small_cache, workspace):

@@ -103,6 +103,17 @@ def test_with_folds_each_head_is_measured_on_all_clips(small_cache, copied):
     assert not np.isnan(arrays["shares"].astype(float)).any()
 
 
+def test_clips_that_do_not_fit_into_memory_have_the_same_measures(small_cache, copied, monkeypatch):
+    run = fit(config(small_cache, folds=3, head="film")).run
+    expected = evaluated(run, cache=str(copied)).document
+    monkeypatch.setattr("amr.fusion.data.folds.memory_at_hand", lambda: 0)
+    notes, progress = [], Progress()
+    progress.note = notes.append
+    settings = EvaluateConfig(run, cache=str(copied), bootstrap=20, noise_draws=1, device="cpu")
+    assert evaluate(settings, progress).document == expected
+    assert any("do not fit into memory: they lie in temporary files" in note for note in notes)
+
+
 def test_runs_of_a_sweep_are_paired_by_seed_only(small_cache, copied, workspace):
     base = config(small_cache, folds=3)
     folder = sweep(

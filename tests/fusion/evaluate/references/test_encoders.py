@@ -7,6 +7,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,7 +20,8 @@ from amr.extract.cache.seal import seal
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
-from amr.fusion.evaluate.groups import OpenedCaches
+from amr.fusion.evaluate.groups import OpenedCaches, RunGroup
+from amr.fusion.evaluate.references.encoders import EncodersAlone
 from amr.fusion.evaluate.tables import encoders_table, reading
 from amr.fusion.runs.read import read_run, read_runs
 from amr.fusion.sweep.sweep import sweep
@@ -82,6 +84,18 @@ def test_gains_are_over_the_encoders_trained_alone(trained, questioned):
     expected = measures["accuracy"] - runs[best].test["accuracy"]
     assert measures["gain_over_best_unimodal"] == pytest.approx(expected, abs=1e-6)
     assert "ogr" not in measures  # the encoders' initial weights are not kept
+
+
+def test_z_of_encoders_trained_alone_is_as_small_as_in_its_cache(trained):
+    run = read_run(trained / "encoders" / "even" / "run")
+    group = RunGroup((run,), OpenedCaches("cpu").data(run))
+    reference = EncodersAlone("alone").of(group)(0)
+    for clips, own in ((reference.fold.train, group.folds[0].train), (reference.fold.test, group.folds[0].test)):
+        for m, z in clips.embeddings.items():
+            assert z.dtype == own.embeddings[m].dtype == torch.float16
+    with Cache.open(trained / "encoders" / "alone" / "audio" / "embeddings.h5") as cache:
+        stored = torch.from_numpy(cache.stored("audio", group.folds[0].rows.test))
+    assert torch.equal(reference.fold.test.embeddings["audio"], stored)
 
 
 def test_the_gap_is_paired_by_clip(questioned):
