@@ -187,6 +187,9 @@ def verify_cache(
     result = verify(file)
     show(result, json, lambda: lines(result))
     if result["problems"]:
+        is_cache = not any(problem.startswith("not a") for problem in result["problems"])
+        again = "extract or import the cache again with --overwrite, or copy it again from an intact one"
+        say(again if is_cache else "pass a cache, such as amr extract and amr import make")
         raise typer.Exit(1)
 
 

@@ -385,6 +385,9 @@ def test_a_damaged_cache_is_exit_1(amr, home):
     done = amr("verify damaged.h5 --json")
     assert done.status == 1
     assert json.loads(done.out)["problems"]
+    assert "extract or import the cache again with --overwrite" in done.err
+    damaged.write_text("no cache")
+    assert "pass a cache" in amr("verify damaged.h5").err
     damaged.unlink()
 
 
