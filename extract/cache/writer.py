@@ -124,7 +124,9 @@ class CacheWriter:
         """
         os.fsync(self._descriptor)
         with Cache.open(self.path) as cache:
-            is_finished = cache.complete and not self._journal.path.exists()
+            known = {*cache.failures.itertuples(index=False, name=None)}
+            failures = map(of_table, self._journal.read(cache.without_values()))
+            is_finished = cache.complete and known.issuperset(failures)
             damaged = {} if is_finished else rewrite(cache, clips_of(cache), journal=self._journal)
         self._journal.remove()
         self.notes += notes_on_damage({name: rows for name, rows in damaged.items() if name not in self.infos})

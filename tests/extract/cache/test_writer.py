@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from amr.extract.cache.journal import Failure
+from amr.extract.cache.journal import Failure, Journal
 from amr.extract.cache.reader import Cache, EmbeddingInfo
 from amr.extract.cache.structure import ClipTable, clips_of
 from amr.extract.cache.verify import verify
@@ -169,6 +169,20 @@ def test_failures_of_a_killed_end_are_kept_where_labels_have_changed(tmp_path):
     with Cache.open(path) as cache:
         assert cache.complete
         assert [*map(tuple, cache.failures.to_numpy())] == [(failure.id, failure.modality, failure.reason)]
+    assert os.listdir(tmp_path) == ["toy.h5"]
+
+
+def test_a_cache_whose_writer_was_killed_last_of_all_stays_as_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "toy.h5"
+    interrupted(path)
+    with monkeypatch.context() as patched, open_writer(path, CLIPS, [AUDIO]) as writer:
+        patched.setattr(Journal, "remove", lambda self: None)
+        writer.finalize()
+    before = path.read_bytes()
+    assert Journal(path).path.exists()
+    with open_writer(path, CLIPS, [AUDIO]) as writer:
+        writer.finalize()
+    assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["toy.h5"]
 
 

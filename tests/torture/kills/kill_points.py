@@ -25,7 +25,7 @@ from .curves import EVENTS, curves
 
 SHORT = 100  # a command with at most as many changes is killed before each of them in the long form
 MOST = 20  # points of a longer one, those of every kind among them
-MOST_OF_VARIANT, MOST_OF_SLOW = 20, 6
+MOST_OF_VARIANT, MOST_OF_SLOW = 15, 4
 NOT_KILLED = "not killed"
 
 
