@@ -61,4 +61,4 @@ def test_the_slurm_script_embeds_the_shard_of_its_task(shell, tmp_path):
     shell(script, SLURM_ARRAY_TASK_ID="2", SLURM_ARRAY_TASK_COUNT=number, SLURM_CPUS_PER_TASK="1")
     assert [path.name for path in (tmp_path / "caches").iterdir()] == [f"clips.shard-02-of-{number}.h5"]
     (wrapped,) = re.findall(r"--wrap '(.*)'", PAGE)
-    assert wrapped.startswith('amr merge "$AMR_HOME"/caches/clips.shard-*.h5')
+    assert wrapped.startswith('amr merge "$AMR_HOME"/caches/clips.shard-*-of-16.h5')

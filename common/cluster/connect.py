@@ -39,7 +39,8 @@ def connected(address: str | None) -> Iterator[Any]:
     A program that has called `ray.init` already keeps its connection.
 
     Args:
-        address: "auto" for the cluster that this machine belongs to, HOST or HOST:PORT; None to start Ray here.
+        address: "auto" for the cluster that this machine is a node of, HOST or HOST:PORT if there are several; None to
+            start Ray here.
 
     Raises:
         ValueError: No cluster has this address.
@@ -65,8 +66,8 @@ def connected(address: str | None) -> Iterator[Any]:
                 "Run the same command again, or pass the --address of a cluster that runs."
             ) from error
         raise ValueError(
-            f"--address must be that of a Ray cluster, got {address!r} ({first_line(error)}). "
-            "Start one with ray start --head, or leave out --address."
+            f"--address must be that of a Ray cluster of this machine, got {address!r} ({first_line(error)}). "
+            "Join it with ray start --address HOST:PORT, start one with ray start --head, or leave out --address."
         ) from error
     try:
         yield ray

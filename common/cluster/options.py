@@ -23,7 +23,7 @@ class ClusterOptions:
     )
     address: str | None = option(
         None,
-        "auto, HOST or HOST:PORT of the Ray cluster; by default Ray is started on this machine, and ended.",
+        "auto, or HOST:PORT, of the Ray cluster of this machine; by default Ray is started here, and ended.",
         panel=CLUSTER,
         since="0.2",
     )

@@ -58,7 +58,7 @@ def test_a_cluster_without_room_says_what_was_asked_for_and_what_to_change(gpus,
     ("address", "kind", "words"),
     [
         (None, RuntimeError, r"--engine ray must start Ray on this machine, got RuntimeError: no port\. Run the same"),
-        ("head", ValueError, r"--address must be that of a Ray cluster, got 'head' .*Start one with ray start --head"),
+        ("head", ValueError, r"--address must be that of a Ray cluster of this machine, got 'head' .*Join it with"),
     ],
 )
 def test_a_ray_that_does_not_start_is_not_blamed_on_an_address(monkeypatch, address, kind, words):
