@@ -187,10 +187,16 @@ def verify_cache(
     result = verify(file)
     show(result, json, lambda: lines(result))
     if result["problems"]:
-        is_cache = not any(problem.startswith("not a") for problem in result["problems"])
-        again = "extract or import the cache again with --overwrite, or copy it again from an intact one"
-        say(again if is_cache else "pass a cache, such as amr extract and amr import make")
+        say(_way_out(result))
         raise typer.Exit(1)
+
+
+def _way_out(damaged: Mapping[str, Any]) -> str:
+    if any(problem.startswith("not a") for problem in damaged["problems"]):
+        return "pass a cache that this version of amr can read, such as amr extract and amr import make"
+    if damaged["clips"] and not damaged["complete"]:
+        return "the extraction is not finished: the same command again makes damaged rows anew"
+    return "extract or import the cache again with --overwrite, or copy it again from an intact one"
 
 
 # --- fit, predict ----------------------------------------------------------------------------------------------------

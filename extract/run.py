@@ -167,7 +167,7 @@ def _extract(config: ExtractConfig, progress: Progress, begun: Begun | None = No
         notes = [*notes_on_name(out), *notes_on_request(request, exist, config)]
     else:
         notes = []
-        _check_same_clips(request.manifest.sha256(), exist, begun)
+        _check_same_clips(config, request.manifest.sha256(), exist, begun)
     for note in notes:
         progress.note(note)
     with _writer(out, request, part, files, config) as writer:
@@ -181,17 +181,18 @@ def _extract(config: ExtractConfig, progress: Progress, begun: Begun | None = No
     return _result(out, list(encoders), notes, int(exist.sum()), extracted, seconds)
 
 
-def _check_same_clips(manifest_sha256: str, exist: np.ndarray, begun: Begun) -> None:
-    """Refuse a node that sees another manifest, or no file of a shard of which there are files."""
-    if manifest_sha256 != begun.manifest_sha256:
-        raise ValueError(
-            f"the manifest must be the same on every node, got another one on {platform.node()}. "
-            "Copy it there, with the media at the same paths, and run the same command again."
-        )
+def _check_same_clips(config: ExtractConfig, manifest_sha256: str, exist: np.ndarray, begun: Begun) -> None:
+    """Refuse a node that sees no file of a shard of which there are files, or another manifest."""
     if begun.num_present and not exist.any():
         raise ValueError(
             f"the media must be at the same paths on every node, got none of {begun.num_present} files on "
             f"{platform.node()}. Mount them there, and run the same command again."
+        )
+    if manifest_sha256 != begun.manifest_sha256:  # that of a dataset is made from the files that are there
+        what = "the manifest" if config.dataset is None else f"the media of {config.dataset}"
+        raise ValueError(
+            f"{what} must be the same on every node, got others on {platform.node()}. "
+            "Copy them there, and run the same command again."
         )
 
 

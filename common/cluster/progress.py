@@ -68,10 +68,10 @@ class JoinedProgress:
         kind, values = event
         if kind == "start":
             _, done, self._unit = values
-            before, self._done[part] = self._done.get(part, 0), done
-            if self.has_started:
+            before, self._done[part] = self._done.get(part), done
+            if self.has_started and before is not None:  # its process was lost, and another goes on
                 self.progress.advance(done - before)
-            elif len(self._done) >= self._num_at_once:
+            elif (self.has_started and done) or len(self._done) == self._num_at_once:  # rates are of work since then
                 self._start()
         elif kind == "advance" and part in self._done:  # else its start was lost
             if not self.has_started:

@@ -63,7 +63,7 @@ def run_tasks(
         take: Function that gets the index of a task and an event that it sent.
 
     Raises:
-        ValueError: The cluster has lost all nodes with room for a task.
+        RuntimeError: A task ends its worker each time, or the cluster has lost all nodes with room for a task.
         Exception: Whatever a task raised. The others are ended.
     """
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
@@ -88,7 +88,7 @@ def run_tasks(
             if ended or taken:
                 heard = time.monotonic()
             elif time.monotonic() - heard > SECONDS_OF_SILENCE:
-                room_for(ray, room.gpus, int(room.cpus))
+                _check_room(ray, room)
                 heard = time.monotonic()
             for reference in ended:
                 result = _result(ray, reference)
@@ -100,6 +100,17 @@ def run_tasks(
     finally:
         _stop(ray, [*running])
         ray.kill(events)
+
+
+def _check_room(ray: Any, room: Room) -> None:
+    """Refuse to wait forever for nodes that are lost."""
+    try:
+        room_for(ray, room.gpus, int(room.cpus))
+    except ValueError:
+        raise RuntimeError(
+            f"the cluster must keep a node with room for a worker, got none for {SECONDS_OF_SILENCE:.0f} s. "
+            "Run the same command once it is back to continue."
+        ) from None
 
 
 def _stop(ray: Any, running: list[Any]) -> None:

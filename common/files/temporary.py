@@ -50,12 +50,13 @@ def needing_room(what: str, kind: type[Exception] = NoRoom) -> Iterator[None]:
 
 
 def _sentence(error: OSError, what: str) -> str:
-    reason = error.strerror or str(error)
+    reason, folder = repr(error.strerror or str(error)), temporary_folder()
     if error.errno == errno.ENOMEM:
         advice = "Raise `ulimit -v`, which counts mapped files, too."
-        return f"the addresses of a process must have room for {what} in a temporary file, got {reason!r}. {advice}"
-    folder = temporary_folder()
-    got = f"{in_units(shutil.disk_usage(folder).free)} free" if error.errno == errno.ENOSPC else repr(reason)
+        return f"the addresses of a process must have room for {what} in a temporary file, got {reason}. {advice}"
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"the temporary folder {folder!r} must take a file, got {reason}. Set TMPDIR to another folder."
+    got = f"{in_units(shutil.disk_usage(folder).free)} free" if error.errno == errno.ENOSPC else reason
     advice = "Raise `ulimit -f`" if error.errno == errno.EFBIG else "Free space there"
     return (
         f"the temporary folder {folder!r} must have room for {what}, got {got}. {advice}, or set TMPDIR to another "

@@ -57,5 +57,6 @@ def forget_all(inputs: Any) -> None:
 
 
 def _from_file(sent: Any, shape: tuple[int, ...], dtype: str) -> Tensor:
+    file = os.fdopen(sent.detach(), "rb")  # this fails if the process that sent it is dead, which is no lack of room
     with needing_room("a clip of this length"):
-        return as_tensor(map_array(os.fdopen(sent.detach(), "rb"), shape, np.dtype(dtype)))
+        return as_tensor(map_array(file, shape, np.dtype(dtype)))

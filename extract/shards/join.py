@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Begun:
-    """What the process that begins shards sees of a shard's clips, and each process that embeds them must see, too.
+    """Clips of a shard, as the process that divides them sees them. Whoever embeds them must see the same.
 
     Attributes:
         manifest_sha256: Checksum of the whole manifest.
@@ -57,7 +57,7 @@ class Divided:
     names: tuple[str, ...]
 
     def begun(self, shard: Shard) -> Begun:
-        """What there is of a shard."""
+        """The checksum, and the number of the shard's clips with a file."""
         rows = shard.rows(len(self.exist))
         return Begun(self.manifest_sha256, int(self.exist[rows.start : rows.stop].sum()))
 

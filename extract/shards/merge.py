@@ -159,7 +159,7 @@ def _check(parts: Sequence[_Part]) -> None:
         if not part.complete:
             raise ValueError(
                 f"SHARD must be complete, got {part.shard} in {str(part.path)!r}, whose extraction is not finished. "
-                f"Run amr extract --shard {part.shard} again, if it does not run yet."
+                f"Run amr extract --shard {part.shard} again, unless it is still running."
             )
         _check_same_embeddings(first, part)
 

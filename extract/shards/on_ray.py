@@ -89,7 +89,7 @@ def _kept(result: ExtractResult, path: Path, content: np.ndarray | None) -> Extr
     """Result of a shard, whose cache is written here if it came as bytes."""
     if content is not None:
         with replacing(path, durable=True) as partial:
-            content.tofile(partial)
+            partial.write_bytes(content.data)
     return replace(result, cache=path)
 
 
@@ -115,12 +115,10 @@ def _embed(
     """
     progress = SentProgress(send)
     if mark.is_file() and mark.read_text() == text:
-        _wait_for_lost_writer(Path(str(config.out)), progress)
-        return extract(config, progress, begun), None
+        return _extract_once_free(extract, config, progress, begun), None
     with _own_folder(f"amr-{text}-{str(config.shard).replace('/', '-of-')}") as folder:
         out = str(folder / Path(str(config.out)).name)
-        _wait_for_lost_writer(Path(out), progress)
-        result = extract(replace(config, out=out), progress, begun)
+        result = _extract_once_free(extract, replace(config, out=out), progress, begun)
         return result, np.fromfile(result.cache, np.uint8)
 
 
@@ -146,17 +144,19 @@ def _own_folder(name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_for_lost_writer(out: Path, progress: Progress) -> None:
-    """Wait until the worker that had the shard before, and was lost, has ended.
+def _extract_once_free(extract: Extract, config: ExtractConfig, progress: Progress, begun: Begun) -> ExtractResult:
+    """Embed a shard, once the worker that had it before and was lost has ended.
 
     Raises:
         Locked: It is written all the time, by another command.
     """
+    out = Path(str(config.out)).resolve()
     until, is_noted = time.monotonic() + SECONDS_FOR_LOST_WRITER, False
     while True:
         try:
-            with lock(out.resolve()):
-                return
+            with lock(out):  # looked at first: to build the encoders for each try would take longer
+                pass
+            return extract(config, progress, begun)
         except Locked:
             if time.monotonic() > until:
                 raise

@@ -70,11 +70,11 @@ def read_corpus(
         target = np.array([codes.get(value, -1) for value in values])
         on_disk = exceed_memory(cache, [*embeddings], len(normalizations), keep_steps=keep_steps)
         dataset = make_dataset(cache, [*embeddings], clips, target, classes, keep_steps=keep_steps, on_disk=on_disk)
-    rows, on_rows = _rows(dataset, path, values)
+    rows, notes_on_rows = _rows(dataset, path, values)
     raw = dict(dataset.embeddings)
     dataset = replace(dataset, embeddings={})
     splits = [(rows, rows[:0])] * len(normalizations)
-    measured, on_place = normalized(raw, dataset, splits, normalizations, choose_device(device), on_disk=on_disk)
+    measured, notes_on_memory = normalized(raw, dataset, splits, normalizations, choose_device(device), on_disk=on_disk)
     folds = tuple(
         Fold(SplitRows(rows, rows[:0], rows), normalization, test, none, test)
         for normalization, (test, none) in zip(normalizations, measured, strict=True)
@@ -83,7 +83,7 @@ def read_corpus(
         folds = tuple(replace(fold, train=_standard_clips(fold)) for fold in folds)
     else:
         notes.append("the fit did not standardize: the train mean and deviation are those of the measured clips")
-    return TrainingData(path, dataset, folds, (*notes, *on_rows, *on_place, *dataset.notes_on_values()))
+    return TrainingData(path, dataset, folds, (*notes, *notes_on_rows, *notes_on_memory, *dataset.notes_on_values()))
 
 
 def _check_embedding(cache: Cache, modality: str, fitted: Mapping[str, Any], keep_steps: bool) -> str | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.shapley import subsets
 from amr.fusion.data.clips import Batch, Clips, permutation_orders
-from amr.fusion.evaluate.scores import Scores, SubsetScores, join, score, score_subset, stack_subsets
+from amr.fusion.evaluate.scores import Scores, SubsetScores, concatenate, join, score, score_subset, stack_subsets
 from amr.fusion.model import FusionModel, predict_logits, predict_shares
 from amr.fusion.run_axis.axes import of_same_runs, step_mask
 from amr.fusion.run_axis.seeds import generator, normal_chunks
@@ -124,29 +124,28 @@ class Subject:
     def under_noise(self, modality: str) -> UnderNoise:
         """Results at all levels of noise in a modality; computed once."""
         if modality not in self._under_noise:
-            correct: dict[float, list[Tensor]] = {level: [] for level in LEVELS[1:-1]}
-            most = []
-            for logits in self._logits_under_noise(modality):
-                for level, found in correct.items():
-                    found.append((logits[level].argmax(-1) == self.clips.target).float().cpu())
-                most.append(score(logits[LEVELS[-1]], self.clips.target))
-            frequency = {level: torch.stack(found).mean(0) for level, found in correct.items()}
-            self._under_noise[modality] = UnderNoise(frequency, join(most))
+            found = [*self._under_each_draw(modality)]
+            frequency = {level: torch.stack([each.correct[level] for each in found]).mean(0) for level in LEVELS[1:-1]}
+            self._under_noise[modality] = UnderNoise(frequency, join([each.most for each in found]))
         return self._under_noise[modality]
 
     @torch.no_grad()
-    def _logits_under_noise(self, modality: str) -> Iterator[dict[float, Tensor]]:
-        """Logits at each level but the first, `(run, clips, classes)`, for one draw after the other."""
+    def _under_each_draw(self, modality: str) -> Iterator[UnderNoise]:
+        """Results under one draw after the other. Logits of all clips would be large."""
         draws, std = generator(self.seed, f"noise {modality}"), self.std[modality].cpu()
         shape, chunks = self.clips.embeddings[modality].shape, self.clips.chunks(self.num_runs)
         for _ in range(self.noise_draws):
-            logits: dict[float, list[Tensor]] = {level: [] for level in LEVELS[1:]}
+            correct: dict[float, list[Tensor]] = {level: [] for level in LEVELS[1:-1]}
+            most = []
             for start, unit in zip(chunks, normal_chunks(shape, chunks.step, draws), strict=True):
                 batch = self.clips.slice(start, start + chunks.step, self.num_runs)
-                noise = (unit * std).to(self.clips.target.device)
-                for level, of_chunks in logits.items():
-                    of_chunks.append(self.model(noisy(batch, modality, level * noise)))
-            yield {level: torch.cat(of_chunks, dim=1) for level, of_chunks in logits.items()}
+                target = self.clips.target[start : start + chunks.step]
+                noise = (unit * std).to(target.device)
+                for level, found in correct.items():
+                    predicted = self.model(noisy(batch, modality, level * noise)).argmax(-1)
+                    found.append((predicted == target).float().cpu())
+                most.append(score(self.model(noisy(batch, modality, LEVELS[-1] * noise)), target))
+            yield UnderNoise({level: torch.cat(found, dim=1) for level, found in correct.items()}, concatenate(most))
 
 
 def without(batch: Batch, modalities: Sequence[str]) -> Batch:

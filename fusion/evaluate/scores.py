@@ -67,6 +67,11 @@ def stack_subsets(scores: list[SubsetScores]) -> SubsetScores:
     return SubsetScores(*(torch.stack([getattr(s, f.name) for s in scores]) for f in fields(SubsetScores)))
 
 
+def concatenate(scores: list[Scores]) -> Scores:
+    """Scores of chunks of clips, `(run, chunk)` each, as those of all clips, `(run, clips)`."""
+    return Scores(*(torch.cat([getattr(s, f.name) for s in scores], dim=1) for f in fields(Scores)))
+
+
 def join(scores: list[Scores]) -> Scores:
     """Join scores over draws: mean NLL and Brier score; confidence and correctness as `(run, clips, draws)`."""
     return Scores(

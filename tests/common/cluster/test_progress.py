@@ -19,7 +19,7 @@ def test_progress_of_shards_is_one_bar_that_starts_once_those_side_by_side_have_
     assert seen.events[1:] == [("start", 45, 2, "clips"), ("advance", 4, 1)]
     joined.take(1, ("start", (20, 3, "clips")))  # its process was lost, and another goes on
     joined.take(2, ("start", (15, 5, "clips")))  # a third shard, after one of the first
-    assert seen.events[3:] == [("advance", -1, 0), ("advance", 5, 0)]
+    assert seen.events[3:] == [("advance", -1, 0), ("start", 45, 10, "clips")]
 
 
 def test_a_part_that_advances_alone_is_shown():

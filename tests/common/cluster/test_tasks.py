@@ -6,6 +6,7 @@ import importlib.util
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_workers_have_no_gpu_that_nobody_asked_for(tmp_path, monkeypatch):
 
 
 @pytest.mark.ray
-def test_tasks_are_told_so(tmp_path):
+def test_a_task_sees_no_gpu(tmp_path):
     if importlib.util.find_spec("ray") is None:
         without("ray", "pip install 'amr-fusion[ray]'")
 
@@ -74,5 +75,11 @@ def test_a_task_that_is_stopped_cleans_up(tmp_path):
 
     given = [(str(tmp_path), refuses) for refuses in (False, True)]
     with connected(None) as ray, pytest.raises(ValueError, match="this one"):
-        [*tasks.run_tasks(ray, Room(2, 1, 0), refuse_or_wait, given, lambda part, event: None)]
+        [*tasks.run_tasks(ray, Room(2, 0.5, 0), refuse_or_wait, given, lambda part, event: None)]
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_cluster_that_has_lost_its_nodes_is_not_waited_for():
+    nodes = SimpleNamespace(nodes=list)
+    with pytest.raises(RuntimeError, match=r"must keep a node with room .* once it is back to continue"):
+        tasks._check_room(nodes, Room(1, 1, 0))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from amr.extract.encoders import file_tensor
 from amr.extract.encoders.file_tensor import FileTensor, as_tensor
 from amr.extract.encoders.model import rows_of_all
 from amr.extract.media import spool
@@ -73,3 +74,14 @@ def test_rows_of_all_clips(in_file, at_once):
     expected = torch.cat(list(clips)).split(at_once)
     assert [len(each) for each in found] == [len(each) for each in expected]
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_sender_that_has_died_is_not_a_lack_of_room():
+    """Its clip is loaded again: `ClipLoader` knows the error of a dead worker."""
+
+    class Dead:
+        def detach(self) -> int:
+            raise ConnectionRefusedError("its process is gone")
+
+    with pytest.raises(ConnectionRefusedError):
+        file_tensor._from_file(Dead(), (1,), "<f4")

@@ -228,7 +228,7 @@ def test_shards_that_do_not_belong_together_are_refused_with_what_to_type(config
     Path(three).unlink()
     with pytest.raises(KeyboardInterrupt):
         extract_embeddings(replace(config, shard="3/3"), Interrupt())
-    words = r"must be complete, got 3/3 in .* Run amr extract --shard 3/3 again, if it does not run yet\."
+    words = r"must be complete, got 3/3 in .* Run amr extract --shard 3/3 again, unless it is still running\."
     refused([one, two, three], words)
 
 

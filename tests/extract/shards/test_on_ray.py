@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -218,6 +219,21 @@ def test_a_node_without_the_media_or_with_another_manifest_is_refused(shard, beg
     with pytest.raises(ValueError, match="the manifest must be the same on every node"):
         embedded(shard, replace(begun, manifest_sha256="0" * 64), workspace)
     assert [*(workspace / "tmp").iterdir()] == []
+
+
+def test_a_full_disk_is_named_where_a_shard_arrives(shard, workspace):
+    result = extract_embeddings(shard)
+    content = np.fromfile(result.cache, np.uint8)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            on_ray._kept(result, workspace / "sent.h5", content)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not (workspace / "sent.h5").exists()
 
 
 def test_a_worker_enters_no_folder_that_another_has_prepared(shard, begun, workspace):

@@ -97,7 +97,7 @@ def test_a_folder_that_takes_no_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(
-        NoRoom, match=rf"{tmp_path}' must have room for 8 bytes, got 'Read-only file system'\. Free space"
+        NoRoom, match=rf"{tmp_path}' must take a file, got 'Read-only file system'\. Set TMPDIR to another folder"
     ):
         empty((8,), torch.int8, on_disk=True)
 
