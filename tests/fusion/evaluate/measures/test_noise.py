@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from amr.fusion.evaluate import perturb
 from amr.fusion.evaluate.measures.calibration import Calibration
 from amr.fusion.evaluate.measures.noise import LEVELS, derived, level_name, per_clip
 from amr.fusion.evaluate.perturb import Subject
+from amr.fusion.evaluate.scores import Scores, score
 from amr.fusion.model import predict_logits
 from amr.fusion.run_axis.seeds import generator, normal_chunks
 
@@ -44,14 +45,18 @@ def test_noise_is_drawn_chunk_by_chunk_to_the_bit_as_at_once(monkeypatch, steps)
     subject = replace(subject, clips=clips)
     monkeypatch.setattr("amr.fusion.data.clips.CHUNK_NUMBERS", 400)
     assert len(clips.chunks(subject.num_runs)) > 2
-    draws, found = generator(0, "noise audio"), list(subject._logits_under_noise("audio"))
+    draws, found = generator(0, "noise audio"), list(subject._under_each_draw("audio"))
     valid = (audio != 0).any(-1, keepdim=True) if steps else clips.present[:, :1]
-    for logits in found:
+    for under in found:
         noise = torch.randn(audio.shape, generator=draws) * subject.std["audio"]
         for level in LEVELS[1:]:
             moved = audio + torch.where(valid, level * noise, 0.0)
             whole = replace(clips, embeddings={**clips.embeddings, "audio": moved})
-            assert torch.equal(logits[level], predict_logits(subject.model, whole))
+            expected = score(predict_logits(subject.model, whole), clips.target)
+            if level < LEVELS[-1]:
+                assert torch.equal(under.correct[level], expected.correct)
+            else:
+                assert all(torch.equal(getattr(under.most, f.name), getattr(expected, f.name)) for f in fields(Scores))
     assert len(found) == subject.noise_draws
 
 
