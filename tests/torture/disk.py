@@ -75,13 +75,13 @@ class NoMount(OSError):
 
 
 def run(seed: int, scale: float, folder: Path) -> list[Outcome]:
-    """Give each command with eight sizes of what is left of the disk, then with room."""
+    """Give each command with ten sizes of what is left of the disk, then with room."""
     outcomes = []
     for case in CASES[: scaled(len(CASES), scale)]:
         own = folder / str(case)
         own.mkdir()
         try:
-            outcomes.append(tried(case, scaled(8, scale), own))
+            outcomes.append(tried(case, scaled(10, scale), own))
         except NoMount as error:
             return [Outcome("disk full", 0, note=f"not tried: {error}")]
     return outcomes

@@ -18,7 +18,7 @@ from ..damage import differences, flips, tenths
 from ..kills.commands import FAST, FIT, IMPORT, JOINT, SWEEP, TRAIN, Arguments, embeddings, finished, media, restored
 from ..report import Outcome, scaled
 
-NUM_FLIPS, NUM_CUTS = 250, 150
+NUM_FLIPS, NUM_CUTS = 200, 120
 CURVES = ("events.out.tfevents.*",)
 UNREAD = ("*.png", "*.h5", "frontier.csv", "evaluation.csv", "table.csv", "table.md", "table.tex", *CURVES)
 PRINT_RESULTS = ("predict", "evaluate", "explain", "report")
