@@ -71,7 +71,7 @@ class JoinedProgress:
             before, self._done[part] = self._done.get(part), done
             if self.has_started and before is not None:  # its process was lost, and another goes on
                 self.progress.advance(done - before)
-            elif (self.has_started and done) or len(self._done) == self._num_at_once:  # rates are of work since then
+            elif done if self.has_started else len(self._done) == self._num_at_once:  # rates are of work since then
                 self._start()
         elif kind == "advance" and part in self._done:  # else its start was lost
             if not self.has_started:

@@ -28,4 +28,5 @@ def test_a_part_that_advances_alone_is_shown():
     joined.take(1, ("advance", (1, 0)))  # whose start was lost
     joined.take(0, ("start", (10, 2, "clips")))
     joined.take(0, ("advance", (3, 0)))
+    joined.take(1, ("start", (20, 0, "clips")))
     assert seen.events == [("start", 30, 2, "clips"), ("advance", 3, 0)]
