@@ -42,7 +42,7 @@ def check_gpus(config: ClusterOptions, device: str) -> None:
     """Refuse a GPU for workers that have none.
 
     Raises:
-        ValueError: Workers are to use a GPU, and none is asked for.
+        ValueError: The device is a GPU, and workers have none.
     """
     if config.engine == "ray" and config.num_gpus_per_worker == 0 and device.startswith("cuda"):
         raise ValueError(

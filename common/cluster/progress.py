@@ -69,9 +69,12 @@ class JoinedProgress:
         if kind == "start":
             _, done, self._unit = values
             before, self._done[part] = self._done.get(part), done
-            if self.has_started and before is not None:  # its process was lost, and another goes on
+            if not self.has_started:
+                if len(self._done) == self._num_at_once:
+                    self._start()
+            elif before is not None:  # its process was lost, and another goes on
                 self.progress.advance(done - before)
-            elif done if self.has_started else len(self._done) == self._num_at_once:  # rates are of work since then
+            elif done:  # the rate is that of the work since this start
                 self._start()
         elif kind == "advance" and part in self._done:  # else its start was lost
             if not self.has_started:

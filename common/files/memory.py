@@ -50,7 +50,7 @@ def _of_machine() -> int:
 
 
 def _of_groups(own: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> int:
-    """What the control groups leave, of a container, a job of a cluster or a service."""
+    """Bytes that the control groups of this process still allow, such as those of a container or a SLURM job."""
     return min((_left(folder, names) for folder, names in _groups(own, mounted)), default=sys.maxsize)
 
 
@@ -84,7 +84,7 @@ def _groups(own: Path, mounted: Path) -> tuple[tuple[Path, _Names], ...]:
 
 
 def _left(folder: Path, names: _Names) -> int:
-    """What a group leaves; files that it caches can be dropped."""
+    """Bytes that a group still allows. Its cached files count as free: the kernel drops them if memory is short."""
     with suppress(OSError, ValueError):
         limit = int((folder / names.limit).read_text())  # "max" without a limit
         if limit < NO_LIMIT:
@@ -95,7 +95,7 @@ def _left(folder: Path, names: _Names) -> int:
 
 
 def _of_limit() -> int:
-    """What `ulimit -v` leaves."""
+    """Bytes that `ulimit -v` still allows."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 

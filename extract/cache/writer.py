@@ -124,9 +124,7 @@ class CacheWriter:
         """
         os.fsync(self._descriptor)
         with Cache.open(self.path) as cache:
-            known = {*cache.failures.itertuples(index=False, name=None)}
-            failures = map(of_table, self._journal.read(cache.without_values()))
-            is_finished = cache.complete and known.issuperset(failures)
+            is_finished = cache.complete and self._is_recorded(cache)
             damaged = {} if is_finished else rewrite(cache, clips_of(cache), journal=self._journal)
         self._journal.remove()
         self.notes += notes_on_damage({name: rows for name, rows in damaged.items() if name not in self.infos})
@@ -135,6 +133,11 @@ class CacheWriter:
                 f"cache {str(self.path)!r} must be intact, got {num_damaged} rows that changed since they were "
                 "written. They are marked as not done: run the same command again to make them anew."
             )
+
+    def _is_recorded(self, cache: Cache) -> bool:
+        """Whether the cache has the failures of the journal."""
+        recorded = {*cache.failures.itertuples(index=False, name=None)}
+        return recorded.issuperset(map(of_table, self._journal.read(cache.without_values())))
 
     def close(self) -> None:
         """Close the file. What was written stays."""

@@ -56,6 +56,11 @@ class Divided:
     exist: np.ndarray
     names: tuple[str, ...]
 
+    @property
+    def num_present(self) -> int:
+        """Number of clips of which a file exists."""
+        return int(self.exist.sum())
+
     def begun(self, shard: Shard) -> Begun:
         """The checksum, and the number of the shard's clips with a file."""
         rows = shard.rows(len(self.exist))
@@ -96,7 +101,11 @@ def without_cluster(config: ExtractConfig) -> ExtractConfig:
 
 def shards_beside(out: Path) -> list[Path]:
     """Files that are named as shards of a cache, of any division."""
-    return sorted(out.parent.glob(f"{glob.escape(out.stem)}.shard-*-of-*{glob.escape(out.suffix)}"))
+    return _beside(out)
+
+
+def _beside(out: Path, ending: str = "") -> list[Path]:
+    return sorted(out.parent.glob(f"{glob.escape(out.stem)}.shard-*-of-*{glob.escape(out.suffix)}{ending}"))
 
 
 def begun_count(config: ExtractConfig) -> int | None:
@@ -121,15 +130,15 @@ def check_begin(config: ExtractConfig) -> None:
         check_resumable(out.resolve())
 
 
-def shard_configs(config: ExtractConfig, count: int, names: Sequence[str]) -> list[ExtractConfig]:
-    """Config of each shard, without `overwrite`: with it, the shards of earlier extractions are removed here.
+def shard_configs(config: ExtractConfig, count: int, divided: Divided) -> list[tuple[ExtractConfig, Begun]]:
+    """Config and clips of each shard, without `overwrite`: with it, the shards of earlier extractions are removed here.
 
     So what is given again after its process was lost continues.
 
     Args:
         config: Config of the whole extraction.
         count: Number of shards.
-        names: Names of the requested embeddings.
+        divided: Clips of the extraction.
 
     Raises:
         ValueError: A shard of an earlier extraction could not be joined with the others.
@@ -141,9 +150,9 @@ def shard_configs(config: ExtractConfig, count: int, names: Sequence[str]) -> li
             with lock(path.resolve()):
                 check_replaceable(path)
                 _remove(path)
-    _check_names([*paths.values()], names)
+    _check_names([*paths.values()], divided.names)
     common = replace(config, overwrite=False, device=config.devices[0])
-    return [replace(common, shard=str(shard), out=str(path)) for shard, path in paths.items()]
+    return [(replace(common, shard=str(each), out=str(path)), divided.begun(each)) for each, path in paths.items()]
 
 
 def _check_names(paths: Sequence[Path], names: Sequence[str]) -> None:
@@ -208,7 +217,7 @@ def remove_shards(out: Path, shards: Sequence[Path]) -> None:
                 and all(name in infos and not differences(infos[name], cache.info(name)) for name in cache.names)
             ):
                 _remove(path)
-    for left in out.parent.glob(f"{glob.escape(out.stem)}.shard-*-of-*{glob.escape(out.suffix)}.lock"):
+    for left in _beside(out, ".lock"):
         remove_left(left.with_suffix(""))
 
 

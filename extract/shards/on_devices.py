@@ -14,7 +14,6 @@ from amr.common.processes import SPAWN, begin_process, cause_of_death, end_proce
 from amr.common.progress import Progress
 from amr.extract.config import ExtractConfig
 from amr.extract.shards.join import Begun, Divided, Extract, join_shards, shard_configs
-from amr.extract.shards.shard import all_shards
 
 if TYPE_CHECKING:
     from amr.extract.run import ExtractResult
@@ -36,13 +35,11 @@ def extract_on_devices(config: ExtractConfig, divided: Divided, progress: Progre
     began, count = time.perf_counter(), len(config.devices)
     cores = available_cores() if config.workers is None else config.workers
     workers = cores and max(1, cores // count)
-    configs = [
-        replace(each, device=device, workers=workers)
-        for each, device in zip(shard_configs(config, count, divided.names), config.devices, strict=True)
+    shards = [
+        (replace(each, device=device, workers=workers), begun)
+        for (each, begun), device in zip(shard_configs(config, count, divided), config.devices, strict=True)
     ]
-    begun = [divided.begun(shard) for shard in all_shards(count)]
-    joined = JoinedProgress(progress, sum(each.num_present for each in begun), count)
-    results = _run_all([*zip(configs, begun, strict=True)], extract, joined)
+    results = _run_all(shards, extract, JoinedProgress(progress, divided.num_present, count))
     return join_shards(config, results, progress, time.perf_counter() - began)
 
 

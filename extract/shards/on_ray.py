@@ -33,7 +33,6 @@ from amr.extract.shards.join import (
     shard_configs,
     without_cluster,
 )
-from amr.extract.shards.shard import all_shards
 
 if TYPE_CHECKING:
     from amr.extract.run import ExtractResult
@@ -64,15 +63,14 @@ def extract_on_ray(config: ExtractConfig, divided: Divided, progress: Progress, 
         room = room_for(ray, config.num_gpus_per_worker, cpus)
         count = config.shards or begun_count(alone) or room.workers
         workers = int(room.cpus) if config.workers is None else config.workers
-        configs = [replace(each, workers=workers) for each in shard_configs(alone, count, divided.names)]
-        begun = [divided.begun(shard) for shard in all_shards(count)]
-        joined = JoinedProgress(progress, sum(each.num_present for each in begun), min(count, room.workers))
+        shards = [(replace(each, workers=workers), begun) for each, begun in shard_configs(alone, count, divided)]
+        joined = JoinedProgress(progress, divided.num_present, min(count, room.workers))
         results: dict[int, ExtractResult] = {}
         try:
             with _mark(default_out(alone)) as mark:
-                tasks = [(extract, *shard, *mark) for shard in zip(configs, begun, strict=True)]
+                tasks = [(extract, *shard, *mark) for shard in shards]
                 for index, (result, content) in run_tasks(ray, room, _embed, tasks, joined.take):
-                    results[index] = _kept(result, Path(str(configs[index].out)), content)
+                    results[index] = _kept(result, Path(str(shards[index][0].out)), content)
         finally:
             progress.stop()
     return join_shards(alone, [results[index] for index in range(count)], progress, time.perf_counter() - began)

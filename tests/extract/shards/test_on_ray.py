@@ -173,7 +173,7 @@ def shard(clips, workspace, monkeypatch) -> ExtractConfig:
 
 @pytest.fixture
 def begun(clips) -> Begun:
-    """What the process that began the shards sees of the first."""
+    """Clips of the first shard, as the process that divides them sees them."""
     manifest = read_manifest(clips)
     return Divided(manifest.sha256(), np.ones(len(manifest), bool), ("audio",)).begun(Shard(1, 9))
 
