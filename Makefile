@@ -78,7 +78,7 @@ bench: $(READY)  ## every benchmark, each against what you would use instead
 gpu:  ## all that needs a GPU, in nine minutes, with PYTHON as it is; writes docs/benchmarks/gpu-NAME.md
 	@$(AS_AMR) cd "$(CURDIR)" && PYTHONPATH="$$dir" "$(PYTHON)" benchmarks/gpu $(ARGS)
 
-results: $(READY)  ## docs/results.md from real embeddings and clips, in about three hours; resumes; ARGS="--only digits" prints one
+results: $(READY)  ## docs/results.md from real embeddings and clips, in about two and a half hours; resumes; ARGS="--only digits" prints one
 	$(BIN)/python docs/results/make.py $(ARGS)
 
 clean:  ## what was built here; media, caches and runs stay
