@@ -168,7 +168,7 @@ def one_thread_off() -> Iterator[None]:
     torch.set_num_threads(torch.get_num_threads())  # new threads have the number that any thread was given last
     with (
         patch.object(trainer, "threads_for", lambda products: nullcontext()),
-        patch.object(sweep, "one_thread", nullcontext),
+        patch.object(sweep, "thread_pool", ThreadPoolExecutor),
     ):
         yield
 
@@ -176,7 +176,7 @@ def one_thread_off() -> Iterator[None]:
 @contextmanager
 def side_by_side_off() -> Iterator[None]:
     """A sweep's groups one after another, with PyTorch's number of threads."""
-    with one_thread_off(), patch.object(sweep, "ThreadPoolExecutor", lambda num_workers: ThreadPoolExecutor(1)):
+    with one_thread_off(), patch.object(sweep, "thread_pool", lambda num_workers: ThreadPoolExecutor(1)):
         yield
 
 

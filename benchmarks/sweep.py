@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +30,7 @@ from rounds import Timing, machine, medians
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from amr.common.devices import one_thread
+from amr.common.devices import one_thread, thread_pool
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.folds import Fold, TrainingData
@@ -126,12 +124,8 @@ def in_groups(work: Callable[[list[Member]], object], plan: Recipe, clips: Clips
     places = partition([member.seed for member in MEMBERS], most, CPU_GROUPS if on_cpu and not size else 1)
     groups = [[MEMBERS[i] if amr else Member(MEMBERS[i].seed) for i in group] for group in places]
 
-    def in_one_thread(group: list[Member]) -> None:
-        with one_thread() if workers > 1 else nullcontext():
-            work(group)
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(in_one_thread, groups))
+    with thread_pool(workers) as pool:
+        list(pool.map(work, groups))
 
 
 def no_clips_of(clips: Clips) -> Clips:

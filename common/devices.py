@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -72,3 +76,30 @@ def threads_for(products: int) -> AbstractContextManager[None]:
         products: Number of multiplications in one step.
     """
     return one_thread() if products < ONE_THREAD_PRODUCTS else nullcontext()
+
+
+SECONDS_TO_END = 1.0  # a thread takes about a millisecond
+
+
+@contextmanager
+def thread_pool(num_threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads to compute in, each with one CPU thread if there are several; the kernel has ended them after the block.
+
+    Python's own end of a pool is about a millisecond too early: an ending thread still holds locks of MKL. A process
+    that is forked in this time has them for ever, and hangs in its first matrix product.
+    """
+    started: set[int] = set()
+
+    def begin() -> None:
+        started.add(threading.get_native_id())
+        if num_threads > 1:
+            torch.set_num_threads(1)  # holds for the calling thread only
+
+    try:
+        pool = ThreadPoolExecutor(num_threads, initializer=begin)
+        with one_thread() if num_threads > 1 else nullcontext(), pool:
+            yield pool
+    finally:
+        until = time.monotonic() + SECONDS_TO_END
+        while any(os.path.exists(f"/proc/self/task/{each}") for each in started) and time.monotonic() < until:
+            time.sleep(0.0005)

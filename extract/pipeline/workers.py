@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import faulthandler
 import math
-import os
 import pickle
 import queue
+import signal
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -176,7 +175,7 @@ class ClipLoader:
         """
         exitcode, index = dead.end(), dead.in_work
         loaded, kills = (Loaded(), False) if index == NO_CLIP else self._apart(tasks[index])
-        took_too_long = index != NO_CLIP and exitcode >= 0  # it ended itself
+        took_too_long = index != NO_CLIP and exitcode == -signal.SIGALRM
         if not kills and not took_too_long:
             self._unexplained += 1
         if self._unexplained >= MAX_UNEXPLAINED_CRASHES:
@@ -301,16 +300,16 @@ def _work(
     torch.set_num_threads(1)  # a forked thread pool would hang
     parcels: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_send, args=(sender, parcels), daemon=True).start()
-    with open(os.devnull, "w") as nowhere:
-        while True:
-            index = requests.recv()
-            in_work.value = index
-            # a thread of C code, which needs nothing from Python: it ends the process wherever that hangs
-            faulthandler.dump_traceback_later(limit_seconds, exit=True, file=nowhere)
-            parcel = _packed(index, clips.load(tasks[index]), tasks[index])
-            faulthandler.cancel_dump_traceback_later()
-            in_work.value = NO_CLIP
-            parcels.put(parcel)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    while True:
+        index = requests.recv()
+        in_work.value = index
+        signal.setitimer(signal.ITIMER_REAL, limit_seconds)  # the kernel then ends the process, wherever that hangs
+        parcel = _packed(index, clips.load(tasks[index]), tasks[index])
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        in_work.value = NO_CLIP
+        parcels.put(parcel)
 
 
 def _packed(index: int, loaded: Loaded, task: Task) -> bytes:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from amr.common.devices import one_thread
+from amr.common.devices import thread_pool
 from amr.common.files import whole_file
 from amr.common.workspace import TRAININGS
 from amr.extract.cache.reader import Cache
@@ -249,15 +247,10 @@ def measured_anew(group: RunGroup) -> RunGroup:
 def map_folds(group: RunGroup, function: Callable[[int], T]) -> list[T]:
     """Results of a function of each fold's number; on a CPU with one thread per fold, as a sweep trains."""
 
-    def of_fold(k: int) -> T:
-        if num_workers > 1:
-            torch.set_num_threads(1)  # holds for the calling thread only
-        return function(k)
-
     on_cpu = group.folds[0].test.target.device.type == "cpu"
     num_workers = min(torch.get_num_threads(), len(group.folds)) if on_cpu else 1
-    with one_thread() if num_workers > 1 else nullcontext(), ThreadPoolExecutor(num_workers) as pool:
-        return list(pool.map(of_fold, range(len(group.folds))))
+    with thread_pool(num_workers) as pool:
+        return list(pool.map(function, range(len(group.folds))))
 
 
 def run_groups(runs: Sequence[Run], data_of: Callable[[Run], TrainingData]) -> Iterator[RunGroup]:

@@ -49,8 +49,8 @@ class _Magnitudes(torch.autograd.Function):
         for runs, inputs in _blocks(len(weight), joined):
             block = product[runs] if ctx.keep else product[: runs.stop - runs.start]
             torch.bmm(cotangent[runs], weight[runs], out=block).mul_(inputs)
-            for part, result in zip(block.split(ctx.sizes, dim=-1), norm[runs].unbind(-1), strict=True):
-                result.copy_(torch.linalg.vector_norm(part, dim=-1))
+            for part, result in _of_modalities(block, norm[runs], ctx.sizes):
+                torch.linalg.vector_norm(part, dim=-1, out=result)
         ctx.save_for_backward(weight, cotangent, joined, norm, *([product] if ctx.keep else []))
         return norm
 
@@ -58,20 +58,29 @@ class _Magnitudes(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, cotangent, joined, norm, *product = ctx.saved_tensors
-        scale = (grad / norm).masked_fill_(norm == 0, 0).unsqueeze(2)  # the gradient of a norm of 0 is 0
+        scale = (grad / norm).masked_fill_(norm == 0, 0)  # the gradient of a norm of 0 is 0
         grad_weight, grad_cotangent = torch.empty_like(weight), torch.empty_like(cotangent.mT)
         outer = _empty(weight, joined)  # dn / dg
-        for runs, inputs in _blocks(len(weight), joined):
+        factor = joined if ctx.keep else joined.square()
+        for runs, inputs in _blocks(len(weight), factor):
             block = outer[: runs.stop - runs.start]
             if ctx.keep:
                 torch.mul(product[0][runs], inputs, out=block)
             else:
-                torch.bmm(cotangent[runs], weight[runs], out=block).mul_(inputs).mul_(inputs)
-            for part, factor in zip(block.split(ctx.sizes, dim=-1), scale[runs].unbind(-1), strict=True):
-                part.mul_(factor)
+                torch.bmm(cotangent[runs], weight[runs], out=block).mul_(inputs)
+            for part, scale_of in _of_modalities(block, scale[runs], ctx.sizes):
+                part.mul_(scale_of.unsqueeze(-1))
             torch.bmm(cotangent[runs].mT, block, out=grad_weight[runs])
             torch.bmm(weight[runs], block.mT, out=grad_cotangent[runs])
         return grad_weight, grad_cotangent.mT, *[None] * len(ctx.sizes)
+
+
+def _of_modalities(block: Tensor, values: Tensor, sizes: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views of modalities of one width at a time, `(run, batch, modalities, dim)`, with values of each modality."""
+    if len(set(sizes)) == 1:
+        yield block.unflatten(-1, (len(sizes), -1)), values
+    else:
+        yield from ((x.unsqueeze(-2), v) for x, v in zip(block.split(sizes, -1), values.split(1, -1), strict=True))
 
 
 def _runs_of_block(inputs: Tensor, num_runs: int) -> int:

@@ -15,7 +15,7 @@ from amr.fusion.train.recipe import Recipe
 
 T = TypeVar("T")
 # On a CPU, groups do not depend on the machine: the last bits of a run do depend on the runs beside it.
-CPU_GROUPS = 4  # least number of groups; more cores than these help if there are more groups
+CPU_GROUPS = 2  # least number of groups; more cores than these help if there are more groups
 CPU_CACHE_BYTES = 2**26  # limit for the training steps of a group: more is not faster (docs/benchmarks.md)
 CPU_LOGITS_BYTES = 2**29  # limit for the val or test logits of a group
 
@@ -49,8 +49,8 @@ def partition(seeds: Sequence[int], most: int, least_groups: int = 1) -> list[li
 
     Runs of one seed can use common batches if every seed of the group has the same number of runs. So groups end
     between seeds, even if one group gets a seed more than another: dividing a seed costs more (docs/benchmarks.md).
-    A seed is divided only if it has more than `most` runs, if there are fewer seeds than groups, or if there is one
-    seed more: then the others go in pairs, so that half as many cores end at the same time. Large groups are first.
+    A seed is divided only if it has more than `most` runs, or if there are fewer seeds than groups. Large groups are
+    first.
 
     Args:
         seeds: Seed of each run.
@@ -73,11 +73,7 @@ def partition(seeds: Sequence[int], most: int, least_groups: int = 1) -> list[li
 
 def _partition_seeds(runs_of_seeds: list[list[int]], most: int, least_groups: int) -> list[list[int]]:
     """Partition seeds that have the same number of runs."""
-    count, num_seeds, half = len(runs_of_seeds[0]), len(runs_of_seeds), least_groups // 2
-    if num_seeds == least_groups + 1 and half > 1 and 2 * count <= most:
-        # one group of two seeds would be the last to end: pairs of seeds, and the odd seed is divided
-        *others, odd = runs_of_seeds
-        return [*(list(chain(*group)) for group in _even(others, -(-len(others) // 2))), *_even(odd, min(half, count))]
+    count, num_seeds = len(runs_of_seeds[0]), len(runs_of_seeds)
     if count <= most and num_seeds >= least_groups:
         groups = _even(runs_of_seeds, max(least_groups, -(-num_seeds // (most // count))))
         return [list(chain(*group)) for group in groups]

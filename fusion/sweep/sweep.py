@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -19,7 +18,7 @@ import pandas as pd
 import torch
 
 from amr.common.cluster.options import ClusterOptions, check_gpus
-from amr.common.devices import choose_device, one_thread
+from amr.common.devices import choose_device, thread_pool
 from amr.common.options import number_text
 from amr.common.progress import Progress
 from amr.fusion.config import FitConfig, SweepConfig
@@ -176,11 +175,10 @@ def _fit_all(groups: Sequence[RunGroup], num_workers: int, progress: Progress) -
             progress.advance(len(unfinished) * fraction)
 
         folders = [run_folder(record) if record in unfinished else None for record in group.records]
-        torch.set_num_threads(1 if num_workers > 1 else torch.get_num_threads())  # this setting is per thread
         fit_group(group.records, folders, group.data, advance, with_predictions=False)
         return group
 
-    with one_thread() if num_workers > 1 else nullcontext(), ThreadPoolExecutor(num_workers) as pool:
+    with thread_pool(num_workers) as pool:
         futures = [pool.submit(fit, group) for group in groups]
         try:
             for future in as_completed(futures):

@@ -1,11 +1,13 @@
 import platform
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 import torch
 
-from amr.common.devices import choose_device
+from amr.common.devices import choose_device, thread_pool
 
 
 def test_auto_is_the_gpu_if_there_is_one():
@@ -41,3 +43,26 @@ def test_freed_memory_is_kept_for_the_next_step():
     """In a process of its own: what other tests left in this one's memory decides where a tensor goes."""
     done = subprocess.run([sys.executable, "-c", MANY_STEPS], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 10 * 2048 / 2  # 10 tensors of 2048 pages each
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
+def test_the_threads_of_a_pool_compute_with_one_and_are_gone_after_it():
+    before = torch.get_num_threads()
+    for _ in range(50):  # without waiting, some of them are left
+        barrier = threading.Barrier(3)
+
+        def number_of(_: int, barrier: threading.Barrier = barrier) -> tuple[int, int]:
+            barrier.wait()  # so that each thread gets one
+            torch.randn(100, 100) @ torch.randn(100, 100)
+            return threading.get_native_id(), torch.get_num_threads()
+
+        with thread_pool(3) as pool:
+            numbers = dict(pool.map(number_of, range(3)))
+        assert [*numbers.values()] == [1, 1, 1]
+        assert not [each for each in numbers if Path(f"/proc/self/task/{each}").exists()]
+    assert torch.get_num_threads() == before
+
+
+def test_a_pool_of_one_thread_computes_with_all():
+    with thread_pool(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads()

@@ -1,3 +1,4 @@
+import faulthandler
 import multiprocessing
 import os
 import pickle
@@ -97,6 +98,16 @@ def test_a_worker_that_something_else_kills_or_stops_costs_no_clip(clips, monkey
     monkeypatch.setattr(workers, "SECONDS_TO_START", 2.0)
     loader = loader_of(clips, Once(tmp_path, signum), num_workers, clip_timeout=1.0)
     assert first_values(loader.load(tasks())) == list(range(10, 10 + NUM_SOUNDS))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_timer_of_the_caller_hinders_no_worker(clips, num_workers):
+    faulthandler.dump_traceback_later(1000)  # a forked process that asks for another one waits for ever
+    try:
+        loaded = loader_of(clips, Special(), num_workers, clip_timeout=20.0).load(tasks())
+        assert first_values(loaded) == list(range(10, 10 + NUM_SOUNDS))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def test_a_start_that_fails_leaves_no_process(clips, monkeypatch):

@@ -35,7 +35,7 @@ def test_sixty_five_runs_are_divided_between_seeds():
     assert [len(group) for group in partition(seeds, 100, 2)] == [39, 26]
     assert sorted(map(len, partition(seeds, 10, 2))) == [6] * 5 + [7] * 5
     assert len(partition(seeds, 100, 1)) == 1
-    assert [len(group) for group in partition(seeds, 100, 4)] == [26, 26, 7, 6]  # two cores: 33 and 32
+    assert [len(group) for group in partition(seeds, 100, 4)] == [26, 13, 13, 13]
     assert [len(group) for group in partition(seeds, 25, 4)] == [13] * 5
 
 
