@@ -1,10 +1,10 @@
 """Reading a cache to the device against a raw read of the same number of bytes.
 
 Sizes of CREMA-D (5,954 clips) and VGGSound (180,000 clips, 309 classes), 512 + 512, float16 and float32; random
-embeddings. The raw read is np.fromfile of a file with only the same bytes. "Cache.embedding" reads the HDF5 file into
-float32 arrays, checks included; "table" reads its clips. "read_training_data" is all that a fit does before it trains:
-labels, splits, means and standard deviations, normalization, the copy to the device. The cache has a val split, so none
-is carved. Everything was just written, so reads come from the page cache.
+embeddings. The raw read is np.fromfile of a file with only the same bytes. "Cache.stored" reads the HDF5 file as a fit
+does, in its own type, checks included; "table" reads its clips. "read_training_data" is all that a fit does before it
+trains: labels, splits, means and standard deviations, normalization, the copy to the device. The cache has a val split,
+so none is carved. Everything was just written, so reads come from the page cache.
 
     python benchmarks/loading.py [--clips 5954,180000] [--rounds 3] [--device cpu]
 """
@@ -59,7 +59,7 @@ def read_all(file: Path) -> None:
     """Read every embedding into memory."""
     with Cache.open(file) as cache:
         for name in cache.names:
-            cache.embedding(name)
+            cache.stored(name)
 
 
 def read_table(file: Path) -> None:
@@ -77,7 +77,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     table = Table(
-        *("clips", "dtype", "MiB", "raw read, s", "open, s", "table, s", "Cache.embedding, s", "read_training_data, s"),
+        *("clips", "dtype", "MiB", "raw read, s", "open, s", "table, s", "Cache.stored, s", "read_training_data, s"),
         *("read / raw", "all / raw"),
     )
     for num_clips in map(int, arguments.clips.split(",")):

@@ -164,6 +164,13 @@ def chunks_of(values: Tensor, embedding: Tensor) -> tuple[Tensor, ...]:
     return values.split(max(1, CACHED_NUMBERS // max(1, embedding[:1].numel())))
 
 
+def at_rows(embedding: Tensor, rows: Tensor) -> Tensor:
+    """Some rows of an embedding: a view of adjacent ones on a CPU, so nobody may change them in place."""
+    if rows.device.type == "cpu" and len(rows) and bool((rows.diff() == 1).all()):
+        return embedding[int(rows[0]) : int(rows[-1]) + 1]
+    return embedding[rows]
+
+
 def permutation_orders(clips: Clips, count: int = NUM_PERMUTATIONS, seed: int = 0) -> list[Tensor]:
     """Seeded permutations of the clips, `(clips,)` each: the same for every run and modality."""
     draws = generator(seed, "permutations")

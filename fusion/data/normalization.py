@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from amr.common.devices import one_thread
-from amr.fusion.data.clips import Clips, chunks_of
+from amr.fusion.data.clips import Clips, at_rows, chunks_of
 from amr.fusion.data.on_disk import empty
 from amr.fusion.run_axis.axes import step_mask
 
@@ -96,7 +96,7 @@ class Normalization:
         index = torch.arange(len(embedding), device=embedding.device) if rows is None else rows
         result = empty((len(index), *embedding.shape[1:]), dtype, embedding.device, on_disk=on_disk)
         for chunk, output in zip(chunks_of(index, embedding), chunks_of(result, embedding), strict=True):
-            x = embedding[chunk].float().sub_(self.mean[modality]).div_(self.std[modality])
+            x = (at_rows(embedding, chunk) - self.mean[modality]).div_(self.std[modality])  # float32
             missing = ~present[chunk].view(-1, *[1] * (embedding.ndim - 1))
             missing = missing | x.isnan() if embedding.ndim == 3 else missing
             x = x.masked_fill_(missing, 0) if missing.any() else x
@@ -125,7 +125,7 @@ def moments(
 ) -> tuple[int, Tensor, Tensor]:
     """Number of vectors; mean and standard deviation of each dimension, float64 `(dim,)`, 0 if there are none.
 
-    Each chunk is shifted by the mean of its first vectors, and summed in float64. The chunks are joined as in Chan,
+    Each chunk is shifted by the mean of its first vectors, and summed. The chunks are joined in float64 as in Chan,
     Golub and LeVeque, Algorithms for Computing the Sample Variance (1983), equation 2.1.
 
     Args:
@@ -136,14 +136,15 @@ def moments(
     count = 0
     mean, squares = torch.zeros(2, embedding.shape[-1], dtype=torch.double, device=embedding.device)
     for chunk in chunks_of(rows, embedding):
-        x = embedding[chunk].float()
+        x = at_rows(embedding, chunk)
         x = x[are_steps(x)] if embedding.ndim == 3 else x
         if len(x) == 0:
             continue
-        shift = x[:FIRST_VECTORS].mean(0)
-        moved = x.sub_(shift).sum(0, dtype=torch.double) / len(x)
+        shift = x[:FIRST_VECTORS].float().mean(0)
+        x = x - shift
+        moved = x.sum(0).double() / len(x)
         away, total = shift + moved - mean, count + len(x)
-        squares += x.square_().sum(0, dtype=torch.double) - moved.square() * len(x)
+        squares += x.square_().sum(0).double() - moved.square() * len(x)
         squares += away.square() * (count * len(x) / total)
         mean += away * (len(x) / total)
         count = total
