@@ -78,7 +78,7 @@ def threads_for(products: int) -> AbstractContextManager[None]:
     return one_thread() if products < ONE_THREAD_PRODUCTS else nullcontext()
 
 
-SECONDS_TO_END = 1.0  # a thread takes about a millisecond
+SECONDS_TO_END = 10.0  # a thread takes about a millisecond
 
 
 @contextmanager
