@@ -100,7 +100,7 @@ class Conversion:
         return notes
 
     def _numbers(self, clips: slice) -> np.ndarray:
-        """Rows of some clips as float64, NaN without a row."""
+        """Rows of some clips as floating-point numbers, NaN without a row."""
         values = self._source.rows.values
         if self._order is None:
             return _to_numbers(values[clips], self._source)
@@ -179,12 +179,12 @@ def _check_shape(source: Source) -> None:
 
 
 def _to_numbers(raw: np.ndarray, source: Source) -> np.ndarray:
-    """Block of rows as float64 that may be changed; values that are empty are NaN."""
+    """Block of rows as floating-point numbers that may be changed; values that are empty are NaN."""
     try:
         if raw.dtype == object:
             raw = np.where((raw == "") | (raw == np.array(None)), np.nan, raw)
         if raw.dtype.kind in "biufOUS" and raw.size:
-            return raw.astype(np.float64)
+            return raw.astype(np.float32 if raw.dtype in (np.float16, np.float32) else np.float64)
     except (ValueError, TypeError):
         pass
     raise _not_numbers(source)
