@@ -31,10 +31,10 @@ import resource, torch
 from amr.common.devices import keep_freed_memory
 keep_freed_memory()
 faults = []
-for _ in range(12):
+for _ in range(60):
     torch.ones(2**21)
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-print(faults[-1] - faults[1])
+print(faults[-1] - faults[19])
 """
 
 
@@ -42,7 +42,7 @@ print(faults[-1] - faults[1])
 def test_freed_memory_is_kept_for_the_next_step():
     """In a process of its own: what other tests left in this one's memory decides where a tensor goes."""
     done = subprocess.run([sys.executable, "-c", MANY_STEPS], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 10 * 2048 / 2  # 10 tensors of 2048 pages each
+    assert int(done.stdout) < 2048  # 40 tensors of 2048 pages each; the first few go to one place after another
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc")

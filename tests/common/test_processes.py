@@ -228,6 +228,7 @@ def test_a_call_ends_with_its_caller():
     receiver, sender = CONTEXT.Pipe(duplex=False)
     caller = CONTEXT.Process(target=sleep_in_child, args=(sender,))
     caller.start()
+    assert receiver.poll(60)
     called = receiver.recv()
     caller.kill()
     caller.join()

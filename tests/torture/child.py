@@ -7,6 +7,7 @@ processes belong to its session, so none of them is overlooked.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -107,6 +108,8 @@ class Child:
         code: Any = BROKEN
         try:
             os.setsid()
+            gc.freeze()  # what the other process left is not to be freed here: tests/conftest.py
+            gc.enable()
             faulthandler.disable()  # of pytest: it would print that process's stacks for a crash of this one
             end_with(parent)
             for fd, file in ((1, self._stdout), (2, self._stderr)):

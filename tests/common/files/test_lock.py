@@ -63,6 +63,7 @@ def test_the_lock_of_another_process_is_not_left(tmp_path):
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=_hold, args=(path, theirs))
     process.start()
+    assert ours.poll(60)
     assert ours.recv()
     assert not is_left(path)
     remove_left(path)

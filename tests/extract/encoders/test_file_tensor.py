@@ -58,6 +58,7 @@ def test_it_travels_as_its_file(in_file):
     here, there = multiprocessing.get_context("fork").Pipe()
     process = multiprocessing.get_context("fork").Process(target=_send, args=(there,))
     process.start()
+    assert here.poll(60)
     loaded = here.recv()
     here.send(None)
     process.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import resource
 import sys
@@ -97,6 +98,8 @@ def measure(clip: ClipFiles, prepares: Prepares) -> Measured:
 
 
 def _work(pipe: Connection, clip: ClipFiles, prepares: Prepares) -> None:
+    gc.freeze()  # what the other process left is not to be freed here: tests/conftest.py
+    gc.enable()
     torch.set_num_threads(1)
     began, before = time.monotonic(), _peak()
     loaded = load(clip, prepares.modalities, prepares.of)
