@@ -16,8 +16,8 @@ settings.register_profile("untimed", deadline=None)  # a busy machine is slow
 settings.load_profile("untimed")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for background jobs
 
-# Tests decode in this process. A fork of it must not free what that left: FFmpeg's scalers would wait for threads that a
-# fork does not have. Processes of the package itself begin with `begin_process`, which sees to that.
+# Tests decode in this process. A fork of it must not free what that left: FFmpeg's scalers would wait for threads that
+# a fork does not have. Processes of the package itself begin with `begin_process`, which sees to that.
 _collects: list[bool] = []
 os.register_at_fork(
     before=lambda: (_collects.append(gc.isenabled()), gc.disable()),
