@@ -73,7 +73,7 @@ def find_cache(name: str | None, option: str = "--cache") -> Path:
         FileNotFoundError: No cache has that path or name, or caches/ is empty.
         ValueError: No name is given and caches/ holds several.
     """
-    caches = sorted(caches_dir().glob("*.h5"))
+    caches = sorted(path for path in caches_dir().glob("*.h5") if path.is_file())
     names = ", ".join(path.stem for path in caches) or "none"
     if name is not None:
         for path in (Path(name), caches_dir() / name, caches_dir() / f"{name}.h5"):

@@ -120,7 +120,12 @@ def _outcome(app: typer.Typer, arguments: Sequence[str]) -> tuple[int, str]:
 
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror is not None:
-        return f"{error.strerror}: {error.filename}"
+        if error.filename is not None:
+            advice = "Check who may use it, or name another file" if isinstance(error, PermissionError) else "Check it"
+            return f"{str(error.filename)!r} must be usable, got {error.strerror!r}. {advice}."
+        if error.strerror.startswith("No usable temporary directory"):
+            return f"the temporary folder must take a file, got {error.strerror!r}. Set TMPDIR to another folder."
+        return error.strerror
     return str(error) or type(error).__name__
 
 

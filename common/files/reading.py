@@ -44,6 +44,8 @@ def whole_file(file: Path, option: str, advice: str = AGAIN) -> Iterator[None]:
     except (NotWhole, MemoryError):
         raise
     except FileNotFoundError as error:
+        if file.exists():  # it is another file that is missing, such as a temporary folder
+            raise
         raise NotWhole(f"{option} must hold whole files, got no {str(file)!r}. {advice}", file) from error
     except Exception as error:  # each library has its own errors for the same thing
         if isinstance(error, OSError) and error.errno is not None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,15 @@ def test_a_new_name_is_one_in_the_workspace(elsewhere):
     assert place("./mine", Path("runs")) == Path("mine")
     assert place(Path("other/mine"), Path("runs")) == Path("other/mine")
     assert place(".", Path("runs")) == Path(".")
+
+
+def test_a_folder_or_a_pipe_is_no_cache(workspace):
+    (workspace / "caches" / "folder.h5").mkdir(parents=True)
+    os.mkfifo(workspace / "caches" / "pipe.h5")
+    with pytest.raises(FileNotFoundError, match=r"\(none\), got 'folder'\. Make one"):
+        find_cache("folder")
+    (workspace / "caches" / "c.h5").touch()
+    assert find_cache(None).name == "c.h5"
 
 
 def test_a_misspelled_cache_gets_the_closest_name(workspace):

@@ -180,3 +180,27 @@ def test_during_the_imports_of_the_start(home, module):
     assert status == 130
     assert err.splitlines()[-1] == "amr: stopped. Run the same command to start over."
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            PermissionError(13, "Permission denied", "a.h5"),
+            "'a.h5' must be usable, got 'Permission denied'. Check who may use it, or name another file.",
+        ),
+        (NotADirectoryError(20, "Not a directory", "a/b"), "'a/b' must be usable, got 'Not a directory'. Check it."),
+        (
+            FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"),
+            "the temporary folder must take a file, got \"No usable temporary directory found in ['/tmp']\". "
+            "Set TMPDIR to another folder.",
+        ),
+    ],
+)
+def test_refusals_of_the_system_are_sentences(monkeypatch, capsys, error, text):
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("amr.common.workspace.caches_dir", refuse)
+    assert run(["fit", "--cache", "c"]) == (1 if isinstance(error, PermissionError) else 2)
+    assert capsys.readouterr().err.strip() == f"amr: {text}"

@@ -31,6 +31,11 @@ def test_refusals_of_the_system_stay(tmp_path):
         read_whole(tmp_path / "gone", "RUN")
 
 
+def test_another_file_that_is_missing_is_no_damage(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No usable temporary"), whole_file(tmp_path, "RUN"):
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b"\x00{", b'{"a": \x01}'])
 def test_json_that_is_none_is_refused(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
