@@ -124,7 +124,7 @@ def _extract(config: ExtractConfig, as_json: bool) -> None:
         result = extract_embeddings(config, progress)
     show(result.to_json(), as_json, lambda: lines(result.summary()))
     if result.failed:
-        say("failed clips are not tried again by the same command, but with --resume")
+        say("failed clips stay failed; add --resume to try them again")
     if config.shard is None:
         _check_any_embedded(result.embedded, result.clips, result.cache)
 
