@@ -25,7 +25,7 @@ def check_writable(folder: Path, what: str, advice: str) -> None:
             return
     except OSError as error:
         problem = error.strerror
-    raise ValueError(f"{what} must be a folder that can be written to, got {str(folder)!r} ({problem}). {advice}")
+    raise ValueError(f"{what} must be a place that can be written to, got {str(folder)!r} ({problem}). {advice}")
 
 
 def check_unlinked(folder: Path, what: str) -> None:

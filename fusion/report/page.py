@@ -94,7 +94,7 @@ def report(config: ReportConfig, progress: Progress | None = None) -> Report:
     """
     out = Path(config.out)
     check_ours(out, MARKS, "--out")
-    check_writable(out.parent, "--out", "Pass --out with a page elsewhere, such as report.html.")
+    check_writable(out.parent, "--out", "Pass --out with a page in another folder, such as ~/report.html.")
     folders = [read_results(find_run(name, "DIR")) for name in dict.fromkeys(config.dirs)]
     progress = progress or Progress()
     progress.start(len(folders), unit="folders")

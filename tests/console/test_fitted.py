@@ -121,9 +121,9 @@ def test_evaluate_prints_a_table_of_people(amr):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("evaluate plain --out /proc/self/made", "--out must be a folder that can be written to"),
-        ("explain plain 001 --out /proc/self/made/e.png", "--out must be a folder that can be written to"),
-        ("predict plain 001 --out /proc/self/made/p.csv", "--out must be a folder that can be written to"),
+        ("evaluate plain --out /proc/self/made", "--out must be a place that can be written to"),
+        ("explain plain 001 --out /proc/self/made/e.png", "--out must be a place that can be written to"),
+        ("predict plain 001 --out /proc/self/made/p.csv", "--out must be a place that can be written to"),
         ("predict plain 001 --out votes.csv", "--out must be new or a table of amr predict"),
         ("evaluate sealed", "RUN must not hold an evaluation.json of another program"),
         ("predict plian 001", "Did you mean plain?"),
@@ -154,7 +154,7 @@ def test_a_read_only_run_is_refused_with_what_to_type(amr, home, monkeypatch):
     for line, out in (("evaluate plain", "a folder elsewhere|another folder"), ("explain plain 001", "a picture")):
         status, _, err = amr(line)
         assert status == 2
-        assert err.startswith("amr: RUN must be a folder that can be written to, got ")
+        assert err.startswith("amr: RUN must be a place that can be written to, got ")
         assert "(Read-only file system). Pass --out with " in err
         assert any(text in err for text in out.split("|"))
 

@@ -42,7 +42,7 @@ def test_cues_that_are_right_or_absent_have_a_closed_form(p_audio, p_video, num_
 
 def test_a_root_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"--root must be a folder that can be written to, .* Pass --root"):
+    with pytest.raises(ValueError, match=r"--root must be a place that can be written to, .* Pass --root"):
         build(tmp_path / "file" / "clips")
 
 

@@ -533,11 +533,11 @@ def test_a_cache_that_its_name_does_not_find_is_noted(sounds, fakes):
     [
         (
             "1.wav/x.h5",
-            r"--out must be a folder that can be written to, got '.*1\.wav' \(Not a directory\)\. Pass --out",
+            r"--out must be a place that can be written to, got '.*1\.wav' \(Not a directory\)\. Pass --out",
         ),
         (
             "/proc/x.h5",
-            r"--out must be a folder that can be written to, got '/proc' .*\. Pass --out with a cache",
+            r"--out must be a place that can be written to, got '/proc' .*\. Pass --out with a cache",
         ),
         ("folder", r"--out must be a file, got the folder '.*folder'\. Pass --out .*folder/NAME\.h5\."),
     ],

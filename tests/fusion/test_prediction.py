@@ -30,7 +30,7 @@ def test_no_other_file_is_replaced(tmp_path):
     with pytest.raises(ValueError, match=r"--out must be a \.csv file, got 'p\.txt'\. Pass --out p\.csv\."):
         check_csv(type(manifest)("p.txt"))
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="--out must be a folder that can be written to"):
+    with pytest.raises(ValueError, match="--out must be a place that can be written to"):
         check_csv(tmp_path / "file" / "p.csv")
 
 

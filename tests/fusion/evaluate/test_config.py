@@ -62,7 +62,7 @@ def test_other_files_of_the_same_name_are_not_replaced(tmp_path):
         (tmp_path / "evaluation.json").write_text(text)
         with pytest.raises(ValueError, match=r"RUN must not hold an evaluation\.json of another program"):
             config.check_writable(tmp_path)
-    with pytest.raises(ValueError, match="--out must be a folder that can be written to"):
+    with pytest.raises(ValueError, match="--out must be a place that can be written to"):
         EvaluateConfig(tmp_path, out=tmp_path / "evaluation.csv").check_writable(tmp_path)
 
 
