@@ -70,4 +70,4 @@ class ExplainConfig:
             check_unlinked(run, what)
         else:
             check_ours(self.out, [MARK.encode()], "--out")
-        check_writable(self.picture(run).parent, what, "Pass --out in another folder, such as ~/clip.png.")
+        check_writable(self.picture(run).parent, what, "Pass --out with a picture in ~, as ~/clip.png.")

@@ -151,11 +151,11 @@ def test_a_read_only_run_is_refused_with_what_to_type(amr, home, monkeypatch):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    for line, out in (("evaluate plain", "a folder elsewhere|another folder"), ("explain plain 001", "another folder")):
+    for line, out in (("evaluate plain", "a folder elsewhere|another folder"), ("explain plain 001", "a picture")):
         status, _, err = amr(line)
         assert status == 2
         assert err.startswith("amr: RUN must be a place that can be written to, got ")
-        assert "(Read-only file system). Pass --out " in err
+        assert "(Read-only file system). Pass --out with " in err
         assert any(text in err for text in out.split("|"))
 
 

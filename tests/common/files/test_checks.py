@@ -37,7 +37,7 @@ def test_a_folder_that_cannot_be_looked_into_is_refused(tmp_path, monkeypatch):
 
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"--out must be a place .*\(Not a directory\)"):
+    with pytest.raises(ValueError, match=r"--out must be a place that can be written to, got .*\(Not a directory\)"):
         check_writable(tmp_path / "file", "--out", "Pass another.")
 
 

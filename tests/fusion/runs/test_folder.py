@@ -155,10 +155,12 @@ def test_the_current_folder_can_be_the_run(run, tmp_path_factory, monkeypatch):
     assert json.loads((folder / "metrics.json").read_text())["test"] is not None
 
 
-@pytest.mark.parametrize("out", ["notes.txt", "notes.txt/run"])
-def test_a_folder_that_cannot_be_written_to_is_refused(run, workspace, out):
+@pytest.mark.parametrize(
+    ("out", "rule"), [("notes.txt", "a folder, got the file"), ("notes.txt/run", "a place that can be written to")]
+)
+def test_a_folder_that_cannot_be_written_to_is_refused(run, workspace, out, rule):
     (workspace / "notes.txt").write_text("dear diary")
-    with pytest.raises(ValueError, match=r"--out must be a (folder|place)"):
+    with pytest.raises(ValueError, match=f"--out must be {rule}"):
         run(out=str(workspace / out))
     assert (workspace / "notes.txt").read_text() == "dear diary"
 

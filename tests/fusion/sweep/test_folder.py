@@ -82,7 +82,7 @@ def test_a_folder_that_is_no_sweep_is_refused(run, workspace):
 @pytest.mark.parametrize("out", ["notes.txt", "notes.txt/run"])
 def test_a_folder_that_cannot_be_written_to_is_refused(run, workspace, out):
     (workspace / "notes.txt").write_text("dear diary")
-    with pytest.raises(ValueError, match="--out must be a place"):
+    with pytest.raises(ValueError, match="--out must be a place that can be written to"):
         run(out=str(workspace / out))
     assert (workspace / "notes.txt").read_text() == "dear diary"
 
