@@ -93,7 +93,24 @@ def quoted(path: str | os.PathLike[str]) -> str:
     ("'my runs/a'", './-a')
     """
     text = os.fspath(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    return in_shell(f"./{text}" if text.startswith("-") else text)
+
+
+def in_shell(text: str) -> str:
+    r"""Text as one argument of a shell. Control characters are escaped, as bash, zsh and POSIX.1-2024 read them.
+
+    >>> print(in_shell("it's"), in_shell("a\x1b[31m b"))
+    'it'"'"'s' $'a\x1b[31m b'
+    """
+    if CONTROLS.search(text) is None:
+        return shlex.quote(text)
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{CONTROLS.sub(_in_bytes, escaped)}'"
+
+
+def _in_bytes(found: re.Match[str]) -> str:
+    errors = "surrogateescape" if "\udc80" <= found[0] <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in found[0].encode("utf-8", errors))
 
 
 def saved_settings(config: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import itertools
 import os
@@ -132,23 +133,43 @@ def _message(error: BaseException) -> str:
 def _usage_message(error: typer.TyperException, arguments: Sequence[str]) -> str:
     """Error of the parser in the form of all other errors."""
     text = error.format_message().rstrip(".")
-    help_text = f"See {_help_command(error)}."
+    command = _command(error, arguments)
+    help_text = f"See {command} --help."
     if invalid := re.match(r"Invalid value for '([^']+)': .*?valid (integer|number|float|boolean)", text):
-        name, kind = invalid[1], {"integer": "a whole number", "boolean": "true or false"}.get(invalid[2], "a number")
-        given = [b for a, b in itertools.pairwise(arguments) if a == name]
-        given += [a.partition("=")[2] for a in arguments if a.startswith(f"{name}=")]
-        return f"{name} must be {kind}, got {given[-1] if given else '?'!r}. {help_text}"
-    if (missing := re.match(r"No such option: (-[^-]\S*)", text)) and {"predict", "explain"} & {*arguments}:
+        kind = {"integer": "a whole number", "boolean": "true or false"}.get(invalid[2], "a number")
+        return f"{invalid[1]} must be {kind}, got {_given(invalid[1], arguments)!r}. {help_text}"
+    if (missing := re.match(r"No such option: (-[^-]\S*)", text)) and command in {"amr predict", "amr explain"}:
         whole = next((a for a in arguments if a.startswith(missing[1])), missing[1])
-        return f"{text}. Pass an id that begins with - as --clip={whole}."
-    if guess := re.match(r"No such option: (\S+) \(Possible options: ([^,)]+)", text):
-        return f"No such option: {guess[1]}. Did you mean {guess[2]}? {help_text}"
+        return f"option must be an option of {command}, got {whole!r}. Pass an id that begins with - as --clip={whole}."
+    if other := re.match(r"No such (command|option):? '?([^\s']+)'?", text):
+        name, known = other[2], re.findall(r"--?\w[\w-]*|'[\w-]+'", text[other.end() :])
+        close = difflib.get_close_matches(name, [each.strip("'") for each in known], n=1)
+        hint = f"Did you mean {close[0]}? " if close else ""
+        kind = f"{'a' if other[1] == 'command' else 'an'} {other[1]}"
+        return f"{other[1]} must be {kind} of {command}, got {name!r}. {hint}{help_text}"
+    if missing := re.match(r"Missing (?:argument|option) '([^']+)'", text):
+        return f"{missing[1]} must be given, got none. {help_text}"
+    if missing := re.match(r"Option '([^']+)' requires", text):
+        return f"{missing[1]} must have a value, got none. {help_text}"
+    if flag := re.match(r"Option '([^']+)' does not take a value", text):
+        return f"{flag[1]} must have no value, got {_given(flag[1], arguments)!r}. Pass {flag[1]} alone."
+    if extra := re.match(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)$", text):
+        return f"arguments must be those that {command} takes, got {extra[1]!r} too. {help_text}"
     return f"{text} {help_text}" if text.endswith("?") else f"{text}. {help_text}"
 
 
-def _help_command(error: Exception) -> str:
+def _given(option: str, arguments: Sequence[str]) -> str:
+    """Value that was given for an option, the last one."""
+    given = [b for a, b in itertools.pairwise(arguments) if a == option]
+    given += [a.partition("=")[2] for a in arguments if a.startswith(f"{option}=")]
+    return given[-1] if given else "?"
+
+
+def _command(error: Exception, arguments: Sequence[str]) -> str:
     context = getattr(error, "ctx", None)
-    return f"{context.command_path if context is not None else 'amr'} --help"
+    if context is not None:
+        return str(context.command_path)
+    return f"amr {arguments[0]}"  # an error of an option's value: the command is known by then
 
 
 def _print_error(message: str) -> None:

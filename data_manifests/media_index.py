@@ -28,23 +28,29 @@ class MediaIndex:
     Args:
         files: Stem -> paths relative to the root, posix, sorted.
         pointers: Paths of git-lfs pointer files: text in place of media that are not fetched yet.
+        no_files: Paths with the name of a media file that are none: pipes, and links to nothing.
     """
 
     files: dict[str, list[str]]
     pointers: list[str]
+    no_files: list[str]
 
     def notes(self) -> list[str]:
-        """Messages for the user about the pointers."""
-        if not self.pointers:
-            return []
-        one, many = (
-            "file is a git-lfs pointer, not media, and counts",
-            "files are git-lfs pointers, not media, and count",
-        )
-        return [
-            f"{counted(len(self.pointers), one, many)} as absent ({named(self.pointers)}). "
-            "Fetch media with: git lfs pull"
-        ]
+        """Messages for the user about what is left out."""
+        lines = []
+        if self.pointers:
+            one, many = (
+                "file is a git-lfs pointer, not media, and counts",
+                "files are git-lfs pointers, not media, and count",
+            )
+            lines.append(
+                f"{counted(len(self.pointers), one, many)} as absent ({named(self.pointers)}). "
+                "Fetch media with: git lfs pull"
+            )
+        if self.no_files:
+            one, many = "name belongs to a pipe or a broken link", "names belong to pipes or broken links"
+            lines.append(f"{counted(len(self.no_files), one, many)}: absent ({named(self.no_files)})")
+        return lines
 
 
 def index_media(root: str | os.PathLike[str], homepage: str) -> MediaIndex:
@@ -64,6 +70,7 @@ def index_media(root: str | os.PathLike[str], homepage: str) -> MediaIndex:
         )
     paths: list[str] = []
     pointers: list[str] = []
+    no_files: list[str] = []
     seen: set[tuple[int, int]] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         status = os.stat(folder)
@@ -74,13 +81,14 @@ def index_media(root: str | os.PathLike[str], homepage: str) -> MediaIndex:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
             path = Path(folder, name)
-            if name.startswith(".") or path.suffix.lower() not in AUDIO_ORDER or not os.path.isfile(path):
+            if name.startswith(".") or path.suffix.lower() not in AUDIO_ORDER:
                 continue
-            (pointers if _is_pointer(path) else paths).append(path.relative_to(root).as_posix())
+            kind = no_files if not os.path.isfile(path) else pointers if _is_pointer(path) else paths
+            kind.append(path.relative_to(root).as_posix())
     files: dict[str, list[str]] = {}
     for relative in sorted(paths):
         files.setdefault(Path(relative).stem, []).append(relative)
-    return MediaIndex(files, sorted(pointers))
+    return MediaIndex(files, sorted(pointers), sorted(no_files))
 
 
 def choose(paths: Collection[str], order: tuple[str, ...]) -> str:

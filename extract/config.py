@@ -187,7 +187,7 @@ class MergeConfig:
     """
 
     shards: tuple[str, ...] = option((), "Caches of amr extract --shard, all of them, or their names in caches/.")
-    out: str | None = option(None, "Cache to write.")
+    out: str | None = option(None, "Cache to write; required.")
     overwrite: bool = option(False, "Replace the cache if it exists.")
 
     def __post_init__(self) -> None:
@@ -214,7 +214,7 @@ class ImportConfig:
     """
 
     embeddings: tuple[str, ...] = option(
-        (), "NAME=FILE[:KEY[+KEY...]]: one row per clip, or a folder of one file per clip. Repeatable."
+        (), "NAME=FILE[:KEY[+KEY...]]: one row per clip, or a folder of one file per clip. Required, repeatable."
     )
     labels: str | None = option(None, "FILE[:KEY[+KEY...]] with one label per clip; by default a column of --columns.")
     ids: str | None = option(None, "FILE with one id per clip; by default 0, 1, 2, ...")
@@ -223,7 +223,7 @@ class ImportConfig:
         None, "FILE with train, val or test per clip, or counts such as train=1600,test=400.", separator=","
     )
     columns: str | None = option(None, "CSV of further columns, joined on id, or a dataset for its own list.")
-    out: str | None = option(None, "Cache to write.")
+    out: str | None = option(None, "Cache to write; required.")
     dtype: str = option("float32", "Type of stored embeddings: float32 or float16.", choices=DTYPES)
     overwrite: bool = option(False, "Replace the cache if it exists.")
     lengths: tuple[str, ...] = option(

@@ -85,6 +85,7 @@ def _in_folder(folder: Path, modalities: Sequence[str]) -> list[NamedClip]:
     clips += [
         NamedClip(str(folder / path), None, "a git-lfs pointer; git lfs pull fetches it") for path in index.pointers
     ]
+    clips += [NamedClip(str(folder / path), None, "a pipe or a broken link") for path in index.no_files]
     clips = clips or [_named(str(images), modalities) for images in _folders_of_images(folder)]
     return clips or [NamedClip(str(folder), None, "the folder has no media files and no images")]
 

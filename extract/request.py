@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from amr.common.options import in_shell
 from amr.common.progress import Progress
 from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
@@ -120,7 +120,7 @@ def _notes_on_missing(exist: np.ndarray, root: Path, config: ExtractConfig) -> l
 
 def _listing(config: ExtractConfig) -> str:
     """Command that lists the media of a dataset."""
-    root = f" --root {shlex.quote(config.root)}" if config.root else ""
+    root = f" --root {in_shell(config.root)}" if config.root else ""
     return f"amr manifest --dataset {config.dataset}{root}"
 
 

@@ -64,7 +64,8 @@ def read_rows(spec: ArraySpec, expected: Expected | None = None) -> Rows:
     else:
         raise ValueError(f"file must be one of {', '.join(_READERS)}, got {str(spec.path)!r}. Save it as .npy or .csv.")
     if rows.values.ndim == 0:
-        raise ValueError(f"{spec.path.name} must hold one row per clip, got a single value. Name another key.")
+        advice = spec.other("with one row per clip")
+        raise ValueError(f"{spec.path.name} must hold one row per clip, got a single value. {advice}")
     if spec.num_rows is not None and spec.num_rows > len(rows):
         raise ValueError(
             f"{spec.path.name}:{spec.num_rows} must have that many rows, got {len(rows)}. "

@@ -11,6 +11,8 @@ import numpy as np
 
 from amr.extract.arrays.stack import ClipArrays
 
+SINGLE = (".npy", ".txt")  # of files that hold one array each
+
 
 @dataclass(frozen=True)
 class ArraySpec:
@@ -31,12 +33,23 @@ class ArraySpec:
         keys = f":{'+'.join(self.keys)}" if self.keys else ""
         return f"{self.path.name}{keys}" + (f":{self.num_rows}" if self.num_rows is not None else "")
 
+    def other(self, what: str) -> str:
+        """Advice to name what is not wrong: another array of this file, if it can hold several, or another file.
+
+        >>> ArraySpec(Path("a.npz")).other("of numbers"), ArraySpec(Path("a.npy")).other("of numbers")
+        ('Name a key or column of numbers, FILE:KEY.', 'Name a file of numbers.')
+        """
+        if self.path.suffix.lower() in SINGLE:
+            return f"Name a file {what}."
+        return f"Name a key or column {what}, FILE:KEY."
+
 
 def parse_array_spec(text: str, option: str) -> ArraySpec:
     """Parse `FILE[:KEY[+KEY...]][:N]`. A colon belongs to the file's name if that file exists.
 
     Raises:
         FileNotFoundError: The file does not exist.
+        ValueError: N is 0.
     """
     if Path(text).exists():
         return ArraySpec(_named(text))
@@ -46,6 +59,8 @@ def parse_array_spec(text: str, option: str) -> ArraySpec:
             num_rows = int(rest[-1]) if re.fullmatch(r"[0-9]+", rest[-1]) else None
             if num_colons == 2 and num_rows is None:
                 break
+            if num_rows == 0:
+                raise ValueError(f"{option} must read at least one row, got {text!r}. Pass {file} for all rows.")
             if num_colons == 1 and num_rows is None:
                 return ArraySpec(_named(file), tuple(rest[0].split("+")))
             return ArraySpec(_named(file), tuple(rest[0].split("+")) if num_colons == 2 else (), num_rows)

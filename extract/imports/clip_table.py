@@ -100,7 +100,7 @@ def read_lengths(text: str, clips: ClipIds) -> tuple[np.ndarray, list[str]]:
         return np.array([float(value or "nan") for value in values]), notes
     except ValueError as error:
         raise ValueError(
-            f"--lengths must be numbers, got {error} in {text}. Name a column or key of numbers."
+            f"--lengths must be numbers, got {error} in {text}. Name a file, column or key of numbers."
         ) from None
 
 

@@ -26,11 +26,22 @@ class Source:
         name: Option, for messages, such as "--embeddings audio".
         spec: File and keys.
         rows: Rows of the file.
+
+    Raises:
+        ValueError: There are no rows.
     """
 
     name: str
     spec: ArraySpec
     rows: Rows
+
+    def __post_init__(self) -> None:
+        """Check the number of rows."""
+        if len(self.rows) == 0:
+            raise ValueError(
+                f"{self.name} must have one row per clip, got no rows, {self.rows.values.shape} in {self.spec}. "
+                "Name another file or key."
+            )
 
 
 @dataclass(frozen=True)
@@ -219,10 +230,9 @@ def _header(source: Source, reference: Source) -> str | None:
 
 def _first_rows(source: Source, reference: Source) -> str:
     shorter, longer = sorted((source, reference), key=lambda each: len(each.rows))
-    return (
-        f"If the first {len(shorter.rows)} rows of {longer.name} are those of {shorter.name}, "
-        f"pass FILE:{len(shorter.rows)} there."
-    )
+    number = len(shorter.rows)
+    rows = "row of {} is that" if number == 1 else f"{number} rows of {{}} are those"
+    return f"If the first {rows.format(longer.name)} of {shorter.name}, pass FILE:{number} there."
 
 
 def one_per_clip(source: Source, *, verbatim: bool = False) -> list[str]:
@@ -236,7 +246,7 @@ def one_per_clip(source: Source, *, verbatim: bool = False) -> list[str]:
         columns = "" if source.rows.header is None else f" with the header {_cut(source.rows.header)!r}"
         raise ValueError(
             f"{source.name} must be one value per clip, got {values.shape} in {source.spec}{columns}. "
-            "Name a column or key, FILE:KEY."
+            f"{source.spec.other('with one value per clip')}"
         )
     check_memory(BYTES_PER_TEXT * values.size, source.name, "Name a file with one value per clip.")
     return to_texts(np.asarray(values), verbatim=verbatim)

@@ -194,7 +194,7 @@ def _not_numbers(source: Source) -> ValueError:
     values = source.rows.values
     return ValueError(
         f"{source.name} must be numbers, (clips, dim) or (clips, steps, dim), "
-        f"got {values.dtype} {values.shape} in {source.spec.path.name}. Name a KEY or column of numbers."
+        f"got {values.dtype} {values.shape} in {source.spec.path.name}. {source.spec.other('of numbers')}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 from av.filter import Graph
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 
 MATRIX_BYTES = 36  # nine numbers of 32 bits
@@ -38,10 +38,11 @@ def upright(image: np.ndarray, frame: VideoFrame) -> np.ndarray:
 
 def _side_data(frame: VideoFrame) -> Any:
     """Data of a frame by type: a mapping, which PyAV declares as one by name."""
+    container: Any = SideDataContainer  # `frame.side_data` would hold the frame until garbage is collected
     try:
-        return frame.side_data
+        return container(frame)
     except ValueError:  # PyAV has no name for some of it, such as the EXIF data of an image
-        return _without_unnamed_data(frame).side_data
+        return container(_without_unnamed_data(frame))
 
 
 def _without_unnamed_data(frame: VideoFrame) -> VideoFrame:

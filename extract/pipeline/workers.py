@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from amr.common.devices import return_freed_memory
 from amr.common.options import available_cores
 from amr.common.processes import (
     CONTEXT,
@@ -297,7 +298,7 @@ def _work(
     parent: int, requests: Any, sender: Any, in_work: Any, clips: _Clips, tasks: Sequence[Task], limit_seconds: float
 ) -> None:
     begin_process(parent)
-    torch.set_num_threads(1)  # a forked thread pool would hang
+    begin_loading()
     parcels: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_send, args=(sender, parcels), daemon=True).start()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -327,5 +328,11 @@ def _send(sender: Any, parcels: queue.SimpleQueue[bytes]) -> None:
 
 
 def _load_apart(clips: _Clips, task: Task) -> Loaded:
-    torch.set_num_threads(1)
+    begin_loading()
     return clips.load(task)
+
+
+def begin_loading() -> None:
+    """Prepare a new process for loading clips."""
+    torch.set_num_threads(1)  # a forked thread pool would hang
+    return_freed_memory()

@@ -14,6 +14,7 @@ from torch import Tensor
 from amr.common.devices import choose_device
 from amr.common.files.memory import memory_at_hand
 from amr.common.files.temporary import temporary_folder
+from amr.common.options import quoted
 from amr.common.workspace import find_cache
 from amr.extract.cache.reader import Cache
 from amr.fusion.config import FitConfig
@@ -101,6 +102,12 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
         dataset = read_dataset(
             cache, modalities=config.modalities, label=config.label, keep_steps=keep_steps, on_disk=on_disk
         )
+        if not dataset.usable.any():
+            again = "; amr extract --resume tries failed clips again" * (len(cache.failures) > 0)
+            raise ValueError(
+                f"--cache must have a clip with a label and {' or '.join(dataset.modalities)}, got none of "
+                f"{len(dataset.clips):,}. See amr inspect {quoted(path)} for the reasons{again}."
+            )
         in_old_order = not cache.is_ordered and config.modalities is None and len(dataset.modalities) > 1
     all_splits = split_rows(
         dataset.clips,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from amr.common.cluster.options import ClusterOptions
+from amr.common.options import in_shell, quoted
 from amr.common.progress import Progress
 from amr.common.workspace import find_run
 from amr.fusion.attribution.ratio import parse_ratio
@@ -181,5 +181,5 @@ def _best(setting: Measured | None, folder: Path, data: TrainingData) -> dict[st
         "setting": setting.setting.label,
         "accuracy": float(setting.test.accuracy[i].mean()),
         "use_share": dict(zip(setting.modalities, use_share.tolist(), strict=True)),
-        "predict": shlex.join(["amr", "predict", str(run), *(["--clip=" + clip] if clip[:1] == "-" else [clip])]),
+        "predict": f"amr predict {quoted(run)} {in_shell(f'--clip={clip}' if clip[:1] == '-' else clip)}",
     }

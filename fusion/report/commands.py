@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from amr.common.options import number_text, quoted
+from amr.common.options import in_shell, number_text, quoted
 from amr.common.workspace import JOINT_RUN, is_training
 from amr.fusion.choices import own_weight
 from amr.fusion.config import SWEPT, FitConfig, TrainingConfig
@@ -131,7 +130,7 @@ def _option(name: str, value: Any) -> list[str]:
 
 def _with_value(flag: str, value: str) -> str:
     """Option with its value, as a shell reads it: joined by = if the value begins like an option."""
-    return f"{flag}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
+    return f"{flag}{'=' if value.startswith('-') else ' '}{in_shell(value)}"
 
 
 def _is_own_weight(config: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from amr.common.colors import COLORS
 from amr.common.files import check_ours, check_writable, write_text
+from amr.common.options import printable
 from amr.common.progress import Progress
 from amr.common.version import versions
 from amr.common.workspace import find_run
@@ -183,6 +184,7 @@ def render(title: str, chapters: Sequence[Chapter]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=_without_controls,
     )
     plots = {f"{s.id}-{p.name}": list(p.plots.values()) for s in chapters for p in s.pictures}
     return environment.get_template("report.html.j2").render(
@@ -195,6 +197,13 @@ def render(title: str, chapters: Sequence[Chapter]) -> str:
         # in a script element, only "<" could end it
         plots=Markup(json.dumps(plots, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")),  # noqa: S704
     )
+
+
+def _without_controls(value: Any) -> Any:
+    """Text of a name or label with control characters escaped: HTML allows none."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return "\n".join(map(printable, value.split("\n")))
+    return value
 
 
 def _verbatim(name: str) -> Markup:

@@ -45,6 +45,29 @@ def test_freed_memory_is_kept_for_the_next_step():
     assert int(done.stdout) < 2048  # 40 tensors of 2048 pages each; the first few go to one place after another
 
 
+MANY_HOLES = """
+import sys, torch
+from amr.common.devices import return_freed_memory
+if sys.argv[1] == "return":
+    return_freed_memory()
+torch.ones(2**22)
+large, small = zip(*[(torch.ones(2**22), torch.ones(2**10)) for _ in range(10)])
+before = int(open("/proc/self/statm").read().split()[1])
+del large
+print(before - int(open("/proc/self/statm").read().split()[1]))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_large_blocks_are_returned_from_between_small_ones():
+    command = [sys.executable, "-c", MANY_HOLES]
+    returned, kept = (
+        int(subprocess.run([*command, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("return", "keep")
+    )
+    assert returned >= 10 * 4096 > kept  # pages: 10 tensors of 16 MiB
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
 def test_the_threads_of_a_pool_compute_with_one_and_are_gone_after_it():
     before = torch.get_num_threads()

@@ -1,5 +1,8 @@
 """Values that Python code passes to configs, against the types that their fields declare."""
 
+import os
+import shutil
+import subprocess
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amr.common.options import coerce_fields, number_text, option
+from amr.common.options import CONTROLS, coerce_fields, in_shell, number_text, option
 
 
 @dataclass(frozen=True)
@@ -74,3 +77,13 @@ def test_other_types_are_refused(field, given, message):
 @pytest.mark.parametrize("value", [0.5, 1e-5, 0.1234567, 1e300, 3.0])
 def test_the_text_of_a_number_reads_back_as_the_same(value):
     assert float(number_text(value)) == value
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize(
+    "text", ["it's", "a b", "\x1b[31m'\\x", "\r\n1", "ä\u202e\x9b1", "\udcff0", "$(ls) `ls` \t", "\x7fa"]
+)
+def test_a_shell_reads_the_text_back(text):
+    done = subprocess.run(["bash", "-c", f"printf %s {in_shell(text)}"], stdout=subprocess.PIPE, check=True)
+    assert os.fsdecode(done.stdout) == text
+    assert CONTROLS.search(in_shell(text)) is None

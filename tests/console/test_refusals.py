@@ -204,3 +204,27 @@ def test_refusals_of_the_system_are_sentences(monkeypatch, capsys, error, text):
     monkeypatch.setattr("amr.common.workspace.caches_dir", refuse)
     assert run(["fit", "--cache", "c"]) == (1 if isinstance(error, PermissionError) else 2)
     assert capsys.readouterr().err.strip() == f"amr: {text}"
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("fti", "command must be a command of amr, got 'fti'. Did you mean fit? See amr --help."),
+        ("zzzz", "command must be a command of amr, got 'zzzz'. See amr --help."),
+        ("fit --hed x", "option must be an option of amr fit, got '--hed'. Did you mean --head? See amr fit --help."),
+        ("fit --zzzz 3", "option must be an option of amr fit, got '--zzzz'. See amr fit --help."),
+        ("--vers", "option must be an option of amr, got '--vers'. Did you mean --version? See amr --help."),
+        (
+            "explain -3",
+            "option must be an option of amr explain, got '-3'. Pass an id that begins with - as --clip=-3.",
+        ),
+        ("merge", "SHARD must be given, got none. See amr merge --help."),
+        ("fit --head", "--head must have a value, got none. See amr fit --help."),
+        ("fit --json=3", "--json must have no value, got '3'. Pass --json alone."),
+        ("fit --epochs x", "--epochs must be a whole number, got 'x'. See amr fit --help."),
+        ("fit a b", "arguments must be those that amr fit takes, got 'a b' too. See amr fit --help."),
+    ],
+)
+def test_errors_of_the_parser_have_the_form_of_all_others(capsys, line, text):
+    assert run(line.split()) == 2
+    assert capsys.readouterr().err.strip() == f"amr: {text}"

@@ -28,6 +28,14 @@ def test_git_lfs_pointers_are_not_media(tmp_path):
     assert "git lfs pull" in index.notes()[0]
 
 
+def test_pipes_and_broken_links_are_named(tmp_path):
+    (tmp_path / "b.wav").symlink_to("nothing.wav")
+    os.mkfifo(tmp_path / "a.mp4")
+    index = index_media(tmp_path, "home")
+    assert (index.files, index.no_files) == ({}, ["a.mp4", "b.wav"])
+    assert index.notes() == ["2 names belong to pipes or broken links: absent (a.mp4, b.wav)"]
+
+
 def test_links_to_folders_are_followed_once(tmp_path):
     real = tmp_path / "elsewhere"
     real.mkdir()

@@ -162,6 +162,8 @@ def test_wrong_requests_are_refused(tmp_path):
     np.save(tmp_path / "short.npy", ROWS[:4])
     (tmp_path / "twice.txt").write_text("a\nb\na\nc\nd\ne\n")
     np.save(tmp_path / "one.npy", np.ones(6))
+    np.save(tmp_path / "none.npy", ROWS[:0])
+    np.save(tmp_path / "complex.npy", ROWS.astype(complex))
     short = (f"audio={tmp_path}/a.npy", f"video={tmp_path}/short.npy")
     for options, message in (
         (
@@ -169,6 +171,15 @@ def test_wrong_requests_are_refused(tmp_path):
             r"--embeddings video must have as many rows as --embeddings audio \(6\), got 4.* pass FILE:4",
         ),
         ({"labels": f"{tmp_path}/short.npy"}, "--labels must be one value per clip"),
+        (
+            {"labels": f"{tmp_path}/none.npy"},
+            r"--labels must have one row per clip, got no rows, \(0, \d\) in none\.npy\.",
+        ),
+        ({"embeddings": (f"a={tmp_path}/none.npy",)}, "--embeddings a must have one row per clip, got no rows"),
+        (
+            {"embeddings": (f"a={tmp_path}/complex.npy",)},
+            r"must be numbers, .* in complex\.npy\. Name a file of numbers",
+        ),
         ({"labels": f"{tmp_path}/twice.txt:3"}, r"must have as many rows as the embeddings \(6\), got 3"),
         ({"ids": f"{tmp_path}/twice.txt"}, "--ids must be unique and not empty, got 'a' in row 2 and in row 0"),
         ({"splits": "train=4,tset=2"}, r"got 'tset'\. Did you mean test"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,10 @@ def test_a_folder_holds_one_clip_per_name_and_subfolder(here):
 def test_pointers_and_folders_without_media_are_named(here):
     Path("cats/b.mp4").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     Path("empty").mkdir()
-    pointer, nothing = named_clips(["cats", "empty"])
+    Path("pipes").mkdir()
+    os.mkfifo("pipes/a.mp4")
+    pointer, nothing, pipe = named_clips(["cats", "empty", "pipes"])
+    assert (pipe.name, pipe.files, pipe.problem) == ("pipes/a.mp4", None, "a pipe or a broken link")
     assert (pointer.name, pointer.files) == ("cats/b.mp4", None)
     assert "git lfs pull" in pointer.problem
     assert (nothing.name, nothing.files) == ("empty", None)

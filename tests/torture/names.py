@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
@@ -143,13 +144,16 @@ def _tried(payload: str, seed: int) -> tuple[int, list[str]]:
     call("runs", ".")
     call("runs", ".", "--format=csv")
     call("report", f"./{folder}", f"--title={payload}", "--out=page.html")
+    written = Path("page.html").read_text(encoding="utf-8").partition("<script")[0]
+    if set(CONTROLS.findall(written)) - {"\n", "\t"}:
+        wrong.append("report: control characters in the page")
     page = _Page(Path("page.html").read_text(encoding="utf-8"))
     wrong += [f"report: {each}" for each in page.found]
     if payload.isprintable() and payload not in " ".join(page.text):
         wrong.append("report: the title is not as given")
     command = next((text for text in page.text if text.startswith("amr fit ")), "").partition("\namr ")[0]
-    named_there = Path(shlex.split(command.replace("\\\n", " "))[-1]) if command else Path("absent")
-    if "\r" not in folder and named_there.resolve() != Path(folder).resolve():  # pages have no carriage returns
+    named_there = Path(_words(command)[-1]) if command else Path("absent")
+    if named_there.resolve() != Path(folder).resolve():
         wrong.append(f"report: a command that does not name the folder: {command!r}")
     for name, before in (("page.html", "page"), ("plain", "run")):
         call("predict", f"missing {payload}", "x", statuses=(2,))
@@ -160,6 +164,14 @@ def _tried(payload: str, seed: int) -> tuple[int, list[str]]:
     if Path("ran").exists() or os.listdir("caches") == []:
         wrong.append("code of the name ran")
     return len(commands), wrong
+
+
+def _words(command: str) -> list[str]:
+    """Arguments of a command, as a shell takes it."""
+    if (bash := shutil.which("bash")) is None:
+        return shlex.split(command.replace("\\\n", " "))
+    done = subprocess.run([bash, "-c", f"printf '%s\\0' {command}"], stdout=subprocess.PIPE, check=True)
+    return [os.fsdecode(word) for word in done.stdout.split(b"\0")[:-1]]
 
 
 def _visible(text: str) -> str:

@@ -36,11 +36,26 @@ def test_keys_and_first_rows(tmp_path):
         (f"{path}:tset", r"got 'tset'\. Did you mean test\?"),
         (f"{path}:train+other", r"rows of one shape, got \(4, 2\) and \(2, 3\)"),
         (f"{path}:train:9", "must have that many rows, got 4"),
+        (f"{path}:train:0", "--x must read at least one row, got "),
     ):
         with pytest.raises(ValueError, match=message):
             read_array(parse_array_spec(text, "--x"))
     with pytest.raises(FileNotFoundError, match="--x must name an existing file"):
         parse_array_spec("absent.npy:x", "--x")
+
+
+def test_advice_names_a_key_only_where_there_can_be_one(tmp_path):
+    np.save(tmp_path / "one.npy", np.float32(3))
+    np.savez(tmp_path / "one.npz", one=np.float32(3))
+    for name, message in (
+        ("one.npy", "must hold one row per clip, got a single value. Name a file with one row per clip."),
+        (
+            "one.npz",
+            "must hold one row per clip, got a single value. Name a key or column with one row per",
+        ),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            read(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".mat", ".csv", ".parquet", ".pt"])

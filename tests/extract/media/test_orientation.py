@@ -1,5 +1,6 @@
 """Display matrices, against a loop over pixels; files that hold one, against what other programs show."""
 
+import gc
 import itertools
 import struct
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
 
+from amr.extract.media import orientation
 from amr.extract.media.decode import decode
 from amr.extract.media.orientation import upright
 from amr.extract.media.sampling import FrameSampling
@@ -17,6 +19,13 @@ from amr.extract.media.sampling import FrameSampling
 IMAGE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)  # (height, width, channels)
 TURNS = [(a, 0, 0, d) for a, d in itertools.product((1, -1), repeat=2)]
 TURNS += [(0, b, c, 0) for b, c in itertools.product((1, -1), repeat=2)]
+
+
+@pytest.fixture(autouse=True)
+def data_of_stand_ins(monkeypatch):
+    read = orientation.SideDataContainer
+    stand_in = lambda frame: frame.side_data if isinstance(frame, SimpleNamespace) else read(frame)  # noqa: E731
+    monkeypatch.setattr(orientation, "SideDataContainer", stand_in)
 
 
 def frame_with(a: int, b: int, c: int, d: int) -> SimpleNamespace:
@@ -44,6 +53,19 @@ def test_a_frame_without_a_matrix_stays_as_it_is():
 ONE = FrameSampling(num_frames=1)
 CORNERS = np.zeros((48, 64, 3), np.uint8)  # every turn and mirror of it differs
 CORNERS[:24, :32], CORNERS[:24, 32:], CORNERS[24:, :32] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def test_a_frame_is_freed_without_a_collection_of_garbage():
+    frame = av.VideoFrame.from_ndarray(CORNERS, format="rgb24")
+    upright(CORNERS, frame)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(type(each) is av.VideoFrame for each in gc.get_objects())
+        del frame
+        assert sum(type(each) is av.VideoFrame for each in gc.get_objects()) == before - 1
+    finally:
+        gc.enable()
 
 
 def turned(a: int, b: int, c: int, d: int) -> np.ndarray:

@@ -1,3 +1,5 @@
+import numpy as np
+import pytest
 import torch
 
 from amr.extract.config import ImportConfig
@@ -55,6 +57,17 @@ def test_a_modality_that_no_train_clip_has_is_absent_everywhere(small_cache):
     assert (test.embeddings["video"] == 0).all()
     assert not embeddings
     assert notes == []
+
+
+def test_a_cache_without_a_usable_clip_is_refused_by_its_cause(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((6, 2), np.nan, np.float32))
+    (tmp_path / "labels.txt").write_text("x\ny\n" * 3)
+    config = ImportConfig(
+        embeddings=(f"audio={tmp_path}/a.npy",), labels=f"{tmp_path}/labels.txt", out=str(tmp_path / "c.h5")
+    )
+    import_embeddings(config)
+    with pytest.raises(ValueError, match=r"must have a clip with a label and audio, got none of 6\. See amr inspect"):
+        read_training_data(FitConfig(cache=str(tmp_path / "c.h5")), keep_steps=False)
 
 
 def test_a_float16_cache_stays_float16_on_the_device_and_gives_the_same_results(small_cache, workspace):

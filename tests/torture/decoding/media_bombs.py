@@ -13,11 +13,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from amr.extract.encoders import Prepare, build_encoder
 from amr.extract.encoders.families.torchaudio import PrepareWaveform
 from amr.extract.pipeline.load import ClipFiles, Loaded, load
+from amr.extract.pipeline.workers import begin_loading
 
 from ..report import Outcome, scaled
 from .bombs import BOMBS, write_folder, write_sound
@@ -100,7 +99,7 @@ def measure(clip: ClipFiles, prepares: Prepares) -> Measured:
 def _work(pipe: Connection, clip: ClipFiles, prepares: Prepares) -> None:
     gc.freeze()  # what the other process left is not to be freed here: tests/conftest.py
     gc.enable()
-    torch.set_num_threads(1)
+    begin_loading()
     began, before = time.monotonic(), _peak()
     loaded = load(clip, prepares.modalities, prepares.of)
     pipe.send((loaded, time.monotonic() - began))
