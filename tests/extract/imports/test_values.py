@@ -90,9 +90,11 @@ def test_objects_and_empty_text_as_numbers():
     rows, _ = convert(np.array([["1", 2.5], ["", None]], dtype=object))
     assert rows.values.tolist() == [[1, 2.5], [0, 0]]
     assert rows.present.tolist() == [True, False]
-    for wrong in (np.array([["x", "1"]], dtype=object), np.ones((2, 2), dtype=complex), np.zeros((0, 3))):
+    for wrong in (np.array([["x", "1"]], dtype=object), np.ones((2, 2), dtype=complex), np.zeros((3, 0))):
         with pytest.raises(ValueError, match="must be numbers"):
             convert(wrong)
+    with pytest.raises(ValueError, match="--embeddings x must have one row per clip, got no rows"):
+        convert(np.zeros((0, 3)))
 
 
 def test_lengths_of_each_embedding(tmp_path, monkeypatch):
