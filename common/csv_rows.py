@@ -106,8 +106,10 @@ def check_text(values: Sequence[str], column: str, place: Callable[[int], str]) 
     Raises:
         ValueError: A value has a NUL character or half a character.
     """
+    if _is_text("".join(values)):
+        return
     for row, value in enumerate(values):
-        if "\0" in value or not (value.isascii() or _is_utf8(value)):
+        if not _is_text(value):
             wrong = "NUL" if "\0" in value else "half of a character"
             raise ValueError(
                 f"{column} must be text without NUL and half characters, got {wrong} in {_cut(value)!r} on "
@@ -115,7 +117,9 @@ def check_text(values: Sequence[str], column: str, place: Callable[[int], str]) 
             )
 
 
-def _is_utf8(value: str) -> bool:
+def _is_text(value: str) -> bool:
+    if "\0" in value:
+        return False
     try:
         value.encode("utf-8", "surrogateescape")  # names of files may hold bytes that are no text
     except UnicodeEncodeError:

@@ -50,7 +50,7 @@ class ImportResult:
             "dims": {name: list(shape) for name, shape in self.dims.items()},
             "classes": value_counts(self.table["label"]),
             "splits": value_counts(self.table["split"]),
-            "groups": len({group for group in self.table["group"] if group}),
+            "groups": len(set(self.table["group"].tolist()) - {""}),
             "columns": self.columns,
             "notes": self.notes,
         }

@@ -71,9 +71,11 @@ def write_text(group: h5py.Group, name: str, values: Iterable[str]) -> None:
     Short texts have a fixed length. Longer ones are one after the other, with offsets, so that one long text does not
     make every row as long.
     """
-    encoded = [str(value).encode(*ENCODING) for value in values]
-    if any(b"\0" in text for text in encoded):
-        row = next(row for row, text in enumerate(encoded) if b"\0" in text)
+    texts = [str(value) for value in values]
+    joined = "".join([f"{text}\0" for text in texts]).encode(*ENCODING)
+    encoded = joined.split(b"\0")[:-1]
+    if len(encoded) > len(texts):
+        row = next(row for row, text in enumerate(texts) if "\0" in text)
         raise ValueError(f"{name} must be text without the character NUL, got it in row {row + 1}. Remove it.")
     longest = max(map(len, encoded), default=0)
     if longest <= MAX_FIXED_BYTES:
@@ -85,7 +87,7 @@ def write_text(group: h5py.Group, name: str, values: Iterable[str]) -> None:
         offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         for part, numbers in (("bytes", np.frombuffer(b"".join(encoded), np.uint8)), ("offsets", offsets)):
             _create(node, part, numbers.shape, numbers.dtype)[...] = numbers
-    write_attributes(node, sha256=hashlib.sha256(_joined(encoded)).hexdigest())
+    write_attributes(node, sha256=hashlib.sha256(joined).hexdigest())
 
 
 def read_text(node: h5py.Dataset | h5py.Group) -> np.ndarray:

@@ -45,8 +45,8 @@ def make_clip_table(config: ImportConfig, clips: ClipIds) -> tuple[pd.DataFrame,
     table, more = strip_values(table, ("label", "split", "group"))
     notes += more
     for name in map(str, table):
-        check_text(list(table[name]), name, lambda row: f"row {row}")
-    _check_splits(list(table["split"]), config)
+        check_text(table[name].tolist(), name, lambda row: f"row {row}")
+    _check_splits(table["split"].tolist(), config)
     if not (table["label"] != "").any():
         raise ValueError("label must be given for at least one clip, got none. Pass --labels FILE.")
     first = ["id", "label", "split", "group"]
@@ -65,11 +65,12 @@ def _check_ids(ids: list[str], file: str | None) -> None:
 
 def _refused_labels(table: pd.DataFrame) -> list[str]:
     """Note on labels that a training will refuse."""
-    classes = set(table["label"]) - {""}
+    labels = table["label"].tolist()
+    classes = set(labels) - {""}
     if len(classes) == 1:
         return [f"label: every clip is {classes.pop()!r}: amr fit will refuse a single class. Pass --labels FILE."]
     try:
-        check_classes(table["label"])
+        check_classes(labels)
     except ValueError as error:
         return [f"label: stored as it is, but amr fit will refuse it: {error}"]
     return []

@@ -13,10 +13,12 @@ def to_texts(values: np.ndarray, *, verbatim: bool = False) -> list[str]:
         values: Values of any shape.
         verbatim: Whether to leave values stored as text unchanged, even if they are numbers.
     """
-    texts = [_text(value) for value in values.ravel().tolist()]
+    found = values.ravel().tolist()
+    texts: list[str] = found if values.dtype.kind == "U" else [_text(value) for value in found]
     if verbatim and values.dtype.kind in "OUS":
         return texts
-    if any("." in text or "e" in text.lower() for text in texts) and all(map(_is_number_or_empty, texts)):
+    joined = "".join(texts)
+    if ("." in joined or "e" in joined or "E" in joined) and all(map(_is_number_or_empty, texts)):
         texts = [text and _text(float(text)) for text in texts]
     return texts
 

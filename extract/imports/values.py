@@ -184,7 +184,7 @@ def _to_numbers(raw: np.ndarray, source: Source) -> np.ndarray:
         if raw.dtype == object:
             raw = np.where((raw == "") | (raw == np.array(None)), np.nan, raw)
         if raw.dtype.kind in "biufOUS" and raw.size:
-            return raw.astype(np.float32 if raw.dtype in (np.float16, np.float32) else np.float64)
+            return raw.astype(raw.dtype if raw.dtype in (np.float16, np.float32) else np.float64)
     except (ValueError, TypeError):
         pass
     raise _not_numbers(source)

@@ -265,7 +265,8 @@ def _draw_frames(axes: Axes, media: Media, height: float) -> None:
     width = min(part, part * (height * columns / rows) / _slot(media))
     for i, frame in enumerate(media.frames):
         middle = (i + 0.5) * part
-        axes.imshow(frame, extent=(middle - width / 2, middle + width / 2, 0, 1), aspect="auto")
+        image = frame.view(np.uint8)  # from another process; matplotlib below 3.11 wants its own dtype object
+        axes.imshow(image, extent=(middle - width / 2, middle + width / 2, 0, 1), aspect="auto")
     axes.set_ylim(0, 1)
     axes.set_yticks([])
     _label(axes, "frames")
