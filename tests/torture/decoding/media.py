@@ -81,7 +81,9 @@ def run(seed: int, scale: float, folder: Path) -> Iterator[Outcome]:
     yield Outcome("media: one extraction of all", len(media), tuple(lost), note, worker_bytes)
     pointing = sum("points-" in medium.path or "link-" in medium.path for medium in media) if trace else 0
     note = "" if trace else "not tried: strace is not installed"
-    yield Outcome("media: other files and hosts", pointing, tuple(touched(trace, media_folder, media)), note)
+    yield Outcome(
+        "media: other files and hosts", pointing, tuple(touched(trace, media_folder, media)), note, worker_bytes
+    )
     alone = all_alone(media_folder, media)
     wrong = [f"{medium}: {why}" for medium, own in zip(media, alone, strict=True) if (why := own.fault())]
     wrong += [
