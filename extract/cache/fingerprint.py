@@ -18,12 +18,14 @@ def clip_files(clips: pd.DataFrame, modality: str) -> pd.DataFrame:
         clips: Table of a manifest or a cache. `<modality>_path` takes precedence over `path`.
         modality: Modality whose path is used.
     """
+    return pd.DataFrame(_clip_files(clips, modality), dtype=str)
+
+
+def _clip_files(clips: pd.DataFrame, modality: str) -> dict[str, list[str]]:
     path = f"{modality}_path" if f"{modality}_path" in clips else "path"
     columns = {"id": "id", "path": path, "start_seconds": "start_seconds", "end_seconds": "end_seconds"}
     empty = [""] * len(clips)
-    return pd.DataFrame(
-        {name: clips[column].tolist() if column in clips else empty for name, column in columns.items()}, dtype=str
-    )
+    return {name: clips[column].tolist() if column in clips else empty for name, column in columns.items()}
 
 
 def fingerprint(info: EmbeddingInfo, clips: pd.DataFrame) -> str:
@@ -31,8 +33,8 @@ def fingerprint(info: EmbeddingInfo, clips: pd.DataFrame) -> str:
 
     Labels, splits and groups are left out, so they can change without a new extraction.
     """
-    files = clip_files(clips, info.modality)
-    payload = _made_with(info) | {"clips": files.to_numpy().tolist()}
+    rows = list(zip(*_clip_files(clips, info.modality).values(), strict=True))
+    payload = _made_with(info) | {"clips": rows}
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
 
