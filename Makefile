@@ -69,7 +69,8 @@ format: $(READY)  ## let ruff rewrite what it can
 BENCHES := "step.py --rounds 1 --runs 1,13" "sweep.py --rounds 1" "loading.py --clips 5954" "memory.py --sizes 1,13" \
 	"sweep.py --hidden 0 --clips 180000 --classes 309 --steps 2 --rounds 1 --loop-only-memory" \
 	"extraction.py --clips 16 --rounds 1" "encoders.py --batch 4 --steps 1" "speed_paths.py --rounds 1 --steps 2" \
-	"startup.py --rounds 1"
+	"startup.py --rounds 1" "imports.py --clips 2000 --dim 256" "cluster.py --clips 400 --shards 4" \
+	"rehearsal.py --clips 5000 --shards 4 --runs 11"
 
 bench: $(READY)  ## every benchmark, each against what you would use instead
 	@set -e; for each in $(BENCHES); do echo "== $$each"; $(BIN)/python benchmarks/$$each; done
