@@ -50,7 +50,7 @@ def keep_freed_memory() -> None:
 
     By default, glibc returns large blocks to the kernel, which makes new pages for each step.
     """
-    _keep_freed_memory(largest_block=2**25, total=2**28)
+    _limit_freed_memory(largest_block=2**25, total=2**28)
 
 
 def return_freed_memory() -> None:
@@ -59,10 +59,10 @@ def return_freed_memory() -> None:
     By default, glibc raises both limits with the blocks that it sees. Between frames and what is made of them, it then
     keeps several times as much as is ever used at once (tests/torture/decoding/bounds.py).
     """
-    _keep_freed_memory(largest_block=2**23, total=2**26)
+    _limit_freed_memory(largest_block=2**23, total=2**26)
 
 
-def _keep_freed_memory(largest_block: int, total: int) -> None:
+def _limit_freed_memory(largest_block: int, total: int) -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, largest_block)
         libc.mallopt(M_TRIM_THRESHOLD, total)

@@ -144,10 +144,10 @@ def _tried(payload: str, seed: int) -> tuple[int, list[str]]:
     call("runs", ".")
     call("runs", ".", "--format=csv")
     call("report", f"./{folder}", f"--title={payload}", "--out=page.html")
-    written = Path("page.html").read_text(encoding="utf-8").partition("<script")[0]
-    if set(CONTROLS.findall(written)) - {"\n", "\t"}:
+    written = Path("page.html").read_text(encoding="utf-8")
+    if set(CONTROLS.findall(written.partition("<script")[0])) - {"\n", "\t"}:
         wrong.append("report: control characters in the page")
-    page = _Page(Path("page.html").read_text(encoding="utf-8"))
+    page = _Page(written)
     wrong += [f"report: {each}" for each in page.found]
     if payload.isprintable() and payload not in " ".join(page.text):
         wrong.append("report: the title is not as given")

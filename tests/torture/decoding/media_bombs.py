@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
 import resource
 import sys
 import time
@@ -13,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from amr.common.processes import CONTEXT, begin_process, end_process, start_process
 from amr.extract.encoders import Prepare, build_encoder
 from amr.extract.encoders.families.torchaudio import PrepareWaveform
 from amr.extract.pipeline.load import ClipFiles, Loaded, load
@@ -77,10 +76,9 @@ class Prepares:
 
 def measure(clip: ClipFiles, prepares: Prepares) -> Measured:
     """Load a clip in a process of its own, as a worker does."""
-    here, there = multiprocessing.get_context("fork").Pipe()
-    process = multiprocessing.get_context("fork").Process(target=_work, args=(there, clip, prepares), daemon=True)
+    here, there = CONTEXT.Pipe()
     began = time.monotonic()
-    process.start()
+    process = start_process(_work, there, clip, prepares)
     there.close()
     try:
         if not here.poll(MAX_SECONDS):
@@ -92,13 +90,11 @@ def measure(clip: ClipFiles, prepares: Prepares) -> Measured:
         process.join()
         return Measured(None, 0, 0, time.monotonic() - began, f"the worker ended: {process.exitcode}")
     finally:
-        process.kill()
-        process.join()
+        end_process(process)
 
 
-def _work(pipe: Connection, clip: ClipFiles, prepares: Prepares) -> None:
-    gc.freeze()  # what the other process left is not to be freed here: tests/conftest.py
-    gc.enable()
+def _work(parent: int, pipe: Connection, clip: ClipFiles, prepares: Prepares) -> None:
+    begin_process(parent)
     begin_loading()
     began, before = time.monotonic(), _peak()
     loaded = load(clip, prepares.modalities, prepares.of)
