@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,8 +50,8 @@ class AnyHead:
         arguments, named = self._arguments(z, present)
         with _differentiable_twice():
             output = self._run(arguments, named)
-        logits = _logits_of(output)
-        _check_logits(logits, present)
+        logits = logits_of(output)
+        check_logits(logits, present.shape[:-1])
         if torch.is_grad_enabled() and any(x.requires_grad for x in self.inputs) and not logits.requires_grad:
             raise ValueError(
                 "head must return logits with a graph to its argument z, got logits without one. "
@@ -71,12 +71,42 @@ class AnyHead:
         return (id(self.head),) if code is None else (code.co_filename, code.co_firstlineno)
 
     def _run(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        if not isinstance(self.head, nn.Module) or isinstance(self.head, torch.jit.ScriptModule | nn.DataParallel):
-            return self.head(*arguments, **named)  # torch cannot replace their buffers
-        buffers = dict(self.head.named_buffers())
-        if not buffers or any(is_lazy(buffer) for buffer in buffers.values()):
-            return self.head(*arguments, **named)
-        return functional_call(self.head, {name: b.clone() for name, b in buffers.items()}, arguments, named)
+        if isinstance(self.head, nn.Module):
+            return call_with_copied_buffers(self.head, arguments, named)
+        return self.head(*arguments, **named)
+
+
+def call_with_copied_buffers(
+    module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], without: tuple[str, ...] = ()
+) -> Any:
+    """Call a module so that its buffers stay as they are.
+
+    Args:
+        module: Module to call.
+        arguments: Its arguments by position.
+        named: Its arguments by name.
+        without: Beginnings of the names of buffers that the call does not change.
+    """
+    if isinstance(module, torch.jit.ScriptModule | nn.DataParallel):
+        return module(*arguments, **named)  # torch cannot replace their buffers
+    buffers = {name: b for name, b in module.named_buffers() if not name.startswith(without or "\n")}
+    if not buffers or any(is_lazy(buffer) for buffer in buffers.values()):
+        return module(*arguments, **named)
+    return functional_call(module, {name: b.clone() for name, b in buffers.items()}, arguments, named)
+
+
+@contextmanager
+def evaluation_mode(model: object) -> Iterator[None]:
+    """Set a module to evaluation mode, then each of its modules to the mode that it had; do nothing to a function."""
+    modules = [*model.modules()] if isinstance(model, nn.Module) else []
+    modes = [module.training for module in modules]
+    if isinstance(model, nn.Module):
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
 
 
 @contextmanager
@@ -129,8 +159,17 @@ def _parameters(head: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         return {}
 
 
-def _logits_of(output: Any) -> Tensor:
-    """Logits in the output of a head: the tensor itself, its attribute `logits` or its entry "logits"."""
+def logits_of(output: Any, what: str = "head", advice: str | None = None) -> Tensor:
+    """Logits in the output of a head: the tensor itself, its attribute `logits` or its entry "logits".
+
+    Args:
+        output: What the head returned.
+        what: Noun for the head in errors.
+        advice: What to do about an output of another kind; None for what to return.
+
+    Raises:
+        ValueError: The output is of another kind.
+    """
     if isinstance(output, Mapping) and "logits" in output:
         output = output["logits"]
     elif not isinstance(output, Tensor) and hasattr(output, "logits"):
@@ -139,20 +178,22 @@ def _logits_of(output: Any) -> Tensor:
         return output
     if isinstance(output, Mapping):
         raise ValueError(
-            f"head must return logits, got a mapping of {', '.join(map(str, output)) or 'nothing'}. "
-            'Return one entry: lambda z: head(z)["..."].'
+            f"{what} must return logits, got a mapping of {', '.join(map(str, output)) or 'nothing'}. "
+            + (advice or 'Return one entry: lambda z: head(z)["..."].')
         )
     if isinstance(output, tuple | list):
         raise ValueError(
-            f"head must return logits, got a {type(output).__name__} of {len(output)}. "
-            "Return the logits alone: lambda z: head(z)[i], where i is their place."
+            f"{what} must return logits, got a {type(output).__name__} of {len(output)}. "
+            + (advice or "Return the logits alone: lambda z: head(z)[i], where i is their place.")
         )
-    raise ValueError(f"head must return logits, got {type(output).__name__}. Return the tensor of the logits.")
+    raise ValueError(
+        f"{what} must return logits, got {type(output).__name__}. {advice or 'Return the tensor of the logits.'}"
+    )
 
 
-def _check_logits(logits: Tensor, present: Tensor) -> None:
-    """Logits must be floating-point numbers `(..., clips, [positions,] classes)`."""
-    clips = tuple(present.shape[:-1])
+def check_logits(logits: Tensor, clips: Sequence[int]) -> None:
+    """Raise ValueError unless logits are floating-point numbers `(..., clips, [positions,] classes)`."""
+    clips = tuple(clips)
     if not logits.is_floating_point():
         raise ValueError(f"head must return logits, got {logits.dtype}. Return the scores before argmax.")
     if tuple(logits.shape) == clips:
