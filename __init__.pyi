@@ -10,8 +10,10 @@ from .extract.run import extract_embeddings as extract_embeddings
 from .extract.shards.merge import merge_shards as merge_shards
 from .fusion.attribution.attributor import Attributor as Attributor
 from .fusion.attribution.regularizer import AttributionRegularizer as AttributionRegularizer
-from .fusion.attribution.tap.tap import Tap as Tap
+from .fusion.attribution.tap.model import Tap as Tap
 from .fusion.attribution.tap.tap import tap as tap
+from .fusion.audit.audit import audit as audit
+from .fusion.audit.result import Audit as Audit
 from .fusion.classifier import FusionClassifier as FusionClassifier
 from .fusion.config import FitConfig as FitConfig
 from .fusion.config import SweepConfig as SweepConfig

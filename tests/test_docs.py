@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -115,6 +116,7 @@ def test_the_examples_for_contributors_run_and_pass_the_checks_of_their_registri
     used = f"""
 import sys
 from pathlib import Path
+from typing import Any
 import numpy as np
 import pytest
 from amr.data_manifests.datasets import build_manifest
@@ -151,6 +153,18 @@ def test_the_examples_for_contributors_pass_the_linters_as_files(tmp_path, linte
     command = [sys.executable, "-m", "ruff", *linter, "--config", str(ROOT / "pyproject.toml"), "."]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("example", range(2))
+def test_the_examples_of_an_audit_run(example, tmp_path, monkeypatch):
+    monkeypatch.setenv("AMR_HOME", str(tmp_path))
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "audit.md").read_text(encoding="utf-8"), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(blocks[example], found)
+    names = set(found["result"].table["measure"])
+    assert {"share", "use", "use share", "follows under conflict", "ECE"} <= names
+    assert ("alone" in names) == (example == 0)
+    assert (tmp_path / "runs" / "listening" / "evaluation.json").is_file() == (example == 0)
 
 
 def test_the_python_of_the_readme_runs(tmp_path):

@@ -35,7 +35,7 @@ FLOORS = (
     ("fusion.resolve",),
     ("fusion.fit", "fusion.classifier", "fusion.end_to_end", "fusion.predict"),
     ("fusion.sweep", "fusion.evaluate"),
-    ("fusion.frontier",),
+    ("fusion.frontier", "fusion.audit"),
     ("fusion.explain", "fusion.report"),
     ("fusion.demo",),
     ("console",),

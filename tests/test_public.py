@@ -16,6 +16,7 @@ import amr
 ROOT = Path(__file__).resolve().parent.parent
 STUB = ast.parse((ROOT / "__init__.pyi").read_text(encoding="utf-8"))
 PROMISED = {
+    "Audit",
     "AttributionRegularizer",
     "Attributor",
     "Cache",
@@ -30,9 +31,11 @@ PROMISED = {
     "MergeConfig",
     "ReportConfig",
     "SweepConfig",
+    "Tap",
     "TrainConfig",
     "TrainSweepConfig",
     "__version__",
+    "audit",
     "evaluate",
     "explain",
     "extract_embeddings",
@@ -46,6 +49,7 @@ PROMISED = {
     "report",
     "sweep",
     "sweep_trainings",
+    "tap",
     "train_encoders",
 }
 # Paths that the README and CONTRIBUTING of version 0.1 show, with names from each.

@@ -109,8 +109,8 @@ class Run:
         """`SETTINGS` of the run as in evaluation.json: "-" for no head, None for no ratio, or if not set."""
         c = self.config
         return {
-            "head": c.head if self.record.fuses else "-",
-            "method": c.method,
+            "head": c.head if self.record.fuses and self.record.model is None else "-",
+            "method": self.record.model or c.method,
             "modalities": list(self.modalities),
             "amr_ratio": c.amr_ratio,
             **{name: getattr(c, name) if c.amr_ratio else None for name in OF_AMR},

@@ -42,6 +42,7 @@ class RunRecord:
         fuses: Whether one head fuses the modalities (`Method.fuses`).
         versions: Versions of the packages that fitted the run; filled in by `save`.
         warnings: Sentences about data that make results doubtful.
+        model: Name of a model that was not fitted here, but audited (`amr.audit`); None for a fit.
     """
 
     config: FitConfig
@@ -52,6 +53,7 @@ class RunRecord:
     fuses: bool = True
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    model: str | None = None
 
     @property
     def target_share(self) -> dict[str, float] | None:
@@ -123,6 +125,7 @@ class RunRecord:
                 fuses=record.get("fuses", settings["method"] not in ("unimodal", "ume")),
                 versions=record.get("versions", {}),
                 warnings=tuple(record.get("warnings", ())),
+                model=record.get("model"),
             )
             found._check()
             return found
@@ -134,7 +137,7 @@ class RunRecord:
 
     def _check(self) -> None:
         """Raise TypeError or ValueError for values that no fit writes; `FitConfig` checks its own."""
-        texts = (*self.classes, *self.notes, *self.warnings, self.cache)
+        texts = (*self.classes, *self.notes, *self.warnings, self.cache, self.model or "")
         infos = self.modalities.values()
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(info, dict) for info in infos):
             raise TypeError("texts and modalities must be such")

@@ -54,16 +54,21 @@ def _counts(subject: Subject, clips: Clips, pair: tuple[str, str]) -> Tensor:
     return totals / NUM_DRAWS
 
 
-def of_another_class(target: Tensor, draws: torch.Generator) -> Tensor:
+def of_another_class(target: Tensor, draws: torch.Generator, others: Tensor | None = None) -> Tensor:
     """Draw for each clip a clip of another class, each equally likely: `(clips,)`.
 
     This is not a permutation: none exists if a class has more than half of the clips.
+
+    Args:
+        target: Classes of the clips, `(clips,)`.
+        draws: Stream of random numbers.
+        others: Classes of the clips to draw from, `(others,)`, two or more; None for those of `target`.
     """
-    order = target.argsort(stable=True)
-    classes, counts = target.unique(return_counts=True)
-    code = torch.searchsorted(classes, target)
-    starts, own = (counts.cumsum(0) - counts)[code], counts[code]
-    drawn = (torch.rand(len(target), generator=draws, dtype=torch.float64) * (len(target) - own)).long()
+    others = target if others is None else others
+    order = others.argsort(stable=True)
+    starts, ends = (torch.searchsorted(others[order], target, right=right) for right in (False, True))
+    own = ends - starts
+    drawn = (torch.rand(len(target), generator=draws, dtype=torch.float64) * (len(others) - own)).long()
     return order[drawn + (drawn >= starts) * own]  # skips the clip's own class
 
 

@@ -50,7 +50,7 @@ def of_baseline(subject: Subject, baseline: str) -> dict[Name, Tensor]:
         else:
             inputs = (permuted(subject.clips, replaced, order) for order in orders)
             correct = torch.stack([subject.correct(clips).float() for clips in inputs]).mean(0)
-        result[_name(baseline, subject.modalities, subset)] = correct
+        result[subset_name(baseline, subject.modalities, subset)] = correct
     return result
 
 
@@ -58,11 +58,15 @@ LEAST = 1e-9  # sum of accuracies that is more than rounding
 
 
 def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict[Name, np.ndarray]:
-    """Full minus worst, use, alone, utilization and Shapley values from the accuracies, all of one shape."""
+    """Full minus worst, use, alone, utilization and Shapley values from the accuracies, all of one shape.
+
+    Baselines that were not measured are left out, and what follows from them.
+    """
     result: dict[Name, np.ndarray] = {}
     full = means[("accuracy",)]
-    for baseline in BASELINES:
-        names = [_name(baseline, modalities, subset) for subset in subsets(len(modalities))[:-1]]
+    measured = [baseline for baseline in BASELINES if ("nothing", baseline) in means]
+    for baseline in measured:
+        names = [subset_name(baseline, modalities, subset) for subset in subsets(len(modalities))[:-1]]
         result["missing", baseline, "+".join(modalities)] = full
         worst = np.min([means[name] for name in names[1:]], axis=0)  # without the empty subset
         result["full_minus_worst", baseline] = full - np.minimum(worst, full)
@@ -75,9 +79,10 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
     for m in modalities:
         rest = "+".join(other for other in modalities if other != m)
         result["perceptual", m] = full - means["missing", "permutation", rest]
-        result["alone", m] = means["missing", "mean", m]
-        result["utilization", m] = (full - means["missing", "mean", rest]) / np.where(full > 0, full, np.nan)
         result["shapley_use_share", m] = result["shapley_share", "permutation", m]
+        if "mean" in measured:
+            result["alone", m] = means["missing", "mean", m]
+            result["utilization", m] = (full - means["missing", "mean", rest]) / np.where(full > 0, full, np.nan)
     used = {m: np.maximum(result["perceptual", m], 0) for m in modalities}
     total = sum(used.values(), np.zeros_like(full))
     for m in modalities:
@@ -85,7 +90,8 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
     return result
 
 
-def _name(baseline: str, modalities: Sequence[str], subset: Sequence[bool]) -> Name:
+def subset_name(baseline: str, modalities: Sequence[str], subset: Sequence[bool]) -> Name:
+    """Name of the accuracy with a subset of the modalities, the others replaced by a baseline."""
     selected = "+".join(m for m, included in zip(modalities, subset, strict=True) if included)
     return ("missing", baseline, selected) if selected else ("nothing", baseline)
 

@@ -27,6 +27,8 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
     result = {}
     clean = means[("accuracy",)]
     for m in modalities:
+        if level_name(m, LEVELS[-1]) not in means:  # its input is not continuous
+            continue
         result[level_name(m, LEVELS[0])] = clean
         curve = np.stack([clean, *(means[level_name(m, level)] for level in LEVELS[1:])])
         area = np.trapezoid(curve, LEVELS, axis=0)

@@ -15,6 +15,7 @@ from torchvision.models import resnet18
 import amr
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.regularizer import AttributionRegularizer
+from amr.fusion.attribution.tap.logits import select_logits
 
 ATTRIBUTORS = [Attributor(attribution=name, num_points=3) for name in ("grad_x_input", "integrated_gradients")]
 ATTRIBUTORS += [Attributor(attribution="shapley"), Attributor(attribution="permutation")]
@@ -394,7 +395,7 @@ def test_logits_are_named_where_the_output_is_more():
     with pytest.raises(ValueError, match="Pass logits= with the place"):
         tap.z  # noqa: B018
     with pytest.raises(ValueError, match="must name an output of the model, got 'x'"):
-        amr.fusion.attribution.tap.tap.select_logits({"scores": 0}, "x")
+        select_logits({"scores": 0}, "x")
 
 
 def test_precision_of_the_forward_pass_is_that_of_the_head():
