@@ -169,7 +169,7 @@ def test_the_examples_of_an_audit_run(example, tmp_path, monkeypatch):
 
 def test_the_python_of_the_readme_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     render(SyntheticConfig(num_clips=60), tmp_path / "data/synthetic")
     environment = os.environ | {"AMR_HOME": str(tmp_path)}
     done = subprocess.run(

@@ -73,7 +73,7 @@ class AttributionRegularizer(nn.Module):
 
     What to know of the training loop:
 
-    - `head` is the part of a model after z. If one forward() holds encoders and fusion, split it first.
+    - `head` is the part of a model after z. If one forward() holds encoders and fusion, `amr.tap` gives both.
     - R is of the mean share of the batch. Over small batches its mean is larger, so gradient accumulation raises it;
       `level="clip"` has no such effect.
     - R runs the head once more. Dropout draws again, and a module that keeps its features keeps those of R's run:

@@ -50,7 +50,9 @@ def count_unfinished(folder: Path) -> int:
 
 
 def check_caches(runs: Sequence[Run]) -> None:
-    """Raise FileNotFoundError if the cache of a run is gone."""
+    """Raise FileNotFoundError if the cache of a run is gone, and ValueError for an audit, which has none."""
+    for run in runs:
+        run.record.check_fitted()
     for cache in dict.fromkeys(Path(run.record.cache) for run in runs):
         if not cache.is_file():
             raise FileNotFoundError(f"RUN must have its cache at {cache}, got no file there. Move the cache back.")

@@ -67,6 +67,18 @@ class RunRecord:
         """Ratio with names, such as audio=3:video=1; None without AMR."""
         return None if self.config.amr_ratio is None else named_ratio(self.config.amr_ratio, [*self.modalities])
 
+    def check_fitted(self, option: str = "RUN") -> None:
+        """Raise ValueError for an audit, which has neither weights nor a cache.
+
+        Args:
+            option: Name of the argument, for the error.
+        """
+        if self.model is not None:
+            raise ValueError(
+                f"{option} must be a run of amr fit, got the audit of {self.model}, which has no weights. "
+                "amr report shows it; amr.audit measures its model again."
+            )
+
     def missed_target(self, val: Mapping[str, Any] | None, test: Mapping[str, Any] | None) -> str | None:
         """Sentence about shares that are far from the target; None if they are near, or without AMR.
 

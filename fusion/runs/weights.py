@@ -102,6 +102,7 @@ def read_weights(file: Path, record: RunRecord) -> tuple[dict[str, Tensor], Norm
 
 def _read(file: Path, record: RunRecord) -> tuple[dict[str, Tensor], Normalization, dict[str, Tensor]]:
     """Weights, normalization, and the mean of z; empty if it was not saved."""
+    record.check_fitted()
     content = read_whole(file, "RUN")
     with whole_file(file, "RUN"):
         tensors = load(content)

@@ -33,7 +33,7 @@ class Entry:
         folder: Folder of the run, sweep or table.
         run: Path of the folder from the listed folder on.
         kind: `fit`, `sweep`, `table`, `frontier`, or `training` of encoders; `member` for one of several runs of those;
-            `unknown` for an unreadable folder.
+            `audit` of a model; `unknown` for an unreadable folder.
         state: One of `STATES`; a sweep is finished if all its runs are.
         note: Reason of damage, or number of runs of a sweep.
         settings: Settings of a run, as in config.json, with a list of modalities; empty for sweeps and damaged folders.
@@ -212,7 +212,10 @@ def _run(folder: Path, name: str, kind: str) -> Entry:
     try:
         measured = (folder / "metrics.json").is_file()
         place = folder if measured or (folder / file).is_file() else folder / UNFINISHED
-        settings = _settings(RunRecord.read(place)) if measured or (place / file).is_file() else {}
+        settings = {}
+        if measured or (place / file).is_file():
+            record = RunRecord.read(place)
+            settings, kind = _settings(record), kind if record.model is None else "audit"
         if not measured:
             return Entry(folder, name, kind, NOT_FINISHED, "", settings)
         file = "metrics.json"
@@ -235,6 +238,8 @@ def _settings(record: RunRecord) -> dict[str, Any]:
     del settings["out"]  # where the run was first written to; it may have been moved
     if record.config.amr_ratio is None:
         settings["amr_weight"] = None
+    if record.model is not None:  # its settings are its own
+        settings = dict.fromkeys(settings) | {"method": record.model, "seed": record.config.seed}
     listed = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
     return listed | {"modalities": list(record.modalities), "cache": record.cache}
 

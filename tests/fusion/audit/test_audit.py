@@ -18,6 +18,7 @@ from amr.fusion.audit.survey import survey
 from amr.fusion.config import FitConfig
 from amr.fusion.data.folds import read_training_data
 from amr.fusion.report.read import read_results
+from amr.fusion.sweep.listing import list_runs
 
 
 class Pair(nn.Module):
@@ -243,6 +244,15 @@ def test_the_folder_is_one_that_report_and_others_read(workspace):
     assert read.runs[0].measures["use_share.audio"] == pytest.approx(result.values["use_share", "audio"], abs=1e-6)
     assert read.decisions is not None
     assert read.decisions.preds.shape == (1, 40)
+    (entry,) = list_runs(folder.parent)
+    assert (entry.kind, entry.state, entry.settings["method"]) == ("audit", "finished", "my model")
+    for refused in (
+        lambda: amr.evaluate(amr.EvaluateConfig(folder)),
+        lambda: amr.predict(folder, ["x"]),
+        lambda: amr.load_head(folder),
+    ):
+        with pytest.raises(ValueError, match="RUN must be a run of amr fit, got the audit of my model"):
+            refused()
     first = (folder / "evaluation.json").read_bytes()
     result.save(folder)
     assert (folder / "evaluation.json").read_bytes() == first
