@@ -11,7 +11,7 @@ AS_AMR := dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && ln -s "$(CURDIR)" "
 RUN := "$(abspath $(BIN))/python" -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-ray test-lowest test-newest torture doctest lint format bench gpu results clean
+.PHONY: help setup demo test test-ray test-lowest test-newest torture doctest docs tutorials lint format bench gpu results clean
 
 help:  ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	@"$(PYTHON)" -m venv "$(VENV)" || { \
 		echo "$(PYTHON) must have the venv module (on Debian: apt install python3-venv)." >&2; exit 1; }
 	@echo "installing into $(VENV): a few minutes, torch is large"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" --editable '.[dev,docs]'
 	@touch $@
 
 demo: $(READY)  ## the whole pipeline on clips that it renders itself; about a minute
@@ -55,6 +55,14 @@ doctest: $(READY)  ## the examples in docstrings
 		--rootdir "$$dir" --override-ini consider_namespace_packages=true --doctest-modules \
 		amr/common amr/console amr/data_manifests amr/extract amr/fusion amr/cli.py
 
+# Without the switch, the theme prints an announcement on each build.
+docs: $(READY)  ## the documentation site, into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir site
+	@echo "open site/index.html"
+
+tutorials: $(READY)  ## run the executed pages of docs/ and put what they print into them; ARGS="docs/quickstart.md" for one
+	OMP_NUM_THREADS=1 $(BIN)/python docs/tutorials/run.py --write $(ARGS)
+
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -83,5 +91,5 @@ results: $(READY)  ## docs/results.md from real embeddings and clips, in about t
 	$(BIN)/python docs/results/make.py $(ARGS)
 
 clean:  ## what was built here; media, caches and runs stay
-	rm -rf .venv .venv-lowest .venv-newest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-newest build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,7 +25,8 @@ HEAD = """# Versions that the tests run with: make installs these, and .ci/run c
 def lowest() -> dict[str, str]:
     """Lowest version of each dependency that names one."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = project["dependencies"] + project["optional-dependencies"]["dev"]
+    extras = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *extras["dev"], *extras["docs"]]
     return {match[1]: match[2] for each in requirements if (match := LOWEST.match(each))}
 
 
