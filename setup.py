@@ -17,6 +17,7 @@ def _absolute(found: re.Match[str]) -> str:
 
 
 setup(
+    script_name="setup.py",  # so that it is no module of the package, whose folder is this one
     long_description=RELATIVE.sub(_absolute, (ROOT / "README.md").read_text(encoding="utf-8")),
     long_description_content_type="text/markdown",
 )

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import email.message
+import email.parser
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 import amr.cli
+from amr.common.moved import UNTIL
 
 from .conftest import without
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("common", "console", "data_manifests", "extract", "fusion")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 AT_ROOT = ("__init__.py", "__init__.pyi", "__main__.py", "cli.py", "py.typed")
 
 
@@ -92,7 +99,8 @@ def test_the_sdist_holds_the_package_and_its_tests(built: Path, tracked: list[st
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {name.removeprefix("amr/") for name in package_files(tracked)}
     wanted |= {name for name in tracked if name.startswith(("tests/", "docs/"))}
-    assert wanted | {"LICENSE", "README.md", "CHANGELOG.md", "Makefile", "constraints.txt", "pyproject.toml"} <= names
+    wanted |= {"LICENSE", "README.md", "CHANGELOG.md", "Makefile", "constraints.txt", "mkdocs.yml"}
+    assert wanted | {"pyproject.toml", "setup.py"} <= names
 
 
 def test_the_wheel_works_where_it_is_installed(built: Path, tmp_path: Path) -> None:
@@ -135,3 +143,62 @@ def test_help_does_not_import_torch(tmp_path: Path) -> None:
         "    assert 'torch' not in sys.modules, name\n"
     )
     assert "--amr-ratio" in python(code, tmp_path)
+
+
+# --- what the package index shows ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def metadata(built: Path) -> email.message.Message:
+    """The wheel's metadata; its payload is the description."""
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.parser.BytesParser().parsebytes(archive.read(name))
+
+
+def test_the_package_index_would_take_it(built: Path) -> None:
+    run(sys.executable, "-m", "twine", "check", "--strict", *built.iterdir(), cwd=built)
+
+
+def test_links_of_the_description_lead_into_the_repository(metadata: email.message.Message) -> None:
+    payload = metadata.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    description = payload.decode()
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    targets = re.findall(r'(?:\]\(|<img src=")([^)\s"]+)', description)
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    into_repository = [t for t in targets if t.startswith(PROJECT["urls"]["Repository"])]
+    assert {t.rpartition("/")[2] for t in into_repository} >= {"demo.png", "install.md", "LICENSE"}
+    for target in into_repository:
+        assert (ROOT / re.split("/(?:blob|raw)/main/", target)[1].partition("#")[0]).exists(), target
+
+
+def test_the_address_of_the_repository_stands_in_one_place(tracked: list[str]) -> None:
+    address = PROJECT["urls"]["Repository"].partition("://")[2].encode()
+    assert [name for name in tracked if address in (ROOT / name).read_bytes()] == ["pyproject.toml"]
+    assert (ROOT / "pyproject.toml").read_bytes().count(address) == 1
+
+
+def test_the_version_is_that_of_the_changelog_and_of_what_is_promised(metadata: email.message.Message) -> None:
+    version = Version(PROJECT["version"])
+    assert metadata["Version"] == str(version)
+    released = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert released[0] == ("Unreleased" if version.is_devrelease else str(version))
+    assert all(Version(each) < version for each in released[1:])
+    sources = [path.read_text(encoding="utf-8") for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    since = {Version(each) for text in sources for each in re.findall(r'since="([0-9.]+)"', text)}
+    assert since
+    assert max(since) <= Version(version.base_version) < Version(UNTIL)
+
+
+def test_extras_are_those_that_documents_and_errors_name(tracked: list[str]) -> None:
+    extras = PROJECT["optional-dependencies"]
+    (everything,) = extras["all"]
+    assert set(everything.partition("[")[2].rstrip("]").split(",")) == set(extras) - {"all", "dev", "docs"}
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in tracked if name.endswith((".py", ".md"))]
+    named = {extra for text in texts for extra in re.findall(r"amr-fusion\[([a-z]+)\]", text)}
+    assert "ray" in named
+    assert named <= set(extras)
+    page = (ROOT / "docs/how-to/install.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([a-z]+)` \|", page, re.MULTILINE)) == set(extras)

@@ -24,6 +24,7 @@ BESIDE = {
     "security.md": "SECURITY.md",
     "sources.md": "data_manifests/SOURCES.md",
 }
+REFERENCE = {"reference/python.md": reference.python_names, "reference/commands.md": reference.commands}
 PACKAGE = ("__init__.py", "__init__.pyi", "cli.py", "common", "console", "data_manifests", "extract", "fusion")
 
 
@@ -44,10 +45,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the documents of the root, the reference and the index of decisions."""
+    """Add the documents of the root and the index of decisions."""
     made = {page: (ROOT / source).read_text(encoding="utf-8") for page, source in BESIDE.items()}
-    made["reference/python.md"] = reference.python_page()
-    made["reference/commands.md"] = reference.commands_page()
     made["decisions/index.md"] = _decisions_page()
     for page, text in made.items():
         files.append(File.generated(config, page, content=text))
@@ -55,8 +54,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links lead to pages of this site where there is one, and else into the repository."""
+    """Make the reference, and let links lead to pages of this site where there is one, else into the repository."""
     uri = page.file.src_uri
+    if uri in REFERENCE:
+        markdown = markdown.replace(reference.MADE, REFERENCE[uri]())
     source = BESIDE.get(uri, f"docs/{uri}")
     pages = {f"docs/{each.src_uri}": each.src_uri for each in files} | {name: each for each, name in BESIDE.items()}
     pages |= {"docs/decisions": "decisions/index.md"}

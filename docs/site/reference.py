@@ -15,19 +15,8 @@ from amr.cli import app
 from amr.common.options import PANELS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PYTHON = """# Python
-
-`import amr` has the names below. Each command has a function, and for its options a frozen dataclass: the fields are
-the options of [the command](commands.md), with the same defaults and the same rules. Paths and names are as on the
-command line. A wrong value raises `ValueError`, a missing file `FileNotFoundError`, work that failed `RuntimeError`.
-
-`amr.__version__` is the version.
-"""
-COMMANDS = """# Commands
-
-`amr COMMAND --help` prints the same. Results go to stdout, messages to stderr; `--json` prints exactly one JSON
-document. [The guide](../guide.md#exit-codes) has the exit codes.
-"""
+# The line of a page in the repository, in whose place the site has what is made.
+MADE = "*The rest of this page is made from the code: `make docs`.*"
 
 
 def public_names() -> dict[str, str]:
@@ -37,13 +26,13 @@ def public_names() -> dict[str, str]:
     return {name.name: f"amr.{node.module}.{name.name}" for node in imports for name in node.names}
 
 
-def python_page() -> str:
+def python_names() -> str:
     """The reference of Python: functions first, then classes, then the configs."""
     paths = {name: path for name, path in public_names().items() if name != "__version__"}
     configs = {name for name in paths if name.endswith(("Config", "Options"))}
     functions = {name for name in paths if name.islower()}
     groups = {"Functions": functions, "Classes": set(paths) - functions - configs, "Settings": configs}
-    parts = [PYTHON]
+    parts = []
     for title, names in groups.items():
         parts.append(f"## {title}\n")
         parts += [
@@ -54,10 +43,10 @@ def python_page() -> str:
     return "\n".join(parts)
 
 
-def commands_page() -> str:
+def commands() -> str:
     """The reference of the command line."""
     group: Any = typer.main.get_command(app)
-    parts = [COMMANDS]
+    parts = []
     for name, command in sorted(group.commands.items()):
         context = command.context_class(command, info_name=f"amr {name}")
         usage = command.get_usage(context).removeprefix("Usage: ")
