@@ -34,7 +34,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     # Not as repo_url: for that, the theme asks the host of the repository for its stars.
     config.extra["social"] = [
-        {"icon": "fontawesome/brands/git-alt", "link": project["urls"]["Repository"], "name": "Repository"}
+        {"icon": "material/source-repository", "link": project["urls"]["Repository"], "name": "Repository"}
     ]
     config.copyright = f"amr {project['version']}"
     handlers = config.plugins["mkdocstrings"].config.handlers

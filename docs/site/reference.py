@@ -103,4 +103,6 @@ def _option(each: Any, context: Any) -> tuple[str, str, str]:
 
 
 def _row(*cells: str) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+    """A row of a table. A bar divides cells but in code."""
+    texts = (" ".join(cell.split()) for cell in cells)
+    return "| " + " | ".join(text if text.startswith("`") else text.replace("|", "\\|") for text in texts) + " |"
