@@ -113,10 +113,11 @@ def test_the_reference_has_every_public_name_and_every_option(site: Path, pages:
     } == set()
 
 
-def test_no_page_has_a_list_or_a_table_that_was_taken_for_text(pages: dict[Path, Page]) -> None:
-    for path, page in pages.items():
-        text = re.sub(r"^\$.*$", "", "".join(page.text), flags=re.MULTILINE)
-        assert not re.findall(r"^\|[ -]*-+[ -]*\|.*$", text, re.MULTILINE), path
+def test_no_list_and_no_table_is_taken_for_text(site: Path) -> None:
+    """Python-Markdown wants an empty line before them, unlike the repository's own view."""
+    for path in site.rglob("*.html"):
+        found = re.findall(r"<p>(?:[^<]|<(?!/p>))*\n(?:[-*] |\d+\. |\|).*", path.read_text(encoding="utf-8"))
+        assert found == [], path
 
 
 def test_decisions_are_listed(pages: dict[Path, Page], site: Path) -> None:
@@ -133,7 +134,10 @@ SHOWN = ("index", "quickstart", "tutorials/balance-use", "guide", "reference/com
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium."""
-    sync_api = pytest.importorskip("playwright.sync_api")
+    try:
+        from playwright import sync_api
+    except ImportError:
+        without("playwright", "pip install playwright")
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         without("browser", "apt install chromium")
