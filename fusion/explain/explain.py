@@ -21,12 +21,13 @@ from amr.common.workspace import find_run
 from amr.extract.cache.reader import Cache
 from amr.extract.named_clips import NamedClip, named_clips
 from amr.extract.pipeline.load import ClipFiles
-from amr.extract.pipeline.preview import MODALITIES, Media, cached_media, decode_media, read_as
+from amr.extract.pipeline.preview import MODALITIES, cached_media, decode_media, read_as
 from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.explain.config import ExplainConfig
 from amr.fusion.explain.explanation import Explanation, Removed, Steps
 from amr.fusion.explain.fold import FoldNumbers, explain_fold
 from amr.fusion.explain.picture import draw
+from amr.fusion.explain.when import timed
 from amr.fusion.heads import heads
 from amr.fusion.runs.new_clips import ReadClips, check_embeddings, is_imported, read_clips
 from amr.fusion.runs.read import chosen_run
@@ -66,8 +67,9 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> Explanat
     notes = read.notes(0, [m for m, present in presence if not present])
     notes += [*origin.notes, *([note] if note else []), *media.notes]
     picture = config.picture(run)
-    timed = _timed(fitted.record, steps, media)
-    explanation = _explanation(clip.name, run, picture, fitted.record, folds, origin.true, timed, notes)
+    weights = {m: weight.tolist() for m, weight in steps.items()}
+    times = timed(fitted.record.modalities, weights, media.duration_seconds)
+    explanation = _explanation(clip.name, run, picture, fitted.record, folds, origin.true, times, notes)
     picture.parent.mkdir(parents=True, exist_ok=True)
     draw(picture, explanation, media, {m: info["modality"] for m, info in fitted.record.modalities.items()})
     return explanation
@@ -151,16 +153,6 @@ def _training_data(record: RunRecord, device: str) -> tuple[TrainingData | None,
 
 def _takes_steps(record: RunRecord) -> bool:
     return heads[record.config.head].takes_steps
-
-
-def _timed(record: RunRecord, weights: Mapping[str, Tensor], media: Media) -> dict[str, Steps]:
-    """Add times to the weights of steps: steps are equal parts of the clip, in temporal order."""
-    timed = {}
-    for m, weight in weights.items():
-        duration = media.duration_seconds.get(record.modalities[m]["modality"])
-        edges = np.linspace(0, 1 if duration is None else duration, len(weight) + 1).tolist()
-        timed[m] = Steps(edges[:-1], edges[1:], weight.tolist(), duration is not None)
-    return timed
 
 
 def _explanation(

@@ -21,8 +21,10 @@ class ReportConfig:
     )
     out: str = option("report.html", "Page to write.")
     title: str | None = option(None, "Heading of the page; by default the folder's name.")
-    clips: int = option(8, "Number of clips with one-sided decisions per section; 0: none.", least=0)
-    no_media: bool = option(False, "Leave out frames and spectrograms of those clips.")
+    clips: int = option(
+        8, "Number of one-sided decisions, and of costly errors, to show per section; 0: none.", least=0
+    )
+    no_media: bool = option(False, "Leave out frames and sound of those clips.")
 
     def __post_init__(self) -> None:
         """Check what can be checked without the folders."""

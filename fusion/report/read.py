@@ -28,8 +28,11 @@ class Decisions:
         runs: Names of the runs, the first axis.
         ids: Ids of the clips, `(clips,)`, text.
         target: Class indices, `(clips,)`.
-        preds: Predicted class indices, `(run, clips)`.
+        preds: Predicted class indices, `(run, clips)`; -1 if a run was not tested on a clip.
         shares: Shares, `(run, clips, modalities)`; NaN if a clip has none.
+        confidence: Probability of the predicted class, `(run, clips)`; None if it is not known.
+        probability: Probabilities, `(run, clips, classes)`; None if the files do not have them.
+        fold: Fold that each clip is tested in, `(clips,)`; None without folds.
     """
 
     runs: tuple[str, ...]
@@ -37,12 +40,16 @@ class Decisions:
     target: np.ndarray
     preds: np.ndarray
     shares: np.ndarray
+    confidence: np.ndarray | None = None
+    probability: np.ndarray | None = None
+    fold: np.ndarray | None = None
 
     def of(self, names: Sequence[str]) -> Decisions:
         """Decisions of the named runs, as far as they are here."""
         rows = [i for i, name in enumerate(self.runs) if name in set(names)]
         selected = tuple(self.runs[i] for i in rows)
-        return Decisions(selected, self.ids, self.target, self.preds[rows], self.shares[rows])
+        by_run = (None if a is None else a[rows] for a in (self.confidence, self.probability))
+        return Decisions(selected, self.ids, self.target, self.preds[rows], self.shares[rows], *by_run, self.fold)
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class ResultFolder:
         table: Rows of table.json; None without `amr table`.
         frontier: frontier.json; None without `amr frontier`.
         training: Options of the training of encoders that made the runs, or the first of them; None for fits.
+        of_page: Modalities of all folders of the page, in the order of their colors; empty for those of this folder.
     """
 
     folder: Path
@@ -68,6 +76,7 @@ class ResultFolder:
     table: Sequence[Mapping[str, Any]] | None = None
     frontier: Mapping[str, Any] | None = None
     training: Mapping[str, Any] | None = None
+    of_page: tuple[str, ...] = ()
 
     @property
     def record(self) -> RunRecord:
@@ -89,6 +98,10 @@ class ResultFolder:
         """Modalities of all runs."""
         names = [m for run in self.runs for m in run.modalities]
         return tuple(dict.fromkeys(names))
+
+    def place_of(self, modality: str) -> int:
+        """Number of a modality's color, the same in every picture of the page."""
+        return (self.of_page or self.modalities).index(modality)
 
     @cached_property
     def comparisons(self) -> list[Mapping[str, Any]]:
@@ -115,6 +128,7 @@ class ResultFolder:
             table["target"].map(codes).to_numpy(int),
             table["pred"].map(codes).to_numpy(int)[None],
             table[[f"share_{m}" for m in modalities]].to_numpy(float)[None],
+            table["probability"].to_numpy(float)[None],
         )
 
     @property
@@ -143,7 +157,11 @@ def _decisions(file: Path, names: tuple[str, ...]) -> Decisions:
         target, preds = (arrays[name].astype(int) for name in ("target", "preds"))
         if not (preds.shape == shares.shape[:2] == (len(names), len(ids)) and target.shape == ids.shape):
             raise ValueError("its arrays are not of these runs and clips")
-        return Decisions(names, ids, target, preds, shares)
+        probability = arrays["probability"].astype(np.float32) if "probability" in arrays else None
+        if probability is not None and probability.shape[:2] != preds.shape:
+            raise ValueError("its arrays are not of these runs and clips")
+        confidence = None if probability is None else probability.max(-1)
+        return Decisions(names, ids, target, preds, shares, confidence, probability, arrays.get("fold"))
 
 
 def read_results(folder: Path) -> ResultFolder:

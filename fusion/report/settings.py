@@ -9,14 +9,13 @@ from functools import cached_property
 
 import numpy as np
 
-from amr.common.colors import COLORS
+from amr.common.colors import SETTING_COLORS
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.runs.read import SETTINGS, Run, setting_details, setting_text, varied_settings
 from amr.fusion.runs.statistics import mean_interval
 
-MAX_SHOWN = len(COLORS)  # lines in one picture that can still be distinguished
+MAX_SHOWN = len(SETTING_COLORS)  # lines in one picture that can still be distinguished
 OF_METHODS = ("lr", "weight_decay")  # settings of which each method has its own default
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,12 @@ class Setting:
     Args:
         label: Text that distinguishes it from the other settings of its folder.
         runs: One per seed.
+        style: Number of its color and symbol, the same in every picture of a page; 0 is the reference.
     """
 
     label: str
     runs: tuple[Run, ...]
+    style: int = 0
 
     @cached_property
     def texts(self) -> dict[str, str]:
@@ -113,7 +114,21 @@ def settings_of(results: ResultFolder) -> list[Setting]:
     if len(set(others)) == len(others):
         varied -= {*OF_METHODS}
     usual = {name: Counter(texts[name] for texts in fusing).most_common(1)[0][0] for name in OF_METHODS if fusing}
-    return [replace(setting, label=_label(setting, varied, usual)) for setting in settings]
+    return with_styles([[replace(setting, label=_label(setting, varied, usual)) for setting in settings]])[0]
+
+
+def with_styles(folders: Sequence[Sequence[Setting]]) -> list[list[Setting]]:
+    """Number the styles of the settings of a page: the same label has the same style in every folder.
+
+    The reference comes first, then the settings that pictures of many lines show, so that their colors differ.
+    """
+    labels: dict[str, int] = {}
+    for settings in folders:
+        reference = reference_of(settings)
+        first = [] if reference is None else [reference]
+        for setting in (*first, *shown(settings), *settings):
+            labels.setdefault(setting.label, len(labels))
+    return [[replace(setting, style=labels[setting.label]) for setting in settings] for settings in folders]
 
 
 def _label(setting: Setting, varied: set[str], usual: Mapping[str, str]) -> str:

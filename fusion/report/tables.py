@@ -10,7 +10,7 @@ from typing import Any
 from amr.fusion.evaluate.measures import measures
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, settings_of
-from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, p_text
+from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, ROUNDING, p_text
 
 # measures that show whether balance helped; the second table of tests has all
 MAIN_MEASURES = ("accuracy", "map", "full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
@@ -88,6 +88,20 @@ def fraction(value: float | None) -> str:
     ('0.779', '0.000', '–')
     """
     return DASH if value is None else _text(value, 3)
+
+
+def interval_of_fraction(mean: float | None, half: float | None) -> tuple[float, float] | None:
+    """Low and high end of the interval of a fraction, inside 0 to 1.
+
+    A mean that is itself outside, as a Shapley use share can be, keeps its interval.
+
+    >>> interval_of_fraction(0.75, 0.5)
+    (0.25, 1.0)
+    """
+    if mean is None or half is None:
+        return None
+    low, high = mean - half, mean + half
+    return (max(low, 0.0), min(high, 1.0)) if 0 <= mean <= 1 else (low, high)
 
 
 def signed(value: float | None) -> str:
@@ -170,7 +184,12 @@ def _headline_caption(settings: Sequence[Setting]) -> str:
 def _interval(setting: Setting, name: str, difference: bool = False) -> Cell:
     mean, half = setting.mean(name), setting.half_width(name)
     text = signed(mean) if difference else fraction(mean)
-    return Cell(text if half is None else f"{text} ± {fraction(half)}", mean, True)
+    ends = None if difference else interval_of_fraction(mean, half)
+    if mean is None or half is None:
+        return Cell(text, mean, True)
+    if ends is not None and ends[1] - ends[0] < 2 * half - ROUNDING:  # ± would leave 0 to 1
+        return Cell(f"{text} ({fraction(ends[0])} to {fraction(ends[1])})", mean, True)
+    return Cell(f"{text} ± {fraction(half)}", mean, True)
 
 
 def _of_each(setting: Setting, name: str) -> Cell:

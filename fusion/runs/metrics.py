@@ -38,7 +38,7 @@ def mean_average_precision(logits: Tensor, target: Tensor) -> tuple[float, int]:
     """
     scores, truth = log_odds(logits).cpu().numpy(), target.cpu().numpy()
     classes = np.unique(truth)
-    each = [_average_precision(scores[:, c], truth == c) for c in classes]
+    each = [average_precision(scores[:, c], truth == c) for c in classes]
     return float(np.mean(each)), logits.shape[-1] - len(classes)
 
 
@@ -52,7 +52,7 @@ def macro_f1(preds: Tensor, target: Tensor) -> float:
     return float((2 * right[counted] / (of_class + of_choice)[counted].double()).mean())
 
 
-def _average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
     """Sum over the scores, from the highest, of the precision there times the recall it adds; ties count as one."""
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], np.cumsum(truth[order])

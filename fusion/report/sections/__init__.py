@@ -1,18 +1,34 @@
 """The sections of the page. Add one as a file that registers a function, imported here.
 
-`picture` and `clips` are tools; the other files hold sections. `ORDER` is the order of the sections on the page.
+`bars`, `marks`, `picture` and `scatter` are tools; the other files hold sections. `ORDER` is their order on the page.
 """
 
-from amr.fusion.report.sections import balance, curves, decisions, encoders, frontier, fusion, people, references
+from amr.fusion.report.sections import (
+    balance,
+    curves,
+    decisions,
+    encoders,
+    frontier,
+    fusion,
+    methods,
+    people,
+    references,
+    reliability,
+    runs,
+)
 from amr.fusion.report.sections.picture import sections
 
+# These come before everything else, beside the verdict: the first that a folder has is the picture of it.
+LEAD = ("frontier", "verdict")
 # The order answers: what does the head rely on, and did balance help? Others come last.
 ORDER = (
-    *("frontier", "share", "use", "missing", "fusion", "information", "noise", "classes", "confusion"),
-    *("training", "encoders", "overfitting", "people"),
+    *LEAD,
+    *("methods", "share", "use", "missing", "fusion", "information", "noise", "classes", "recognized", "confusion"),
+    *("reliability", "training", "encoders", "overfitting", "people", "runs"),
 )
 
 __all__ = [
+    "LEAD",
     "ORDER",
     "balance",
     "curves",
@@ -20,7 +36,10 @@ __all__ = [
     "encoders",
     "frontier",
     "fusion",
+    "methods",
     "people",
     "references",
+    "reliability",
+    "runs",
     "sections",
 ]

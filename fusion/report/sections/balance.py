@@ -1,4 +1,4 @@
-"""Accuracy against share, and share against use share and Shapley use share."""
+"""Accuracy against use share and against share, and share against use share and Shapley use share."""
 
 from __future__ import annotations
 
@@ -6,231 +6,192 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from amr.common.colors import COLORS
 from amr.fusion.frontier.front import pareto
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.picture import (
-    INK,
-    MUTED,
-    ROW_PIXELS,
-    Picture,
-    color,
-    fraction_axis,
-    label,
-    plot,
-    sections,
-    symbol,
-    whiskers,
-    wide_enough,
-)
-from amr.fusion.report.settings import Setting, shown
-from amr.fusion.report.tables import DASH, fraction, make_table
+from amr.fusion.report.sections.marks import MUTED, kind_marker, label, setting_marker
+from amr.fusion.report.sections.picture import Picture, fraction_axis, of_all, plot, rows_height, sections, tick
+from amr.fusion.report.sections.scatter import NUMBERED, Path, Point, Scatter
+from amr.fusion.report.settings import Setting, counterpart, reference_of, shown
+from amr.fusion.report.tables import fraction, make_table
 
 MAX_ROWS = 14
-MAX_NAMED = 10  # points of a line whose names do not cover each other
-HOVER = "%{customdata}<br>share %{x:.3f}<br>accuracy %{y:.3f}<extra></extra>"
-_INTERVALS = "whiskers are 95 % intervals, "
 KINDS = {"share": "share", "use share": "use_share", "Shapley use share": "shapley_use_share"}
+SAME_PATH = ("method", "head", "modalities", "lr", "attribution", "amr_weight", "amr_level", "method_option")
+
+
+@sections.register("verdict")
+def accuracy_against_use(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
+    """Accuracy over use share; None for a frontier, which has a picture of its own."""
+    if results.frontier is not None:
+        return None
+    return _accuracy_against(results, settings, "verdict", "use share", "use_share")
 
 
 @sections.register("share")
 def accuracy_against_share(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
-    """Accuracy over the share of the first of two modalities; with more modalities, over the largest share."""
-    placed = [
-        (setting, x, y)
-        for setting in settings
-        if (x := _share_of(setting, results)) is not None and (y := _accuracy_of(setting)) is not None
-    ]
+    """Accuracy over share."""
+    return _accuracy_against(results, settings, "share", "share", "share")
+
+
+def _accuracy_against(
+    results: ResultFolder, settings: Sequence[Setting], name: str, words: str, measure: str
+) -> Picture | None:
+    """Accuracy over a measure of each modality, one plot per modality; of two modalities, over that of the first."""
+    placed = [s for s in settings if s.fuses and s.has(measure) and s.mean("accuracy") is not None]
+    placed = [s for s in placed if s.modalities == results.modalities]
     if len(placed) < 2:  # a single point shows no more than the table
         return None
-    first, two = results.modalities[0], len(results.modalities) == 2
-    front = pareto([(abs(x - 0.5) if two else x, y) for _, x, y in placed])
-    figure = go.Figure()
-    lines: dict[tuple[str, ...], list[int]] = {}
-    for i, (setting, _, _) in enumerate(placed):
-        lines.setdefault(tuple(setting.texts[k] for k in ("method", "head", "modalities", "lr")), []).append(i)
-    few = len(lines) <= len(COLORS)
-    if few:
-        for index, (texts, members) in enumerate(lines.items()):
-            name = ", ".join(texts[:2]) if len(lines) > 1 else "joint heads"
-            _line(figure, [placed[i] for i in members], index, name)
-    else:
-        _cloud(figure, placed)
-    _front(figure, [placed[i][1:] for i in front])
-    without_share = [
-        (setting, y)
-        for setting in settings
-        if _share_of(setting, results) is None and (y := _accuracy_of(setting)) is not None
-    ]
-    xs = [x for _, x, _ in placed]
-    x_range, y_range = wide_enough(xs, 0.5), wide_enough([y for _, _, y in placed])
-    _levels(figure, without_share, x_range, y_range)
-    outside = [f"{setting.label} {fraction(y)}" for setting, y in without_share if not y_range[0] <= y <= y_range[1]]
-    if two:
-        figure.add_vline(x=0.5, line={"color": MUTED, "dash": "dash", "width": 1})
-    share = f"share of {first}" if two else "largest share of a modality"
-    figure.update_xaxes(**fraction_axis(share, range=x_range))
-    figure.update_yaxes(**fraction_axis("accuracy", range=y_range))
+    modalities = _drawn_modalities(results, settings, measure)
+    front = _front(placed, measure)
+    others = [s for s in settings if s not in placed and s.mean("accuracy") is not None]
+    scatters = {m: _scatter(placed, others, front, f"{words} of {m}", f"{measure}.{m}", results) for m in modalities}
+    first = modalities[0]
+    xs, ys = zip(*((point.x, point.y) for point in scatters[first].points), strict=True)
+    outside = [f"{s.label} {fraction(s.mean('accuracy'))}" for s in others]
+    whiskered = any(p.y_half is not None or p.x_half is not None for p in scatters[first].points)
+    columns = ["setting", *(f"{words} of {m}" for m in modalities), "accuracy", "± (95 %)", "mAP", "on the front"]
     rows = [
-        [g.label, x, y, g.half_width("accuracy"), g.mean("map"), "yes" if i in front else "no"]
-        for i, (g, x, y) in enumerate(placed)
+        [
+            s.label,
+            *(s.mean(f"{measure}.{m}") for m in modalities),
+            s.mean("accuracy"),
+            s.half_width("accuracy"),
+            s.mean("map"),
+            "-" if s in others else "yes" if s in front else "no",
+        ]
+        for s in (*placed, *others)
     ]
-    whiskered = few and any(half is not None for *_, half, _, _ in rows)
-    rows += [[g.label, None, y, g.half_width("accuracy"), g.mean("map"), DASH] for g, y in without_share]
-    columns = ["setting", share, "accuracy", "± (95 %)", "mAP", "on the front"]
-    names = ", ".join(placed[i][0].label for i in front)
     return Picture(
-        "share",
-        "Accuracy against share",
-        f"One point per setting, the mean over seeds; {_INTERVALS * whiskered}hollow points are without AMR. Ringed "
-        "points are on the Pareto front: no other setting is both more accurate and closer to "
-        f"balance{' (the dashed vertical line)' if two else ''}."
-        + (f" Outside the picture: {', '.join(outside)}." if outside else ""),
-        f"Scatter of accuracy over the {share}, {len(placed)} settings. Shares go from {fraction(min(xs))} to "
-        f"{fraction(max(xs))}, accuracy from {fraction(min(y for _, _, y in placed))} to "
-        f"{fraction(max(y for _, _, y in placed))}. On the Pareto front: {names}.",
-        {"": plot(figure, 440)},
-        make_table("share-data", "Accuracy and share of each setting.", columns, rows),
+        name,
+        f"Accuracy against {words}",
+        f"{DEFINED[measure]} One point per setting, the mean over seeds, hollow without AMR"
+        + "; whiskers are 95 % intervals" * whiskered
+        + ". "
+        + NUMBERED * scatters[first].is_numbered
+        + "Ringed points are on the Pareto front, chosen on val: no other setting is both more accurate there and "
+        f"closer to balance, 1/{len(results.modalities)} for each modality."
+        + (f" Without {words}: {', '.join(outside)}." if outside else ""),
+        f"Scatter of accuracy over the {words} of {first}, {len(placed)} settings. The {words} goes from "
+        f"{fraction(min(xs))} to {fraction(max(xs))}, accuracy from {fraction(min(ys))} to {fraction(max(ys))}. "
+        f"On the Pareto front: {', '.join(s.label for s in front)}.",
+        {m if len(modalities) > 1 else "": scatter.plot() for m, scatter in scatters.items()},
+        make_table(f"{name}-data", f"Accuracy and {words} of each setting.", columns, rows),
+        "Modality" if len(modalities) > 1 else "",
     )
 
 
-def _front(figure: go.Figure, points: Sequence[tuple[float, float]]) -> None:
-    """Add rings around the points on the Pareto front, and a line between them."""
-    on_front = sorted(points)
-    figure.add_scatter(
-        x=[x for x, _ in on_front],
-        y=[y for _, y in on_front],
-        mode="lines+markers",
-        name="Pareto front",
-        line={"color": INK, "dash": "dot", "width": 1.5},
-        marker={"color": INK, "symbol": "circle-open", "size": 17, "line": {"width": 1.5}},
-        hoverinfo="skip",
+def _drawn_modalities(results: ResultFolder, settings: Sequence[Setting], measure: str) -> Sequence[str]:
+    """Of two modalities, the first, as the other mirrors it; of more, all, in the order of the reference's parts."""
+    if len(results.modalities) == 2:
+        return results.modalities[:1]
+    reference = reference_of(settings)
+    values = {} if reference is None else reference.by_modality(measure)
+    return sorted(results.modalities, key=lambda m: -(values.get(m) or 0.0))
+
+
+DEFINED = {
+    "share": "Share: a modality's part of the decision, by gradient x input.",
+    "use_share": "Use share: a modality's use (accuracy lost if it is permuted between test clips) over the sum of "
+    "all, negative values taken as 0.",
+}
+
+
+def _front(placed: Sequence[Setting], measure: str) -> list[Setting]:
+    """Settings on the Pareto front of accuracy and balance on val; on test, if it was not measured on val."""
+
+    def values(setting: Setting) -> tuple[float, float]:
+        for split in ("val", "test"):
+            accuracy = setting.mean("accuracy", split)
+            shares = [setting.mean(f"{measure}.{m}", split) for m in setting.modalities]
+            known = [share for share in shares if share is not None]
+            if accuracy is not None and len(known) == len(shares):
+                return sum(abs(share - 1 / len(known)) for share in known), accuracy
+        return 2.0, 0.0
+
+    return [placed[i] for i in pareto([values(setting) for setting in placed])]
+
+
+def _scatter(
+    placed: Sequence[Setting],
+    others: Sequence[Setting],
+    front: Sequence[Setting],
+    title: str,
+    measure: str,
+    results: ResultFolder,
+) -> Scatter:
+    points = {setting.label: _point(setting, measure) for setting in placed}
+    return Scatter(
+        [*points.values()],
+        title,
+        1 / len(results.modalities),
+        front=[points[setting.label] for setting in front],
+        paths=_paths(placed, points),
+        levels=[_point(setting, measure) for setting in others],
     )
 
 
-def _levels(
-    figure: go.Figure,
-    without_share: Sequence[tuple[Setting, float]],
-    x_range: Sequence[float],
-    y_range: Sequence[float],
-) -> None:
-    """Add settings without a share as horizontal lines, if they are inside the picture."""
-    dashes = iter(("dash", "dashdot", "longdash", "longdashdot") * len(without_share))
-    for setting, y in without_share:
-        if y_range[0] <= y <= y_range[1]:  # a weak one would squeeze the points together
-            figure.add_scatter(
-                x=x_range,
-                y=[y, y],
-                mode="lines",
-                name=f"{setting.label} {fraction(y)}",
-                line={"color": MUTED, "dash": next(dashes), "width": 1.5},
-                hoverinfo="skip",
-            )
-
-
-def _line(figure: go.Figure, points: Sequence[tuple[Setting, float, float]], index: int, name: str) -> None:
-    points = sorted(points, key=lambda point: point[1])
-    regularized = [point for point in points if point[0].regularized]
-    if len(regularized) > 1 and len({setting.texts["amr_weight"] for setting, _, _ in regularized}) == 1:
-        figure.add_scatter(
-            x=[x for _, x, _ in regularized],
-            y=[y for _, _, y in regularized],
-            mode="lines",
-            line={"color": color(index), "width": 1.5},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    figure.add_scatter(
-        x=[x for _, x, _ in points],
-        y=[y for _, _, y in points],
-        error_y=whiskers([setting.half_width("accuracy") for setting, _, _ in points]),
-        mode="markers",
-        name=name,
-        marker={
-            "color": color(index),
-            "size": 9,
-            "symbol": [symbol(index) + ("" if setting.regularized else "-open") for setting, _, _ in points],
-            "line": {"width": 2, "color": color(index)},
-        },
-        customdata=[setting.label for setting, _, _ in points],
-        hovertemplate=HOVER,
+def _point(setting: Setting, measure: str) -> Point:
+    x, y = setting.mean(measure), setting.mean("accuracy")
+    return Point(
+        setting.style + 1,
+        setting.label,
+        0.0 if x is None else x,
+        0.0 if y is None else y,
+        setting.half_width(measure),
+        setting.half_width("accuracy"),
+        setting_marker(setting),
     )
-    for setting, x, y in regularized if len(regularized) <= MAX_NAMED else ():
-        _name_point(figure, setting.ratio.removeprefix("AMR "), x, y)
 
 
-def _name_point(figure: go.Figure, name: str, x: float, y: float) -> None:
-    """Write a name above a point, slanting so that the names of neighbors do not touch."""
-    style = {"showarrow": False, "textangle": -75, "xanchor": "left", "yanchor": "bottom", "yshift": 8}
-    figure.add_annotation(x=x, y=y, text=label(name), font={"size": 11, "color": MUTED}, **style)
-
-
-def _cloud(figure: go.Figure, points: Sequence[tuple[Setting, float, float]]) -> None:
-    """Add points if lines are more than colors: one color per head or method, whichever are fewer; names on hover."""
-    by = min(("head", "method"), key=lambda name: len({setting.texts[name] for setting, _, _ in points}))
-    for index, value in enumerate(dict.fromkeys(setting.texts[by] for setting, _, _ in points)):
-        members = [point for point in points if point[0].texts[by] == value]
-        figure.add_scatter(
-            x=[x for _, x, _ in members],
-            y=[y for _, _, y in members],
-            mode="markers",
-            name=f"{by} {value}",
-            marker={
-                "color": color(index),
-                "size": 9,
-                "symbol": [symbol(index) + ("" if setting.regularized else "-open") for setting, _, _ in members],
-                "line": {"width": 2, "color": color(index)},
-            },
-            customdata=[setting.label for setting, _, _ in members],
-            hovertemplate=HOVER,
-        )
-
-
-def _share_of(setting: Setting, results: ResultFolder) -> float | None:
-    if not setting.fuses:
-        return None
-    shares = [value for value in setting.by_modality("share").values() if value is not None]
-    if not shares:
-        return None
-    return setting.mean(f"share.{results.modalities[0]}") if len(results.modalities) == 2 else max(shares)
-
-
-def _accuracy_of(setting: Setting) -> float | None:
-    return setting.mean("accuracy")
+def _paths(placed: Sequence[Setting], points: dict[str, Point]) -> list[Path]:
+    """Lines over the ratios of what else is equal; an arrow from a setting without AMR to the only one with it."""
+    groups: dict[tuple[str, ...], list[Setting]] = {}
+    for setting in placed:
+        if setting.regularized:
+            groups.setdefault(tuple(setting.texts[name] for name in SAME_PATH), []).append(setting)
+    paths = []
+    for members in groups.values():
+        plain = counterpart(members[0], placed)
+        if len(members) > 1 and len(members[0].modalities) == 2:
+            ordered = sorted((points[setting.label] for setting in members), key=lambda point: point.x)
+            paths.append(Path(ordered))
+        elif len(members) == 1 and plain is not None:
+            paths.append(Path([points[plain.label], points[members[0].label]], is_pair=True))
+    return paths
 
 
 @sections.register("use")
 def share_against_use(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
     """For each setting, a modality's share, use share and Shapley use share."""
-    joint = [setting for setting in settings if setting.fuses and setting.has("share")]
-    joint = joint if len(joint) <= MAX_ROWS else shown(joint, MAX_ROWS)
+    known = [setting for setting in settings if setting.fuses and setting.has("share")]
+    joint = known if len(known) <= MAX_ROWS else shown(known, MAX_ROWS)
     modalities = results.modalities[:1] if len(results.modalities) == 2 else results.modalities
     values = {m: {kind: [g.mean(f"{name}.{m}") for g in joint] for kind, name in KINDS.items()} for m in modalities}
-    labels = [setting.label for setting in joint]
+    labels = [tick(setting.label) for setting in joint]
     first = modalities[0]
     if not any(setting.has(name) for setting in joint for name in ("use_share", "shapley_use_share")):
         return None
     listed = [
-        f"{label}: " + ", ".join(f"{kind} {fraction(values[first][kind][i])}" for kind in KINDS)
-        for i, label in enumerate(labels)
+        f"{setting.label}: " + ", ".join(f"{kind} {fraction(values[first][kind][i])}" for kind in KINDS)
+        for i, setting in enumerate(joint)
     ]
-    rows = [[label, m, *(values[m][kind][i] for kind in KINDS)] for m in modalities for i, label in enumerate(labels)]
+    rows = [[s.label, m, *(values[m][kind][i] for kind in KINDS)] for m in modalities for i, s in enumerate(joint)]
     return Picture(
         "use",
         "Share against use",
         "Share: part of the decision, by gradient x input. Use share: a modality's use (accuracy lost if it is "
         "permuted between test clips) over the sum of all, negative values taken as 0. Shapley use share: part of the "
         "accuracy by Shapley values, absent modalities permuted; outside 0 to 1 if a modality misleads. The line "
-        "between them is the gap: if it is long, the share does not show what the head uses. Dashed: equal parts.",
+        "between them is the gap: if it is long, the share does not show what the head uses. Dashed: balance, "
+        f"1/{len(results.modalities)}." + of_all(joint, known),
         f"Share, use share and Shapley use share of {first}. " + "; ".join(listed) + ".",
-        {m: plot(_dumbbells(labels, values[m], m, 1 / len(results.modalities)), _height(joint)) for m in modalities},
+        {
+            m: plot(_dumbbells(labels, values[m], m, 1 / len(results.modalities)), rows_height(labels))
+            for m in modalities
+        },
         make_table("use-data", "Share, use share and Shapley use share.", ["setting", "modality", *KINDS], rows),
         "Modality" if len(modalities) > 1 else "",
     )
-
-
-def _height(settings: Sequence[Setting]) -> int:
-    return 130 + ROW_PIXELS * len(settings)
 
 
 def _dumbbells(
@@ -253,12 +214,12 @@ def _dumbbells(
             y=labels,
             mode="markers",
             name=kind,
-            marker={"size": 11, "symbol": symbol(index), "color": color(index)},
+            marker=kind_marker(index),
             hovertemplate=f"%{{y}}<br>{kind}: %{{x:.3f}}<extra></extra>",
         )
     figure.add_vline(x=balance, line={"color": MUTED, "dash": "dash", "width": 1})
     known = [mark for marks in values.values() for mark in marks if mark is not None]
     margin = [min(0.0, *known) - 0.03, max(1.0, *known) + 0.03]
-    figure.update_xaxes(**fraction_axis(f"{modality}: share, use share and Shapley use share", range=margin))
+    figure.update_xaxes(**fraction_axis(f"parts of {label(modality)}", range=margin))
     figure.update_yaxes(autorange="reversed", type="category")
     return figure

@@ -9,17 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.picture import (
-    INK,
-    ROW_PIXELS,
-    SURFACE,
-    Picture,
-    color,
-    fraction_axis,
-    label,
-    plot,
-    sections,
-)
+from amr.fusion.report.sections.marks import INK, SURFACE, label, modality_bar
+from amr.fusion.report.sections.picture import Picture, fraction_axis, plot, rows_height, sections, tick
 from amr.fusion.report.settings import Setting, best_run, shown
 from amr.fusion.report.tables import fraction, make_table
 
@@ -51,7 +42,7 @@ def per_class(results: ResultFolder, settings: Sequence[Setting]) -> Picture | N
         selected = np.argsort(-np.nan_to_num(np.abs(share - 1 / share.shape[1]).max(1)), kind="stable")[:MAX_CLASSES]
         selected = np.sort(selected)
         plots[setting.label] = _bars(
-            [names[i] for i in selected], share[selected], [accuracies[i] for i in selected], setting.modalities
+            results, [names[i] for i in selected], share[selected], [accuracies[i] for i in selected]
         )
         if not first_alt:
             listed = [f"{names[i]} {fraction(float(share[i, 0]))}" for i in selected[:12]]
@@ -62,8 +53,10 @@ def per_class(results: ResultFolder, settings: Sequence[Setting]) -> Picture | N
     return Picture(
         "classes",
         "Shares, class by class",
-        "Mean share of each modality over the test clips of a class, all seeds together. Classes that can be "
-        "recognized by ear or by eye stand out." + few * (len(results.classes) > MAX_CLASSES),
+        "Mean share (part of the decision) of each modality over the test clips of a class, all seeds together. "
+        "Dotted: where bars would end if all parts were equal. Classes that are recognized by ear or by eye stand out."
+        + few
+        * (len(results.classes) > MAX_CLASSES),
         first_alt,
         plots,
         make_table(
@@ -82,24 +75,26 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def _bars(
-    names: Sequence[str], share: np.ndarray, accuracies: Sequence[float], modalities: Sequence[str]
+    results: ResultFolder, names: Sequence[str], share: np.ndarray, accuracies: Sequence[float]
 ) -> dict[str, Any]:
     figure = go.Figure()
+    ticks = [tick(name) for name in names]
+    modalities = results.modalities
     for index, m in enumerate(modalities):
         figure.add_bar(
-            y=[label(name) for name in names],
+            y=ticks,
             x=[float(s) if np.isfinite(s) else None for s in share[:, index]],
             orientation="h",
-            name=m,
-            marker={"color": color(index)},
+            name=label(m),
+            marker=modality_bar(results, m),
             customdata=list(accuracies),
-            hovertemplate=f"%{{y}}<br>{m} %{{x:.3f}}<br>accuracy %{{customdata:.3f}}<extra></extra>",
+            hovertemplate=f"%{{y}}<br>{label(m)} %{{x:.3f}}<br>accuracy %{{customdata:.3f}}<extra></extra>",
         )
-    if len(modalities) == 2:
-        figure.add_vline(x=0.5, line={"color": INK, "dash": "dot", "width": 1})
+        if index > 0:
+            figure.add_vline(x=index / len(modalities), line={"color": INK, "dash": "dot", "width": 1})
     figure.update_xaxes(**fraction_axis("share", range=[0, 1]))
     figure.update_yaxes(autorange="reversed", type="category")
-    return plot(figure, 120 + ROW_PIXELS * len(names), barmode="stack", bargap=0.25)
+    return plot(figure, rows_height(ticks), barmode="stack", bargap=0.25)
 
 
 @sections.register("confusion")

@@ -9,16 +9,15 @@ from plotly.subplots import make_subplots
 
 from amr.fusion.evaluate.tables import LEARNED
 from amr.fusion.report.read import ResultFolder
+from amr.fusion.report.sections.marks import MUTED, kind_marker, label
 from amr.fusion.report.sections.picture import (
-    MUTED,
-    ROW_PIXELS,
     Picture,
-    color,
     fraction_axis,
-    label,
+    of_all,
     plot,
+    rows_height,
     sections,
-    symbol,
+    tick,
     wide_enough,
 )
 from amr.fusion.report.settings import Setting, shown
@@ -32,7 +31,8 @@ DRAWN = ("trained jointly", "trained alone")
 def encoders(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
     """Accuracy of a linear probe on z of each encoder, trained jointly and alone; None if no encoder was trained."""
     trained = [s for s in settings if any(run.evaluated.get("encoders_alone") for run in s.runs)]
-    trained = trained if len(trained) <= MAX_ROWS else shown(trained, MAX_ROWS)
+    every = trained
+    trained = every if len(every) <= MAX_ROWS else shown(every, MAX_ROWS)
     if not trained:
         return None
     rows, listed = [], []
@@ -42,13 +42,14 @@ def encoders(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
             gap, half = values["gap"], setting.half_width(LEARNED["gap"].format(m))
             rows.append([setting.label, m, *(values[title] for title in DRAWN), Cell(signed(gap), gap, True), half])
             listed.append(f"{m} in {setting.label} {', '.join(f'{t} {fraction(values[t])}' for t in DRAWN)}")
-    height = 110 + (ROW_PIXELS * len(trained) + 30) * len(results.modalities)
+    height = rows_height([tick(s.label) for s in trained] * len(results.modalities)) + 30 * len(results.modalities)
     return Picture(
         "encoders",
         "What each encoder learned",
         "Accuracy of a linear probe (ridge) on z of each encoder, fitted on the train clips and tested on the test "
         "clips: of the encoder trained jointly, and of the same encoder trained alone. Where the first is lower, the "
-        "encoder learned less in joint training than it can: modality failure (Du et al. 2021).",
+        "encoder learned less in joint training than it can: modality failure (Du et al. 2021)."
+        + of_all(trained, every),
         f"Dots of probe accuracy. {'; '.join(listed)}.",
         {"": plot(_dumbbells(trained, results.modalities), height)},
         make_table(
@@ -63,7 +64,7 @@ def encoders(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
 def _dumbbells(settings: Sequence[Setting], modalities: Sequence[str]) -> go.Figure:
     """One panel per modality; one row per setting: a dot for each encoder, and the gap as a line."""
     figure = make_subplots(rows=len(modalities), cols=1, shared_xaxes=True, vertical_spacing=0.08)
-    names = [label(setting.label) for setting in settings]
+    names = [tick(setting.label) for setting in settings]
     known: list[float] = []
     for row, m in enumerate(modalities, start=1):
         marks = {title: [setting.mean(LEARNED[title].format(m)) for setting in settings] for title in DRAWN}
@@ -81,7 +82,7 @@ def _dumbbells(settings: Sequence[Setting], modalities: Sequence[str]) -> go.Fig
                 legendgroup=title,
                 showlegend=row == 1,
                 cliponaxis=False,
-                marker={"size": 11, "symbol": symbol(index), "color": color(index)},
+                marker=kind_marker(1 - index),
                 hovertemplate=f"%{{y}}<br>{label(m)}, {title}: %{{x:.3f}}<extra></extra>",
                 row=row,
                 col=1,

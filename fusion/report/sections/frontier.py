@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-
-from amr.common.colors import COLORS
-from amr.fusion.frontier.curves import Curve, curves_of, front_of, half_width, interval_of_change
+from amr.fusion.frontier.curves import Curve, curves_of, half_width, interval_of_change
+from amr.fusion.frontier.curves import Point as CurvePoint
 from amr.fusion.frontier.reading import reading
+from amr.fusion.report.frontier import relabelled, setting_of
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.picture import (
-    INK,
-    MUTED,
-    Picture,
-    color,
-    fraction_axis,
-    label,
-    plot,
-    sections,
-    symbol,
-    whiskers,
-    wide_enough,
-)
+from amr.fusion.report.sections.marks import setting_marker, style_marker
+from amr.fusion.report.sections.picture import Picture, sections
+from amr.fusion.report.sections.scatter import NUMBERED, Path, Point, Scatter
 from amr.fusion.report.settings import Setting
 from amr.fusion.report.tables import Table, fraction, make_table, side_by_side
 
-HEIGHT = 520
 CONTROLS = (
     "The controls, which need no regularizer, are embedding noise, weight decay, weighted UME and modality scaling. "
 )
@@ -35,23 +24,27 @@ CONTROLS = (
 
 @sections.register("frontier")
 def accuracy_against_use(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
-    """Accuracy over the use share of a modality, one curve per kind of setting; None without a frontier."""
-    document = results.frontier
-    if document is None or not curves_of(document):
+    """Accuracy over the use share of a modality, one line per kind of setting; None without a frontier."""
+    if results.frontier is None or not curves_of(results.frontier):
         return None
+    marks = _marks(results.frontier, settings)
+    document = relabelled(results.frontier, settings)
     modalities = document["modalities"]
     shown = modalities[:1] if len(modalities) == 2 else modalities
     sentences = " ".join(reading(document))
     names = ", ".join(entry["setting"] for entry in document["front"])
     has_controls = any(entry["is_control"] for entry in document["settings"])
+    scatters = {m: _scatter(document, m, marks) for m in shown}
     return Picture(
         "frontier",
         "Accuracy against use share",
-        f"{_points(document)} {has_controls * CONTROLS}Ringed points are on the Pareto front, chosen on val: no other "
-        f"setting is both more accurate there and nearer to the target. Dashed: the target. {sentences}",
+        "Use share: a modality's use (accuracy lost if it is permuted between test clips) over the sum of all. "
+        f"{_points(document)} {NUMBERED * scatters[shown[0]].is_numbered}{has_controls * CONTROLS}Lines join the "
+        "settings of a kind in the order of their option, dashed for controls. Ringed points are on the Pareto front, "
+        f"chosen on val: no other setting is both more accurate there and nearer to the target.",
         f"Scatter of accuracy over the use share of {shown[0]}, {len(document['settings'])} settings. On the Pareto "
         f"front: {names}. {sentences}",
-        {m: plot(_figure(document, m), HEIGHT) for m in shown},
+        {m: scatter.plot() for m, scatter in scatters.items()},
         _table(document),
         "Modality" if len(shown) > 1 else "",
     )
@@ -67,46 +60,42 @@ def _points(document: Mapping[str, Any]) -> str:
     return f"{text}; whiskers are 95 % intervals of the paired change from the plain head."
 
 
-def _figure(document: Mapping[str, Any], modality: str) -> go.Figure:
+Mark = tuple[int, dict[str, Any]]  # number of a setting on the page, and options of its point
+
+
+def _marks(document: Mapping[str, Any], settings: Sequence[Setting]) -> dict[str, Mark]:
+    """Label on the page to the mark of a setting; settings without runs get the next free styles."""
+    free = itertools.count(1 + max((setting.style for setting in settings), default=0))
+    marks = {}
+    for entry in document["settings"]:
+        setting = setting_of(entry, settings)
+        style = next(free) if setting is None else setting.style
+        marker = style_marker(style, is_hollow=True) if setting is None else setting_marker(setting)
+        marks[entry["setting"] if setting is None else setting.label] = style + 1, marker
+    return marks
+
+
+def _scatter(document: Mapping[str, Any], modality: str, marks: Mapping[str, Mark]) -> Scatter:
     curves = curves_of(document, modality)
-    figure = go.Figure()
-    for number, curve in enumerate(curves):
-        _line(figure, curve, number)
-    front = front_of(document, modality)
-    figure.add_scatter(
-        x=[x for x, _ in front],
-        y=[y for _, y in front],
-        mode="lines+markers",
-        name="Pareto front",
-        line={"color": INK, "dash": "dot", "width": 1.5},
-        marker={"color": INK, "symbol": "circle-open", "size": 17, "line": {"width": 1.5}},
-        hoverinfo="skip",
+    points = {p.label: _point(p, marks) for curve in curves for p in curve.points}
+    ordered = [curve for curve in curves if curve.is_ordered and len(curve.points) > 1]
+    return Scatter(
+        [*points.values()],
+        f"use share of {modality}",
+        document["target"][modality],
+        "target",
+        [points[entry["setting"]] for entry in document["front"] if entry["setting"] in points],
+        [_path(curve, points) for curve in ordered],
     )
-    figure.add_vline(x=document["target"][modality], line={"color": MUTED, "dash": "dash", "width": 1})
-    points = [point for curve in curves for point in curve.points]
-    target = document["target"][modality]
-    xs = [bound for p in points for bound in (p.x - (p.x_half or 0), p.x + (p.x_half or 0))]
-    ys = [bound for p in points for bound in (p.y - (p.y_half or 0), p.y + (p.y_half or 0))]
-    figure.update_xaxes(**fraction_axis(f"use share of {modality}", range=wide_enough([target, *xs])))
-    figure.update_yaxes(**fraction_axis("accuracy", range=wide_enough(ys)))
-    return figure
 
 
-def _line(figure: go.Figure, curve: Curve, number: int) -> None:
-    points = curve.points
-    shade = INK if number == 0 else color((number - 1) % len(COLORS))
-    figure.add_scatter(
-        x=[point.x for point in points],
-        y=[point.y for point in points],
-        error_x=whiskers([point.x_half for point in points], shade) | {"thickness": 0.5},
-        error_y=whiskers([point.y_half for point in points], shade) | {"thickness": 0.5},
-        mode="lines+markers" if curve.is_ordered else "markers",
-        name=label(curve.name),
-        line={"color": shade, "width": 1.5, "dash": "dash" if curve.is_control else "solid"},
-        marker={"color": shade, "size": 8, "symbol": symbol(number + number // len(COLORS))},
-        customdata=[label(point.label) for point in points],
-        hovertemplate="%{customdata}<br>use share %{x:.3f}<br>accuracy %{y:.3f}<extra></extra>",
-    )
+def _path(curve: Curve, points: Mapping[str, Point]) -> Path:
+    return Path([points[p.label] for p in curve.points], is_dashed=curve.is_control)
+
+
+def _point(point: CurvePoint, marks: Mapping[str, Mark]) -> Point:
+    number, marker = marks[point.label]
+    return Point(number, point.label, point.x, point.y, point.x_half, point.y_half, marker)
 
 
 def _table(document: Mapping[str, Any]) -> Table:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import plotly.graph_objects as go
-
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.picture import INK, Picture, color, fraction_axis, plot, sections, whiskers
+from amr.fusion.report.sections.bars import grouped_bars
+from amr.fusion.report.sections.picture import Picture, of_all, sections
 from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import MAX_NAMED, Cell, fraction, make_table, side_by_side
 
+MAX_COLUMNS = 3  # modalities whose bars stand side by side
 WHOLE = {  # column to the measure of all modalities
     "cooperation": "cooperation",
     "interaction share, logit": "interaction.logit",
@@ -27,18 +27,14 @@ def fusion(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None
         return None
     selected = shown(measured)
     bars = {"rescue": "rescue"} | {f"modality confusion of {m}": f"confusion.{m}" for m in results.modalities}
-    ticks = [words.removeprefix("modality ").replace(" of ", "<br>of ") for words in bars]  # short, for phones
-    figure = go.Figure()
-    for index, setting in enumerate(selected):
-        figure.add_bar(
-            x=ticks,
-            y=[setting.mean(name) for name in bars.values()],
-            name=setting.label,
-            error_y=whiskers([setting.half_width(name) for name in bars.values()], INK),
-            marker={"color": color(index)},
-            hovertemplate=f"{setting.label}<br>%{{x}}: %{{y:.3f}}<extra></extra>",
-        )
-    figure.update_yaxes(**fraction_axis("fraction of the clips", rangemode="tozero"))
+    # short, for phones
+    ticks = [words.removeprefix("modality ").replace(" of ", "\nof ") for words in bars]
+    drawn = grouped_bars(
+        ticks,
+        [(setting, [*bars.values()]) for setting in selected],
+        "fraction of the clips",
+        in_rows=len(results.modalities) > MAX_COLUMNS,
+    )
     order = "/".join(results.modalities) if len(results.modalities) <= MAX_NAMED else "of each"
     pairs = {f"modality confusion {order}": "confusion", f"utilization {order}": "utilization"}
     rows = [
@@ -58,9 +54,10 @@ def fusion(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None
         "Rescue: clips that are right with all modalities and wrong with each alone. Modality confusion: clips that "
         "are right with that modality alone and wrong with all. Alone, the others are at their train mean. The table "
         "has how much the modalities interact: interaction shares are 0 for a sum of the modalities, and what "
-        "interactions gain is the accuracy minus that of the sum closest to the head (EMAP).",
+        "interactions gain is the accuracy minus that of the sum closest to the head (EMAP)."
+        + of_all(selected, measured),
         f"Bars of rescue and modality confusion for {len(selected)} settings. {first.label}: {'; '.join(listed)}.",
-        {"": plot(figure, 400, barmode="group", bargap=0.25)},
+        {"": drawn},
         make_table(
             "fusion-data",
             "Rescue, modality confusion, utilization (accuracy lost with the modality at its train mean, over the "

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from amr.fusion.evaluate.people.tables import people_tables
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.picture import ROW_PIXELS, Picture, color, fraction_axis, plot, sections
+from amr.fusion.report.sections.marks import kind_bar, label
+from amr.fusion.report.sections.picture import Picture, fraction_axis, plot, rows_height, sections, tick
 from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import Table, fraction, label_of, make_table
 
@@ -35,11 +36,11 @@ def followed(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
     figure = go.Figure()
     for index, kind in enumerate(kinds):
         figure.add_bar(
-            y=list(bars),
+            y=[tick(name) for name in bars],
             x=[values.get(kind) for values in bars.values()],
             orientation="h",
-            name=kind,
-            marker={"color": color(index)},
+            name=label(kind),
+            marker=kind_bar(index),
             hovertemplate=f"%{{y}}<br>{kind}: %{{x:.3f}}<extra></extra>",
         )
     figure.update_xaxes(**fraction_axis("fraction of these clips", range=[0, 1]))
@@ -53,7 +54,7 @@ def followed(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
         f"On the {num_clips} clips for which most people chose one class from one channel and another class from the "
         "other: how often the prediction with both is that of each channel.",
         f"Stacked bars. {'; '.join(listed)}.",
-        {"": plot(figure, 130 + ROW_PIXELS * len(bars), barmode="stack", bargap=0.25)},
+        {"": plot(figure, rows_height([tick(name) for name in bars]), barmode="stack", bargap=0.25)},
         make_table(
             "people-data",
             "How often each channel is followed.",

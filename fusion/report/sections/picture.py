@@ -1,25 +1,22 @@
-"""Pictures of the page: a plot that the browser draws, a text alternative, and the data as a table.
-
-Colors are variables of the style sheet (`var(--ink)`); the page replaces them by those of the current theme.
-"""
+"""Pictures of the page: a plot that the browser draws, a text alternative, and the data as a table."""
 
 from __future__ import annotations
 
-import html
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
-from amr.common.colors import COLORS
 from amr.common.registry import Registry
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.settings import SYMBOLS, Setting
-from amr.fusion.report.tables import Table
+from amr.fusion.report.sections.marks import GRID, INK, MUTED, SURFACE, KeyItem, key_of, label
+from amr.fusion.report.settings import Setting
+from amr.fusion.report.tables import Table, interval_of_fraction
 
-INK, MUTED, GRID, SURFACE = "var(--ink)", "var(--muted)", "var(--grid)", "var(--surface)"
-ROW_PIXELS = 26
+LINE_PIXELS, ROW_PIXELS = 15, 13  # of a line of a tick label, and around it
+TICK_LETTERS = 20  # in a line of a tick label: the picture beside it needs room on a phone
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,7 @@ class Picture:
         plots: Name to Plotly's data and layout; several if the reader can choose between them.
         table: Table of the same numbers.
         choice: Label of the choice between several plots.
+        filters: Columns of the table that its rows, and the lines of the plot, can be filtered by.
     """
 
     name: str
@@ -43,30 +41,12 @@ class Picture:
     plots: Mapping[str, Mapping[str, Any]]
     table: Table
     choice: str = ""
+    filters: tuple[str, ...] = ()
 
-
-def label(text: str) -> str:
-    """Escape a user's name, so that Plotly finds no markup in it.
-
-    >>> label("<b>meow")
-    '&lt;b&gt;meow'
-    """
-    return html.escape(text, quote=False)
-
-
-def color(index: int) -> str:
-    """Color of the `index`-th item."""
-    return f"var(--c{index % len(COLORS)})"
-
-
-def symbol(index: int) -> str:
-    """Symbol of the `index`-th item, so that items differ in more than color."""
-    return SYMBOLS[index % len(SYMBOLS)]
-
-
-def translucent(index: int) -> str:
-    """Color of an area behind lines."""
-    return f"var(--c{index % len(COLORS)}-soft)"
+    @property
+    def keys(self) -> list[list[KeyItem]]:
+        """Key of each plot: its names with their colors and symbols."""
+        return [key_of(each) for each in self.plots.values()]
 
 
 def plot(figure: go.Figure, height: int = 380, **layout: Any) -> dict[str, Any]:
@@ -77,14 +57,8 @@ def plot(figure: go.Figure, height: int = 380, **layout: Any) -> dict[str, Any]:
         paper_bgcolor=SURFACE,
         plot_bgcolor=SURFACE,
         font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": 1.02,
-            "yanchor": "bottom",
-            "font": {"size": 12},
-            "traceorder": "normal",
-        },
+        showlegend=False,  # the key is below the picture; a downloaded picture gets this legend
+        legend={"orientation": "h", "x": 0, "y": -0.15, "yanchor": "top", "traceorder": "normal"},
         hoverlabel={"bgcolor": SURFACE, "bordercolor": MUTED, "font": {"color": INK}},
         dragmode=False,
         **layout,
@@ -98,14 +72,56 @@ def plot(figure: go.Figure, height: int = 380, **layout: Any) -> dict[str, Any]:
     return document
 
 
+def tick(text: str) -> str:
+    """Tick label of a setting or class, escaped, and broken into short lines.
+
+    >>> tick("AMR audio=1:video=3 · weight 0.3")
+    'AMR audio=1:video=3<br>· weight 0.3'
+    """
+    pieces = textwrap.wrap(text.replace(":", ":\u200b "), TICK_LETTERS, break_long_words=True)
+    return "<br>".join(label(piece.replace("\u200b ", "").replace("\u200b", "")) for piece in pieces)
+
+
+def rows_height(ticks: Sequence[str], rows_each: int = 1) -> int:
+    """Height of a plot with one row per tick label.
+
+    Args:
+        ticks: Tick labels.
+        rows_each: Number of bars side by side in a row.
+    """
+    lines = [max(LINE_PIXELS * (text.count("<br>") + 1), LINE_PIXELS * rows_each) + ROW_PIXELS for text in ticks]
+    return 80 + max(lines, default=0) * len(lines)
+
+
+def of_all(drawn: Sequence[Setting], known: Sequence[Setting]) -> str:
+    """Sentence for a caption that says which settings a picture leaves out; empty if it has all."""
+    if len(drawn) >= len(known):
+        return ""
+    return f" Of {len(known)} settings, the {len(drawn)} here are that without AMR and those best on val."
+
+
 def fraction_axis(title: str, **more: Any) -> dict[str, Any]:
     """Options of an axis of fractions of 1."""
-    return {"title": {"text": title}, "tickformat": ".2f", **more}
+    return {"title": {"text": title}, "tickformat": ".3~f", **more}
 
 
-def whiskers(halves: Sequence[float | None], color: str = MUTED) -> dict[str, Any]:
-    """Options of error bars; no bar where a half width is None."""
-    return {"array": list(halves), "visible": any(halves), "thickness": 1, "width": 3, "color": color}
+def whiskers(
+    halves: Sequence[float | None], color: str = MUTED, *, means: Sequence[float | None] | None = None
+) -> dict[str, Any]:
+    """Options of error bars; no bar where a half width is None.
+
+    Args:
+        halves: Half the width of each interval.
+        color: Color of the bars.
+        means: Fractions that the intervals are of: bars then end at 0 and at 1.
+    """
+    bars = {"visible": any(halves), "thickness": 1, "width": 3, "color": color}
+    if means is None:
+        return bars | {"array": list(halves)}
+    ends = [interval_of_fraction(mean, half) for mean, half in zip(means, halves, strict=True)]
+    up = [None if end is None or mean is None else end[1] - mean for mean, end in zip(means, ends, strict=True)]
+    down = [None if end is None or mean is None else mean - end[0] for mean, end in zip(means, ends, strict=True)]
+    return bars | {"symmetric": False, "array": up, "arrayminus": down}
 
 
 def wide_enough(values: Sequence[float], least: float = 0.2) -> list[float]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.picture import ROW_PIXELS, Picture, color, label, plot, sections, symbol
+from amr.fusion.report.sections.marks import INK, SYMBOLS, kind_bar, label, modality_bar, modality_color
+from amr.fusion.report.sections.picture import Picture, of_all, plot, rows_height, sections, tick
 from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import fraction, make_table
 
@@ -22,7 +23,8 @@ PROBE = (
 def information(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
     """Redundant, unique and synergistic information of each setting, in bits."""
     known = [setting for setting in settings if setting.mean("information.joint") is not None]
-    known = known if len(known) <= MAX_ROWS else shown(known, MAX_ROWS)
+    every = known
+    known = every if len(every) <= MAX_ROWS else shown(every, MAX_ROWS)
     if not known:
         return None
     modalities = known[0].modalities
@@ -31,17 +33,19 @@ def information(results: ResultFolder, settings: Sequence[Setting]) -> Picture |
     kinds |= {"synergy": "information.synergy"}
     columns = {"head": "information.joint", **{f"{m} alone": f"information.unimodal.{m}" for m in modalities}, **kinds}
     figure = go.Figure()
-    for index, (kind, name) in enumerate(kinds.items()):
+    ticks = [tick(setting.label) for setting in known]
+    for kind, name in kinds.items():
+        of = kind.removeprefix("unique in ")
         figure.add_bar(
-            y=[label(setting.label) for setting in known],
+            y=ticks,
             x=[setting.mean(name) for setting in known],
             orientation="h",
             name=label(kind),
-            marker={"color": color(index)},
+            marker=modality_bar(results, of) if of != kind else kind_bar(int(kind == "synergy")),
             hovertemplate=f"%{{y}}<br>{label(kind)}: %{{x:.3f}} bits<extra></extra>",
         )
     two = len(modalities) == 2  # the parts of more modalities do not add up
-    num_rows = len(known) if two else len(known) * len(kinds)
+    height = rows_height(ticks, 1 if two else len(kinds))
     entropy = known[0].mean("information.label")
     figure.update_xaxes(title={"text": "bits about the class"})
     figure.update_yaxes(autorange="reversed", type="category")
@@ -56,9 +60,10 @@ def information(results: ResultFolder, settings: Sequence[Setting]) -> Picture |
         "best of them. Redundancy and synergy are upper bounds and unique information is a lower bound, up to the "
         "noise of few clips; a poor joint head makes synergy negative."
         + " Together the parts are what the joint head knows." * two
-        + ("" if entropy is None else f" The class itself has {entropy:.2f} bits."),
+        + ("" if entropy is None else f" The class itself has {entropy:.2f} bits.")
+        + of_all(known, every),
         f"Bars of bits. {'; '.join(listed)}.",
-        {"": plot(figure, 130 + ROW_PIXELS * num_rows, barmode="relative" if two else "group", bargap=0.25)},
+        {"": plot(figure, height, barmode="relative" if two else "group", bargap=0.25)},
         make_table(
             "information-data",
             "Information about the class, in bits.",
@@ -72,19 +77,22 @@ def information(results: ResultFolder, settings: Sequence[Setting]) -> Picture |
 def overfitting(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
     """Overfitting over generalization of each head and of its uni-modal heads, with probes of z in the table."""
     known = [setting for setting in settings if setting.mean("ogr.joint") is not None]
-    known = known if len(known) <= MAX_ROWS else shown(known, MAX_ROWS)
+    every = known
+    known = every if len(every) <= MAX_ROWS else shown(every, MAX_ROWS)
     if not known:
         return None
     modalities = known[0].modalities
     heads = {"head": "ogr.joint", **{f"{m} alone": f"ogr.unimodal.{m}" for m in modalities}}
     figure = go.Figure()
+    ticks = [tick(setting.label) for setting in known]
     for index, (head, name) in enumerate(heads.items()):
+        shade = INK if index == 0 else modality_color(results, modalities[index - 1])
         figure.add_scatter(
-            y=[label(setting.label) for setting in known],
+            y=ticks,
             x=[setting.mean(name) for setting in known],
             mode="markers",
             name=label(head),
-            marker={"size": 11, "symbol": symbol(index), "color": color(index)},
+            marker={"size": 11, "symbol": SYMBOLS[index % len(SYMBOLS)], "color": shade},
             hovertemplate=f"%{{y}}<br>{label(head)}: %{{x:.3f}}<extra></extra>",
         )
     figure.update_xaxes(title={"text": "overfitting over generalization"}, rangemode="tozero")
@@ -100,9 +108,9 @@ def overfitting(results: ResultFolder, settings: Sequence[Setting]) -> Picture |
         "Overfitting over generalization",
         "Growth of the gap between val and train loss, over the fall of the val loss, from the initial weights to the "
         "saved ones: of the joint head, and of each modality's head trained alone. Lower is better: less is memorized "
-        "for what is learned." + (" The table has the probes of z." if probes else ""),
+        "for what is learned." + (" The table has the probes of z." if probes else "") + of_all(known, every),
         f"Dots of overfitting over generalization. {'; '.join(listed)}.",
-        {"": plot(figure, 130 + ROW_PIXELS * len(known))},
+        {"": plot(figure, rows_height(ticks))},
         make_table(
             "overfitting-data",
             "Overfitting over generalization, and gain over the best uni-modal head.",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from amr.extract.pipeline.preview import Media
 from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.explain.explanation import Steps
+from amr.fusion.report.clips import gallery
+from amr.fusion.report.clips.media import show
+from amr.fusion.report.config import ReportConfig
+from amr.fusion.report.page import report
+
+from ...conftest import without
 
 CLASSES = ("bark", "</script><b>meow", "moo")
 NUM_CLIPS = 30
@@ -25,22 +35,26 @@ SETTINGS = (  # method, modalities, ratio, accuracy, share of audio, use of audi
 )
 
 
-def measures(accuracy: float, share: float | None, audio: float | None, video: float | None) -> dict[str, Any]:
+def measures(accuracy: float, share: Mapping[str, float | None], use: Mapping[str, float | None]) -> dict[str, Any]:
     """One split of metrics.json."""
-    modalities = {"audio": share, "video": None if share is None else 1 - share}
-    uses = {"audio": audio, "video": video}
     return {
         "accuracy": accuracy,
         "map": accuracy + 0.05,
         "f1": accuracy,
-        "share": modalities,
-        "share_logit": modalities,
-        "share_regularized": modalities,
-        "share_spread": dict.fromkeys(modalities, None if share is None else 0.12),
-        "one_sided": 0.0 if share is None else 0.4,
-        "perceptual": uses,
+        "share": share,
+        "share_logit": share,
+        "share_regularized": share,
+        "share_spread": {m: None if value is None else 0.12 for m, value in share.items()},
+        "one_sided": 0.0 if None in share.values() else 0.4,
+        "perceptual": use,
         "num_clips": NUM_CLIPS,
     }
+
+
+def of_two(accuracy: float, share: float | None, audio: float | None, video: float | None) -> dict[str, Any]:
+    """One split of metrics.json of audio and video."""
+    shares = {"audio": share, "video": None if share is None else 1 - share}
+    return measures(accuracy, shares, {"audio": audio, "video": video})
 
 
 def write_run(folder: Path, config: FitConfig, of: dict[str, Any], cache: Path) -> None:
@@ -78,20 +92,104 @@ def make_sweep(folder: Path, cache: Path = Path("gone.h5"), seeds: int = 2) -> P
         for seed in range(seeds):
             config = FitConfig(cache="gone", method=method, modalities=modalities, amr_ratio=ratio, lr=0.001, seed=seed)
             name = f"{method}_{modalities}_{ratio}_{seed}".replace(":", "-").replace(",", "+")
-            write_run(folder / "runs" / name, config, measures(accuracy + 0.01 * seed, share, audio, video), cache)
+            write_run(folder / "runs" / name, config, of_two(accuracy + 0.01 * seed, share, audio, video), cache)
             rows.append({"run": name, "head": "-" if method != "naive" else "concat", "amr_ratio": ratio or "none"})
-    pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
-    swept = SweepConfig(
-        FitConfig(cache="gone"),
-        ("concat",),
-        ("naive", "ume", "unimodal"),
-        (None, "1:1", "1:3"),
-        (1.0,),
-        (None,),
-        tuple(range(seeds)),
-    )
-    (folder / "sweep.json").write_text(json.dumps(asdict(swept)))
+    write_sweep(folder, rows, ("naive", "ume", "unimodal"), (None, "1:1", "1:3"), seeds)
     return folder
+
+
+def write_sweep(
+    folder: Path, rows: list[dict[str, Any]], methods: tuple[str, ...], ratios: tuple[str | None, ...], seeds: int
+) -> None:
+    """Write results.csv and sweep.json."""
+    pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
+    swept = SweepConfig(FitConfig(cache="gone"), ("concat",), methods, ratios, (1.0,), (None,), tuple(range(seeds)))
+    (folder / "sweep.json").write_text(json.dumps(asdict(swept)))
+
+
+def make_table(folder: Path, seeds: int = 3) -> Path:
+    """Write a folder as `amr table` does: five methods without and with AMR, near each other, and a single modality."""
+    rows: list[dict[str, Any]] = []
+    table = []
+    for number, method in enumerate(("naive", "dropout", "ogm-ge", "umt", "gradient-blending")):
+        for ratio in (None, "1:1"):
+            for seed in range(seeds):
+                config = FitConfig(
+                    cache="gone", method=method, modalities="audio,video", amr_ratio=ratio, lr=0.001, seed=seed
+                )
+                share = 0.6 if ratio is None else 0.5
+                of = of_two(
+                    0.7 + 0.004 * number + 0.01 * seed - 0.01 * (ratio is not None), share, 0.3, 0.2 + share / 9
+                )
+                name = f"{method}_{'plain' if ratio is None else 'amr'}_{seed}"
+                write_run(folder / "runs" / name, config, of, Path("gone.h5"))
+                rows.append({"run": name, "head": "concat", "amr_ratio": ratio or "none"})
+        test = {"difference": -0.01, "d": -0.5, "p": 0.2, "p_holm": 0.4}
+        table.append({"method": method, "tests": {"map": test, "accuracy": test}})
+    for seed in range(seeds):
+        config = FitConfig(cache="gone", method="unimodal", modalities="audio", lr=0.001, seed=seed)
+        write_run(folder / "runs" / f"audio_{seed}", config, of_two(0.69, None, None, None), Path("gone.h5"))
+        rows.append({"run": f"audio_{seed}", "head": "-", "amr_ratio": "none"})
+    write_sweep(folder, rows, ("naive",), (None, "1:1"), seeds)
+    (folder / "table.json").write_text(json.dumps(table))
+    return folder
+
+
+def make_many(folder: Path, seeds: int = 3) -> Path:
+    """Write the folder of a sweep of six modalities, with accuracies near 1."""
+    names = ("pixels", "fourier", "profile", "zernike", "karhunen", "morphology")
+    rows = []
+    for ratio in (None, "1:1:1:1:1:1", "3:1:1:1:1:1"):
+        for seed in range(seeds):
+            config = FitConfig(cache="gone", modalities=",".join(names), amr_ratio=ratio, lr=0.001, seed=seed)
+            parts = np.array([3.0, 1, 1, 1, 1, 1]) if ratio != "1:1:1:1:1:1" else np.ones(6)
+            share = dict(zip(names, (parts / parts.sum()).tolist(), strict=True))
+            of = measures(0.99 + 0.009 * seed - 0.008, share, {m: 0.3 * value for m, value in share.items()})
+            name = f"{(ratio or 'plain').replace(':', '-')}_{seed}"
+            write_run(folder / "runs" / name, config, of, Path("gone.h5"))
+            rows.append({"run": name, "head": "concat", "amr_ratio": ratio or "none"})
+    write_sweep(folder, rows, ("naive",), (None, "1:1:1:1:1:1", "3:1:1:1:1:1"), seeds)
+    return evaluated(folder)
+
+
+def make_frontier(folder: Path) -> Path:
+    """Write a folder as `amr frontier` does, with a control that has no runs, and points that cover each other."""
+    make_sweep(folder, seeds=3)
+    runs = {ratio: [f"naive_audio+video_{ratio}_{seed}" for seed in range(3)] for ratio in ("None", "1-1", "1-3")}
+    settings = []
+    for label, kind, curve, x, y, names in (
+        ("plain", "plain", "plain", 0.8, 0.80, runs["None"]),
+        ("permutation 1:1", "permutation", "permutation", 0.6, 0.78, runs["1-1"]),
+        ("permutation 1:3", "permutation", "permutation", 0.5, 0.70, runs["1-3"]),
+        *((f"modality scaling {i}", "modality scaling", "modality scaling", 0.6, 0.78, []) for i in range(4)),
+    ):
+        price = {"pairs": 3, "accuracy_lost": 0.02, "accuracy_lost_interval": [-0.3, 0.34], "moved": 0.2}
+        price |= {"moved_interval": [0.1, 0.3], "per_tenth": 0.01, "per_tenth_interval": [-0.1, 0.12]}
+        settings.append(
+            {
+                "setting": label, "kind": kind, "curve": curve, "is_control": not names, "has_ratio": kind != "plain",
+                "seeds": [0, 1, 2], "val": {"accuracy": y, "use_share": {"audio": x, "video": 1 - x}}, "accuracy": y,
+                "use_share": {"audio": x, "video": 1 - x}, "shapley_use_share": {"audio": x, "video": 1 - x},
+                "distance": x - 0.5, "runs": names, "on_front": bool(names),
+                "price": None if kind == "plain" else dict.fromkeys(("audio", "video"), price),
+            }
+        )  # fmt: skip
+    document = {
+        "modalities": ["audio", "video"], "folds": 0, "target": {"audio": 0.5, "video": 0.5}, "max_cost": 0.01,
+        "config": {"seeds": 3}, "settings": settings, "front": settings[:3],
+        "price": {m: {"setting": "permutation 1:3", **price} for m in ("audio", "video")},
+        "best": {
+            "run": str(folder / "runs" / runs["1-1"][0]), "setting": "permutation 1:1", "accuracy": 0.78,
+            "use_share": {"audio": 0.6, "video": 0.4},
+        },
+    }  # fmt: skip
+    (folder / "frontier.json").write_text(json.dumps(document))
+    return folder
+
+
+def modalities_of(runs: list[dict[str, Any]]) -> list[str]:
+    """Modalities of the runs in evaluation.json."""
+    return [*dict.fromkeys(m for run in runs for m in run["modalities"])]
 
 
 def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -> Path:
@@ -101,6 +199,14 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
         config = json.loads((run / "config.json").read_text())["config"]
         modalities = config["modalities"].split(",")
         of: dict[str, Any] = {"noise": {m: [0.8, 0.7, 0.5] for m in modalities}}
+        if len(modalities) > 2:
+            kept = [list(each) for num in (1, 2, 5, 6) for each in combinations(modalities, num)]
+            of |= {"missing": {"mean": {"+".join(each): 0.5 + 0.08 * len(each) for each in kept}}, "rescue": 0.01}
+            of |= {"confusion": dict.fromkeys(modalities, 0.02)}
+            information = {"label": 3.3, "joint": 3.2, "redundancy": 0.3, "synergy": -0.1}
+            of |= {
+                "information": information | {name: dict.fromkeys(modalities, 1.0) for name in ("unimodal", "unique")}
+            }
         if len(modalities) == 2:
             subsets = {"audio": 0.7, "video": 0.3, "audio+video": 0.8}
             of |= {
@@ -147,11 +253,13 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
     }
     (folder / "evaluation.json").write_text(json.dumps(document))
     rng = np.random.default_rng(0)
-    audio = rng.uniform(size=(len(runs), NUM_CLIPS))
+    shares = rng.dirichlet(np.ones(len(modalities_of(runs))), (len(runs), NUM_CLIPS))
+    probability = rng.dirichlet(np.ones(3), (len(runs), NUM_CLIPS)).astype(np.float16)
     np.savez(
         folder / "evaluation.npz",
-        preds=rng.integers(0, 3, (len(runs), NUM_CLIPS)).astype(np.int16),
-        shares=np.stack([audio, 1 - audio], -1).astype(np.float16),
+        preds=probability.argmax(-1).astype(np.int16),
+        shares=shares.astype(np.float16),
+        probability=probability,
         target=np.arange(NUM_CLIPS) % 3,
         ids=np.array([f"clip{i}" for i in range(NUM_CLIPS)]),
         fold=np.zeros(NUM_CLIPS, int),
@@ -168,3 +276,60 @@ def made(tmp_path: Path) -> Callable[..., Path]:
         return evaluated(folder, **evaluation) if evaluation else folder
 
     return make
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Containers let root have no sandbox, and little shared memory.
+FLAGS = ("--no-sandbox", "--disable-dev-shm-usage")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium: the one on PATH, else playwright's own build."""
+    try:
+        from playwright import sync_api
+    except ImportError:
+        without("playwright", "pip install playwright")
+    advice = "apt install chromium"
+    with sync_api.sync_playwright() as running:
+        for path in (*filter(None, map(shutil.which, BROWSERS)), None):
+            try:
+                started = running.chromium.launch(executable_path=path, args=FLAGS)
+            except sync_api.Error as error:
+                if path is not None:
+                    advice += f" ({path} does not start: {error.message.splitlines()[0]})"
+            else:
+                yield started
+                started.close()
+                return
+    without("browser", advice)
+
+
+def with_media(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every clip of a page a frame, half a second of sound, and weights of its steps."""
+    seconds = np.arange(8000) / 16000
+    media = Media(np.sin(2 * np.pi * 440 * seconds).astype("f4"), np.full((4, 9, 12, 3), 90, np.uint8), {"audio": 0.5})
+    weights = Steps([0.0, 0.25], [0.25, 0.5], [0.8, 0.2], in_seconds=True)
+    monkeypatch.setattr(gallery, "shown_media", lambda cache, ids: {id_: show(media) for id_ in ids})
+    monkeypatch.setattr(
+        gallery, "_steps", lambda run, folds, durations: {id_: {run.modalities[0]: weights} for id_ in folds}
+    )
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One page per kind of folder."""
+    place = tmp_path_factory.mktemp("pages")
+    sweep = evaluated(make_sweep(place / "one"), p_corrected=0.5, people=True)
+    folders = {
+        "sweep": [sweep, sorted((sweep / "runs").iterdir())[0]],
+        "table": [make_table(place / "table")],
+        "many": [make_many(place / "many")],
+        "frontier": [make_frontier(place / "frontier")],
+    }
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        with_media(monkeypatch)
+        return {
+            kind: report(ReportConfig(tuple(map(str, each)), out=str(place / "out" / f"{kind}.html"), clips=2)).out
+            for kind, each in folders.items()
+        }

@@ -31,16 +31,19 @@ def test_it_is_the_first_picture_and_stays_inside_its_frame(folder):
     (plot,) = picture.plots.values()
     low, high = plot["layout"]["yaxis"]["range"]
     for trace in plot["data"]:
-        lengths = trace.get("error_y", {}).get("array") or [0] * len(trace["y"])
-        for y, length in zip(trace["y"], lengths, strict=True):
-            assert low <= max(y - (length or 0), 0) <= min(y + (length or 0), 1) <= high  # no accuracy is beyond
-    names = [trace["name"] for trace in plot["data"]]
-    assert names[0] == "plain"
-    assert {"permutation, weight 0.3", "weighted UME", "modality scaling", "Pareto front"} <= {*names}
+        bars = trace.get("error_y", {})
+        none = [0] * len(trace["y"])
+        for y, up, down in zip(trace["y"], bars.get("array") or none, bars.get("arrayminus") or none, strict=True):
+            assert low <= y - (down or 0) <= y + (up or 0) <= high <= 1  # no accuracy is beyond
+    names = {trace["name"].partition("  ")[2] or trace["name"] for trace in plot["data"] if "name" in trace}
+    settings = {setting.label for setting in settings_of(results)}
+    assert settings <= names  # as in every other picture
+    scaled = {entry["setting"] for entry in results.frontier["settings"] if entry["kind"] == "modality scaling"}
+    assert names - settings == scaled | {"Pareto front"}
     assert len(picture.table.rows) == len(results.frontier["settings"])
-    assert "the nearest to the target" in picture.caption
     page = report(ReportConfig(dirs=(str(folder),), out=str(folder.parent / "page.html")))
     text = page.out.read_text()
+    assert "the nearest to the target" in text
     assert text.index("Accuracy against use share") < text.index("Accuracy against share")
 
 
@@ -67,7 +70,7 @@ def test_three_modalities_are_a_choice(folder):
 
 
 def test_the_command_on_the_page_makes_it_again(folder, monkeypatch):
-    from amr.fusion.report.commands import commands
+    from amr.fusion.report.text.commands import commands
 
     (command,) = commands(read_results(folder))
     seen = []
@@ -75,4 +78,4 @@ def test_the_command_on_the_page_makes_it_again(folder, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         cli.run(shlex.split(command.replace("\\\n", " "))[1:])
     assert (seen[0].folds, seen[0].seeds, seen[0].epochs) == (3, 1, 2)
-    assert seen[0].out == str(folder)
+    assert seen[0].out == folder.name

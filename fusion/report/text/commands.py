@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -12,6 +13,7 @@ from amr.fusion.choices import own_weight
 from amr.fusion.config import SWEPT, FitConfig, TrainingConfig
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig
 from amr.fusion.report.read import ResultFolder
+from amr.fusion.report.text.paths import as_named, without_paths
 
 MAX_LINE = 60
 
@@ -19,7 +21,7 @@ MAX_LINE = 60
 def commands(results: ResultFolder) -> list[str]:
     """`amr fit`, `amr sweep`, `amr table`, `amr frontier` or `amr train-encoders`, then `amr evaluate` if run."""
     folder = results.folder
-    out = quoted(folder.parent if results.training is not None and folder.name == JOINT_RUN else folder)
+    out = quoted(as_named(folder.parent if results.training is not None and folder.name == JOINT_RUN else folder))
     of_runs = results.frontier is not None and "runs" in results.frontier["config"]  # it fitted nothing
     if results.training is not None:
         lines = [_train(results)]
@@ -52,7 +54,7 @@ def _train(results: ResultFolder) -> list[str]:
         options.append(f"--amr-weight {_text(weight)}")
     lists = _lists({name: sweep[name] for name in TRAIN_SWEPT if name in sweep}, is_table=is_table)
     command = ["amr table", "--end-to-end"] if is_table else ["amr train-encoders"]
-    return [*command, *options, *lists, f"--out {quoted(folder)}"]
+    return [*command, *options, *lists, f"--out {quoted(as_named(folder))}"]
 
 
 def _fit(config: Mapping[str, Any], out: str) -> list[str]:
@@ -100,7 +102,7 @@ def _evaluate_options(results: ResultFolder) -> list[str]:
     defaults = {"num_bootstrap": 1000, "noise_draws": 5, "seed": 0, "unimodal": None}
     flags = {"num_bootstrap": "--bootstrap", "noise_draws": "--noise-draws"}
     changed = [
-        f"{flags.get(name, f'--{name}')} {quoted(str(settings[name]))}"
+        f"{flags.get(name, f'--{name}')} {quoted(_text(settings[name]))}"
         for name, default in defaults.items()
         if settings.get(name, default) != default
     ]
@@ -142,4 +144,7 @@ def _default(name: str) -> Any:
 
 
 def _text(value: object) -> str:
-    return number_text(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return number_text(value)
+    text = str(value)
+    return as_named(text) if os.path.isabs(text) or text.startswith("~") else without_paths(text)

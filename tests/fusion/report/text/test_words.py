@@ -6,7 +6,7 @@ import pytest
 
 from amr.fusion.report.read import read_results
 from amr.fusion.report.settings import settings_of
-from amr.fusion.report.words import summary, terms, warnings
+from amr.fusion.report.text.words import summary, terms, warnings
 
 
 def text_of(folder):

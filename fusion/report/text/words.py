@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amr.fusion.evaluate.tables import rank_sentence
-from amr.fusion.frontier.reading import reading
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, counterpart, reference_of
 from amr.fusion.report.tables import (
     MINUS,
     SIGNIFICANT,
     fraction,
+    interval_of_fraction,
     label_of,
     measure_words,
     side_by_side,
@@ -36,7 +36,7 @@ def summary(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
         sentences += [_reached(reference, settings), *_relies(reference), *_learned(reference)]
     elif len(settings) == 1:
         sentences += [_reached(settings[0], settings), *_relies(settings[0]), *_learned(settings[0])]
-    sentences += _moved(settings) if results.frontier is None else reading(results.frontier)
+    sentences += _moved(settings) if results.frontier is None else []  # the verdict of a frontier has its price
     if results.frontier is None or results.evaluation is not None:
         sentences += _tested(results, settings)
     ranks = None if results.evaluation is None else rank_sentence(results.evaluation)
@@ -95,11 +95,10 @@ def _reached(setting: Setting, settings: Sequence[Setting]) -> str:
         return ""
     name = f"Joint training ({setting.label})" if setting.fuses else f"The head ({setting.label})"
     sentence = f"{name} has accuracy {fraction(accuracy)} on the test clips"
-    if half is not None:
+    ends = interval_of_fraction(accuracy, half)
+    if ends is not None:
         over = "seeds" if len(setting.values("accuracy")) > 1 else "bootstrapped clips"
-        sentence += (
-            f" (95\N{NO-BREAK SPACE}% interval over {over} {fraction(accuracy - half)} to {fraction(accuracy + half)})"
-        )
+        sentence += f" (95\N{NO-BREAK SPACE}% interval over {over} {fraction(ends[0])} to {fraction(ends[1])})"
     others = [
         f"{g.label} {fraction(value)}"
         for g in settings

@@ -11,13 +11,14 @@ import pytest
 
 from amr import cli
 from amr.fusion.config import FitConfig, SweepConfig
-from amr.fusion.report.commands import commands
 from amr.fusion.report.read import read_results
+from amr.fusion.report.text.commands import commands
 
 
 @pytest.fixture(autouse=True)
-def any_cache(monkeypatch):
-    """The command line looks for the cache first; these tests have none."""
+def any_cache(monkeypatch, tmp_path):
+    """The command line looks for the cache first; these tests have none. Folders are in the current one."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "find_cache", lambda *_: None)
 
 
@@ -50,7 +51,7 @@ def test_the_command_of_a_sweep_gives_its_config(made, monkeypatch, swept):
     with pytest.raises(ZeroDivisionError):
         cli.run(arguments(commands(read_results(folder))[0]))
     assert replace(seen[0], base=replace(seen[0].base, out=None)) == swept
-    assert seen[0].base.out == str(folder)
+    assert seen[0].base.out == folder.name
 
 
 def test_the_command_of_a_fit_gives_its_config(made, monkeypatch):
@@ -88,5 +89,5 @@ def test_the_command_of_an_evaluation_gives_its_config(made, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         cli.run(arguments(commands(read_results(folder))[1]))
     config = seen[0]
-    assert (str(config.run), config.bootstrap, config.noise_draws, config.seed) == (str(folder), 500, 5, 3)
+    assert (config.run.name, config.bootstrap, config.noise_draws, config.seed) == (folder.name, 500, 5, 3)
     assert config.against == "people"

@@ -1,0 +1,119 @@
+"""Methods without and with AMR, side by side: what it does to each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from amr.fusion.report.read import ResultFolder
+from amr.fusion.report.sections.marks import MUTED, kind_marker, label, setting_color
+from amr.fusion.report.sections.picture import Picture, fraction_axis, plot, rows_height, sections, tick, whiskers
+from amr.fusion.report.settings import Setting, counterpart
+from amr.fusion.report.tables import fraction, make_table
+
+HALVES = ("without AMR", "with AMR")
+MEASURES = {"accuracy": "accuracy", "mAP": "map"}
+Row = tuple[str, Setting | None, Setting | None]  # name, without AMR, with AMR
+
+
+@sections.register("methods")
+def methods(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
+    """One row per method: a point without AMR, one with it, and a line between them; None of fewer than two methods."""
+    rows = _paired(settings)
+    if sum(one is not None and two is not None for _, one, two in rows) < 2:
+        return None
+    modalities = results.modalities[:1] if len(results.modalities) == 2 else results.modalities
+    measures = MEASURES | {f"use share of {m}": f"use_share.{m}" for m in modalities}
+    measures |= {f"share of {m}": f"share.{m}" for m in modalities}
+    known = [setting for row in rows for setting in row[1:] if setting is not None]
+    measures = {words: name for words, name in measures.items() if any(s.mean(name) is not None for s in known)}
+    balance = {words: 1 / len(results.modalities) for words, name in measures.items() if "." in name}
+    data = [
+        [name, half, *(None if s is None else s.mean(measure) for measure in measures.values())]
+        for name, *pair in rows
+        for half, s in zip(HALVES, pair, strict=True)
+        if s is not None
+    ]
+    listed = [
+        f"{name} {' to '.join(fraction(s.mean('accuracy')) for s in pair if s is not None)}" for name, *pair in rows
+    ]
+    ratios = ", ".join(dict.fromkeys(s.ratio for s in known if s.regularized))
+    return Picture(
+        "methods",
+        "Methods without and with AMR",
+        f"One row per method, mean over seeds with 95 % intervals: hollow without AMR, filled with {ratios}. A method "
+        "with a single point takes no ratio. Use share: part of the use (accuracy lost if the modality is permuted "
+        "between test clips); share: part of the decision. Dashed in these: balance, "
+        f"1/{len(results.modalities)}. The paired tests are under Statistics.",
+        f"Pairs of points. Accuracy without and with AMR: {'; '.join(listed)}.",
+        {words: _dumbbells(rows, words, name, balance.get(words)) for words, name in measures.items()},
+        make_table("methods-data", "Each method without and with AMR.", ["method", "AMR", *measures], data),
+        "Measure",
+    )
+
+
+def _paired(settings: Sequence[Setting]) -> list[Row]:
+    """Settings without AMR, each with the only one with it; settings without a counterpart stand alone."""
+    partners: dict[int, list[Setting]] = {}
+    for setting in settings:
+        plain = counterpart(setting, settings)
+        if plain is not None:
+            partners.setdefault(id(plain), []).append(setting)
+    if any(len(each) > 1 for each in partners.values()):  # ratios or weights: not a table of methods
+        return []
+    rows: list[Row] = []
+    for setting in settings:
+        if not setting.regularized:
+            partner = partners.get(id(setting), [None])[0]
+            rows.append((_name(setting), setting, partner))
+    return rows
+
+
+def _name(setting: Setting) -> str:
+    texts = setting.texts
+    if len(setting.modalities) == 1:
+        return setting.label
+    return setting.label.removesuffix(" · no AMR").removesuffix("no AMR") or texts["method"]
+
+
+def _dumbbells(rows: Sequence[Row], words: str, name: str, balance: float | None) -> Mapping[str, object]:
+    figure = go.Figure()
+    values = {id(s): s.mean(name) for row in rows for s in row[1:] if s is not None}
+    rows = [row for row in rows if any(s is not None and values[id(s)] is not None for s in row[1:])]
+    ticks = [tick(row[0]) for row in rows]
+    for text, (_, one, two) in zip(ticks, rows, strict=True):
+        if one is not None and two is not None:
+            hidden = {"mode": "lines", "hoverinfo": "skip", "showlegend": False}
+            figure.add_scatter(
+                x=[values[id(one)], values[id(two)]], y=[text, text], line={"color": MUTED, "width": 2}, **hidden
+            )
+    for index, half in enumerate(HALVES):
+        figure.add_scatter(  # the key: the rows have the colors of their settings
+            x=[None], y=[ticks[0]], mode="markers", name=half, marker=kind_marker(index), hoverinfo="skip"
+        )
+    for text, row in zip(ticks, rows, strict=True):
+        for half, setting in zip(HALVES, row[1:], strict=True):
+            if setting is None or values[id(setting)] is None:
+                continue
+            shade, mean = setting_color(setting), values[id(setting)]
+            figure.add_scatter(
+                x=[mean],
+                y=[text],
+                error_x=whiskers([setting.half_width(name)], shade, means=[mean]),
+                mode="markers",
+                name=label(setting.label),
+                showlegend=False,
+                marker={
+                    "size": 11,
+                    "symbol": "square" if setting.regularized else "circle-open",
+                    "color": shade,
+                    "line": {"width": 2, "color": shade},
+                },
+                hovertemplate=f"{label(row[0])}, {half}<br>{label(words)} %{{x:.3f}}<extra></extra>",
+            )
+    if balance is not None:
+        figure.add_vline(x=balance, line={"color": MUTED, "dash": "dash", "width": 1})
+    figure.update_xaxes(**fraction_axis(label(words)))
+    figure.update_yaxes(autorange="reversed", type="category")
+    return plot(figure, rows_height(ticks))

@@ -1,0 +1,218 @@
+"""The verdict: what a head uses, how far AMR moves it, at what price, and the head to take. Numbers first, no praise.
+
+The setting with AMR is chosen on val and reported on test, by the rule of `amr frontier`: of the settings that cost at
+most `MAX_COST` of val accuracy, the nearest to even use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from amr.fusion.attribution.base import attributions
+from amr.fusion.frontier.config import FrontierConfig
+from amr.fusion.frontier.reading import reading
+from amr.fusion.report.frontier import relabelled
+from amr.fusion.report.read import ResultFolder
+from amr.fusion.report.settings import Setting, counterpart, reference_of
+from amr.fusion.report.tables import MINUS, fraction, interval_of_fraction, side_by_side, signed
+from amr.fusion.runs.read import Run, flat, use_shares
+from amr.fusion.runs.statistics import PairedTest, paired_test, ratio_interval
+
+MAX_COST = FrontierConfig.max_cost
+TENTH = 0.1
+INTERVAL = "95\N{NO-BREAK SPACE}% interval"
+TERMS = {
+    "use": "accuracy lost if a modality is permuted between the test clips, mean of 10 orders: what predictions need",
+    "use share": "a modality's use over the sum of all, negative values taken as 0",
+    "AMR": "attribution regularization: training that pulls the modalities' parts of each decision, by the attribution "
+    "that is named, towards a ratio",
+    "±": "half of the 95 % interval (t) of the mean of paired differences; pairs differ in seed, and in fold if there "
+    "are folds, whose common training clips widen it (Nadeau & Bengio 2003)",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting with AMR against the same setting without.
+
+    Args:
+        setting: Setting with AMR.
+        plain: Setting without.
+        modality: Modality that the plain setting uses most.
+        moved: Paired test of the use share of the modality, AMR minus plain.
+        accuracy: Paired test of the accuracy, AMR minus plain.
+        per_tenth: Accuracy lost for each .10 of use share moved, with its interval; None if the move may be none.
+    """
+
+    setting: Setting
+    plain: Setting
+    modality: str
+    moved: PairedTest
+    accuracy: PairedTest
+    per_tenth: tuple[float, tuple[float, float] | None] | None
+
+
+def verdict(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
+    """Sentences of the verdict; empty if no head fuses modalities, or no use was measured."""
+    change = change_of(settings)
+    plain = change.plain if change is not None else plain_of(settings)
+    if plain is None:
+        return []
+    sentences = [_uses(plain, change)]
+    if change is not None:
+        sentences.append(_certainty(change))
+    if results.frontier is not None:
+        found = reading(relabelled(results.frontier, settings))
+        return [*sentences, *(re.sub(r"(?<= )-(?=[\d.])", MINUS, sentence) for sentence in found)]
+    sentences += [] if change is None else [_price(change)]
+    return [*sentences, *([_best(settings)] if len(settings) > 1 else [])]
+
+
+def terms(settings: Sequence[Setting]) -> dict[str, str]:
+    """Definitions of the words of the verdict."""
+    has_amr = change_of(settings) is not None
+    return {word: text for word, text in TERMS.items() if has_amr or word.startswith("use")}
+
+
+def plain_of(settings: Sequence[Setting]) -> Setting | None:
+    """Setting that the verdict begins with: the reference, or the only one; None if its use is not known."""
+    setting = reference_of(settings) or next((each for each in settings if each.fuses), None)
+    return setting if setting is not None and setting.has("use_share") else None
+
+
+def change_of(settings: Sequence[Setting]) -> Change | None:
+    """Change by the setting with AMR that is chosen on val; None if there is none, or use is not known."""
+    pairs = [(setting, plain) for setting in settings if (plain := counterpart(setting, settings)) is not None]
+    pairs = [pair for pair in pairs if all(setting.has("use_share") for setting in pair)]
+    if not pairs:
+        return None
+    plain = plain_of(settings)
+    pairs = [pair for pair in pairs if pair[1] is plain] or pairs
+    return _change(*min(pairs, key=lambda pair: _rank(*pair)))
+
+
+def _rank(setting: Setting, plain: Setting) -> tuple[bool, float]:
+    """Order of settings with AMR, the best first: cheap enough on val, then near to even use there."""
+    cost = _val(plain, "accuracy") - _val(setting, "accuracy")
+    is_cheap = cost <= MAX_COST
+    return not is_cheap, distance(setting) if is_cheap else cost
+
+
+def _val(setting: Setting, name: str) -> float:
+    value = setting.mean(name, "val")
+    return (setting.mean(name) or 0.0) if value is None else value
+
+
+def distance(setting: Setting) -> float:
+    """Part of the use that would have to move for even use, on val."""
+    uses = {f"perceptual.{m}": _val(setting, f"perceptual.{m}") for m in setting.modalities}
+    shares = use_shares(uses, setting.modalities).values()
+    return sum(abs(share - 1 / len(setting.modalities)) for share in shares) / 2 if shares else 1.0
+
+
+def _change(setting: Setting, plain: Setting) -> Change:
+    uses = {m: plain.mean(f"use_share.{m}") or 0.0 for m in plain.modalities}
+    modality = max(uses, key=lambda m: uses[m])
+    moves, gains = [], []
+    for run in setting.runs:
+        other = next((each for each in plain.runs if each.seed == run.seed), None)
+        if other is None:
+            continue
+        for one, two in zip(_of_folds(run), _of_folds(other), strict=False):
+            if modality in one[1] and modality in two[1]:
+                gains.append(one[0] - two[0])
+                moves.append(one[1][modality] - two[1][modality])
+    folds = plain.runs[0].config.folds
+    overlap = 1 / (folds - 2) if folds > 2 else 0.0  # test clips over train clips
+    if not moves:
+        return Change(setting, plain, modality, *[PairedTest(0, np.nan, None, None, None, None)] * 2, None)
+    moved, accuracy = paired_test(moves, overlap), paired_test(gains, overlap)
+    per_tenth = None
+    if moved.interval is not None and moved.interval[1] < 0:
+        lost, towards = -np.array(gains), -np.array(moves)
+        interval = ratio_interval(lost, towards, overlap)
+        scaled = None if interval is None else (TENTH * interval[0], TENTH * interval[1])
+        per_tenth = float(TENTH * lost.mean() / towards.mean()), scaled
+    return Change(setting, plain, modality, moved, accuracy, per_tenth)
+
+
+def _of_folds(run: Run) -> list[tuple[float, dict[str, float]]]:
+    """Accuracy and use shares on test in each fold."""
+    found = []
+    for fold in run.folds:
+        measures = flat(fold["test"] or fold["val"] or {})
+        shares = use_shares(measures, run.modalities)
+        found.append((measures["accuracy"], {name.partition(".")[2]: share for name, share in shares.items()}))
+    return found
+
+
+def _uses(plain: Setting, change: Change | None) -> str:
+    shares = {m: plain.mean(f"use_share.{m}") or 0.0 for m in plain.modalities}
+    modality = max(shares, key=lambda m: shares[m])
+    name = modality[:1].upper() + modality[1:]
+    text = f"{name} carries {shares[modality]:.2f} of what this head uses ({plain.label})"
+    if change is None:
+        ends = interval_of_fraction(shares[modality], plain.half_width(f"use_share.{modality}"))
+        between = "" if ends is None else f", {INTERVAL} {ends[0]:.2f} to {ends[1]:.2f}"
+        accuracy = plain.mean("accuracy")
+        return f"{text[:-1]}{between}); its accuracy is {_accuracy(plain, accuracy)}."
+    after = change.setting.mean(f"use_share.{modality}") or 0.0
+    amr = f"{change.setting.label} on {attributions[change.setting.runs[0].config.attribution].label}"
+    return (
+        f"{text}; {amr} moves it to {after:.2f}, and accuracy by {_plus_minus(change.accuracy)} "
+        f"(from {fraction(plain.mean('accuracy'))} to {fraction(change.setting.mean('accuracy'))})."
+    )
+
+
+def _accuracy(setting: Setting, accuracy: float | None) -> str:
+    ends = interval_of_fraction(accuracy, setting.half_width("accuracy"))
+    return fraction(accuracy) + ("" if ends is None else f" ({INTERVAL} {ends[0]:.3f} to {ends[1]:.3f})")
+
+
+def _plus_minus(test: PairedTest) -> str:
+    if test.interval is None:
+        return signed(test.difference)
+    return f"{signed(test.difference)} ± {(test.interval[1] - test.interval[0]) / 2:.3f}"
+
+
+def _certainty(change: Change) -> str:
+    """Sentence on what the paired tests can and cannot tell from noise."""
+    pairs = change.moved.num_pairs
+    if change.moved.interval is None or change.accuracy.interval is None:
+        return f"With {pairs} pair{'s' * (pairs != 1)} of runs there is no interval: three are needed."
+    found = [low > 0 or high < 0 for low, high in (change.moved.interval, change.accuracy.interval)]
+    outcome = {
+        (True, True): "the move and the change in accuracy are both more than noise",
+        (True, False): "the move is more than noise, and the change in accuracy cannot be told from noise",
+        (False, True): "the move cannot be told from noise, and the change in accuracy is more than noise",
+        (False, False): "neither the move nor the change in accuracy can be told from noise",
+    }[found[0], found[1]]
+    return f"By paired tests of {pairs} pairs of runs, {outcome}; the use share moves by {_plus_minus(change.moved)}."
+
+
+def _price(change: Change) -> str:
+    if change.per_tenth is None:
+        reason = "three pairs are needed" if change.moved.interval is None else "the move is not surely towards balance"
+        return f"There is no price for .10 of use share: {reason}."
+    price, interval = change.per_tenth
+    between = "" if interval is None else f" ({INTERVAL} {signed(interval[0])} to {signed(interval[1])})"
+    return f"Moving .10 of use share away from {change.modality} costs {fraction(price)} of accuracy{between}."
+
+
+def _best(settings: Sequence[Setting]) -> str:
+    """Sentence on the head to take: near to even use, and cheap on val against the best."""
+    fused = [setting for setting in settings if setting.fuses and setting.has("use_share")]
+    most = max(_val(setting, "accuracy") for setting in fused)
+    near = [setting for setting in fused if most - _val(setting, "accuracy") <= MAX_COST]
+    best = min(near, key=distance)
+    run = max(best.runs, key=lambda run: run.val_measures.get("accuracy", -1.0))
+    shares = {m: run.measures.get(f"use_share.{m}") for m in best.modalities}
+    return (
+        f"The head to take for even use, at most {MAX_COST:g} of val accuracy below the best: {best.label}, seed "
+        f"{run.seed}, with test accuracy {fraction(run.measures.get('accuracy'))} and use shares "
+        f"{side_by_side(shares)} ({'/'.join(best.modalities)})."
+    )
