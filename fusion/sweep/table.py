@@ -303,7 +303,7 @@ def _write(table: Table) -> None:
         write_csv(table.folder / "table.csv", pd.DataFrame(rows, columns=columns))
         columns, rows = table.cells()
         write_text(table.folder / "table.md", markdown(columns, rows))
-        write_text(table.folder / "table.tex", _latex(columns, rows))
+        write_text(table.folder / "table.tex", latex(columns, rows))
         write_json(table.folder / "table.json", list(table.rows))
 
 
@@ -313,12 +313,21 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _latex(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def latex(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Format a table for LaTeX with booktabs: the first column to the left, the others to the right."""
+
     def line(cells: Sequence[str]) -> str:
-        escaped = [cell.replace("_", r"\_").replace("±", r"$\pm$").replace("<", "$<$") for cell in cells]
-        return " & ".join(escaped) + r" \\"
+        return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
 
     body = "\n".join(line(row) for row in rows)
     align = "l" + "r" * (len(columns) - 1)
     head = f"\\begin{{tabular}}{{{align}}}\n\\toprule\n{line(columns)}\n\\midrule\n"
     return f"{head}{body}\n\\bottomrule\n\\end{{tabular}}\n"
+
+
+# letters that mean something to LaTeX: names of modalities may have them
+_LATEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$", "\N{MINUS SIGN}": "$-$"}
+)

@@ -15,6 +15,7 @@ from amr.fusion.report.settings import Setting, best_run, shown
 from amr.fusion.report.tables import fraction, make_table
 
 MAX_CLASSES = 30
+MAX_LETTERS = 28  # of all names of classes side by side
 MAX_WRITTEN = 16  # most classes whose counts fit into the cells
 
 
@@ -157,6 +158,7 @@ def _matrix(counts: np.ndarray, totals: np.ndarray, names: Sequence[str]) -> dic
             hovertemplate="%{y} predicted as %{x}<br>%{text} clips, %{z:.3f} of the row<extra></extra>",
         )
     )
-    figure.update_xaxes(title={"text": "prediction"}, type="category", side="bottom", showgrid=False)
+    angle = -90 if len(names) * max(map(len, names)) > MAX_LETTERS else 0  # upright names need less width
+    figure.update_xaxes(title={"text": "prediction"}, type="category", side="bottom", showgrid=False, tickangle=angle)
     figure.update_yaxes(title={"text": "class"}, type="category", autorange="reversed", showgrid=False)
     return plot(figure, min(760, 150 + 44 * len(names)))

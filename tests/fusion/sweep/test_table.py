@@ -11,7 +11,7 @@ from amr.fusion.config import FitConfig
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.methods import methods
 from amr.fusion.sweep.sweep import SweepResult
-from amr.fusion.sweep.table import make_table, make_table_end_to_end
+from amr.fusion.sweep.table import latex, make_table, make_table_end_to_end
 
 from ..trainings import SMALL
 
@@ -237,3 +237,17 @@ def test_a_table_of_heads_takes_a_subset_of_methods_too(small_cache, typed, tmp_
     assert [(row["method"], row["amr"] is None) for row in json.loads(out)] == [("naive", False), ("ume", True)]
     config = FitConfig(cache=str(small_cache), adapter="linear", epochs=1, device="cpu", out=str(tmp_path / "same"))
     assert [*make_table(config, 2, names=("naive", "ume")).rows] == json.loads(out)
+
+
+def test_latex_has_no_letter_that_means_something_else():
+    text = latex(["method", "share a_b&c"], [["50% {x} \\\\", "0.5 ± 0.1"], ["#1 $ ~ ^", "p < .001"]])
+    assert text.splitlines() == [
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"method & share a\_b\&c \\",
+        r"\midrule",
+        r"50\% \{x\} \textbackslash{}\textbackslash{} & 0.5 $\pm$ 0.1 \\",
+        r"\#1 \$ \textasciitilde{} \textasciicircum{} & p $<$ .001 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from amr.fusion.report.read import read_results
+from amr.fusion.report.sections.methods import methods
+from amr.fusion.report.settings import settings_of
+
+
+@pytest.fixture
+def picture(pages):
+    results = read_results(pages["table"].parent.parent / "table")
+    return methods(results, settings_of(results))
+
+
+def test_each_method_is_a_row_with_a_point_without_and_one_with_amr(picture):
+    rows = [(row[0].text, row[1].text) for row in picture.table.rows]
+    names = ("naive", "dropout", "ogm-ge", "umt", "gradient-blending")
+    assert rows == [
+        *((name, half) for name in names for half in ("without AMR", "with AMR")),
+        ("audio only", "without AMR"),
+    ]
+    values = {row[:2]: cells for row, cells in zip(rows, picture.table.rows, strict=True)}
+    assert values["naive", "without AMR"][2].value == pytest.approx(0.71)
+    assert values["naive", "with AMR"][2].value == pytest.approx(0.70)
+    points = [trace for trace in picture.plots["accuracy"]["data"] if trace.get("x") != [None] and "error_x" in trace]
+    assert len(points) == len(rows)
+    assert sum(trace["marker"]["symbol"] == "square" for trace in points) == 5
+
+
+def test_use_share_and_share_have_the_line_of_balance(picture):
+    assert {*picture.plots} == {"accuracy", "mAP", "use share of audio", "share of audio"}
+    for words, plot in picture.plots.items():
+        lines = [shape["x0"] for shape in plot["layout"].get("shapes", ())]
+        assert lines == ([0.5] if "share" in words else [])
+    # a single modality shares nothing
+    assert "audio only" not in str(picture.plots["share of audio"]["data"])
+
+
+def test_ratios_are_no_table_of_methods(made):
+    results = read_results(made())
+    assert methods(results, settings_of(results)) is None
