@@ -48,8 +48,16 @@ class Decisions:
         """Decisions of the named runs, as far as they are here."""
         rows = [i for i, name in enumerate(self.runs) if name in set(names)]
         selected = tuple(self.runs[i] for i in rows)
-        by_run = (None if a is None else a[rows] for a in (self.confidence, self.probability))
-        return Decisions(selected, self.ids, self.target, self.preds[rows], self.shares[rows], *by_run, self.fold)
+        return Decisions(
+            selected,
+            self.ids,
+            self.target,
+            self.preds[rows],
+            self.shares[rows],
+            None if self.confidence is None else self.confidence[rows],
+            None if self.probability is None else self.probability[rows],
+            self.fold,
+        )
 
 
 @dataclass(frozen=True)

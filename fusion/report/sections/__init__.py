@@ -18,12 +18,12 @@ from amr.fusion.report.sections import (
 )
 from amr.fusion.report.sections.picture import sections
 
-# These come before everything else, beside the verdict: the first that a folder has is the picture of it.
-LEAD = ("frontier", "verdict")
+# The first of these that a folder has is the picture of the verdict, before everything else.
+LEAD = ("frontier", "verdict", "use")
 # The order answers: what does the head rely on, and did balance help? Others come last.
 ORDER = (
-    *LEAD,
-    *("methods", "share", "use", "missing", "fusion", "information", "noise", "classes", "recognized", "confusion"),
+    *("frontier", "verdict", "methods", "share", "use", "missing", "fusion", "information", "noise"),
+    *("classes", "recognized", "confusion"),
     *("reliability", "training", "encoders", "overfitting", "people", "runs"),
 )
 

@@ -114,7 +114,7 @@ def distance(setting: Setting) -> float:
     return sum(abs(share - 1 / len(setting.modalities)) for share in shares) / 2 if shares else 1.0
 
 
-def _change(setting: Setting, plain: Setting) -> Change:
+def _change(setting: Setting, plain: Setting) -> Change | None:
     uses = {m: plain.mean(f"use_share.{m}") or 0.0 for m in plain.modalities}
     modality = max(uses, key=lambda m: uses[m])
     moves, gains = [], []
@@ -128,8 +128,8 @@ def _change(setting: Setting, plain: Setting) -> Change:
                 moves.append(one[1][modality] - two[1][modality])
     folds = plain.runs[0].config.folds
     overlap = 1 / (folds - 2) if folds > 2 else 0.0  # test clips over train clips
-    if not moves:
-        return Change(setting, plain, modality, *[PairedTest(0, np.nan, None, None, None, None)] * 2, None)
+    if not moves:  # no seed in common
+        return None
     moved, accuracy = paired_test(moves, overlap), paired_test(gains, overlap)
     per_tenth = None
     if moved.interval is not None and moved.interval[1] < 0:
