@@ -32,6 +32,8 @@ def per_class(results: ResultFolder, settings: Sequence[Setting]) -> Picture | N
         mine = decisions.of([run.name for run in setting.runs])
         if not setting.fuses or not mine.runs or len(setting.modalities) != mine.shares.shape[-1]:
             continue
+        if not np.isfinite(mine.shares).any():  # by permutation, a single clip has no share
+            continue
         classes = [c for c in range(len(results.classes)) if (decisions.target == c).any()]
         share = np.array(
             [_mean(mine.shares[:, decisions.target == c].reshape(-1, mine.shares.shape[-1])) for c in classes]

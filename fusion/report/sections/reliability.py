@@ -21,6 +21,13 @@ MAX_SETTINGS = 3  # bars side by side in the row of a class
 LEAST_CLIPS = 5  # a bin of fewer says nothing
 
 
+PRECISION = (
+    "Average precision (AP): area under the curve of precision over recall when all clips are ranked by the "
+    "probability of the class; its mean over classes is the mAP, here from the saved probabilities, which have three "
+    "digits. "
+)
+
+
 @dataclass(frozen=True)
 class _Bins:
     """Confidence and accuracy in bins of confidence, over all clips of a setting's runs.
@@ -155,10 +162,10 @@ def recognized(results: ResultFolder, settings: Sequence[Setting]) -> Picture | 
     most = f" The picture has {MAX_SETTINGS} settings, the table {len(drawn)}."
     return Picture(
         "recognized",
-        "Accuracy and average precision, class by class",
-        "Accuracy of a class: fraction of its test clips that are predicted as it. Average precision (AP): area under "
-        "the curve of precision over recall when all clips are ranked by the probability of the class; its mean over "
-        "classes is the mAP, here from the saved probabilities, which have three digits. Means over seeds."
+        f"Accuracy{' and average precision' if precision else ''}, class by class",
+        "Accuracy of a class: fraction of its test clips that are predicted as it. "
+        + PRECISION * bool(precision)
+        + "Means over seeds."
         + few * (len(classes) > MAX_CLASSES)
         + most * (len(drawn) > MAX_SETTINGS),
         f"Bars by class. Accuracy in {drawn[0].label}: {listed}.",

@@ -57,7 +57,7 @@ def test_the_page_shows_it(swept, tmp_path, capsys):
     report(ReportConfig(dirs=(str(swept.folder),), out=str(page)))
     text = page.read_text()
     assert "Accuracy against use share" in text
-    assert f"amr frontier --runs {swept.folder}" in " ".join(text.replace("\\", "").split())
+    assert f"amr frontier --runs {swept.folder.name}" in " ".join(text.replace("\\", "").split())
     capsys.readouterr()
 
 

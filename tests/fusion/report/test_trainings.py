@@ -82,7 +82,7 @@ def test_a_sweep_of_trainings_shows_what_each_encoder_learned(trained, tmp_path,
     assert table.startswith("amr table --end-to-end --epochs 3 ")
     assert table.endswith("--method naive,unimodal --amr-ratio 1:1 --seeds 1 --out table")
     assert "--objective" not in table
-    assert evaluated == "amr evaluate runs/table --bootstrap 0 --noise-draws 1"
+    assert evaluated == "amr evaluate table --bootstrap 0 --noise-draws 1"
 
 
 def test_a_fit_on_the_z_of_a_training_is_a_fit(trained, tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -150,3 +151,9 @@ def test_a_range_contains_its_values_and_is_not_narrow(values):
     assert 0 <= low <= min(values) + 1e-6
     assert max(values) - 1e-6 <= high <= 1
     assert high - low >= 0.1 - 1e-6
+
+
+def test_shares_that_no_clip_has_are_no_empty_picture(made):
+    results, settings = results_and_settings(made(p_corrected=0.5))
+    results.__dict__["decisions"] = replace(results.decisions, shares=np.full_like(results.decisions.shares, np.nan))
+    assert per_class(results, settings) is None

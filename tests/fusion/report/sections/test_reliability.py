@@ -54,4 +54,6 @@ def test_without_probabilities_there_is_accuracy_only(evaluated):
     assert reliability(results, settings) is None
     picture = recognized(results, settings)
     assert picture.choice == ""
+    assert picture.title == "Accuracy, class by class"
+    assert "precision" not in picture.caption
     assert "average precision (AP)" not in picture.table.columns
