@@ -106,14 +106,20 @@ class Family:
 families: Registry[Family] = Registry("encoder family")
 families.register("logmel")(
     Family(
-        "amr.extract.encoders.families.logmel",
+        "amr.extract.encoders.families.weightless.logmel",
         (EncoderInfo("logmel", "audio", 800, "log-mel bands over the parts of a clip; no weights"),),
     )
 )
 families.register("frames")(
     Family(
-        "amr.extract.encoders.families.frames",
+        "amr.extract.encoders.families.weightless.frames",
         (EncoderInfo("frames", "video", 2560, "a few frames on a coarse grid; no weights"),),
+    )
+)
+families.register("motion")(
+    Family(
+        "amr.extract.encoders.families.weightless.motion",
+        (EncoderInfo("motion", "video", 640, "frame differences on a grid, over the parts of a clip; no weights"),),
     )
 )
 families.register("timm")(

@@ -1,0 +1,1 @@
+"""Encoders without weights: one file per family."""
