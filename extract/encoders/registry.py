@@ -154,6 +154,19 @@ families.register("torchaudio")(
         ),
     )
 )
+families.register("onnx")(
+    Family(
+        "amr.extract.encoders.families.onnx",
+        (
+            EncoderInfo(
+                "onnx:<file>",
+                "audio|video",
+                None,
+                "an exported network of one input, wave, picture or frames; pip install 'amr-fusion[onnx]'",
+            ),
+        ),
+    )
+)
 families.register("trained")(
     Family(
         "amr.extract.encoders.families.trained",

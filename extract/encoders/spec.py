@@ -143,15 +143,16 @@ def as_preprocessing(options: Any, unless_default: tuple[str, ...] = ()) -> dict
 
 def _value(name: str, text: str, kind: Any) -> Any:
     """Convert `text` to a field's type: int, float, str, a Literal of strings, or one of these or None."""
+    if get_origin(kind) is not Literal:
+        (kind,) = [each for each in get_args(kind) or (kind,) if each is not NoneType]
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise unknown(name, text, get_args(kind))
         return text
-    (plain,) = [each for each in get_args(kind) or (kind,) if each is not NoneType]
     try:
-        return plain(text)
+        return kind(text)
     except ValueError:
-        what = "a whole number" if plain is int else "a number"
+        what = "a whole number" if kind is int else "a number"
         raise ValueError(f"{name} must be {what}, got {text!r}. Leave it out for its default.") from None
 
 

@@ -138,7 +138,7 @@ def _trainable(name: str, text: str, seed: int) -> ModelEncoder:
     encoder = build_requested({name: str(spec)})[name]
     if not isinstance(encoder, ModelEncoder):
         raise ValueError(
-            f"--encoder {name} must have weights to train, got {text!r}. Pass {name}=timm:resnet18,weights=random."
+            f"--encoder {name} must have weights that can be trained, got {text!r}. Pass {name}=timm:resnet18,weights=random."
         )
     return encoder
 

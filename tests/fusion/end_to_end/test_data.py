@@ -67,7 +67,7 @@ def test_a_store_goes_to_the_device_if_it_needs_half_of_the_free_memory(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"encoder": ("audio=logmel",)}, "--encoder audio must have weights to train, got 'logmel'"),
+        ({"encoder": ("audio=logmel",)}, "--encoder audio must have weights that can be trained, got 'logmel'"),
         ({"label": "emotion"}, "--label must be one of"),
         ({"split_policy": "actor"}, "--split-policy must be one of default"),
     ],

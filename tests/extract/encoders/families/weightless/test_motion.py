@@ -118,6 +118,8 @@ def test_old_paths_still_work():
     from amr.extract.encoders.families import frames, logmel
 
     for module, name in ((frames, "cell_means"), (logmel, "LogMelOptions")):
-        with pytest.warns(DeprecationWarning, match=rf"is now amr\.extract\.encoders\.families\.weightless\.\w+\.{name}"):
+        with pytest.warns(
+            DeprecationWarning, match=rf"is now amr\.extract\.encoders\.families\.weightless\.\w+\.{name}"
+        ):
             assert getattr(module, name) is not None
     assert Path(str(motion.__file__)).parent.name == "weightless"

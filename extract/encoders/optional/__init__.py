@@ -1,0 +1,1 @@
+"""Optional packages: their import, and exported networks, which onnxruntime runs."""

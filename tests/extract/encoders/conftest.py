@@ -1,0 +1,78 @@
+"""Small networks in files, for tests of what runs them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+OPSET = 13
+Shape = Sequence[int | str]
+
+
+def needs(module: str, extra: str) -> Any:
+    """Import an optional package; skip the test if it is not installed, but fail if CI=true."""
+    if os.environ.get("CI") == "true":
+        return __import__(module)
+    return pytest.importorskip(module, reason=f"no {module}: pip install 'amr-fusion[{extra}]'")
+
+
+class Networks:
+    """Maker of small networks."""
+
+    def __init__(self) -> None:
+        self.onnx = needs("onnx", "onnx")
+        needs("onnxruntime", "onnx")
+
+    def node(
+        self, kind: str, inputs: Sequence[str], outputs: Sequence[str], domain: str = "", **attributes: Any
+    ) -> Any:
+        """A node; attributes that are nodes in a list are the graphs of branches."""
+        for name, value in attributes.items():
+            if isinstance(value, list) and isinstance(value[0], self.onnx.NodeProto):
+                output = self.onnx.helper.make_tensor_value_info(
+                    value[-1].output[0], self.onnx.TensorProto.FLOAT, [1, 9]
+                )
+                attributes[name] = self.onnx.helper.make_graph(value, name, [], [output])
+        return self.onnx.helper.make_node(kind, inputs, outputs, domain=domain, **attributes)
+
+    def constant(self, name: str, values: np.ndarray) -> Any:
+        """A constant of the network."""
+        return self.onnx.numpy_helper.from_array(np.asarray(values), name)
+
+    def save(
+        self,
+        path: str | Path,
+        nodes: Sequence[Any],
+        inputs: Sequence[tuple[str, Shape]],
+        outputs: Sequence[tuple[str, Shape]],
+        constants: Sequence[Any] = (),
+        *,
+        kind: type = np.float32,
+        domains: Sequence[str] = (),
+        beside: str | None = None,
+    ) -> None:
+        """Write a network; text in a shape is an axis of any length; `beside` names a file for the constants."""
+        helper = self.onnx.helper
+        dtype = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+        ports = [
+            [helper.make_tensor_value_info(name, dtype, [*shape]) for name, shape in each] for each in (inputs, outputs)
+        ]
+        opsets = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(domain, 1) for domain in domains)]
+        graph = helper.make_graph(list(nodes), "network", *ports, list(constants))
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        if beside is not None:
+            from onnx.external_data_helper import convert_model_to_external_data
+
+            convert_model_to_external_data(model, location=beside, size_threshold=0)
+        self.onnx.save(model, str(path))
+
+
+@pytest.fixture(scope="session")
+def networks() -> Networks:
+    """Maker of small networks in files."""
+    return Networks()
