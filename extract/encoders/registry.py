@@ -59,6 +59,8 @@ TORCHAUDIO_BUNDLES = {
     "VOXPOPULI_ASR_BASE_10K_FR": 768,
     "VOXPOPULI_ASR_BASE_10K_IT": 768,
 }
+# name -> number of functionals
+OPENSMILE_SETS = {"eGeMAPSv02": 88, "GeMAPSv01b": 62, "ComParE_2016": 6373}
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,17 @@ families.register("motion")(
     Family(
         "amr.extract.encoders.families.weightless.motion",
         (EncoderInfo("motion", "video", 640, "frame differences on a grid, over the parts of a clip; no weights"),),
+    )
+)
+families.register("opensmile")(
+    Family(
+        "amr.extract.encoders.families.weightless.opensmile",
+        tuple(
+            EncoderInfo(
+                f"opensmile:{name}", "audio", dim, "acoustic features of voice; pip install 'amr-fusion[opensmile]'"
+            )
+            for name, dim in OPENSMILE_SETS.items()
+        ),
     )
 )
 families.register("timm")(
