@@ -180,6 +180,12 @@ families.register("onnx")(
         ),
     )
 )
+families.register("resemblyzer")(
+    Family(
+        "amr.extract.encoders.families.resemblyzer",
+        (EncoderInfo("resemblyzer", "audio", 256, "a speaker encoder; pip install --no-deps Resemblyzer"),),
+    )
+)
 families.register("trained")(
     Family(
         "amr.extract.encoders.families.trained",

@@ -23,7 +23,7 @@ RANDOM_SEED = 0
 SAFETENSORS = ".safetensors"
 CHUNK_BYTES = 1 << 20
 # Keys under which training scripts keep the state dict, as timm looks for them.
-STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
+STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state")
 _SHA256_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+\Z")  # as torch.hub names files: resnet18-f37072fd.pth
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 

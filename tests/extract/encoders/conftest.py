@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ...conftest import without
+
 OPSET = 13
 Shape = Sequence[int | str]
 
 
+def is_there(module: str, install: str) -> None:
+    """Skip a test that lacks an optional package; fail it if CI=true, because CI has every package."""
+    if find_spec(module) is None:
+        without(module, install)
+
+
 def needs(module: str, extra: str) -> Any:
-    """Import an optional package; skip the test if it is not installed, but fail if CI=true."""
-    if os.environ.get("CI") == "true":
-        return __import__(module)
-    return pytest.importorskip(module, reason=f"no {module}: pip install 'amr-fusion[{extra}]'")
+    """Import the optional package of an extra; see `is_there`."""
+    is_there(module, f"pip install 'amr-fusion[{extra}]'")
+    return import_module(module)
 
 
 class Networks:
