@@ -7,6 +7,7 @@ import math
 import pickle
 import sys
 import types
+import warnings
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,25 @@ def encoder() -> ModelEncoder:
     return built
 
 
+def mel_power(y: np.ndarray, sr: int, n_fft: int, hop_length: int, n_mels: int) -> np.ndarray:
+    """`librosa.feature.melspectrogram` by its definition (Slaney's scale and areas), which takes long to compile."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(y.astype(float), n_fft // 2), n_fft)[::hop_length]
+    power = np.abs(np.fft.rfft(windows * np.hanning(n_fft + 1)[:-1])) ** 2
+    mels = np.linspace(0, 15 + 27 * math.log(sr / 2 / 1000) / math.log(6.4), n_mels + 2)
+    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) * math.log(6.4) / 27))[:, None]
+    slopes = (np.fft.rfftfreq(n_fft, 1 / sr) - edges[:-1]) / np.diff(edges, axis=0)
+    triangles = np.maximum(0, np.minimum(slopes[:-1], 1 - slopes[1:]))
+    return (2 / (edges[2:] - edges[:-2]) * triangles) @ power.T
+
+
 @pytest.fixture(scope="module")
 def package() -> Any:
     """The package's own code, without its detector of silences, which is not part of the encoder."""
     is_there("resemblyzer", "pip install --no-deps Resemblyzer")
-    is_there("librosa", "pip install librosa")
-    with pytest.MonkeyPatch.context() as patch:
+    librosa = types.SimpleNamespace(feature=types.SimpleNamespace(melspectrogram=mel_power))
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setitem(sys.modules, "librosa", librosa)
         patch.setitem(sys.modules, "webrtcvad", types.ModuleType("webrtcvad"))
         return importlib.import_module("resemblyzer")
 
@@ -72,7 +86,7 @@ def test_parts_are_those_of_the_package(package, num_samples):
 def test_attributes(encoder):
     assert (encoder.modality, encoder.embed_dim, encoder.max_steps) == ("audio", 256, None)
     assert (encoder.spec, encoder.random_weights) == ("resemblyzer", False)
-    assert encoder.weights_sha256.startswith("") and len(encoder.weights_sha256) == 64
+    assert len(encoder.weights_sha256) == 64
 
 
 def test_batch_mates_have_no_influence_and_the_network_agrees(encoder):
