@@ -59,6 +59,8 @@ TORCHAUDIO_BUNDLES = {
     "VOXPOPULI_ASR_BASE_10K_FR": 768,
     "VOXPOPULI_ASR_BASE_10K_IT": 768,
 }
+# name -> embed_dim
+PANNS_MODELS = {"Cnn14": 2048, "Cnn14_16k": 2048}
 # name -> number of functionals
 OPENSMILE_SETS = {"eGeMAPSv02": 88, "GeMAPSv01b": 62, "ComParE_2016": 6373}
 
@@ -177,6 +179,21 @@ families.register("onnx")(
                 None,
                 "an exported network of one input, wave, picture or frames; pip install 'amr-fusion[onnx]'",
             ),
+        ),
+    )
+)
+families.register("vggish")(
+    Family(
+        "amr.extract.encoders.families.vggish",
+        (EncoderInfo("vggish", "audio", 128, "a model of sound events trained on YouTube-8M"),),
+    )
+)
+families.register("panns")(
+    Family(
+        "amr.extract.encoders.families.panns",
+        tuple(
+            EncoderInfo(f"panns:{name}", "audio", dim, "a model of sound events trained on AudioSet")
+            for name, dim in PANNS_MODELS.items()
         ),
     )
 )

@@ -1,8 +1,12 @@
-"""Small networks in files, for tests of what runs them."""
+"""Small networks in files, for tests of what runs them; and what stands for packages that are hard to install."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +31,28 @@ def needs(module: str, extra: str) -> Any:
     """Import the optional package of an extra; see `is_there`."""
     is_there(module, f"pip install 'amr-fusion[{extra}]'")
     return import_module(module)
+
+
+def slaney_filters(sr: int, n_fft: int, n_mels: int, fmin: float = 0.0, fmax: float | None = None) -> np.ndarray:
+    """`librosa.filters.mel` by its definition: triangles of equal area on Slaney's scale, `(bands, frequencies)`."""
+
+    def to_mel(hertz: float) -> float:
+        return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
+
+    mels = np.linspace(to_mel(fmin), to_mel(fmax or sr / 2), n_mels + 2)
+    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) * math.log(6.4) / 27))[:, None]
+    slopes = (np.fft.rfftfreq(n_fft, 1 / sr) - edges[:-1]) / np.diff(edges, axis=0)
+    return 2 / (edges[2:] - edges[:-2]) * np.maximum(0, np.minimum(slopes[:-1], 1 - slopes[1:]))
+
+
+@contextmanager
+def importing(**modules: object) -> Iterator[None]:
+    """Import packages in the block with these in place of others that they need, such as librosa, slow to compile."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, module in modules.items():
+            patch.setitem(sys.modules, name.replace("__", "."), module)
+        yield
 
 
 class Networks:

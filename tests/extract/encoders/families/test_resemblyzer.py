@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import pickle
-import sys
 import types
-import warnings
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from amr.extract.encoders.model import ModelEncoder
 from amr.extract.media.spool import Spool
 from amr.extract.run import extract_embeddings
 
-from ..conftest import is_there
+from ..conftest import importing, is_there, slaney_filters
 
 RATE_HZ = 16000
 RNG = np.random.default_rng(0)
@@ -39,14 +37,10 @@ def encoder() -> ModelEncoder:
 
 
 def mel_power(y: np.ndarray, sr: int, n_fft: int, hop_length: int, n_mels: int) -> np.ndarray:
-    """`librosa.feature.melspectrogram` by its definition (Slaney's scale and areas), which takes long to compile."""
+    """`librosa.feature.melspectrogram` by its definition."""
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(y.astype(float), n_fft // 2), n_fft)[::hop_length]
     power = np.abs(np.fft.rfft(windows * np.hanning(n_fft + 1)[:-1])) ** 2
-    mels = np.linspace(0, 15 + 27 * math.log(sr / 2 / 1000) / math.log(6.4), n_mels + 2)
-    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) * math.log(6.4) / 27))[:, None]
-    slopes = (np.fft.rfftfreq(n_fft, 1 / sr) - edges[:-1]) / np.diff(edges, axis=0)
-    triangles = np.maximum(0, np.minimum(slopes[:-1], 1 - slopes[1:]))
-    return (2 / (edges[2:] - edges[:-2]) * triangles) @ power.T
+    return slaney_filters(sr, n_fft, n_mels) @ power.T
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +48,7 @@ def package() -> Any:
     """The package's own code, without its detector of silences, which is not part of the encoder."""
     is_there("resemblyzer", "pip install --no-deps Resemblyzer")
     librosa = types.SimpleNamespace(feature=types.SimpleNamespace(melspectrogram=mel_power))
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.setitem(sys.modules, "librosa", librosa)
-        patch.setitem(sys.modules, "webrtcvad", types.ModuleType("webrtcvad"))
+    with importing(librosa=librosa, webrtcvad=types.ModuleType("webrtcvad")):
         return importlib.import_module("resemblyzer")
 
 
