@@ -6,6 +6,7 @@ import dataclasses
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from amr.console.commands import Json
 from amr.console.output import show, table
@@ -40,6 +41,19 @@ def list_encoders(
         )
     cells = [[r["spec"], r["modality"], r["embed_dim"], r["summary"]] for r in rows]
     show(rows, json, lambda: table("", ["spec", "modality", "embed_dim", "summary"], cells))
+    if pattern is None and not json:
+        show(None, json, _presets)
+
+
+def _presets() -> Table:
+    from amr.data_manifests.datasets import PRESETS, datasets
+
+    lines = []
+    for name, encoders in PRESETS.items():
+        fitting = [each for each, dataset in datasets.items() if dataset.presets.get("pretrained") == encoders]
+        own = ["your own clips"] if "vggsound" in fitting else []
+        lines.append([name, *encoders.values(), ", ".join([*fitting, *own]) or "-"])
+    return table("ready-made pairs, amr extract --preset NAME", ["name", "audio", "video", "pretrained for"], lines)
 
 
 def _default_options(options: type) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from amr.data_manifests.coverage import ManifestReport, named, report_on
-from amr.data_manifests.dataset import WEIGHTLESS, Dataset, datasets
+from amr.data_manifests.dataset import EMOTION, WEIGHTLESS, Dataset, datasets
 from amr.data_manifests.manifest import Manifest
 from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, choose, index_media
 from amr.data_manifests.schema import counted
@@ -73,11 +73,7 @@ datasets.register("crema-d")(
         build=build,
         presets={
             "weightless": WEIGHTLESS,
-            # for speech and faces
-            "pretrained": {
-                "audio": "torchaudio:WAVLM_BASE_PLUS",
-                "video": "timm:vit_small_patch14_dinov2.lvd142m",
-            },
+            "pretrained": EMOTION,
         },
     )
 )

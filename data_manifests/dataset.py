@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from amr.common.registry import Registry
-from amr.data_manifests.coverage import ManifestReport
-from amr.data_manifests.manifest import Manifest
+
+if TYPE_CHECKING:
+    from amr.data_manifests.coverage import ManifestReport
+    from amr.data_manifests.manifest import Manifest
 
 WEIGHTLESS = {"audio": "logmel", "video": "frames"}
-# pretrained, for any sound, not only speech, and for nameable things
+# for speech and faces
+EMOTION = {"audio": "torchaudio:WAVLM_BASE_PLUS", "video": "timm:vit_small_patch14_dinov2.lvd142m"}
+# for any sound, not only speech, and for nameable things
 ANY_CONTENT = {
     "audio": "timm:convnext_tiny.in12k_ft_in1k,modality=audio",
     "video": "timm:vit_base_patch16_clip_224.openai",
 }
+# for what people do: a model of movement, trained on Kinetics-400
+ACTIONS = {"audio": ANY_CONTENT["audio"], "video": "torchvision:mvit_v2_s"}
+# Choices of --preset for clips of any kind; `pretrained` is the one that fits the dataset.
+PRESETS = {"weightless": WEIGHTLESS, "emotion": EMOTION, "sound-events": ANY_CONTENT, "actions": ACTIONS}
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from amr.data_manifests import crema_d
 from amr.data_manifests import vggsound
 from amr.data_manifests import synthetic
 from amr.data_manifests.coverage import ManifestReport
-from amr.data_manifests.dataset import WEIGHTLESS, Dataset, datasets
+from amr.data_manifests.dataset import PRESETS, WEIGHTLESS, Dataset, datasets
 from amr.data_manifests.manifest import Manifest
 
 __all__ = [
+    "PRESETS",
     "WEIGHTLESS",
     "Dataset",
     "ManifestReport",

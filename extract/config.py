@@ -26,7 +26,7 @@ from amr.common.registry import registered_names, unknown
 from amr.extract.shards.shard import Shard
 
 DTYPES = ("float32", "float16")
-PRESETS = ("weightless", "pretrained")
+PRESETS = ("weightless", "pretrained", "emotion", "sound-events", "actions")
 CLIP_TIMEOUT = 300.0
 MAX_CLIP_TIMEOUT = 1_000_000
 WORKERS_HELP = "Number of decoding processes; by default one per core; 0: one that does not work ahead of the encoder."
@@ -90,7 +90,8 @@ class ExtractConfig(ClusterOptions):
     )
     preset: str | None = option(
         None,
-        "Ready-made choice of encoders: weightless (default, no download) or pretrained (better).",
+        "Ready-made choice of encoders: weightless (default, no download), or a pretrained pair for a task: emotion, "
+        "sound-events or actions; pretrained is the pair that fits the dataset.",
         choices=PRESETS,
         panel=SOURCE,
     )

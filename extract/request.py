@@ -10,6 +10,7 @@ import numpy as np
 
 from amr.common.options import in_shell
 from amr.common.progress import Progress
+from amr.data_manifests.dataset import PRESETS
 from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
 from amr.extract.cache.reader import Cache
@@ -146,7 +147,7 @@ def read_clips_manifest(config: ExtractConfig) -> Manifest:
 def _preset_encoders(manifest: Manifest, config: ExtractConfig, progress: Progress) -> dict[str, str]:
     """Encoders of the preset, for the modalities that the manifest has files for."""
     # A user's own clips can show anything, like VGGSound's.
-    presets = datasets[config.dataset or "vggsound"].presets
+    presets = {**PRESETS, **datasets[config.dataset or "vggsound"].presets}
     has = {m: f"{m}_path" in manifest.table or "path" in manifest.table for m in ("audio", "video")}
     chosen = {
         preset: {name: spec for name, spec in encoders.items() if has.get(name, True)}

@@ -138,7 +138,8 @@ def _trainable(name: str, text: str, seed: int) -> ModelEncoder:
     encoder = build_requested({name: str(spec)})[name]
     if not isinstance(encoder, ModelEncoder):
         raise ValueError(
-            f"--encoder {name} must have weights that can be trained, got {text!r}. Pass {name}=timm:resnet18,weights=random."
+            f"--encoder {name} must have weights that can be trained, got {text!r}. "
+            f"Pass {name}=timm:resnet18,weights=random."
         )
     return encoder
 

@@ -2,9 +2,12 @@ import subprocess
 import sys
 
 import pytest
+import timm
 
-from amr.data_manifests.datasets import build_manifest, datasets
+from amr.data_manifests.datasets import PRESETS, build_manifest, datasets
 from amr.data_manifests.manifest import read_manifest, write_manifest
+from amr.extract.config import PRESETS as CHOICES
+from amr.extract.encoders import Spec, list_encoders
 
 
 def test_every_dataset_is_complete():
@@ -57,3 +60,22 @@ def test_manifests_do_not_import_torch():
 
 def test_clips_of_any_content_have_one_pretrained_choice():
     assert datasets["synthetic"].presets["pretrained"] == datasets["vggsound"].presets["pretrained"]
+
+
+def test_every_pretrained_pair_is_one_of_a_task():
+    """`--preset pretrained` is the pair of the task that fits the dataset, and the command has every task."""
+    assert {"pretrained", *PRESETS} == set(CHOICES)
+    for dataset in (dataset for _, dataset in datasets.items()):
+        assert dataset.presets["pretrained"] in [PRESETS[task] for task in ("emotion", "sound-events", "actions")]
+    assert datasets["crema-d"].presets["pretrained"] == PRESETS["emotion"]
+
+
+def test_every_pair_is_of_encoders_that_there_are():
+    for encoders in PRESETS.values():
+        for modality, text in encoders.items():
+            spec = Spec.parse(text)
+            if spec.family == "timm":
+                assert spec.model in timm.list_pretrained()
+            else:
+                (info,) = list_encoders(str(Spec(spec.family, spec.model)))
+                assert info.modality == modality

@@ -17,6 +17,8 @@ from matplotlib.image import imsave
 
 from amr.common.progress import Progress
 from amr.console.progress import LineProgress
+from amr.data_manifests.dataset import PRESETS
+from amr.extract import request
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.verify import verify
 from amr.extract.cache.writer import CacheWriter, Embedded
@@ -27,6 +29,7 @@ from amr.extract.pipeline import load as loading
 from amr.extract.pipeline import workers
 from amr.extract.pipeline.background import BackgroundWriter
 from amr.extract.pipeline.load import Loaded
+from amr.extract.request import read_request
 from amr.extract.run import embed_clips, extract_embeddings
 
 NUM_CLIPS = 10
@@ -564,6 +567,15 @@ def test_presets(sounds, tmp_path):
     only.write_text("id,audio_path,label\na,1.wav,x\n")
     result = extract_embeddings(replace(sounds, encoder=(), manifest=str(only), out=str(tmp_path / "o.h5")), progress)
     assert result.embedded == {"audio": 1}
+
+
+@pytest.mark.parametrize("preset", ["emotion", "sound-events", "actions", "pretrained"])
+def test_a_preset_of_a_task_is_its_pair(sounds, preset, monkeypatch):
+    built = {}
+    monkeypatch.setattr(request, "build_encoder", lambda spec, name: built.setdefault(name, Fake(spec)))
+    task = "sound-events" if preset == "pretrained" else preset
+    read_request(replace(sounds, encoder=(), preset=preset), Progress())
+    assert {name: encoder.spec for name, encoder in built.items()} == PRESETS[task]
 
 
 def test_progress_in_lines(sounds, fakes):

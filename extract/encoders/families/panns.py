@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -155,7 +156,7 @@ class Cnn14(nn.Module):
         super().__init__()
         self.bn0 = nn.BatchNorm2d(NUM_BANDS)
         widths = (1, *CHANNELS)
-        for number, (channels, width) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+        for number, (channels, width) in enumerate(pairwise(widths), start=1):
             setattr(self, f"conv_block{number}", ConvBlock(channels, width))
         self.fc1 = nn.Linear(CHANNELS[-1], CHANNELS[-1])
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -153,7 +152,9 @@ class Resemblyzer(ModelEncoder):
             self.model = SpeakerModel()
         self.random_weights = options.weights == "random"
         if not self.random_weights:
-            file = _file_in_package() if options.weights == "pretrained" else find_weights(options.weights, None, PACKAGE)
+            file = (
+                _file_in_package() if options.weights == "pretrained" else find_weights(options.weights, None, PACKAGE)
+            )
             set_weights(self.model, file, unused=("similarity_",))
         self.weights_sha256 = state_sha256(self.model)
         self.keep = options.keep

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -84,7 +85,7 @@ def log_mel(sound: Tensor) -> Tensor:
 
 @cache
 def mel_matrix() -> Tensor:
-    """Weights `(frequencies, bands)` of triangles on the mel scale itself, as in HTK; torchaudio's are on that of Hz."""
+    """Weights `(frequencies, bands)` of triangles on the mel scale, as in HTK; torchaudio's are on that of Hz."""
     frequencies = torch.linspace(0, SAMPLE_RATE_HZ / 2, FFT_SAMPLES // 2 + 1, dtype=torch.float64)
     low, high = _mel(torch.tensor([LOWEST_HZ, HIGHEST_HZ], dtype=torch.float64)).tolist()
     edges = torch.linspace(low, high, NUM_BANDS + 2, dtype=torch.float64)
@@ -113,7 +114,7 @@ class VggishModel(nn.Module):
                 channels = width
         self.features = nn.Sequential(*layers)
         sizes = (512 * 4 * 6, 4096, 4096, WIDTH)
-        linear = [[nn.Linear(a, b), nn.ReLU()] for a, b in zip(sizes, sizes[1:], strict=False)]
+        linear = [[nn.Linear(a, b), nn.ReLU()] for a, b in pairwise(sizes)]
         self.embeddings = nn.Sequential(*[layer for pair in linear for layer in pair])
 
     def forward(self, pictures: Tensor) -> Tensor:

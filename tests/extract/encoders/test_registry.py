@@ -27,12 +27,18 @@ def test_overview_and_patterns():
     assert {info.spec.split(":")[0] for info in overview} == {
         "logmel",
         "frames",
+        "motion",
+        "opensmile",
         "timm",
         "torchvision",
         "torchaudio",
+        "vggish",
+        "panns",
+        "resemblyzer",
+        "onnx",
         "trained",
     }
-    assert len(overview) < 60
+    assert len(overview) < 70
     assert [info.spec for info in list_encoders("r2plus1d")] == ["torchvision:r2plus1d_18"]
     assert len(list_encoders("resnet")) > 20
     assert [info.spec for info in list_encoders("timm:resnet18.a1*")] == ["timm:resnet18.a1_in1k"]
@@ -46,7 +52,7 @@ def test_overview_and_patterns():
 
 def test_weight_free_dims_equal_the_list():
     for info in list_encoders():
-        if info.spec in ("logmel", "frames"):
+        if info.spec in ("logmel", "frames", "motion"):
             encoder = build_encoder(info.spec, "x")
             assert (encoder.embed_dim, encoder.modality) == (info.embed_dim, info.modality)
 

@@ -48,7 +48,9 @@ class OpensmileOptions:
                 default = type(self).__dataclass_fields__[name].default
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}. Pass {name}={default}.")
         if self.keep == "steps" and self.level == "functionals":
-            raise ValueError("keep=steps must be used with level=lld, got level=functionals. Type level=lld,keep=steps.")
+            raise ValueError(
+                "keep=steps must be used with level=lld, got level=functionals. Type level=lld,keep=steps."
+            )
 
 
 class PrepareOpensmile(Prepare):

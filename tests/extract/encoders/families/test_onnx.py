@@ -257,7 +257,7 @@ def test_a_missing_file_suggests_the_closest():
         FileNotFoundError, match=r"onnx must name a file that exists, got 'vioce.onnx'. Did you mean voi"
     ):
         build_encoder("onnx:vioce.onnx", "x")
-    with pytest.raises(FileNotFoundError, match="Give the path of an .onnx file, relative to the current folder"):
+    with pytest.raises(FileNotFoundError, match=r"Give the path of an .onnx file, relative to the current folder"):
         build_encoder("onnx:other/m.onnx", "x")
 
 
@@ -281,14 +281,14 @@ def test_weights_in_other_files_count_and_must_lie_beside_it(folder):
         build_encoder("onnx:inside/m.onnx", "x")
     network = Path("inside/m.onnx").read_bytes()
     Path("inside/m.onnx").write_bytes(network.replace(b"w.bin", b"../w1").replace(b"../w1", b"/etcx"))
-    with pytest.raises(ValueError, match="onnx must have its weights beside it, got .* with weights in '/etcx'"):
+    with pytest.raises(ValueError, match=r"onnx must have its weights beside it, got .* with weights in '/etcx'"):
         build_encoder("onnx:inside/m.onnx", "x")
 
 
 def test_an_exported_network_is_not_trained():
     wave_network("m.onnx")
     config = TrainConfig(dataset="synthetic", encoder=("audio=onnx:m.onnx", "video=timm:test_vit,weights=random"))
-    with pytest.raises(ValueError, match="--encoder audio must have weights that can be trained, got 'onnx:m.onnx'"):
+    with pytest.raises(ValueError, match=r"--encoder audio must have weights that can be trained, got 'onnx:m.onnx'"):
         build_encoders(config)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import types
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_pieces_cover_the_sound_and_are_of_one_length(num_samples, most_samples)
     assert found[0][1] <= most_samples
     assert found[0][0] == 0
     assert sum(found[-1]) == num_samples
-    assert all(b <= a + length for (a, length), (b, _) in zip(found, found[1:], strict=False))
+    assert all(b <= a + length for (a, length), (b, _) in pairwise(found))
 
 
 def test_attributes_short_sounds_and_the_network(encoder):

@@ -82,7 +82,7 @@ def test_a_feature_without_a_number_is_named(monkeypatch):
 
 def test_sound_that_is_too_long_is_refused(monkeypatch):
     monkeypatch.setattr(family, "MAX_SECONDS", 0.5)
-    with pytest.raises(TooLarge, match="at most 0.5 s long for openSMILE, got 1 s. Cut the clip"):
+    with pytest.raises(TooLarge, match=r"at most 0.5 s long for openSMILE, got 1 s. Cut the clip"):
         embed("opensmile:eGeMAPSv02")
 
 
@@ -104,7 +104,9 @@ def test_wrong_specs(spec, message):
 def test_the_error_without_the_package_says_what_to_install(monkeypatch):
     family.extractor.cache_clear()
     monkeypatch.setitem(sys.modules, "opensmile", None)
-    with pytest.raises(ValueError, match=r"must have the package opensmile, got .*pip install 'amr-fusion\[opensmile\]'"):
+    with pytest.raises(
+        ValueError, match=r"must have the package opensmile, got .*pip install 'amr-fusion\[opensmile\]'"
+    ):
         build_encoder("opensmile:eGeMAPSv02", "a")
 
 
