@@ -123,7 +123,7 @@ def decode_all(path: Path) -> None:
 def decode_with_amr() -> Callable[[Path], object]:
     """What an extraction with weightless encoders decodes."""
     prepare = build_encoder(f"frames,frames={NUM_FRAMES}", "video").prepare
-    request = Reduction(prepare.sampling, prepare.frame)
+    request = Reduction(prepare.sampling, prepare.begin)
 
     def work(path: Path) -> None:
         decoded = decode(path, samplings=[request], sample_rates_hz=[RATE_HZ])

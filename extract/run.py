@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class ExtractResult:
         extracted: Number of clips decoded by this extraction.
         seconds: Time from the first clip to the complete cache, without the loading of models.
         notes: Messages for the user, which were shown as progress.
+        without_face: Name of each embedding of face crops -> number of clips in which no face was found.
     """
 
     cache: Path
@@ -63,6 +64,7 @@ class ExtractResult:
     extracted: int
     seconds: float
     notes: list[str]
+    without_face: dict[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -76,6 +78,7 @@ class ExtractResult:
             "clips": self.clips,
             "present": self.present,
             "embedded": self.embedded,
+            **({"without_face": self.without_face} if self.without_face else {}),
             "failed": self.failed,
             "seconds": round(self.seconds, 3),
             "clips_per_second": round(self.extracted / self.seconds, 3) if self.extracted else 0.0,
@@ -114,13 +117,25 @@ def extract_embeddings(config: ExtractConfig, progress: Progress | None = None) 
     """
     progress = progress or Progress()
     if config.engine == "local" and len(config.devices) == 1:
-        return _extract(config, progress)
+        return _with_notes_on_faces(_extract(config, progress), progress)
     if is_begun(config):
-        return continue_alone(config, progress, _extract)
+        return _with_notes_on_faces(continue_alone(config, progress, _extract), progress)
     divided, notes = _begin_shards(config, progress)
     in_shards = extract_on_ray if config.engine == "ray" else extract_on_devices
     result = in_shards(config, divided, progress, _extract_shard)
-    return replace(result, notes=notes + result.notes)
+    return _with_notes_on_faces(replace(result, notes=notes + result.notes), progress)
+
+
+def _with_notes_on_faces(result: ExtractResult, progress: Progress) -> ExtractResult:
+    """Result with a note on each embedding for which no face was found in some clips."""
+    notes = [
+        f"{name}: no face in {num:,} of {result.embedded[name]:,} clips, whose whole frames were used"
+        for name, num in result.without_face.items()
+        if num
+    ]
+    for note in notes:
+        progress.note(note)
+    return replace(result, notes=result.notes + notes)
 
 
 def _begin_shards(config: ExtractConfig, progress: Progress) -> tuple[Divided, list[str]]:
@@ -339,6 +354,7 @@ def _result(
         present = {name: cache.present(name) for name in names}
         modality = {name: cache.info(name).modality for name in names}
         failures = cache.failures[cache.failures["modality"].isin(set(modality.values()))]
+        without_face = {name: cache.num_without_face(name) for name in names if cache.info(name).has_faces}
     absent: dict[str, list[str]] = {}
     for name in names:
         failed = ids.isin(failures.loc[failures["modality"] == modality[name], "id"])
@@ -353,6 +369,7 @@ def _result(
         extracted=extracted,
         seconds=seconds,
         notes=notes,
+        without_face=without_face,
     )
 
 

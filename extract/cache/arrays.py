@@ -32,6 +32,7 @@ class Rows:
         done: Mask of the clips that were tried, `(rows,)` bool.
         num_steps: Number of filled steps, `(rows,)` int32; None for an embedding without steps.
         damaged: Mask of the clips that are done and whose checksum differs, `(rows,)` bool.
+        faces: Fraction of the frames in which a face was found, `(rows,)` float32; None if none was looked for.
     """
 
     start: int
@@ -40,6 +41,7 @@ class Rows:
     done: np.ndarray
     num_steps: np.ndarray | None
     damaged: np.ndarray
+    faces: np.ndarray | None = None
 
 
 def escape(column: str) -> str:
@@ -152,17 +154,21 @@ def finite_rows(values: np.ndarray) -> np.ndarray:
     return finite
 
 
-def row_crc32(values: np.ndarray, present: np.ndarray, num_steps: np.ndarray | None) -> np.ndarray:
-    """Checksum of each row of an unfinished embedding, `(rows,)` uint32: crc32 over present, num_steps, values.
+def row_crc32(
+    values: np.ndarray, present: np.ndarray, num_steps: np.ndarray | None, faces: np.ndarray | None = None
+) -> np.ndarray:
+    """Checksum of each row of an unfinished embedding, `(rows,)` uint32: crc32 over present, num_steps, faces, values.
 
     Args:
         values: Embeddings as stored, `(rows, ...)`.
         present: Bool, `(rows,)`.
         num_steps: int32, `(rows,)`; None for an embedding without steps.
+        faces: float32, `(rows,)`; None if no face was looked for.
     """
     heads: Sequence[bytes] = [present[row : row + 1].tobytes() for row in range(len(present))]
-    if num_steps is not None:
-        heads = [head + num_steps[row : row + 1].tobytes() for row, head in enumerate(heads)]
+    for more in (num_steps, faces):
+        if more is not None:
+            heads = [head + more[row : row + 1].tobytes() for row, head in enumerate(heads)]
     rows = zip(heads, np.ascontiguousarray(values), strict=True)
     return np.array([zlib.crc32(value.data, zlib.crc32(head)) for head, value in rows], dtype=np.uint32)
 

@@ -29,7 +29,7 @@ from amr.extract.cache.arrays import (
     row_crc32,
 )
 from amr.extract.cache.damage import Finding, NotInCache, intact, open_file
-from amr.extract.cache.seal import FIXED_COLUMNS, GROUPS, check_layout, check_seal, check_shapes
+from amr.extract.cache.seal import FACES, FIXED_COLUMNS, GROUPS, check_layout, check_seal, check_shapes
 
 FORMAT = "amr-cache"
 VERSION = 2
@@ -75,6 +75,11 @@ class EmbeddingInfo:
     def row_shape(self) -> tuple[int, ...]:
         """Shape of one clip's row: `(embed_dim,)` or `(steps, embed_dim)`."""
         return (self.embed_dim,) if self.max_steps is None else (self.max_steps, self.embed_dim)
+
+    @property
+    def has_faces(self) -> bool:
+        """Whether the encoder saw a face, where one was found, instead of whole frames."""
+        return isinstance(self.preprocessing.get("face"), dict)
 
 
 P = ParamSpec("P")
@@ -283,21 +288,35 @@ class Cache:
         has_steps = self._embedding(name).ndim == 3
         return read_numbers(self._file["num_steps"][name]) if has_steps else None
 
+    @_through_door
+    def faces(self, name: str) -> np.ndarray | None:
+        """Fraction of each clip's frames in which a face was found, `(clips,)` float32; None if none was looked for.
+
+        Where it is 0, the embedding of a present clip is that of its whole frames.
+        """
+        self._embedding(name)
+        return read_numbers(self._file[FACES][name]) if name in self._file.get(FACES, {}) else None
+
+    def num_without_face(self, name: str) -> int:
+        """Number of present clips in which no face was found, although one was looked for."""
+        faces = self.faces(name)
+        return 0 if faces is None else int((self.present(name) & (faces == 0)).sum())
+
     def blocks(self, name: str) -> Iterator[Rows]:
         """All rows of an embedding as stored, in blocks that fit into memory, each compared with its checksums."""
-        done, present, num_steps = self.done(name), self.present(name), self.num_steps(name)
+        done, present, num_steps, faces = self.done(name), self.present(name), self.num_steps(name), self.faces(name)
         with intact(self.path):
             data = self._embedding(name)
             checksums = self._file[UNFINISHED][name][:] if not self._is_sealed(name) and self.version > 1 else None
             digest = hashlib.sha256()
             for block in row_blocks(data.shape, data.dtype):
                 values = np.ascontiguousarray(data[block])
-                steps = None if num_steps is None else num_steps[block]
+                steps, found = (None if each is None else each[block] for each in (num_steps, faces))
                 damaged = np.zeros(len(values), bool)
                 if checksums is not None:
-                    damaged = done[block] & (row_crc32(values, present[block], steps) != checksums[block])
+                    damaged = done[block] & (row_crc32(values, present[block], steps, found) != checksums[block])
                 digest.update(values.data)
-                yield Rows(block.start, values, present[block], done[block], steps, damaged)
+                yield Rows(block.start, values, present[block], done[block], steps, damaged, found)
             check_sha256(data, digest.hexdigest())
 
     def stored_blocks(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -338,9 +357,9 @@ class Cache:
             return False
         for _ in self.blocks(name):  # compared with its checksums: HDF5 copies without looking
             pass
-        for group in GROUPS:
-            if name in self._file[group]:
-                self._file.copy(f"{group}/{name}", file[group], name)
+        for group in (*GROUPS, FACES):
+            if name in self._file.get(group, {}):
+                self._file.copy(f"{group}/{name}", file.require_group(group), name)
         return True
 
     @_through_door
@@ -348,7 +367,7 @@ class Cache:
         """Positions of the rows of unfinished embeddings in the file, for writing them without HDF5."""
         found = {}
         for name in names:
-            for group in (*GROUPS, UNFINISHED):
+            for group in (*GROUPS, FACES, UNFINISHED):
                 if group in self._file and name in self._file[group] and not self._is_sealed(name):
                     data = self._file[group][name]
                     row_bytes = data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=int))

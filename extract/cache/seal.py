@@ -19,6 +19,7 @@ from amr.extract.cache.damage import Finding
 
 SEAL = "structure_sha256"
 GROUPS = ("embeddings", "present", "done", "num_steps")  # one dataset for each embedding
+FACES = "faces"  # group with a dataset for each embedding of face crops; only if there is one
 FIXED_COLUMNS = ("id", "path", "split", "group")
 
 
@@ -62,6 +63,9 @@ def check_shapes(file: h5py.File) -> None:
         for group in GROUPS[1:] if data.ndim == 3 else GROUPS[1:3]:
             if file[group][name].shape != (num_clips,):
                 raise Finding(f"{group}/{name} is shaped {file[group][name].shape} for {num_clips} clips")
+    for name, data in file.get(FACES, {}).items():
+        if name not in file["embeddings"] or data.shape != (num_clips,):
+            raise Finding(f"{FACES}/{name} is shaped {data.shape} for {num_clips} clips, or of no embedding")
 
 
 def structure_sha256(file: h5py.File) -> str:

@@ -21,7 +21,7 @@ from amr.common.workspace import caches_dir, place
 from amr.extract.cache.arrays import Rows, escape, read_text, row_crc32, write_attributes, write_numbers, write_text
 from amr.extract.cache.journal import Journal
 from amr.extract.cache.reader import FAILURE_COLUMNS, FORMAT, UNFINISHED, VERSION, Cache, EmbeddingInfo
-from amr.extract.cache.seal import FIXED_COLUMNS, GROUPS, seal
+from amr.extract.cache.seal import FACES, FIXED_COLUMNS, GROUPS, seal
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,8 @@ def allocate_embedding(file: h5py.File, info: EmbeddingInfo, num_clips: int) -> 
     _allocate(file["done"], info.name, (num_clips,), np.dtype(bool))
     if info.max_steps is not None:
         _allocate(file["num_steps"], info.name, (num_clips,), np.dtype(np.int32))
+    if info.has_faces:
+        _allocate(file.require_group(FACES), info.name, (num_clips,), np.dtype(np.float32))
     _allocate(file[UNFINISHED], info.name, (num_clips,), np.dtype(np.uint32))
     _describe(file, info)
 
@@ -135,8 +137,12 @@ def write_embedding(file: h5py.File, info: EmbeddingInfo, num_clips: int, blocks
     parts = {"present": np.dtype(bool), "done": np.dtype(bool), "num_steps": np.dtype(np.int32)}
     if info.max_steps is None:
         del parts["num_steps"]
+    if info.has_faces:
+        parts[FACES] = np.dtype(np.float32)
     for group, dtype in parts.items():
-        write_numbers(file[group], info.name, (num_clips,), dtype, (getattr(block, group) for block in small))
+        write_numbers(
+            file.require_group(group), info.name, (num_clips,), dtype, (getattr(block, group) for block in small)
+        )
     _describe(file, info)
 
 
@@ -172,7 +178,9 @@ def carry_embedding(cache: Cache, file: h5py.File, name: str, again: np.ndarray 
         file["done"][name][rows] = done[rows]
         if block.num_steps is not None:
             file["num_steps"][name][rows] = block.num_steps
-        file[UNFINISHED][name][rows] = row_crc32(block.values, block.present, block.num_steps)
+        if block.faces is not None:
+            file[FACES][name][rows] = block.faces
+        file[UNFINISHED][name][rows] = row_crc32(block.values, block.present, block.num_steps, block.faces)
     return done
 
 

@@ -19,7 +19,7 @@ from amr.extract.cache.damage import DamagedCache, Finding, brief, open_file
 from amr.extract.cache.fingerprint import fingerprint
 from amr.extract.cache.journal import Journal
 from amr.extract.cache.reader import FAILURE_COLUMNS, FORMAT, VERSIONS, Cache
-from amr.extract.cache.seal import FIXED_COLUMNS, GROUPS, check_layout, check_seal, check_shapes
+from amr.extract.cache.seal import FACES, FIXED_COLUMNS, GROUPS, check_layout, check_seal, check_shapes
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -169,6 +169,12 @@ def _check_embedding(file: h5py.File, name: str) -> Iterator[str]:
         if wrong.any():
             yield f"{name}: number of steps out of range in {counted(int(wrong.sum()), 'clip', 'clips')}"
     groups = [group for group in GROUPS if group != "num_steps" or num_steps is not None]
+    if name in file.get(FACES, {}):
+        groups.append(FACES)
+        faces = file[FACES][name][:]
+        wrong = done & ~((faces >= 0) & (faces <= np.where(present, 1, 0)))
+        if wrong.any():
+            yield f"{name}: fraction of frames with a face out of range in {counted(int(wrong.sum()), 'clip', 'clips')}"
     finished = [group for group in groups if "sha256" in file[group][name].attrs]
     if not finished and bool(file.attrs["complete"]):
         yield f"{name}: embeddings has no checksum in a cache that says it is complete"
@@ -230,6 +236,7 @@ def _summary(cache: Cache, name: str) -> dict[str, Any]:
         "dtype": info.dtype,
         "present": int(cache.present(name).sum()),
         "done": int(cache.done(name).sum()),
+        **({"without_face": cache.num_without_face(name)} if info.has_faces else {}),
         "random_weights": info.random_weights,
         "weights_sha256": info.weights_sha256,
         "preprocessing": info.preprocessing,

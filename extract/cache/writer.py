@@ -24,6 +24,7 @@ from amr.extract.cache.extend import ROOM_ADVICE, check_room, extend, notes_on_d
 from amr.extract.cache.fingerprint import fingerprint
 from amr.extract.cache.journal import Failure, Journal
 from amr.extract.cache.reader import FORMAT, UNFINISHED, Cache, EmbeddingInfo
+from amr.extract.cache.seal import FACES
 from amr.extract.cache.structure import (
     ClipTable,
     allocate_embedding,
@@ -47,12 +48,19 @@ class Embedded:
         present: Mask of the clips that were embedded, `(clips,)` bool.
         num_steps: Number of filled steps, `(clips,)`; None for an embedding without steps.
         failures: Failures of these clips.
+        faces: Fraction of the frames in which a face was found, `(clips,)`; None if none was looked for.
     """
 
     values: np.ndarray
     present: np.ndarray
     num_steps: np.ndarray | None = None
     failures: tuple[Failure, ...] = ()
+    faces: np.ndarray | None = None
+
+    def cut(self, rows: slice, failures: tuple[Failure, ...] = ()) -> Embedded:
+        """Some of the rows, with these failures."""
+        steps, faces = (None if each is None else each[rows] for each in (self.num_steps, self.faces))
+        return Embedded(self.values[rows], self.present[rows], steps, failures, faces)
 
 
 def joined(parts: Sequence[Embedded]) -> Embedded:
@@ -60,11 +68,13 @@ def joined(parts: Sequence[Embedded]) -> Embedded:
     if len(parts) == 1:
         return parts[0]
     steps = [part.num_steps for part in parts if part.num_steps is not None]
+    faces = [part.faces for part in parts if part.faces is not None]
     return Embedded(
         np.concatenate([part.values for part in parts]),
         np.concatenate([part.present for part in parts]),
         np.concatenate(steps) if steps else None,
         tuple(failure for part in parts for failure in part.failures),
+        np.concatenate(faces) if faces else None,
     )
 
 
@@ -104,12 +114,14 @@ class CacheWriter:
             raise ValueError(f"{name} must be unfinished to be written, got a finished one. Overwrite the cache.")
         values = np.ascontiguousarray(batch.values, dtype=info.dtype)
         present = np.ascontiguousarray(batch.present, dtype=bool)
-        num_steps = _num_steps(info, batch)
+        num_steps, faces = _num_steps(info, batch), _faces(info, batch)
         if num_steps is not None:
             self._put(f"num_steps/{name}", start, num_steps)
+        if faces is not None:
+            self._put(f"{FACES}/{name}", start, faces)
         self._put(f"embeddings/{name}", start, values)
         self._put(f"present/{name}", start, present)
-        self._put(f"{UNFINISHED}/{name}", start, row_crc32(values, present, num_steps))
+        self._put(f"{UNFINISHED}/{name}", start, row_crc32(values, present, num_steps, faces))
         self._journal.append(info.fingerprint, batch.failures)
         os.fsync(self._descriptor)
         # Last: the mark may be on disk only after everything that it vouches for.
@@ -282,12 +294,12 @@ def _blocks(info: EmbeddingInfo, parts: Iterable[Embedded], failures: list[Failu
     start = 0
     for part in parts:
         failures += part.failures
-        num_steps = _num_steps(info, part)
+        num_steps, faces = _num_steps(info, part), _faces(info, part)
         for block in row_blocks(part.values.shape, np.dtype(info.dtype)):
             present = np.asarray(part.present[block])
-            steps = None if num_steps is None else num_steps[block]
+            steps, found = (None if each is None else each[block] for each in (num_steps, faces))
             nothing = np.zeros(len(present), bool)
-            yield Rows(start + block.start, part.values[block], present, ~nothing, steps, damaged=nothing)
+            yield Rows(start + block.start, part.values[block], present, ~nothing, steps, nothing, found)
         start += len(part.present)
 
 
@@ -296,6 +308,13 @@ def _num_steps(info: EmbeddingInfo, rows: Embedded) -> np.ndarray | None:
         return None
     steps = np.zeros(len(rows.present)) if rows.num_steps is None else rows.num_steps
     return np.ascontiguousarray(steps, dtype=np.int32)
+
+
+def _faces(info: EmbeddingInfo, rows: Embedded) -> np.ndarray | None:
+    if not info.has_faces:
+        return None
+    faces = np.zeros(len(rows.present)) if rows.faces is None else rows.faces
+    return np.ascontiguousarray(faces, dtype=np.float32)
 
 
 def fingerprinted(info: EmbeddingInfo, clips: pd.DataFrame) -> EmbeddingInfo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,13 +54,22 @@ class PrepareEachFrame(Prepare):
     def frame(self, image: np.ndarray) -> np.ndarray:
         """Reduce one frame, `(height, width, 3)` uint8 RGB, to an array of the same shape for every frame of a clip."""
 
+    def begin(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Function that reduces the frames of one clip, in their order; `frame`, unless they depend on each other."""
+        return self.frame
+
     @abstractmethod
     def join(self, frames: np.ndarray) -> Tensor:
         """Prepare one clip from its reduced frames, `(frames, ...)`. They lie in a file if they are many."""
 
+    def faces(self, frames: np.ndarray) -> float | None:
+        """Fraction of one clip's reduced frames in which a face was found; None if none was looked for."""
+        return None
+
     def __call__(self, media: np.ndarray) -> Tensor:
         """Prepare one clip from its full frames."""
-        return self.join(np.stack([self.frame(image) for image in media]))
+        reduce = self.begin()
+        return self.join(np.stack([reduce(image) for image in media]))
 
 
 class Encoder(ABC):

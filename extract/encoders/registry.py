@@ -222,8 +222,12 @@ def build_encoder(spec: str, name: str) -> Encoder:
         ValueError: The family, model or option is unknown, a value is wrong, or the weights do not fit the model.
         FileNotFoundError: The weights do not exist and cannot be downloaded.
     """
+    from amr.extract.encoders.faces.prepare import FaceOption  # imports torch
+
     media, own = MediaOptions.split(Spec.parse(spec))
+    face, own = FaceOption.split(own)
     encoder = families[own.family].build(own, name)
+    face.apply(encoder)
     media.apply(encoder)
     return encoder
 

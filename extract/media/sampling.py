@@ -76,12 +76,13 @@ class Reduction:
 
     Args:
         sampling: Rule that selects the frames.
-        reduce: Function from a frame, `(height, width, 3)` uint8 RGB, to an array, whose shape and type are the same
-            for every frame of a clip.
+        begin: Function that is called before the first frame and returns the reduction of the clip's frames, which it
+            gets in their order: from a frame, `(height, width, 3)` uint8 RGB, to an array, whose shape and type are the
+            same for every frame.
     """
 
     sampling: FrameSampling
-    reduce: Callable[[np.ndarray], np.ndarray]
+    begin: Callable[[], Callable[[np.ndarray], np.ndarray]]
 
 
 Request: TypeAlias = FrameSampling | Reduction

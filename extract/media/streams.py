@@ -181,7 +181,7 @@ class _Series:
         self.times = np.zeros(0)
         self.seconds: list[float] = []
         self.error: Exception | None = None
-        self._reduce = request.reduce if isinstance(request, Reduction) else np.asarray
+        self._reduce = request.begin() if isinstance(request, Reduction) else np.asarray
         self._spool = Spool()
         self._image = self._reduced = np.zeros(0)
         try:

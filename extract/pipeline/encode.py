@@ -47,17 +47,21 @@ def encode(encoder: Encoder, info: EmbeddingInfo, clips: Sequence[Loaded], start
     values = np.zeros((len(clips), *info.row_shape), dtype=info.dtype)
     present = np.zeros(len(clips), dtype=bool)
     num_steps = np.zeros(len(clips), dtype=np.int32)
+    faces = np.zeros(len(clips), dtype=np.float32)
     for i, output, error in zip(selected, outputs, errors, strict=True):
         row = None if output is None else output.numpy()
         problem = error if row is None else _problem(row, info)
         if row is None or problem:
             reasons[i] = f"{info.name}: {problem}"
-        elif info.max_steps is None:
+            continue
+        faces[i] = clips[i].faces.get(info.name, 0)
+        if info.max_steps is None:
             values[i], present[i] = row, True
         else:
             values[i, : len(row)], present[i], num_steps[i] = row, True, len(row)
     failures = [Failure(start + i, ids[i], info.modality, reasons[i]) for i in sorted(reasons)]
-    return Embedded(values, present, None if info.max_steps is None else num_steps, tuple(failures))
+    steps = None if info.max_steps is None else num_steps
+    return Embedded(values, present, steps, tuple(failures), faces if info.has_faces else None)
 
 
 def _embed(encoder: Encoder, inputs: Sequence[Tensor]) -> tuple[list[Tensor | None], list[str]]:

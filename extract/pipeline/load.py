@@ -104,24 +104,34 @@ class Loaded:
     Attributes:
         inputs: Embedding name -> output of its encoder's `prepare`.
         failures: Embedding name -> reason why an existing modality has no input.
+        faces: Embedding name -> fraction of the frames in which a face was found, where one was looked for.
     """
 
     inputs: dict[str, Tensor] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    faces: dict[str, float] = field(default_factory=dict)
+
+    def update(self, other: Loaded) -> None:
+        """Add what was loaded for other embeddings of the clip."""
+        self.inputs.update(other.inputs)
+        self.failures.update(other.failures)
+        self.faces.update(other.faces)
 
     def __reduce__(self) -> tuple[Any, ...]:
         sent = {name: x if isinstance(x, FileTensor) else x.numpy() for name, x in self.inputs.items()}
-        return _from_arrays, (sent, self.failures)
+        return _from_arrays, (sent, self.failures, self.faces)
 
     def pin_memory(self) -> Loaded:
         """Copy to pinned memory."""
         pinned = {name: x if isinstance(x, FileTensor) else x.pin_memory() for name, x in self.inputs.items()}
-        return Loaded(pinned, self.failures)
+        return Loaded(pinned, self.failures, self.faces)
 
 
-def _from_arrays(sent: Mapping[str, np.ndarray | FileTensor], failures: dict[str, str]) -> Loaded:
+def _from_arrays(
+    sent: Mapping[str, np.ndarray | FileTensor], failures: dict[str, str], faces: dict[str, float]
+) -> Loaded:
     tensors = {name: x if isinstance(x, FileTensor) else torch.from_numpy(x) for name, x in sent.items()}
-    return Loaded(tensors, failures)
+    return Loaded(tensors, failures, faces)
 
 
 def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, Prepare]) -> Loaded:
@@ -135,8 +145,7 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
     loaded = Loaded()
     for reading, names in _readers(clip, modalities, prepares).items():
         alone = _load_file(clip, reading, {name: modalities[name] for name in names}, prepares)
-        loaded.inputs.update(alone.inputs)
-        loaded.failures.update(alone.failures)
+        loaded.update(alone)
     return loaded
 
 
@@ -162,8 +171,7 @@ def _load_file(
     for kind in kinds:  # one of them raises, the others may be read alone
         own = {name: modality for name, modality in modalities.items() if modality == kind}
         alone = _load_file(clip, reading, own, prepares)
-        loaded.inputs.update(alone.inputs)
-        loaded.failures.update(alone.failures)
+        loaded.update(alone)
     return loaded
 
 
@@ -183,8 +191,11 @@ def _prepared(decoded: Decoded, modalities: Mapping[str, str], prepares: Mapping
     loaded = Loaded()
     for name, modality in modalities.items():
         try:
-            if (x := _input(decoded, prepares[name])) is not None:
-                loaded.inputs[name] = x
+            if (media := _media(decoded, prepare := prepares[name])) is not None:
+                in_frames = isinstance(prepare, PrepareEachFrame)
+                loaded.inputs[name] = prepare.join(media) if in_frames else prepare(media)
+                if in_frames and (found := prepare.faces(media)) is not None:
+                    loaded.faces[name] = found
             elif modality in decoded.failures:
                 loaded.failures[name] = decoded.failures[modality]
         except TooLarge as error:
@@ -194,8 +205,8 @@ def _prepared(decoded: Decoded, modalities: Mapping[str, str], prepares: Mapping
     return loaded
 
 
-def _input(decoded: Decoded, prepare: Prepare) -> Tensor | None:
-    """Input of an encoder; None without media."""
+def _media(decoded: Decoded, prepare: Prepare) -> np.ndarray | None:
+    """Media of an encoder, reduced frames if it can reduce them; None without media."""
     request = _request(prepare)
     if request is not None and request in decoded.frame_errors:
         raise decoded.frame_errors[request]
@@ -203,14 +214,12 @@ def _input(decoded: Decoded, prepare: Prepare) -> Tensor | None:
         media = decoded.sound.get(prepare.sample_rate_hz)
     else:
         media = None if request is None else decoded.frames.get(request)
-    if media is None or not media.size:
-        return None
-    return prepare.join(media) if isinstance(prepare, PrepareEachFrame) else prepare(media)
+    return None if media is None or not media.size else media
 
 
 def _request(prepare: Prepare) -> Request | None:
     """The frames that an encoder needs, reduced as they come if it can; None if it needs sound."""
-    return Reduction(prepare.sampling, prepare.frame) if isinstance(prepare, PrepareEachFrame) else prepare.sampling
+    return Reduction(prepare.sampling, prepare.begin) if isinstance(prepare, PrepareEachFrame) else prepare.sampling
 
 
 def _readers(

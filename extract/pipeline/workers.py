@@ -203,8 +203,7 @@ class ClipLoader:
                 except Unfinished as error:
                     option = self._option if isinstance(error, TooLong) else ""
                     alone, kills = Loaded({}, dict.fromkeys(each.names, f"decoding it {error}{option}")), True
-                loaded.inputs.update(alone.inputs)
-                loaded.failures.update(alone.failures)
+                loaded.update(alone)
         return loaded, kills
 
 

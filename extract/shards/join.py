@@ -194,6 +194,7 @@ def join_shards(
         embedded=merged.embedded,
         absent={m: [id_ for result in results for id_ in result.absent[m]] for m in results[0].absent},
         failures=[failure for result in results for failure in result.failures],
+        without_face={name: sum(result.without_face[name] for result in results) for name in results[0].without_face},
         extracted=sum(result.extracted for result in results),
         seconds=seconds,
         notes=list(dict.fromkeys(note for result in results for note in result.notes)) + merged.notes,

@@ -218,8 +218,8 @@ def _blocks(parts: Sequence[_Part], info: EmbeddingInfo, num_clips: int, progres
         waiting.append(rows)
         if sum(len(each.present) for each in waiting) >= size:
             whole = joined(waiting)
-            yield _cut(whole, slice(size))
-            waiting = [_cut(whole, slice(size, None))]
+            yield whole.cut(slice(size))
+            waiting = [whole.cut(slice(size, None))]
     if waiting:
         yield joined(waiting)
 
@@ -228,12 +228,7 @@ def _rows(parts: Iterable[_Part], name: str) -> Iterator[Embedded]:
     for part in parts:
         with Cache.open(part.path) as cache:
             for block in cache.blocks(name):
-                yield Embedded(block.values, block.present, block.num_steps)
-
-
-def _cut(rows: Embedded, kept: slice) -> Embedded:
-    steps = None if rows.num_steps is None else rows.num_steps[kept]
-    return Embedded(rows.values[kept], rows.present[kept], steps)
+                yield Embedded(block.values, block.present, block.num_steps, faces=block.faces)
 
 
 def _is_merged(

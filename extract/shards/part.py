@@ -56,8 +56,7 @@ class Part:
         first = max(start, self.rows.start)
         kept = slice(first - start, min(start + len(batch.present), self.rows.stop) - start)
         failures = [replace(each, row=each.row - self.rows.start) for each in batch.failures if each.row in self.rows]
-        steps = None if batch.num_steps is None else batch.num_steps[kept]
-        return first - self.rows.start, Embedded(batch.values[kept], batch.present[kept], steps, tuple(failures))
+        return first - self.rows.start, batch.cut(kept, tuple(failures))
 
 
 def part_of(manifest: Manifest, shard: Shard | None, batch_size: int) -> Part:

@@ -36,18 +36,20 @@ class Port:
 
 
 class Network:
-    """A network from a file. Threads are those of torch, as on the rest of the machine.
+    """A network from a file.
 
     Args:
         file: Checked file.
         what: Option that names it, for errors.
+        num_threads: Number of threads that compute; by default as many as torch's. One starts no other, so that the
+            process can be forked.
 
     Raises:
         ValueError: onnxruntime cannot run it.
     """
 
-    def __init__(self, file: ExportedFile, what: str) -> None:
-        self.file, self.what = file, what
+    def __init__(self, file: ExportedFile, what: str, num_threads: int | None = None) -> None:
+        self.file, self.what, self.num_threads = file, what, num_threads
         self._runtime = imported("onnxruntime", "onnx", what)
         self.to("cpu")
 
@@ -58,7 +60,8 @@ class Network:
         if device.type == "cuda" and "CUDAExecutionProvider" in self._runtime.get_available_providers():
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
         options = self._runtime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+        options.intra_op_num_threads = self.num_threads or torch.get_num_threads()
+        options.inter_op_num_threads = 1
         options.log_severity_level = ERRORS_ONLY
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

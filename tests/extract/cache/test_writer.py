@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import shutil
 import signal
@@ -46,6 +47,42 @@ def content(path: Path) -> dict[str, object]:
             rows = cache.embedding(name).tobytes(), cache.present(name).tobytes(), cache.done(name).tobytes()
             read[name] = (cache.info(name), rows, None if steps is None else steps.tobytes())
         return read
+
+
+def test_faces_are_kept_by_what_is_continued_and_carried_over(tmp_path):
+    path, found = tmp_path / "c.h5", np.linspace(0, 1, NUM_CLIPS, dtype=np.float32)
+    info = replace(AUDIO, preprocessing={"face": {"detector": "x"}}, max_steps=2, embed_dim=32)
+    rows = Embedded(ROWS.values.reshape(-1, 2, 32), ROWS.present, np.full(NUM_CLIPS, 2), (), found)
+    with open_writer(path, CLIPS, [info, replace(AUDIO, name="plain")]) as writer:
+        writer.write("audio", 0, rows.cut(slice(400)))
+    assert verify(path)["problems"] == []
+    with open_writer(path, CLIPS, [info]) as writer:
+        assert writer.done("audio").sum() == 400
+        writer.write("audio", 400, rows.cut(slice(400, None)))
+        writer.finalize()
+    with Cache.open(path) as cache:
+        np.testing.assert_array_equal(cache.faces("audio"), found)
+        assert (cache.faces("plain"), cache.num_without_face("audio"), cache.num_without_face("plain")) == (None, 1, 0)
+    assert verify(path)["problems"] == []
+
+
+def test_damaged_faces_of_an_unfinished_embedding_are_seen(tmp_path):
+    path, info = tmp_path / "c.h5", replace(AUDIO, preprocessing={"face": {}})
+    with open_writer(path, CLIPS, [info]) as writer:
+        writer.write("audio", 0, replace(part(0, 400), faces=np.full(400, 0.25)))
+        place = writer._places["faces/audio"]
+    with path.open("r+b") as file:
+        file.seek(place.offset + 7 * place.row_bytes)
+        file.write(np.float32(1).tobytes())
+    with Cache.open(path) as cache:
+        assert sum(block.damaged.sum() for block in cache.blocks("audio")) == 1
+
+
+def test_only_a_cache_with_faces_has_a_place_for_them(tmp_path):
+    for info in (AUDIO, replace(AUDIO, preprocessing={"face": {}})):
+        save(tmp_path / "c.h5", CLIPS, [(info, ROWS)])
+        with h5py.File(tmp_path / "c.h5") as file:
+            assert ("faces" in file) == info.has_faces
 
 
 @pytest.mark.parametrize("name", ["clips", "imported", "trained"])
@@ -278,6 +315,14 @@ def test_what_the_disk_has_no_room_for_is_not_begun(tmp_path, monkeypatch):
         save(tmp_path / "other.h5", CLIPS, [(AUDIO, ROWS)])
 
 
+def end_as_hdf5_does(status: int) -> None:
+    """End a fork with HDF5's part of a process's end, without that of libraries whose threads a fork does not have."""
+    library = re.search(r"/\S*/libhdf5(_serial)?[-.]\S*", Path("/proc/self/maps").read_text())
+    assert library is not None
+    ctypes.CDLL(library[0]).H5close()
+    os._exit(status)
+
+
 @pytest.mark.parametrize("limit", [0, 100, 4096, 20_000, 100_000, 250_000, 262_000, 270_000])
 @pytest.mark.parametrize("write", ["save", "extract"])
 def test_a_disk_that_fills_up_leaves_what_was_there(tmp_path, limit, write):
@@ -303,7 +348,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(tmp_path, limit, write):
         except OSError as error:
             status = 1 if error.filename else 2
         finally:
-            ctypes.CDLL(None).exit(status)  # with the handlers of HDF5, not with those of the tests
+            end_as_hdf5_does(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] in ([], ["toy.h5"])
     work()
