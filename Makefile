@@ -16,6 +16,10 @@ RUN := "$(abspath $(BIN))/python" -m
 help:  ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Packages without what they depend on, such as compilers and old libraries: one brings weights, the others are what our
+# own code must be equal to.
+ALONE := Resemblyzer torchvggish panns-inference torchlibrosa
+
 setup: $(READY)  ## .venv with the package, editable, and its tools, in the versions of constraints.txt
 
 $(READY): pyproject.toml constraints.txt
@@ -26,6 +30,7 @@ $(READY): pyproject.toml constraints.txt
 		echo "$(PYTHON) must have the venv module (on Debian: apt install python3-venv)." >&2; exit 1; }
 	@echo "installing into $(VENV): a few minutes, torch is large"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" --editable '.[dev,docs]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" --no-deps $(ALONE)
 	@touch $@
 
 demo: $(READY)  ## the whole pipeline on clips that it renders itself; about a minute

@@ -191,11 +191,13 @@ def _prepared(decoded: Decoded, modalities: Mapping[str, str], prepares: Mapping
     loaded = Loaded()
     for name, modality in modalities.items():
         try:
-            if (media := _media(decoded, prepare := prepares[name])) is not None:
-                in_frames = isinstance(prepare, PrepareEachFrame)
-                loaded.inputs[name] = prepare.join(media) if in_frames else prepare(media)
-                if in_frames and (found := prepare.faces(media)) is not None:
+            media, prepare = _media(decoded, prepares[name]), prepares[name]
+            if media is not None and isinstance(prepare, PrepareEachFrame):
+                loaded.inputs[name] = prepare.join(media)
+                if (found := prepare.faces(media)) is not None:
                     loaded.faces[name] = found
+            elif media is not None:
+                loaded.inputs[name] = prepare(media)
             elif modality in decoded.failures:
                 loaded.failures[name] = decoded.failures[modality]
         except TooLarge as error:
