@@ -13,7 +13,11 @@ from amr.common.registry import unknown
 from amr.extract.encoders.optional.exported_file import ExportedFile
 from amr.extract.encoders.optional.extras import imported
 
-FLOATS: dict[str, type[np.floating]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+FLOATS: dict[str, type[np.floating]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}
 ERRORS_ONLY = 3  # level of onnxruntime's messages on stderr
 
 
