@@ -131,7 +131,9 @@ def test_the_editable_install_maps_the_folders(tmp_path: Path) -> None:
     assert Path(methods).resolve() == ROOT / "fusion/methods/__init__.py"
     for name in (*FOLDERS, "cli", "tests"):
         found = python(f"import importlib.util; print(importlib.util.find_spec({name!r}))", tmp_path)
-        assert str(ROOT / name) not in found  # packages of others, such as opensmile, install a folder "tests" of their own
+        assert (
+            str(ROOT / name) not in found
+        )  # packages of others, such as opensmile, install a folder "tests" of their own
 
 
 def test_help_does_not_import_torch(tmp_path: Path) -> None:
