@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from amr.data_manifests.manifest import Manifest
-from amr.data_manifests.schema import divided_groups, split_columns
+from amr.data_manifests.schema import TEXT, divided_groups, split_columns
 
 # Most names of clips or files in a note; the rest are counted.
 MAX_NAMED = 20
@@ -99,12 +99,13 @@ def report_on(
 
     Args:
         manifest: Manifest; flags are read from its column `flag`, if any.
-        modalities: Modalities to look for; by default those with their own column, else audio and video.
+        modalities: Modalities to look for; by default those with their own column, else audio and video; and text, if
+            the manifest has any.
         classes: Classes to count even if they have no clip.
         notes: Messages for the user, copied to the report.
     """
     table = manifest.table
-    modalities = list(modalities) or manifest.modalities or ["audio", "video"]
+    modalities = list(modalities) or _modalities(manifest)
     present = manifest.existing(modalities)
     flags = table["flag"].to_numpy(str) if "flag" in table.columns else np.full(len(table), "")
     found = np.logical_or.reduce(list(present.values()))
@@ -133,6 +134,13 @@ def report_on(
         classes=counts_by("label", sorted({*classes, *table["label"]})),
         notes=(*notes, *manifest.notes, *(note for note in divided_groups(table) if note not in manifest.notes)),
     )
+
+
+def _modalities(manifest: Manifest) -> list[str]:
+    """Modalities that a manifest names."""
+    without_path = "path" not in manifest.table.columns
+    found = manifest.modalities or ([] if without_path else ["audio", "video"])
+    return found if TEXT in found or not manifest.lists(TEXT) else [*found, TEXT]
 
 
 def named(names: Sequence[str]) -> str:

@@ -27,6 +27,10 @@ ACTIONS = {"audio": ANY_CONTENT["audio"], "video": "torchvision:mvit_v2_s"}
 PRESETS = {"weightless": WEIGHTLESS, "emotion": EMOTION, "sound-events": ANY_CONTENT, "actions": ACTIONS}
 
 
+# of clips of one's own that have text: preset -> SPEC
+TEXT_ENCODERS = {"weightless": "hashing", "pretrained": "hf:sentence-transformers/all-MiniLM-L6-v2"}
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A dataset known by name.

@@ -23,9 +23,11 @@ from amr.common.files import replacing
 from amr.data_manifests.schema import (
     REQUIRED,
     SPLITS,
+    TEXT,
     Origin,
     check_table,
     divided_groups,
+    may_hold,
     path_columns,
     strip_values,
 )
@@ -43,9 +45,9 @@ class Manifest:
         dataset: Name of the dataset, or stem of the CSV.
         root: Absolute folder that relative paths start from.
         table: Table `(clips, columns)`, every value str, "" if absent. It always has `id`, `label`, `split`, `group`,
-            and `path` (one file for all modalities) or `<modality>_path` columns. `split_<policy>` columns are other
-            splits; `start_seconds` and `end_seconds` (at most 10,000,000) cut the clip out of its file; any other
-            column is retained.
+            and `path` (one file for all modalities), `<modality>_path` columns or `text` (the text of each clip).
+            `split_<policy>` columns are other splits; `start_seconds` and `end_seconds` (at most 10,000,000) cut the
+            clip out of its file; any other column is retained.
         notes: Messages for the user about the list.
 
     Raises:
@@ -75,6 +77,16 @@ class Manifest:
         """Modalities with their own path column; empty if one `path` serves all."""
         return [name.removesuffix("_path") for name in path_columns(list(self.table.columns)) if name != "path"]
 
+    def lists(self, modality: str) -> bool:
+        """Whether the list has a column of a modality's own, or files in `path` that may hold it."""
+        own = modality in self.modalities or (modality == TEXT and TEXT in self.table.columns)
+        return own or any(self._files(modality))
+
+    def text(self, row: int) -> str:
+        """Text of a clip as the list itself has it; "" if it has none, or only blanks."""
+        value = self.value(row, TEXT)
+        return value if value.strip() else ""
+
     def value(self, row: int, column: str) -> str:
         """Value of a column for a clip; "" if it is empty or the column does not exist."""
         values = self._values(column)
@@ -85,14 +97,15 @@ class Manifest:
 
         Args:
             row: Row of the clip, from 0.
-            modality: Modality, read from `<modality>_path` if that column exists, else from `path`.
+            modality: Modality, read from `<modality>_path` if that column exists, else from `path`. A text file in
+                `path` holds text alone, any other file everything else. A clip with a `text` needs no file of it.
         """
-        value = self.value(row, self._path_column(modality))
+        value = self._file(row, modality)
         return self.root / value if value else None
 
     def path_text(self, row: int, modality: str) -> str:
         """The text of `path`, which takes long to make of many; "" if the list has none."""
-        value = self.value(row, self._path_column(modality))
+        value = self._file(row, modality)
         if value and os.sep == "/" and _NORMAL.fullmatch(value):
             return os.path.join(self._root, value)
         return str(self.root / value) if value else ""
@@ -102,17 +115,28 @@ class Manifest:
         return [self.path(row, modality) for row in range(len(self))]
 
     def existing(self, modalities: Iterable[str]) -> dict[str, np.ndarray]:
-        """Modality -> mask of the clips whose file exists, `(clips,)`. Each folder is listed once."""
+        """Modality -> mask of the clips whose file or text exists, `(clips,)`. Each folder is listed once."""
         files: dict[str, list[str | None]] = {}
         for modality in modalities:
-            values = self._values(self._path_column(modality)) or [""] * len(self)
-            files[modality] = [os.path.join(self._root, value) if value else None for value in values]
+            files[modality] = [os.path.join(self._root, value) if value else None for value in self._files(modality)]
         found = existing_files(chain.from_iterable(files.values()))
-        return {m: np.array([path in found for path in of_modality], bool) for m, of_modality in files.items()}
+        exist = {m: np.array([path in found for path in of_modality], bool) for m, of_modality in files.items()}
+        if TEXT in exist:
+            exist[TEXT] |= np.array([bool(self.text(row)) for row in range(len(self))], bool)
+        return exist
 
-    def _path_column(self, modality: str) -> str:
-        own = f"{modality}_path"
-        return own if self._values(own) else "path"
+    def _file(self, row: int, modality: str) -> str:
+        if modality == TEXT and self.text(row):
+            return ""
+        own = self._values(f"{modality}_path")
+        if own:
+            return own[row]
+        value = self.value(row, "path")
+        return value if may_hold(value, modality) else ""
+
+    def _files(self, modality: str) -> list[str]:
+        """File of a modality of every clip, as listed; "" if there is none."""
+        return [self._file(row, modality) for row in range(len(self))]
 
     def _values(self, column: str) -> list[str]:
         """Values of a column as a list, which is quicker to look into than a table; empty without such a column."""
@@ -154,9 +178,9 @@ def read_manifest(
     """Read a user's CSV of clips.
 
     Args:
-        csv: UTF-8 file with a header and one row per clip. It needs `path` or `<modality>_path` columns and a label.
-            `id` defaults to the stem of the path, `split` and `group` to "". Values are read as text: `NA`, `1e5` and
-            `007` stay as they are.
+        csv: UTF-8 file with a header and one row per clip. It needs `path` or `<modality>_path` columns or `text`, and
+            a label. `id` defaults to the stem of the path, or to 0, 1, 2, ... without a column of paths, `split` and
+            `group` to "". Values are read as text: `NA`, `1e5` and `007` stay as they are.
         root: Folder that relative paths start from; the CSV's own folder by default.
         label_column: Column that is copied to `label`. A column `label` of another meaning becomes `original_label`.
         allow_unlabelled: Whether to include clips without a label, with label "".
@@ -352,10 +376,10 @@ def _normalized(root: Path, value: str, column: str, origin: Origin, row: int) -
 
 
 def _stems(table: pd.DataFrame) -> list[str]:
-    """Stem of the first path of each clip; "" if it has none."""
+    """Stem of the first path of each clip, "" if it has none; numbers in a table without paths."""
     columns = path_columns(list(table.columns))
     if not columns:
-        return [""] * len(table)
+        return list(map(str, range(len(table))))
     rows = zip(*(table[name].tolist() for name in columns), strict=True)
     paths = (next((value for value in row if value), "") for row in rows)
     return [PurePosixPath(path).stem for path in paths]

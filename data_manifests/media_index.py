@@ -53,12 +53,13 @@ class MediaIndex:
         return lines
 
 
-def index_media(root: str | os.PathLike[str], homepage: str) -> MediaIndex:
+def index_media(root: str | os.PathLike[str], homepage: str, suffixes: tuple[str, ...] = AUDIO_ORDER) -> MediaIndex:
     """Index a folder and all its subfolders. Hidden files are left out, links to folders are followed.
 
     Args:
         root: Folder of the media.
         homepage: Address of the media, for the error.
+        suffixes: Ends of the names that are indexed, in lower case.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -81,7 +82,7 @@ def index_media(root: str | os.PathLike[str], homepage: str) -> MediaIndex:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
             path = Path(folder, name)
-            if name.startswith(".") or path.suffix.lower() not in AUDIO_ORDER:
+            if name.startswith(".") or path.suffix.lower() not in suffixes:
                 continue
             kind = no_files if not os.path.isfile(path) else pointers if _is_pointer(path) else paths
             kind.append(path.relative_to(root).as_posix())

@@ -13,6 +13,10 @@ from amr.common.csv_rows import check_text
 
 SPLITS = ("train", "val", "test")
 REQUIRED = ("id", "label", "split", "group")
+# Column with the text of each clip, and name of its modality.
+TEXT = "text"
+# Files that hold text; subtitles have times.
+TEXT_SUFFIXES = (".txt", ".srt", ".vtt")
 # Most classes with names like 0.5 that are still taken for classes.
 MAX_FRACTIONS = 20
 # Longest recording, 115 days: libraries count time in integers of limited size.
@@ -50,6 +54,15 @@ def path_columns(columns: Sequence[str]) -> list[str]:
     return [name for name in columns if name == "path" or (name.endswith("_path") and name != "_path")]
 
 
+def may_hold(path: str, modality: str) -> bool:
+    """Whether a file that holds all of a clip's media may hold a modality: text is in files of its own.
+
+    >>> may_hold("a.mp4", "video"), may_hold("a.SRT", "video"), may_hold("a.SRT", "text")
+    (True, False, True)
+    """
+    return path.lower().endswith(TEXT_SUFFIXES) == (modality == TEXT)
+
+
 def check_table(table: pd.DataFrame, origin: Origin) -> None:
     """Raise ValueError for a table of clips that breaks the schema.
 
@@ -64,9 +77,9 @@ def check_table(table: pd.DataFrame, origin: Origin) -> None:
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
         raise ValueError(f"{origin.name} must have columns {', '.join(REQUIRED)}, got no {', '.join(missing)}. Add it.")
-    if not path_columns(list(table.columns)):
+    if not path_columns(list(table.columns)) and TEXT not in table.columns:
         raise ValueError(
-            f"{origin.name} must have a column path, or <modality>_path such as audio_path, "
+            f"{origin.name} must have a column path, or <modality>_path such as audio_path, or text, "
             f"got {', '.join(table.columns)}. Add one with each clip's file."
         )
     if table.isna().any(axis=None):

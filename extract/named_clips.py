@@ -12,7 +12,7 @@ from pathlib import Path
 from amr.common.csv_rows import read_csv_rows
 from amr.data_manifests.manifest import read_manifest
 from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, choose, index_media
-from amr.data_manifests.schema import path_columns
+from amr.data_manifests.schema import TEXT, TEXT_SUFFIXES, path_columns
 from amr.extract.media.frames_folder import SUFFIXES
 from amr.extract.pipeline.load import ClipFiles, ManifestFiles, not_found
 
@@ -39,11 +39,11 @@ def named_clips(texts: Sequence[str], modalities: Sequence[str] = ("audio", "vid
 
     A text is one of:
 
-    - a CSV: one clip per row. With a column `path` or `<modality>_path` it is read as a manifest, whose labels may be
-      missing; else its column `id` or `clip` holds the clips, each a path or an id.
-    - a folder: its media files and those of its subfolders. Files of one name in one folder are one clip. Without any
-      media file, each folder of images is a clip.
-    - any other file: the clip's media.
+    - a CSV: one clip per row. With a column `path` or `<modality>_path`, or `text` if text is wanted, it is read as a
+      manifest, whose labels may be missing; else its column `id` or `clip` holds the clips, each a path or an id.
+    - a folder: its media files and those of its subfolders, and files of text if text is wanted. Files of one name in
+      one folder are one clip. Without any such file, each folder of images is a clip.
+    - any other file: the clip's media, or its text.
     - anything else: an id.
 
     Args:
@@ -67,17 +67,17 @@ def named_clips(texts: Sequence[str], modalities: Sequence[str] = ("audio", "vid
 def _named(text: str, modalities: Sequence[str]) -> NamedClip:
     """A single clip: a media file, a folder of images, or an id."""
     if os.path.exists(text):
-        return NamedClip(text, ClipFiles(dict.fromkeys(modalities, Path(text))))
+        return NamedClip(text, ClipFiles.of_file(Path(text), modalities))
     return NamedClip(text, None, "no such file")
 
 
 def _in_folder(folder: Path, modalities: Sequence[str]) -> list[NamedClip]:
-    index = index_media(folder, homepage="")
+    orders = {"audio": AUDIO_ORDER, "video": VIDEO, TEXT: TEXT_SUFFIXES}
+    index = index_media(folder, homepage="", suffixes=AUDIO_ORDER + (TEXT_SUFFIXES if TEXT in modalities else ()))
     found = sorted((os.path.splitext(path)[0], path) for paths in index.files.values() for path in paths)
     clips = []
     for _, group in groupby(found, itemgetter(0)):
         paths = [path for _, path in group]
-        orders = {"audio": AUDIO_ORDER, "video": VIDEO}
         chosen = {m: choose(paths, orders.get(m, AUDIO_ORDER)) for m in modalities}
         name = choose(paths, VIDEO) or paths[0]
         files = ClipFiles({m: folder / path if path else None for m, path in chosen.items()})
@@ -100,7 +100,7 @@ def _folders_of_images(folder: Path) -> Iterator[Path]:
 def _in_csv(csv: Path, modalities: Sequence[str]) -> list[NamedClip]:
     rows = [(row, line) for row, line in zip(*read_csv_rows(csv), strict=True) if row]
     header = rows[0][0] if rows else []
-    if not rows or path_columns(header):
+    if not rows or path_columns(header) or (TEXT in header and TEXT in modalities):
         return _in_manifest(csv, modalities)
     column = next((header.index(name) for name in ID_COLUMNS if name in header), None)
     if column is None:
@@ -124,6 +124,7 @@ def _in_manifest(csv: Path, modalities: Sequence[str]) -> list[NamedClip]:
     for row, (name, exists) in enumerate(zip(manifest.ids, files.exist.tolist(), strict=True)):
         clip = files[row]
         first = next((path for path in clip.paths.values() if path is not None), None)
-        problem = "the row has no path" if first is None else not_found(first)
+        what = "no path and no text" if TEXT in modalities else "no path"
+        problem = f"the row has {what}" if first is None else not_found(first)
         clips.append(NamedClip(name, clip if exists else None, "" if exists else problem))
     return clips

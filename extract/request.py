@@ -10,9 +10,10 @@ import numpy as np
 
 from amr.common.options import in_shell
 from amr.common.progress import Progress
-from amr.data_manifests.dataset import PRESETS
+from amr.data_manifests.dataset import PRESETS, TEXT_ENCODERS
 from amr.data_manifests.datasets import build_manifest, datasets
 from amr.data_manifests.manifest import Manifest, read_manifest
+from amr.data_manifests.schema import TEXT, path_columns
 from amr.extract.cache.reader import Cache
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Encoder, build_encoder, build_requested
@@ -67,6 +68,12 @@ def check_files(files: ManifestFiles, names: Iterable[str], out: Path, config: E
             f"--folder-fps must be used with clips that are folders of images, got {config.folder_fps:g} without any. "
             "Leave it out."
         )
+    if TEXT in files.modalities and not files.manifest.lists(TEXT):
+        source = "" if config.manifest is None else f" in {Path(config.manifest).name}"
+        raise ValueError(
+            f"an encoder of text must be used with clips that have text, got none{source}. "
+            "Add a column text, or text_path with a .txt, .srt or .vtt file for each clip."
+        )
     _refuse_without_files(files, names, out, config)
 
 
@@ -94,13 +101,15 @@ def notes_on_request(request: Request, exist: np.ndarray, config: ExtractConfig)
         exist: Mask of the clips of the cache of which a file exists, `(clips,)`.
         config: Settings of the extraction.
     """
-    missing = _notes_on_missing(exist, request.manifest.root, config)
+    missing = _notes_on_missing(exist, request.manifest, config)
     return [*request.manifest.notes, *_notes_on_names(request.encoders), *missing]
 
 
 def _notes_on_names(encoders: Mapping[str, Encoder]) -> list[str]:
     """Notes on embeddings that are named like another modality than their own."""
-    wrong = {name: encoder for name, encoder in encoders.items() if name in {"audio", "video"} - {encoder.modality}}
+    wrong = {
+        name: encoder for name, encoder in encoders.items() if name in {"audio", "video", TEXT} - {encoder.modality}
+    }
     return [
         f"the embedding {name} is made from {encoder.modality}: {encoder.spec} reads {encoder.modality} only. "
         f"If that is not meant, pass --encoder {encoder.modality}={encoder.spec}."
@@ -108,14 +117,15 @@ def _notes_on_names(encoders: Mapping[str, Encoder]) -> list[str]:
     ]
 
 
-def _notes_on_missing(exist: np.ndarray, root: Path, config: ExtractConfig) -> list[str]:
+def _notes_on_missing(exist: np.ndarray, manifest: Manifest, config: ExtractConfig) -> list[str]:
     """Note on how many clips have no media, so that a partial cache is not mistaken for a complete one."""
     num_clips, num_missing = len(exist), int((~exist).sum())
     if not num_missing:
         return []
+    lacking = f"file in {manifest.root}" if path_columns(list(manifest.table.columns)) else TEXT
     return [
-        f"{num_missing:,} of {num_clips:,} clips {'has' if num_missing == 1 else 'have'} no file in "
-        f"{root}: not embedded. {_listing(config) if config.dataset else 'amr inspect'} lists them."
+        f"{num_missing:,} of {num_clips:,} clips {'has' if num_missing == 1 else 'have'} no "
+        f"{lacking}: not embedded. {_listing(config) if config.dataset else 'amr inspect'} lists them."
     ]
 
 
@@ -148,7 +158,14 @@ def _preset_encoders(manifest: Manifest, config: ExtractConfig, progress: Progre
     """Encoders of the preset, for the modalities that the manifest has files for."""
     # A user's own clips can show anything, like VGGSound's.
     presets = {**PRESETS, **datasets[config.dataset or "vggsound"].presets}
-    has = {m: f"{m}_path" in manifest.table or "path" in manifest.table for m in ("audio", "video")}
+    if config.dataset is None:
+        text = {preset: TEXT_ENCODERS.get(preset, TEXT_ENCODERS["pretrained"]) for preset in presets}
+        presets = {preset: {**encoders, TEXT: text[preset]} for preset, encoders in presets.items()}
+        has = {m: manifest.lists(m) for m in ("audio", "video", TEXT)}
+    else:
+        has = {m: f"{m}_path" in manifest.table or "path" in manifest.table for m in ("audio", "video")}
+    if not any(has.values()):  # no file at all is listed, which the result then says
+        has = {TEXT: False}
     chosen = {
         preset: {name: spec for name, spec in encoders.items() if has.get(name, True)}
         for preset, encoders in presets.items()

@@ -190,9 +190,10 @@ def _extract(config: ExtractConfig, progress: Progress, begun: Begun | None = No
         extracted = _fill(writer, part, files, encoders, device, config, progress)
         writer.finalize()
         seconds = time.perf_counter() - began
-        for note in writer.notes:
+        about_clips = [*writer.notes, *(note for encoder in encoders.values() for note in encoder.notes)]
+        for note in about_clips:
             progress.note(note)
-        notes += writer.notes
+        notes += about_clips
     return _result(out, list(encoders), notes, int(exist.sum()), extracted, seconds)
 
 
@@ -255,7 +256,7 @@ def embed_clips(
         raise FileNotFoundError(f"clip must be an existing file, got {missing[0]!r}. Check the path.")
     chosen = choose_device(device)
     built = {name: build_encoder(spec, name) for name, spec in encoders.items()}
-    clips = [ClipFiles(dict.fromkeys({encoder.modality for encoder in built.values()}, path)) for path in files]
+    clips = [ClipFiles.of_file(path, {encoder.modality for encoder in built.values()}) for path in files]
     batches: dict[int, dict[str, Embedded]] = {}
     ids = list(map(str, files))
     embed_batches(clips, ids, built, batches.__setitem__, device=chosen, batch_size=batch_size, workers=workers)

@@ -19,7 +19,7 @@ FLOORS = (
     ("common",),
     ("data_manifests",),
     ("extract.shards.shard",),
-    ("extract.config", "extract.arrays", "extract.media", "extract.cache"),
+    ("extract.config", "extract.arrays", "extract.media", "extract.text", "extract.cache"),
     ("extract.encoders", "extract.imports"),
     ("extract.pipeline", "extract.imports"),
     ("extract.shards", "extract.request"),

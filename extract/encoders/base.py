@@ -72,11 +72,27 @@ class PrepareEachFrame(Prepare):
         return self.join(np.stack([reduce(image) for image in media]))
 
 
+class PrepareText(Prepare):
+    """Prepare of an encoder of text."""
+
+    @abstractmethod
+    def of_text(self, text: str) -> Tensor:
+        """Prepare one clip's text, which is not blank."""
+
+    def __call__(self, media: np.ndarray) -> Tensor:
+        """Prepare one clip.
+
+        Args:
+            media: Text, an array of no axes.
+        """
+        return self.of_text(str(media))
+
+
 class Encoder(ABC):
     """Function from prepared clips to embeddings.
 
     Attributes:
-        modality: Modality, "audio" or "video".
+        modality: Modality, "audio", "video" or "text".
         spec: Shortest spec that builds it again.
         embed_dim: Length of an embedding.
         max_steps: Maximum number of steps of a clip, `(steps, embed_dim)`; None if it is one vector, `(embed_dim,)`.
@@ -84,6 +100,7 @@ class Encoder(ABC):
         weights_sha256: Checksum of the weights; "" if there are none.
         random_weights: Whether the weights are random, as requested.
         prepare: Function to apply to a clip's media before `embed`.
+        notes: Messages for the user about what was embedded so far.
     """
 
     modality: str
@@ -94,6 +111,7 @@ class Encoder(ABC):
     weights_sha256: str = ""
     random_weights: bool = False
     prepare: Prepare
+    notes: Sequence[str] = ()
 
     def to(self, device: torch.device | str) -> Self:
         """Move the model, if there is one, to a device."""

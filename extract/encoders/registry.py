@@ -71,7 +71,7 @@ class EncoderInfo:
 
     Args:
         spec: Spec to type; `<model>` means any model of the family.
-        modality: Modality, "audio", "video", or "audio|video".
+        modality: Modality, "audio", "video" or "text", or several, such as "audio|video".
         embed_dim: Length of an embedding; None if it is known only after the model is built.
         summary: Short description.
     """
@@ -135,6 +135,12 @@ families.register("opensmile")(
             )
             for name, dim in OPENSMILE_SETS.items()
         ),
+    )
+)
+families.register("hashing")(
+    Family(
+        "amr.extract.encoders.families.weightless.hashing",
+        (EncoderInfo("hashing", "text", 1024, "words and parts of words, counted in buckets; no weights"),),
     )
 )
 families.register("timm")(
@@ -216,7 +222,7 @@ def build_encoder(spec: str, name: str) -> Encoder:
 
     Args:
         spec: Spec, `family[:model][,option=value]...`.
-        name: Name of the embedding. "audio" or "video" sets the modality of families that have both.
+        name: Name of the embedding. "audio", "video" or "text" sets the modality of models that have several.
 
     Raises:
         ValueError: The family, model or option is unknown, a value is wrong, or the weights do not fit the model.

@@ -1,13 +1,13 @@
-"""Media of one clip, decoded and prepared for every encoder."""
+"""Media and text of one clip, read and prepared for every encoder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -15,13 +15,15 @@ from torch import Tensor
 
 from amr.common.processes import first_line
 from amr.data_manifests.manifest import Manifest
+from amr.data_manifests.schema import TEXT, may_hold
 from amr.extract.cache.reader import CANNOT_PREPARE
 from amr.extract.encoders import Prepare
-from amr.extract.encoders.base import PrepareEachFrame
+from amr.extract.encoders.base import PrepareEachFrame, PrepareText
 from amr.extract.encoders.file_tensor import FileTensor
 from amr.extract.media.decode import Decoded, decode
 from amr.extract.media.sampling import FRAME_RATE_HZ, Reduction, Request
 from amr.extract.media.spool import TooLarge
+from amr.extract.text.read import checked, read_text
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class ClipFiles:
         end_seconds: End of the clip in its files, None for their end.
         audio_track: Index of the sound stream in its file, None for the file's default. An encoder's own goes first.
         folder_fps: Frames per second of a folder of images, None for the default. An encoder's own goes first.
+        text: Text of the clip, "" if it is in a file or if there is none.
     """
 
     paths: Mapping[str, Path | None]
@@ -41,6 +44,24 @@ class ClipFiles:
     end_seconds: float | None = None
     audio_track: int | None = None
     folder_fps: float | None = None
+    text: str = ""
+
+    @classmethod
+    def of_file(cls, path: Path, modalities: Iterable[str]) -> Self:
+        """The clip in one file, which holds text if its name says so, else everything else."""
+        return cls({modality: path if may_hold(str(path), modality) else None for modality in modalities})
+
+    def read_text(self) -> str:
+        """Text of the clip, without blanks around it; "" if it has none.
+
+        Raises:
+            ValueError: The file of the text is refused.
+            OSError: The file cannot be read.
+        """
+        path = self.paths.get(TEXT)
+        if self.text or path is None:
+            return checked(self.text.strip())
+        return read_text(path, self.start_seconds, self.end_seconds)
 
 
 class ClipList(Protocol):
@@ -64,7 +85,8 @@ class ManifestFiles:
     def __getitem__(self, row: int, /) -> ClipFiles:
         """Media files of the clip in a row."""
         paths = {modality: self.manifest.path(row, modality) for modality in self.modalities}
-        return ClipFiles(paths, *self.manifest.interval(row))
+        text = self.manifest.text(row) if TEXT in self.modalities else ""
+        return ClipFiles(paths, *self.manifest.interval(row), text=text)
 
     def without_file(self, row: int, modalities: Mapping[str, str]) -> Loaded:
         """Clip of which no file exists: absent, or with a failure for each file that is listed.
@@ -83,7 +105,7 @@ class ManifestFiles:
 
     @cached_property
     def existing(self) -> dict[str, np.ndarray]:
-        """Modality -> mask of the clips whose file exists, `(clips,)`. Folders are listed once, at the first use."""
+        """Modality -> mask of the clips whose file or text exists, `(clips,)`. Folders are listed once, if used."""
         return self.manifest.existing(self.modalities)
 
     @property
@@ -142,10 +164,33 @@ def load(clip: ClipFiles, modalities: Mapping[str, str], prepares: Mapping[str, 
         modalities: Embedding name -> modality.
         prepares: Embedding name -> `prepare` of its encoder.
     """
-    loaded = Loaded()
+    loaded = _load_text(clip, {name: each for name, each in prepares.items() if isinstance(each, PrepareText)})
     for reading, names in _readers(clip, modalities, prepares).items():
         alone = _load_file(clip, reading, {name: modalities[name] for name in names}, prepares)
         loaded.update(alone)
+    return loaded
+
+
+def _load_text(clip: ClipFiles, prepares: Mapping[str, PrepareText]) -> Loaded:
+    """Read a clip's text once and prepare it for every encoder of text."""
+    loaded = Loaded()
+    if not prepares:
+        return loaded
+    path = clip.paths.get(TEXT)
+    try:
+        if path is not None and not os.path.lexists(path):
+            return Loaded({}, dict.fromkeys(prepares, not_found(path)))
+        text = clip.read_text()
+    except Exception as error:
+        reason = str(error) if isinstance(error, ValueError) else first_line(error)
+        return Loaded({}, dict.fromkeys(prepares, f"the text cannot be read: {reason}"))
+    for name, prepare in prepares.items():
+        if not text:
+            continue
+        try:
+            loaded.inputs[name] = prepare.of_text(text)
+        except Exception as error:
+            loaded.failures[name] = f"{CANNOT_PREPARE}{name}: {first_line(error)}"
     return loaded
 
 
@@ -232,7 +277,7 @@ def _readers(
     tracks: dict[Path, int | None] = {}
     for name in sorted(prepares, key=lambda name: prepares[name].sample_rate_hz is None):
         path, prepare = clip.paths[modalities[name]], prepares[name]
-        if path is None:
+        if path is None or isinstance(prepare, PrepareText):
             continue
         track = clip.audio_track if prepare.audio_track is None else prepare.audio_track
         if prepare.sample_rate_hz is None:

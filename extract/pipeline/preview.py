@@ -1,4 +1,4 @@
-"""Sound and frames of one clip, for pictures next to a head's predictions."""
+"""Sound, frames and text of one clip, for pictures next to a head's predictions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from amr.common.processes import Call, Unfinished, call_apart
+from amr.common.processes import Call, Unfinished, call_apart, first_line
 from amr.data_manifests.manifest import Manifest
+from amr.data_manifests.schema import TEXT
 from amr.extract.cache.reader import Cache
 from amr.extract.encoders.media_options import MODALITY
 from amr.extract.media.decode import decode
@@ -32,21 +33,26 @@ class Media:
         frames: Frames `(frames, height, width, 3)`, uint8, each from the middle of an equal section of the clip.
         duration_seconds: Modality to duration.
         notes: Messages about media that could not be read.
+        text: Text; "" if there is none.
     """
 
     sound: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     frames: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 1, 3), np.uint8))
     duration_seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    text: str = ""
 
 
 def cached_media(cache: Cache, row: int) -> ClipFiles:
-    """Media files of a cached clip; none for imported embeddings."""
+    """Media files and text of a cached clip; for imported embeddings, the text alone."""
+    table = cache.table()
     root = Path(cache.root)
     if not root.is_absolute():
-        return ClipFiles(dict.fromkeys(MODALITIES))
-    manifest = Manifest(cache.dataset, root, cache.table().iloc[[row]].reset_index(drop=True))
-    return read_as(ManifestFiles(manifest, MODALITIES)[0], [cache.info(name).preprocessing for name in cache.names])
+        text = str(table[TEXT].iat[row]) if TEXT in table else ""
+        return ClipFiles(dict.fromkeys((*MODALITIES, TEXT)), text=text)
+    manifest = Manifest(cache.dataset, root, table.iloc[[row]].reset_index(drop=True))
+    clip = ManifestFiles(manifest, (*MODALITIES, TEXT))[0]
+    return read_as(clip, [cache.info(name).preprocessing for name in cache.names])
 
 
 def read_as(clip: ClipFiles, preprocessings: Iterable[Mapping[str, Any]]) -> ClipFiles:
@@ -61,7 +67,7 @@ def read_as(clip: ClipFiles, preprocessings: Iterable[Mapping[str, Any]]) -> Cli
 
 
 def decode_media(clip: ClipFiles, num_frames: int) -> Media:
-    """Decode a clip's sound and some of its frames in a separate process; each file once.
+    """Read a clip's text, and decode its sound and some of its frames in a separate process; each file once.
 
     If that ends the process or takes too long, sound and frames are decoded apart, and a note says what is missing.
 
@@ -69,6 +75,15 @@ def decode_media(clip: ClipFiles, num_frames: int) -> Media:
         clip: Media files of the clip.
         num_frames: Number of frames, from the middles of equal sections of the clip.
     """
+    media = _decoded_apart(clip, num_frames)
+    try:
+        return replace(media, text=clip.read_text())
+    except (OSError, ValueError) as error:
+        reason = str(error) if isinstance(error, ValueError) else first_line(error)
+        return replace(media, notes=(*media.notes, f"{TEXT}: {reason}"))
+
+
+def _decoded_apart(clip: ClipFiles, num_frames: int) -> Media:
     wanted = [m for m in MODALITIES if clip.paths.get(m) is not None]
     if not wanted:
         return Media()

@@ -16,6 +16,7 @@ from amr.common.devices import choose_device
 from amr.common.progress import Progress
 from amr.common.workspace import home
 from amr.data_manifests.manifest import Manifest, read_manifest
+from amr.data_manifests.schema import TEXT
 from amr.extract.config import ExtractConfig
 from amr.extract.encoders import Spec, build_requested
 from amr.extract.encoders.model import ModelEncoder
@@ -136,6 +137,11 @@ def _trainable(name: str, text: str, seed: int) -> ModelEncoder:
     if spec.options.get("weights") == "random" and "seed" not in spec.options:
         spec = Spec(spec.family, spec.model, {**spec.options, "seed": str(seed)})
     encoder = build_requested({name: str(spec)})[name]
+    if encoder.modality == TEXT:
+        raise ValueError(
+            f"--encoder {name} must be an encoder of sound or pictures to be trained, got {text!r}, which reads text. "
+            "Use it frozen, with amr extract."
+        )
     if not isinstance(encoder, ModelEncoder):
         raise ValueError(
             f"--encoder {name} must have weights that can be trained, got {text!r}. "

@@ -18,6 +18,7 @@ from torch import Tensor
 from amr.common.devices import choose_device
 from amr.common.progress import Progress
 from amr.common.workspace import find_run
+from amr.data_manifests.schema import TEXT
 from amr.extract.cache.reader import Cache
 from amr.extract.named_clips import NamedClip, named_clips
 from amr.extract.pipeline.load import ClipFiles
@@ -67,11 +68,14 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> Explanat
     notes = read.notes(0, [m for m, present in presence if not present])
     notes += [*origin.notes, *([note] if note else []), *media.notes]
     picture = config.picture(run)
+    kinds = {m: info["modality"] for m, info in fitted.record.modalities.items()}
     weights = {m: weight.tolist() for m, weight in steps.items()}
     times = timed(fitted.record.modalities, weights, media.duration_seconds)
     explanation = _explanation(clip.name, run, picture, fitted.record, folds, origin.true, times, notes)
+    if TEXT in kinds.values() and media.text:
+        explanation = replace(explanation, text=media.text)
     picture.parent.mkdir(parents=True, exist_ok=True)
-    draw(picture, explanation, media, {m: info["modality"] for m, info in fitted.record.modalities.items()})
+    draw(picture, explanation, media, kinds)
     return explanation
 
 

@@ -61,6 +61,7 @@ class Explanation:
         steps: Modality to the weights of its steps, if its embedding has steps.
         notes: Remarks for the reader.
         picture: File of the picture.
+        text: Text of the clip, if the run has a modality of text and it can be read.
     """
 
     clip: str
@@ -76,6 +77,7 @@ class Explanation:
     steps: dict[str, Steps]
     notes: tuple[str, ...]
     picture: str
+    text: str | None = None
 
     @property
     def baselines(self) -> dict[str, dict[str, Removed]]:

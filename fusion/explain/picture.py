@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from amr.fusion.explain.explanation import NAMES, Explanation, Removed, Steps, c
 WIDTH, MARGIN, LEFT, RIGHT, GAP = 10.0, 0.25, 1.75, 0.35, 0.16  # all sizes in inches
 ROW, HEAD, FOOT_LINE = 0.27, 0.95, 0.17
 SHARES, SOUND, STRIP, FRAMES = 2.0, 1.25, 0.55, 0.85
+TEXT_LINE, TEXT_LINES, TEXT_WIDTH = 0.17, 8, 112  # height and number of lines, and characters in one
 MAX_HZ = 8000
 QUIET_DB = 70  # this far below the loudest is white
 NO_TIME: dict[str, dict[str, None]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
@@ -33,19 +36,22 @@ PREDICTED, TRUE = "#333333", "#b0b0b0"
 
 @rc_context({"text.parse_math": False})  # a $ in the name of a class is a $
 def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str, str]) -> None:
-    """Write the picture: shares and removals side by side; below them sound, frames and the weights of steps.
+    """Write the picture: shares and removals side by side; below them text, sound, frames and the weights of steps.
 
     Args:
         file: Picture to write, .png, .svg or .pdf.
         explanation: Numbers to show.
-        media: Sound and frames of the clip; empty if they are not available.
-        kinds: Modality to audio, video, or what else its embedding was made from.
+        media: Sound, frames and text of the clip; empty if they are not available.
+        kinds: Modality to audio, video, text, or what else its embedding was made from.
     """
     colors = {m: COLORS[i % len(COLORS)] for i, m in enumerate(explanation.modalities)}
     rows = _removal_rows(explanation)
     top = ROW * max(len(rows) * (2 if _shows_true(explanation) else 1.3), len(NAMES) * 1.3)
     panels = _time_panels(explanation, media, kinds)
+    text = _text_lines(media) if "text" in kinds.values() else []
+    text_steps = [m for m in explanation.steps if kinds[m] == "text"]
     times = sum(height for _, height, _ in panels) + GAP * len(panels)
+    times += TEXT_LINE * len(text) + (STRIP + GAP) * len(text_steps) + GAP * bool(text)
     notes = _footer(explanation)
     foot = FOOT_LINE * len(notes) + (0.55 if panels else 0.2)
     head = HEAD + 0.3 + FOOT_LINE * _removals_heading(explanation).count("\n")
@@ -56,15 +62,17 @@ def draw(file: Path, explanation: Explanation, media: Media, kinds: Mapping[str,
     _draw_shares(sheet.axes(LEFT, 2.75, min(top, SHARES)), explanation, colors)
     _draw_removals(sheet.axes(LEFT + 2.75 + 1.9, WIDTH - LEFT - 2.75 - 1.9 - 0.95, top), explanation, rows)
     sheet.skip(top + 0.62)
+    _draw_text(sheet, text, {m: explanation.steps[m] for m in text_steps}, colors)
     _draw_times(sheet, panels, explanation, media, colors)
     for i, line in enumerate(notes):
         y = 0.12 + FOOT_LINE * (len(notes) - 1 - i)
         figure.text(MARGIN / WIDTH, y / sheet.height, line, fontsize=7.5, color="#555555")
-    for text in figure.findobj(Text):  # names with control characters make no valid .svg
-        text.set_text("\n".join(map(printable, text.get_text().split("\n"))))
+    for found in figure.findobj(Text):  # names with control characters make no valid .svg
+        found.set_text("\n".join(map(printable, found.get_text().split("\n"))))
     # no time and no random names: the same explanation gives the same bytes
     metadata = {"Creator": MARK, **NO_TIME.get(file.suffix.lower(), {})}
-    with replacing(file) as partial, rc_context({"svg.hashsalt": MARK}):
+    with replacing(file) as partial, rc_context({"svg.hashsalt": MARK}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # letters that the font lacks are boxes
         figure.savefig(partial, dpi=150, metadata=metadata)
 
 
@@ -204,7 +212,30 @@ def _time_panels(e: Explanation, media: Media, kinds: Mapping[str, str]) -> list
     if len(media.frames):
         panels.append(("frames", min(FRAMES, _slot(media) * media.frames.shape[1] / media.frames.shape[2]), "video"))
     panels += [("steps", STRIP, m) for m in e.steps if kinds[m] == "video"]
-    return panels + [("steps", STRIP, m) for m in e.steps if kinds[m] not in ("audio", "video")]
+    return panels + [("steps", STRIP, m) for m in e.steps if kinds[m] not in ("audio", "video", "text")]
+
+
+def _text_lines(media: Media) -> list[str]:
+    """First lines of the clip's text."""
+    is_wide = any(unicodedata.east_asian_width(letter) in "WF" for letter in media.text)
+    width = TEXT_WIDTH // 2 if is_wide else TEXT_WIDTH
+    return textwrap.wrap(media.text, width, max_lines=TEXT_LINES, placeholder=" ...")
+
+
+def _draw_text(sheet: _Sheet, lines: Sequence[str], steps: Mapping[str, Steps], colors: Mapping[str, str]) -> None:
+    """Text of the clip, then for each of its embeddings with steps which part of it mattered. It has no time."""
+    for i, line in enumerate(lines):
+        y = 1 - (sheet.y + TEXT_LINE * (i + 0.5)) / sheet.height
+        if i == 0:
+            sheet.figure.text((LEFT - 0.5) / WIDTH, y, "text", fontsize=8.5, ha="right", va="center")
+        sheet.figure.text(LEFT / WIDTH, y, line, fontsize=8.5, va="center")
+    sheet.skip(TEXT_LINE * len(lines) + GAP * bool(lines))
+    for m, weights in steps.items():
+        axes = sheet.axes(LEFT, WIDTH - LEFT - RIGHT, STRIP)
+        _draw_steps(axes, weights, m, colors[m], 1.0, word="where")
+        axes.set_xlim(0, 1)
+        axes.set_xticks([])
+        sheet.skip(STRIP + GAP)
 
 
 def _slot(media: Media) -> float:
@@ -273,7 +304,7 @@ def _draw_frames(axes: Axes, media: Media, height: float) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _draw_steps(axes: Axes, steps: Steps, modality: str, color: str, stretch: float) -> None:
+def _draw_steps(axes: Axes, steps: Steps, modality: str, color: str, stretch: float, *, word: str = "when") -> None:
     """One bar per step; the dotted line is the weight if all steps were equal."""
     start, end = (np.array(times) * stretch for times in (steps.start_seconds, steps.end_seconds))
     axes.bar(start, steps.weight, width=end - start, align="edge", color=color, edgecolor="white", linewidth=0.8)
@@ -281,7 +312,7 @@ def _draw_steps(axes: Axes, steps: Steps, modality: str, color: str, stretch: fl
     most = max(*steps.weight, 1 / len(steps.weight))
     axes.set_ylim(0, most * 1.15)
     axes.set_yticks([most], [f"{most:.0%}" if most >= 0.1 else f"{most:.1%}"], fontsize=8)
-    _label(axes, f"when {textwrap.shorten(modality, 14, placeholder='...')}\nmattered")
+    _label(axes, f"{word} {textwrap.shorten(modality, 14, placeholder='...')}\nmattered")
     axes.spines[["top", "right"]].set_visible(False)
 
 

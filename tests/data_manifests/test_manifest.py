@@ -36,7 +36,7 @@ def test_one_path_per_modality_some_absent(tmp_path):
     assert manifest.modalities == ["audio", "video"]
     assert manifest.paths("audio") == [tmp_path / "1.wav", None]
     assert manifest.paths("video") == [None, tmp_path / "2.mp4"]
-    assert manifest.path(0, "text") == tmp_path / "both.mp4"
+    assert manifest.path(0, "depth") == tmp_path / "both.mp4"
 
 
 @pytest.mark.parametrize("clip", ["NA", "1e5", "007", "null", "True", "-x", "1_000", "inf", "1 2"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from amr.data_manifests.schema import TEXT
 from amr.fusion.explain.explanation import Steps
 from amr.fusion.report.clips.media import Shown, shown_media
 from amr.fusion.report.read import Decisions, ResultFolder
@@ -125,6 +126,8 @@ def _views(
     """Index of each clip to its view."""
     ids = {i: str(mine.ids[i]) for i in indices}
     shown = shown_media(Path(run.record.cache), [*ids.values()]) if media else {}
+    if TEXT not in {info["modality"] for info in run.record.modalities.values()}:
+        shown = {id_: replace(each, text="") for id_, each in shown.items()}
     folds = {ids[i]: 0 if mine.fold is None else int(mine.fold[i]) for i in indices}
     steps = _steps(run, folds, {id_: each.durations for id_, each in shown.items()})
     views = {}

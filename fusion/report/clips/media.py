@@ -1,4 +1,4 @@
-"""Media of clips as data URIs: frames, sound that plays, a spectrogram."""
+"""Media of clips: frames, sound that plays and a spectrogram as data URIs, and text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 
 import av
 import matplotlib
@@ -25,6 +26,7 @@ FLOOR_DB = -80.0
 JPEG_QUALITY = 72
 BIT_RATE = 32_000
 SOUND_SECONDS = 15.0  # of sound that the page holds of a clip
+MAX_TEXT = 280  # characters
 SHORTEST_SOUND = SAMPLE_RATE_HZ // 50
 
 
@@ -38,6 +40,7 @@ class Shown:
         sound: Data URI of an MP3 or a WAV; None without sound.
         durations: Kind of media to the duration in seconds.
         is_cut: Whether the sound is longer than what the page holds.
+        text: Beginning of the text.
     """
 
     frames: tuple[str, ...] = ()
@@ -45,6 +48,7 @@ class Shown:
     sound: str | None = None
     durations: Mapping[str, float] = field(default_factory=dict)
     is_cut: bool = False
+    text: str = ""
 
 
 def shown_media(cache: Path, ids: Sequence[str]) -> dict[str, Shown]:
@@ -58,10 +62,11 @@ def shown_media(cache: Path, ids: Sequence[str]) -> dict[str, Shown]:
 
 
 def show(media: Media) -> Shown:
-    """Media as data URIs."""
+    """Media as a page shows them."""
+    text = shorten(media.text, MAX_TEXT, placeholder=" ...")
     frames = tuple(_jpeg(_thumbnail(frame)) for frame in media.frames)
     if len(media.sound) < SHORTEST_SOUND:
-        return Shown(frames, durations=media.duration_seconds)
+        return Shown(frames, durations=media.duration_seconds, text=text)
     most = round(SOUND_SECONDS * SAMPLE_RATE_HZ)
     return Shown(
         frames,
@@ -69,6 +74,7 @@ def show(media: Media) -> Shown:
         playable(media.sound[:most]),
         media.duration_seconds,
         len(media.sound) > most,
+        text,
     )
 
 

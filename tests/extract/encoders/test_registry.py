@@ -29,6 +29,8 @@ def test_overview_and_patterns():
         "frames",
         "motion",
         "opensmile",
+        "hashing",
+        "hf",
         "timm",
         "torchvision",
         "torchaudio",
@@ -52,7 +54,7 @@ def test_overview_and_patterns():
 
 def test_weight_free_dims_equal_the_list():
     for info in list_encoders():
-        if info.spec in ("logmel", "frames", "motion"):
+        if info.spec in ("logmel", "frames", "motion", "hashing"):
             encoder = build_encoder(info.spec, "x")
             assert (encoder.embed_dim, encoder.modality) == (info.embed_dim, info.modality)
 

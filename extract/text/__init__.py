@@ -1,0 +1,1 @@
+"""Text of a clip, from files of text and of subtitles."""
