@@ -14,19 +14,25 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor
 
-from amr.common.options import check_device
+from amr.common.options import APPLE_GPU, check_device
 
 
-def choose_device(name: str) -> torch.device:
-    """Device of a `--device` value; `auto` is the GPU if there is one.
+def choose_device(name: str, *, encodes: bool = False) -> torch.device:
+    """Device of a `--device` value; `auto` is the GPU of CUDA if there is one.
+
+    Args:
+        name: Name of the device.
+        encodes: Whether it is to run encoders, and may be the GPU of an Apple machine, mps.
 
     Raises:
         ValueError: The name is unknown, or a GPU is requested that is not there.
     """
-    check_device(name)
+    check_device(name, encodes=encodes)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
+    if device.type == APPLE_GPU and not torch.backends.mps.is_available():
+        raise ValueError("--device must be available, got mps without the GPU of an Apple machine. Pass --device cpu.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device must be available, got {name} without a GPU. Pass --device cpu.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

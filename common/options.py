@@ -19,6 +19,7 @@ from amr.common.registry import unknown
 
 T = TypeVar("T")
 DEVICES = ("auto", "cpu", "cuda")
+APPLE_GPU = "mps"  # which runs encoders; heads are small, and their float64 is not known to it
 NTH_GPU = re.compile(r"cuda:[0-9]{1,3}")
 
 
@@ -283,10 +284,19 @@ def _parse(kind: Any, value: str) -> Any:
     return kind(value)
 
 
-def check_device(name: str) -> None:
-    """Refuse a name that is no device: neither one of `DEVICES` nor a GPU by its number, such as cuda:1."""
-    if name not in DEVICES and not NTH_GPU.fullmatch(name):
-        raise unknown("--device", name, [*DEVICES, "cuda:N"])
+def check_device(name: str, *, encodes: bool = False) -> None:
+    """Refuse a name that is no device: neither one of `DEVICES` nor a GPU by its number, such as cuda:1.
+
+    Args:
+        name: Name of the device.
+        encodes: Whether it is to run encoders, and may be the GPU of an Apple machine, mps.
+    """
+    if name == APPLE_GPU and not encodes:
+        raise ValueError(
+            "--device must be auto, cpu or cuda for heads, got mps, which runs encoders. Pass --device cpu."
+        )
+    if name not in (*DEVICES, APPLE_GPU) and not NTH_GPU.fullmatch(name):
+        raise unknown("--device", name, [*DEVICES, "cuda:N", *([APPLE_GPU] if encodes else [])])
 
 
 def available_cores() -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from amr.common.cluster.options import ClusterOptions, check_engine, check_gpus
 from amr.common.csv_rows import check_csv
 from amr.common.options import (
+    APPLE_GPU,
     CLUSTER,
     DATA,
     OUTPUT,
@@ -125,7 +126,7 @@ class ExtractConfig(ClusterOptions):
     resume: bool = option(False, "Require a cache to continue, and try its failed clips again.", panel=OUTPUT)
     overwrite: bool = option(False, "Replace the cache if it exists.", panel=OUTPUT)
     device: str = option(
-        "auto", "Device: auto, cpu, cuda or cuda:N; several, such as cuda:0,cuda:1, divide the clips.", panel=SPEED
+        "auto", "Device: auto, cpu, cuda, cuda:N or mps; several, such as cuda:0,cuda:1, divide the clips.", panel=SPEED
     )
 
     shards: int | None = option(
@@ -156,7 +157,9 @@ class ExtractConfig(ClusterOptions):
         check_options(self)
         parse_named(self.encoder, "--encoder", "SPEC", "audio=logmel")
         for device in self.devices:
-            check_device(device)
+            check_device(device, encodes=True)
+        if APPLE_GPU in self.devices and len(self.devices) > 1:
+            raise ValueError(f"--device mps must be the only device, got {self.device}. Pass --device mps.")
         if self.shard is not None and Shard.parse(self.shard) and len(self.devices) > 1:
             raise ValueError(
                 f"--shard must be used with one device, got {self.shard} and --device {self.device}. "

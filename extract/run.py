@@ -170,7 +170,7 @@ def _extract(config: ExtractConfig, progress: Progress, begun: Begun | None = No
     shard = None if config.shard is None else Shard.parse(config.shard)
     out = default_out(config) if config.out or shard is None else shard.path(default_out(config))
     check_out(out)
-    device = choose_device(config.device)
+    device = choose_device(config.device, encodes=True)
     request = read_request(config, progress if begun is None else Progress())
     encoders = {name: encoder.to(device) for name, encoder in request.encoders.items()}
     part = part_of(request.manifest, shard, config.batch_size)
@@ -254,7 +254,7 @@ def embed_clips(
     missing = [str(path) for path in files if not os.path.exists(path)]
     if missing:
         raise FileNotFoundError(f"clip must be an existing file, got {missing[0]!r}. Check the path.")
-    chosen = choose_device(device)
+    chosen = choose_device(device, encodes=True)
     built = {name: build_encoder(spec, name) for name, spec in encoders.items()}
     clips = [ClipFiles.of_file(path, {encoder.modality for encoder in built.values()}) for path in files]
     batches: dict[int, dict[str, Embedded]] = {}

@@ -25,12 +25,14 @@ class ModelEncoder(Encoder):
         rows_at_once: Maximum number of rows in one forward pass, which bounds memory.
         keep: Pooling of a clip's rows, "mean" or "steps".
         base_spec: Spec that a `trained:` encoder was built from; None for any other encoder.
+        trainable: Whether `amr train-encoders` can train it.
     """
 
     model: nn.Module
     rows_at_once = 64
     keep = "mean"
     base_spec: str | None = None
+    trainable: bool = True
     device = torch.device("cpu")
 
     def to(self, device: torch.device | str) -> Self:

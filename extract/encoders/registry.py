@@ -63,6 +63,26 @@ TORCHAUDIO_BUNDLES = {
 PANNS_MODELS = {"Cnn14": 2048, "Cnn14_16k": 2048}
 # name -> number of functionals
 OPENSMILE_SETS = {"eGeMAPSv02": 88, "GeMAPSv01b": 62, "ComParE_2016": 6373}
+# well-known names -> modality, embed_dim, kind
+HF_MODELS = {
+    "openai/clip-vit-base-patch32": ("video|text", 512, "CLIP: pictures or text"),
+    "google/siglip-base-patch16-224": ("video|text", 768, "SigLIP: pictures or text"),
+    "facebook/dinov2-base": ("video", 768, "DINOv2: pictures"),
+    "google/vit-base-patch16-224": ("video", 768, "ViT: pictures"),
+    "MCG-NJU/videomae-base": ("video", 768, "VideoMAE: pieces of 16 frames"),
+    "microsoft/xclip-base-patch32": ("video|text", 512, "X-CLIP: pieces of 8 frames, or text"),
+    "facebook/timesformer-base-finetuned-k400": ("video", 768, "TimeSformer: pieces of 8 frames"),
+    "facebook/wav2vec2-base": ("audio", 768, "wav2vec 2.0: speech"),
+    "facebook/hubert-base-ls960": ("audio", 768, "HuBERT: speech"),
+    "microsoft/wavlm-base-plus": ("audio", 768, "WavLM: speech"),
+    "MIT/ast-finetuned-audioset-10-10-0.4593": ("audio", 768, "AST: any sound"),
+    "openai/whisper-base": ("audio", 512, "Whisper's encoder: speech"),
+    "laion/clap-htsat-unfused": ("audio|text", 512, "CLAP: any sound, or text"),
+    "google-bert/bert-base-uncased": ("text", 768, "BERT"),
+    "FacebookAI/xlm-roberta-base": ("text", 768, "XLM-RoBERTa: text in 100 languages"),
+    "sentence-transformers/all-MiniLM-L6-v2": ("text", 384, "MiniLM: sentences"),
+    "intfloat/multilingual-e5-small": ("text", 384, "E5: sentences in 100 languages"),
+}
 
 
 @dataclass(frozen=True)
@@ -207,6 +227,20 @@ families.register("resemblyzer")(
     Family(
         "amr.extract.encoders.families.resemblyzer",
         (EncoderInfo("resemblyzer", "audio", 256, "a speaker encoder; pip install --no-deps Resemblyzer"),),
+    )
+)
+families.register("hf")(
+    Family(
+        "amr.extract.encoders.families.huggingface.build",
+        (
+            EncoderInfo(
+                "hf:<model or folder>",
+                "audio|video|text",
+                None,
+                "a model of transformers, such as those below; pip install 'amr-fusion[hf]'",
+            ),
+            *(EncoderInfo(f"hf:{name}", modality, dim, what) for name, (modality, dim, what) in HF_MODELS.items()),
+        ),
     )
 )
 families.register("trained")(

@@ -147,6 +147,11 @@ def _trainable(name: str, text: str, seed: int) -> ModelEncoder:
             f"--encoder {name} must have weights that can be trained, got {text!r}. "
             f"Pass {name}=timm:resnet18,weights=random."
         )
+    if not encoder.trainable:
+        raise ValueError(
+            f"--encoder {name} must be one that can be trained, got {text!r}. Use it frozen, with amr extract, or pass "
+            f"{name}=torchaudio:WAVLM_BASE."
+        )
     return encoder
 
 

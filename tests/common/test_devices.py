@@ -26,6 +26,16 @@ def test_a_gpu_that_is_not_there_is_refused():
         choose_device("cuda")
 
 
+def test_the_gpu_of_an_apple_machine_runs_encoders_only(monkeypatch):
+    with pytest.raises(ValueError, match=r"must be auto, cpu or cuda for heads, got mps, which runs encoders"):
+        choose_device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="must be available, got mps without the GPU of an Apple machine"):
+        choose_device("mps", encodes=True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("mps", encodes=True) == torch.device("mps")
+
+
 MANY_STEPS = """
 import resource, torch
 from amr.common.devices import keep_freed_memory

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,18 +13,16 @@ from torchaudio import pipelines
 from torchaudio.models import wav2vec2_model, wavlm_model
 
 from amr.extract.encoders.base import Prepare
-from amr.extract.encoders.file_tensor import as_tensor, forget_all
-from amr.extract.encoders.model import ModelEncoder
+from amr.extract.encoders.file_tensor import as_tensor
 from amr.extract.encoders.registry import TORCHAUDIO_BUNDLES
 from amr.extract.encoders.sound.speech import MeanOverTime
-from amr.extract.encoders.sound.windows import PartMeans
+from amr.extract.encoders.sound.waveforms import WaveformEncoder, normalized
 from amr.extract.encoders.spec import Spec, as_preprocessing
 from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, seeded, set_weights, state_sha256
-from amr.extract.media.spool import Spool, blocks, mapping_of
+from amr.extract.media.spool import mapping_of
 
 BASE_URL = "https://download.pytorch.org/torchaudio/models/"
 FEWEST_SAMPLES = 400  # number that the convolutions need for one step
-BLOCK_SAMPLES = 1 << 20  # of a long sound, in memory at once
 LAYER_NORM_EPS = 1e-5  # of torch's layer_norm
 
 
@@ -73,32 +68,17 @@ class PrepareWaveform(Prepare):
     def __call__(self, media: np.ndarray) -> Tensor:
         """Prepare one clip's sound, padded with silence if it is shorter than a step."""
         if mapping_of(media) is not None:
-            return as_tensor(normalized(media).finish()) if self.normalize else as_tensor(media)
+            return as_tensor(normalized(media, LAYER_NORM_EPS).finish()) if self.normalize else as_tensor(media)
         sound = torch.from_numpy(media)
         if self.normalize:
             sound = functional.layer_norm(sound, sound.shape)
         return functional.pad(sound, (0, max(0, FEWEST_SAMPLES - len(sound))))
 
 
-def normalized(sound: np.ndarray) -> Spool:
-    """Sound in a file, with mean 0 and variance 1, as `layer_norm`."""
-    num, sums = len(sound), np.zeros(2)
-    for block in blocks(sound, BLOCK_SAMPLES):
-        exact = block.astype(np.float64)
-        sums += exact.sum(), np.square(exact).sum()
-    mean = sums[0] / num
-    scale = 1 / np.sqrt(sums[1] / num - mean**2 + LAYER_NORM_EPS)
-    result = Spool()
-    for block in blocks(sound, BLOCK_SAMPLES):
-        result.append(((block - mean) * scale).astype(np.float32))
-    return result
-
-
-class Torchaudio(ModelEncoder):
+class Torchaudio(WaveformEncoder):
     """The `torchaudio` encoder."""
 
-    modality = "audio"
-    rows_at_once = 16
+    fewest_samples = FEWEST_SAMPLES
 
     def __init__(self, spec: Spec) -> None:
         spec = spec.with_model_among(TORCHAUDIO_BUNDLES)
@@ -133,45 +113,8 @@ class Torchaudio(ModelEncoder):
         self.prepare = PrepareWaveform(rate, normalize)
         self.to("cpu")
 
-    def embed(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Pass clips of equal length through the model together. Padding would change the shorter ones.
-
-        Clips longer than `piece_seconds` go through in equal pieces, whose steps follow each other: attention over
-        a whole recording of hours would not fit into memory.
-
-        Args:
-            inputs: Sound of each clip, `(samples,)`.
-        """
-        by_length: dict[int, list[int]] = defaultdict(list)
-        embeddings: dict[int, Tensor] = {}
-        for at, sound in enumerate(inputs):
-            if len(sound) > self.most_samples:
-                embeddings[at] = self._embed_long(sound)
-            else:
-                by_length[len(sound)].append(at)
-        for at_this_length in by_length.values():
-            for first in range(0, len(at_this_length), self.rows_at_once):
-                places = at_this_length[first : first + self.rows_at_once]
-                steps = self.features(torch.stack([inputs[at] for at in places]))
-                embeddings.update(zip(places, map(self.pool, steps), strict=True))
-        return [embeddings[at] for at in range(len(inputs))]
-
-    def _embed_long(self, sound: Tensor) -> Tensor:
-        """Embedding of one clip's sound, `(samples,)`, in equal pieces, the last of which may be a little shorter."""
-        num_pieces = math.ceil(len(sound) / self.most_samples)
-        starts = range(0, len(sound), math.ceil(len(sound) / num_pieces))
-        lengths = [min(starts.step, len(sound) - start) for start in starts]
-        if lengths[-1] < FEWEST_SAMPLES:  # too short for a step
-            lengths.pop()
-        num_steps = sum(map(self._num_steps, lengths))
-        means = PartMeans(num_steps, min(self.max_steps or 1, num_steps))
-        for start, length in zip(starts, lengths, strict=False):
-            means.add(self.features(sound[None, start : start + length])[0])
-            forget_all([sound])
-        embedding = means.means().float()
-        return embedding[0] if self.keep == "mean" else embedding
-
-    def _num_steps(self, num_samples: int) -> int:
+    def num_steps(self, num_samples: int) -> int:
+        """Number of steps of a sound."""
         for block in self.model.feature_extractor.conv_layers:  # type: ignore[union-attr]
             num_samples = (num_samples - block.kernel_size) // block.stride + 1
         return num_samples
