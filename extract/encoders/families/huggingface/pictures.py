@@ -42,9 +42,8 @@ class PreparePictures(PrepareEachFrame):
     def frame(self, image: np.ndarray) -> np.ndarray:
         """Resize, crop and normalize one frame, `(3, rows, columns)`."""
         picture = Image.fromarray(np.ascontiguousarray(self.crop.cut_to_resize(image)))
-        pixels = self.processor(images=[picture], return_tensors="np")["pixel_values"]
-        values = np.asarray(pixels, np.float32)
-        return values.reshape(values.shape[-3:])
+        pixels = self.processor(images=[picture], return_tensors="pt")["pixel_values"]
+        return pixels.float().reshape(pixels.shape[-3:]).numpy()
 
     def join(self, frames: np.ndarray) -> Tensor:
         """Cut one clip's frames into pieces; the last is padded with the last frame."""
