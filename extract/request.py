@@ -68,6 +68,10 @@ def check_files(files: ManifestFiles, names: Iterable[str], out: Path, config: E
             f"--folder-fps must be used with clips that are folders of images, got {config.folder_fps:g} without any. "
             "Leave it out."
         )
+    if TEXT in files.modalities and config.label_column == TEXT:
+        raise ValueError(
+            "--label-column must be another column where text is embedded, got text. Rename the column of labels."
+        )
     if TEXT in files.modalities and not files.manifest.lists(TEXT):
         source = "" if config.manifest is None else f" in {Path(config.manifest).name}"
         raise ValueError(
@@ -162,6 +166,7 @@ def _preset_encoders(manifest: Manifest, config: ExtractConfig, progress: Progre
         text = {preset: TEXT_ENCODERS.get(preset, TEXT_ENCODERS["pretrained"]) for preset in presets}
         presets = {preset: {**encoders, TEXT: text[preset]} for preset, encoders in presets.items()}
         has = {m: manifest.lists(m) for m in ("audio", "video", TEXT)}
+        has[TEXT] &= config.label_column != TEXT
     else:
         has = {m: f"{m}_path" in manifest.table or "path" in manifest.table for m in ("audio", "video")}
     if not any(has.values()):  # no file at all is listed, which the result then says

@@ -184,6 +184,16 @@ def test_an_encoder_of_text_without_any_text_is_refused(workspace):
         extract(manifest, "text=hashing")
 
 
+def test_a_column_of_labels_is_no_text(workspace):
+    render(SyntheticConfig(num_classes=2, num_clips=8, train_share=0.5, val_share=0.25), workspace / "clips")
+    table = read_manifest(workspace / "clips/manifest.csv").table
+    rows = [(f"clips/{path}", label) for path, label in zip(table["path"], table["label"], strict=True)]
+    manifest = write(workspace, "labels.csv", "path,text", *rows)
+    assert list(extract(manifest, label_column="text").embedded) == ["audio", "video"]
+    with pytest.raises(ValueError, match="--label-column must be another column where text is embedded, got text"):
+        extract(manifest, "text=hashing", label_column="text", out="text")
+
+
 def test_a_note_for_a_name_of_another_modality(cells):
     notes = extract(cells, "video=hashing").notes
     assert any("the embedding video is made from text: hashing reads text only" in note for note in notes)

@@ -40,7 +40,7 @@ def test_overview_and_patterns():
         "onnx",
         "trained",
     }
-    assert len(overview) < 70
+    assert len(overview) < 100
     assert [info.spec for info in list_encoders("r2plus1d")] == ["torchvision:r2plus1d_18"]
     assert len(list_encoders("resnet")) > 20
     assert [info.spec for info in list_encoders("timm:resnet18.a1*")] == ["timm:resnet18.a1_in1k"]
