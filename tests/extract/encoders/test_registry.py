@@ -48,6 +48,7 @@ def test_overview_and_patterns():
         "torchaudio:WAVLM_BASE",
         "torchaudio:WAVLM_BASE_PLUS",
         "torchaudio:WAVLM_LARGE",
+        "hf:microsoft/wavlm-base-plus",
     }
     assert list_encoders("no such thing") == []
 
