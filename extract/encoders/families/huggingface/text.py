@@ -42,16 +42,28 @@ class PrepareTokens(PrepareText):
 
     def of_text(self, text: str) -> Tensor:
         """Tokens of one clip's text. Every window has the special tokens of a text of its own."""
-        windows = self.tokenizer(
+        windows = self._windows(text) if self.tokenizer.is_fast else self._windows_of_sentencepiece(text)
+        if self.pad_all:
+            padding = self.tokenizer.pad_token_id
+            windows = [each + [padding] * (self.max_tokens - len(each)) for each in windows]
+        return pad_sequence([torch.tensor(each) for each in windows], batch_first=True, padding_value=PADDING)
+
+    def _windows(self, text: str) -> list[list[int]]:
+        return self.tokenizer(
             text,
             truncation=True,
             max_length=self.max_tokens,
-            padding="max_length" if self.pad_all else False,
             return_overflowing_tokens=True,
             return_attention_mask=False,
             return_token_type_ids=False,
         )["input_ids"]
-        return pad_sequence([torch.tensor(each) for each in windows], batch_first=True, padding_value=PADDING)
+
+    def _windows_of_sentencepiece(self, text: str) -> list[list[int]]:
+        """The same with a tokenizer that the library has in Python alone, as for SigLIP."""
+        tokens = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        length = self.max_tokens - self.tokenizer.num_special_tokens_to_add()
+        parts = [tokens[first : first + length] for first in range(0, max(1, len(tokens)), length)]
+        return [self.tokenizer.build_inputs_with_special_tokens(part) for part in parts]
 
 
 class HfText(HfEncoder):
@@ -148,13 +160,7 @@ def _tokenizer(repository: Repository) -> Any:
             f"({', '.join(VOCABULARIES)}). Save it there with save_pretrained."
         )
     with quiet():
-        tokenizer = find_processor(transformers.AutoTokenizer.from_pretrained, repository, "tokenizer")
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"hf must name a model with a tokenizer of the library tokenizers, got {repository.name!r} with "
-            f"{type(tokenizer).__name__}. Name another model."
-        )
-    return tokenizer
+        return find_processor(transformers.AutoTokenizer.from_pretrained, repository, "tokenizer")
 
 
 def _own_pool(repository: Repository) -> str | None:

@@ -25,11 +25,13 @@ def library_output(folder, texts, **arguments):
     padding = "max_length" if model.config.model_type == "siglip" else True
     inputs = tokenizer(texts, padding=padding, truncation=True, return_tensors="pt")
     inputs.pop("token_type_ids", None)
+    mask = inputs["attention_mask"].bool()
     if padding == "max_length":
         inputs.pop("attention_mask")
+        mask = inputs["input_ids"] != tokenizer.pad_token_id
     run = getattr(model, "get_text_features", None) or (model.encoder if model.config.is_encoder_decoder else model)
     with torch.inference_mode():
-        return run(**inputs, **arguments), inputs["input_ids"] != tokenizer.pad_token_id
+        return run(**inputs, **arguments), mask
 
 
 def mean_over_tokens(hidden, mask):
@@ -103,6 +105,16 @@ def test_a_long_text_is_read_in_windows_that_all_count(built, pool, monkeypatch)
         steps = torch.cat(outputs)
         assert_close(found, {"mean": steps.mean(0), "max": steps.amax(0), "steps": steps}[pool])
     assert encoder.notes == []
+
+
+def test_a_long_text_is_read_in_windows_by_the_tokenizer_of_siglip_too(built):
+    encoder = built("siglip", "text")
+    letters = " ".join("abcdefghijklmnopqrstuvwxyz")
+    windows = encoder.prepare.of_text(letters)
+    tokens = encoder.prepare.tokenizer(letters, add_special_tokens=False)["input_ids"]
+    assert len(tokens) > MAX_TOKENS
+    assert windows.shape == (-(-len(tokens) // (MAX_TOKENS - 1)), MAX_TOKENS)  # each with a token at its end
+    assert [token for row in windows.tolist() for token in row if token != 2] == tokens
 
 
 def test_a_text_that_is_cut_on_request_is_noted(built):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import sentencepiece
 import torch
 import transformers
 
@@ -34,7 +36,7 @@ WORDS = [
 ]
 MAX_TOKENS = 16
 TEXT = {**SMALL, "vocab_size": len(WORDS), "max_position_embeddings": MAX_TOKENS, "pad_token_id": 0}
-OWN_IDS = {"bos_token_id": 2, "eos_token_id": 3}
+OWN_IDS = {"bos_token_id": 52, "eos_token_id": 53, "pad_token_id": 53}  # of `clip_tokenizer`
 CONVOLUTIONS = {
     "conv_dim": (8, 8, 8),
     "conv_kernel": (10, 8, 4),
@@ -44,12 +46,40 @@ CONVOLUTIONS = {
 CONVOLUTIONS |= {"num_conv_pos_embedding_groups": 2}
 
 
-def tokenizer(folder: Path, kind: str = "BertTokenizer") -> Any:
+def bert_tokenizer(folder: Path) -> Any:
     vocabulary = folder / "vocab.txt"
     vocabulary.write_text("\n".join(WORDS))
-    made = getattr(transformers, kind)(str(vocabulary), model_max_length=MAX_TOKENS)
+    made = transformers.BertTokenizer(str(vocabulary), model_max_length=MAX_TOKENS)
     made.save_pretrained(folder)
     vocabulary.unlink()
+    return made
+
+
+def clip_tokenizer(folder: Path) -> Any:
+    """Letters, whose padding is the token at the end of a text, as that of CLIP is."""
+    names = [*LETTERS, *(letter + "</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {name: i for i, name in enumerate(names)}
+    made = transformers.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=MAX_TOKENS)
+    made.save_pretrained(folder)
+    return made
+
+
+def siglip_tokenizer(folder: Path) -> Any:
+    """The one tokenizer that is not of the library tokenizers."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(LETTERS) + " blue red at now"] * 99),
+        model_writer=model,
+        vocab_size=34,
+        pad_id=1,
+        eos_id=2,
+        unk_id=0,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (folder / "spiece.model").write_bytes(model.getvalue())
+    made = transformers.SiglipTokenizer(str(folder / "spiece.model"), model_max_length=MAX_TOKENS)
+    made.save_pretrained(folder)
     return made
 
 
@@ -134,7 +164,11 @@ def of_words(name: str, folder: Path) -> None:
             "DebertaV2Model",
             {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
         ),
-        "modernbert": ("ModernBertConfig", "ModernBertModel", {"cls_token_id": 2, "sep_token_id": 3, **OWN_IDS}),
+        "modernbert": (
+            "ModernBertConfig",
+            "ModernBertModel",
+            {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3},
+        ),
         "t5": ("T5Config", "T5Model", {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}),
         "clip_text_model": ("CLIPTextConfig", "CLIPTextModel", OWN_IDS),
     }
@@ -143,13 +177,13 @@ def of_words(name: str, folder: Path) -> None:
     if name in ("distilbert", "t5"):
         settings = {"vocab_size": len(WORDS), "pad_token_id": 0, **own}
     save(folder, model, getattr(transformers, config)(**settings))
-    tokenizer(folder)
+    (clip_tokenizer if name == "clip_text_model" else bert_tokenizer)(folder)
 
 
 def of_towers(name: str, folder: Path) -> None:
     words = {**TEXT, **OWN_IDS, "projection_dim": 12}
     looks = {**SMALL, **PICTURES, "projection_dim": 12}
-    reads = tokenizer(folder)
+    reads = {"siglip": siglip_tokenizer, "clap": bert_tokenizer}.get(name, clip_tokenizer)(folder)
     if name == "clip":
         save(folder, "CLIPModel", transformers.CLIPConfig(text_config=words, vision_config=looks, projection_dim=12))
         transformers.CLIPProcessor(picture_processor("CLIPImageProcessor"), reads).save_pretrained(folder)
