@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
+from amr.extract.pipeline.preview import Media
 from amr.extract.run import extract_embeddings
 from amr.fusion.config import FitConfig
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import build_encoders
 from amr.fusion.explain.config import ExplainConfig
 from amr.fusion.explain.explain import explain
+from amr.fusion.explain.explanation import Steps
+from amr.fusion.explain.picture import draw
 from amr.fusion.fit import fit
 from amr.fusion.predict import predict
 from amr.fusion.report.read import read_results
 from amr.fusion.report.sections.clips import one_sided
 from amr.fusion.report.settings import settings_of
+
+from .explain.test_explanation import explanation, without
 
 WORDS = ("red square high", "green circle low")
 
@@ -76,22 +83,12 @@ def test_an_explanation_shows_the_text_and_gives_it_no_time(home):
 
 
 def test_steps_of_text_are_parts_of_it(home, monkeypatch):
-    from matplotlib.figure import Figure
-
-    from amr.extract.pipeline.preview import Media
-    from amr.fusion.explain.explanation import Steps
-    from amr.fusion.explain.picture import draw
-
-    from .explain.test_explanation import explanation, without
-
     drawn = []
     savefig = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: drawn.append(self) or savefig(self, *args, **kw))
     steps = {"video": Steps([0.0, 0.5], [0.5, 1.0], [0.75, 0.25], in_seconds=False)}
     media = Media(text="word " * 300 + "\n" + "早上好" * 50)
     example = explanation(zero={"audio": without(0.5), "video": without(0.5)})
-    from dataclasses import replace
-
     draw(home / "a.png", replace(example, steps=steps), media, {"audio": "audio", "video": "text"})
     words = [text.get_text() for text in drawn[-1].texts]
     assert "text" in words
