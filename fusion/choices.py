@@ -1,4 +1,4 @@
-"""Allowed values of options: fixed lists, and the names of heads, methods and attributions. Nothing imports torch."""
+"""Allowed values of options: fixed lists, and the names of heads, methods, attributions and loggers, without torch."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ REGISTRIES: Mapping[str, tuple[str, str, str]] = {
     "--head": ("heads", "amr.fusion.heads.base", "heads"),
     "--method": ("methods", "amr.fusion.methods.base", "methods"),
     "--attribution": ("attribution", "amr.fusion.attribution.base", "attributions"),
+    "--logger": ("loggers", "amr.fusion.loggers.base", "loggers"),
 }
 
 
@@ -35,10 +36,10 @@ def own_weight(attribution: str) -> float:
 
 
 def check_registered(option_name: str, name: str) -> None:
-    """Check the name of a head, a method or an attribution without importing them, which would import torch.
+    """Check the name of a head, a method, an attribution or a logger without importing them, which would import torch.
 
     Args:
-        option_name: `--head`, `--method` or `--attribution`.
+        option_name: `--head`, `--method`, `--attribution` or `--logger`.
         name: Name to check.
 
     Raises:

@@ -131,6 +131,13 @@ class TrainingConfig:
     seed: int = option(0, "Seed of initial weights, batches and noise.", least=0, panel=TRAINING)
     device: str = option("auto", "Device: auto, cpu or cuda.", choices=DEVICES, panel=SPEED)
     out: str | None = option(None, "Folder of the result; by default a new one in the workspace.", panel=OUTPUT)
+    logger: str | None = option(
+        None,
+        "Trackers that get each epoch and the test measures: tensorboard, wandb or csv, also several with commas.",
+        panel=OUTPUT,
+        separator=",",
+        since="0.2",
+    )
 
     def __post_init__(self) -> None:
         """Check what can be checked without data and without importing heads and methods."""
@@ -145,6 +152,8 @@ class TrainingConfig:
         check_registered("--head", self.head)
         check_registered("--method", self.method)
         check_registered("--attribution", self.attribution)
+        for name in () if self.logger is None else self.logger.split(","):
+            check_registered("--logger", name.strip())
         for name in ("head_option", "method_option"):
             for text in getattr(self, name):
                 if "=" not in text:
@@ -202,8 +211,10 @@ class FitConfig(TrainingConfig):
             raise ValueError(f"--folds must be 0 (none) or at least 3, got {self.folds}. Pass --folds 5.")
 
     def to_json(self) -> dict[str, Any]:
-        """Settings as in JSON documents: modalities are a list."""
-        return asdict(self) | {"modalities": None if self.modalities is None else self.modalities.split(",")}
+        """Settings as in JSON documents: modalities are a list. Without `logger`, with or without which a run is the same."""
+        settings = asdict(self) | {"modalities": None if self.modalities is None else self.modalities.split(",")}
+        del settings["logger"]
+        return settings
 
 
 # Options of `amr fit` that take a list in `amr sweep`; the last ones vary fastest.
@@ -286,7 +297,7 @@ class SweepConfig:
         for values in product(*(getattr(self, name) for name in SWEPT)):
             config = replace(self.base, **dict(zip(SWEPT, values, strict=True)))
             configs.append(config if config.amr_ratio is not None else replace(config, **without_amr))
-        of_sweep = {name: getattr(self.base, name) for name in ("out", "device")}
+        of_sweep = {name: getattr(self.base, name) for name in ("out", "device", "logger")}
         configs += [replace(config, seed=seed, **of_sweep) for config in self.also for seed in self.seed]
         return list(dict.fromkeys(configs))
 

@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from amr.common.progress import Progress
 from amr.fusion.config import FitConfig, check_effects
 from amr.fusion.data.folds import TrainingData, read_training_data
+from amr.fusion.loggers.base import Sink, TrackedRun
+from amr.fusion.loggers.files import LOGS
+from amr.fusion.loggers.group import GroupLog
+from amr.fusion.loggers.tracker import check_loggers, tracking
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.folder import new_run
 from amr.fusion.runs.measure import Measures, mean_measures
+from amr.fusion.runs.metrics import mean_average_precisions
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.write import FoldMeasures, write_group, write_metrics
 from amr.fusion.train.graphs import graphed_step
+from amr.fusion.train.hooks import EndToEndHooks
 from amr.fusion.train.trainer import DIVERGED, train_group
 
 Advance = Callable[[float], None]  # called with the fraction of all work done since the last call
@@ -74,19 +81,26 @@ def fit(config: FitConfig, progress: Progress | None = None, *, overwrite: bool 
         overwrite: Whether to replace a run of other settings in `config.out`.
 
     Raises:
-        ValueError: The config does not fit the cache, or `config.out` holds something that must not be replaced.
+        ValueError: The config does not fit the cache, `config.out` holds something that must not be replaced, or a
+            tracker of `config.logger` cannot be used.
         FileNotFoundError: There is no such cache.
         RuntimeError: Training diverged.
     """
+    check_loggers(config.logger)
     check_effects(config, [config.amr_ratio], [config.amr_weight])
     data = read_training_data(config, keep_steps=takes_steps(config))
     config = resolve(config, data.dataset)
     progress = progress or Progress()
     total = config.epochs * len(data.folds)
+
+    def advance(fraction: float) -> None:
+        progress.advance(fraction * total)
+
     with new_run(record_of(config, data), overwrite=overwrite) as (record, unfinished):
         progress.start(total, unit="epochs")
         try:
-            (result,) = fit_group([record], [unfinished], data, lambda done: progress.advance(done * total))
+            with tracking(config.logger, unfinished / LOGS) as sink:
+                (result,) = fit_group([record], [unfinished], data, advance, sink=sink)
         finally:
             progress.stop()
         if result is None:
@@ -101,6 +115,7 @@ def fit_group(
     advance: Advance = lambda done: None,
     *,
     with_predictions: bool = True,
+    sink: Sink | None = None,
 ) -> list[FitResult | None]:
     """Fit runs of one recipe together and write their folders. The result is None without one, and if a run diverged.
 
@@ -110,39 +125,66 @@ def fit_group(
         data: Training data of the runs.
         advance: Function that is called with the fraction of all work done since the last call.
         with_predictions: Whether to write predictions.csv.
+        sink: Receiver of each epoch and of the test measures, for runs with a folder; None if nothing is logged.
     """
     cross_validated = records[0].config.folds > 0
     for record, folder in zip(records, folders, strict=True):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             record.save(folder)
+    log = _log(sink, records, folders)
+    log.begin()
     by_fold: list[list[FoldMeasures]] = []
     diverged = np.zeros(len(records), bool)
     for k, fold in enumerate(data.folds):
-        members = [member_of(record) for record in records]
+        callback = log.callback(partial(_val_map, fold.val.target), k if cross_validated else None)
         fitted = train_group(
             recipe_of(records[0]),
-            members,
+            [member_of(record) for record in records],
             fold.train,
             fold.val,
             partial(advance, 1 / (records[0].config.epochs * len(data.folds))),
+            None if callback is None else EndToEndHooks(callback=callback),
             make_step=graphed_step,
         )
+        if callback is not None:
+            callback.rest(fitted.history)
         diverged |= fitted.diverged.numpy()
-        fold_folders = [folder / f"fold-{k}" if folder and cross_validated else folder for folder in folders]
-        measures = write_group(records, fold_folders, data.dataset, fold, fitted, with_predictions=with_predictions)
-        by_fold.append(measures)
-    return [
-        None
-        if folder is None or diverged[run]
-        else _result(record, folder, [results[run] for results in by_fold], cross_validated)
-        for run, (record, folder) in enumerate(zip(records, folders, strict=True))
+        places = [folder / f"fold-{k}" if folder and cross_validated else folder for folder in folders]
+        end = None if cross_validated else log.end
+        by_fold.append(
+            write_group(records, places, data.dataset, fold, fitted, with_predictions=with_predictions, end=end)
+        )
+    results = []
+    for run, (record, folder) in enumerate(zip(records, folders, strict=True)):
+        if diverged[run]:
+            log.end(run, None, diverged=True)
+        is_fitted = folder is not None and not diverged[run]
+        results.append(_result(record, folder, [m[run] for m in by_fold], partial(log.end, run)) if is_fitted else None)
+    return results
+
+
+def _log(sink: Sink | None, records: Sequence[RunRecord], folders: Sequence[Path | None]) -> GroupLog:
+    """Log of a group: a run has the name of its folder, and one without a folder is not logged."""
+    runs = [
+        None if folder is None else TrackedRun(Path(str(record.config.out)).name, record.config.to_json())
+        for record, folder in zip(records, folders, strict=True)
     ]
+    return GroupLog(sink, runs, [*records[0].modalities])
 
 
-def _result(record: RunRecord, folder: Path, folds: list[FoldMeasures], cross_validated: bool) -> FitResult:
-    if not cross_validated:
+def _val_map(target: Tensor, logits: Tensor) -> dict[str, Tensor]:
+    """mAP of each run on val, for loggers."""
+    return {"val_map": mean_average_precisions(logits, target)}
+
+
+def _result(
+    record: RunRecord, folder: Path, folds: list[FoldMeasures], end: Callable[[Measures | None], None]
+) -> FitResult:
+    """Result of a run. With folds, `end` gets the test measures before the last file is written."""
+    if record.config.folds == 0:
         return FitResult(folder, record, folds[0]["val"], folds[0]["test"])
     val, test = (mean_measures([m for fold in folds if (m := fold[split]) is not None]) for split in ("val", "test"))
+    end(test)
     write_metrics(folder, {"val": val, "test": test, "folds": folds})
     return FitResult(folder, record, val, test, tuple(folds))

@@ -163,7 +163,7 @@ def _document(config: FrontierConfig, folder: Path, measured: Sequence[Measured]
 
 def _changed(config: FrontierConfig) -> dict[str, Any]:
     """Options other than the defaults."""
-    left_out = ("out", "device")
+    left_out = ("out", "device", "logger")
     values = {each.name: (getattr(config, each.name), each.default) for each in fields(FrontierConfig)}
     return {name: value for name, (value, default) in values.items() if value != default and name not in left_out}
 

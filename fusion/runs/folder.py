@@ -15,6 +15,7 @@ from amr.common.files import NotWhole, check_unlinked, check_writable, has_check
 from amr.common.files.lock import is_left, lock
 from amr.common.options import flag, number_text
 from amr.common.workspace import place, runs_dir
+from amr.fusion.loggers.files import LOGS, foreign_log
 from amr.fusion.runs.record import RUN_FILES, RunRecord
 
 LATER_FILES = (  # of amr evaluate and amr explain
@@ -153,10 +154,11 @@ def _is_run(folder: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Everything in the folder of a run and its folds, besides the folds and what a killed fit left."""
+    """Everything in the folder of a run and its folds, besides the folds, logs, and what a killed fit left."""
     folds = [path for path in folder.glob("fold-*") if path.is_dir()]
     found = [path for place in (folder, *folds) for path in place.iterdir()]
-    return [path for path in found if path not in folds and not path.name.startswith(UNFINISHED)]
+    logs = [path for path in (folder / LOGS,) if path.is_dir()]
+    return [path for path in found if path not in (*folds, *logs) and not path.name.startswith(UNFINISHED)]
 
 
 def foreign_file(folder: Path) -> str | None:
@@ -166,7 +168,8 @@ def foreign_file(folder: Path) -> str | None:
     for path in _files(folder):
         if path.is_dir() or not any(fnmatch(path.name, name) for name in names):
             return str(path.relative_to(folder))
-    return None
+    logged = foreign_log(folder)
+    return None if logged is None else str(logged)
 
 
 def _differences(saved: RunRecord, record: RunRecord) -> list[str]:
@@ -194,7 +197,7 @@ def _fingerprints(record: RunRecord) -> dict[str, Any]:
 def _settings(record: RunRecord) -> dict[str, Any]:
     """Settings that decide what a run is."""
     modalities = ",".join(record.modalities)
-    return asdict(replace(record.config, cache=record.cache, modalities=modalities, out=None, device="auto"))
+    return asdict(replace(record.config, cache=record.cache, modalities=modalities, out=None, device="auto", logger=None))
 
 
 def _target(record: RunRecord) -> list[float] | None:
@@ -237,6 +240,8 @@ def _finish(folder: Path) -> None:
         path.unlink()
     for path in folder.glob("fold-*"):
         path.rmdir()
+    if (folder / LOGS).exists():
+        shutil.rmtree(folder / LOGS)
     for path in sorted((folder / UNFINISHED).iterdir(), key=_order):
         os.replace(path, folder / path.name)
 

@@ -42,6 +42,12 @@ def mean_average_precision(logits: Tensor, target: Tensor) -> tuple[float, int]:
     return float(np.mean(each)), logits.shape[-1] - len(classes)
 
 
+def mean_average_precisions(logits: Tensor, target: Tensor) -> Tensor:
+    """`mean_average_precision` of each run, `(run, clips, classes)` to `(run,)`."""
+    each = [mean_average_precision(of_run, target)[0] for of_run in logits.cpu()]
+    return torch.tensor(each, dtype=torch.float64)
+
+
 def macro_f1(preds: Tensor, target: Tensor) -> float:
     """Mean F1 over the classes that have clips or are predicted."""
     truth, chosen, num_classes = target.cpu(), preds.argmax(-1).cpu(), preds.shape[-1]

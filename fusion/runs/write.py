@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def write_group(
     fitted: Fitted,
     *,
     with_predictions: bool,
+    end: Callable[[int, Measures | None], None] | None = None,
 ) -> list[FoldMeasures]:
     """Measure a run group on val and test, and write weights, history, predictions and metrics of each run.
 
@@ -42,6 +43,7 @@ def write_group(
         fold: Splits of the clips.
         fitted: Run group, in the order of `records`.
         with_predictions: Whether to write predictions.csv.
+        end: Function that gets the index and the test measures of each finished run before its last file is written.
     """
     splits = {"val": (fold.rows.val, fold.val), "test": (fold.rows.test, fold.test)}
     attributor, target = attributor_of(records[0]), target_shares(records, fitted)
@@ -64,6 +66,8 @@ def write_group(
             write_csv(place / "predictions.csv", pd.concat(tables))
         if fitted.diverged[run]:  # history.csv shows the epoch; without metrics.json the run is not finished
             continue
+        if end is not None:
+            end(run, results[-1]["test"])
         write_metrics(place, results[-1])
     return results
 

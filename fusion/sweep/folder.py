@@ -34,6 +34,7 @@ from amr.extract.cache.reader import Cache
 from amr.fusion.choices import own_weight
 from amr.fusion.config import LATER_SWEPT, SWEPT, SweepConfig
 from amr.fusion.end_to_end.folder import foreign_path
+from amr.fusion.loggers.files import LOGS, foreign_log
 from amr.fusion.runs.folder import differences, few_of, foreign_file, may_hold
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.results import run_folder
@@ -42,7 +43,7 @@ REQUEST = "sweep.json"
 GROUP_SIZE, GROUPS = "group_size", "groups"  # in sweep.json; they do not change what is requested
 LOCK_FILE = f"{REQUEST}.lock"
 LEFT = (LOCK_FILE, partial_path(Path(REQUEST)).name)  # by a killed sweep
-FOLDERS = ("runs", TRAININGS)
+FOLDERS = ("runs", TRAININGS, LOGS)
 # files of amr sweep, amr table, amr evaluate and amr frontier
 FILES = (
     *(REQUEST, CHECKSUMS, "results.csv", "accuracy-against-share.png"),
@@ -235,7 +236,7 @@ def _request(config: SweepConfig, cache: Path) -> dict[str, Any]:
     # as version 0.1 wrote it: a single value of what it could not sweep is in `base`
     fixed = {name: swept.pop(name)[0] for name in LATER_SWEPT if len(swept[name]) == 1}
     # settings that do not change the numbers may differ when a sweep continues
-    base = saved_settings(replace(config.base, **fixed, out=None, device="auto")) | {"amr_weight": 1.0}
+    base = saved_settings(replace(config.base, **fixed, out=None, device="auto", logger=None)) | {"amr_weight": 1.0}
     request = swept | {"base": base, GROUP_SIZE: None}
     if config.also:
         request["also"] = [_changed(saved_settings(each), asdict(config.base)) for each in config.also]
@@ -247,7 +248,7 @@ def _request(config: SweepConfig, cache: Path) -> dict[str, Any]:
 
 def _changed(settings: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that differ from the base."""
-    return {name: value for name, value in settings.items() if value != base[name] and name not in ("out", "device")}
+    return {name: value for name, value in settings.items() if value != base[name] and name not in ("out", "device", "logger")}
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
@@ -310,6 +311,8 @@ def _foreign(folder: Path) -> str | None:
             path.is_file() and path.name in ours
         ):
             return path.name
+    if (logged := foreign_log(folder)) is not None:
+        return str(logged)
     for run in (folder / "runs").glob("*"):
         if not run.is_dir():
             return f"runs/{run.name}"

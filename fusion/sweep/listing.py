@@ -235,6 +235,7 @@ def _reason(error: Exception, what: str) -> str:
 
 def _settings(record: RunRecord) -> dict[str, Any]:
     settings = asdict(record.config)
+    del settings["logger"]  # it is not saved
     del settings["out"]  # where the run was first written to; it may have been moved
     if record.config.amr_ratio is None:
         settings["amr_weight"] = None

@@ -14,6 +14,7 @@ from amr.common.devices import one_thread
 from amr.common.progress import Progress
 from amr.fusion.data.folds import read_training_data
 from amr.fusion.fit import fit_group
+from amr.fusion.loggers.base import Point, Sink, TrackedRun
 from amr.fusion.resolve import takes_steps
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.results import is_finished, run_folder
@@ -22,7 +23,32 @@ if TYPE_CHECKING:
     from amr.fusion.sweep.sweep import RunGroup
 
 
-def fit_on_ray(groups: Sequence[RunGroup], cluster: ClusterOptions, progress: Progress) -> Iterator[RunGroup]:
+class SentLog:
+    """Sink of a worker, whose values are sent to the process that has the loggers.
+
+    Args:
+        send: Function that sends an event.
+    """
+
+    def __init__(self, send: Callable[[Event], object]) -> None:
+        self._send = send
+
+    def begin(self, run: TrackedRun, points: Sequence[Point] = ()) -> None:
+        """Send it."""
+        self._send(("log", ("begin", run, points)))
+
+    def log(self, name: str, point: Point) -> None:
+        """Send it."""
+        self._send(("log", ("log", name, point)))
+
+    def end(self, name: str, measures: Point | None) -> None:
+        """Send it."""
+        self._send(("log", ("end", name, measures)))
+
+
+def fit_on_ray(
+    groups: Sequence[RunGroup], cluster: ClusterOptions, progress: Progress, sink: Sink | None = None
+) -> Iterator[RunGroup]:
     """Fit the groups on the workers of a cluster, and yield each group after its files are written.
 
     A group whose worker or node is lost begins again on another worker.
@@ -31,6 +57,7 @@ def fit_on_ray(groups: Sequence[RunGroup], cluster: ClusterOptions, progress: Pr
         groups: Groups with unfinished runs.
         cluster: Cluster.
         progress: Listener that counts runs.
+        sink: Receiver of each epoch and of the test measures; None if nothing is logged.
 
     Raises:
         ValueError: The cluster has no room for a worker, or a worker does not see the folder of the sweep.
@@ -39,19 +66,23 @@ def fit_on_ray(groups: Sequence[RunGroup], cluster: ClusterOptions, progress: Pr
 
     def take(index: int, event: Event) -> None:
         kind, values = event
+        if kind == "log":
+            method, *arguments = values
+            getattr(sink, method)(*arguments)
+            return
         amount = -done[index] if kind == "start" else values[0] * sizes[index]
         done[index] += amount
         progress.advance(amount)
 
     with connected(cluster.address) as ray:
         room = room_for(ray, cluster.num_gpus_per_worker, 1)
-        tasks = [(group.records,) for group in groups]
+        tasks = [(group.records, sink is not None) for group in groups]
         for index, _ in run_tasks(ray, room, _fit, tasks, take):
             yield groups[index]
 
 
-def _fit(send: Callable[[Event], object], records: Sequence[RunRecord]) -> None:
-    """Fit a group on a worker."""
+def _fit(send: Callable[[Event], object], records: Sequence[RunRecord], logs: bool) -> None:
+    """Fit a group on a worker, and send what is logged if it is."""
     send(("start", ()))
     config = records[0].config
     _check_shared([run_folder(record) for record in records])
@@ -62,7 +93,8 @@ def _fit(send: Callable[[Event], object], records: Sequence[RunRecord]) -> None:
         send(("advance", (amount,)))
 
     with one_thread():
-        fit_group(records, folders, data, advance, with_predictions=False)
+        sink = SentLog(send) if logs else None
+        fit_group(records, folders, data, advance, with_predictions=False, sink=sink)
 
 
 def _check_shared(folders: Sequence[Path]) -> None:

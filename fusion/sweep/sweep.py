@@ -24,6 +24,9 @@ from amr.common.progress import Progress
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.fit import fit_group
+from amr.fusion.loggers.base import Sink
+from amr.fusion.loggers.files import LOGS
+from amr.fusion.loggers.tracker import check_loggers, tracking
 from amr.fusion.methods import methods
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.record import RunRecord
@@ -99,12 +102,13 @@ def sweep(
         cluster: Cluster whose workers fit the run groups; by default this process does.
 
     Raises:
-        ValueError: The request does not fit the cache, or the folder holds another sweep.
+        ValueError: The request does not fit the cache, the folder holds another sweep, or a tracker cannot be used.
         FileNotFoundError: The cache does not exist.
         RuntimeError: Another process sweeps in the folder. Or a unimodal model that a method needs diverged; groups
             that finished before remain on disk.
     """
     progress = progress or Progress()
+    check_loggers(config.base.logger)
     if cluster is not None:
         check_gpus(cluster, config.base.device)
     folder, _ = choose_folder(config, overwrite=overwrite)
@@ -124,8 +128,11 @@ def sweep(
             resolved = resolve(member, data.dataset)
             records.append(record_of(replace(resolved, out=str(folder / "runs" / _name(resolved, config))), data))
     records, repeated = _distinct(records)
-    with new_sweep(folder, config, records, progress, overwrite=overwrite):
-        rows = _run_all(folder, records, data_of, config, cluster or ClusterOptions(), progress)
+    with (
+        new_sweep(folder, config, records, progress, overwrite=overwrite),
+        tracking(config.base.logger, folder / LOGS, folder.name) as sink,
+    ):
+        rows = _run_all(folder, records, data_of, config, cluster or ClusterOptions(), progress, sink)
     notes = dict.fromkeys([*repeated, *(note for data in opened.values() for note in data.notes)])
     failed = [run_folder(record).name for record in records if not is_finished(record)]
     warnings = dict.fromkeys(text for data in opened.values() for text in data.warnings)
@@ -139,10 +146,13 @@ def _run_all(
     config: SweepConfig,
     cluster: ClusterOptions,
     progress: Progress,
+    sink: Sink | None,
 ) -> list[dict[str, Any]]:
     """Fit the runs that are not finished, and return the rows of results.csv."""
     discard_damaged(records, progress)
     todo = [record for record in records if not is_finished(record)]
+    if sink is not None and len(todo) < len(records):
+        progress.note(f"{len(records) - len(todo)} runs are finished already: --logger gets the others")
     progress.start(len(records), len(records) - len(todo), "runs")
     for record in todo:  # who reads an unfinished sweep can then count what is missing
         run_folder(record).mkdir(parents=True, exist_ok=True)
@@ -150,7 +160,10 @@ def _run_all(
     groups = [group for group in _groups(folder, records, data_of, config) if group.unfinished]
     num_workers = torch.get_num_threads() if choose_device(config.base.device).type == "cpu" else 1
     on_ray = cluster.engine == "ray" and groups
-    for _ in fit_on_ray(groups, cluster, progress) if on_ray else _fit_all(groups, num_workers, progress):
+    fits = (
+        fit_on_ray(groups, cluster, progress, sink) if on_ray else _fit_all(groups, num_workers, progress, sink)
+    )
+    for _ in fits:
         write_results(folder, records)
     return write_results(folder, records)
 
@@ -159,7 +172,9 @@ class _Stopped(Exception):
     """Raised in the threads of other groups after a failure or Ctrl-C."""
 
 
-def _fit_all(groups: Sequence[RunGroup], num_workers: int, progress: Progress) -> Iterator[RunGroup]:
+def _fit_all(
+    groups: Sequence[RunGroup], num_workers: int, progress: Progress, sink: Sink | None
+) -> Iterator[RunGroup]:
     """Fit the groups in `num_workers` threads, and yield each group after its files are written.
 
     On a CPU, one thread per group is faster than all threads for one group: training steps are too short for several.
@@ -175,7 +190,7 @@ def _fit_all(groups: Sequence[RunGroup], num_workers: int, progress: Progress) -
             progress.advance(len(unfinished) * fraction)
 
         folders = [run_folder(record) if record in unfinished else None for record in group.records]
-        fit_group(group.records, folders, group.data, advance, with_predictions=False)
+        fit_group(group.records, folders, group.data, advance, with_predictions=False, sink=sink)
         return group
 
     with thread_pool(num_workers) as pool:

@@ -17,13 +17,21 @@ class EpochCallback(Protocol):
     def resume(self) -> dict[str, Any] | None:
         """State to resume from; None to start from the beginning."""
 
-    def epoch(self, epoch_values: Mapping[str, Tensor], state: Callable[[], dict[str, Any]], *, last: bool) -> None:
+    def epoch(
+        self,
+        epoch_values: Mapping[str, Tensor],
+        state: Callable[[], dict[str, Any]],
+        *,
+        last: bool,
+        val_logits: Tensor | None = None,
+    ) -> None:
         """Handle the end of an epoch.
 
         Args:
             epoch_values: The epoch's row of the history, name to `(run,)` or `(run, modalities)`.
             state: Function that returns the state to resume from.
             last: Whether training ends here.
+            val_logits: Logits of the val clips, `(run, clips, classes)`; None without val clips.
         """
 
 
@@ -34,7 +42,14 @@ class NoCallback:
         """Start from the beginning."""
         return None
 
-    def epoch(self, epoch_values: Mapping[str, Tensor], state: Callable[[], dict[str, Any]], *, last: bool) -> None:
+    def epoch(
+        self,
+        epoch_values: Mapping[str, Tensor],
+        state: Callable[[], dict[str, Any]],
+        *,
+        last: bool,
+        val_logits: Tensor | None = None,
+    ) -> None:
         """Do nothing."""
 
 

@@ -95,9 +95,10 @@ def _train(
         epoch_values = _epoch(train_on_batch, state.step, train, state.order, recipe.batch_size)
         model.eval()
         update_mean(model, method.context.train, recipe.attributor)
-        epoch_values |= _validate(model, val, recipe, state.step.ratio) | method.epoch_values()
+        measured, val_logits = _validate(model, val, recipe, state.step.ratio)
+        epoch_values |= measured | method.epoch_values()
         state.add(epoch_values, _finite(epoch_values, model, len(val) > 0))
-        callback.epoch(epoch_values, state.dump, last=state.over(recipe))
+        callback.epoch(epoch_values, state.dump, last=state.over(recipe), val_logits=val_logits)
         if on_epoch is not None:
             on_epoch()
     state.best.restore(model)
@@ -129,7 +130,7 @@ def _assembled(
     update_mean(model, train, recipe.attributor)
     losses = cross_entropy(predict_logits(model, train), train.target.expand(len(members), -1))
     epoch_values = {"train_loss": losses, "regularization": torch.zeros_like(losses)}
-    epoch_values |= _validate(model, val, recipe, ratio)
+    epoch_values |= _validate(model, val, recipe, ratio)[0]
     history = {name: value[None].cpu() for name, value in epoch_values.items()}
     return Fitted(
         model, torch.ones(len(members), dtype=torch.long), history, torch.zeros(len(members), dtype=torch.bool)
@@ -218,18 +219,21 @@ def _select(fitted: Fitted, rows: Sequence[int], seeds: Sequence[int]) -> Fitted
     return Fitted(model, fitted.best_epoch[list(rows)], history, fitted.diverged[list(rows)])
 
 
-def _validate(model: FusionModel, val: Clips, recipe: Recipe, ratio: Tensor) -> dict[str, Tensor]:
-    """Loss, accuracy, R and mean shares of each run on the val clips; NaN without val clips."""
+def _validate(
+    model: FusionModel, val: Clips, recipe: Recipe, ratio: Tensor
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Loss, accuracy, R and mean shares of each run on the val clips, and the logits; NaN and None without val clips."""
     num_runs = next(model.parameters()).shape[0]
     if len(val) == 0:
         none = torch.full((num_runs,), torch.nan, device=val.target.device)
         share = none[:, None].expand(-1, len(model.modalities))
-        return {"val_loss": none, "val_accuracy": none, "val_regularization": none, "val_share": share}
+        return {"val_loss": none, "val_accuracy": none, "val_regularization": none, "val_share": share}, None
     logits, share, counted = predict_shares(model, val, recipe.attributor)
     target, of_sums = val.target.expand(num_runs, -1), recipe.attributor.uses_partners
-    return {
+    measured = {
         "val_loss": cross_entropy(logits, target),
         "val_accuracy": (logits.argmax(-1) == target).float().mean(-1),
         "val_regularization": regularization(share, counted, ratio, level=recipe.amr_level, of_sums=of_sums),
         "val_share": mean_share(share, counted, of_sums=of_sums),
     }
+    return measured, logits
