@@ -211,7 +211,7 @@ class FitConfig(TrainingConfig):
             raise ValueError(f"--folds must be 0 (none) or at least 3, got {self.folds}. Pass --folds 5.")
 
     def to_json(self) -> dict[str, Any]:
-        """Settings as in JSON documents: modalities are a list. Without `logger`, with or without which a run is the same."""
+        """Settings as in JSON documents: modalities are a list. Without `logger`, which is no setting of the run."""
         settings = asdict(self) | {"modalities": None if self.modalities is None else self.modalities.split(",")}
         del settings["logger"]
         return settings

@@ -12,7 +12,7 @@ PACKAGES = ("common", "console", "data_manifests", "extract", "fusion")
 MAX_MODULES = 10
 # Rooms with one file per entry of a registry hold as many files as there are entries.
 REGISTRIES = ("extract/encoders/families", "fusion/heads", "fusion/methods")
-REGISTRIES += ("fusion/evaluate/measures", "fusion/report/sections")
+REGISTRIES += ("fusion/evaluate/measures", "fusion/loggers", "fusion/report/sections")
 
 # From the ground up. Rooms of one floor do not import each other.
 FLOORS = (
@@ -26,6 +26,7 @@ FLOORS = (
     ("extract.run", "extract.import_embeddings", "extract.named_clips"),
     ("fusion.choices", "fusion.run_axis", "fusion.prediction"),
     ("fusion.attribution",),
+    ("fusion.loggers",),
     ("fusion.config",),
     ("fusion.heads",),
     ("fusion.data",),

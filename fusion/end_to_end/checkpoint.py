@@ -1,4 +1,4 @@
-"""A checkpoint from which a training continues, also to more epochs after its end, and curves."""
+"""A checkpoint from which a training continues, also to more epochs after its end, and what is logged of each epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from amr.common.files import (
     NotWhole,
@@ -22,9 +21,14 @@ from amr.common.files import (
     whole_file,
 )
 from amr.fusion.end_to_end.augment import Augment
+from amr.fusion.loggers.base import Point, Sink, TrackedRun
+from amr.fusion.loggers.group import logged, measured_point, values_of
+from amr.fusion.loggers.tensorboard import TensorBoardLogger
+from amr.fusion.runs.measure import Measures
+from amr.fusion.runs.metrics import mean_average_precisions
 from amr.fusion.train.reporter import Reporter
 
-CHECKPOINT, TENSORBOARD = "checkpoint.pt", "tensorboard"
+CHECKPOINT = "checkpoint.pt"
 SECONDS_BETWEEN = 20.0  # checkpoints hold several copies of the weights
 
 
@@ -38,6 +42,9 @@ class Checkpoint:
         augment: Augmentation, whose random stream belongs to the state.
         reporter: Reporter of each epoch.
         seconds_between: Least time between checkpoints. They are saved at the end of an epoch; the last always is.
+        run: The training in loggers; None for one named after the folder, without settings.
+        sink: Loggers besides TensorBoard, which always gets the curves; None for no others.
+        val_target: Classes of the val clips, `(clips,)`, for the mAP that loggers get; None for none.
     """
 
     def __init__(
@@ -48,16 +55,22 @@ class Checkpoint:
         augment: Augment,
         reporter: Reporter,
         seconds_between: float = SECONDS_BETWEEN,
+        run: TrackedRun | None = None,
+        sink: Sink | None = None,
+        val_target: Tensor | None = None,
     ) -> None:
         self.file = folder / CHECKPOINT
-        self._curves = folder / TENSORBOARD
+        self._run = run or TrackedRun(folder.name, {})
+        curves = TensorBoardLogger(folder)
+        self._sinks: tuple[Sink, ...] = (curves,) if sink is None else (curves, sink)
+        self._val_target = val_target
+        self._points: list[Point] = []
+        self._has_begun = False
         self._seed, self._modalities = seed, tuple(modalities)
-        self._augment = augment
+        self.augment = augment
         self._reporter = reporter
         self._seconds_between = seconds_between
         self._saved_at = 0.0
-        self._epoch = 0
-        self._writer: SummaryWriter | None = None
 
     def resume(self) -> dict[str, Any] | None:
         """Return the last saved state, None if there is none; random streams start from the seed, or continue.
@@ -79,10 +92,9 @@ class Checkpoint:
                 f"--epochs must be {len(history)} or more to continue {str(self.file.parent)!r}, got "
                 f"{self._reporter.epochs}. Choose another name, or --overwrite to train from the start."
             )
-        self._epoch = len(history)
-        # curves of a killed training after its checkpoint are written again
-        self._writer = SummaryWriter(str(self._curves), purge_step=self._epoch + 1)
-        self._reporter.begin([self._values(epoch_values) for epoch_values in history])
+        of_history = [self._values(epoch_values) for epoch_values in history]
+        self._begin_logs(_points(saved or {}, of_history))
+        self._reporter.begin(of_history)
         self._saved_at = time.monotonic()
         return None if saved is None else saved["training"]
 
@@ -98,7 +110,7 @@ class Checkpoint:
             history = saved["training"]["history"]
             if not all(isinstance(value, Tensor) for values in history for value in values.values()):
                 raise TypeError("its history is not of numbers")
-            self._augment.set_state(saved["augment"])
+            self.augment.set_state(saved["augment"])
             torch.set_rng_state(saved["rng"])
             if torch.cuda.is_available() and saved["cuda"] is not None:
                 torch.cuda.set_rng_state(saved["cuda"])
@@ -106,35 +118,57 @@ class Checkpoint:
             add_checksums(self.file.parent, [CHECKPOINT])
         return saved
 
-    def epoch(self, epoch_values: Mapping[str, Tensor], state: Callable[[], dict[str, Any]], *, last: bool) -> None:
-        """Write the curves, save the state, report."""
-        assert self._writer is not None
-        self._epoch += 1
+    def epoch(
+        self,
+        epoch_values: Mapping[str, Tensor],
+        state: Callable[[], dict[str, Any]],
+        *,
+        last: bool,
+        val_logits: Tensor | None = None,
+    ) -> None:
+        """Log the epoch, save the state, report."""
         values = self._values(epoch_values)
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, self._epoch)
+        further = {}
+        if val_logits is not None and self._val_target is not None:
+            further["val_map"] = float(mean_average_precisions(val_logits, self._val_target)[0])
+        self._points.append(Point(len(self._points) + 1, logged(values) | further))
+        for sink in self._sinks:
+            sink.log(self._run.name, self._points[-1])
         if last or time.monotonic() - self._saved_at >= self._seconds_between:
-            self._writer.flush()
             self._save(state())
         self._reporter.epoch(values)
 
-    def close(self) -> None:
-        """Finish writing the curves."""
-        if self._writer is not None:
-            self._writer.close()
+    def _begin_logs(self, points: list[Point]) -> None:
+        """Begin the logs with these points: what a killed training logged after its checkpoint is logged again."""
+        self._points, self._has_begun = points, True
+        for sink in self._sinks:
+            sink.begin(self._run, points)
+
+    def end(self, test: Measures | None, history: Mapping[str, Tensor]) -> None:
+        """Log the measures of the test split, if it has clips.
+
+        Args:
+            test: Measures.
+            history: History of the training, name to `(epoch, 1, ...)`: of a model that was assembled, not trained, it
+                is logged here.
+        """
+        if not self._has_begun:
+            epochs = range(len(history["train_loss"]))
+            values = [self._values({name: each[i] for name, each in history.items()}) for i in epochs]
+            self._begin_logs(_points({}, values))
+        for sink in self._sinks:
+            sink.end(self._run.name, measured_point(test, len(self._points)))
 
     def _values(self, epoch_values: Mapping[str, Tensor]) -> dict[str, float]:
         """Values of one epoch, named as in history.csv."""
-        values = {name: float(value[0]) for name, value in epoch_values.items() if value.ndim == 1}
-        for name, value in epoch_values.items():
-            if value.ndim > 1:
-                values |= {f"{name}_{m}": share for m, share in zip(self._modalities, value[0].tolist(), strict=True)}
-        return values
+        return values_of(epoch_values, self._modalities)
 
     def _save(self, training: dict[str, Any]) -> None:
         """Write the checkpoint."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-        state = {"training": training, "augment": self._augment.state(), "rng": torch.get_rng_state(), "cuda": cuda}
+        points = [{"values": dict(point.values), "seconds": point.seconds} for point in self._points]
+        state = {"training": training, "augment": self.augment.state(), "rng": torch.get_rng_state(), "cuda": cuda}
+        state["points"] = points
         # to a file of Python's: writing by its own, torch does not say that the disk is full
         with (
             checksummed(self.file.parent, CHECKPOINT),
@@ -143,6 +177,12 @@ class Checkpoint:
         ):
             torch.save(state, file)
         self._saved_at = time.monotonic()
+
+
+def _points(saved: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> list[Point]:
+    """Points of a saved training. Checkpoints of version 0.1 have none, but its history."""
+    points = saved.get("points", [{"values": logged(values), "seconds": time.time()} for values in history])
+    return [Point(epoch, each["values"], seconds=each["seconds"]) for epoch, each in enumerate(points, start=1)]
 
 
 def remove_checkpoint(file: Path) -> None:

@@ -25,10 +25,11 @@ from amr.extract.config import CLIP_TIMEOUT, CLIP_TIMEOUT_HELP, MAX_CLIP_TIMEOUT
 from amr.fusion.choices import AMR_OPTIMIZERS, own_weight
 from amr.fusion.config import AMR_SETTINGS, SWEPT, TrainingConfig, check_effects, parse_lists, swept_values
 from amr.fusion.end_to_end.presets import Preset, preset
+from amr.fusion.loggers.files import LOGS, TENSORBOARD
 
 OBJECTIVES = ("unimodal", "joint")
 ENCODER_OPTIMIZERS = ("sgd", "adamw")
-RESERVED = ("joint", "teachers", "tensorboard", JOINT_RUN)  # names with another meaning in the folder of a training
+RESERVED = ("joint", "teachers", TENSORBOARD, LOGS, JOINT_RUN)  # names with another meaning in the folder of a training
 BY_PRESET = "by default the preset's, off with --encoder"
 
 

@@ -32,9 +32,10 @@ from amr.common.workspace import EMBEDDINGS, JOINT_RUN, check_new_name, encoders
 from amr.extract.config import CLIP_TIMEOUT
 from amr.extract.encoders.families.trained import ENCODER, WEIGHTS
 from amr.fusion.choices import own_weight
-from amr.fusion.end_to_end.checkpoint import CHECKPOINT, TENSORBOARD
+from amr.fusion.end_to_end.checkpoint import CHECKPOINT
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import MediaData
+from amr.fusion.loggers.files import EVENTS, LOGS, TENSORBOARD, foreign_log
 from amr.fusion.model import Fitted
 from amr.fusion.runs.folder import LATER_FILES, differences, few_of, foreign_file
 from amr.fusion.runs.measure import Measures
@@ -53,6 +54,7 @@ IRRELEVANT: dict[str, Any] = {
     "store": None,
     "out": None,
     "overwrite": False,
+    "logger": None,
 }
 # version 0.1 saved its preset by name, and had no crops
 PRESET_0_1 = [
@@ -293,13 +295,13 @@ def foreign_path(folder: Path, saved: Mapping[str, Any] | None = None) -> Path |
         *folders, name = path.relative_to(folder).parts
         if path.is_dir() and name == JOINT_RUN and (in_run := foreign_file(path)) is not None:
             return path.relative_to(folder) / in_run
-        if path.is_dir() or JOINT_RUN in folders:
+        if path.is_dir() or JOINT_RUN in folders or folders[:1] == [LOGS]:
             continue
-        in_curves = folders[-1:] == [TENSORBOARD] and name.startswith("events.out.tfevents")
+        in_curves = folders[-1:] == [TENSORBOARD] and name.startswith(EVENTS)
         evaluated = not folders and any(fnmatch(name, pattern) for pattern in LATER_FILES)
         if not {*folders} <= {*names, TEACHERS, TENSORBOARD} or not (in_curves or evaluated or name in files):
             return path.relative_to(folder)
-    return None
+    return foreign_log(folder)
 
 
 def read_saved(folder: Path) -> dict[str, Any] | None:

@@ -6,17 +6,18 @@ encoders/<name>/
     <modality>/         encoder.json and weights.safetensors, for `amr extract --encoder NAME=trained:...`
     history.csv         one row per epoch               }
     head.safetensors    head on the encodings           } in each modality's folder
-    tensorboard/        curves                          } if the objective is unimodal
+    tensorboard/        curves and test measures        } if the objective is unimodal
     checkpoint.pt       to continue from                }
     run/                the model as a run of `amr fit` }
     embeddings.h5       the cache of z of that run      }
+    logs/               files of --logger csv and wandb
     teachers/           uni-modal models that the method learns from, in the same layout
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ from amr.fusion.end_to_end.folder import (
     mark_diverged,
     read_folder,
     read_saved,
+    requested,
     supersede,
     training_folder,
     write_folder,
@@ -61,6 +63,9 @@ from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel, OneRun
 from amr.fusion.end_to_end.run import all_clips, write_run
 from amr.fusion.heads import head_options
+from amr.fusion.loggers.base import Sink, TrackedRun
+from amr.fusion.loggers.files import LOGS
+from amr.fusion.loggers.tracker import check_loggers, tracking
 from amr.fusion.methods import methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape
 from amr.fusion.resolve import check_model, with_head
@@ -84,6 +89,7 @@ def train_encoders(
     seconds_between: float = SECONDS_BETWEEN,
     data: MediaData | None = None,
     places: Places | None = None,
+    group: str | None = None,
 ) -> TrainResult:
     """Train encoders on the train clips, select the epoch on val, test once, and write a folder.
 
@@ -96,9 +102,10 @@ def train_encoders(
         seconds_between: Least time between checkpoints.
         data: Clips of the training, with encoders of its seed; None to read them.
         places: Folder of each run; None for the folder of its model.
+        group: Name of the sweep that the training belongs to, for loggers; None for a single training.
 
     Raises:
-        ValueError: The options do not fit the clips, or the folder holds something else.
+        ValueError: The options do not fit the clips, the folder holds something else, or a tracker cannot be used.
         FileNotFoundError: Media or weights are missing.
         Diverged: Training diverged.
         Locked: Another process trains in the folder.
@@ -111,6 +118,7 @@ def train_encoders(
         progress.note(f"{folder} is finished; pass more --epochs to continue, or --overwrite to train again")
         return read_folder(folder)
     check(config)
+    check_loggers(config.logger)
     check_teachers(config)
     data = data or read_media_data(config, progress)
     seen = _seen(config, data)
@@ -122,11 +130,12 @@ def train_encoders(
         warnings = SplitData(data.clips, data.target, data.classes, [data.rows], has_folds=False).warnings()
         for text in (*data.rows.notes, *(f"warning: {each}" for each in warnings)):
             progress.note(text)  # before hours of training; they are part of the result, too
-        training = _Training(folder, config, data, seen, progress, seconds_between, places)
-        if config.objective == "joint":
-            trained = {"joint": training.joint()}
-        else:
-            trained = {m: training.unimodal(m, folder / m, training.place(m)) for m in seen}
+        with tracking(config.logger, folder / LOGS, group or folder.name, but="tensorboard") as sink:
+            training = _Training(folder, config, data, seen, progress, seconds_between, places, sink)
+            if config.objective == "joint":
+                trained = {"joint": training.joint()}
+            else:
+                trained = {m: training.unimodal(m, folder / m, training.place(m)) for m in seen}
         unseen = [m for m in data.encoders if m not in seen]
         notes = [f"no train clip has {m}: it is treated as absent everywhere, and has no encoder" for m in unseen]
         notes += [*data.rows.notes, *methods[config.method].notes(config.optimizer)]
@@ -206,9 +215,10 @@ class _Training:
         progress: Progress,
         seconds_between: float,
         places: Places | None,
+        sink: Sink | None,
     ) -> None:
         self.folder, self.config, self.data, self.seen, self.progress = folder, config, data, seen, progress
-        self.seconds_between = seconds_between
+        self.seconds_between, self.sink = seconds_between, sink
         self.place: Places = places or (lambda name: (folder if name == "joint" else folder / name) / JOINT_RUN)
 
     def joint(self) -> Trained:
@@ -310,7 +320,8 @@ class _Training:
             config: Options that the run is recorded with.
         """
         data = self.data
-        fitted = self._fitted(recipe, member, folder, name)
+        checkpoint = self._checkpoint(recipe, folder, name, config)
+        fitted = self._fitted(recipe, member, folder, name, checkpoint)
         supersede(self.folder, self.config, data)
         with checksummed(folder, "history.csv", HEAD):
             write_csv(folder / "history.csv", history_table(fitted, 0))
@@ -322,16 +333,29 @@ class _Training:
         of_head = replace(fitted, model=head)
         record = write_run(run, folder, config, data, encoders, of_head, z)
         target, attributor = target_shares([record], of_head), recipe.attributor
-        measured = (_measured(head, z, rows, attributor, target) for rows in (data.rows.val, data.rows.test))
-        return Trained(fitted, *measured)
+        val, test = (_measured(head, z, rows, attributor, target) for rows in (data.rows.val, data.rows.test))
+        checkpoint.end(test, fitted.history)
+        return Trained(fitted, val, test)
 
-    def _fitted(self, recipe: Recipe, member: Member, folder: Path, name: str) -> Fitted:
-        data, config = self.data, self.config
+    def _checkpoint(self, recipe: Recipe, folder: Path, name: str, config: TrainConfig) -> Checkpoint:
+        """Epoch callback of a model; in loggers it is named by its path from the folder of all trainings on."""
+        names = list(recipe.shape.embed_dims)
+        return Checkpoint(
+            folder,
+            config.seed,
+            names,
+            augmentation(config, self.data),
+            Reporter(name, config.epochs, self.progress),
+            self.seconds_between,
+            TrackedRun(folder.relative_to(self.folder.parent).as_posix(), requested(config)),
+            self.sink,
+            self._clips(self.data.rows.val, names).target,
+        )
+
+    def _fitted(self, recipe: Recipe, member: Member, folder: Path, name: str, checkpoint: Checkpoint) -> Fitted:
+        data = self.data
         folder.mkdir(parents=True, exist_ok=True)
         names = list(recipe.shape.embed_dims)
-        augment = augmentation(config, data)
-        reporter = Reporter(name, config.epochs, self.progress)
-        callback = Checkpoint(folder, config.seed, names, augment, reporter, self.seconds_between)
         networks = {m: data.encoders[m].network() for m in names}
         train, val = (self._clips(rows, names) for rows in (data.rows.train, data.rows.val))
         if len(train) == 0:
@@ -339,12 +363,12 @@ class _Training:
         hooks = EndToEndHooks(
             build=lambda shape, seeds: EncoderModel(shape, seeds, networks),
             fit_unimodal=self.teacher,
-            callback=callback,
+            callback=checkpoint,
             reuse=REUSE,
         )
         devices = [data.device] if data.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), closing(callback):
-            fitted = train_group(recipe, [member], replace(train, augment=augment), val, hooks=hooks)
+        with torch.random.fork_rng(devices):
+            fitted = train_group(recipe, [member], replace(train, augment=checkpoint.augment), val, hooks=hooks)
         if fitted.diverged.any():
             if not any((place / ENCODER).is_file() for place in (folder, *(folder / m for m in names))):
                 mark_diverged(self.folder)  # there is no encoder of fewer epochs

@@ -92,12 +92,12 @@ class Logger(ABC):
     """
 
     summary: ClassVar[str]
-    extra: ClassVar[str | None] = None  # package that it needs, and the extra of the same name that installs it
 
     def __init__(self, folder: Path, group: str | None = None) -> None:
         self.folder, self.group = folder, group
 
     @classmethod
+    @abstractmethod
     def check(cls) -> None:
         """Check, before anything is trained, that the tracker can be used.
 

@@ -27,6 +27,10 @@ class CsvLogger(Logger):
         self._settings: dict[str, list[Any]] = {}
         self._logged: set[str] = set()  # runs with rows in the file
 
+    @classmethod
+    def check(cls) -> None:
+        """Pass: nothing is needed."""
+
     def begin(self, run: TrackedRun, points: Sequence[Point] = ()) -> None:
         """Begin a run; rows of an earlier, killed command are replaced."""
         settings = {name: value for name, value in run.flat_settings.items() if name not in COLUMNS}

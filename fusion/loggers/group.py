@@ -14,7 +14,7 @@ MoreValues = Callable[[Tensor], Mapping[str, Tensor]]
 
 
 def values_of(epoch_values: Mapping[str, Tensor], modalities: Sequence[str], run: int = 0) -> dict[str, float]:
-    """Values of one epoch and run, named as in history.csv; without NaN of val, which has no clips then.
+    """Values of one epoch and run, named as in history.csv.
 
     Args:
         epoch_values: The epoch's row of the history, name to `(run,)` or `(run, modalities)`.
@@ -27,6 +27,15 @@ def values_of(epoch_values: Mapping[str, Tensor], modalities: Sequence[str], run
             values[name] = float(of_runs[run])
         else:
             values |= {f"{name}_{m}": v for m, v in zip(modalities, of_runs[run].tolist(), strict=True)}
+    return values
+
+
+def logged(values: Mapping[str, float]) -> dict[str, float]:
+    """Values without those of val that are NaN, for lack of clips.
+
+    >>> logged({"train_loss": 0.5, "val_loss": math.nan})
+    {'train_loss': 0.5}
+    """
     return {name: v for name, v in values.items() if not (name.startswith("val_") and math.isnan(v))}
 
 
@@ -73,7 +82,8 @@ class GroupLog:
         on_host = {name: value.cpu() for name, value in epoch_values.items()}
         for i, run in enumerate(self.runs):
             if self.sink is not None and run is not None:
-                self.sink.log(run.name, Point(self.num_epochs, values_of(on_host, self.modalities, i), fold))
+                values = logged(values_of(on_host, self.modalities, i))
+                self.sink.log(run.name, Point(self.num_epochs, values, fold))
 
     def end(self, run: int, test: Mapping[str, Any] | None, *, diverged: bool = False) -> None:
         """End a run.

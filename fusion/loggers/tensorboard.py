@@ -32,6 +32,10 @@ class TensorBoardLogger(Logger):
         self._files: dict[str, Path] = {}
         self._settings: dict[str, dict[str, Any]] = {}
 
+    @classmethod
+    def check(cls) -> None:
+        """Pass: nothing is needed."""
+
     def begin(self, run: TrackedRun, points: Sequence[Point] = ()) -> None:
         """Begin a run; event files of an earlier, killed command are removed."""
         place = self.folder / TENSORBOARD

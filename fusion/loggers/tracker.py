@@ -9,6 +9,7 @@ from pathlib import Path
 
 from amr.fusion.loggers.base import Logger, Point, Sink, TrackedRun, loggers
 
+
 def parse_loggers(text: str | None) -> tuple[str, ...]:
     """Names in the comma list of --logger, each once.
 
@@ -29,15 +30,16 @@ def check_loggers(text: str | None) -> None:
 
 
 @contextmanager
-def tracking(text: str | None, folder: Path, group: str | None = None) -> Iterator[Sink | None]:
+def tracking(text: str | None, folder: Path, group: str | None = None, *, but: str = "") -> Iterator[Sink | None]:
     """Yield the loggers of a command as one; None if there are none. Runs that have not ended then are stopped ones.
 
     Args:
         text: Comma list of --logger.
         folder: Folder for the files of the loggers.
         group: Name of the sweep; None for a single run.
+        but: Name of a logger that is left out, as the command has it anyway.
     """
-    names = parse_loggers(text)
+    names = [name for name in parse_loggers(text) if name != but]
     tracker = Tracker([loggers[name](folder, group) for name in names])
     try:
         yield tracker if names else None

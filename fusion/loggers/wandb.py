@@ -23,7 +23,6 @@ class WandbLogger(Logger):
     """Runs in `wandb/`, which are sent as they are trained, or with WANDB_MODE=offline later by `wandb sync`."""
 
     summary = "Weights & Biases, also offline: a run per run, grouped by sweep; needs pip install 'amr-fusion[wandb]'"
-    extra = "wandb"
 
     def __init__(self, folder: Path, group: str | None = None) -> None:
         super().__init__(folder, group)

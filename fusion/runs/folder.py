@@ -197,7 +197,9 @@ def _fingerprints(record: RunRecord) -> dict[str, Any]:
 def _settings(record: RunRecord) -> dict[str, Any]:
     """Settings that decide what a run is."""
     modalities = ",".join(record.modalities)
-    return asdict(replace(record.config, cache=record.cache, modalities=modalities, out=None, device="auto", logger=None))
+    return asdict(
+        replace(record.config, cache=record.cache, modalities=modalities, out=None, device="auto", logger=None)
+    )
 
 
 def _target(record: RunRecord) -> list[float] | None:

@@ -248,7 +248,11 @@ def _request(config: SweepConfig, cache: Path) -> dict[str, Any]:
 
 def _changed(settings: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that differ from the base."""
-    return {name: value for name, value in settings.items() if value != base[name] and name not in ("out", "device", "logger")}
+    return {
+        name: value
+        for name, value in settings.items()
+        if value != base[name] and name not in ("out", "device", "logger")
+    }
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

@@ -160,9 +160,7 @@ def _run_all(
     groups = [group for group in _groups(folder, records, data_of, config) if group.unfinished]
     num_workers = torch.get_num_threads() if choose_device(config.base.device).type == "cpu" else 1
     on_ray = cluster.engine == "ray" and groups
-    fits = (
-        fit_on_ray(groups, cluster, progress, sink) if on_ray else _fit_all(groups, num_workers, progress, sink)
-    )
+    fits = fit_on_ray(groups, cluster, progress, sink) if on_ray else _fit_all(groups, num_workers, progress, sink)
     for _ in fits:
         write_results(folder, records)
     return write_results(folder, records)
@@ -172,9 +170,7 @@ class _Stopped(Exception):
     """Raised in the threads of other groups after a failure or Ctrl-C."""
 
 
-def _fit_all(
-    groups: Sequence[RunGroup], num_workers: int, progress: Progress, sink: Sink | None
-) -> Iterator[RunGroup]:
+def _fit_all(groups: Sequence[RunGroup], num_workers: int, progress: Progress, sink: Sink | None) -> Iterator[RunGroup]:
     """Fit the groups in `num_workers` threads, and yield each group after its files are written.
 
     On a CPU, one thread per group is faster than all threads for one group: training steps are too short for several.

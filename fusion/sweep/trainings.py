@@ -38,6 +38,7 @@ from amr.fusion.end_to_end.folder import (
     requested,
 )
 from amr.fusion.end_to_end.train import Diverged, check, check_teachers, train_encoders
+from amr.fusion.loggers.tracker import check_loggers
 from amr.fusion.methods import methods
 from amr.fusion.resolve import with_head
 from amr.fusion.runs.read import Run, damaged_file, read_run
@@ -97,6 +98,7 @@ def sweep_trainings(
         Locked: Another sweep would be replaced, but another process trains it.
     """
     progress = progress or Progress()
+    check_loggers(config.base.logger)
     members = _members(config)
     for member in members:
         check_teachers(member)
@@ -265,6 +267,7 @@ def _train(
             seconds_between=seconds_between,
             data=data.with_new_encoders(training.config),
             places=training.run,
+            group=training.folder.parent.parent.name,
         )
     except Locked:
         return False

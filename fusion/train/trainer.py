@@ -219,10 +219,8 @@ def _select(fitted: Fitted, rows: Sequence[int], seeds: Sequence[int]) -> Fitted
     return Fitted(model, fitted.best_epoch[list(rows)], history, fitted.diverged[list(rows)])
 
 
-def _validate(
-    model: FusionModel, val: Clips, recipe: Recipe, ratio: Tensor
-) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Loss, accuracy, R and mean shares of each run on the val clips, and the logits; NaN and None without val clips."""
+def _validate(model: FusionModel, val: Clips, recipe: Recipe, ratio: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Loss, accuracy, R and mean shares of each run on val, and its logits; NaN and None without val clips."""
     num_runs = next(model.parameters()).shape[0]
     if len(val) == 0:
         none = torch.full((num_runs,), torch.nan, device=val.target.device)

@@ -34,13 +34,11 @@ def test_curves_continue_from_the_checkpoint_and_name_the_modalities(tmp_path):
     run(killed, range(1, 3), history)
     killed._seconds_between = 1e9
     run(killed, range(3, 5), history)  # in the curves, but not in a checkpoint
-    killed.close()
     again, _ = make(tmp_path)
     state = again.resume()
     assert state is not None
     assert len(state["history"]) == 2
     run(again, range(3, 6), state["history"])
-    again.close()
     curves = EventAccumulator(str(tmp_path / "tensorboard"))
     curves.Reload()
     assert set(curves.Tags()["scalars"]) == {"train_loss", "val_accuracy", "val_share_audio", "val_share_video"}
@@ -65,8 +63,6 @@ def test_random_streams_start_from_the_seed_and_continue_from_the_checkpoint(tmp
     first.file.unlink()
     make(tmp_path)[0].resume()
     assert torch.equal(torch.rand(3), start)
-    for each in (first, again):
-        each.close()
 
 
 def test_the_last_epoch_is_always_saved_and_others_after_some_time(tmp_path):
@@ -77,7 +73,6 @@ def test_the_last_epoch_is_always_saved_and_others_after_some_time(tmp_path):
     run(checkpoint, range(4, 5), [], last=4)
     assert checkpoint.file.is_file()
     assert sorted(each.name for each in tmp_path.iterdir() if each.is_file()) == ["SHA256SUMS", "checkpoint.pt"]
-    checkpoint.close()
 
 
 def test_a_kill_during_writing_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
@@ -93,7 +88,6 @@ def test_a_kill_during_writing_leaves_the_previous_checkpoint(tmp_path, monkeypa
     monkeypatch.setattr(torch, "save", torn)
     with pytest.raises(OSError, match="no room"):
         run(checkpoint, range(2, 3), history)
-    checkpoint.close()
     state = make(tmp_path)[0].resume()
     assert state is not None
     assert len(state["history"]) == 1
@@ -114,7 +108,6 @@ def test_nothing_is_taken_from_a_damaged_checkpoint_and_it_is_said(tmp_path, dam
     checkpoint.resume()
     start = torch.rand(3)
     run(checkpoint, range(1, 3), [])
-    checkpoint.close()
     content = bytearray(checkpoint.file.read_bytes())
     content[len(content) // 2 if has_checksum else 1] ^= 1
     if damage == "other":
@@ -126,7 +119,6 @@ def test_nothing_is_taken_from_a_damaged_checkpoint_and_it_is_said(tmp_path, dam
     progress = Notes()
     again, _ = make(tmp_path, progress=progress)
     assert again.resume() is None
-    again.close()
     assert torch.equal(torch.rand(3), start)
     assert progress.notes == [f"warning: {again.file} is damaged: training starts from the beginning"]
     assert not again.file.exists()
@@ -137,7 +129,6 @@ def test_a_checkpoint_without_a_checksum_gets_one(tmp_path):
     checkpoint, _ = make(tmp_path)
     checkpoint.resume()
     run(checkpoint, range(1, 2), [])
-    checkpoint.close()
     lines = (tmp_path / "SHA256SUMS").read_bytes()
     (tmp_path / "SHA256SUMS").unlink()
     assert make(tmp_path)[0].resume() is not None
@@ -150,7 +141,6 @@ def test_a_power_cut_loses_no_checkpoint(tmp_path):
     history: list = []
     cut.resume()
     run(cut, range(1, 3), history)
-    cut.close()
     again, _ = make(tmp_path)
     saved = again.resume()
     assert saved is not None

@@ -36,7 +36,7 @@ WRONG = [
     ({"preset": "from-scratch", "encoder": TWO}, "--preset must be used without --encoder"),
     ({"encoder": ("timm:resnet18",)}, "--encoder must be NAME=SPEC"),
     ({"encoder": ("joint=timm:resnet18",)}, "NAME without dots, and none of joint, teachers"),
-    ({"encoder": ("run=timm:resnet18",)}, "NAME without dots, and none of joint, teachers, tensorboard, run"),
+    ({"encoder": ("run=timm:resnet18",)}, "NAME without dots, and none of joint, teachers, tensorboard, logs, run"),
     ({"encoder": ("a.b=timm:resnet18",)}, r"got 'a.b'. Pass audio=timm:resnet18"),
 ]
 
