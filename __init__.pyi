@@ -27,6 +27,7 @@ from .fusion.explain.explain import explain as explain
 from .fusion.fit import fit as fit
 from .fusion.frontier.config import FrontierConfig as FrontierConfig
 from .fusion.frontier.frontier import frontier as frontier
+from .fusion.loops.lightning import LightningAMR as LightningAMR
 from .fusion.predict import predict as predict
 from .fusion.report.config import ReportConfig as ReportConfig
 from .fusion.report.page import report as report

@@ -155,12 +155,14 @@ def fit_group(
         by_fold.append(
             write_group(records, places, data.dataset, fold, fitted, with_predictions=with_predictions, end=end)
         )
-    results = []
+    results: list[FitResult | None] = []
     for run, (record, folder) in enumerate(zip(records, folders, strict=True)):
         if diverged[run]:
             log.end(run, None, diverged=True)
-        is_fitted = folder is not None and not diverged[run]
-        results.append(_result(record, folder, [m[run] for m in by_fold], partial(log.end, run)) if is_fitted else None)
+        if folder is None or diverged[run]:
+            results.append(None)
+        else:
+            results.append(_result(record, folder, [m[run] for m in by_fold], partial(log.end, run)))
     return results
 
 

@@ -34,7 +34,7 @@ FLOORS = (
     ("fusion.methods", "fusion.runs"),
     ("fusion.train",),
     ("fusion.resolve",),
-    ("fusion.fit", "fusion.classifier", "fusion.end_to_end", "fusion.predict"),
+    ("fusion.fit", "fusion.classifier", "fusion.loops", "fusion.end_to_end", "fusion.predict"),
     ("fusion.sweep", "fusion.evaluate"),
     ("fusion.frontier", "fusion.audit"),
     ("fusion.explain",),

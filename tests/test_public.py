@@ -28,6 +28,7 @@ PROMISED = {
     "FrontierConfig",
     "FusionClassifier",
     "ImportConfig",
+    "LightningAMR",
     "MergeConfig",
     "ReportConfig",
     "SweepConfig",

@@ -16,6 +16,7 @@ from amr.fusion.attribution.any_head.inputs import named_encodings
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.base import attributions
 from amr.fusion.attribution.ratio import parse_ratio, ratio_parts
+from amr.fusion.attribution.share import mean_share
 from amr.fusion.choices import LEVELS
 
 SMALLEST_SUM = 1e-8  # of divergences; below, their ratio is that of rounding errors
@@ -133,6 +134,18 @@ class AttributionRegularizer(nn.Module):
         self.register_buffer("ratio", torch.tensor(self._parts), persistent=False)
         self.register_load_state_dict_pre_hook(_ignore_saved_ratio)
         self._checked: set[tuple[object, ...]] = set()
+        self._mean: tuple[list[str], Tensor] | None = None
+
+    @property
+    def share(self) -> dict[str, Tensor]:
+        """Modality to its mean share in the last batch, a scalar, for curves; empty before the first batch.
+
+        NaN if no clip has a share. Without a graph, and still on the device.
+        """
+        if self._mean is None:
+            return {}
+        names, share = self._mean
+        return dict(zip(names, share.flatten().unbind(), strict=True))
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> AttributionRegularizer:
         """Move to a device; `half()` must not round the ratio."""
@@ -174,6 +187,7 @@ class AttributionRegularizer(nn.Module):
             _, share, counted = self.attributor.shares(call, named, present, mean=mean, create_graph=True)
             of_sums = self.attributor.uses_partners
             value = regularization(share, counted, ratio.to(share.device), level=self.level, of_sums=of_sums)
+            self._mean = [*named], mean_share(share.detach(), counted, of_sums=of_sums)
             if isinstance(call, AnyHead) and call.identity not in self._checked:
                 check_second_derivative(value, call.inputs)
                 self._checked.add(call.identity)

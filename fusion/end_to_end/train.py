@@ -10,7 +10,7 @@ encoders/<name>/
     checkpoint.pt       to continue from                }
     run/                the model as a run of `amr fit` }
     embeddings.h5       the cache of z of that run      }
-    logs/               files of --logger csv and wandb
+    logs/               files of --logger csv, and ids of --logger wandb
     teachers/           uni-modal models that the method learns from, in the same layout
 """
 

@@ -8,20 +8,20 @@ from pathlib import Path
 from amr.common.files import partial_path
 
 LOGS = "logs"  # folder in that of a run, a sweep or a training
-HISTORY, TENSORBOARD, WANDB = "history.csv", "tensorboard", "wandb"
+HISTORY, TENSORBOARD = "history.csv", "tensorboard"
+IDS = "wandb.json"  # name of a run to its id at Weights & Biases
 EVENTS = "events.out.tfevents."  # begins the names of TensorBoard's files
 
 
 def is_log(parts: Sequence[str]) -> bool:
     """Whether a path below LOGS, as its parts, is of a file that a logger writes.
 
-    >>> is_log(["history.csv"]), is_log(["wandb", "x", "a.wandb"]), is_log(["notes.txt"])
+    >>> is_log(["history.csv"]), is_log(["tensorboard", "a", "events.out.tfevents.1"]), is_log(["notes.txt"])
     (True, True, False)
     """
-    first, name = parts[0], parts[-1]
     if len(parts) == 1:
-        return name in (HISTORY, partial_path(Path(HISTORY)).name)
-    return first == WANDB or (first == TENSORBOARD and name.startswith(EVENTS))
+        return parts[0] in [name for file in (HISTORY, IDS) for name in (file, partial_path(Path(file)).name)]
+    return parts[0] == TENSORBOARD and parts[-1].startswith(EVENTS)
 
 
 def foreign_log(folder: Path) -> Path | None:

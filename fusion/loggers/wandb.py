@@ -1,26 +1,30 @@
-"""`--logger wandb`: Weights & Biases. Each run is a run there; those of a sweep form a group."""
+"""`--logger wandb`: Weights & Biases. Each run is a run there; those of a sweep form a group.
+
+Its files are where its own tools look for them, in `wandb/` of the workspace (or of $WANDB_DIR): they hold links, which
+no folder of results may. That of the run or sweep has the ids.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from amr.common.files import NotWhole, read_json, write_json
+from amr.common.workspace import home
 from amr.fusion.loggers.base import Logger, Point, TrackedRun, loggers
-from amr.fusion.loggers.files import WANDB
+from amr.fusion.loggers.files import IDS
 
 PROJECT = "amr"  # if $WANDB_PROJECT names none
-OFFLINE = ("offline", "dryrun", "disabled")
-IDS = "runs.json"  # in the folder: name of a run to its id at Weights & Biases
 
 
 @loggers.register("wandb")
 class WandbLogger(Logger):
-    """Runs in `wandb/`, which are sent as they are trained, or with WANDB_MODE=offline later by `wandb sync`."""
+    """Runs that are sent as they are trained, or with WANDB_MODE=offline later, by `wandb sync`."""
 
     summary = "Weights & Biases, also offline: a run per run, grouped by sweep; needs pip install 'amr-fusion[wandb]'"
 
@@ -50,27 +54,28 @@ class WandbLogger(Logger):
         """Begin a run. A resumed one keeps its id; what it wrote offline before is replaced."""
         import wandb
 
-        id_ = self._id(run.name, wandb.util.generate_id)
+        id_ = self._id(run.name)
         settings = wandb.Settings(  # quiet, without threads that watch the machine for each of many runs
             silent=True, console="off", symlink=False, x_disable_stats=True, x_save_requirements=False
         )
-        is_offline = wandb.setup().settings.mode in OFFLINE
-        if is_offline:
-            for left in (self.folder / WANDB).glob(f"offline-run-*-{id_}"):
-                shutil.rmtree(left)
+        place = Path(os.environ.get("WANDB_DIR") or home())
         found = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             group=self.group,
             name=run.name,
             id=id_,
-            resume=None if is_offline else "allow",
+            resume="allow",  # without an effect offline
             config=dict(run.settings),
-            dir=str(self.folder),
+            dir=str(place),
             reinit="create_new",
             settings=settings,
         )
         found.define_metric("epoch", hidden=True)
         found.define_metric("*", step_metric="epoch")
+        if found.offline:
+            for left in (place / "wandb").glob(f"offline-run-*-{id_}"):
+                if left.resolve() != Path(found.dir).resolve().parent:
+                    shutil.rmtree(left)
         self._runs[run.name], self._known[run.name] = found, found.starting_step
         for point in points:
             self.log(run.name, point)
@@ -89,9 +94,9 @@ class WandbLogger(Logger):
             run.summary.update(measures.tagged)
         run.finish(exit_code=int(measures is None))
 
-    def _id(self, name: str, new: Callable[[], str]) -> str:
+    def _id(self, name: str) -> str:
         """Id of a run, the same when its command continues."""
-        file = self.folder / WANDB / IDS
+        file = self.folder / IDS
         if self._ids is None:
             try:
                 saved = read_json(file)
@@ -99,7 +104,7 @@ class WandbLogger(Logger):
                 saved = None
             self._ids = saved if isinstance(saved, dict) else {}
         if name not in self._ids:
-            self._ids[name] = new()
+            self._ids[name] = secrets.token_hex(4)
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, self._ids)
         return self._ids[name]

@@ -64,7 +64,7 @@ class Tap:
         self._paths = {m: _path(name) for m, name in modules.items()}
         self._encoders = {m: model.get_submodule(name) for m, name in self._modules.items()}
         self._buffers = tuple(f"{name}." for name in self._modules.values())
-        self._is_recording = self._is_replaying = self._is_checked = False
+        self._is_recording = self._is_replaying = self._is_checked = self._is_paused = False
         self._last = ForwardPass()
         self._hooks = [
             model.register_forward_pre_hook(self._begin, with_kwargs=True),
@@ -95,6 +95,15 @@ class Tap:
         for hook in self._hooks:
             hook.remove()
         self._last = ForwardPass()
+
+    def pause(self) -> None:
+        """Forget the last forward pass, and ignore those until `resume`, such as those of a validation."""
+        self._is_paused = True
+        self._last = ForwardPass()
+
+    def resume(self) -> None:
+        """Take forward passes again."""
+        self._is_paused = False
 
     @property
     def z(self) -> dict[str, Tensor]:
@@ -205,7 +214,7 @@ class Tap:
             yield
 
     def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._is_replaying:
+        if self._is_replaying or self._is_paused:
             return
         self._is_recording = True
         devices = {t.device.type for t in model.parameters()} | {"cpu"}
@@ -213,7 +222,7 @@ class Tap:
         self._last = ForwardPass(args, kwargs, autocast)
 
     def _end(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if self._is_replaying:
+        if self._is_replaying or self._is_paused:
             return
         self._is_recording = False
         try:

@@ -1,0 +1,1 @@
+"""AMR in training loops of other packages."""
