@@ -167,6 +167,20 @@ def test_the_examples_of_an_audit_run(example, tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "listening" / "evaluation.json").is_file() == (example == 0)
 
 
+def test_the_examples_of_training_loops_run_and_reach_their_ratio(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "loops.md").read_text(encoding="utf-8"), re.DOTALL)
+    found: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, found)
+    assert len(blocks) == 3
+    plain, lightning, trainer = (found["regularizer"], found["balance"].regularizer, found["trainer"].regularizer)
+    for each in (plain, lightning, trainer):
+        assert all(abs(float(share) - 0.5) < 0.1 for share in each.share.values())
+    last = found["trainer"].state.log_history[-2]
+    assert last["amr/share_text"] + last["amr/share_image"] == pytest.approx(1, abs=1e-3)
+    assert last["loss"] < found["trainer"].state.log_history[0]["loss"]
+
+
 def test_the_python_of_the_readme_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 5
