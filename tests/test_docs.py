@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -15,6 +16,8 @@ import typer
 from amr.cli import app
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.fusion.evaluate.measures import measures
+
+from .conftest import without
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = typer.main.get_command(app).commands
@@ -167,7 +170,9 @@ def test_the_examples_of_an_audit_run(example, tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "listening" / "evaluation.json").is_file() == (example == 0)
 
 
-def test_the_examples_of_training_loops_run_and_reach_their_ratio(capsys):
+def test_the_examples_of_training_loops_run_and_reach_their_ratio():
+    if importlib.util.find_spec("accelerate") is None:
+        without("accelerate", "pip install accelerate")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "loops.md").read_text(encoding="utf-8"), re.DOTALL)
     found: dict[str, Any] = {}
     for block in blocks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,26 @@ def small_cache(workspace: Path) -> Path:
         )
     )
     return workspace / "caches" / "small.h5"
+
+
+@pytest.fixture
+def offline_wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Weights & Biases without a network; fails if there was an attempt to reach one."""
+    import wandb
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.settimeout(0)
+        for name in ("WANDB_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, address)
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        for name in ("WANDB_API_KEY", "WANDB_DIR", "WANDB_PROJECT"):
+            monkeypatch.delenv(name, raising=False)
+        wandb.teardown()
+        yield
+        wandb.teardown()
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 @pytest.fixture(scope="session")

@@ -122,3 +122,17 @@ def test_the_mean_may_be_that_of_the_train_clips():
     torch.testing.assert_close(alone[0], together[0])
     value = AttributionRegularizer("1:1", attributor)(head, {m: v[:1] for m, v in z.items()}, mean=mean)
     torch.testing.assert_close(value, (alone[0] - 0.5).abs().sum())
+
+
+def test_it_keeps_the_mean_shares_of_the_last_batch_without_a_graph():
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 3)
+    z = {"audio": torch.randn(4, 5), "video": torch.randn(4, 3)}
+    regularizer = AttributionRegularizer("audio=1:video=4")
+    assert regularizer.share == {}
+    value = regularizer(lambda z: head(torch.cat([*z.values()], dim=-1)), z)
+    share = regularizer.share
+    assert share.keys() == z.keys()
+    assert not any(each.requires_grad for each in share.values())
+    assert value.item() == pytest.approx(abs(share["audio"].item() - 0.2) + abs(share["video"].item() - 0.8), abs=1e-6)
+    assert not regularizer.state_dict()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +21,6 @@ from amr.fusion.sweep import sweep as sweeps
 from amr.fusion.sweep.sweep import sweep
 
 from .read_logs import of_csv, of_tensorboard, of_wandb, settings_of_tensorboard
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Weights & Biases without a network; fails if there was an attempt to reach one."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        server.settimeout(0)
-        for name in ("WANDB_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-            monkeypatch.setenv(name, address)
-        monkeypatch.setenv("WANDB_MODE", "offline")
-        for name in ("WANDB_API_KEY", "WANDB_DIR", "WANDB_PROJECT"):
-            monkeypatch.delenv(name, raising=False)
-        wandb.teardown()
-        yield
-        wandb.teardown()
-        with pytest.raises(BlockingIOError):
-            server.accept()
 
 
 def config(cache: Path, out: str, **changes: Any) -> FitConfig:
@@ -71,7 +51,7 @@ def flat(measures: dict[str, Any]) -> dict[str, float]:
     return {"_".join(filter(None, ("test", name, m))): v for name, each in parts.items() for m, v in each}
 
 
-def test_a_logged_fit_is_the_same_run_and_every_logger_has_its_points(small_cache, workspace, offline):
+def test_a_logged_fit_is_the_same_run_and_every_logger_has_its_points(small_cache, workspace, offline_wandb):
     plain = fit(config(small_cache, "plain"))
     logged = fit(config(small_cache, "logged", logger="tensorboard, wandb,csv"))
     assert files(logged.run) == files(plain.run)
@@ -169,7 +149,7 @@ class KillAfter(Progress):
             raise KeyboardInterrupt
 
 
-def test_a_killed_sweep_that_goes_on_has_no_point_twice(small_cache, workspace, offline, monkeypatch):
+def test_a_killed_sweep_that_goes_on_has_no_point_twice(small_cache, workspace, offline_wandb, monkeypatch):
     def request(logger: str | None) -> SweepConfig:
         base = config(small_cache, "s", logger=logger)
         return SweepConfig(base, amr_ratio=(None, "1:1"), seed=(0, 1), group_size=1)

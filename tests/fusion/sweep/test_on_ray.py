@@ -17,6 +17,7 @@ from amr.fusion.sweep.sweep import sweep
 
 from ...conftest import without
 from ...torture.damage import differences
+from ..loggers.read_logs import of_csv
 from .test_sweep import config
 
 pytestmark = pytest.mark.ray
@@ -57,6 +58,16 @@ def test_a_sweep_on_workers_writes_the_files_of_one_here(small_cache, ray):
     (folder / "runs" / next((folder / "runs").iterdir()).name / "metrics.json").unlink()
     sweep(request, cluster=ray)  # the groups with unfinished runs alone
     assert differences(whole, folder) == []
+
+
+def test_workers_send_what_is_logged(small_cache, ray):
+    request = config(small_cache, amr_ratio="none,1:1", seeds=2, fixed={"logger": "csv"})
+    folder = sweep(request).folder
+    whole = folder.rename(folder.with_name("whole"))
+    sweep(request, cluster=ray)
+    here, there = (of_csv(each / "logs" / "history.csv") for each in (whole, folder))
+    assert len(here) == 4
+    assert there == here
 
 
 def test_a_frontier_fits_on_workers(small_cache, ray, monkeypatch):

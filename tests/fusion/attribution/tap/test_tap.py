@@ -461,3 +461,19 @@ def test_activation_checkpoints_and_compiled_models():
     assert compiled(*clips).equal(expected(*clips))
     assert tap.head(tap.z).equal(expected(*clips))
     AttributionRegularizer("1:1")(tap.head, tap.z).backward()
+
+
+def test_a_paused_tap_holds_nothing_and_changes_nothing():
+    model = nn.ModuleDict({"a": nn.Linear(3, 4), "b": nn.Linear(2, 4), "out": nn.Linear(8, 3)})
+    model.forward = lambda a, b: model["out"](torch.cat([model["a"](a), model["b"](b)], dim=-1))
+    tap = amr.tap(model, {"a": "a", "b": "b"})
+    inputs = torch.randn(5, 3), torch.randn(5, 2)
+    logits = model(*inputs)
+    tap.pause()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="the model must be called after it was tapped"):
+            _ = tap.z
+        assert torch.equal(model(*inputs), logits)
+    tap.resume()
+    model(*inputs)
+    assert torch.equal(tap.head(tap.z), logits)
