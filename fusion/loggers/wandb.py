@@ -7,6 +7,7 @@ no folder of results may. That of the run or sweep has the ids.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from amr.fusion.loggers.base import Logger, Point, TrackedRun, loggers
 from amr.fusion.loggers.files import IDS
 
 PROJECT = "amr"  # if $WANDB_PROJECT names none
+ID = re.compile("[0-9a-f]{8}")  # others would be patterns of folders to remove
 
 
 @loggers.register("wandb")
@@ -102,7 +104,8 @@ class WandbLogger(Logger):
                 saved = read_json(file)
             except NotWhole:
                 saved = None
-            self._ids = saved if isinstance(saved, dict) else {}
+            entries = saved.items() if isinstance(saved, dict) else ()
+            self._ids = {of: id_ for of, id_ in entries if isinstance(id_, str) and ID.fullmatch(id_)}
         if name not in self._ids:
             self._ids[name] = secrets.token_hex(4)
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -96,7 +96,7 @@ class LightningAMR(_Callback):
         """Tap the model and replace `training_step`, before a fit.
 
         Raises:
-            ValueError: Optimization is manual, the strategy is sharded, or a module is unknown.
+            ValueError: Optimization is manual, the module is compiled, the strategy is sharded, or a name is unknown.
         """
         self._restore(pl_module)  # of a fit that failed
         if stage != "fit" or self.weight == 0:
@@ -105,6 +105,11 @@ class LightningAMR(_Callback):
             raise ValueError(
                 "automatic_optimization must be True for LightningAMR, got False. Add weight * regularizer(tap.head, "
                 "tap.z) to the loss in training_step, and leave the callback out."
+            )
+        if getattr(pl_module, "_compiler_ctx", None) is not None:
+            raise ValueError(
+                "the LightningModule must not be compiled as a whole for LightningAMR, got torch.compile of it. "
+                "Compile its encoders instead."
             )
         kinds = [kind.__name__ for kind in type(trainer.strategy).__mro__]
         if not {*kinds} & {*STRATEGIES}:

@@ -9,6 +9,7 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.compile import from_compiled
 from torch import Tensor, nn
 
 import amr
@@ -230,6 +231,9 @@ def test_what_it_cannot_regularize_is_refused(monkeypatch):
     sharded = SimpleNamespace(strategy=type("FSDPStrategy", (), {})())
     with pytest.raises(ValueError, match=r"strategy must keep the whole model in each process .* got FSDPStrategy"):
         callback().setup(sharded, Classifier(), "fit")
+    trainer = SimpleNamespace(strategy=None)
+    with pytest.raises(ValueError, match=r"must not be compiled as a whole .* Compile its encoders"):
+        callback().setup(trainer, from_compiled(torch.compile(Classifier())), "fit")
     with pytest.raises(ValueError, match="weight must be 0 or more, got -1"):
         callback(weight=-1)
     monkeypatch.setattr(loops, "_Callback", object)
