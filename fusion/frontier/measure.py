@@ -130,7 +130,7 @@ def _measured(setting: Setting, runs: tuple[Run, ...], shapley: Mapping[Path, np
 
 def _comparable(config: FitConfig) -> FitConfig:
     """Config without what does not change the numbers."""
-    return replace(config, out=None, device="auto", cache=None)
+    return replace(config, out=None, device="auto", cache=None, logger=None)
 
 
 def _saved(runs: Sequence[Run], split: str) -> Values:
