@@ -42,7 +42,7 @@ _Callback: Any = _callback_class()
 
 
 class LightningAMR(_Callback):
-    """Callback that adds weight * R to the loss of each training step (paper, eq. 1).
+    """Callback that adds weight * R, of `AttributionRegularizer`, to the loss of each training step.
 
     The encoders are tapped as by `amr.tap`: R is that of the last forward pass of the model in `training_step`, and
     trains what comes after them. R and the shares are logged as `amr/regularization` and `amr/share_audio`.
