@@ -64,8 +64,14 @@ def find_clips(num_clips: int, folder: Path) -> tuple[str, list[Path]]:
     real = sorted(DATA.glob(KINDS["GRID mp4"]))[:num_clips]
     if real:
         return "GRID clips", real
-    enough = max(num_clips, 48)  # the renderer wants a clip of every class in every split
-    render(SyntheticConfig(num_clips=enough, duration_seconds=3.0, frame_rate_hz=25, size=256), folder / "rendered")
+    clips = SyntheticConfig(
+        num_classes=2,
+        num_clips=max(num_clips, 12),  # the renderer wants a clip of every class in every split
+        duration_seconds=3.0,
+        frame_rate_hz=25,
+        size=256,
+    )
+    render(clips, folder / "rendered")
     rendered = sorted((folder / "rendered").rglob("*.mp4"))[:num_clips]
     return f"rendered clips (no GRID clips in {DATA})", rendered
 

@@ -4,7 +4,7 @@ AMR is computed by the closed form if the head has one, by double backward, and 
 for run groups. Sizes of CREMA-D: 512 + 512, 6 classes, batch 64. Each number is the median over rounds. In a round the
 cases take turns, so that a machine that slows down slows all of them.
 
-    python benchmarks/step.py [--device cpu] [--rounds 7] [--runs 1,33] [--classes 6]
+    python benchmarks/step.py [--device cpu] [--rounds 7] [--runs 1,33] [--classes 6] [--steps 20]
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.trainer import train_group
 
 DIMS = {"audio": 512, "video": 512}
-BATCH, STEPS = 64, 20
+BATCH = 64
 HEADS = [
     ("concat", 0),
     ("sum", 0),
@@ -59,12 +59,12 @@ def seconds(plan: Recipe, members: list[Member], clips: Clips, no_clips: Clips) 
     return time.perf_counter() - began
 
 
-def rows(runs: int, rounds: int, num_classes: int, device: torch.device) -> Iterator[tuple[str, ...]]:
+def rows(runs: int, rounds: int, num_classes: int, steps: int, device: torch.device) -> Iterator[tuple[str, ...]]:
     """Rows of the table, one per head."""
     clips = Clips(
-        {m: torch.randn(BATCH * STEPS, dim, device=device) for m, dim in DIMS.items()},
-        torch.ones(BATCH * STEPS, len(DIMS), dtype=torch.bool, device=device),
-        torch.randint(num_classes, (BATCH * STEPS,), device=device),
+        {m: torch.randn(BATCH * steps, dim, device=device) for m, dim in DIMS.items()},
+        torch.ones(BATCH * steps, len(DIMS), dtype=torch.bool, device=device),
+        torch.randint(num_classes, (BATCH * steps,), device=device),
     )
     no_clips = clips.take(torch.zeros(0, dtype=torch.long, device=device))
     plain = [Member(i % 5) for i in range(runs)]
@@ -85,7 +85,7 @@ def rows(runs: int, rounds: int, num_classes: int, device: torch.device) -> Iter
             for name, (plan, members, closed_form) in work.items():
                 with patch.object(heads[head], "closed_form", closed_form):
                     times[name].append(seconds(plan, members, clips, no_clips))
-        each = {name: statistics.median(values[1:]) / STEPS / runs * 1e3 for name, values in times.items()}
+        each = {name: statistics.median(values[1:]) / steps / runs * 1e3 for name, values in times.items()}
         name = f"{head}, hidden {hidden}" if hidden else head
         ratios = (f"{each[way] / each['plain']:.2f}" for way in ("closed", "double", "permutation"))
         yield (name, str(runs), *(f"{value:.3f}" for value in each.values()), *ratios)
@@ -98,12 +98,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--runs", default="1,33")
     parser.add_argument("--classes", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
+    device = torch.device(arguments.device)
     ways = ("AMR", "double backward", "permutation")
     table = Table("head", "runs", "plain, ms per run", *ways, *(f"{way} / plain" for way in ways))
     with one_thread():
         for runs in map(int, arguments.runs.split(",")):
-            for row in rows(runs, arguments.rounds, arguments.classes, torch.device(arguments.device)):
+            for row in rows(runs, arguments.rounds, arguments.classes, arguments.steps, device):
                 table.add_row(*row)
     Console(width=120).print(table)
 

@@ -24,6 +24,11 @@ def in_float32(work: Any) -> Any:
         return work()
 
 
+def noting_loss(losses: dict[str, float], name: str, work: Any) -> None:
+    """Note the last loss of a training."""
+    losses[name] = work().history["train_loss"][-1].item()
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,11 +43,18 @@ def main() -> None:
     table = Table("dataset", "bfloat16, clips/s", "float32", "ratio", "train loss in bfloat16", "in float32")
     for dataset in arguments.dataset.split(","):
         work = epoch(dataset, num_clips, arguments.batch, device)
-        cases = {"bfloat16": work, "float32": partial(in_float32, work)}
+        losses = dict[str, float]()
+        cases = {
+            "bfloat16": partial(noting_loss, losses, "bfloat16", work),
+            "float32": partial(in_float32, partial(noting_loss, losses, "float32", work)),
+        }
         times = medians(cases, 1, device)
-        losses = [case().history["train_loss"][-1].item() for case in cases.values()]
         rates = [num_clips / times[name].wall for name in cases]
-        shown = (*(f"{rate:.1f}" for rate in rates), f"{rates[0] / rates[1]:.2f}", *(f"{loss:.4f}" for loss in losses))
+        shown = (
+            *(f"{rate:.1f}" for rate in rates),
+            f"{rates[0] / rates[1]:.2f}",
+            *(f"{losses[name]:.4f}" for name in cases),
+        )
         table.add_row(dataset, *shown)
     console.print(table)
 

@@ -149,7 +149,7 @@ PARTS = {
         60,
         lambda device, s: (
             *("benchmarks/gpu/recorded_sweep.py", "--device", device, "--rounds", "1", "--loop-only-memory"),
-            *("--clips", _scaled(5954, s, 128)),
+            *("--clips", _scaled(5954, s, 128), "--hidden", f"0,{_scaled(256, s)}"),
         ),
     ),
     "step": Part(
@@ -158,7 +158,7 @@ PARTS = {
         50,
         lambda device, s: (
             *("benchmarks/step.py", "--device", device, "--rounds", _scaled(3, s)),
-            *("--runs", "1,65" if s == 1 else "2"),
+            *("--runs", "1,65" if s == 1 else "2", "--steps", _scaled(20, s)),
         ),
     ),
     "table": Part(
@@ -181,7 +181,7 @@ PARTS = {
         "0.9 of the slower of the two.",
         60,
         lambda device, s: (
-            *("benchmarks/extraction.py", "--device", device, "--rounds", "1", "--clips", _scaled(128, s, 4)),
+            *("benchmarks/extraction.py", "--device", device, "--rounds", "1", "--clips", _scaled(128, s, 2)),
         ),
     ),
     "training": Part(
@@ -190,7 +190,7 @@ PARTS = {
         50,
         lambda device, s: (
             *("benchmarks/gpu/bfloat16.py", "--device", device, "--steps", _scaled(8, s)),
-            *("--batch", _scaled(64, s, 4), "--dataset", "crema-d,vggsound" if s == 1 else "crema-d"),
+            *("--batch", _scaled(64, s, 2), "--dataset", "crema-d,vggsound" if s == 1 else "crema-d"),
         ),
     ),
 }

@@ -152,7 +152,7 @@ def main() -> None:
     steps = max(1, round(arguments.steps * scale))
     console.print(machine(device))
     chosen, least = SETTINGS[0], math.inf
-    for setting in SETTINGS if scale == 1 else (SETTINGS[2], SETTINGS[-1]):
+    for setting in SETTINGS if scale == 1 else (SETTINGS[3],):
         sizes = num_classes, epochs, steps
         each = [(g, projected(g, setting, clips, sizes)) for g in groups(num_seeds, grouped=setting.grouped)]
         total = sum(seconds for _, seconds in each)

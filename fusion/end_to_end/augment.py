@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torchvision.transforms import RandomResizedCrop
-from torchvision.transforms.v2.functional import resized_crop
 
 from amr.common.devices import upload
 from amr.fusion.end_to_end.config import AugmentConfig
@@ -83,6 +81,8 @@ class Augment:
 
     def _resized_crop(self, x: Tensor) -> Tensor:
         """Resize a random box of each clip to the whole picture, bilinear, with antialiasing."""
+        from torchvision.transforms.v2.functional import resized_crop  # slow: it imports the compiler of torch
+
         clips, (height, width) = x.flatten(0, 1), x.shape[-2:]
         boxes = self._boxes(clips)
         cropped = [
@@ -92,6 +92,8 @@ class Augment:
 
     def _boxes(self, clips: Tensor) -> list[tuple[int, int, int, int]]:
         """Top, left, height and width of a random box of each clip, drawn by torchvision."""
+        from torchvision.transforms import RandomResizedCrop
+
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._generator.get_state())  # it draws from the global stream only
             boxes = [RandomResizedCrop.get_params(clip, SCALE, RATIO) for clip in clips]

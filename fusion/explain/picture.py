@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import scipy
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.text import Text
-from scipy.signal import spectrogram
 
 from amr.common.colors import COLORS
 from amr.common.files import replacing
@@ -268,7 +268,7 @@ def _draw_times(
 def _draw_sound(axes: Axes, media: Media) -> None:
     """Power over time and frequency; dark is loud."""
     window = min(512, len(media.sound))
-    hz, seconds, power = spectrogram(media.sound, SAMPLE_RATE_HZ, nperseg=window, noverlap=window * 3 // 4)
+    hz, seconds, power = scipy.signal.spectrogram(media.sound, SAMPLE_RATE_HZ, nperseg=window, noverlap=window * 3 // 4)
     decibel = 10 * np.log10(power + 1e-12)
     loudest = float(decibel.max())
     half = seconds[0]

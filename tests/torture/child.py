@@ -227,12 +227,12 @@ def command(*arguments: object) -> Callable[[], int]:
 def _session(leader: int) -> list[int]:
     """Processes of the session besides its leader; not those that have ended and wait to be collected."""
     found = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal() and int(entry.name) != leader:
-            with suppress(OSError, IndexError):
-                fields = Path(f"/proc/{entry.name}/stat").read_text().rpartition(")")[2].split()
-                if int(fields[3]) == leader and fields[0] not in "ZX":
-                    found.append(int(entry.name))
+    for name in os.listdir("/proc"):
+        with suppress(OSError, IndexError):
+            if name.isdecimal() and os.getsid(int(name)) == leader != int(name):
+                fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+                if fields[0] not in "ZX":
+                    found.append(int(name))
     return found
 
 

@@ -184,7 +184,7 @@ class Timm(ModelEncoder):
     """The `timm` encoder."""
 
     def __init__(self, spec: Spec, modality: str) -> None:
-        spec = spec.with_model_among(_names())
+        spec = _spelled(spec)
         name = str(spec.model)
         if "modality" not in spec.options:
             spec = Spec(spec.family, spec.model, {**spec.options, "modality": modality})
@@ -229,8 +229,11 @@ def list_models() -> Iterable[EncoderInfo]:
         yield EncoderInfo(f"timm:{name}", "audio|video", None, "an image model")
 
 
-def _names() -> list[str]:
-    return [*timm.list_models(), *timm.list_pretrained()]
+def _spelled(spec: Spec) -> Spec:
+    """The spec with its model spelled as timm does. All names are listed only where needed: sorting them is slow."""
+    if spec.model is not None and "." not in spec.model and timm.is_model(spec.model):
+        return spec
+    return spec.with_model_among([*timm.list_models(), *timm.list_pretrained()])
 
 
 def _random(name: str, options: TimmOptions, seed: int | None = None) -> nn.Module:

@@ -7,8 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import jensenshannon
-from scipy.stats import entropy, spearmanr
+import scipy
 
 from amr.fusion.evaluate.people.tags import TAG, Tags, against_tags
 from amr.fusion.evaluate.people.votes import TOGETHER, Votes, distributions, find_votes, majority
@@ -141,12 +140,12 @@ def distance(votes: Votes, probabilities: np.ndarray) -> Result:
     return {
         "num_clips": int(voted.sum()),
         "jensen_shannon": {
-            name: mean(jensenshannon(q[rows], people[rows], base=2, axis=-1))
+            name: mean(scipy.spatial.distance.jensenshannon(q[rows], people[rows], base=2, axis=-1))
             for name, q in {"head": probabilities, **unimodal}.items()
             for rows in (voted & np.isfinite(q).all(-1),)
         },
         "cross_entropy": mean(-(people * logs).sum(-1)[voted]),
-        "entropy": mean(entropy(people[voted], axis=-1)),
+        "entropy": mean(scipy.stats.entropy(people[voted], axis=-1)),
     }
 
 
@@ -168,7 +167,7 @@ def _correlation(votes: Votes, modality: str, share: np.ndarray, target: np.ndar
     gain = own - others
     rows = np.isfinite(gain) & np.isfinite(share)
     constant = rows.sum() < 3 or np.ptp(gain[rows]) == 0 or np.ptp(share[rows]) == 0
-    correlation = None if constant else spearmanr(share[rows], gain[rows])
+    correlation = None if constant else scipy.stats.spearmanr(share[rows], gain[rows])
     return {
         "num_clips": int(rows.sum()),
         "rho": None if correlation is None else float(correlation.statistic),

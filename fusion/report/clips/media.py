@@ -13,8 +13,8 @@ from textwrap import shorten
 import av
 import matplotlib
 import numpy as np
+import scipy
 from PIL import Image
-from scipy import signal
 
 from amr.extract.cache.reader import Cache
 from amr.extract.pipeline.preview import SAMPLE_RATE_HZ, Media, cached_media, decode_media
@@ -112,7 +112,7 @@ def _thumbnail(picture: np.ndarray) -> Image.Image:
 
 def spectrogram(sound: np.ndarray) -> Image.Image:
     """Spectrogram of sound, `(samples,)` at 16 kHz: time to the right, 0 to 8 kHz upwards, 80 dB from dark to light."""
-    _, _, power = signal.spectrogram(
+    _, _, power = scipy.signal.spectrogram(
         sound, SAMPLE_RATE_HZ, nperseg=min(400, len(sound)), noverlap=min(240, len(sound) // 2)
     )
     loud = 10 * np.log10(np.maximum(power, 1e-12) / max(float(power.max()), 1e-12))
