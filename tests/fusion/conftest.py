@@ -60,33 +60,49 @@ def make_recipe(clips: Clips, num_classes: int = 3, **changes: object) -> Recipe
     return Recipe(**(fields | changes))
 
 
-@pytest.fixture
-def small_cache(workspace: Path) -> Path:
-    """A cache of 120 clips of 12 actors and three classes, with splits and two labels; audio is better than video."""
+def write_small_cache(folder: Path) -> Path:
+    """Write `caches/small.h5` into a workspace: 120 clips of 12 actors and three classes, with splits and two labels.
+
+    Audio is better than video.
+    """
     rng = np.random.default_rng(0)
     target = np.arange(120) % 3
     for name, noise in (("audio", 1.0), ("video", 2.5)):
         centers = np.random.default_rng(len(name)).normal(size=(3, 10))
-        np.save(
-            workspace / f"{name}.npy", (centers[target] * 2 + noise * rng.normal(size=(120, 10))).astype(np.float32)
-        )
-    np.savetxt(workspace / "labels.txt", target, fmt="%d")
-    (workspace / "ids.txt").write_text("".join(f"a{i // 10:02d}_c{i:03d}\n" for i in range(120)))
-    (workspace / "columns.csv").write_text(
+        np.save(folder / f"{name}.npy", (centers[target] * 2 + noise * rng.normal(size=(120, 10))).astype(np.float32))
+    np.savetxt(folder / "labels.txt", target, fmt="%d")
+    (folder / "ids.txt").write_text("".join(f"a{i // 10:02d}_c{i:03d}\n" for i in range(120)))
+    (folder / "columns.csv").write_text(
         "id,parity\n" + "".join(f"a{i // 10:02d}_c{i:03d},{'odd' if i % 2 else 'even'}\n" for i in range(120))
     )
     import_embeddings(
         ImportConfig(
-            embeddings=(f"audio={workspace / 'audio.npy'}", f"video={workspace / 'video.npy'}"),
-            labels=str(workspace / "labels.txt"),
-            ids=str(workspace / "ids.txt"),
+            embeddings=(f"audio={folder / 'audio.npy'}", f"video={folder / 'video.npy'}"),
+            labels=str(folder / "labels.txt"),
+            ids=str(folder / "ids.txt"),
             groups=r"ids:^a\d+",
             splits="train=80,val=20,test=20",
-            columns=str(workspace / "columns.csv"),
-            out=str(workspace / "caches" / "small.h5"),
+            columns=str(folder / "columns.csv"),
+            out=str(folder / "caches" / "small.h5"),
         )
     )
-    return workspace / "caches" / "small.h5"
+    return folder / "caches" / "small.h5"
+
+
+@pytest.fixture
+def small_cache(workspace: Path) -> Path:
+    """The cache of `write_small_cache`, in the workspace of the test."""
+    return write_small_cache(workspace)
+
+
+@pytest.fixture(scope="module")
+def small_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace with that cache, for the tests of a module; $AMR_HOME points at it meanwhile."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AMR_HOME", str(home))
+        write_small_cache(home)
+        yield home
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from amr.fusion.report.page import report
 from amr.fusion.sweep.sweep import sweep
 
 
-@pytest.fixture
-def swept(small_cache):
-    base = FitConfig(cache=str(small_cache), epochs=2, folds=3, device="cpu", lr=0.01)
+@pytest.fixture(scope="module")
+def swept(small_home):
+    base = FitConfig(cache="small", epochs=2, folds=3, device="cpu", lr=0.01)
     return sweep(
         SweepConfig(
             base,
@@ -61,14 +61,14 @@ def test_the_page_shows_it(swept, tmp_path, capsys):
     capsys.readouterr()
 
 
-def test_what_does_not_fit_is_refused(swept, small_cache):
+def test_what_does_not_fit_is_refused(small_home):
     with pytest.raises(ValueError, match="--epochs must be left out with --runs"):
         FrontierConfig(runs="x", epochs=3)
     with pytest.raises(ValueError, match="--cache must be left out with --runs"):
         FrontierConfig(runs="x", cache="y")
     with pytest.raises(FileNotFoundError, match="--runs must be"):
         frontier(FrontierConfig(runs="nothing"))
-    base = FitConfig(cache=str(small_cache), epochs=1, folds=3, device="cpu", amr_ratio="1:1")
+    base = FitConfig(cache="small", epochs=1, folds=3, device="cpu", amr_ratio="1:1")
     only_amr = sweep(SweepConfig(replace(base, out="only-amr"), seed=(0, 1)))
     with pytest.raises(ValueError, match="--runs must hold runs of several modalities without AMR"):
         frontier(FrontierConfig(runs=str(only_amr.folder), device="cpu"))
