@@ -33,7 +33,7 @@ from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.folder import Groups, choose_folder, new_sweep, read_groups, write_groups
 from amr.fusion.sweep.grouping import CPU_GROUPS, group_size, partition
 from amr.fusion.sweep.on_ray import fit_on_ray
-from amr.fusion.sweep.results import discard_damaged, is_finished, missed_targets, run_folder, write_results
+from amr.fusion.sweep.results import Results, discard_damaged, is_finished, run_folder
 from amr.fusion.train.recipe import Recipe
 
 
@@ -132,16 +132,18 @@ def sweep(
         new_sweep(folder, config, records, progress, overwrite=overwrite),
         tracking(config.base.logger, folder / LOGS, folder.name) as sink,
     ):
-        rows = _run_all(folder, records, data_of, config, cluster or ClusterOptions(), progress, sink)
+        results = Results(folder, records)
+        rows = _run_all(folder, records, results, data_of, config, cluster or ClusterOptions(), progress, sink)
     notes = dict.fromkeys([*repeated, *(note for data in opened.values() for note in data.notes)])
     failed = [run_folder(record).name for record in records if not is_finished(record)]
     warnings = dict.fromkeys(text for data in opened.values() for text in data.warnings)
-    return SweepResult(folder, tuple(rows), tuple(notes), tuple(failed), (*warnings, *missed_targets(records)))
+    return SweepResult(folder, tuple(rows), tuple(notes), tuple(failed), (*warnings, *results.missed_targets()))
 
 
 def _run_all(
     folder: Path,
     records: Sequence[RunRecord],
+    results: Results,
     data_of: Callable[[FitConfig], TrainingData],
     config: SweepConfig,
     cluster: ClusterOptions,
@@ -162,8 +164,8 @@ def _run_all(
     on_ray = cluster.engine == "ray" and groups
     fits = fit_on_ray(groups, cluster, progress, sink) if on_ray else _fit_all(groups, num_workers, progress, sink)
     for _ in fits:
-        write_results(folder, records)
-    return write_results(folder, records)
+        results.write()
+    return results.write()
 
 
 class _Stopped(Exception):

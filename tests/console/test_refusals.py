@@ -139,7 +139,7 @@ def test_a_sweep_keeps_its_finished_runs(home):
         ("sweep --cache small --out early", "amr.fusion.sweep.sweep.read_training_data", None),
         ("table --cache small --out early", "amr.fusion.sweep.table.read_training_data", None),
         ("extract --manifest short.csv --out early", "amr.extract.run.ManifestFiles", None),
-        ("sweep --cache small --epochs 1 --out begun", "amr.fusion.sweep.sweep.write_results", "runs"),
+        ("sweep --cache small --epochs 1 --out begun", "amr.fusion.sweep.sweep.Results.write", "runs"),
         ("extract --manifest short.csv --out begun", "amr.extract.run.run_batches", "clips"),
     ],
 )
