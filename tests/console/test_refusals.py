@@ -5,24 +5,29 @@ Ctrl-C and SIGHUP are sent as by a terminal, to the command and to its workers; 
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from amr.__main__ import main
 from amr.cli import run
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
+
+from ..torture.child import Child
 
 SECONDS = 120
 
@@ -53,47 +58,55 @@ def interrupted(
     home: Path, line: str, begun: Callable[[str], bool], *options: str, by: signal.Signals = signal.SIGINT
 ) -> tuple[int, str]:
     """Exit status and stderr of a command that gets a signal when `begun`, given its stderr so far, is true."""
+    command = [sys.executable, *options, "-m", "amr", *line.split()]
+    return stopped(home, partial(os.execv, sys.executable, command), begun, by)
+
+
+def interrupted_at_work(home: Path, line: str, begun: Callable[[str], bool]) -> tuple[int, str]:
+    """The same with Ctrl-C, without the time that the imports take: the process has them."""
+
+    def program() -> None:
+        atexit._clear()  # what pytest would do at its end
+        sys.argv = ["amr", *line.split()]
+        torch.set_num_threads(1)  # others would not be there after a fork
+        main()
+
+    return stopped(home, program, begun, signal.SIGINT)
+
+
+def stopped(
+    home: Path, program: Callable[[], object], begun: Callable[[str], bool], by: signal.Signals
+) -> tuple[int, str]:
+    """Exit status and stderr of a program in a process group of its own that gets a signal when `begun`."""
     log = home / "stderr.txt"
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, *options, "-m", "amr", *line.split()],
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            cwd=home,
-            env=os.environ | {"AMR_HOME": str(home)},
-            start_new_session=True,
-            preexec_fn=_default_signals,
-        )
-        try:
-            end = time.monotonic() + SECONDS
-            while not begun(log.read_text()):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < end, log.read_text()
-                time.sleep(0.01)
-            (os.kill if by == signal.SIGTERM else os.killpg)(process.pid, by)
-            status = process.wait(SECONDS)
-            assert ended(process.pid)
-            return status, log.read_text()
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    log.write_text("")
+
+    def function() -> None:
+        _default_signals()
+        with log.open("w") as stderr:
+            os.dup2(stderr.fileno(), 2)
+        program()
+
+    child = Child(function, folder=home, env={"AMR_HOME": str(home)})
+    try:
+        end = time.monotonic() + SECONDS
+        while not begun(log.read_text()):
+            assert os.waitpid(child.pid, os.WNOHANG) == (0, 0), log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.01)
+        (os.kill if by == signal.SIGTERM else os.killpg)(child.pid, by)
+        ended = child.wait(SECONDS, grace_seconds=10)
+        assert ended.orphans == ()
+        return ended.code, log.read_text()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 def _default_signals() -> None:
     """Undo that shells ignore SIGINT for background jobs, and `nohup` SIGHUP: the command ignores them then, too."""
     for each in (signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_DFL)
-
-
-def ended(group: int) -> bool:
-    """Whether the processes of a group end within some seconds."""
-    for _ in range(100):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    return False
 
 
 LINES = (
@@ -120,7 +133,7 @@ def test_at_any_moment_one_sentence_and_no_worker(home, seed):
 
 def test_a_fit_leaves_nothing(home):
     runs = home / "runs"
-    status, err = interrupted(
+    status, err = interrupted_at_work(
         home, "fit --cache small --epochs 1000000 --device cpu", lambda _: any(runs.rglob(".unfinished/config.json"))
     )
     assert (status, err) == (130, "amr: stopped. Run the same command to start over.\n")
@@ -129,7 +142,7 @@ def test_a_fit_leaves_nothing(home):
 
 def test_a_sweep_keeps_its_finished_runs(home):
     line = "sweep --cache small --amr-ratio none,1:1 --seeds 4 --epochs 1000000 --device cpu --out runs/sweep"
-    status, err = interrupted(home, line, lambda _: any((home / "runs/sweep").rglob("config.json")))
+    status, err = interrupted_at_work(home, line, lambda _: any((home / "runs/sweep").rglob("config.json")))
     assert (status, err) == (130, "amr: stopped. Finished runs are saved; run the same command to continue.\n")
 
 
@@ -158,7 +171,7 @@ def test_what_is_kept_is_said_only_if_it_was_begun(home, monkeypatch, capfd, lin
 
 def test_an_extraction_with_workers_keeps_its_finished_clips(home):
     line = "extract --manifest long.csv --workers 2 --device cpu --out long"
-    status, err = interrupted(home, line, lambda err: "clips/s" in err)  # the first line of progress
+    status, err = interrupted_at_work(home, line, lambda err: "clips/s" in err)  # the first line of progress
     assert status == 130
     assert err.splitlines()[-1] == "amr: stopped. Finished clips are saved; run the same command to continue."
     assert "Traceback" not in err
@@ -167,7 +180,7 @@ def test_an_extraction_with_workers_keeps_its_finished_clips(home):
 def test_a_training_keeps_its_clips(home):
     line = "train-encoders --manifest short.csv --encoder video=timm:test_efficientnet,size=32,frames=1,weights=random"
     line += " --epochs 1000000 --workers 2 --device cpu --out own"
-    status, err = interrupted(home, line, lambda err: "epoch 1/" in err)
+    status, err = interrupted_at_work(home, line, lambda err: "epoch 1/" in err)
     assert status == 130
     assert err.splitlines()[-1].endswith("run the same command to continue.")
     assert "Traceback" not in err

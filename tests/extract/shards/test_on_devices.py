@@ -16,6 +16,7 @@ import pytest
 
 from amr.common.devices import choose_device
 from amr.common.files.lock import lock
+from amr.common.processes import CONTEXT
 from amr.extract.cache.journal import Journal
 from amr.extract.cache.reader import Cache
 from amr.extract.config import ExtractConfig
@@ -28,6 +29,12 @@ from .conftest import ENCODERS, NUM_CLIPS, Seen
 @pytest.fixture
 def config(manifest, workspace) -> ExtractConfig:
     return ExtractConfig(manifest=str(manifest), encoder=ENCODERS, batch_size=4, workers=2, device="cpu,cpu")
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Processes of devices are forks, which have all imports; a CPU needs no process of another kind."""
+    monkeypatch.setattr("amr.extract.shards.on_devices.SPAWN", CONTEXT)
 
 
 def counted(seen: Seen, unit: str) -> tuple[float, float]:
@@ -63,7 +70,7 @@ def test_a_cache_that_exists_is_continued_on_one_device_and_its_shards_go(config
     assert [path.name for path in result.cache.parent.iterdir()] == ["manifest.h5"]
 
 
-def test_shards_with_an_embedding_that_is_not_requested_are_refused_before_work(config, workspace):
+def test_shards_with_an_embedding_that_is_not_requested_are_refused_before_work(config, workspace, forked):
     """As `amr merge` would refuse them in the end."""
     extract_embeddings(replace(config, device="cpu", shard="2/2"))
     with pytest.raises(ValueError, match=r"--encoder must name every .* got none for net of .*shard-2-of-2\.h5"):
@@ -72,7 +79,7 @@ def test_shards_with_an_embedding_that_is_not_requested_are_refused_before_work(
     assert [*extract_embeddings(replace(config, encoder=ENCODERS[:1])).embedded] == ["audio", "net"]
 
 
-def test_shards_of_any_division_go_once_the_cache_has_them(config, workspace):
+def test_shards_of_any_division_go_once_the_cache_has_them(config, workspace, forked):
     extract_embeddings(replace(config, device="cpu", shard="1/3"))
     result = extract_embeddings(config)
     assert [path.name for path in result.cache.parent.iterdir()] == ["manifest.h5"]
@@ -122,7 +129,7 @@ def three(tmp_path) -> ExtractConfig:
     return ExtractConfig(manifest=str(tmp_path / "three.csv"), encoder=ENCODERS[:1], workers=1, device="cpu,cpu")
 
 
-def test_clips_without_a_file_are_one_note_of_all(three, workspace):
+def test_clips_without_a_file_are_one_note_of_all(three, workspace, forked):
     seen = Seen()
     result = extract_embeddings(three, seen)
     notes = [note for note in result.notes if "no file in" in note]
@@ -149,7 +156,7 @@ def test_what_one_process_refuses_is_refused_before_shards_start(three, workspac
     assert not (workspace / "caches").exists()
 
 
-def test_resume_continues_where_one_shard_has_begun(three, workspace):
+def test_resume_continues_where_one_shard_has_begun(three, workspace, forked):
     extract_embeddings(replace(three, device="cpu", shard="1/2"))
     resumed = extract_embeddings(replace(three, resume=True))
     one = extract_embeddings(replace(three, device="cpu", out=str(workspace / "one.h5")))

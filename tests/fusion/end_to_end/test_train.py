@@ -4,10 +4,8 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +34,7 @@ from amr.fusion.methods import methods
 from amr.fusion.model import FusionModel, ModelShape
 from amr.fusion.run_axis.seeds import generator
 
+from ...torture.child import run_child
 from .conftest import ENCODERS
 
 MakeConfig = Callable[..., TrainConfig]
@@ -300,21 +299,16 @@ def test_augmentation_changes_what_is_learned_and_nothing_that_is_measured(reque
         assert not all(torch.equal(value, plain[file][name]) for name, value in changed[file].items())
 
 
-def test_a_training_survives_kill_9(request_for: MakeConfig, media):
+def test_a_training_survives_kill_9(request_for: MakeConfig):
     config = request_for("killed", objective="joint", epochs=3, amr_ratio="1:1")
-    code = f"""
-import os, signal
-from amr.common.progress import Progress
-from amr.fusion.end_to_end.config import TrainConfig
-from amr.fusion.end_to_end.train import train_encoders
-class Kill(Progress):
-    def note(self, text):
-        if "epoch 2/3" in text:
-            os.kill(os.getpid(), signal.SIGKILL)
-train_encoders(TrainConfig(**{asdict(config)!r}), Kill(), seconds_between=0)
-"""
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"AMR_HOME": str(media)}, check=False)
-    assert done.returncode == -signal.SIGKILL
+
+    class Kill(Progress):
+        def note(self, text: str) -> None:
+            if "epoch 2/3" in text:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    ended = run_child(lambda: train_encoders(config, Kill(), seconds_between=0) and 0)
+    assert ended.code == -signal.SIGKILL, ended.stderr
     progress = KillAfter("nothing")
     resumed = train_encoders(config, progress)
     lines = [line.split(",")[0] for line in progress.lines if not line.startswith("warning: ")]

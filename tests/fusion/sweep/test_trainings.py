@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -29,11 +26,11 @@ from amr.fusion.sweep import trainings as sweep_module
 from amr.fusion.sweep.sweep import SweepResult
 from amr.fusion.sweep.trainings import sweep_trainings
 
+from ...torture.kills.commands import SECONDS, start
 from ..trainings import ENCODERS, SMALL, render_clips
 
 METHODS = ("unimodal", "naive", "umt", "gge", "ume")
 MODALITIES = ("audio", "video")
-PROGRAM = [sys.executable, "-m", "amr", "train-encoders"]
 
 
 class Killed(Exception):
@@ -214,16 +211,13 @@ def test_processes_share_the_work_of_one_sweep(home, tmp_path):
         "--seed=0",
         f"--out={tmp_path}/shared",
     ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    both = [
-        subprocess.Popen([*PROGRAM, *line, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-        for _ in range(2)
-    ]
-    (one, said), (other, also_said) = (each.communicate() for each in both)
-    assert [each.returncode for each in both] == [0, 0], (said, also_said)
-    assert json.loads(one) == json.loads(other)
+    both = [start(home, ("train-encoders", *line, "--json")) for _ in range(2)]
+    one, other = (each.wait(SECONDS) for each in both)
+    assert [one.fault((0,)), other.fault((0,))] == ["", ""]
+    documents = [json.loads(each.stdout) for each in (one, other)]
+    assert documents[0] == documents[1]
     folder = tmp_path / "shared"
-    assert len(json.loads(one)) == len(pd.read_csv(folder / "results.csv")) == 2 * 4
+    assert len(documents[0]) == len(pd.read_csv(folder / "results.csv")) == 2 * 4
     curves = Counter(file.parent.parent.relative_to(folder) for file in folder.rglob("events.out.tfevents*"))
     assert set(curves.values()) == {1}  # each model was trained once
     assert len(curves) == 4

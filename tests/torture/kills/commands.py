@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydantic.fields  # noqa: F401  (of typer, at its first command)
+import PIL.Image
+import plotly.io  # noqa: F401  (these and all below are imported before the forks, which then begin their work at once)
+import pydantic.type_adapter  # noqa: F401
+import scipy.signal
+import scipy.stats  # noqa: F401
+import sklearn.model_selection  # noqa: F401
 import torch
 
 import amr.extract.encoders.families.timm
@@ -24,11 +29,13 @@ import amr.fusion.frontier.frontier
 import amr.fusion.predict
 import amr.fusion.report.page
 import amr.fusion.sweep.table
-import amr.fusion.sweep.trainings  # noqa: F401  (imported before the forks, which then begin their work at once)
+import amr.fusion.sweep.trainings  # noqa: F401
 from amr.cli import run
 from amr.data_manifests.synthetic import SyntheticConfig, render
 
 from ..child import Child, Ended
+
+PIL.Image.init()  # its formats
 
 Arguments = tuple[str, ...]
 SECONDS = 300.0  # of one command
