@@ -40,7 +40,7 @@ ENCODERS = {"audio": "logmel", "video": "frames"}
 EXTRACT = ("extract", "--manifest=clips.csv", *(f"--encoder={name}={spec}" for name, spec in ENCODERS.items()))
 DECODED = 2000  # clips that are decoded without being written, for comparison; at most a tenth of all
 SECONDS_BETWEEN_LOOKS = 0.2
-MAX_GROWTH_MIB = 64  # of memory in the second half of an extraction, besides a fifth
+MAX_GROWTH_MIB = 64  # of memory in the second half of an extraction
 
 
 class Rehearsal:
@@ -205,7 +205,7 @@ def _extract_and_kill(rehearsal: Rehearsal) -> None:
         raise RuntimeError(f"the resumed extraction must end well, got {errors}")
     quarters = [memory[i * len(memory) // 4 : (i + 1) * len(memory) // 4] or memory for i in range(4)]
     medians = [statistics.median(quarter) for quarter in quarters]
-    if medians[3] > 1.2 * medians[1] + MAX_GROWTH_MIB:
+    if medians[3] > medians[1] + MAX_GROWTH_MIB:
         raise RuntimeError(f"memory must stay flat, got {medians} MiB in the quarters of the time")
     note = "MiB in each quarter of the time: " + ", ".join(f"{median:.0f}" for median in medians)
     rehearsal.row("resume, to the end", time.monotonic() - began, max(memory), note, num_clips - num_done)

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from amr.extract.cache.reader import Cache
+from amr.fusion.frontier import settings
 
 from .torture.damage import differences
 from .torture.kills.commands import (
@@ -139,7 +140,9 @@ def test_a_table(on_embeddings):
     assert_equal(*(on_embeddings.results(command, num_threads=threads) for threads in (1, 2)))
 
 
-def test_a_frontier(on_embeddings):
+def test_a_frontier(on_embeddings, monkeypatch):
+    for name in ("WEIGHTS", "NOISES", "DECAYS"):  # commands are forks of this process
+        monkeypatch.setattr(settings, name, getattr(settings, name)[:2])
     command = ("frontier", "--cache=c", "--epochs=1", "--seeds=1")
     assert_equal(*(on_embeddings.results(command, num_threads=threads) for threads in (1, 2)))
 

@@ -125,11 +125,14 @@ def test_sweep_and_evaluate(cache, gpu):
     gpu.assert_alike(runs["cuda"], runs["cpu"])
 
 
-def test_frontier(cache, gpu):
+def test_frontier(cache, gpu, monkeypatch):
     pytest.importorskip("av")
+    from amr.fusion.frontier import settings
     from amr.fusion.frontier.config import FrontierConfig
     from amr.fusion.frontier.frontier import frontier
 
+    for name in ("WEIGHTS", "NOISES", "DECAYS"):
+        monkeypatch.setattr(settings, name, getattr(settings, name)[:1])
     found = {}
     for device in ("cpu", "cuda"):
         found[device] = frontier(

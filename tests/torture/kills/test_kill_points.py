@@ -5,11 +5,20 @@ import zlib
 
 import pytest
 
+from amr.fusion.frontier import settings
+
 from ...conftest import without
 from ..child import run_child
 from .changes import Changes, unexplained
 from .commands import CASES, ON_RAY
 from .kill_points import NOT_KILLED, Points
+
+
+@pytest.fixture(autouse=True)
+def few_settings(monkeypatch):
+    """Few settings of a frontier; commands are forks of this process."""
+    for name in ("WEIGHTS", "NOISES", "DECAYS"):
+        monkeypatch.setattr(settings, name, getattr(settings, name)[:1])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
