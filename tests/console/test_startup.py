@@ -78,7 +78,7 @@ def test_help_imports_nothing_slow(tmp_path, arguments):
     assert imported(tmp_path, *arguments) == (0, [])
 
 
-def test_a_fit_imports_no_compiler(tmp_path):
+def test_a_fit_and_a_table_import_no_compiler(tmp_path):
     for number, name in enumerate("av"):
         np.save(tmp_path / f"{name}.npy", np.random.default_rng(number).normal(size=(40, 3)))
     (tmp_path / "labels.txt").write_text("a\nb\n" * 20)
@@ -86,5 +86,14 @@ def test_a_fit_imports_no_compiler(tmp_path):
     files = {"labels": "labels.txt", "splits": "splits.txt", "out": "c.h5"}
     with contextlib.chdir(tmp_path):
         import_embeddings(ImportConfig(("a=a.npy", "v=v.npy"), **files))
-    code, names = imported(tmp_path, "fit", "--cache=c.h5", "--epochs=1", "--device=cpu")
-    assert (code, names) == (0, ["torch", "pandas", "numpy", "h5py"])
+    code = f"""
+import sys
+from amr.cli import run
+assert run(["fit", "--cache=c.h5", "--epochs=1", "--device=cpu"]) == 0
+assert [name for name in {SLOW!r} if name in sys.modules] == ["torch", "pandas", "numpy", "h5py"], "fit"
+assert run(["table", "--cache=c.h5", "--epochs=1", "--device=cpu", "--method=naive", "--seeds=3"]) == 0
+found = {{"torch._dynamo", "torchvision", "sklearn", "scipy.stats"}} & sys.modules.keys()
+assert not found, found
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
