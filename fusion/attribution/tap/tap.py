@@ -47,6 +47,7 @@ def tap(
         ValueError: A module is unknown, named twice, or part of another.
 
     Example:
+        >>> import torch
         >>> class Model(nn.Module):
         ...     def __init__(self):
         ...         super().__init__()

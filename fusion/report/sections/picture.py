@@ -76,7 +76,7 @@ def tick(text: str) -> str:
     """Tick label of a setting or class, escaped, and broken into short lines.
 
     >>> tick("AMR audio=1:video=3 · weight 0.3")
-    'AMR audio=1:video=3<br>· weight 0.3'
+    'AMR audio=1:<br>video=3 · weight 0.3'
     """
     pieces = textwrap.wrap(text.replace(":", ":\u200b "), TICK_LETTERS, break_long_words=True)
     return "<br>".join(label(piece.replace("\u200b ", "").replace("\u200b", "")) for piece in pieces)
