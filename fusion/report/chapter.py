@@ -26,6 +26,7 @@ from amr.fusion.report.text.words import summary, terms, warnings
 
 EVALUATED = {
     "num_permutations": "permutations",
+    "num_partners": "partners",
     "noise_levels": "noise levels",
     "noise_draws": "noise draws",
     "conflict_draws": "conflict draws",
@@ -112,11 +113,18 @@ def _facts(results: ResultFolder) -> dict[str, str]:
     in_each = results.training is not None and len(results.runs) > 1
     encoders = ", ".join(f"{m}: {each if in_each else i['encoder']} ({i['embed_dim']})" for m, i in infos.items())
     config = results.runs[0].config
-    facts = {
+    of_cache = {
         "cache": each if in_each else shown_path(results.cache),
         "embeddings": encoders,
         "attribution": "; ".join(dict.fromkeys(_attribution(each) for each in _regularized(results) or [config])),
-        "fitted with": ", ".join(f"{name} {number}" for name, number in results.record.versions.items()),
+    }
+    tapped = ", ".join(f"{m}: {info['encoder']}" for m, info in infos.items())
+    own = results.record.model
+    facts = {
+        **(of_cache if own is None else {"model": own, "shares at": tapped}),
+        "measured with" if own else "fitted with": ", ".join(
+            f"{name} {number}" for name, number in results.record.versions.items()
+        ),
         "page made with": ", ".join(f"{name} {number}" for name, number in versions("plotly", "jinja2").items()),
     }
     if results.evaluation is not None:

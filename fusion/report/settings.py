@@ -135,7 +135,9 @@ def _label(setting: Setting, varied: set[str], usual: Mapping[str, str]) -> str:
     """Label of a setting; a learning rate or a decay that most settings have is not in it."""
     texts = setting.texts
     varied = {name for name in varied if texts[name] != usual.get(name)}
-    if len(setting.modalities) == 1:
+    if setting.runs[0].record.model is not None:
+        parts = [setting.runs[0].record.model]
+    elif len(setting.modalities) == 1:
         parts = [f"{texts['modalities']} only"]
     elif not setting.fuses:
         parts = [texts["method"].upper(), *setting_details(setting.runs[0].setting, ["method_option"])]

@@ -154,7 +154,8 @@ def _uses(plain: Setting, change: Change | None) -> str:
     shares = {m: plain.mean(f"use_share.{m}") or 0.0 for m in plain.modalities}
     modality = max(shares, key=lambda m: shares[m])
     name = modality[:1].upper() + modality[1:]
-    text = f"{name} carries {shares[modality]:.2f} of what this head uses ({plain.label})"
+    user = "this head" if plain.runs[0].record.model is None else "this model"
+    text = f"{name} carries {shares[modality]:.2f} of what {user} uses ({plain.label})"
     if change is None:
         ends = interval_of_fraction(shares[modality], plain.half_width(f"use_share.{modality}"))
         between = "" if ends is None else f", {INTERVAL} {ends[0]:.2f} to {ends[1]:.2f}"

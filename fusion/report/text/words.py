@@ -70,6 +70,9 @@ def terms(results: ResultFolder) -> dict[str, str]:
 def _fitted(results: ResultFolder, settings: Sequence[Setting]) -> str:
     runs = results.runs
     config = runs[0].config
+    if results.record.model is not None:
+        num = round(runs[0].measures["num_clips"])
+        return f"An audit of {results.record.model} on {num} clips of {len(results.classes)} classes."
     seeds = len({run.seed for run in runs})
     num = results.evaluation["num_clips"] if results.evaluation is not None else runs[0].measures.get("num_clips")
     if results.training is None:
@@ -94,6 +97,7 @@ def _reached(setting: Setting, settings: Sequence[Setting]) -> str:
     if accuracy is None:
         return ""
     name = f"Joint training ({setting.label})" if setting.fuses else f"The head ({setting.label})"
+    name = setting.runs[0].record.model or name
     sentence = f"{name} has accuracy {fraction(accuracy)} on the test clips"
     ends = interval_of_fraction(accuracy, half)
     if ends is not None:

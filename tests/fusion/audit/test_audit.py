@@ -253,6 +253,12 @@ def test_the_folder_is_one_that_report_and_others_read(workspace):
     ):
         with pytest.raises(ValueError, match="RUN must be a run of amr fit, got the audit of my model"):
             refused()
+    page = workspace / "page.html"
+    amr.report(amr.ReportConfig(str(folder), out=str(page)))
+    text = page.read_text()
+    assert "An audit of my model on 40 clips of 3 classes." in text
+    assert "of what this model uses (my model" in text
+    assert "amr.audit(model, batches" in text
     first = (folder / "evaluation.json").read_bytes()
     result.save(folder)
     assert (folder / "evaluation.json").read_bytes() == first
