@@ -166,9 +166,8 @@ class Checkpoint:
     def _save(self, training: dict[str, Any]) -> None:
         """Write the checkpoint."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-        points = [{"values": dict(point.values), "seconds": point.seconds} for point in self._points]
         state = {"training": training, "augment": self.augment.state(), "rng": torch.get_rng_state(), "cuda": cuda}
-        state["points"] = points
+        state["points"] = [dict(point.values) for point in self._points]  # not their times: two trainings are alike
         # to a file of Python's: writing by its own, torch does not say that the disk is full
         with (
             checksummed(self.file.parent, CHECKPOINT),
@@ -181,8 +180,8 @@ class Checkpoint:
 
 def _points(saved: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> list[Point]:
     """Points of a saved training. Checkpoints of version 0.1 have none, but its history."""
-    points = saved.get("points", [{"values": logged(values), "seconds": time.time()} for values in history])
-    return [Point(epoch, each["values"], seconds=each["seconds"]) for epoch, each in enumerate(points, start=1)]
+    points = saved.get("points", [logged(values) for values in history])
+    return [Point(epoch, values) for epoch, values in enumerate(points, start=1)]
 
 
 def remove_checkpoint(file: Path) -> None:

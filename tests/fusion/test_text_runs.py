@@ -23,8 +23,8 @@ from amr.fusion.explain.explanation import Steps
 from amr.fusion.explain.picture import draw
 from amr.fusion.fit import fit
 from amr.fusion.predict import predict
+from amr.fusion.report.clips.gallery import galleries
 from amr.fusion.report.read import read_results
-from amr.fusion.report.sections.clips import one_sided
 from amr.fusion.report.settings import settings_of
 
 from .explain.test_explanation import explanation, without
@@ -104,9 +104,10 @@ def test_steps_of_text_are_parts_of_it(home, monkeypatch):
 
 def test_the_page_shows_the_text_of_clips(home):
     results = read_results(home / "runs/three")
-    views = one_sided(results, settings_of(results), 6, media=True).clips
-    assert {view.text for view in views} <= {*WORDS, ""}
-    assert any(view.text for view in views)
+    found = galleries(results, settings_of(results), 6, media=True)
+    texts = {clip.media.text for gallery in found.galleries for clip in gallery.clips}
+    assert texts <= {*WORDS, ""}
+    assert any(texts)
 
 
 def test_encoders_of_text_are_not_trained():

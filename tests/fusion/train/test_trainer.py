@@ -247,7 +247,7 @@ class KeepAt:
     def resume(self):
         return self.state
 
-    def epoch(self, epoch_values, state, *, last):
+    def epoch(self, epoch_values, state, *, last, val_logits):
         self.lasts.append(last)
         if len(self.lasts) == self.at:
             file = io.BytesIO()

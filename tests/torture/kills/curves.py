@@ -17,5 +17,6 @@ def curves(folder: Path) -> dict[str, dict[tuple[str, int], float]]:
         of_folder = found.setdefault(str(file.parent.relative_to(folder)), {})
         for event in EventFileLoader(str(file)).Load():
             for value in event.summary.value:
-                of_folder[value.tag, event.step] = float(make_ndarray(value.tensor))
+                if not value.tag.startswith("_hparams_"):  # settings, which are no curve
+                    of_folder[value.tag, event.step] = float(make_ndarray(value.tensor))
     return found
