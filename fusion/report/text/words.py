@@ -71,8 +71,8 @@ def _fitted(results: ResultFolder, settings: Sequence[Setting]) -> str:
     runs = results.runs
     config = runs[0].config
     if results.record.model is not None:
-        num = round(runs[0].measures["num_clips"])
-        return f"An audit of {results.record.model} on {num} clips of {len(results.classes)} classes."
+        audited = f"{runs[0].measures['num_clips']:.0f} clips of {len(results.classes)} classes"
+        return f"An audit of {results.record.model} on {audited}."
     seeds = len({run.seed for run in runs})
     num = results.evaluation["num_clips"] if results.evaluation is not None else runs[0].measures.get("num_clips")
     if results.training is None:
