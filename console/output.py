@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text, TextType
 
 from amr.common.options import CONTROLS, number_text, printable, quoted
+from amr.fusion.choices import SCORES
 from amr.fusion.config import FitConfig
 
 if TYPE_CHECKING:
@@ -151,8 +152,9 @@ def say_results(result: SweepResult, as_json: bool) -> None:
         show([], as_json, lambda: "")
         return
     if result.rows:
-        title = "best by val accuracy; test accuracy, mAP and share beside it"
-        show(result.to_json(), as_json, lambda: table(title, *best_by_val(result.table)))
+        words = [*SCORES[result.task].measures.values()][:2]
+        title = f"best by val {words[0]}; test {', '.join(words)} and share beside it"
+        show(result.to_json(), as_json, lambda: table(title, *best_by_val(result.table, result.task)))
         say(f"{result.folder / 'results.csv'}, {write_picture(result)}")
         say_next(result.folder)
     refuse_diverged(result.diverged)
@@ -167,8 +169,7 @@ def say_next(folder: Path) -> None:
     except ValueError:  # no run has val clips
         say(f"next: amr evaluate {quoted(folder)}")
         return
-    accuracy = "" if best.val is None else f" (val accuracy {best.val['accuracy']:.3f})"
-    say(f"best by val: {best.folder}{accuracy}")
+    say(f"best by val: {best.folder}{best.val_score_text}")
     say(f"next: amr predict {quoted(best.folder)} CLIP, or amr evaluate {quoted(folder)}")
 
 
@@ -191,16 +192,17 @@ def measures_table(record: RunRecord, splits: Mapping[str, Any]) -> Table:
     weight = number_text(config.regularizer_weight)
     on = f" on {config.attribution}" * (config.attribution != FitConfig.attribution)
     title = "" if record.named_ratio is None else f"AMR {record.named_ratio}{on}, weight {weight}"
+    of_task = SCORES[config.task].measures
     rows: list[list[object]] = []
     for name, measures in splits.items():
         if measures is None:
             continue
-        scores = [measures[score] for score in ("num_clips", "accuracy", "map", "f1")]
+        scores = [measures[score] for score in ("num_clips", *of_task)]
         for i, modality in enumerate(measures["share"]):
             of_split = scores if i == 0 else [""] * len(scores)
             shares = [measures[measure][modality] for measure in headings]
             rows.append([name if i == 0 else "", modality, *of_split, *shares])
-    return table(title, ["", "modality", "clips", "accuracy", "mAP", "F1", *headings.values()], rows)
+    return table(title, ["", "modality", "clips", *of_task.values(), *headings.values()], rows)
 
 
 def attribution_text(config: FitConfig) -> str:

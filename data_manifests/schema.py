@@ -247,6 +247,6 @@ def check_classes(values: Iterable[str], name: str = "label") -> None:
     if fractions:
         raise ValueError(
             f"--label must name a column of classes, got {name!r} with {len(distinct)} different numbers for "
-            f"{len(labels)} clips, such as {fractions[0]:g}: regression is another task. "
-            "Bin them into classes in another column, and pass --label with that column."
+            f"{len(labels)} clips, such as {fractions[0]:g}. Pass --task regression to amr fit, or bin them into "
+            "classes in another column, and pass --label with that column."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from amr.common import registry
@@ -15,6 +16,9 @@ LEVELS = ("batch", "clip")
 # amr_weight of an attribution if none is given; 1 for all others. With such a weight the ratio need not be reached.
 OWN_WEIGHTS = {"permutation": 0.3}
 BASELINES = ("zero", "mean")
+
+REGRESSION_LOSSES = ("mse", "l1")
+CLASS_WEIGHTS = ("none", "balanced")
 ADAPTERS = ("none", "linear", "mlp")
 OPTIMIZERS = ("adamw", "sgd", "adamax")
 NORMALIZATIONS = ("standard", "none")
@@ -28,6 +32,37 @@ REGISTRIES: Mapping[str, tuple[str, str, str]] = {
     "--attribution": ("attribution", "amr.fusion.attribution.base", "attributions"),
     "--logger": ("loggers", "amr.fusion.loggers.base", "loggers"),
 }
+
+
+@dataclass(frozen=True)
+class Score:
+    """The measure of a task by which epochs and runs are chosen, and whose loss is the use of a modality.
+
+    Args:
+        name: Its name in JSON documents and tables of results.
+        words: Its name for people.
+        least_is_best: Whether lower is better.
+        measures: Names of the task's measures, in the order of tables, to their words.
+    """
+
+    name: str
+    words: str
+    least_is_best: bool
+    measures: Mapping[str, str]
+
+    def gain(self, value: float) -> float:
+        """The score, its sign such that more is better."""
+        return -value if self.least_is_best else value
+
+
+SCORES: Mapping[str, Score] = {
+    "multiclass": Score("accuracy", "accuracy", False, {"accuracy": "accuracy", "map": "mAP", "f1": "F1"}),
+    "multilabel": Score("map", "mAP", False, {"map": "mAP", "accuracy": "exact match", "f1": "F1"}),
+    "regression": Score(
+        "mae", "MAE", True, {"mae": "MAE", "pearson": "Pearson", "acc2": "Acc-2", "acc7": "Acc-7", "f1": "F1"}
+    ),
+}
+TASKS = tuple(SCORES)
 
 
 def own_weight(attribution: str) -> float:

@@ -26,12 +26,15 @@ from amr.fusion.choices import (
     ADAPTERS,
     AMR_OPTIMIZERS,
     BASELINES,
+    CLASS_WEIGHTS,
     LEVELS,
     NORMALIZATIONS,
     OPTIMIZERS,
     OUTPUTS,
     POOLINGS,
+    REGRESSION_LOSSES,
     SELECTIONS,
+    TASKS,
     check_registered,
     own_weight,
 )
@@ -200,6 +203,35 @@ class FitConfig(TrainingConfig):
         choices=NORMALIZATIONS,
         panel=DATA,
     )
+    task: str = option(
+        "multiclass",
+        "What to predict: one class per clip (multiclass), any number of labels (multilabel), or a number "
+        "(regression).",
+        choices=TASKS,
+        panel=DATA,
+        since="0.2",
+    )
+    label_separator: str | None = option(
+        None,
+        "Text between the labels of a cell, such as ';'; implies --task multilabel. An empty cell has no labels, the "
+        "word absent leaves a clip out. Without it, --label lists columns of 0 and 1.",
+        panel=DATA,
+        since="0.2",
+    )
+    class_weight: str = option(
+        "none",
+        "Weights of classes in the loss: none, or balanced, by which rare classes count as much as frequent ones.",
+        choices=CLASS_WEIGHTS,
+        panel=TRAINING,
+        since="0.2",
+    )
+    regression_loss: str = option(
+        "mse",
+        "Loss of --task regression: squared (mse) or absolute error (l1).",
+        choices=REGRESSION_LOSSES,
+        panel=TRAINING,
+        since="0.2",
+    )
     folds: int = option(
         0, "Number of folds for cross-validation over all clips; 0 uses the splits of the cache.", least=0, panel=DATA
     )
@@ -207,8 +239,30 @@ class FitConfig(TrainingConfig):
     def __post_init__(self) -> None:
         """Check what can be checked without a cache."""
         super().__post_init__()
+        self._check_task()
         if self.folds in (1, 2):  # fold k is test, k + 1 is val, the rest train
             raise ValueError(f"--folds must be 0 (none) or at least 3, got {self.folds}. Pass --folds 5.")
+
+    def _check_task(self) -> None:
+        if self.label_separator is not None:
+            if self.task == "regression":
+                raise ValueError(
+                    f"--label-separator must be used with --task multilabel, got {self.label_separator!r} with "
+                    "regression. Leave one of them out."
+                )
+            if not self.label_separator:
+                raise ValueError(f"--label-separator must not be empty, got {self.label_separator!r}. Pass ';'.")
+            object.__setattr__(self, "task", "multilabel")
+        if self.task != "regression" and self.regression_loss != FitConfig.regression_loss:
+            raise ValueError(
+                f"--regression-loss must be used with --task regression, got {self.regression_loss} with {self.task}. "
+                "Leave it out."
+            )
+        if self.task == "regression" and self.class_weight != FitConfig.class_weight:
+            raise ValueError(
+                f"--class-weight must be used with classes or labels, got {self.class_weight} with --task regression. "
+                "Leave it out."
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Settings as in JSON documents: modalities are a list. Without `logger`, which is no setting of the run."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from amr.common.progress import Progress
 from amr.fusion.config import FitConfig, check_effects
+from amr.fusion.data.clips import Clips
 from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.loggers.base import Sink, TrackedRun
 from amr.fusion.loggers.files import LOGS
@@ -21,11 +22,12 @@ from amr.fusion.loggers.tracker import check_loggers, tracking
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.folder import new_run
 from amr.fusion.runs.measure import Measures, mean_measures
-from amr.fusion.runs.metrics import mean_average_precisions
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.write import FoldMeasures, write_group, write_metrics
+from amr.fusion.tasks.metrics import mean_average_precisions
 from amr.fusion.train.graphs import graphed_step
 from amr.fusion.train.hooks import EndToEndHooks
+from amr.fusion.train.recipe import Recipe
 from amr.fusion.train.trainer import DIVERGED, train_group
 
 Advance = Callable[[float], None]  # called with the fraction of all work done since the last call
@@ -137,9 +139,11 @@ def fit_group(
     by_fold: list[list[FoldMeasures]] = []
     diverged = np.zeros(len(records), bool)
     for k, fold in enumerate(data.folds):
-        callback = log.callback(partial(_val_map, fold.val.target), k if cross_validated else None)
+        callback = log.callback(
+            partial(_val_map, records[0].config.task, fold.val.target), k if cross_validated else None
+        )
         fitted = train_group(
-            recipe_of(records[0]),
+            weighted(recipe_of(records[0]), records[0].config, fold.train),
             [member_of(record) for record in records],
             fold.train,
             fold.val,
@@ -175,9 +179,17 @@ def _log(sink: Sink | None, records: Sequence[RunRecord], folders: Sequence[Path
     return GroupLog(sink, runs, [*records[0].modalities])
 
 
-def _val_map(target: Tensor, logits: Tensor) -> dict[str, Tensor]:
-    """mAP of each run on val, for loggers."""
-    return {"val_map": mean_average_precisions(logits, target)}
+def _val_map(task: str, target: Tensor, logits: Tensor) -> dict[str, Tensor]:
+    """mAP of each run on val, for loggers; that of labels is their score already, and a number has none."""
+    return {"val_map": mean_average_precisions(logits, target)} if task == "multiclass" else {}
+
+
+def weighted(recipe: Recipe, config: FitConfig, train: Clips) -> Recipe:
+    """The recipe with class weights in its loss, if the config asks for them."""
+    if config.class_weight == "none":
+        return recipe
+    weights = recipe.task.balancing_weights(train.target, recipe.shape.head_shape.num_classes)
+    return replace(recipe, task=recipe.task.weighted(weights))
 
 
 def _result(

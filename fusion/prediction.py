@@ -18,9 +18,10 @@ class Prediction:
 
     Args:
         clip: Path or id, as requested, or of the row or file that was found there.
-        pred: Predicted class; None if the clip was not found, cannot be read, or has none of the modalities.
-        probability: Softmax probability of `pred`, the mean over folds.
-        probabilities: Class to its probability.
+        pred: Predicted class, labels joined by ";", or a number; None if the clip was not found, cannot be read, or has
+            none of the modalities.
+        probability: Softmax probability of `pred`, the mean over folds; None for labels and numbers.
+        probabilities: Class or label to its probability; empty for a number.
         share: Modality to its share of the decision; None if the clip has fewer than two of the modalities.
         note: Remarks, such as an absent modality, or the reason that there is no prediction; empty if there are none.
     """

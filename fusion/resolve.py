@@ -19,6 +19,8 @@ from amr.fusion.heads import head_options, heads
 from amr.fusion.methods import methods
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import attributor_of, model_shape
+from amr.fusion.tasks import tasks
+from amr.fusion.tasks.regression import REGRESSION_L1
 from amr.fusion.train.recipe import Member, Recipe
 
 C = TypeVar("C", bound=TrainingConfig)
@@ -108,6 +110,7 @@ def check_model(config: TrainingConfig, modalities: Sequence[str]) -> None:
     condition = config.condition if isinstance(config, FitConfig) else None
     heads[config.head].check(config.hidden, modalities, head_options(config.head, config.head_option, condition))
     check_attribution(config)
+    check_task(config)
     if config.embedding_noise is not None:
         parse_amounts(config.embedding_noise, modalities)
     method.check(modalities)
@@ -118,6 +121,22 @@ def check_model(config: TrainingConfig, modalities: Sequence[str]) -> None:
                 f"got {config.amr_ratio!r}. Leave it out, or choose another method."
             )
         parse_ratio(config.amr_ratio, modalities, name="--amr-ratio")
+
+
+def check_task(config: TrainingConfig) -> None:
+    """Raise ValueError for a method or an output that the task does not have."""
+    task = config.task if isinstance(config, FitConfig) else "multiclass"
+    if methods[config.method].needs_classes and not tasks[task].one_class:
+        others = ", ".join(name for name, method in methods.items() if not method.needs_classes)
+        raise ValueError(
+            f"--method must be one of {others} for --task {task}, got {config.method}, whose formula needs a softmax "
+            "over classes. Choose another method."
+        )
+    if config.attribution_output not in tasks[task].attributed:
+        raise ValueError(
+            f"--attribution-output must be {' or '.join(tasks[task].attributed)} for --task {task}, got "
+            f"{config.attribution_output}. Leave it out."
+        )
 
 
 def check_attribution(config: TrainingConfig) -> None:
@@ -154,6 +173,7 @@ def recipe_of(record: RunRecord) -> Recipe:
         lr_step=method.lr_step,
         amr_level=config.amr_level,
         embedding_noise=noise if any(noise) else (),
+        task=REGRESSION_L1 if config.regression_loss == "l1" else tasks[config.task],
     )
 
 

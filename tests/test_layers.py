@@ -25,6 +25,7 @@ FLOORS = (
     ("extract.shards", "extract.request"),
     ("extract.run", "extract.import_embeddings", "extract.named_clips"),
     ("fusion.choices", "fusion.run_axis", "fusion.prediction"),
+    ("fusion.tasks",),
     ("fusion.attribution",),
     ("fusion.loggers",),
     ("fusion.config",),

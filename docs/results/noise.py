@@ -20,9 +20,9 @@ from amr.fusion.evaluate.perturb import noisy
 from amr.fusion.model import predict_logits
 from amr.fusion.run_axis.seeds import generator
 from amr.fusion.runs.measure import perceptual_scores
-from amr.fusion.runs.metrics import accuracy
 from amr.fusion.runs.read import read_runs
 from amr.fusion.runs.statistics import PairedTest, paired_test
+from amr.fusion.tasks.metrics import accuracy
 
 LEVELS = (0.0, 0.5, 1.0, 1.5, 2.0)  # deviations of each dimension over the train clips
 DRAWS = 5  # noise draws of each level; use is measured with the first

@@ -72,7 +72,7 @@ def _refused_labels(table: pd.DataFrame) -> list[str]:
     try:
         check_classes(labels)
     except ValueError as error:
-        return [f"label: stored as it is, but amr fit will refuse it: {error}"]
+        return [f"label: stored as it is, but amr fit will not take it for classes: {error}"]
     return []
 
 

@@ -20,6 +20,7 @@ from amr.fusion.attribution.permutation import has_partner
 from amr.fusion.attribution.share import counted_magnitudes, shares
 from amr.fusion.choices import BASELINES, OUTPUTS, POOLINGS
 from amr.fusion.run_axis.axes import of_runs
+from amr.fusion.tasks import tasks
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Attributor:
         baseline: Values that mean "absent": zero, or the mean over the train clips. Integrated gradients start from
             them; Shapley values replace an absent modality by them.
         num_points: Number of points on the line of integrated gradients.
+        task: What the logits say: multiclass; multilabel, of which the summed log-odds of the predicted labels are
+            attributed; or regression, of which the value is.
 
     Raises:
         ValueError: A name is unknown, or the attribution has no such output.
@@ -58,6 +61,7 @@ class Attributor:
     attribution: str = "grad_x_input"
     baseline: str = "zero"
     num_points: int = 16
+    task: str = "multiclass"
 
     def __post_init__(self) -> None:
         """Check the names."""
@@ -66,6 +70,7 @@ class Attributor:
             "pooling": POOLINGS,
             "attribution": [*attributions],
             "baseline": BASELINES,
+            "task": [*tasks],
         }
         for name, available in choices.items():
             if getattr(self, name) not in available:
@@ -74,6 +79,9 @@ class Attributor:
             raise ValueError(
                 f"output must be probability for {self.attribution}, got {self.output}. It compares probabilities."
             )
+        if self.output not in tasks[self.task].attributed:
+            listed = " or ".join(tasks[self.task].attributed)
+            raise ValueError(f"output must be {listed} for {self.task}, got {self.output}. Leave it out.")
         if not isinstance(self.num_points, Integral) or self.num_points < 1:
             raise ValueError(f"num_points must be 1 or more, got {self.num_points!r}. Pass a whole number, such as 16.")
 
@@ -135,6 +143,7 @@ class Attributor:
             named = named_encodings(z)
             present = presence(present, named)
             call = head if isinstance(head, AnyHead) else AnyHead(head, [*named], as_arguments=not hasattr(z, "keys"))
+            call.is_multiclass = tasks[self.task].one_class
             compared = present
             if self.uses_partners:
                 partners = clip_numbers(partners, present)
@@ -160,7 +169,7 @@ class Attributor:
             baseline = baseline_values(mean, constant, present)
         if self.uses_partners and partners is None:
             partners = clip_numbers(None, present)
-        settings = AttributionSettings(self.output, self.pooling, self.num_points, baseline, partners)
+        settings = AttributionSettings(self.output, self.pooling, self.num_points, baseline, partners, tasks[self.task])
         with torch.set_grad_enabled(create_graph):
             logits, magnitude = attributions[self.attribution]().magnitudes(
                 head, constant, present, settings, create_graph=create_graph

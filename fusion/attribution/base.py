@@ -12,6 +12,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from amr.common.registry import Registry
+from amr.fusion.tasks.base import Task
+from amr.fusion.tasks.multiclass import MULTICLASS
 
 HeadFunction = Callable[[Mapping[str, Tensor], Tensor], Tensor]  # z and present to logits
 
@@ -26,6 +28,7 @@ class AttributionSettings:
         num_points: Number of points on the line of integrated gradients.
         baseline: Modality to the values that mean "absent", broadcast to its z; None for zero.
         partners: Clip number of each clip's partner, `(..., clips)`, for attributions that compare clips.
+        task: What the outputs of the head say, and so what is attributed.
     """
 
     output: str = "probability"
@@ -33,6 +36,7 @@ class AttributionSettings:
     num_points: int = 16
     baseline: Mapping[str, Tensor] | None = None
     partners: Tensor | None = None
+    task: Task = MULTICLASS
 
 
 class Attribution:

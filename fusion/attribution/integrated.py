@@ -10,9 +10,10 @@ from torch import Tensor
 
 from amr.fusion.attribution.any_head.derivatives import input_gradients
 from amr.fusion.attribution.base import Attribution, AttributionSettings, HeadFunction, attributions
-from amr.fusion.attribution.gradients import output_value
 from amr.fusion.attribution.share import magnitudes
 from amr.fusion.run_axis.axes import of_runs
+from amr.fusion.tasks.base import Task
+from amr.fusion.tasks.multiclass import MULTICLASS
 
 
 def integrated_gradients(
@@ -23,6 +24,7 @@ def integrated_gradients(
     *,
     num_points: int = 16,
     create_graph: bool = False,
+    task: Task = MULTICLASS,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits at z, and each modality's integrated gradients (Sundararajan et al. 2017), shaped as its z.
 
@@ -36,15 +38,16 @@ def integrated_gradients(
         baseline: Modality to its z0, broadcast to z; None for zero.
         num_points: Number of points on the line.
         create_graph: Whether to keep the graph, so that a loss on the result trains the head.
+        task: What the logits say.
     """
     points, weights = np.polynomial.legendre.leggauss(num_points)
     logits = head(z)
-    predicted = logits.argmax(-1, keepdim=True)
+    decided = task.decided_outputs(logits)
     start = {m: torch.zeros_like(v) if baseline is None else baseline[m].expand_as(v) for m, v in z.items()}
     total = {m: torch.zeros_like(v) for m, v in z.items()}
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
         at = {m: (start[m] + float(point) * (v - start[m])).detach().requires_grad_() for m, v in z.items()}
-        value = output_value(head(at), predicted, output).sum()
+        value = task.attributed_value(head(at), decided, output).sum()
         gradients = input_gradients(value, list(at.values()), create_graph=create_graph)
         total = {m: total[m] + float(weight) * g for m, g in zip(z, gradients, strict=True)}
     return logits, {m: (v - start[m]) * total[m] for m, v in z.items()}
@@ -79,5 +82,6 @@ class IntegratedGradients(Attribution):
                 settings.baseline,
                 num_points=settings.num_points,
                 create_graph=create_graph,
+                task=settings.task,
             )
         return logits, magnitudes(attributed, settings.pooling, clip_axis=present.ndim - 2)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from amr.common.devices import upload
 from amr.fusion.attribution.base import Attribution, AttributionSettings, HeadFunction, attributions
-from amr.fusion.attribution.gradients import output_value
 from amr.fusion.run_axis.axes import of_runs
+from amr.fusion.tasks.base import Task
+from amr.fusion.tasks.multiclass import MULTICLASS
 
 
 def subsets(num_modalities: int) -> list[tuple[bool, ...]]:
@@ -118,6 +119,8 @@ def shapley_values(
     present: Tensor,
     output: str = "probability",
     baseline: Mapping[str, Tensor] | None = None,
+    *,
+    task: Task = MULTICLASS,
 ) -> tuple[Tensor, Tensor]:
     """Logits at z, and each modality's exact Shapley value of the output, signed, `(..., clips, modalities)`.
 
@@ -126,8 +129,9 @@ def shapley_values(
     """
     values = subset_logits(head, z, present, baseline)
     logits = values[-1]
-    predicted = logits.argmax(-1, keepdim=True).expand(*values.shape[:-1], 1)
-    outputs = output_value(values, predicted, output)  # (subsets, ..., clips), or with positions at the end
+    decided = task.decided_outputs(logits)
+    decided = decided.expand(len(values), *decided.shape)
+    outputs = task.attributed_value(values, decided, output)  # (subsets, ..., clips), or with positions at the end
     if outputs.ndim > present.ndim:
         outputs = outputs.flatten(present.ndim).sum(-1)
     return logits, shapley_split(outputs).movedim(0, -1)
@@ -154,5 +158,5 @@ class Shapley(Attribution):
     ) -> tuple[Tensor, Tensor]:
         """Logits, and one number per clip and modality."""
         z = {m: of_runs(value, len(present)) for m, value in z.items()}
-        logits, phi = shapley_values(head, z, present, settings.output, settings.baseline)
+        logits, phi = shapley_values(head, z, present, settings.output, settings.baseline, task=settings.task)
         return logits, phi.abs()

@@ -19,7 +19,7 @@ from amr.fusion.evaluate.measures.missing import derived as missing_derived
 from amr.fusion.evaluate.measures.noise import derived as noise_derived
 from amr.fusion.evaluate.per_clip import PerClip
 from amr.fusion.evaluate.perturb import Name
-from amr.fusion.runs.metrics import macro_f1, mean_average_precision
+from amr.fusion.tasks.metrics import macro_f1, mean_average_precision
 
 # Words of the table to the first part of a measure's name; {} is the modality.
 WORDS = {

@@ -28,7 +28,7 @@ class Clips:
             memory, and each batch is copied to the device of `target`. float16 if the cache is, to halve the bytes;
             batches are always float32.
         present: Bool `(clips, modalities)`.
-        target: Classes, `(clips,)`.
+        target: Classes `(clips,)`; labels `(clips, labels)`, 0 or 1; or numbers `(clips,)`, in units of train clips.
         rows: Modality to the row of each clip in its embedding, `(clips,)` on its device, gathered batch by batch.
             Clips of the other modalities are in the order of their embedding.
     """
@@ -69,7 +69,7 @@ class Clips:
         return Batch(
             {m: e[None].to(self.target.device).float() for m, e in embeddings.items()},
             self.present[start:stop].expand(num_runs, -1, -1),
-            self.target[start:stop].expand(num_runs, -1),
+            self.target[start:stop].expand(num_runs, *[-1] * self.target.ndim),
         )
 
     def take(self, rows: Tensor) -> Clips:
@@ -142,7 +142,7 @@ class Batch:
             `(run, batch, steps, dim)`, 0 after the clip's last step. The first axis is shorter if adjacent runs share
             their clips (`of_runs`).
         present: Bool `(run, batch, modalities)`.
-        target: Classes, `(run, batch)`.
+        target: Classes or numbers `(run, batch)`, or labels `(run, batch, labels)`.
         host_present: `present` in host memory, for models whose work depends on it; None if it is on the device alone.
     """
 

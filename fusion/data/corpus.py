@@ -14,10 +14,11 @@ from amr.common.devices import choose_device
 from amr.extract.cache.fingerprint import differences
 from amr.extract.cache.reader import IMPORTED, Cache, EmbeddingInfo
 from amr.fusion.data.clips import Clips
-from amr.fusion.data.dataset import Dataset, make_dataset, sort_classes
+from amr.fusion.data.dataset import Dataset, make_dataset
 from amr.fusion.data.folds import Fold, TrainingData, exceed_memory, normalized
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.data.splits import SplitRows
+from amr.fusion.data.targets import sort_classes
 
 MAX_NAMED = 5  # classes that a message lists
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -12,12 +11,12 @@ import torch
 from torch import Tensor
 
 from amr.common.registry import unknown
-from amr.data_manifests.schema import check_classes
 from amr.extract.cache.arrays import finite_rows
 from amr.extract.cache.reader import Cache, EmbeddingInfo
 from amr.fusion.data.clips import chunks_of
 from amr.fusion.data.normalization import Normalization, moments
 from amr.fusion.data.on_disk import empty
+from amr.fusion.data.targets import read_targets, strata
 from amr.fusion.run_axis.axes import take_steps
 
 
@@ -30,10 +29,11 @@ class Dataset:
         embeddings: Modality to `(clips, dim)`, as cached, steps averaged; or with steps `(clips, steps, dim)`, NaN
             after each clip's last step. Empty once they are normalized.
         present: Bool `(clips, modalities)`.
-        target: Classes, `(clips,)`; -1 if the label is absent.
-        classes: Names of the classes, sorted.
+        target: Classes `(clips,)`, -1 if the label is absent; or as `Targets.values` of another task.
+        classes: Names of the classes, sorted; of labels, or of the column of a number.
         infos: Modality to the cache's description of its embedding.
         num_not_finite: Modality to the number of clips whose embedding is not finite, which are absent.
+        task: Task that the targets are of.
     """
 
     clips: pd.DataFrame
@@ -43,6 +43,7 @@ class Dataset:
     classes: tuple[str, ...]
     infos: Mapping[str, EmbeddingInfo]
     num_not_finite: Mapping[str, int] = field(default_factory=dict)
+    task: str = "multiclass"
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -55,9 +56,20 @@ class Dataset:
         return {m: info.embed_dim for m, info in self.infos.items()}
 
     @property
+    def labelled(self) -> Tensor:
+        """Mask of the clips with a target, bool `(clips,)`."""
+        known = self.target >= 0 if self.task == "multiclass" else ~self.target.isnan()
+        return known if known.ndim == 1 else known.all(-1)
+
+    @property
     def usable(self) -> np.ndarray:
         """Mask of the clips with a label and at least one of the modalities, bool `(clips,)`."""
-        return ((self.target >= 0) & self.present.any(-1)).numpy()
+        return (self.labelled & self.present.any(-1)).numpy()
+
+    @property
+    def strata(self) -> np.ndarray:
+        """Code of each clip by which splits are stratified, `(clips,)`."""
+        return strata(self.task, self.target.numpy())
 
     def dtype(self, modality: str) -> torch.dtype:
         """Storage type in the cache; normalized values need no more precision."""
@@ -65,8 +77,8 @@ class Dataset:
 
     def notes(self) -> list[str]:
         """One sentence per kind of clip, or of embedding, that is left out."""
-        unlabeled = int((self.target < 0).sum())
-        without_media = int(((self.target >= 0) & ~self.present.any(-1)).sum())
+        unlabeled = int((~self.labelled).sum())
+        without_media = int((self.labelled & ~self.present.any(-1)).sum())
         lines = []
         if unlabeled:
             lines.append(f"{unlabeled} clips have no label and are left out")
@@ -118,6 +130,8 @@ def read_dataset(
     *,
     modalities: str | None = None,
     label: str = "label",
+    task: str = "multiclass",
+    label_separator: str | None = None,
     keep_steps: bool = False,
     on_disk: bool = False,
 ) -> Dataset:
@@ -127,7 +141,9 @@ def read_dataset(
         cache: Open cache.
         modalities: Comma list of embedding names; None for all, in the order of the cache (alphabetically for a cache
             of version 0.1).
-        label: Column to predict.
+        label: Column to predict, or columns, as for `read_targets`.
+        task: Task: multiclass, multilabel or regression.
+        label_separator: Text between the labels of a cell.
         keep_steps: Whether to keep the steps of embeddings, for heads that take them; if not, they are averaged.
         on_disk: Whether the embeddings lie in files (`amr.fusion.data.on_disk`).
 
@@ -152,8 +168,9 @@ def read_dataset(
     if len(set(names)) != len(names):
         raise ValueError(f"--modalities must name each embedding once, got {modalities!r}. Name it once.")
     clips = cache.table()
-    target, classes = read_target(clips, label)
-    return make_dataset(cache, names, clips, target, classes, keep_steps=keep_steps, on_disk=on_disk)
+    targets = read_targets(clips, label, task, label_separator)
+    dataset = make_dataset(cache, names, clips, targets.values, targets.classes, keep_steps=keep_steps, on_disk=on_disk)
+    return replace(dataset, task=task)
 
 
 def make_dataset(
@@ -187,46 +204,6 @@ def make_dataset(
         infos={name: cache.info(name) for name in names},
         num_not_finite={name: int(cache.present(name).sum()) - int(read[name][1].sum()) for name in names},
     )
-
-
-def read_target(clips: pd.DataFrame, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class of each clip, `(clips,)`, -1 without a label, and the names of the classes, sorted.
-
-    Args:
-        clips: Clip table of a cache or a manifest.
-        label: Column to predict.
-
-    Raises:
-        ValueError: The column does not exist, or has fewer than two classes.
-    """
-    if label not in clips or label in ("id", "path", "split", "group"):
-        columns = [c for c in map(str, clips) if c not in ("id", "path", "split", "group")]
-        raise unknown("--label", label, columns)
-    codes, names = pd.factorize(clips[label].astype(str).to_numpy(object))
-    check_classes(names[codes], label)
-    classes = tuple(sort_classes([name for name in names if name]))
-    if len(classes) < 2:
-        raise ValueError(
-            f"--label must name a column with at least two classes, got {label!r} with {len(classes)}. "
-            "Pass another column."
-        )
-    class_of = {name: code for code, name in enumerate(classes)}
-    return np.array([class_of.get(name, -1) for name in names], dtype=np.int64)[codes], classes
-
-
-def sort_classes(names: Sequence[str]) -> list[str]:
-    """Sort class names, as numbers if all of them are numbers.
-
-    >>> sort_classes(["10", "9", "1"])
-    ['1', '9', '10']
-    """
-    try:
-        numbers = {name: float(name) for name in names}
-    except ValueError:
-        return sorted(names)
-    if any(math.isnan(number) for number in numbers.values()):  # nan has no place among numbers
-        return sorted(names)
-    return sorted(names, key=lambda name: (numbers[name], name))
 
 
 def read_embedding(

@@ -23,6 +23,7 @@ from amr.fusion.data.dataset import Dataset, read_dataset
 from amr.fusion.data.normalization import Normalization
 from amr.fusion.data.on_disk import DiskClips
 from amr.fusion.data.splits import SplitRows, split_rows
+from amr.fusion.data.targets import TargetScale
 from amr.fusion.data.warnings import SplitData
 
 MEMORY_FRACTION = 0.8  # of the memory at hand, for embeddings
@@ -37,6 +38,8 @@ class Fold:
         rows: Row numbers of the clips of each split.
         normalization: Statistics of the train split.
         train, val, test: Clips of each split.
+        target_scale: Scale of a number that is predicted: targets of clips are in its units; None for classes and
+            labels.
     """
 
     rows: SplitRows
@@ -44,6 +47,7 @@ class Fold:
     train: Clips
     val: Clips
     test: Clips
+    target_scale: TargetScale | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,13 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
         names = cache.names if config.modalities is None else modalities_of(config)
         on_disk = exceed_memory(cache, names, max(1, config.folds), keep_steps=keep_steps)
         dataset = read_dataset(
-            cache, modalities=config.modalities, label=config.label, keep_steps=keep_steps, on_disk=on_disk
+            cache,
+            modalities=config.modalities,
+            label=config.label,
+            task=config.task,
+            label_separator=config.label_separator,
+            keep_steps=keep_steps,
+            on_disk=on_disk,
         )
         if not dataset.usable.any():
             again = "; amr extract --resume tries failed clips again" * (len(cache.failures) > 0)
@@ -111,7 +121,7 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
         in_old_order = not cache.is_ordered and config.modalities is None and len(dataset.modalities) > 1
     all_splits = split_rows(
         dataset.clips,
-        dataset.target.numpy(),
+        dataset.strata,
         dataset.usable,
         policy=config.split_policy,
         folds=config.folds,
@@ -131,9 +141,21 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
     splits = [(rows.train, rows.val, rows.test) for rows in all_splits]
     clips, more = normalized(embeddings, dataset, splits, normalizations, choose_device(config.device), on_disk=on_disk)
     notes += more
-    folds = tuple(Fold(*each[:2], *each[2]) for each in zip(all_splits, normalizations, clips, strict=True))
-    warnings = SplitData(dataset.clips, dataset.target.numpy(), dataset.classes, all_splits).warnings()
+    folds = tuple(
+        scaled(Fold(*each[:2], *each[2]), dataset.task) for each in zip(all_splits, normalizations, clips, strict=True)
+    )
+    classes = dataset.target.numpy() if dataset.task == "multiclass" else None
+    warnings = SplitData(dataset.clips, classes, dataset.classes, all_splits).warnings()
     return TrainingData(path, dataset, folds, tuple(dict.fromkeys(notes)), tuple(warnings))
+
+
+def scaled(fold: Fold, task: str) -> Fold:
+    """The fold with numbers that are predicted in units of the train clips; others are returned unchanged."""
+    if task != "regression":
+        return fold
+    scale = TargetScale.of(fold.train.target)
+    train, val, test = (replace(clips, target=scale.apply(clips.target)) for clips in (fold.train, fold.val, fold.test))
+    return replace(fold, train=train, val=val, test=test, target_scale=scale)
 
 
 def exceed_memory(cache: Cache, names: Collection[str], copies: int, *, keep_steps: bool) -> bool:

@@ -23,29 +23,35 @@ class SplitData:
 
     Args:
         clips: Table of the clips, with columns id and group.
-        target: Class indices, `(clips,)`; -1 without a label.
+        target: Class indices, `(clips,)`, -1 without a label; None if the target is not one class per clip.
         classes: Names of the classes.
         all_splits: Splits of each fold, or a single entry.
         has_folds: Whether the command has --folds.
     """
 
     clips: pd.DataFrame
-    target: np.ndarray
+    target: np.ndarray | None
     classes: Sequence[str]
     all_splits: Sequence[SplitRows]
     has_folds: bool = True
 
     def warnings(self) -> list[str]:
         """Sentences about splits that are too small, divided groups, and classes that cannot be learned or tested."""
+        of_classes = [] if self.target is None else self._of_classes(self.target)
         found = [
             self._divided_groups(),
-            self._single_class(),
-            self._classes_without_train_clips(),
-            self._classes_of_one_clip(),
+            *of_classes,
             self._small_split("test", FEWEST_TEST_CLIPS),
             self._small_split("val", FEWEST_VAL_CLIPS),
         ]
         return [text for text in found if text is not None]
+
+    def _of_classes(self, target: np.ndarray) -> list[str | None]:
+        return [
+            self._single_class(target),
+            self._classes_without_train_clips(target),
+            self._classes_of_one_clip(target),
+        ]
 
     @cached_property
     def _groups(self) -> np.ndarray:
@@ -68,18 +74,18 @@ class SplitData:
         _, first, _ = np.intersect1d(of_train, of_others, return_indices=True)
         return splits.train[first]
 
-    def _single_class(self) -> str | None:
-        codes = min((np.unique(self.target[splits.train]) for splits in self.all_splits), key=len).tolist()
+    def _single_class(self, target: np.ndarray) -> str | None:
+        codes = min((np.unique(target[splits.train]) for splits in self.all_splits), key=len).tolist()
         if len(codes) > 1:
             return None
         return f"all train clips have the class {self.classes[codes[0]]}: every prediction is that. Add clips"
 
-    def _classes_without_train_clips(self) -> str | None:
+    def _classes_without_train_clips(self, target: np.ndarray) -> str | None:
         worst: list[str] = []
         num_clips = 0
         for splits in self.all_splits:
-            held_out = self.target[_held_out(splits)]
-            missing = np.setdiff1d(held_out, self.target[splits.train]).tolist()
+            held_out = target[_held_out(splits)]
+            missing = np.setdiff1d(held_out, target[splits.train]).tolist()
             if len(missing) > len(worst):
                 worst, num_clips = [self.classes[code] for code in missing], int(np.isin(held_out, missing).sum())
         if not worst:
@@ -90,10 +96,10 @@ class SplitData:
             f"{_count(num_clips, 'val or test clip')} can only be wrong. Add clips, or remove the class"
         )
 
-    def _classes_of_one_clip(self) -> str | None:
+    def _classes_of_one_clip(self, target: np.ndarray) -> str | None:
         first = self.all_splits[0]
         rows = np.concatenate([first.train, _held_out(first)])
-        single = np.flatnonzero(np.bincount(self.target[rows], minlength=len(self.classes)) == 1).tolist()
+        single = np.flatnonzero(np.bincount(target[rows], minlength=len(self.classes)) == 1).tolist()
         if not single:
             return None
         names = _names([self.classes[code] for code in single])

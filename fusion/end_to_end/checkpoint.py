@@ -25,7 +25,7 @@ from amr.fusion.loggers.base import Point, Sink, TrackedRun
 from amr.fusion.loggers.group import logged, measured_point, values_of
 from amr.fusion.loggers.tensorboard import TensorBoardLogger
 from amr.fusion.runs.measure import Measures
-from amr.fusion.runs.metrics import mean_average_precisions
+from amr.fusion.tasks.metrics import mean_average_precisions
 from amr.fusion.train.reporter import Reporter
 
 CHECKPOINT = "checkpoint.pt"

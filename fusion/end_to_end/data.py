@@ -22,9 +22,9 @@ from amr.extract.encoders import Spec, build_requested
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.pipeline.store import Store, open_store
 from amr.extract.request import read_clips_manifest
-from amr.fusion.data.dataset import read_target
 from amr.fusion.data.folds import free_bytes
 from amr.fusion.data.splits import SplitRows, split_rows
+from amr.fusion.data.targets import read_target
 from amr.fusion.end_to_end.augment import Augment
 from amr.fusion.end_to_end.config import AugmentConfig, TrainConfig
 from amr.fusion.end_to_end.media_clips import MediaClips

@@ -16,8 +16,9 @@ from amr.common.options import NoOptions
 from amr.common.registry import Registry
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.model import FusionModel
-from amr.fusion.run_axis.axes import log_softmax
 from amr.fusion.run_axis.seeds import Noise
+from amr.fusion.tasks import Task
+from amr.fusion.tasks.multiclass import MULTICLASS
 
 if TYPE_CHECKING:
     from amr.fusion.model import Fitted
@@ -39,6 +40,7 @@ class MethodContext:
             val. They are trained with the same settings on the clips that have the modality.
         rehearse: Function of a loss, a number of epochs and clips that returns a copy of the model, trained further on
             that loss only. The model itself does not change.
+        task: What is predicted.
     """
 
     model: FusionModel
@@ -48,6 +50,7 @@ class MethodContext:
     noise: Noise
     fit_unimodal: Callable[[str], Fitted]
     rehearse: Callable[[LossFunction, int, Clips], FusionModel]
+    task: Task = MULTICLASS
 
 
 class Method:
@@ -67,6 +70,7 @@ class Method:
         single_modality: Whether it trains on one modality.
         end_to_end: Whether it can also train encoders (`amr train-encoders --objective joint`).
         fits_unimodal: Whether it learns from uni-modal models (`MethodContext.fit_unimodal`).
+        needs_classes: Whether its formula needs a softmax over classes, so that other tasks are refused.
         joint: Whether its loss is `joint_loss` of the head's logits at an unchanged z. Adjacent runs may then share z,
             and the task loss may use the forward pass of the attribution. A method sets it if its options make it naive
             training.
@@ -89,6 +93,7 @@ class Method:
     single_modality: ClassVar[bool] = False
     end_to_end: ClassVar[bool] = True
     fits_unimodal: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = False
     joint: bool = False
     graph_safe: bool = False
 
@@ -137,7 +142,7 @@ class Method:
 
     def joint_loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Task loss of each run from the joint logits, `(run,)`."""
-        return cross_entropy(logits, batch.target)
+        return self.context.task.loss(logits, batch.target)
 
     def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Replace the gradients of a step, given by the names of the model's parameters."""
@@ -145,11 +150,6 @@ class Method:
 
 
 methods: Registry[type[Method]] = Registry("--method")
-
-
-def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean cross-entropy over the clips: `(..., batch, classes)` and `(..., batch)` to `(...)`."""
-    return -log_softmax(logits).gather(-1, target.unsqueeze(-1)).squeeze(-1).mean(-1)
 
 
 def mean_over(values: Tensor, valid: Tensor) -> Tensor:

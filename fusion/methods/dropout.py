@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from amr.fusion.data.clips import Batch
-from amr.fusion.methods.base import Method, MethodContext, cross_entropy, methods
+from amr.fusion.methods.base import Method, MethodContext, methods
 from amr.fusion.model import FusionModel
 
 
@@ -53,4 +53,4 @@ class Dropout(Method):
         p = self.options.p
         features = model.head.fuse(z, batch.present)  # (run, batch, num_features)
         kept = self.context.noise.uniform(*features.shape[1:]) >= p
-        return cross_entropy(model.head.classify(features * kept / (1 - p)), batch.target)
+        return self.joint_loss(model.head.classify(features * kept / (1 - p)), batch)

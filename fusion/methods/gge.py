@@ -38,6 +38,7 @@ class GreedyGradientEnsemble(Method):
 
     summary = "the head fits the residual of class prior and dominant modality"
     citation = "Han et al. 2021, GGE-DQ-tog"
+    needs_classes = True
     optimizer = "adamax"
     lr = 1e-3
     weight_decay = 0.0

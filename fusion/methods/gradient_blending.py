@@ -14,6 +14,7 @@ from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.seeds import generator
+from amr.fusion.tasks import Task
 
 SMALLEST = 1e-8  # least squared overfitting; without it, a loss that did not overfit would get all the weight
 
@@ -86,7 +87,7 @@ class GradientBlending(Method):
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum of the losses, `(run,)`."""
-        return (self.loss_weights * losses(model, batch, z)).sum(0)
+        return (self.loss_weights * losses(self.context.task, model, batch, z)).sum(0)
 
     def epoch_values(self) -> dict[str, Tensor]:
         """Weight of each loss in this epoch."""
@@ -105,14 +106,18 @@ class GradientBlending(Method):
         train, val = self._measured(self.context.model)
         after = []
         for k in range(len(self.names)):
-            trained = self.context.rehearse(partial(one_loss, k), self.options.super_epoch, self.fit_clips)
+            trained = self.context.rehearse(
+                partial(one_loss, k, self.context.task), self.options.super_epoch, self.fit_clips
+            )
             after.append([values[k] for values in self._measured(trained)])
         train_after, val_after = (torch.stack(values) for values in zip(*after, strict=True))
         return blend(val - val_after, (val_after - train_after) - (val - train))
 
     def _measured(self, model: FusionModel) -> tuple[Tensor, Tensor]:
         """Mean losses on the fitting clips and on the held-out clips, each `(losses, run)`."""
-        return mean_losses(model, self.fit_clips), mean_losses(model, self.held_out_clips)
+        clips = self.fit_clips, self.held_out_clips
+        of_fit, of_held_out = (mean_losses(self.context.task, model, each) for each in clips)
+        return of_fit, of_held_out
 
 
 def blend(generalization: Tensor, overfitting: Tensor) -> Tensor:
@@ -138,39 +143,38 @@ def hold_out(train: Clips, fraction: float) -> tuple[Clips, Clips]:
     return train.take(order[num_held_out:]), train.take(order[:num_held_out])
 
 
-def clip_losses(model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each clip by each modality and by the joint head, and which clips have the modality.
+def clip_losses(task: Task, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Loss of each clip by each modality and by the joint head, and which clips have the modality.
 
     Returns:
         Losses `(losses, run, batch)` and bool `(losses, run, batch)`.
     """
     out = unimodal_logits(model.head, z, batch.present)
     logits = torch.cat([out, model.head(z, batch.present).unsqueeze(0)])  # (losses, run, batch, classes)
-    target = batch.target.expand(len(logits), -1, -1).unsqueeze(-1)
-    values = -logits.log_softmax(-1).gather(-1, target).squeeze(-1)
+    values = task.losses(logits, batch.target.expand(len(logits), *batch.target.shape))
     present = batch.present.movedim(-1, 0)
     return values, torch.cat([present, torch.ones_like(present[:1])])
 
 
-def losses(model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
+def losses(task: Task, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
     """L_k on a batch, `(losses, run)`."""
-    return mean_over(*clip_losses(model, batch, z))
+    return mean_over(*clip_losses(task, model, batch, z))
 
 
-def one_loss(k: int, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
+def one_loss(k: int, task: Task, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
     """L_k of one k on a batch, `(run,)`."""
-    return losses(model, batch, z)[k]
+    return losses(task, model, batch, z)[k]
 
 
 @torch.no_grad()
-def mean_losses(model: FusionModel, clips: Clips) -> Tensor:
+def mean_losses(task: Task, model: FusionModel, clips: Clips) -> Tensor:
     """L_k over all clips, `(losses, run)`, in evaluation mode."""
     was_training = model.training
     model.eval()
     num_runs = len(next(model.parameters()))
     starts = clips.chunks(num_runs)
     batches = [clips.slice(start, start + starts.step, num_runs) for start in starts]
-    by_batch = [clip_losses(model, batch, model.encode(batch)) for batch in batches]
+    by_batch = [clip_losses(task, model, batch, model.encode(batch)) for batch in batches]
     model.train(was_training)
     values, valid = (torch.cat(tensors, dim=-1) for tensors in zip(*by_batch, strict=True))
     return mean_over(values, valid)

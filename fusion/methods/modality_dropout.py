@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.data.clips import Batch
-from amr.fusion.methods.base import Method, MethodContext, cross_entropy, methods
+from amr.fusion.methods.base import Method, MethodContext, methods
 from amr.fusion.model import FusionModel
 
 
@@ -59,7 +59,7 @@ class ModalityDropout(Method):
         for i, (m, value) in enumerate(z.items()):
             mask = kept[..., i].view(*kept.shape[:-1], *[1] * (value.ndim - 2))
             masked[m] = value * mask
-        return cross_entropy(model.head(masked, kept), batch.target)
+        return self.joint_loss(model.head(masked, kept), batch)
 
 
 def keep(draw: Tensor, present: Tensor, p: float) -> Tensor:

@@ -65,6 +65,7 @@ class OGMGE(Method):
     summary = "the leading modality's adapter gradient is scaled down, with noise on all"
     citation = "Peng et al. 2022, sections 3.2 and 3.3"
     Options = OGMOptions
+    needs_classes = True
     optimizer = "sgd"
     lr = 1e-2
     weight_decay = 1e-4

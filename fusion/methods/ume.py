@@ -26,6 +26,7 @@ class UniModalEnsemble(Method):
     summary = "no joint training: the mean of uni-modal softmaxes; weights=3:1 is their weighted log-opinion pool"
     citation = "Du et al. 2023, Uni-Modal Ensemble"
     Options = EnsembleOptions
+    needs_classes = True
     head = "ume"
     fuses = False
     fits_unimodal = True

@@ -11,8 +11,10 @@ from torch import Tensor
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.share import mean_share
 from amr.fusion.data.clips import Clips, permutation_orders
+from amr.fusion.data.targets import TargetScale
 from amr.fusion.model import FusionModel, predict_logits, predict_shares
-from amr.fusion.runs.metrics import accuracy, macro_f1, mean_average_precision
+from amr.fusion.tasks import Task, tasks
+from amr.fusion.tasks.multiclass import MULTICLASS
 
 ONE_SIDED = 0.1  # distance from the target from which a clip's share is one-sided
 
@@ -20,7 +22,11 @@ Measures = dict[str, Any]
 
 
 def measure(
-    model: FusionModel, clips: Clips, attributor: Attributor, target: Tensor | None = None
+    model: FusionModel,
+    clips: Clips,
+    attributor: Attributor,
+    target: Tensor | None = None,
+    scale: TargetScale | None = None,
 ) -> list[Measures] | None:
     """Measure a run group: one dictionary of JSON values per run; None without clips.
 
@@ -34,12 +40,14 @@ def measure(
         clips: Clips of the split.
         attributor: Attribution of the runs' settings.
         target: Target shares of each run, `(run, modalities)`; None for even ones.
+        scale: Scale of a number that is predicted; None for classes and labels.
     """
     if len(clips) == 0:
         return None
+    task = tasks[attributor.task]
     views = {
-        "share": Attributor(),
-        "share_logit": Attributor(output="logit"),
+        "share": Attributor(task=attributor.task),
+        "share_logit": Attributor(output="logit", task=attributor.task),
         "share_regularized": attributor,
     }
     predicted = {a: predict_shares(model, clips, a) for a in dict.fromkeys(views.values())}  # two are often equal
@@ -47,16 +55,13 @@ def measure(
     logits = measured["share"][0]
     if target is None:
         target = torch.full((len(logits), len(model.modalities)), 1 / len(model.modalities), device=logits.device)
-    accuracies = accuracy(logits, clips.target)  # (run,)
-    costs = perceptual_scores(model, clips, accuracies)
+    costs = perceptual_scores(model, clips, task.gain(logits, clips.target), task)
+    outputs, truth = (logits, clips.target) if scale is None else (scale.undo(logits), scale.undo(clips.target))
+    costs = costs if scale is None else costs * scale.std
     results = []
     for run in range(len(logits)):
-        average_precision, left_out = mean_average_precision(logits[run], clips.target)
-        result: Measures = {
-            "accuracy": float(accuracies[run]),
-            "map": average_precision,
-            "f1": macro_f1(logits[run], clips.target),
-        }
+        of_task = {m: _number(value) for m, value in task.measures(outputs[run], truth).items()}
+        result: Measures = {m: value for m, value in of_task.items() if not m.startswith("num_")}
         for view, (_, share, counted) in measured.items():
             of_sums = views[view].uses_partners
             result[view] = _by_modality(model, mean_share(share[run], counted[run], of_sums=of_sums))
@@ -66,7 +71,7 @@ def measure(
         result["perceptual"] = _by_modality(model, costs[run])
         result["num_clips"] = len(clips)
         result["num_clips_without_share"] = int((~measured["share"][2][run]).sum())
-        result["num_classes_without_clips"] = left_out
+        result |= {m: value for m, value in of_task.items() if m.startswith("num_")}
         results.append(result)
     return results
 
@@ -79,22 +84,23 @@ def _balance_of_clips(share: Tensor, target: Tensor) -> tuple[Tensor, float | No
     return share.std(0, correction=0), float(far.float().mean())
 
 
-def perceptual_scores(model: FusionModel, clips: Clips, accuracies: Tensor) -> Tensor:
-    """Accuracy lost when one modality is permuted between clips, `(run, modalities)` (Gat et al. 2021).
+def perceptual_scores(model: FusionModel, clips: Clips, gains: Tensor, task: Task = MULTICLASS) -> Tensor:
+    """Score lost when one modality is permuted between clips, `(run, modalities)` (Gat et al. 2021).
 
     P_m = Acc(x) - mean over permutations of Acc(x with modality m permuted); the same 10 permutations for every run
-    and modality.
+    and modality. Tasks have scores of their own in place of the accuracy (`Task.gain`).
 
     Args:
         model: Model of the run group.
         clips: Clips of the split.
-        accuracies: Accuracy of the runs on them, `(run,)`.
+        gains: Score of the runs on them, `(run,)`.
+        task: What is predicted.
     """
     orders = permutation_orders(clips)
     costs = []
     for modality in model.modalities:
-        permuted = [accuracy(predict_logits(model, clips.with_permuted(modality, o)), clips.target) for o in orders]
-        costs.append(accuracies - torch.stack(permuted).mean(0))
+        permuted = [task.gain(predict_logits(model, clips.with_permuted(modality, o)), clips.target) for o in orders]
+        costs.append(gains - torch.stack(permuted).mean(0))
     return torch.stack(costs, dim=-1)
 
 
@@ -110,6 +116,10 @@ def mean_measures(measures: list[Measures]) -> Measures:
         else:
             result[name] = _mean(values)
     return result
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
 
 
 def _mean(values: list[float | None]) -> float | None:

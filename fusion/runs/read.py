@@ -19,6 +19,7 @@ from amr.common.files import NotWhole, damaged_names, read_json, read_table, rea
 from amr.common.options import number_text
 from amr.common.progress import Progress
 from amr.common.workspace import EMBEDDINGS, is_training, run_name, training_of, training_runs
+from amr.fusion.choices import SCORES, Score
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RUN_FILES, RunRecord, check_measures
 
@@ -93,6 +94,16 @@ class Run:
     def modalities(self) -> tuple[str, ...]:
         """Modalities of the run, in order."""
         return tuple(self.record.modalities)
+
+    @property
+    def score(self) -> Score:
+        """Measure of the task by which runs are chosen."""
+        return SCORES[self.config.task]
+
+    @property
+    def val_score_text(self) -> str:
+        """The score on val in parentheses, for messages; empty without val clips."""
+        return "" if self.val is None else f" (val {self.score.words} {self.val[self.score.name]:.3f})"
 
     @property
     def fuses(self) -> bool:
@@ -175,7 +186,7 @@ class Run:
         for file, table in zip(files, tables, strict=True):
             with whole_file(file, "RUN"):
                 unknown = {*table.get("target", ()), *table.get("pred", ())} - {*self.record.classes}
-                if unknown:
+                if unknown and self.config.task == "multiclass":
                     raise ValueError(f"class {min(map(str, unknown))!r} is not one of the run")
         return tables
 
@@ -202,7 +213,7 @@ def read_run(folder: Path, option: str = "RUN") -> Run:
         if len(folds) != max(1, record.config.folds):
             raise ValueError(f"it has {len(folds)} folds, not {record.config.folds}")
         for measures in (each[split] for each in (metrics, *folds) for split in ("val", "test")):
-            check_measures(measures, [*record.modalities])
+            check_measures(measures, [*record.modalities], SCORES[record.config.task].name)
         return Run(folder, record, metrics["val"], metrics["test"], folds)
 
 
@@ -255,7 +266,8 @@ def read_runs(folder: Path, option: str = "RUN") -> list[Run]:
 def best_run(folder: Path, option: str = "RUN") -> Run:
     """Read the run in a folder of `amr fit`, or the best run by val in a folder of `amr sweep` or `amr table`.
 
-    The best run has the highest val accuracy; of equals, the lowest val loss; of equals again, it is the first.
+    The best run has the highest val accuracy, or the best score of its task; of equals, the lowest val loss; of equals
+    again, it is the first.
 
     Raises:
         FileNotFoundError: The folder is neither.
@@ -264,14 +276,14 @@ def best_run(folder: Path, option: str = "RUN") -> Run:
     runs = read_runs(folder, option)
     if len(runs) == 1:
         return runs[0]
-    accuracies = [-math.inf if run.val is None else run.val["accuracy"] for run in runs]
-    highest = max(accuracies)
+    gains = [-math.inf if run.val is None else run.score.gain(run.val[run.score.name]) for run in runs]
+    highest = max(gains)
     if highest == -math.inf:
         raise ValueError(
             f"{option} must be one run if no run has val clips to choose by, got {len(runs)} runs in {str(folder)!r}. "
             f"Name one, such as {runs[0].folder}."
         )
-    return min((run for run, a in zip(runs, accuracies, strict=True) if a == highest), key=lambda run: run.val_loss)
+    return min((run for run, gain in zip(runs, gains, strict=True) if gain == highest), key=lambda run: run.val_loss)
 
 
 def chosen_run(folder: Path, progress: Progress | None = None, option: str = "RUN") -> Path:
@@ -297,8 +309,7 @@ def chosen_run(folder: Path, progress: Progress | None = None, option: str = "RU
         return chosen
     run = best_run(folder, option)
     if progress is not None:
-        accuracy = "" if run.val is None else f" (val accuracy {run.val['accuracy']:.3f})"
-        progress.note(f"using {run.folder}, the best run by val{accuracy}")
+        progress.note(f"using {run.folder}, the best run by val{run.val_score_text}")
     return run.folder
 
 

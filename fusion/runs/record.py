@@ -168,11 +168,11 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def check_measures(measures: Any, modalities: Sequence[str]) -> None:
+def check_measures(measures: Any, modalities: Sequence[str], score: str = "accuracy") -> None:
     """Raise ValueError or TypeError if the measures of a split are not such as a fit writes."""
     if measures is None:
         return
-    for name in ("accuracy", "share", "share_regularized", "num_clips"):
+    for name in (score, "share", "share_regularized", "num_clips"):
         if measures[name] is None:
             raise TypeError(f"{name} is null")
     for name, value in measures.items():

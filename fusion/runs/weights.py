@@ -13,9 +13,12 @@ from torch import Tensor
 from amr.common.files import read_whole, replacing, whole_file
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.data.normalization import Normalization
+from amr.fusion.data.targets import TargetScale
 from amr.fusion.heads import head_options
 from amr.fusion.model import FusionModel, ModelShape
 from amr.fusion.runs.record import RunRecord
+
+SCALE = "target.mean_std"  # mean and deviation of a number over the train clips, float64
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class FittedRun:
     record: RunRecord
     models: tuple[FusionModel, ...]
     normalizations: tuple[Normalization, ...]
+    scales: tuple[TargetScale | None, ...]
 
     @property
     def lacks_mean(self) -> bool:
@@ -42,8 +46,8 @@ def read_fitted(folder: Path, device: torch.device | str = "cpu") -> FittedRun:
     record = RunRecord.read(folder)
     folds = map("fold-{}".format, range(record.config.folds)) if record.config.folds else [""]
     fitted = [_read_model(record, folder / fold / "weights.safetensors", device) for fold in folds]
-    models, normalizations = zip(*fitted, strict=True)
-    return FittedRun(record, models, normalizations)
+    models, normalizations, scales = zip(*fitted, strict=True)
+    return FittedRun(record, models, normalizations, scales)
 
 
 def model_shape(record: RunRecord) -> ModelShape:
@@ -64,7 +68,12 @@ def attributor_of(record: RunRecord) -> Attributor:
     """Attributor of a run's settings."""
     c = record.config
     return Attributor(
-        c.attribution_output, c.attribution_pooling, c.attribution, c.attribution_baseline, c.attribution_steps
+        c.attribution_output,
+        c.attribution_pooling,
+        c.attribution,
+        c.attribution_baseline,
+        c.attribution_steps,
+        c.task,
     )
 
 
@@ -73,9 +82,12 @@ def save_weights(
     state: Mapping[str, Tensor],
     normalization: Normalization,
     mean: Mapping[str, Tensor] | None = None,
+    scale: TargetScale | None = None,
 ) -> None:
-    """Write a run's weights, without the run axis, its normalization, and its mean of z if there is one."""
+    """Write a run's weights, without the run axis, its normalization, and its mean of z and scale if there are any."""
     tensors = dict(state)
+    if scale is not None:
+        tensors[SCALE] = torch.tensor([scale.mean, scale.std], dtype=torch.float64)
     for m, value in (mean or {}).items():
         tensors[f"baseline.{m}.mean"] = value
     for m in normalization.mean:
@@ -96,18 +108,24 @@ def read_weights(file: Path, record: RunRecord) -> tuple[dict[str, Tensor], Norm
     Raises:
         ValueError: The file is damaged, or is not one of such a run.
     """
-    tensors, normalization, _ = _read(file, record)
+    tensors, normalization, *_ = _read(file, record)
     return tensors, normalization
 
 
-def _read(file: Path, record: RunRecord) -> tuple[dict[str, Tensor], Normalization, dict[str, Tensor]]:
-    """Weights, normalization, and the mean of z; empty if it was not saved."""
+def _read(
+    file: Path, record: RunRecord
+) -> tuple[dict[str, Tensor], Normalization, dict[str, Tensor], TargetScale | None]:
+    """Weights, normalization, the mean of z, empty if it was not saved, and the scale of a number."""
     record.check_fitted()
     content = read_whole(file, "RUN")
     with whole_file(file, "RUN"):
         tensors = load(content)
         if not all(value.isfinite().all() for value in tensors.values()):
             raise ValueError("a weight is not a number")
+        saved = tensors.pop(SCALE, None)
+        if (saved is not None) != (record.config.task == "regression") or (saved is not None and len(saved) != 2):
+            raise ValueError("the scale of the target is not that of such a run")
+        scale = None if saved is None else TargetScale(*saved.tolist())
         modalities = list(record.modalities)
         names = [name for m in modalities if (name := f"baseline.{m}.mean") in tensors]
         mean = {m: tensors.pop(name) for m, name in zip(modalities, names, strict=True)} if names else {}
@@ -123,17 +141,19 @@ def _read(file: Path, record: RunRecord) -> tuple[dict[str, Tensor], Normalizati
             shapes = {name: value.shape for name, value in FusionModel(model_shape(record), [0]).state_dict().items()}
         if {name: (1, *value.shape) for name, value in tensors.items()} != shapes:
             raise ValueError("its names or shapes are not those of config.json")
-        return tensors, normalization, mean
+        return tensors, normalization, mean, scale
 
 
-def _read_model(record: RunRecord, file: Path, device: torch.device | str) -> tuple[FusionModel, Normalization]:
-    tensors, normalization, saved = _read(file, record)
+def _read_model(
+    record: RunRecord, file: Path, device: torch.device | str
+) -> tuple[FusionModel, Normalization, TargetScale | None]:
+    tensors, normalization, saved, scale = _read(file, record)
     with whole_file(file, "RUN"):
         model = FusionModel(model_shape(record), [record.config.seed]).to(device)
         model.load_state_dict({name: value.unsqueeze(0) for name, value in tensors.items()})
         if attributor_of(record).needs_mean and (mean := saved or _known_mean(record)) is not None:
             model.set_mean({m: value.unsqueeze(0).to(device) for m, value in mean.items()})
-    return model, normalization.to(device)
+    return model, normalization.to(device), scale
 
 
 def _known_mean(record: RunRecord) -> dict[str, Tensor] | None:

@@ -16,6 +16,7 @@ from amr.fusion.choices import OWN_WEIGHTS
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.folds import Fold
+from amr.fusion.data.targets import TargetScale
 from amr.fusion.model import Fitted, predict_shares
 from amr.fusion.runs.measure import Measures, measure
 from amr.fusion.runs.record import RUN_FILES, RunRecord
@@ -47,7 +48,8 @@ def write_group(
     """
     splits = {"val": (fold.rows.val, fold.val), "test": (fold.rows.test, fold.test)}
     attributor, target = attributor_of(records[0]), target_shares(records, fitted)
-    measured = {split: measure(fitted.model, clips, attributor, target) for split, (_, clips) in splits.items()}
+    scale = fold.target_scale
+    measured = {split: measure(fitted.model, clips, attributor, target, scale) for split, (_, clips) in splits.items()}
     results = []
     for run, (record, place) in enumerate(zip(records, places, strict=True)):
         results.append({split: None if m is None else m[run] for split, m in measured.items()})
@@ -55,10 +57,10 @@ def write_group(
             continue
         place.mkdir(parents=True, exist_ok=True)
         (place / CHECKSUMS).unlink(missing_ok=True)
-        save_weights(place, fitted.model.run_state(run), fold.normalization, fitted.model.run_mean(run))
+        save_weights(place, fitted.model.run_state(run), fold.normalization, fitted.model.run_mean(run), scale)
         write_csv(place / "history.csv", history_table(fitted, run))
         tables = [
-            predictions_table(record, dataset, fitted, split, rows, clips, run)
+            predictions_table(record, dataset, fitted, split, rows, clips, run, scale)
             for split, (rows, clips) in splits.items()
             if with_predictions and len(clips) > 0
         ]
@@ -106,23 +108,45 @@ def history_table(fitted: Fitted, run: int) -> pd.DataFrame:
 
 
 def predictions_table(
-    record: RunRecord, dataset: Dataset, fitted: Fitted, split: str, rows: np.ndarray, clips: Clips, run: int
+    record: RunRecord,
+    dataset: Dataset,
+    fitted: Fitted,
+    split: str,
+    rows: np.ndarray,
+    clips: Clips,
+    run: int,
+    scale: TargetScale | None,
 ) -> pd.DataFrame:
-    """Table with one row per clip: id, split, target, pred, the probability of pred, and the shares of the decision."""
+    """Table with one row per clip: id, split, target, pred, and the shares of the decision.
+
+    Of classes, also the probability of pred; of labels, that of each, and target and pred are labels joined by ";".
+    """
     logits, share, counted = (
         values[run].cpu() for values in predict_shares(fitted.model, clips, attributor_of(record), of_each_clip=True)
     )
-    probability, pred = logits.softmax(-1).max(-1)
-    names = np.array(record.classes)
     shares: Tensor = torch.where(counted[:, None], share, torch.nan)
     return pd.DataFrame(
         {
             "id": dataset.clips["id"].to_numpy()[rows],
             "part": split,  # the name of `split` in 0.1
             "split": split,
-            "target": names[clips.target.cpu().numpy()],
-            "pred": names[pred.numpy()],
-            "probability": probability.numpy(),
+            **_decisions(record, logits, clips.target.cpu(), scale),
             **{f"share_{m}": shares[:, i].numpy() for i, m in enumerate(record.modalities)},
         }
     )
+
+
+def _decisions(record: RunRecord, logits: Tensor, target: Tensor, scale: TargetScale | None) -> dict[str, Any]:
+    """Columns of the decisions of one run."""
+    names = np.array(record.classes)
+    if scale is not None:
+        return {"target": scale.undo(target).numpy(), "pred": scale.undo(logits.squeeze(-1)).numpy()}
+    if target.ndim == 1:
+        probability, pred = logits.softmax(-1).max(-1)
+        return {"target": names[target.numpy()], "pred": names[pred.numpy()], "probability": probability.numpy()}
+    probability = logits.sigmoid()
+    return {
+        "target": [";".join(names[row]) for row in (target > 0).numpy()],
+        "pred": [";".join(names[row]) for row in (logits > 0).numpy()],
+        **{f"probability_{name}": probability[:, i].numpy() for i, name in enumerate(names)},
+    }

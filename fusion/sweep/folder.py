@@ -31,7 +31,7 @@ from amr.common.options import saved_settings
 from amr.common.progress import Progress
 from amr.common.workspace import TRAININGS, find_cache, place, runs_dir
 from amr.extract.cache.reader import Cache
-from amr.fusion.choices import own_weight
+from amr.fusion.choices import SCORES, own_weight
 from amr.fusion.config import LATER_SWEPT, SWEPT, SweepConfig
 from amr.fusion.end_to_end.folder import foreign_path
 from amr.fusion.loggers.files import LOGS, foreign_log
@@ -46,7 +46,7 @@ LEFT = (LOCK_FILE, partial_path(Path(REQUEST)).name)  # by a killed sweep
 FOLDERS = ("runs", TRAININGS, LOGS)
 # files of amr sweep, amr table, amr evaluate and amr frontier
 FILES = (
-    *(REQUEST, CHECKSUMS, "results.csv", "accuracy-against-share.png"),
+    *(REQUEST, CHECKSUMS, "results.csv", *(f"{score.name}-against-share.png" for score in SCORES.values())),
     *("table.csv", "table.md", "table.tex", "table.json"),
     *("evaluation.json", "evaluation.csv", "evaluation.npz"),
     *("frontier.json", "frontier.csv", "frontier.png"),

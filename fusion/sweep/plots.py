@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from amr.common.colors import COLORS
 from amr.common.files import replacing
 from amr.fusion.attribution.ratio import named_ratio
+from amr.fusion.choices import SCORES, Score
 from amr.fusion.runs.statistics import mean_interval
 
 GRAY = "#333333"
@@ -76,7 +77,9 @@ def plot_ratios(
         figure.savefig(partial, dpi=150)
 
 
-def plot_shares(file: Path, table: pd.DataFrame, modality: str, *, metric: str = "accuracy") -> None:
+def plot_shares(
+    file: Path, table: pd.DataFrame, modality: str, *, metric: str | None = None, score: Score = SCORES["multiclass"]
+) -> None:
     """Plot a metric on test against a modality's share: one line per method and head, over the ratios.
 
     Points are means over seeds, at the weight and learning rate that are best on val. If there are several
@@ -86,8 +89,10 @@ def plot_shares(file: Path, table: pd.DataFrame, modality: str, *, metric: str =
         file: Picture to write, .png or .svg.
         table: Results of a sweep, one row per run and split.
         modality: Modality whose share is the horizontal axis.
-        metric: Column of the table.
+        metric: Column of the table; by default that of the score.
+        score: Score of the task, by which settings are chosen.
     """
+    metric = metric or score.name
     share = f"share_{modality}"
     test = table[(table["part"] == "test") & table[share].notna()]
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
@@ -96,7 +101,7 @@ def plot_shares(file: Path, table: pd.DataFrame, modality: str, *, metric: str =
     for i, ((method, head), runs) in enumerate(test.groupby(["method", "head"], sort=False)):
         if runs["modalities"].nunique() > 1 or "," not in str(runs["modalities"].iloc[0]):
             continue  # the share of a single modality is always 1
-        runs = _best_setting(runs, table)
+        runs = _best_setting(runs, table, score)
         means = runs.groupby("amr_ratio", sort=False)[[share, metric]].mean().sort_values(share)
         color = COLORS[i % len(COLORS)]
         regularized = means[means.index != "none"]
@@ -109,7 +114,7 @@ def plot_shares(file: Path, table: pd.DataFrame, modality: str, *, metric: str =
     filled = f"filled: AMR {names.pop()}, " if len(names) == 1 else ""
     axes.set_title(f"{filled}hollow: no AMR", loc="left", fontsize=8)
     axes.set_xlabel(f"share of {modality} on test")
-    axes.set_ylabel(f"{METRICS.get(metric, metric)} on test")
+    axes.set_ylabel(f"{METRICS.get(metric, score.measures.get(metric, metric))} on test")
     axes.set_xlim(0, 1)
     low, high = axes.get_ylim()
     margin = max(0.0, 0.2 - (high - low)) / 2  # at least 0.2 high, so that small differences look small
@@ -135,11 +140,11 @@ def _name_point(axes: Axes, name: str, point: tuple[float, float]) -> None:
     )
 
 
-def _best_setting(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Select, for each ratio, the runs of the weight and learning rate with the best mean accuracy on val."""
+def _best_setting(runs: pd.DataFrame, table: pd.DataFrame, score: Score) -> pd.DataFrame:
+    """Select, for each ratio, the runs of the weight and learning rate with the best mean score on val."""
     selected = []
     for _, of_ratio in runs.groupby("amr_ratio", sort=False):
         settings = [group for _, group in of_ratio.groupby(["amr_weight", "lr"], dropna=False, sort=False)]
-        val = table[table["part"] == "val"].set_index("run")["accuracy"]
-        selected.append(max(settings, key=lambda group: val.reindex(group["run"]).mean()))
+        val = table[table["part"] == "val"].set_index("run")[score.name]
+        selected.append(max(settings, key=lambda group: score.gain(val.reindex(group["run"]).mean())))
     return pd.concat(selected)

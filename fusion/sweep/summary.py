@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from amr.fusion.attribution.ratio import named_ratio
+from amr.fusion.choices import SCORES
 from amr.fusion.runs.read import SETTINGS, setting_text
 from amr.fusion.sweep.folder import writing
 from amr.fusion.sweep.plots import plot_shares
@@ -16,23 +17,27 @@ COLUMNS = ("method", "head", *(name for name in SETTINGS if name not in ("method
 MAX_ROWS = 10
 
 
-def best_by_val(results: pd.DataFrame) -> tuple[list[str], list[list[object]]]:
-    """Columns and rows of the table of settings, best val accuracy first. Measures are means over seeds.
+def best_by_val(results: pd.DataFrame, task: str = "multiclass") -> tuple[list[str], list[list[object]]]:
+    """Columns and rows of the table of settings, the best score on val first. Measures are means over seeds.
 
     The shares of all modalities are in one cell.
     """
     names = [*dict.fromkeys(",".join(results["modalities"]).split(","))]
     varied = [name for name in COLUMNS if name == "amr_ratio" or _varies(results, name)]
-    columns = [*varied, "seeds", "val", "test", "mAP", f"share {'/'.join(names)}"]
+    score = SCORES[task]
+    second, words = [*score.measures.items()][1]
+    columns = [*varied, "seeds", "val", "test", words, f"share {'/'.join(names)}"]
     rows: list[list[object]] = []
     for _, runs in results.groupby(list(COLUMNS), sort=False, dropna=False):
         val, test = (runs[runs["part"] == split] for split in ("val", "test"))
-        means = [_mean(each) for each in (val["accuracy"], test["accuracy"], test["map"])]
+        means = [_mean(each) for each in (val[score.name], test[score.name], test[second])]
         shares = [_mean(test[f"share_{m}"]) for m in names if "," in runs["modalities"].iloc[0]]
         share = "/".join("-" if value is None else f"{value:.2f}" for value in shares) or "-"
         rows.append([*(_text(runs.iloc[0], name) for name in varied), runs["seed"].nunique(), *means, share])
     val_column = len(varied) + 1
-    rows.sort(key=lambda row: -1.0 if row[val_column] is None else float(str(row[val_column])), reverse=True)
+    known = [row for row in rows if row[val_column] is not None]
+    known.sort(key=lambda row: score.gain(float(str(row[val_column]))), reverse=True)
+    rows = [*known, *(row for row in rows if row[val_column] is None)]
     return columns, rows[:MAX_ROWS]
 
 
@@ -59,9 +64,9 @@ def _mean(values: pd.Series) -> float | None:
 def write_picture(result: SweepResult) -> Path:
     """Write the picture of accuracy against the first modality's share to the sweep's folder, and return its path."""
     table = result.table
-    file = result.folder / "accuracy-against-share.png"
+    file = result.folder / f"{SCORES[result.task].name}-against-share.png"
     joint = table[table["modalities"].str.contains(",")]
     modality = (joint if len(joint) else table)["modalities"].iloc[0].split(",")[0]
     with writing(result.folder):
-        plot_shares(file, table, modality)
+        plot_shares(file, table, modality, score=SCORES[result.task])
     return file

@@ -47,6 +47,7 @@ class SweepResult:
         notes: Sentences about what was decided or left out.
         diverged: Names of the runs that did not stay finite; they have no rows.
         warnings: Sentences about data that make results doubtful, and about ratios that were not reached.
+        task: Task of its runs.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class SweepResult:
     notes: tuple[str, ...] = field(default=())
     diverged: tuple[str, ...] = field(default=())
     warnings: tuple[str, ...] = field(default=())
+    task: str = "multiclass"
 
     def to_json(self) -> list[dict[str, Any]]:
         """Document of `amr sweep --json`: the rows, with null for no AMR, and lists of modalities."""
@@ -137,7 +139,8 @@ def sweep(
     notes = dict.fromkeys([*repeated, *(note for data in opened.values() for note in data.notes)])
     failed = [run_folder(record).name for record in records if not is_finished(record)]
     warnings = dict.fromkeys(text for data in opened.values() for text in data.warnings)
-    return SweepResult(folder, tuple(rows), tuple(notes), tuple(failed), (*warnings, *results.missed_targets()))
+    missed, task = results.missed_targets(), config.base.task
+    return SweepResult(folder, tuple(rows), tuple(notes), tuple(failed), (*warnings, *missed), task)
 
 
 def _run_all(

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from amr.fusion.model import FusionModel
+from amr.fusion.tasks import Task
+from amr.fusion.tasks.multiclass import MULTICLASS
 
 
 class Best:
@@ -15,16 +17,18 @@ class Best:
 
     The score is the training objective on val: accuracy (or minus the loss) minus amr_weight * R. Equal scores are
     decided by the lower loss. Accuracy alone would select early epochs, before the shares have moved
-    (docs/decisions/0003).
+    (docs/decisions/0003). Tasks have scores of their own in place of accuracy: mAP, or minus the mean absolute error.
 
     Args:
         model: Model whose weights are copied.
         select: Selection rule: accuracy, loss, or last.
         weight: Weight of R in the score of each run, `(run,)`: amr_weight, or 0 if the attribution does not count.
+        task: Task, for its score.
     """
 
-    def __init__(self, model: FusionModel, select: str, weight: Tensor) -> None:
+    def __init__(self, model: FusionModel, select: str, weight: Tensor, task: Task = MULTICLASS) -> None:
         self.select, self.weight = select, weight
+        self._column, self._sign = f"val_{task.score.name}", -1 if task.score.least_is_best else 1
         self._model = model
         self._score = torch.full_like(weight, -torch.inf)
         self._loss = torch.full_like(weight, torch.inf)
@@ -39,7 +43,7 @@ class Best:
     def update(self, epoch: int, epoch_values: dict[str, Tensor], finite: Tensor) -> None:
         """Copy the weights of the runs that improved. A run that is not finite never improves."""
         loss = epoch_values["val_loss"]
-        gain = -loss if self.select == "loss" else epoch_values["val_accuracy"]
+        gain = -loss if self.select == "loss" else self._sign * epoch_values[self._column]
         score = gain - self.weight * epoch_values["val_regularization"]
         if self.select == "last":
             better = torch.ones_like(self._epoch, dtype=torch.bool)

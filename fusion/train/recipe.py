@@ -11,6 +11,8 @@ from torch import Tensor
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.model import FusionModel, ModelShape
+from amr.fusion.tasks import Task
+from amr.fusion.tasks.multiclass import MULTICLASS
 
 if TYPE_CHECKING:
     from amr.fusion.methods.base import Method
@@ -31,6 +33,7 @@ class Recipe:
         amr_level: What R balances: batch or clip.
         embedding_noise: Deviation of the noise on each modality's embeddings, in units of the train deviation; () for
             none.
+        task: What is predicted, with the weights of its classes.
         patience: Number of epochs without a better one, in any run, after which training stops; None for never.
     """
 
@@ -49,6 +52,7 @@ class Recipe:
     patience: int | None = None
     amr_level: str = "batch"
     embedding_noise: tuple[float, ...] = ()
+    task: Task = MULTICLASS
 
 
 @dataclass(frozen=True)

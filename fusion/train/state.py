@@ -33,7 +33,7 @@ class TrainingState:
         self.model, self.method = model, method
         self.step = OptimizerStep(recipe, members, model, method.loss, method, noise)
         weight = self.step.weight * recipe.attributor.chooses_epoch
-        self.best = Best(model, recipe.select if has_val else "last", weight)
+        self.best = Best(model, recipe.select if has_val else "last", weight, recipe.task)
         self.order = Noise([member.seed for member in members], index_device, "batches")
         self.diverged = torch.zeros(len(members), dtype=torch.bool, device=weight.device)
         self.history: list[dict[str, Tensor]] = []

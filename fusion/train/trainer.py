@@ -19,7 +19,7 @@ from amr.fusion.attribution.regularizer import regularization
 from amr.fusion.attribution.share import mean_share
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.normalization import train_statistics
-from amr.fusion.methods.base import LossFunction, Method, MethodContext, cross_entropy, methods
+from amr.fusion.methods.base import LossFunction, Method, MethodContext, methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape, predict_logits, predict_shares, update_mean
 from amr.fusion.run_axis.seeds import Noise
 from amr.fusion.train.embedding_noise import EmbeddingNoise, EncodingNoise
@@ -128,7 +128,7 @@ def _assembled(
     ratio = ratios(members, model)
     model.eval()
     update_mean(model, train, recipe.attributor)
-    losses = cross_entropy(predict_logits(model, train), train.target.expand(len(members), -1))
+    losses = recipe.task.loss(predict_logits(model, train), train.target.expand(len(members), *train.target.shape))
     epoch_values = {"train_loss": losses, "regularization": torch.zeros_like(losses)}
     epoch_values |= _validate(model, val, recipe, ratio)[0]
     history = {name: value[None].cpu() for name, value in epoch_values.items()}
@@ -182,7 +182,7 @@ def _context(
         return copy.eval()
 
     noise = Noise(seeds, train.target.device, "noise")
-    return MethodContext(model, train, val, recipe.epochs, noise, fit_unimodal, rehearse)
+    return MethodContext(model, train, val, recipe.epochs, noise, fit_unimodal, rehearse, recipe.task)
 
 
 def _embedding_noise(
@@ -208,7 +208,8 @@ def _unimodal_recipe(recipe: Recipe, modality: str) -> Recipe:
     )
     amounts = dict(zip(recipe.shape.embed_dims, recipe.embedding_noise, strict=False))
     noise = (amounts[modality],) if amounts else ()
-    return replace(recipe, shape=shape, method=unimodal, options=None, attributor=Attributor(), embedding_noise=noise)
+    attributor = Attributor(task=recipe.attributor.task)
+    return replace(recipe, shape=shape, method=unimodal, options=None, attributor=attributor, embedding_noise=noise)
 
 
 def _select(fitted: Fitted, rows: Sequence[int], seeds: Sequence[int]) -> Fitted:
@@ -220,17 +221,18 @@ def _select(fitted: Fitted, rows: Sequence[int], seeds: Sequence[int]) -> Fitted
 
 
 def _validate(model: FusionModel, val: Clips, recipe: Recipe, ratio: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Loss, accuracy, R and mean shares of each run on val, and its logits; NaN and None without val clips."""
-    num_runs = next(model.parameters()).shape[0]
+    """Loss, score of the task, R and mean shares of each run on val, and its logits; NaN and None without val clips."""
+    num_runs, score = next(model.parameters()).shape[0], f"val_{recipe.task.score.name}"
     if len(val) == 0:
         none = torch.full((num_runs,), torch.nan, device=val.target.device)
         share = none[:, None].expand(-1, len(model.modalities))
-        return {"val_loss": none, "val_accuracy": none, "val_regularization": none, "val_share": share}, None
+        return {"val_loss": none, score: none, "val_regularization": none, "val_share": share}, None
     logits, share, counted = predict_shares(model, val, recipe.attributor)
-    target, of_sums = val.target.expand(num_runs, -1), recipe.attributor.uses_partners
+    target, of_sums = val.target.expand(num_runs, *val.target.shape), recipe.attributor.uses_partners
+    gain = recipe.task.gain(logits, val.target).to(logits.dtype)
     measured = {
-        "val_loss": cross_entropy(logits, target),
-        "val_accuracy": (logits.argmax(-1) == target).float().mean(-1),
+        "val_loss": recipe.task.loss(logits, target),
+        score: -gain if recipe.task.score.least_is_best else gain,
         "val_regularization": regularization(share, counted, ratio, level=recipe.amr_level, of_sums=of_sums),
         "val_share": mean_share(share, counted, of_sums=of_sums),
     }

@@ -225,7 +225,9 @@ def test_continuous_labels_are_no_classes(values, continuous):
     if not continuous:
         check_classes(values)
         return
-    with pytest.raises(ValueError, match=r"--label must name a column of classes, got 'y' with \d+ .*regression is an"):
+    with pytest.raises(
+        ValueError, match=r"--label must name a column of classes, got 'y' with \d+ .*--task regression"
+    ):
         check_classes(values, "y")
 
 

@@ -216,7 +216,7 @@ def test_continuous_labels_are_kept_and_pointed_out(tmp_path):
         assert list(cache.table()["label"]) == ["-1.5", "0.25", "3", "0", "0.75", "-0.1"]
     (note,) = notes_of(tmp_path, labels=f"{tmp_path}/labels.npy")
     assert "with 6 different numbers for 6 clips" in note
-    assert "regression is another task" in note
+    assert "Pass --task regression to amr fit" in note
 
 
 def test_groups_on_both_sides_of_a_split_are_counted(tmp_path):

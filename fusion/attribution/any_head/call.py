@@ -35,6 +35,7 @@ class AnyHead:
 
     Attributes:
         inputs: Encodings of the last call.
+        is_multiclass: Whether the logits are of classes, so that a single one is a binary decision.
     """
 
     def __init__(self, head: Callable[..., Any], names: list[str], *, as_arguments: bool) -> None:
@@ -42,6 +43,7 @@ class AnyHead:
         if not callable(head):
             raise ValueError(f"head must be a function or a module, got {type(head).__name__}. Pass for example model.")
         self.head, self.inputs, self._binary = head, list[Tensor](), False
+        self.is_multiclass = True
         self._arguments = _arguments_of(head, names, as_arguments)
 
     def __call__(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
@@ -57,7 +59,7 @@ class AnyHead:
                 "head must return logits with a graph to its argument z, got logits without one. "
                 "Call it without no_grad and detach, and read each modality from the argument."
             )
-        self._binary = logits.shape[-1] == 1
+        self._binary = self.is_multiclass and logits.shape[-1] == 1
         return torch.cat([-logits / 2, logits / 2], dim=-1) if self._binary else logits
 
     def original(self, logits: Tensor) -> Tensor:

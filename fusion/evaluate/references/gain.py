@@ -10,8 +10,8 @@ from torch import Tensor
 from amr.fusion.evaluate.measures.base import Measure, measures
 from amr.fusion.evaluate.perturb import Name, Subject
 from amr.fusion.evaluate.references.unimodal import ComparedSubject, Reference, each_alone
-from amr.fusion.methods.base import cross_entropy
 from amr.fusion.model import predict_logits
+from amr.fusion.tasks.multiclass import MULTICLASS
 
 
 @measures.register("gain")
@@ -72,6 +72,6 @@ def best_by_val(reference: Reference) -> Tensor:
         present = val.present[:, i]
         logits, target = logits[:, present], val.target[present].expand(len(logits), -1)
         accuracy = (logits.argmax(-1) == target).float().mean(-1).nan_to_num(-1)  # without clips
-        scores.append(list(zip(accuracy.tolist(), (-cross_entropy(logits, target)).tolist(), strict=True)))
+        scores.append(list(zip(accuracy.tolist(), (-MULTICLASS.loss(logits, target)).tolist(), strict=True)))
     best = [max(range(len(scores)), key=lambda i: of_head[i]) for of_head in zip(*scores, strict=True)]
     return torch.tensor([i if scores[i][head][0] >= 0 else -1 for head, i in enumerate(best)])

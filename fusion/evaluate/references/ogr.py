@@ -13,8 +13,8 @@ from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.evaluate.measures.base import Measure, measures
 from amr.fusion.evaluate.perturb import Name, Subject
 from amr.fusion.evaluate.references.unimodal import ComparedSubject, Initial, Reference, num_runs_of
-from amr.fusion.methods.base import cross_entropy
 from amr.fusion.model import FusionModel
+from amr.fusion.tasks.multiclass import MULTICLASS
 
 LEAST_GENERALIZATION = 0.01  # nats; a smaller change of the val loss is no generalization to divide by
 
@@ -109,5 +109,5 @@ def _loss(logits_of: Callable[[Batch], Tensor], clips: Clips, num_runs: int) -> 
     chunks = clips.chunks(num_runs)
     for start in chunks:
         batch = clips.slice(start, start + chunks.step, num_runs)
-        total += cross_entropy(logits_of(batch).double(), batch.target) * batch.target.shape[-1]
+        total += MULTICLASS.loss(logits_of(batch).double(), batch.target) * batch.target.shape[-1]
     return total / len(clips) if len(clips) else torch.full_like(total, torch.nan)

@@ -20,8 +20,8 @@ from amr.fusion.data.clips import Clips
 from amr.fusion.evaluate.groups import RunGroup, map_folds
 from amr.fusion.model import FusionModel, predict_logits
 from amr.fusion.runs.measure import perceptual_scores
-from amr.fusion.runs.metrics import accuracy
 from amr.fusion.runs.read import use_shares
+from amr.fusion.tasks.metrics import accuracy
 
 
 def factors_of(modalities: Sequence[str]) -> dict[str, tuple[float, ...]]:

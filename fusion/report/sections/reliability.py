@@ -14,7 +14,7 @@ from amr.fusion.report.sections.marks import MUTED, label, setting_bar, setting_
 from amr.fusion.report.sections.picture import Picture, fraction_axis, plot, rows_height, sections, tick, whiskers
 from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import fraction, make_table
-from amr.fusion.runs.metrics import average_precision
+from amr.fusion.tasks.metrics import average_precision
 
 MAX_CLASSES = 20
 MAX_SETTINGS = 3  # bars side by side in the row of a class

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from amr.extract.cache.reader import Cache
-from amr.fusion.data.dataset import read_dataset, sort_classes
+from amr.fusion.data.dataset import read_dataset
+from amr.fusion.data.targets import sort_classes
 from amr.fusion.run_axis.axes import pool_steps
 
 

@@ -6,7 +6,7 @@ import torch
 from amr.data_manifests.synthetic import MODALITIES, SyntheticConfig, best_accuracy, draw_clips
 from amr.fusion.data.clips import Clips
 from amr.fusion.model import predict_logits
-from amr.fusion.runs.metrics import accuracy
+from amr.fusion.tasks.metrics import accuracy
 from amr.fusion.train.recipe import Member
 
 from .conftest import fit_group

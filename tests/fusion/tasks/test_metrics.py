@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from torch import tensor
 
-from amr.fusion.runs.metrics import accuracy, log_odds, macro_f1, mean_average_precision
+from amr.fusion.tasks.metrics import accuracy, log_odds, macro_f1, mean_average_precision
 
 SCORES = tensor([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1]])
 TARGET = tensor([0, 0, 1, 1])

@@ -1,0 +1,102 @@
+"""Base of all tasks: loss, decision, measures, and which output is attributed.
+
+Outputs of a head are `(..., clips, outputs)`. The target is `(..., clips)`, or `(..., clips, labels)` for several
+labels. Leading axes, such as the run axis, pass through.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+
+from amr.common.registry import Registry
+from amr.fusion.choices import SCORES, Score
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class Task:
+    """Base class of tasks. One object of each, without weights, is registered under its name.
+
+    Attributes:
+        weights: Weight of each class in the loss, `(classes,)`; None for 1.
+        summary: One line for the help.
+        score: Measure by which an epoch is chosen, and whose loss is the use of a modality.
+        one_class: Whether the outputs are logits of classes of which exactly one is right (softmax).
+        attributed: Outputs that can be attributed.
+    """
+
+    summary: ClassVar[str] = ""
+    score: ClassVar[Score] = SCORES["multiclass"]
+    one_class: ClassVar[bool] = False
+    attributed: ClassVar[tuple[str, ...]] = ("probability",)
+
+    weights: Tensor | None = None
+
+    def weighted(self, weights: Tensor) -> Self:
+        """The same task with weights of the classes in its loss."""
+        task = copy(self)
+        task.weights = weights
+        return task
+
+    def balancing_weights(self, target: Tensor, num_outputs: int) -> Tensor:
+        """Weights that give every class the same part of the loss over these targets.
+
+        Args:
+            target: Targets of the train clips.
+            num_outputs: Number of classes.
+        """
+        raise NotImplementedError
+
+    def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Loss of each clip, `(..., clips)`."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Mean loss over the clips, `(...)`."""
+        return self.losses(outputs, target).mean(-1)
+
+    def decide(self, outputs: Tensor) -> Tensor:
+        """Prediction of each clip, shaped as the target."""
+        raise NotImplementedError
+
+    def gain(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Score of all clips, `(...)`, its sign such that more is better. What it loses without a modality is use."""
+        raise NotImplementedError
+
+    def measures(self, outputs: Tensor, target: Tensor) -> dict[str, float | None]:
+        """Measures of one run, for metrics.json.
+
+        Args:
+            outputs: Outputs `(clips, outputs)`.
+            target: Targets of the clips.
+        """
+        raise NotImplementedError
+
+    def cotangent(self, outputs: Tensor, output: str) -> Tensor:
+        """Gradient of what is attributed with respect to the outputs, shaped as them."""
+        raise NotImplementedError
+
+    def attributed_value(self, outputs: Tensor, decided: Tensor, output: str) -> Tensor:
+        """Value that is attributed, of the decision made with all modalities: `(..., outputs)` to `(...)`.
+
+        Args:
+            outputs: Outputs of the head.
+            decided: `decided_outputs` with all modalities.
+            output: Output that is attributed.
+        """
+        raise NotImplementedError
+
+    def decided_outputs(self, outputs: Tensor) -> Tensor:
+        """Which outputs a decision is about, as `attributed_value` needs it."""
+        raise NotImplementedError
+
+    def divergence(self, outputs: Tensor, others: Tensor) -> Tensor:
+        """How far two predictions are apart: `(..., outputs)` twice to `(...)`, 0 if they are equal."""
+        raise NotImplementedError
+
+
+tasks: Registry[Task] = Registry("--task")
