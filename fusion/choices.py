@@ -42,12 +42,14 @@ class Score:
         name: Its name in JSON documents and tables of results.
         words: Its name for people.
         least_is_best: Whether lower is better.
+        lost: What the use of a modality is, for people.
         measures: Names of the task's measures, in the order of tables, to their words.
     """
 
     name: str
     words: str
     least_is_best: bool
+    lost: str
     measures: Mapping[str, str]
 
     def gain(self, value: float) -> float:
@@ -56,10 +58,16 @@ class Score:
 
 
 SCORES: Mapping[str, Score] = {
-    "multiclass": Score("accuracy", "accuracy", False, {"accuracy": "accuracy", "map": "mAP", "f1": "F1"}),
-    "multilabel": Score("map", "mAP", False, {"map": "mAP", "accuracy": "exact match", "f1": "F1"}),
+    "multiclass": Score(
+        "accuracy", "accuracy", False, "accuracy lost", {"accuracy": "accuracy", "map": "mAP", "f1": "F1"}
+    ),
+    "multilabel": Score("map", "mAP", False, "mAP lost", {"map": "mAP", "accuracy": "exact match", "f1": "F1"}),
     "regression": Score(
-        "mae", "MAE", True, {"mae": "MAE", "pearson": "Pearson", "acc2": "Acc-2", "acc7": "Acc-7", "f1": "F1"}
+        "mae",
+        "MAE",
+        True,
+        "rise of MAE",
+        {"mae": "MAE", "pearson": "Pearson", "acc2": "Acc-2", "acc7": "Acc-7", "f1": "F1"},
     ),
 }
 TASKS = tuple(SCORES)

@@ -116,7 +116,8 @@ def rank_correlations(measured: Sequence[Measured]) -> dict[str, Any] | None:
         return None
     distances = np.array([_unevenness(members[0].run.record.target_share) for members in settings])
     outermost = (distances > 0) & np.isclose(distances, distances.max())
-    accuracies = np.array([_mean_over_runs(members, ("accuracy",)) for members in settings])
+    score = settings[0][0].run.score
+    accuracies = np.array([score.gain(_mean_over_runs(members, (score.name,))) for members in settings])
     result: dict[str, Any] = {}
     for kind, name in (("share", "share"), ("use", "use_share")):
         balances = np.array([_balance(members, name) for members in settings])

@@ -38,6 +38,7 @@ from amr.fusion.evaluate.perturb import LEVELS, Name
 from amr.fusion.evaluate.references.encoders import HOW, EncodersAlone
 from amr.fusion.evaluate.references.scaling import modality_scaling
 from amr.fusion.evaluate.references.unimodal import Reference, UnimodalHeads
+from amr.fusion.evaluate.units import in_units
 from amr.fusion.evaluate.write import VERSION, Arrays, rounded, run_entry, write
 from amr.fusion.runs.folder import few_of
 from amr.fusion.runs.read import Run, flat, read_runs
@@ -90,7 +91,9 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     else:
         _check_one_cache(runs)
     caches = OpenedCaches(config.device)
-    references = None if config.cache is not None else _References(runs, caches, config.unimodal, progress.note)
+    check_tasks(runs, config)
+    is_alone = config.cache is not None or runs[0].config.task != "multiclass"
+    references = None if is_alone else _References(runs, caches, config.unimodal, progress.note)
     other = None if config.cache is None else OtherCache(find_cache(config.cache), config.device, progress.note)
     data_of = (other or caches).data
     progress.start(len(runs), unit="runs")
@@ -174,21 +177,23 @@ def _check_one_cache(runs: Sequence[Run]) -> None:
 def _measured(group: RunGroup, per_clip: PerClip, config: EvaluateConfig, drawn: Resamples) -> list[Measured]:
     folds = per_clip.folds
     one_fold = np.eye(folds.max() + 1)[:, folds]  # (folds, clips)
-    by_fold = per_clip.measures(one_fold) | per_clip.calibration_errors(one_fold) | _as_fitted(group.runs)
+    by_fold = per_clip.measures(one_fold) | per_clip.calibration_errors(one_fold)
     all_clips = np.ones((1, len(folds)))
     value = per_clip.measures(all_clips) | per_clip.calibration_errors(all_clips)
-    _check_accuracy(group, value[("accuracy",)][0], len(folds))
-    value |= {name: values.mean(0, keepdims=True) for name, values in _as_fitted(group.runs).items()}
+    _check_score(group, value[("accuracy",)][0], len(folds))
     intervals: dict[Name, np.ndarray] = {}
     if config.bootstrap:
         codes = group_codes(group.data.dataset.clips)[per_clip.rows]
-        samples = per_clip.measures(drawn.of(codes))
+        samples = in_units(per_clip.measures(drawn.of(codes)), group.runs[0].score)
         intervals = {name: percentiles(values) for name, values in samples.items() if name[0] not in OF_MODELS}
     counts = {
         (*name[:-1], "num_clips"): len(np.unique(per_clip.rows[(~np.isnan(values)).any(0)]))
         for name, values in per_clip.values.items()
         if name[0] == "conflict" and name[-1] == "neither"
     }
+    value, by_fold = (in_units(each, group.runs[0].score) for each in (value, by_fold))
+    value |= {name: values.mean(0, keepdims=True) for name, values in _as_fitted(group.runs).items()}
+    by_fold |= _as_fitted(group.runs)
     if config.cache is None:
         overlap = group.data.overlap
     else:  # all folds are tested on the same clips: only seeds make pairs
@@ -206,19 +211,39 @@ def _measured(group: RunGroup, per_clip: PerClip, config: EvaluateConfig, drawn:
     ]
 
 
-def _check_accuracy(group: RunGroup, accuracy: np.ndarray, num_clips: int) -> None:
-    """Refuse caches with other labels: labels have no fingerprint, but they show in the accuracy.
+def _check_score(group: RunGroup, values: np.ndarray, num_clips: int) -> None:
+    """Refuse caches with other labels: labels have no fingerprint, but they show in the score.
 
     Devices round differently, so a few clips may differ.
     """
-    for run, measured in zip(group.runs, accuracy, strict=True):
-        if abs(measured - run.measures["accuracy"]) * num_clips > max(2, 0.01 * num_clips):
+    for run, measured in zip(group.runs, values, strict=True):
+        fitted = run.measures[run.score.name]
+        unit = fitted if run.score.least_is_best else 1.0
+        if abs(measured - run.score.gain(fitted)) * num_clips > max(2, 0.01 * num_clips) * unit:
             raise ValueError(other_cache(run, group.data))
+
+
+def check_tasks(runs: Sequence[Run], config: EvaluateConfig) -> None:
+    """Refuse what is of classes alone for runs that predict labels or numbers, and runs of several tasks.
+
+    Raises:
+        ValueError: It is requested.
+    """
+    tasks = {run.config.task for run in runs}
+    if len(tasks) > 1:
+        raise ValueError(f"RUN must have runs of one task, got {', '.join(sorted(tasks))}. Evaluate them one by one.")
+    for name, value in (("--cache", config.cache), ("--against", config.against), ("--unimodal", config.unimodal)):
+        if value is not None and tasks != {"multiclass"}:
+            raise ValueError(
+                f"{name} must be used with runs that predict classes, got {value} with --task {tasks.pop()}. "
+                "Leave it out."
+            )
 
 
 def _as_fitted(runs: Sequence[Run]) -> dict[Name, np.ndarray]:
     """Measures of the fit that are not means over clips, on the same clips: name to `(folds, run)`."""
-    names: list[Name] = [("map",), ("f1",)]
+    score = runs[0].score
+    names: list[Name] = [(name,) for name in score.measures if name != score.name]
     if len(runs[0].modalities) > 1:
         names += [(name, m) for name in ("share_logit", "share_spread") for m in runs[0].modalities] + [("one_sided",)]
     result = {}
@@ -231,7 +256,7 @@ def _as_fitted(runs: Sequence[Run]) -> dict[Name, np.ndarray]:
 def _scaled(group: RunGroup) -> dict[Path, list[dict[str, Any]]]:
     """Curves of modality scaling of the runs without AMR, as far as they exist."""
     plain = replace(group, runs=tuple(run for run in group.runs if not run.regularized))
-    if not plain.runs:
+    if not plain.runs or plain.runs[0].config.task != "multiclass":
         return {}
     return {run.folder: curve for run, curve in zip(plain.runs, modality_scaling(plain), strict=True) if curve}
 
@@ -290,6 +315,7 @@ def _document(
         "cache": str(data.cache),
         "fitted_on": measured[0].run.record.cache,
         "label": first.label,
+        "task": first.task,
         "modalities": list(data.dataset.modalities),
         "classes": list(data.dataset.classes),
         "part": "test",

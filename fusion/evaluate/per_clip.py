@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
+from amr.fusion.data.folds import Fold
 from amr.fusion.data.normalization import train_statistics
 from amr.fusion.evaluate.bootstrap import fold_means
 from amr.fusion.evaluate.groups import RunGroup, map_folds
@@ -15,6 +17,7 @@ from amr.fusion.evaluate.measures.base import Reliability
 from amr.fusion.evaluate.measures.calibration import calibration_error
 from amr.fusion.evaluate.perturb import Name, Subject
 from amr.fusion.evaluate.references.unimodal import ComparedSubject, Reference
+from amr.fusion.tasks import tasks
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class PerClip:
         rows: Row of each clip in the cache, `(clips,)`.
         values: Name to `(run, clips)`, whose mean is a measure; NaN if a clip has no value.
         reliability: Name of a calibration error to confidence and correctness, both `(run, clips, draws)`.
-        probability: Probabilities, `(run, clips, classes)`.
+        probability: Probabilities of classes or labels, or numbers, `(run, clips, outputs)`.
         share: Shares, `(run, clips, modalities)`; NaN if a clip has none.
+        task: What was predicted.
     """
 
     modalities: tuple[str, ...]
@@ -38,11 +42,12 @@ class PerClip:
     reliability: dict[Name, tuple[np.ndarray, np.ndarray]]
     probability: np.ndarray
     share: np.ndarray
+    task: str = "multiclass"
 
     def measures(self, weights: np.ndarray) -> dict[Name, np.ndarray]:
         """Measures that are means over clips, or derived from such means, under weights `(rows, clips)`."""
         means = fold_means(self.values, self.folds, weights)
-        for measure in measures_for(len(self.modalities)):
+        for measure in measures_for(len(self.modalities), self.task):
             means |= measure.derived(means, self.modalities)
         return means
 
@@ -76,27 +81,30 @@ def measure_group(
             *train_statistics(fold.train),
             seed,
             noise_draws,
+            tasks[group.runs[0].config.task],
+            1.0 if fold.target_scale is None else fold.target_scale.std,
             reference=None if reference_of is None else reference_of(k),
         )
-        return _measure_fold(subject, k, fold.rows.test)
+        return _measure_fold(subject, k, fold)
 
     return _concatenated(map_folds(group, of_fold))
 
 
-def _measure_fold(subject: Subject, fold: int, rows: np.ndarray) -> PerClip:
+def _measure_fold(subject: Subject, number: int, fold: Fold) -> PerClip:
     values: dict[Name, np.ndarray] = {}
     reliability: dict[Name, Reliability] = {}
-    for measure in measures_for(len(subject.modalities)):
+    for measure in measures_for(len(subject.modalities), subject.task.name):
         values |= {name: value.numpy() for name, value in measure.per_clip(subject).items()}
         reliability |= measure.reliability(subject)
     return PerClip(
         subject.modalities,
-        np.full(len(rows), fold),
-        rows,
+        np.full(len(fold.rows.test), number),
+        fold.rows.test,
         values,
         reliability,
-        subject.logits.softmax(-1).cpu().numpy(),
+        _outputs(subject, fold).cpu().numpy(),
         subject.share.numpy(),
+        subject.task.name,
     )
 
 
@@ -110,7 +118,15 @@ def _concatenated(folds: Sequence[PerClip]) -> PerClip:
         {name: _concatenated_pairs([fold.reliability[name] for fold in folds]) for name in first.reliability},
         np.concatenate([fold.probability for fold in folds], axis=1),
         np.concatenate([fold.share for fold in folds], axis=1),
+        first.task,
     )
+
+
+def _outputs(subject: Subject, fold: Fold) -> Tensor:
+    """Probabilities of classes or labels, or numbers as in the cache, `(run, clips, outputs)`."""
+    if fold.target_scale is not None:
+        return fold.target_scale.undo(subject.logits)
+    return subject.logits.softmax(-1) if subject.task.one_class else subject.logits.sigmoid()
 
 
 def _concatenated_pairs(folds: Sequence[Reliability]) -> Reliability:

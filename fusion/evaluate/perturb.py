@@ -15,10 +15,20 @@ from torch import Tensor
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.shapley import subsets
 from amr.fusion.data.clips import Batch, Clips, permutation_orders
-from amr.fusion.evaluate.scores import Scores, SubsetScores, concatenate, join, score, score_subset, stack_subsets
+from amr.fusion.evaluate.scores import (
+    Scores,
+    SubsetScores,
+    concatenate,
+    join,
+    score,
+    score_subset,
+    stack_subsets,
+)
 from amr.fusion.model import FusionModel, predict_logits, predict_shares
 from amr.fusion.run_axis.axes import of_same_runs, step_mask
 from amr.fusion.run_axis.seeds import generator, normal_chunks
+from amr.fusion.tasks import Task
+from amr.fusion.tasks.multiclass import MULTICLASS
 
 Name = tuple[str, ...]  # name of a measure: `missing, zero, audio`; joined by dots if names must be flat
 # Levels of noise, in standard deviations of each dimension over the train clips. The first one is none.
@@ -48,6 +58,8 @@ class Subject:
         mean, std: Modality to `(dim,)`: statistics of each dimension over the normalized train clips.
         seed: Seed of all random draws.
         noise_draws: Number of noise draws per level.
+        task: What is predicted.
+        unit: Deviation of a number that is predicted; 1 for classes and labels.
     """
 
     model: FusionModel
@@ -56,6 +68,8 @@ class Subject:
     std: Mapping[str, Tensor]
     seed: int = 0
     noise_draws: int = 5
+    task: Task = MULTICLASS
+    unit: float = 1.0
     _under_noise: dict[str, UnderNoise] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -89,7 +103,22 @@ class Subject:
     @cached_property
     def clean(self) -> Scores:
         """Scores of the unchanged clips."""
-        return score(self.logits, self.clips.target)
+        return self.score(self.logits)
+
+    def score(self, logits: Tensor) -> Scores:
+        """Scores of all clips from their logits, `(run, clips, classes)`; `correct` are values for other tasks.
+
+        Confidence, NLL and Brier score are of classes alone.
+        """
+        if self.task.one_class:
+            return score(logits, self.clips.target)
+        values = self.values(logits)
+        unknown = torch.full_like(values, torch.nan)
+        return Scores(values, unknown, unknown, unknown)
+
+    def values(self, logits: Tensor) -> Tensor:
+        """Values of the clips whose mean is the score of the task, `(run, clips)` on the CPU; more is better."""
+        return (self.task.values(logits, self.clips.target) * self.unit).float().cpu()
 
     @cached_property
     def by_subset(self) -> SubsetScores:
@@ -101,7 +130,10 @@ class Subject:
             logits = predict_logits(
                 self.model, self.clips, partial(replace_by_mean, modalities=replaced, mean=self.mean)
             )
-            found.append(score_subset(logits, predicted, self.clips.target))
+            if self.task.one_class:
+                found.append(score_subset(logits, predicted, self.clips.target))
+            else:
+                found.append(SubsetScores(*[self.values(logits)] * 3))
         return stack_subsets(found)
 
     def alone(self, modality: str) -> Tensor:
@@ -111,11 +143,11 @@ class Subject:
 
     @cached_property
     def _decisions(self) -> tuple[Tensor, Tensor, Tensor]:
-        return predict_shares(self.model, self.clips, Attributor())
+        return predict_shares(self.model, self.clips, Attributor(task=self.task.name))
 
     def correct(self, clips: Clips, change: Callable[[Batch], Batch] | None = None) -> Tensor:
-        """Whether the predicted class is the clip's class, with each batch changed: bool `(run, clips)` on the CPU."""
-        return (predict_logits(self.model, clips, change).argmax(-1) == clips.target).cpu()
+        """Values of the clips with each batch changed, `(run, clips)` on the CPU: 1 where a class is right."""
+        return self.values(predict_logits(self.model, clips, change))
 
     def permutations(self, count: int) -> list[Tensor]:
         """Random orders of the clips; for seed 0, those of `amr.fusion.runs.measure`."""
@@ -132,6 +164,9 @@ class Subject:
     @torch.no_grad()
     def _under_each_draw(self, modality: str) -> Iterator[UnderNoise]:
         """Results under one draw after the other. Logits of all clips would be large."""
+        if not self.task.one_class:
+            yield from self._under_each_draw_together(modality)
+            return
         draws, std = generator(self.seed, f"noise {modality}"), self.std[modality].cpu()
         shape, chunks = self.clips.embeddings[modality].shape, self.clips.chunks(self.num_runs)
         for _ in range(self.noise_draws):
@@ -146,6 +181,21 @@ class Subject:
                     found.append((predicted == target).float().cpu())
                 most.append(score(self.model(noisy(batch, modality, LEVELS[-1] * noise)), target))
             yield UnderNoise({level: torch.cat(found, dim=1) for level, found in correct.items()}, concatenate(most))
+
+    def _under_each_draw_together(self, modality: str) -> Iterator[UnderNoise]:
+        """As `_under_each_draw`, for scores that need the logits of all clips together."""
+        draws, std = generator(self.seed, f"noise {modality}"), self.std[modality].cpu()
+        shape, chunks = self.clips.embeddings[modality].shape, self.clips.chunks(self.num_runs)
+        for _ in range(self.noise_draws):
+            logits: dict[float, list[Tensor]] = {level: [] for level in LEVELS[1:]}
+            for start, unit in zip(chunks, normal_chunks(shape, chunks.step, draws), strict=True):
+                batch = self.clips.slice(start, start + chunks.step, self.num_runs)
+                noise = (unit * std).to(batch.target.device)
+                for level, found in logits.items():
+                    found.append(self.model(noisy(batch, modality, level * noise)))
+            whole = {level: torch.cat(found, dim=1) for level, found in logits.items()}
+            values = {level: self.values(found) for level, found in whole.items() if level != LEVELS[-1]}
+            yield UnderNoise(values, self.score(whole[LEVELS[-1]]))
 
 
 def without(batch: Batch, modalities: Sequence[str]) -> Batch:

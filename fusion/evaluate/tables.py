@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from amr.fusion.attribution.ratio import named_ratio
+from amr.fusion.choices import SCORES as TASK_SCORES
+from amr.fusion.choices import Score
 from amr.fusion.runs.read import SETTINGS, setting_details, setting_text, varied_settings
 from amr.fusion.runs.statistics import p_text
 
@@ -38,24 +40,38 @@ LEARNED = {"trained jointly": "probe.joint.{}", "trained alone": "probe.unimodal
 LEARNED_TITLE = "what each encoder learned: linear probe of z"
 
 
+def score_of(document: Mapping[str, Any]) -> Score:
+    """Score of the task of an evaluation; version 0.1 knew classes alone."""
+    return TASK_SCORES[document.get("task", "multiclass")]
+
+
 def reading(document: Mapping[str, Any]) -> str:
     """Explain the columns of the tables; fractions of 1, except `robust`, a ratio."""
     shown = [*scores_table(document)[0], *reliance_table(document)[0], *(encoders_table(document) or [[]])[0]]
     few = [len(group["seeds"]) for group in document["groups"]]
+    score = score_of(document)
     lines = ["fractions of 1, on the test clips; robust is a ratio"]
-    lines += [f"{name:<10}  {text}" for name, text in READING.items() if name in shown]
+    if score.least_is_best:
+        lines = [
+            f"{score.words} in the units of the target, on the test clips; robust is a ratio, 1 if noise costs nothing"
+        ]
+    texts = {
+        name: text.replace("accuracy lost", score.lost).replace("accuracy", score.words)
+        for name, text in READING.items()
+    }
+    lines += [f"{name:<10}  {text}" for name, text in texts.items() if name in shown]
     return "\n".join(lines + ["no ± below 3 seeds"] * (1 < max(few) < 3))
 
 
 def scores_table(document: Mapping[str, Any]) -> Rows:
     """Columns, and one row per setting: means over seeds; `±` is half the 95 % interval over seeds."""
-    groups = document["groups"]
+    groups, score = document["groups"], score_of(document)
     names = [name for name, key in SCORES.items() if any(group["mean"].get(key) is not None for group in groups)]
     rows: list[list[object]] = []
     for group, label in zip(groups, setting_labels(groups), strict=True):
         scores = [group["mean"].get(SCORES[name]) for name in names]
-        rows.append([", ".join(label), len(group["seeds"]), _with_interval(group), *scores])
-    return ["setting", "seeds", "accuracy", *names], rows
+        rows.append([", ".join(label), len(group["seeds"]), _with_interval(group, score), *scores])
+    return ["setting", "seeds", score.words, *names], rows
 
 
 def reliance_table(document: Mapping[str, Any]) -> Rows:
@@ -109,6 +125,7 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
     """Columns, and rows of the changes by AMR against none; * if p < .05 by the t-test after Holm's correction."""
     compared: dict[str, dict[str, dict[str, Any]]] = {}
     settings: dict[str, Mapping[str, Any]] = {}
+    score = score_of(document)
     for entry in document["comparisons"]:
         key = str([entry.get(name) for name in SETTINGS])
         settings[key] = entry
@@ -117,11 +134,11 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
     for (key, by_measure), label in zip(compared.items(), setting_labels([*settings.values()]), strict=True):
         modalities = settings[key]["modalities"]
         scores: list[list[object]] = [["", ""] for _ in modalities]
-        scores[0] = [by_measure["accuracy"]["num_pairs"], _change(by_measure["accuracy"])]
+        scores[0] = [by_measure[score.name]["num_pairs"], _change(by_measure[score.name])]
         changes = [[_change(by_measure.get(RELIANCE[name].format(m))) for name in COMPARED] for m in modalities]
         stacked = _stacked(label, modalities, changes)
         rows += [[name, *score, *rest] for (name, *rest), score in zip(stacked, scores, strict=True)]
-    return ["setting", "pairs", "accuracy", "modality", *COMPARED], rows
+    return ["setting", "pairs", score.words, "modality", *COMPARED], rows
 
 
 def rank_sentence(document: Mapping[str, Any]) -> str | None:
@@ -169,8 +186,8 @@ def _stacked(label: Sequence[str], modalities: Sequence[str], values: Sequence[S
     return [[name, m, *row] for name, m, row in zip(names, modalities, values, strict=False)]
 
 
-def _with_interval(group: Mapping[str, Any]) -> str:
-    mean, interval = group["mean"]["accuracy"], group["interval"]["accuracy"]
+def _with_interval(group: Mapping[str, Any], score: Score) -> str:
+    mean, interval = group["mean"][score.name], group["interval"][score.name]
     return f"{mean:.3f}" if interval is None else f"{mean:.3f} ± {(interval[1] - interval[0]) / 2:.3f}"
 
 

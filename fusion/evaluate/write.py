@@ -97,10 +97,15 @@ class Arrays:
         self._column = {key: i for i, key in enumerate(self._keys(folds, rows))}
         shape = len(order), len(rows)
         self._by_run = {
-            "preds": _on_disk(shape, torch.int16 if len(dataset.classes) <= MAX_INT16 else torch.int32, -1),
             "shares": _on_disk((*shape, len(modalities)), torch.float16, torch.nan),
         }
-        if math.prod(shape) * len(dataset.classes) <= MAX_PROBABILITIES:
+        if dataset.task == "multiclass":
+            self._by_run["preds"] = _on_disk(
+                shape, torch.int16 if len(dataset.classes) <= MAX_INT16 else torch.int32, -1
+            )
+        if dataset.task == "regression":
+            self._by_run["preds"] = _on_disk((*shape, 1), torch.float32, torch.nan)
+        elif math.prod(shape) * len(dataset.classes) <= MAX_PROBABILITIES:
             self._by_run["probability"] = _on_disk((*shape, len(dataset.classes)), torch.float16, torch.nan)
         self._by_clip = {
             "target": dataset.target.numpy()[rows],
@@ -125,7 +130,9 @@ class Arrays:
         rows = np.array([self._order[run.name] for run in group.runs])
         modalities = np.array([self._modalities.index(m) for m in per_clip.modalities])
         probability = per_clip.probability[:, selected]
-        self._by_run["preds"][np.ix_(rows, columns)] = probability.argmax(-1)
+        if "preds" in self._by_run:
+            preds = probability.argmax(-1) if dataset.task == "multiclass" else probability
+            self._by_run["preds"][np.ix_(rows, columns)] = preds
         self._by_run["shares"][np.ix_(rows, columns, modalities)] = per_clip.share[:, selected]
         if "probability" in self._by_run:
             self._by_run["probability"][np.ix_(rows, columns)] = probability

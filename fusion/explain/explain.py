@@ -54,6 +54,7 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> Explanat
     run = chosen_run(find_run(config.run), progress)
     config.check_writable(run)
     fitted = read_fitted(run, choose_device(config.device))
+    fitted.record.check_classes("amr explain")
     clip, read = _read_clip(config, fitted)
     data, note = _training_data(fitted.record, config.device)
     folds = [

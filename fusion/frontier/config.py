@@ -56,6 +56,10 @@ class FrontierConfig(FitConfig):
                 raise ValueError(
                     f"{name} must be left out, got {getattr(self, name)!r}: a frontier varies it. Leave it out."
                 )
+        if self.task != "multiclass":
+            raise ValueError(
+                f"--task must be multiclass for amr frontier, got {self.task}. Sweep --amr-ratio instead: amr sweep."
+            )
         if self.use is not None:
             parse_ratio(self.use, name="--use")
         if self.runs is not None:

@@ -122,6 +122,8 @@ class ResultFolder:
     @cached_property
     def decisions(self) -> Decisions | None:
         """Decisions in evaluation.npz, else in the predictions.csv of a single run."""
+        if self.record.config.task != "multiclass":
+            return None
         file = self.folder / "evaluation.npz"
         if self.evaluation is not None and file.is_file():
             return _decisions(file, tuple(run["run"] for run in self.evaluation["runs"]))
@@ -190,6 +192,8 @@ def read_results(folder: Path) -> ResultFolder:
     )
     try:
         runs = with_evaluation(read_runs(folder, "DIR"), evaluation)
+        for run in runs:
+            run.record.check_classes("amr report", "DIR")
         infos = {m: info for run in runs for m, info in run.record.modalities.items()}
         return ResultFolder(folder, tuple(runs), infos, sweep, evaluation, table, frontier, _training(folder, runs[0]))
     except UNLIKE_OURS as error:

@@ -23,12 +23,14 @@ class Task:
 
     Attributes:
         weights: Weight of each class in the loss, `(classes,)`; None for 1.
+        name: Name of the task.
         summary: One line for the help.
         score: Measure by which an epoch is chosen, and whose loss is the use of a modality.
         one_class: Whether the outputs are logits of classes of which exactly one is right (softmax).
         attributed: Outputs that can be attributed.
     """
 
+    name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     score: ClassVar[Score] = SCORES["multiclass"]
     one_class: ClassVar[bool] = False
@@ -65,6 +67,14 @@ class Task:
 
     def gain(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Score of all clips, `(...)`, its sign such that more is better. What it loses without a modality is use."""
+        raise NotImplementedError
+
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Values of the clips whose mean is the gain, `(..., clips)`.
+
+        Of a score that is no mean over clips, they are its linear approximation in the weights of the clips, so that a
+        weighted mean is nearly the score under those weights (the infinitesimal jackknife, Efron 1982).
+        """
         raise NotImplementedError
 
     def measures(self, outputs: Tensor, target: Tensor) -> dict[str, float | None]:

@@ -82,6 +82,40 @@ def label_average_precision(outputs: Tensor, target: Tensor) -> tuple[float, int
     return float(np.mean(each)) if each else float("nan"), outputs.shape[-1] - len(counted)
 
 
+def label_average_precision_values(outputs: Tensor, target: Tensor) -> Tensor:
+    """Values of the clips whose mean is `label_average_precision`, `(clips,)` float64 on the CPU.
+
+    AP under clip weights w is sum_j w_j y_j P_j / sum_j w_j y_j, where P_j = TP_j / N_j is the precision at the score
+    of clip j, both summed over w. Its derivative with respect to w_i, times the number of clips, is added to AP:
+
+        n / P [ y_i P_i + y_i sum_j y_j / N_j - sum_j y_j TP_j / N_j^2 - y_i AP ],    j over the clips not above clip i
+
+    Args:
+        outputs: Log-odds of each label, `(clips, labels)`.
+        target: 1 where a clip has the label, else 0, `(clips, labels)`.
+    """
+    scores, truth = outputs.double().cpu().numpy(), target.cpu().numpy() > 0
+    counted = np.flatnonzero(truth.any(0))
+    each = [_average_precision_values(scores[:, c], truth[:, c]) for c in counted]
+    return torch.from_numpy(np.mean(each, axis=0) if each else np.full(len(scores), np.nan))
+
+
+def _average_precision_values(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    order = np.argsort(-scores, kind="stable")
+    has = truth[order].astype(float)
+    ranked = scores[order]
+    last = np.searchsorted(-ranked, -ranked, side="right") - 1  # of each tie
+    hits, counts = np.cumsum(has)[last], last + 1.0
+    precision, positives = hits / counts, has.sum()
+    average = float((has * precision).sum() / positives)
+    first = np.searchsorted(-ranked, -ranked, side="left")
+    below = [np.cumsum((has * each)[::-1])[::-1][first] for each in (1 / counts, hits / counts**2)]  # not above clip i
+    derivative = has * precision + has * below[0] - below[1] - has * average
+    values = np.empty(len(scores))
+    values[order] = average + len(scores) / positives * derivative
+    return values
+
+
 def exact_match(outputs: Tensor, target: Tensor) -> float:
     """Fraction of clips of which every label is right."""
     return float(((outputs > 0) == (target > 0)).all(-1).double().mean())

@@ -16,6 +16,7 @@ from amr.fusion.tasks.metrics import accuracy, balanced_accuracy, macro_f1, mean
 class Multiclass(Task):
     """One of several classes."""
 
+    name = "multiclass"
     summary = "one class per clip"
     one_class = True
     attributed = OUTPUTS
@@ -43,6 +44,10 @@ class Multiclass(Task):
     def gain(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Accuracy."""
         return accuracy(outputs, target)
+
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """1 where the predicted class is right."""
+        return (outputs.argmax(-1) == target).to(outputs.dtype)
 
     def measures(self, outputs: Tensor, target: Tensor) -> dict[str, float | None]:
         """Accuracy, mAP, macro F1, balanced accuracy, and the number of classes that mAP leaves out."""

@@ -9,12 +9,18 @@ from torch.nn import functional
 from amr.fusion.choices import SCORES
 from amr.fusion.tasks.base import Task, tasks
 from amr.fusion.tasks.divergence import bernoulli_jensen_shannon
-from amr.fusion.tasks.metrics import exact_match, label_average_precision, label_f1
+from amr.fusion.tasks.metrics import (
+    exact_match,
+    label_average_precision,
+    label_average_precision_values,
+    label_f1,
+)
 
 
 class Multilabel(Task):
     """Several labels, of which a clip has any number."""
 
+    name = "multilabel"
     summary = "any number of labels per clip"
     score = SCORES["multilabel"]
     attributed = ("probability", "logit")
@@ -40,6 +46,12 @@ class Multilabel(Task):
         runs = outputs.flatten(0, -3) if outputs.ndim > 2 else outputs[None]
         values = [label_average_precision(each, target)[0] for each in runs]
         return torch.tensor(values, dtype=torch.float64, device=outputs.device).view(outputs.shape[:-2])
+
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Mean average precision, linear in the weights of the clips."""
+        runs = outputs.flatten(0, -3) if outputs.ndim > 2 else outputs[None]
+        values = torch.stack([label_average_precision_values(each, target) for each in runs])
+        return values.to(outputs).view(outputs.shape[:-1])
 
     def measures(self, outputs: Tensor, target: Tensor) -> dict[str, float | None]:
         """Exact matches, mAP, macro F1 over labels, and the number of labels that mAP leaves out."""

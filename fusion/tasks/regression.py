@@ -18,6 +18,7 @@ class Regression(Task):
         absolute: Whether the loss is the absolute error, not the squared one.
     """
 
+    name = "regression"
     summary = "a number per clip"
     score = SCORES["regression"]
     attributed = ("probability", "logit")
@@ -37,6 +38,10 @@ class Regression(Task):
     def gain(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Minus the mean absolute error."""
         return -(outputs.squeeze(-1) - target).abs().double().mean(-1)
+
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Minus the absolute error."""
+        return -(outputs.squeeze(-1) - target).abs()
 
     def measures(self, outputs: Tensor, target: Tensor) -> dict[str, float | None]:
         """MAE, Pearson's correlation, and the sentiment field's Acc-2, Acc-7 and F1 where the target has its scale."""

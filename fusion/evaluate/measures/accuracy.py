@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from amr.fusion.choices import TASKS
 from amr.fusion.evaluate.measures.base import Measure, measures
 from amr.fusion.evaluate.perturb import Name, Subject
 
@@ -16,6 +17,7 @@ class Accuracy(Measure):
     """Fraction of clips whose predicted class is correct."""
 
     summary = "accuracy; also mAP and F1, as the fit measured them"
+    tasks = TASKS
     words: ClassVar[Mapping[str, str]] = {
         "accuracy": "accuracy",
         "map": "mAP",
@@ -34,6 +36,7 @@ class Share(Measure):
     summary = "share of each modality in the decision, by gradient x input"
     citation = "AMR paper, section 3"
     least_modalities = 2
+    tasks = TASKS
     words: ClassVar[Mapping[str, str]] = {
         "share": "share of",
         "share_logit": "share, under the logit, of",

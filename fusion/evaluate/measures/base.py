@@ -21,12 +21,14 @@ class Measure:
         summary: One line for `amr measures` and docs/evaluation.md.
         citation: Paper, section or equation.
         least_modalities: Fewest modalities that a run must have.
+        tasks: Tasks that it applies to.
         words: First part of a flat name (`conflict`), or a whole one (`conflict.balance`), to words for pages.
     """
 
     summary: ClassVar[str] = ""
     citation: ClassVar[str] = ""
     least_modalities: ClassVar[int] = 1
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass",)
     words: ClassVar[Mapping[str, str]] = {}
 
     def per_clip(self, subject: Subject) -> dict[Name, Tensor]:
@@ -45,6 +47,10 @@ class Measure:
 measures: Registry[type[Measure]] = Registry("measure")
 
 
-def measures_for(num_modalities: int) -> list[Measure]:
-    """One instance of every measure that applies to runs with that number of modalities."""
-    return [measure() for _, measure in measures.items() if num_modalities >= measure.least_modalities]
+def measures_for(num_modalities: int, task: str = "multiclass") -> list[Measure]:
+    """One instance of every measure that applies to runs with that number of modalities and that task."""
+    return [
+        measure()
+        for _, measure in measures.items()
+        if num_modalities >= measure.least_modalities and task in measure.tasks
+    ]

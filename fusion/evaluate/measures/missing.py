@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.shapley import shapley_split, subsets
+from amr.fusion.choices import TASKS
 from amr.fusion.data.clips import NUM_PERMUTATIONS
 from amr.fusion.evaluate.measures.base import Measure, measures
 from amr.fusion.evaluate.perturb import Name, Subject, permuted, without
@@ -106,6 +107,7 @@ class Missing(Measure):
     )
     citation = "Gat et al. 2021; Wu et al. 2022; Shapley 1953"
     least_modalities = 2
+    tasks = TASKS
     words: ClassVar[Mapping[str, str]] = {
         "full_minus_worst": "accuracy lost with the worst subset",
         "use_share": "use share of",

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
+from amr.fusion.choices import TASKS
 from amr.fusion.evaluate.measures.base import Measure, measures
 from amr.fusion.evaluate.perturb import LEVELS, Name, Subject
 
@@ -31,8 +32,10 @@ def derived(means: Mapping[Name, np.ndarray], modalities: Sequence[str]) -> dict
             continue
         result[level_name(m, LEVELS[0])] = clean
         curve = np.stack([clean, *(means[level_name(m, level)] for level in LEVELS[1:])])
-        area = np.trapezoid(curve, LEVELS, axis=0)
-        result["robustness", m] = area / np.where(clean > 0, clean, np.nan)
+        # an error is a negative value, and its ratio is turned over: 1 if noise costs nothing, less if it does
+        of_errors = np.trapezoid(clean / np.where(curve < 0, curve, np.nan), LEVELS, axis=0)
+        area = np.trapezoid(curve, LEVELS, axis=0) / np.where(clean > 0, clean, np.nan)
+        result["robustness", m] = np.where(clean < 0, of_errors, area)
     return result
 
 
@@ -50,6 +53,7 @@ class Noise(Measure):
         "robustness is the area below, over the clean accuracy"
     )
     citation = "MultiBench, Liang et al. 2021"
+    tasks = TASKS
     words: ClassVar[Mapping[str, str]] = {
         "robustness": "robustness (ratio to the clean accuracy) to noise in",
         "noise": "accuracy under noise in",

@@ -21,7 +21,8 @@ from amr.fusion.train.graphs import graphed_step
 from amr.fusion.train.trainer import train_group
 
 # settings that a fit and its UME have in common
-_CLIPS = ("cache", "modalities", "normalize", "label", "split_policy", "keep_flagged", "folds", "split_seed")
+_LABELS = ("label", "task", "label_separator", "split_policy", "keep_flagged", "folds", "split_seed")
+_CLIPS = ("cache", "modalities", "normalize", *_LABELS)
 _COMMON = (*_CLIPS, "adapter", "adapter_dim", "epochs", "batch_size", "select", "seed", "embedding_noise")
 
 
