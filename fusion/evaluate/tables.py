@@ -53,7 +53,7 @@ def reading(document: Mapping[str, Any]) -> str:
     lines = ["fractions of 1, on the test clips; robust is a ratio"]
     if score.least_is_best:
         lines = [
-            f"{score.words} in the units of the target, on the test clips; robust is a ratio, 1 if noise costs nothing"
+            f"{score.words} in units of the target, on the test clips; robust is a ratio, 1 if noise costs nothing"
         ]
     texts = {
         name: text.replace("accuracy lost", score.lost).replace("accuracy", score.words)

@@ -100,9 +100,8 @@ class Arrays:
             "shares": _on_disk((*shape, len(modalities)), torch.float16, torch.nan),
         }
         if dataset.task == "multiclass":
-            self._by_run["preds"] = _on_disk(
-                shape, torch.int16 if len(dataset.classes) <= MAX_INT16 else torch.int32, -1
-            )
+            kind = torch.int16 if len(dataset.classes) <= MAX_INT16 else torch.int32
+            self._by_run["preds"] = _on_disk(shape, kind, -1)
         if dataset.task == "regression":
             self._by_run["preds"] = _on_disk((*shape, 1), torch.float32, torch.nan)
         elif math.prod(shape) * len(dataset.classes) <= MAX_PROBABILITIES:

@@ -88,7 +88,7 @@ class RunRecord:
         """
         if self.config.task != "multiclass":
             raise ValueError(
-                f"{option} must be a run that predicts one class per clip for {command}, got --task {self.config.task}. "
+                f"{option} must be a run that predicts classes for {command}, got one of --task {self.config.task}. "
                 "amr fit, amr sweep, amr evaluate, amr predict and amr runs know this task."
             )
 
