@@ -78,6 +78,7 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     folder = find_run(config.run)
     config.check_writable(folder)
     runs = read_tested_runs(folder) if config.cache is None else read_runs(folder)
+    check_tasks(runs, config)
     if config.against == "people":
         _check_people(runs, config)
     num_unfinished = count_unfinished(folder)
@@ -91,7 +92,6 @@ def evaluate(config: EvaluateConfig, progress: Progress | None = None) -> Evalua
     else:
         _check_one_cache(runs)
     caches = OpenedCaches(config.device)
-    check_tasks(runs, config)
     is_alone = config.cache is not None or runs[0].config.task != "multiclass"
     references = None if is_alone else _References(runs, caches, config.unimodal, progress.note)
     other = None if config.cache is None else OtherCache(find_cache(config.cache), config.device, progress.note)

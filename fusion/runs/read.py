@@ -172,10 +172,12 @@ class Run:
     def predictions(self) -> pd.DataFrame | None:
         """Read the test rows of predictions.csv, over all folds; None if the run has none."""
         shares = [f"share_{m}" for m in self.modalities]
-        tables = self._tables("predictions.csv", ("probability", *shares), ("id", "part", "target", "pred"))
+        numbers = ["probability"] * (self.config.task == "multiclass")
+        tables = self._tables("predictions.csv", (*numbers, *shares), ("id", "part", "target", "pred"))
         if not tables:
             return None
         table = pd.concat(tables, ignore_index=True)
+        table = table.fillna({"target": "", "pred": ""})  # a clip without labels
         return table[table["part"] == "test"].reset_index(drop=True)
 
     def _tables(self, name: str, numbers: Sequence[str], texts: Sequence[str] = ()) -> list[pd.DataFrame]:

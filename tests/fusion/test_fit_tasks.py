@@ -1,0 +1,230 @@
+"""Fits, sweeps, evaluations and predictions of labels and of numbers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import amr
+from amr.extract.config import ImportConfig
+from amr.extract.import_embeddings import import_embeddings
+from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.runs.read import best_run, read_run
+
+TAGS = {"label": "tags", "label_separator": ";"}
+NUMBER = {"label": "score", "task": "regression"}
+BOTH = pytest.mark.parametrize("target", [TAGS, NUMBER], ids=["labels", "number"])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A workspace with a cache of 90 clips, whose tags and score depend on both modalities."""
+    folder = tmp_path_factory.mktemp("tasks")
+    draws = np.random.default_rng(0)
+    audio, video = draws.normal(size=(2, 90, 6)).astype(np.float32)
+    names = ("dog", "cat", "car")
+    has = np.stack([audio[:, 0] > 0, video[:, 1] > 0.3, audio[:, 2] + video[:, 2] > 0.5], 1)
+    table = pd.DataFrame(
+        {
+            "id": [f"c{i}" for i in range(90)],
+            "tags": [";".join(n for n, h in zip(names, row, strict=True) if h) for row in has],
+            "score": np.round(audio[:, 0] + 0.5 * video[:, 0], 3),
+            **{name: has[:, i].astype(int) for i, name in enumerate(names)},
+        }
+    )
+    table.loc[0, "tags"] = "absent"
+    table.to_csv(folder / "c.csv", index=False)
+    np.save(folder / "audio.npy", audio)
+    np.save(folder / "video.npy", video)
+    (folder / "ids.txt").write_text("\n".join(table["id"]))
+    (folder / "splits.txt").write_text("\n".join(["train"] * 50 + ["val"] * 20 + ["test"] * 20))
+    (folder / "caches").mkdir()
+    import_embeddings(
+        ImportConfig(
+            embeddings=(f"audio={folder}/audio.npy", f"video={folder}/video.npy"),
+            ids=f"{folder}/ids.txt",
+            labels=f"{folder}/c.csv:dog",
+            columns=f"{folder}/c.csv",
+            splits=f"{folder}/splits.txt",
+            out=str(folder / "caches" / "x.h5"),
+        )
+    )
+    return folder
+
+
+@pytest.fixture
+def fit(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("AMR_HOME", str(home))
+
+    def fitted(name, **options):
+        options = {"epochs": 6, "lr": 0.05, "device": "cpu"} | options
+        return amr.fit(FitConfig(out=str(tmp_path / name), **options))
+
+    return fitted
+
+
+def weights_of(run):
+    return load_file(run / "weights.safetensors")
+
+
+def same_weights(one, other):
+    ours, theirs = weights_of(one), weights_of(other)
+    return ours.keys() == theirs.keys() and all(ours[name].equal(theirs[name]) for name in ours)
+
+
+@BOTH
+def test_measures_are_those_of_the_predictions(fit, target):
+    result = fit("a", **target, amr_ratio="1:1")
+    table = read_run(result.run).predictions()
+    if target is NUMBER:
+        errors = (table["pred"].astype(float) - table["target"].astype(float)).abs()
+        assert result.test["mae"] == pytest.approx(errors.mean(), rel=1e-4)
+        assert {"mae", "pearson", "acc2", "acc7", "f1"} < set(result.test)
+        assert result.test["mae"] < 0.95  # 1.1 without training
+    else:
+        assert result.test["accuracy"] == pytest.approx((table["pred"] == table["target"]).mean())
+        assert {"accuracy", "map", "f1"} < set(result.test)
+        assert result.test["map"] > 0.7
+        assert (table["probability_dog"] > 0.5).equals(table["pred"].str.contains("dog"))
+    assert result.test["perceptual"]["audio"] > 0.05
+    for share in ("share", "share_logit"):
+        assert sum(result.test[share].values()) == pytest.approx(1)
+    found = amr.predict(result.run, table["id"].tolist())
+    if target is NUMBER:
+        expected = table["pred"].astype(float)
+        assert [float(p.pred) for p in found] == pytest.approx(expected.tolist(), abs=1e-4)
+    else:
+        assert [p.pred for p in found] == table["pred"].tolist()
+        assert found[0].probabilities["dog"] == pytest.approx(table["probability_dog"][0], abs=1e-5)
+
+
+@BOTH
+def test_use_is_the_score_lost_by_permutation(fit, target):
+    result = fit("a", **target)
+    data = amr.fusion.data.folds.read_training_data(result.record.config, keep_steps=False)
+    head, fold = amr.load_head(result.run), data.folds[0]
+    with amr.open_cache("x") as cache:
+        raw = {m: torch.from_numpy(cache.embedding(m)).float()[fold.rows.test] for m in cache.names}
+    draws = amr.fusion.run_axis.seeds.generator(0, "permutations")
+    orders = [torch.randperm(len(fold.test), generator=draws) for _ in range(10)]
+
+    def score(z):
+        outputs = head(z).detach()
+        if target is NUMBER:
+            return -float((outputs[:, 0] - fold.test.target).abs().mean()) * fold.target_scale.std
+        return amr.fusion.tasks.metrics.label_average_precision(outputs, fold.test.target)[0]
+
+    full = score(raw)
+    for m in raw:
+        lost = full - np.mean([score({**raw, m: raw[m][order]}) for order in orders])
+        assert result.test["perceptual"][m] == pytest.approx(lost, abs=1e-5)
+
+
+@BOTH
+def test_an_evaluation_has_the_measures_of_the_fit(fit, target):
+    result = fit("a", **target, amr_ratio="1:2")
+    document = amr.evaluate(amr.EvaluateConfig(result.run, device="cpu", bootstrap=40)).document
+    measures, name = document["runs"][0]["measures"], read_run(result.run).score.name
+    assert measures[name] == pytest.approx(result.test[name], abs=1e-5)
+    for m in ("audio", "video"):
+        assert measures["perceptual"][m] == pytest.approx(result.test["perceptual"][m], abs=1e-5)
+        assert measures["noise"][m][0] == pytest.approx(measures[name], abs=1e-5)
+        assert 0.3 < measures["robustness"][m] < 1.05
+    assert "conflict" not in measures
+    low, high = document["runs"][0]["intervals"][name]
+    assert low < measures[name] < high
+    assert low > 0
+    rest = {"audio": "video", "video": "audio"}
+    for m in rest:  # use is the difference of scores, in the direction in which it is lost
+        without = measures["missing"]["permutation"][rest[m]]
+        lost = without - measures[name] if target is NUMBER else measures[name] - without
+        assert measures["perceptual"][m] == pytest.approx(lost, abs=1e-5)
+
+
+@BOTH
+def test_a_member_of_a_sweep_is_the_fit_of_its_settings(fit, target, tmp_path):
+    base = FitConfig(**target, epochs=4, lr=0.05, device="cpu", out=str(tmp_path / "sweep"))
+    amr.sweep(SweepConfig(base, amr_ratio=["none", "1:1"], seed=[0, 1], attribution=["permutation"]))
+    run = best_run(tmp_path / "sweep")
+    c = run.config
+    alone = fit("alone", **target, epochs=4, amr_ratio=c.amr_ratio, seed=c.seed, attribution=c.attribution)
+    ours, theirs = weights_of(run.folder), weights_of(alone.run)
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-6)
+    runs = [read_run(each.parent) for each in (tmp_path / "sweep").glob("runs/*/metrics.json")]
+    best = max(runs, key=lambda each: each.score.gain(each.val[each.score.name]))
+    assert run.val[run.score.name] == best.val[best.score.name]
+
+
+@BOTH
+def test_weight_zero_is_plain_training(fit, target):
+    assert same_weights(fit("plain", **target).run, fit("zero", **target, amr_ratio="1:1", amr_weight=0).run)
+
+
+@BOTH
+def test_methods_train_and_those_of_classes_are_refused(fit, target):
+    for method in ("modality-dropout", "dropout", "gradient-blending", "unimodal"):
+        options = {"modalities": "audio"} if method == "unimodal" else {}
+        assert fit(method, **target, method=method, epochs=2, **options).test["num_clips"] > 0
+    assert fit("umt", **target, method="umt", adapter="linear", epochs=2).test["num_clips"] > 0
+    for method in ("ogm-ge", "ogm", "gge", "ume"):
+        with pytest.raises(ValueError, match=f"got {method}, whose formula needs a softmax over classes"):
+            fit(method, **target, method=method, adapter="linear")
+
+
+def test_columns_and_cells_of_the_same_labels_give_the_same_head(fit):
+    cells = fit("cells", **TAGS)
+    columns = fit("columns", label="car,cat,dog", task="multilabel")
+    assert cells.record.classes == columns.record.classes
+    assert cells.test["num_clips"] == columns.test["num_clips"]  # the clip that is absent is a train clip
+    config = json.loads((cells.run / "config.json").read_text())["config"]
+    assert config["task"] == "multilabel"
+
+
+def test_folds_are_scaled_by_their_own_train_clips_and_averaged(fit):
+    result = fit("folds", **NUMBER, folds=3, regression_loss="l1")
+    assert result.test["mae"] == pytest.approx(np.mean([fold["test"]["mae"] for fold in result.folds]))
+    scales = [weights_of(result.run / f"fold-{k}")["target.mean_std"] for k in range(3)]
+    assert len({tuple(scale.tolist()) for scale in scales}) == 3
+    assert amr.predict(result.run, ["c3"])[0].note == "mean over 3 folds"
+
+
+def test_balanced_classes_change_the_loss(fit):
+    plain, balanced = fit("plain", label="cat"), fit("balanced", label="cat", class_weight="balanced")
+    assert not same_weights(plain.run, balanced.run)
+    assert 0 < balanced.test["balanced_accuracy"] < 1
+    assert not same_weights(fit("p", **TAGS).run, fit("b", **TAGS, class_weight="balanced").run)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label_separator": ";", "task": "regression"}, "--label-separator must be used with --task multilabel"),
+        ({"label_separator": ""}, "--label-separator must not be empty"),
+        ({"regression_loss": "l1"}, "--regression-loss must be used with --task regression, got l1 with multiclass"),
+        ({"task": "regression", "class_weight": "balanced"}, "--class-weight must be used with classes or labels"),
+        ({"task": "multiclas"}, "Did you mean multiclass"),
+    ],
+)
+def test_options_of_other_tasks_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        FitConfig(**options)
+
+
+def test_commands_that_know_classes_alone_refuse_other_runs(fit):
+    run = fit("a", **NUMBER, epochs=1).run
+    for refused in (
+        lambda: amr.explain(amr.ExplainConfig(run, "c3")),
+        lambda: amr.report(amr.ReportConfig(str(run))),
+    ):
+        with pytest.raises(ValueError, match=r"a run that predicts classes for amr \w+, got one of --task regression"):
+            refused()
+    with pytest.raises(ValueError, match="--against must be used with runs that predict classes"):
+        amr.evaluate(amr.EvaluateConfig(run, against="people"))
+    with pytest.raises(ValueError, match="attribution-output must be probability or logit for --task regression"):
+        fit("b", **NUMBER, attribution_output="centered")
