@@ -142,7 +142,8 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
     clips, more = normalized(embeddings, dataset, splits, normalizations, choose_device(config.device), on_disk=on_disk)
     notes += more
     folds = tuple(
-        scaled(Fold(*each[:2], *each[2]), dataset.task) for each in zip(all_splits, normalizations, clips, strict=True)
+        scaled(Fold(rows, normalization, train, val, test), dataset.task)
+        for rows, normalization, (train, val, test) in zip(all_splits, normalizations, clips, strict=True)
     )
     classes = dataset.target.numpy() if dataset.task == "multiclass" else None
     warnings = SplitData(dataset.clips, classes, dataset.classes, all_splits).warnings()

@@ -98,7 +98,8 @@ class EncodersAlone:
                 return Clips({m: e.to(device) for m, e in z.items()}, present[index].to(device), target[index])
 
             target = group.data.dataset.target.to(device)
-            fold = Fold(own.rows, normalization, *(clips(getattr(own.rows, s)) for s in ("train", "val", "test")))
+            train, val, test = (clips(rows) for rows in (own.rows.train, own.rows.val, own.rows.test))
+            fold = Fold(own.rows, normalization, train, val, test)
             row = torch.zeros(len(group.runs), dtype=torch.long, device=device)
             return Reference(_ume(states).to(device).eval(), row, fold, own)
 
