@@ -67,6 +67,7 @@ def _frontier(request: tuple[FrontierConfig, bool, ClusterOptions], as_json: boo
 
 def front_table(document: Mapping[str, Any]) -> Table:
     """Table with the plain head, the settings on the front, the nearest to the target last, and the chosen head."""
+    from amr.fusion.choices import score_of
     from amr.fusion.frontier.reading import shares_text
 
     first = document["modalities"][0]
@@ -75,18 +76,19 @@ def front_table(document: Mapping[str, Any]) -> Table:
         shown |= {
             each["setting"]: each for each in document["settings"] if each["setting"] == document["best"]["setting"]
         }
-    columns = ["setting", "accuracy", "use share", "Shapley use share", "lost", "± 95 %", "per .10"]
-    rows = [_row(entry, first) for entry in shown.values()]
+    score = score_of(document)
+    columns = ["setting", score.words, "use share", "Shapley use share", "lost", "± 95 %", "per .10"]
+    rows = [_row(entry, first, score.name) for entry in shown.values()]
     order = "/".join(document["modalities"])
     target = shares_text(document["target"])
     return table(f"front chosen on val, measured on test; shares {order}, target {target}", columns, rows)
 
 
-def _row(entry: Mapping[str, Any], first: str) -> list[object]:
+def _row(entry: Mapping[str, Any], first: str, score: str) -> list[object]:
     from amr.fusion.frontier.curves import half_width
     from amr.fusion.frontier.reading import shares_text
 
     price = (entry["price"] or {}).get(first) or {}
     shares = [shares_text(entry[name]) for name in ("use_share", "shapley_use_share")]
-    lost = [price.get("accuracy_lost"), half_width(price.get("accuracy_lost_interval"))]
-    return [entry["setting"], entry["accuracy"], *shares, *lost, price.get("per_tenth")]
+    lost = [price.get(f"{score}_lost"), half_width(price.get(f"{score}_lost_interval"))]
+    return [entry["setting"], entry[score], *shares, *lost, price.get("per_tenth")]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from amr.common import registry
 from amr.common.registry import unknown
@@ -34,6 +35,9 @@ REGISTRIES: Mapping[str, tuple[str, str, str]] = {
 }
 
 
+V = TypeVar("V")  # a number or an array
+
+
 @dataclass(frozen=True)
 class Score:
     """The measure of a task by which epochs and runs are chosen, and whose loss is the use of a modality.
@@ -52,8 +56,8 @@ class Score:
     lost: str
     measures: Mapping[str, str]
 
-    def gain(self, value: float) -> float:
-        """The score, its sign such that more is better."""
+    def gain(self, value: V) -> V:
+        """The score, its sign such that more is better; and back."""
         return -value if self.least_is_best else value
 
 
@@ -71,6 +75,11 @@ SCORES: Mapping[str, Score] = {
     ),
 }
 TASKS = tuple(SCORES)
+
+
+def score_of(document: Mapping[str, Any]) -> Score:
+    """Score of the task of a document; earlier versions knew classes alone."""
+    return SCORES[document.get("task", "multiclass")]
 
 
 def own_weight(attribution: str) -> float:

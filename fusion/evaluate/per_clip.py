@@ -16,6 +16,7 @@ from amr.fusion.evaluate.measures import measures_for
 from amr.fusion.evaluate.measures.base import Reliability
 from amr.fusion.evaluate.measures.calibration import calibration_error
 from amr.fusion.evaluate.perturb import Name, Subject
+from amr.fusion.evaluate.references.scaling import unit_of
 from amr.fusion.evaluate.references.unimodal import ComparedSubject, Reference
 from amr.fusion.tasks import tasks
 
@@ -82,7 +83,7 @@ def measure_group(
             seed,
             noise_draws,
             tasks[group.runs[0].config.task],
-            1.0 if fold.target_scale is None else fold.target_scale.std,
+            unit_of(fold),
             reference=None if reference_of is None else reference_of(k),
         )
         return _measure_fold(subject, k, fold)

@@ -6,8 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from amr.fusion.attribution.ratio import named_ratio
-from amr.fusion.choices import SCORES as TASK_SCORES
-from amr.fusion.choices import Score
+from amr.fusion.choices import Score, score_of
 from amr.fusion.runs.read import SETTINGS, setting_details, setting_text, varied_settings
 from amr.fusion.runs.statistics import p_text
 
@@ -38,11 +37,6 @@ RELIANCE = {
 COMPARED = ("share", "use", "use share")
 LEARNED = {"trained jointly": "probe.joint.{}", "trained alone": "probe.unimodal.{}", "gap": "probe.gap.{}"}
 LEARNED_TITLE = "what each encoder learned: linear probe of z"
-
-
-def score_of(document: Mapping[str, Any]) -> Score:
-    """Score of the task of an evaluation; version 0.1 knew classes alone."""
-    return TASK_SCORES[document.get("task", "multiclass")]
 
 
 def reading(document: Mapping[str, Any]) -> str:

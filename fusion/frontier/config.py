@@ -45,7 +45,11 @@ class FrontierConfig(FitConfig):
         None, "Target of the use shares, such as 1:1 (the default) or audio=2:video=1.", panel=OUTPUT, separator=":"
     )
     max_cost: float = option(
-        0.01, "Most accuracy that the chosen head may cost on val, a fraction of 1.", least=0, most=1, panel=OUTPUT
+        0.01,
+        "Most accuracy that the chosen head may cost on val, a fraction of 1; of --task regression, in units of the "
+        "target.",
+        least=0,
+        panel=OUTPUT,
     )
 
     def __post_init__(self) -> None:
@@ -56,10 +60,8 @@ class FrontierConfig(FitConfig):
                 raise ValueError(
                     f"{name} must be left out, got {getattr(self, name)!r}: a frontier varies it. Leave it out."
                 )
-        if self.task != "multiclass":
-            raise ValueError(
-                f"--task must be multiclass for amr frontier, got {self.task}. Sweep --amr-ratio instead: amr sweep."
-            )
+        if self.task != "regression" and self.max_cost > 1:
+            raise ValueError(f"--max-cost must be at most 1, got {self.max_cost:g}. Pass --max-cost 0.01.")
         if self.use is not None:
             parse_ratio(self.use, name="--use")
         if self.runs is not None:

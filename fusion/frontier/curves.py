@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from amr.fusion.choices import SCORES, Score, score_of
+
 
 @dataclass(frozen=True)
 class Point:
@@ -14,7 +16,7 @@ class Point:
     Args:
         label: Text of the setting.
         x: Use share of a modality on test, or the distance of all use shares from the target.
-        y: Accuracy on test.
+        y: Accuracy on test, or the score of another task.
         x_half, y_half: Half the 95 % interval of the paired difference from the plain head; None if unknown.
     """
 
@@ -46,7 +48,8 @@ class Point:
         else:
             x = entry["use_share"][modality]
             x_half = half_width(prices.get(modality, {}).get("moved_interval"))
-        return cls(entry["setting"], x, entry["accuracy"], x_half, half_width(interval_of_change(entry)))
+        score = score_of(document)
+        return cls(entry["setting"], x, entry[score.name], x_half, half_width(interval_of_change(entry, score)))
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,10 @@ def front_of(document: Mapping[str, Any], modality: str | None = None) -> list[t
     )
 
 
-def interval_of_change(entry: Mapping[str, Any]) -> Sequence[float] | None:
-    """95 % interval of the accuracy that a setting loses against the plain head; None if unknown."""
+def interval_of_change(entry: Mapping[str, Any], score: Score = SCORES["multiclass"]) -> Sequence[float] | None:
+    """95 % interval of the accuracy or score that a setting loses against the plain head; None if unknown."""
     price: Mapping[str, Any] = next(iter((entry["price"] or {}).values()), {})
-    interval: Sequence[float] | None = price.get("accuracy_lost_interval")
+    interval: Sequence[float] | None = price.get(f"{score.name}_lost_interval")
     return interval
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from amr.fusion.choices import SCORES, Score
 from amr.fusion.frontier.measure import Measured, shares
 from amr.fusion.runs.statistics import paired_test, ratio_interval
 
@@ -21,12 +22,14 @@ class Target:
     Args:
         shares: Target of each modality, `(modalities,)`.
         overlap: Number of test clips over number of training clips, if there are folds; else 0.
-        max_cost: Most accuracy that the chosen head may cost on val.
+        max_cost: Most accuracy, or score of another task, that the chosen head may cost on val.
+        score: Score of the task.
     """
 
     shares: np.ndarray
     overlap: float
     max_cost: float
+    score: Score = SCORES["multiclass"]
 
     def distance(self, use_share: np.ndarray) -> float:
         """Part of the use, 0 to 1, that would have to move from some modalities to others; NaN if undefined."""
@@ -49,7 +52,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 def front_of(measured: Sequence[Measured], target: Target) -> list[Measured]:
     """Settings that no other beats on val, in accuracy and in the distance of use from the target; nearest last."""
     known = [m for m in measured if not np.isnan(m.val.use_share).any()]
-    points = [(target.distance(_mean(m.val.use_share)), float(m.val.accuracy.mean())) for m in known]
+    points = [(target.distance(_mean(m.val.use_share)), float(m.val.gain.mean())) for m in known]
     return [known[i] for i in sorted(pareto(points), key=lambda i: -points[i][0])]
 
 
@@ -58,15 +61,15 @@ def best_of(measured: Sequence[Measured], target: Target) -> Measured | None:
 
     Settings of the same distance are chosen by accuracy. None if no run uses any modality.
     """
-    most = max((float(m.val.accuracy.mean()) for m in measured[:1]), default=0.0)
+    most = max((float(m.val.gain.mean()) for m in measured[:1]), default=0.0)
     allowed = [
         m
         for m in measured
-        if m.runs and float(m.val.accuracy.mean()) >= most - target.max_cost and not np.isnan(m.val.use_share).any()
+        if m.runs and float(m.val.gain.mean()) >= most - target.max_cost and not np.isnan(m.val.use_share).any()
     ]
     return min(
         allowed,
-        key=lambda m: (target.distance(_mean(m.val.use_share)), -float(m.val.accuracy.mean())),
+        key=lambda m: (target.distance(_mean(m.val.use_share)), -float(m.val.gain.mean())),
         default=None,
     )
 
@@ -81,7 +84,7 @@ def price_of(setting: Measured, plain: Measured, target: Target) -> dict[str, di
     if not both:
         return None
     ours, theirs = zip(*both, strict=True)
-    lost = (plain.test.accuracy[[*theirs]] - setting.test.accuracy[[*ours]]).ravel()
+    lost = (plain.test.gain[[*theirs]] - setting.test.gain[[*ours]]).ravel()
     moves = setting.test.use_share[[*ours]] - plain.test.use_share[[*theirs]]  # (seeds, folds, modalities)
     towards = np.sign(target.shares - _mean(plain.test.use_share))
     distances = [target.distance(_mean(each.test.use_share)) for each in (setting, plain)]
@@ -95,8 +98,8 @@ def price_of(setting: Measured, plain: Measured, target: Target) -> dict[str, di
         interval = ratio_interval(lost, move, target.overlap) if is_priced else None
         result[modality] = {
             "pairs": len(lost),
-            "accuracy_lost": cost.difference,
-            "accuracy_lost_interval": _listed(cost.interval),
+            f"{target.score.name}_lost": cost.difference,
+            f"{target.score.name}_lost_interval": _listed(cost.interval),
             "moved": moved.difference,
             "moved_interval": _listed(moved.interval),
             "per_tenth": TENTH * cost.difference / moved.difference if is_priced else None,
@@ -115,6 +118,8 @@ def reported(measured: Measured, target: Target) -> dict[str, Any]:
         return {m: _interval(values[..., i], target) for i, m in enumerate(measured.modalities)}
 
     use_share, shapley = measured.test.use_share, shares(measured.shapley)
+    score = target.score
+    val, test = (float(score.gain(split.gain.mean())) for split in (measured.val, measured.test))
     return {
         "setting": measured.setting.label,
         "kind": measured.setting.kind,
@@ -122,9 +127,9 @@ def reported(measured: Measured, target: Target) -> dict[str, Any]:
         "is_control": measured.setting.is_control,
         "has_ratio": measured.setting.has_ratio,
         "seeds": [*measured.seeds],
-        "val": {"accuracy": float(measured.val.accuracy.mean()), "use_share": named(measured.val.use_share)},
-        "accuracy": float(measured.test.accuracy.mean()),
-        "accuracy_interval": _interval(measured.test.accuracy, target),
+        "val": {score.name: val, "use_share": named(measured.val.use_share)},
+        score.name: test,
+        f"{score.name}_interval": _interval(score.gain(measured.test.gain), target),
         "use": named(measured.test.use),
         "use_share": named(use_share),
         "use_share_interval": intervals(use_share),

@@ -14,6 +14,7 @@ from amr.common.options import in_shell, quoted
 from amr.common.progress import Progress
 from amr.common.workspace import find_run
 from amr.fusion.attribution.ratio import parse_ratio
+from amr.fusion.choices import SCORES, Score
 from amr.fusion.config import SweepConfig
 from amr.fusion.data.folds import TrainingData, modalities_of, read_training_data
 from amr.fusion.evaluate.groups import OpenedCaches
@@ -132,7 +133,7 @@ def _document(config: FrontierConfig, folder: Path, measured: Sequence[Measured]
     modalities = measured[0].modalities
     even = ":".join("1" * len(modalities))
     shares = parse_ratio(config.use or even, modalities, name="--use")
-    target = Target(np.array(shares), data.overlap, config.max_cost)
+    target = Target(np.array(shares), data.overlap, config.max_cost, SCORES[data.dataset.task])
     front = front_of(measured, target)
     on_front = {m.setting.label for m in front}
     priced = {m.setting.label: price_of(m, measured[0], target) for m in measured[1:]}
@@ -148,6 +149,7 @@ def _document(config: FrontierConfig, folder: Path, measured: Sequence[Measured]
         "folder": str(folder),
         "cache": str(data.cache),
         "label": config.label,
+        "task": data.dataset.task,
         "modalities": [*modalities],
         "num_clips": sum(len(fold.test) for fold in data.folds),
         "folds": config.folds,
@@ -157,7 +159,7 @@ def _document(config: FrontierConfig, folder: Path, measured: Sequence[Measured]
         "settings": [*entries.values()],
         "front": [entries[m.setting.label] for m in front],
         "price": {m: {"setting": nearest, **price} for m, price in (priced.get(nearest) or {}).items()},
-        "best": _best(best_of(measured, target), folder, data),
+        "best": _best(best_of(measured, target), folder, data, target.score),
     }
 
 
@@ -168,18 +170,18 @@ def _changed(config: FrontierConfig) -> dict[str, Any]:
     return {name: value for name, (value, default) in values.items() if value != default and name not in left_out}
 
 
-def _best(setting: Measured | None, folder: Path, data: TrainingData) -> dict[str, Any] | None:
-    """The chosen setting's run with the best val accuracy."""
+def _best(setting: Measured | None, folder: Path, data: TrainingData, score: Score) -> dict[str, Any] | None:
+    """The chosen setting's run with the best score on val."""
     if setting is None:
         return None
-    i = int(np.argmax(setting.val.accuracy.mean(1)))
+    i = int(np.argmax(setting.val.gain.mean(1)))
     run = folder / "runs" / setting.runs[i].name
     clip = str(data.dataset.clips["id"].iloc[int(data.folds[0].rows.test[0])])
     use_share = setting.test.use_share[i].mean(0)
     return {
         "run": str(run),
         "setting": setting.setting.label,
-        "accuracy": float(setting.test.accuracy[i].mean()),
+        score.name: float(score.gain(setting.test.gain[i].mean())),
         "use_share": dict(zip(setting.modalities, use_share.tolist(), strict=True)),
         "predict": f"amr predict {quoted(run)} {in_shell(f'--clip={clip}' if clip[:1] == '-' else clip)}",
     }

@@ -17,10 +17,11 @@ from amr.fusion.evaluate.groups import OpenedCaches, RunGroup, run_groups
 from amr.fusion.evaluate.measures.missing import LEAST, of_baseline
 from amr.fusion.evaluate.per_clip import map_folds
 from amr.fusion.evaluate.perturb import Subject
-from amr.fusion.evaluate.references.scaling import accuracy_and_use, is_scalable, scaled_model
+from amr.fusion.evaluate.references.scaling import gain_and_use, is_scalable, scaled_model, unit_of
 from amr.fusion.frontier.settings import Setting
 from amr.fusion.resolve import resolve
 from amr.fusion.runs.read import Run
+from amr.fusion.tasks import tasks
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Values:
     """Measures of a setting on one split.
 
     Args:
-        accuracy: `(seeds, folds)`.
+        gain: Accuracy, or the score of another task with the sign in which more is better, `(seeds, folds)`.
         use: Accuracy lost if a modality is permuted, `(seeds, folds, modalities)`.
     """
 
-    accuracy: np.ndarray
+    gain: np.ndarray
     use: np.ndarray
 
     @property
@@ -136,8 +137,9 @@ def _comparable(config: FitConfig) -> FitConfig:
 def _saved(runs: Sequence[Run], split: str) -> Values:
     """Measures of a split as the fit saved them."""
     folds = [[fold[split] for fold in run.folds] for run in runs]
+    score = runs[0].score
     return Values(
-        np.array([[fold["accuracy"] for fold in of_run] for of_run in folds]),
+        np.array([[score.gain(fold[score.name]) for fold in of_run] for of_run in folds]),
         np.array([[[fold["perceptual"][m] for m in runs[0].modalities] for fold in of_run] for of_run in folds]),
     )
 
@@ -148,7 +150,8 @@ def _shapley(group: RunGroup, setting: Setting | None = None) -> np.ndarray:
     def of_fold(k: int) -> Tensor:
         fold = group.folds[k]
         model = group.model(k) if setting is None else scaled_model(group, k, setting.factors)
-        subject = Subject(model, fold.test, *train_statistics(fold.train))
+        task, unit = tasks[group.runs[0].config.task], unit_of(fold)
+        subject = Subject(model, fold.test, *train_statistics(fold.train), task=task, unit=unit)
         subsets = [values.mean(-1) for values in of_baseline(subject, "permutation").values()]
         return shapley_split(torch.stack([*subsets, subject.clean.correct.mean(-1)])).T  # (run, modalities)
 
@@ -166,7 +169,8 @@ def _scaled(plain: RunGroup, settings: Sequence[Setting]) -> list[Measured]:
 
         def of_fold(k: int, setting: Setting = setting) -> list[tuple[Tensor, Tensor]]:
             model, fold = scaled_model(plain, k, setting.factors), plain.folds[k]
-            return [accuracy_and_use(model, clips) for clips in (fold.val, fold.test)]
+            task, unit = tasks[plain.runs[0].config.task], unit_of(fold)
+            return [gain_and_use(model, clips, task, unit) for clips in (fold.val, fold.test)]
 
         splits = zip(*map_folds(plain, of_fold), strict=True)
         val, test = (Values(*(torch.stack(each, dim=1).numpy() for each in zip(*of, strict=True))) for of in splits)

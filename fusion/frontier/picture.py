@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from amr.common.colors import COLORS
 from amr.common.files import replacing
+from amr.fusion.choices import score_of
 from amr.fusion.frontier.curves import Curve, curves_of, front_of, interval_of_change
 
 GRAY, INK = "#888888", "#333333"
@@ -46,7 +47,7 @@ def plot_frontier(file: Path, document: Mapping[str, Any]) -> None:
     x_title = f"use share of {first}" if two else "use that would have to move to reach the target"
     axes.set_xlim(right=min(axes.get_xlim()[1], 1.02))  # intervals may pass 1, shares do not
     axes.set_xlabel(f"{x_title}, on test (dashed: the target)")
-    axes.set_ylabel("accuracy on test")
+    axes.set_ylabel(f"{score_of(document).words} on test")
     axes.set_title(_title(document), loc="left", fontsize=9)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -61,7 +62,7 @@ def _title(document: Mapping[str, Any]) -> str:
     mean = f"mean of {seeds} seeds{folds}" if seeds > 1 else f"1 seed{folds}"
     runs = document.get("config", {}).get("runs")  # each of their trainings may have a cache of its own
     title = f"{Path(document['cache']).stem if runs is None else Path(runs).name}, {document['label']}: {mean}"
-    has_intervals = any(interval_of_change(entry) is not None for entry in document["settings"])
+    has_intervals = any(interval_of_change(entry, score_of(document)) is not None for entry in document["settings"])
     return title + "\nwhiskers: 95 % intervals of the paired change from plain" * has_intervals
 
 

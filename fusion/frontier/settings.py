@@ -72,10 +72,13 @@ def settings_of(config: FrontierConfig, modalities: Sequence[str]) -> list[Setti
         settings.append(Setting(NOISE, NOISE, f"{NOISE} {noise}", replace(plain, embedding_noise=noise)))
     for decay in DECAYS:
         settings.append(Setting(DECAY, DECAY, f"{DECAY} {number_text(decay)}", replace(plain, weight_decay=decay)))
-    ume = replace(plain, method="ume", method_option=(), head=FitConfig.head, head_option=(), hidden=0, condition=None)
-    for ratio in named:
-        options = (f"weights={ratio}",)
-        settings.append(Setting(UME, UME, f"{UME} {ratio}", replace(ume, method_option=options)))
+    if config.task == "multiclass":  # UME is a mean of softmaxes
+        ume = replace(
+            plain, method="ume", method_option=(), head=FitConfig.head, head_option=(), hidden=0, condition=None
+        )
+        for ratio in named:
+            options = (f"weights={ratio}",)
+            settings.append(Setting(UME, UME, f"{UME} {ratio}", replace(ume, method_option=options)))
     for ratio, factors in factors_of(modalities).items():
         settings.append(Setting(SCALING, SCALING, f"{SCALING} {ratio}", None, factors))
     return settings

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from amr.common.files import checksummed, write_csv, write_json
+from amr.fusion.choices import score_of
 from amr.fusion.frontier.picture import plot_frontier
 
 
@@ -16,15 +17,17 @@ def write(folder: Path, document: Mapping[str, Any]) -> None:
     """Write the document, one row per setting, and the picture."""
     with checksummed(folder, "frontier.json", "frontier.csv", "frontier.png"):
         write_json(folder / "frontier.json", document)
-        write_csv(folder / "frontier.csv", pd.DataFrame([_row(entry) for entry in document["settings"]]))
+        write_csv(
+            folder / "frontier.csv", pd.DataFrame([_row(e, score_of(document).name) for e in document["settings"]])
+        )
         plot_frontier(folder / "frontier.png", document)
 
 
-def _row(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _row(entry: Mapping[str, Any], score: str) -> dict[str, Any]:
     """Setting as a flat row: `use_share.audio`, and `.low` and `.high` after the name of what has an interval."""
     row: dict[str, Any] = {name: entry[name] for name in ("setting", "kind", "on_front")}
-    row |= {"seeds": len(entry["seeds"]), "val_accuracy": entry["val"]["accuracy"]}
-    row |= _with_interval("accuracy", entry["accuracy"], entry["accuracy_interval"])
+    row |= {"seeds": len(entry["seeds"]), f"val_{score}": entry["val"][score]}
+    row |= _with_interval(score, entry[score], entry[f"{score}_interval"])
     for m in entry["use"]:
         row[f"val_use_share.{m}"] = entry["val"]["use_share"][m]
         row[f"use.{m}"] = entry["use"][m]

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from amr.fusion.attribution.ratio import named_ratio, parse_ratio, ratios
 from amr.fusion.data.clips import Clips
+from amr.fusion.data.folds import Fold
 from amr.fusion.evaluate.groups import RunGroup, map_folds
 from amr.fusion.model import FusionModel, predict_logits
 from amr.fusion.runs.measure import perceptual_scores
 from amr.fusion.runs.read import use_shares
-from amr.fusion.tasks.metrics import accuracy
+from amr.fusion.tasks import Task
+from amr.fusion.tasks.multiclass import MULTICLASS
 
 
 def factors_of(modalities: Sequence[str]) -> dict[str, tuple[float, ...]]:
@@ -47,10 +49,15 @@ def scaled_model(group: RunGroup, fold: int, factors: Sequence[float]) -> Fusion
     return model
 
 
-def accuracy_and_use(model: FusionModel, clips: Clips) -> tuple[Tensor, Tensor]:
-    """Accuracy `(run,)` and use `(run, modalities)`."""
-    accuracies = accuracy(predict_logits(model, clips), clips.target)
-    return accuracies.cpu(), perceptual_scores(model, clips, accuracies).cpu()
+def unit_of(fold: Fold) -> float:
+    """Deviation of a number that is predicted; 1 for classes and labels."""
+    return 1.0 if fold.target_scale is None else fold.target_scale.std
+
+
+def gain_and_use(model: FusionModel, clips: Clips, task: Task = MULTICLASS, unit: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Score of the task, its sign such that more is better, `(run,)`, and use `(run, modalities)`."""
+    gains = task.gain(predict_logits(model, clips), clips.target)
+    return gains.cpu() * unit, perceptual_scores(model, clips, gains, task).cpu() * unit
 
 
 def modality_scaling(group: RunGroup) -> list[list[dict[str, Any]]]:
@@ -62,7 +69,7 @@ def modality_scaling(group: RunGroup) -> list[list[dict[str, Any]]]:
     for ratio, factors in factors_of(runs[0].modalities).items():
 
         def of_fold(k: int, factors: Sequence[float] = factors) -> tuple[Tensor, Tensor]:
-            return accuracy_and_use(scaled_model(group, k, factors), group.folds[k].test)
+            return gain_and_use(scaled_model(group, k, factors), group.folds[k].test)
 
         accuracies, uses = (torch.stack(each).mean(0).numpy() for each in zip(*map_folds(group, of_fold), strict=True))
         for curve, value, use in zip(curves, accuracies, uses, strict=True):
