@@ -61,7 +61,7 @@ class FrontierConfig(FitConfig):
                     f"{name} must be left out, got {getattr(self, name)!r}: a frontier varies it. Leave it out."
                 )
         if self.task != "regression" and self.max_cost > 1:
-            raise ValueError(f"--max-cost must be at most 1, got {self.max_cost:g}. Pass --max-cost 0.01.")
+            raise ValueError(f"--max-cost must be from 0 to 1, got {self.max_cost:g}. Pass --max-cost 0.01.")
         if self.use is not None:
             parse_ratio(self.use, name="--use")
         if self.runs is not None:

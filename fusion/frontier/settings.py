@@ -73,9 +73,8 @@ def settings_of(config: FrontierConfig, modalities: Sequence[str]) -> list[Setti
     for decay in DECAYS:
         settings.append(Setting(DECAY, DECAY, f"{DECAY} {number_text(decay)}", replace(plain, weight_decay=decay)))
     if config.task == "multiclass":  # UME is a mean of softmaxes
-        ume = replace(
-            plain, method="ume", method_option=(), head=FitConfig.head, head_option=(), hidden=0, condition=None
-        )
+        any_head = {"head": FitConfig.head, "head_option": (), "hidden": 0, "condition": None}
+        ume = replace(plain, method="ume", method_option=(), **any_head)
         for ratio in named:
             options = (f"weights={ratio}",)
             settings.append(Setting(UME, UME, f"{UME} {ratio}", replace(ume, method_option=options)))

@@ -15,11 +15,10 @@ from amr.fusion.frontier.picture import plot_frontier
 
 def write(folder: Path, document: Mapping[str, Any]) -> None:
     """Write the document, one row per setting, and the picture."""
+    rows = [_row(entry, score_of(document).name) for entry in document["settings"]]
     with checksummed(folder, "frontier.json", "frontier.csv", "frontier.png"):
         write_json(folder / "frontier.json", document)
-        write_csv(
-            folder / "frontier.csv", pd.DataFrame([_row(e, score_of(document).name) for e in document["settings"]])
-        )
+        write_csv(folder / "frontier.csv", pd.DataFrame(rows))
         plot_frontier(folder / "frontier.png", document)
 
 

@@ -90,7 +90,7 @@ def test_the_price_is_the_ratio_of_the_mean_differences():
     assert price["audio"]["per_tenth"] == pytest.approx(0.03)
     low, high = price["audio"]["per_tenth_interval"]
     assert low < 0.03 < high
-    lost = (PLAIN.test.accuracy - moved.test.accuracy).ravel()
+    lost = (PLAIN.test.gain - moved.test.gain).ravel()
     assert price["audio"]["accuracy_lost_interval"] == [*paired_test(lost, 0.25).interval]
 
 
@@ -126,10 +126,10 @@ def test_runs_without_a_common_seed_have_no_price():
 
 def test_pairs_are_of_one_seed():
     fewer = measured("moved", 0.67, 0.5)
-    one = Values(fewer.test.accuracy[1:2], fewer.test.use[1:2])
+    one = Values(fewer.test.gain[1:2], fewer.test.use[1:2])
     fewer = Measured(fewer.setting, fewer.modalities, (1,), (), one, one, one.use)
     lost = price_of(fewer, PLAIN, TARGET)["audio"]["accuracy_lost"]
-    assert lost == pytest.approx((PLAIN.test.accuracy[1] - one.accuracy[0]).mean())
+    assert lost == pytest.approx((PLAIN.test.gain[1] - one.gain[0]).mean())
 
 
 def test_what_is_reported_is_the_mean_with_an_interval_wider_for_overlapping_folds():
