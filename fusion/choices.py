@@ -6,10 +6,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from amr.common import registry
 from amr.common.registry import unknown
+
+if TYPE_CHECKING:
+    import numpy as np
 
 OUTPUTS = ("probability", "logit", "centered")
 POOLINGS = ("l2", "l1")
@@ -35,7 +38,7 @@ REGISTRIES: Mapping[str, tuple[str, str, str]] = {
 }
 
 
-V = TypeVar("V")  # a number or an array
+V = TypeVar("V", float, "np.ndarray")
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ def settings_of(config: FrontierConfig, modalities: Sequence[str]) -> list[Setti
     for decay in DECAYS:
         settings.append(Setting(DECAY, DECAY, f"{DECAY} {number_text(decay)}", replace(plain, weight_decay=decay)))
     if config.task == "multiclass":  # UME is a mean of softmaxes
-        any_head = {"head": FitConfig.head, "head_option": (), "hidden": 0, "condition": None}
-        ume = replace(plain, method="ume", method_option=(), **any_head)
+        any_head = replace(plain, head=FitConfig.head, head_option=(), hidden=0, condition=None)
+        ume = replace(any_head, method="ume", method_option=())
         for ratio in named:
             options = (f"weights={ratio}",)
             settings.append(Setting(UME, UME, f"{UME} {ratio}", replace(ume, method_option=options)))
