@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy
 
+from amr.fusion.choices import Score
 from amr.fusion.evaluate.perturb import Name
 from amr.fusion.runs.read import OF_AMR, Run
 from amr.fusion.runs.statistics import holm, mean_interval, paired_test, wilcoxon
@@ -27,6 +28,7 @@ OF_REFERENCES = (
     ("information", "unique"),
     ("probe", "gap"),
 )
+LEVELS_OF_SCORE = ("accuracy", "missing", "nothing", "alone", "noise")  # first words of measures that are scores
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,21 @@ class Measured:
     by_fold: dict[Name, np.ndarray]
     counts: dict[Name, int]
     overlap: float
+
+
+def in_units(values: Mapping[Name, np.ndarray], score: Score) -> dict[Name, np.ndarray]:
+    """Measures by the name of the score: an error is a negative value until here; differences stay as they are.
+
+    Args:
+        values: Name to values, `(..., run)`; of intervals, `(2, run)`.
+        score: Score of the task; what is called accuracy in `values` is its value.
+    """
+    result = {}
+    for name, value in values.items():
+        is_error = score.least_is_best and name[0] in LEVELS_OF_SCORE
+        own = (score.name,) if name == ("accuracy",) else name
+        result[own] = -value if is_error else value
+    return result
 
 
 def over_seeds(measured: Sequence[Measured]) -> list[dict[str, Any]]:

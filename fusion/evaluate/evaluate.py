@@ -17,7 +17,7 @@ from amr.fusion.data.clips import NUM_PERMUTATIONS
 from amr.fusion.data.folds import TrainingData
 from amr.fusion.data.splits import group_codes
 from amr.fusion.evaluate.bootstrap import Resamples, percentiles
-from amr.fusion.evaluate.comparison import Measured, against_none, over_seeds, rank_correlations
+from amr.fusion.evaluate.comparison import Measured, against_none, in_units, over_seeds, rank_correlations
 from amr.fusion.evaluate.config import FILES, FORMAT, EvaluateConfig
 from amr.fusion.evaluate.groups import (
     OpenedCaches,
@@ -38,7 +38,6 @@ from amr.fusion.evaluate.perturb import LEVELS, Name
 from amr.fusion.evaluate.references.encoders import HOW, EncodersAlone
 from amr.fusion.evaluate.references.scaling import modality_scaling
 from amr.fusion.evaluate.references.unimodal import Reference, UnimodalHeads
-from amr.fusion.evaluate.units import in_units
 from amr.fusion.evaluate.write import VERSION, Arrays, rounded, run_entry, write
 from amr.fusion.runs.folder import few_of
 from amr.fusion.runs.read import Run, flat, read_runs

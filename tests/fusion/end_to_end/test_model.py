@@ -166,7 +166,7 @@ class NoTask(Naive):
     """Naive training with a loss of 0, so that only R trains."""
 
     def joint_loss(self, logits, batch):
-        return 0 * super().joint_loss(logits, batch)
+        return 0 * logits.sum((1, 2))
 
 
 def test_without_a_task_the_regularizer_moves_only_the_head():

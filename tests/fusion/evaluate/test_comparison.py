@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from amr.fusion.choices import SCORES
 from amr.fusion.evaluate.comparison import Measured, rank_correlations
 
 
@@ -15,6 +16,7 @@ def measured(ratio, accuracy, share, use_share, seed=0, fuses=True):
         setting={"amr_ratio": ratio, "method": "naive" if fuses else "ume"},
         modalities=modalities,
         fuses=fuses,
+        score=SCORES["multiclass"],
         record=SimpleNamespace(target_share=target),
         config=SimpleNamespace(seed=seed),
     )

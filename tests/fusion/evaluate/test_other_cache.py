@@ -17,9 +17,9 @@ from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
 from amr.fusion.fit import fit
 from amr.fusion.model import predict_logits
-from amr.fusion.runs.measure import accuracy
 from amr.fusion.runs.weights import read_fitted
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.tasks.metrics import accuracy
 
 # The mean and the deviation of the train clips are 0 and 1 by the normalization: the same up to rounding.
 SAME = (
