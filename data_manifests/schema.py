@@ -222,11 +222,31 @@ def _divided(table: pd.DataFrame, column: str) -> list[str]:
     return list(num_splits.index[num_splits > 1])
 
 
-def check_classes(values: Iterable[str], name: str = "label") -> None:
-    """Raise ValueError for labels that are continuous numbers: a classifier would treat each as a class.
+def continuous_numbers(values: Iterable[str]) -> list[float]:
+    """Distinct numbers of continuous labels, in order; none if the labels are classes.
 
     Labels are continuous if all are numbers, some are not whole, and more than half of them or more than
     `MAX_FRACTIONS` differ.
+
+    Args:
+        values: Labels as text; "" if a clip has none.
+
+    >>> continuous_numbers(["0.25", "-1.5", ""]), continuous_numbers(["1", "2"])
+    ([-1.5, 0.25], [])
+    """
+    labels = [value for value in values if value]
+    distinct = set(labels)
+    if len(distinct) <= MAX_FRACTIONS and 2 * len(distinct) <= len(labels):
+        return []
+    try:
+        numbers = sorted(number for number in map(float, distinct) if math.isfinite(number))
+    except ValueError:
+        return []
+    return [] if all(number.is_integer() for number in numbers) else numbers
+
+
+def check_classes(values: Iterable[str], name: str = "label") -> None:
+    """Raise ValueError for labels that are continuous numbers: a classifier would treat each as a class.
 
     Args:
         values: Labels as text; "" if a clip has none.
@@ -236,17 +256,11 @@ def check_classes(values: Iterable[str], name: str = "label") -> None:
         ValueError: The labels are continuous.
     """
     labels = [value for value in values if value]
-    distinct = set(labels)
-    if len(distinct) <= MAX_FRACTIONS and 2 * len(distinct) <= len(labels):
-        return
-    try:
-        numbers = [float(value) for value in distinct]
-    except ValueError:
-        return
-    fractions = [number for number in numbers if math.isfinite(number) and not number.is_integer()]
-    if fractions:
+    numbers = continuous_numbers(labels)
+    if numbers:
+        fraction = next(number for number in numbers if not number.is_integer())
         raise ValueError(
-            f"--label must name a column of classes, got {name!r} with {len(distinct)} different numbers for "
-            f"{len(labels)} clips, such as {fractions[0]:g}. Pass --task regression to amr fit, or bin them into "
+            f"--label must name a column of classes, got {name!r} with {len(numbers)} different numbers for "
+            f"{len(labels)} clips, such as {fraction:g}. Pass --task regression to amr fit, or bin them into "
             "classes in another column, and pass --label with that column."
         )

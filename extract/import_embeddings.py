@@ -13,7 +13,7 @@ from amr.common.files.lock import is_left
 from amr.extract.arrays import ArraySpec, parse_array_spec
 from amr.extract.cache.reader import IMPORTED, EmbeddingInfo
 from amr.extract.cache.structure import ClipTable, cache_path, check_out, notes_on_name
-from amr.extract.cache.verify import value_counts
+from amr.extract.cache.verify import label_counts, value_counts
 from amr.extract.cache.writer import is_saved, save
 from amr.extract.config import ImportConfig
 from amr.extract.imports.clip_table import make_clip_table, read_lengths
@@ -48,7 +48,7 @@ class ImportResult:
             "clips": len(self.table),
             "embedded": self.embedded,
             "dims": {name: list(shape) for name, shape in self.dims.items()},
-            "classes": value_counts(self.table["label"]),
+            **label_counts(self.table["label"]),
             "splits": value_counts(self.table["split"]),
             "groups": len(set(self.table["group"].tolist()) - {""}),
             "columns": self.columns,
@@ -59,8 +59,8 @@ class ImportResult:
         """Summary as a dict: shapes as text, and only what says something."""
         document = self.to_json()
         document["dims"] = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in self.dims.items())
-        said_if_any = {"groups", "columns", "notes"}
-        return {name: item for name, item in document.items() if name not in said_if_any or item not in (0, [])}
+        said_if_any = {"groups", "columns", "notes"} | ({"classes"} if "numbers" in document else set())
+        return {name: item for name, item in document.items() if name not in said_if_any or item not in (0, [], {})}
 
 
 def import_embeddings(config: ImportConfig) -> ImportResult:

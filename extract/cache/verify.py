@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from amr.data_manifests.schema import counted
+from amr.data_manifests.schema import continuous_numbers, counted
 from amr.extract.cache.arrays import data_sha256, finite_rows, num_texts, read_text, read_text_attribute, row_blocks
 from amr.extract.cache.damage import DamagedCache, Finding, brief, open_file
 from amr.extract.cache.fingerprint import fingerprint
@@ -43,7 +43,7 @@ def inspect(path: Path) -> dict[str, Any]:
             "manifest_sha256": cache.manifest_sha256,
             "clips": len(clips),
             "splits": value_counts(clips["split"]),
-            "classes": value_counts(clips["label"]) if "label" in clips else {},
+            **(label_counts(clips["label"]) if "label" in clips else {"classes": {}}),
             "groups": int(clips.loc[clips["group"] != "", "group"].nunique()),
             "columns": [name for name in clips if name not in FIXED_COLUMNS],
             "embeddings": {name: _summary(cache, name) for name in cache.names},
@@ -243,6 +243,20 @@ def _summary(cache: Cache, name: str) -> dict[str, Any]:
         "fingerprint": info.fingerprint,
         "code_version": info.code_version,
     }
+
+
+def label_counts(column: pd.Series) -> dict[str, Any]:
+    """Clips of each class, or the range of labels that are continuous numbers and thus not classes.
+
+    >>> label_counts(pd.Series(["a", "b", "a"]))
+    {'classes': {'a': 2, 'b': 1}}
+    >>> label_counts(pd.Series(["0.5", "-2.25", "1"]))
+    {'classes': {}, 'numbers': {'distinct': 3, 'min': -2.25, 'max': 1.0}}
+    """
+    numbers = continuous_numbers(column)
+    if not numbers:
+        return {"classes": value_counts(column)}
+    return {"classes": {}, "numbers": {"distinct": len(numbers), "min": numbers[0], "max": numbers[-1]}}
 
 
 def value_counts(column: pd.Series) -> dict[str, int]:

@@ -10,7 +10,7 @@ import torch
 from scipy.io import savemat
 
 from amr.extract.cache.reader import Cache
-from amr.extract.cache.verify import verify
+from amr.extract.cache.verify import inspect, verify
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 
@@ -72,6 +72,22 @@ def test_the_summary_has_shapes_in_one_line(tmp_path):
     summary = import_embeddings(config).summary()
     assert summary["dims"] == "audio 2, video 3 x 4"
     assert list(summary) == ["cache", "clips", "embedded", "dims", "classes", "splits"]
+
+
+def test_the_summary_of_continuous_labels_is_their_range(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((40, 2)))
+    np.save(tmp_path / "scores.npy", np.linspace(-3, 3, 40))
+    config = ImportConfig(
+        embeddings={"audio": tmp_path / "a.npy"},
+        labels=tmp_path / "scores.npy",
+        splits={"train": 30, "test": 10},
+        out=tmp_path / "x.h5",
+    )
+    result = import_embeddings(config)
+    assert result.to_json()["classes"] == inspect(tmp_path / "x.h5")["classes"] == {}
+    assert result.summary()["numbers"] == inspect(tmp_path / "x.h5")["numbers"]
+    assert result.summary()["numbers"] == {"distinct": 40, "min": -3.0, "max": 3.0}
+    assert "classes" not in result.summary()
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0o077, 0o600)])
