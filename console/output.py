@@ -76,7 +76,7 @@ def lines(value: Mapping[str, Any], indent: str = "") -> str:
 
 def entry(item: object) -> str:
     """Text of one value of a list."""
-    if isinstance(item, Mapping):
+    if isinstance(item, Mapping) and item:
         return printable(", ".join(f"{name} {value}" for name, value in item.items()))
     return "-" if item is None or item in ((), [], {}) else cell(item)
 

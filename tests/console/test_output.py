@@ -34,6 +34,10 @@ def test_the_first_column_is_in_every_part():
     assert printed(60).count("test\n") == printed(200).count("test\n")
 
 
+def test_what_is_empty_is_a_dash():
+    assert lines({"splits": {}, "notes": [], "root": None, "rows": 0}) == "splits: -\nnotes: -\nroot: -\nrows: 0"
+
+
 HOSTILE = "[laughter] x[/b] :smile: \x1b[31m\x9b1m\x07\r\u202e"
 SHOWN = r"[laughter] x[/b] :smile: \x1b[31m\x9b1m\x07\r\u202e"
 
