@@ -37,6 +37,7 @@ class Targets:
 class TargetScale:
     """Mean and deviation of a number over the train clips, in whose units heads are trained.
 
+    >>> import torch
     >>> scale = TargetScale.of(torch.tensor([1.0, 3.0]))
     >>> scale.apply(torch.tensor([4.0])), scale.undo(scale.apply(torch.tensor([4.0])))
     (tensor([2.]), tensor([4.]))
