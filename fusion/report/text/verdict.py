@@ -213,7 +213,7 @@ def _best(settings: Sequence[Setting]) -> str:
     run = max(best.runs, key=lambda run: run.val_measures.get("accuracy", -1.0))
     shares = {m: run.measures.get(f"use_share.{m}") for m in best.modalities}
     return (
-        f"The head to take for even use, at most {MAX_COST:g} of val accuracy below the best: {best.label}, seed "
-        f"{run.seed}, with test accuracy {fraction(run.measures.get('accuracy'))} and use shares "
+        f"Of the heads at most {MAX_COST:g} of val accuracy below the best, the one to take is the nearest to even use"
+        f": {best.label}, seed {run.seed}, with test accuracy {fraction(run.measures.get('accuracy'))} and use shares "
         f"{side_by_side(shares)} ({'/'.join(best.modalities)})."
     )

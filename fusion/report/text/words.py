@@ -188,7 +188,7 @@ def _tested(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
     accuracy_tests = [test for test in tests if test["measure"] == "accuracy"]
     if not accuracy_tests:
         if any(setting.regularized for setting in settings):
-            return ["No paired test compares AMR with none here, so no difference is reported."]
+            return ["Paired tests of all settings, corrected for their number, are not here, so none is reported."]
         return []
     found = [test for test in accuracy_tests if _significant(test)]
     listed = [f"{label_of(test, settings)} by {signed(test['difference'])} (corrected p {_p(test)})" for test in found]

@@ -66,7 +66,7 @@ def test_warnings_are_those_of_the_runs_each_once(made):
 
 def test_without_a_paired_test_no_difference_is_reported(made):
     text = text_of(made())
-    assert "No paired test compares AMR with none here" in text
+    assert "Paired tests of all settings, corrected for their number, are not here" in text
     assert "differs" not in text
 
 
