@@ -110,3 +110,9 @@ def at_most(steps: Tensor, max_steps: int) -> Tensor:
     if len(steps) <= max_steps:
         return steps
     return functional.adaptive_avg_pool1d(steps.T, max_steps).T.contiguous()
+
+
+def check_max_steps(max_steps: int) -> None:
+    """Raise ValueError for a maximum number of steps below 1."""
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps}. Pass max_steps=64.")

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from amr.extract.encoders.base import Prepare
 from amr.extract.encoders.file_tensor import as_tensor
-from amr.extract.encoders.model import ModelEncoder, rows_of_all
+from amr.extract.encoders.model import ModelEncoder, check_max_steps, rows_of_all
 from amr.extract.encoders.networks import MeanOverRows
 from amr.extract.encoders.registry import PANNS_MODELS
 from amr.extract.encoders.spec import Spec, as_preprocessing
@@ -81,8 +81,7 @@ class PannsOptions:
 
     def __post_init__(self) -> None:
         check_seed(self.seed, self.weights)
-        if self.max_steps < 1:
-            raise ValueError(f"max_steps must be at least 1, got {self.max_steps}. Pass max_steps=64.")
+        check_max_steps(self.max_steps)
         if not 1 <= self.piece_seconds <= 600:
             raise ValueError(f"piece_seconds must be 1 to 600, got {self.piece_seconds:g}. Pass piece_seconds=10.")
 

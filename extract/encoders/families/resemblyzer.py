@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from amr.extract.encoders.base import Prepare
 from amr.extract.encoders.file_tensor import as_tensor
-from amr.extract.encoders.model import ModelEncoder, at_most
+from amr.extract.encoders.model import ModelEncoder, at_most, check_max_steps
 from amr.extract.encoders.networks import MeanOverRows
 from amr.extract.encoders.sound.windows import pieces
 from amr.extract.encoders.spec import Spec, as_preprocessing
@@ -57,8 +57,7 @@ class ResemblyzerOptions:
 
     def __post_init__(self) -> None:
         check_seed(self.seed, self.weights)
-        if self.max_steps < 1:
-            raise ValueError(f"max_steps must be at least 1, got {self.max_steps}. Pass max_steps=64.")
+        check_max_steps(self.max_steps)
 
 
 class PrepareParts(Prepare):

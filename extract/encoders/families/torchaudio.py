@@ -14,6 +14,7 @@ from torchaudio.models import wav2vec2_model, wavlm_model
 
 from amr.extract.encoders.base import Prepare
 from amr.extract.encoders.file_tensor import as_tensor
+from amr.extract.encoders.model import check_max_steps
 from amr.extract.encoders.registry import TORCHAUDIO_BUNDLES
 from amr.extract.encoders.sound.speech import MeanOverTime
 from amr.extract.encoders.sound.waveforms import WaveformEncoder, normalized
@@ -50,8 +51,7 @@ class TorchaudioOptions:
 
     def __post_init__(self) -> None:
         check_seed(self.seed, self.weights)
-        if self.max_steps < 1:
-            raise ValueError(f"max_steps must be at least 1, got {self.max_steps}. Pass max_steps=64.")
+        check_max_steps(self.max_steps)
         if not 1 <= self.piece_seconds <= 3600:
             raise ValueError(f"piece_seconds must be 1 to 3600, got {self.piece_seconds:g}. Pass piece_seconds=60.")
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from amr.extract.encoders.base import Prepare
 from amr.extract.encoders.file_tensor import as_tensor
-from amr.extract.encoders.model import ModelEncoder
+from amr.extract.encoders.model import ModelEncoder, check_max_steps
 from amr.extract.encoders.networks import MeanOverRows
 from amr.extract.encoders.spec import Spec, as_preprocessing
 from amr.extract.encoders.weights import WeightsFile, check_seed, find_weights, seeded, set_weights, state_sha256
@@ -52,8 +52,7 @@ class VggishOptions:
 
     def __post_init__(self) -> None:
         check_seed(self.seed, self.weights)
-        if self.max_steps < 1:
-            raise ValueError(f"max_steps must be at least 1, got {self.max_steps}. Pass max_steps=64.")
+        check_max_steps(self.max_steps)
 
 
 class PreparePictures(Prepare):
