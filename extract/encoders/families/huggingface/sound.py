@@ -61,10 +61,7 @@ class HfSpeech(HfEncoder, WaveformEncoder):
 
     def __init__(self, spec: Spec, repository: Repository, architecture: Architecture, options: HfOptions) -> None:
         super().__init__(spec, repository, architecture, options)
-        with quiet():
-            extractor = find_processor(
-                transformers.AutoFeatureExtractor.from_pretrained, repository, "feature extractor"
-            )
+        extractor = _extractor(repository)
         self.fewest_samples = _receptive_field(self.config.conv_kernel, self.config.conv_stride)
         self.most_samples = round((options.piece_seconds or DEFAULT_PIECE_SECONDS) * extractor.sampling_rate)
         self.prepare = PrepareWaveform(extractor, self.fewest_samples)
@@ -138,10 +135,7 @@ class HfWindows(HfEncoder):
 
     def __init__(self, spec: Spec, repository: Repository, architecture: Architecture, options: HfOptions) -> None:
         super().__init__(spec, repository, architecture, options)
-        with quiet():
-            extractor = find_processor(
-                transformers.AutoFeatureExtractor.from_pretrained, repository, "feature extractor"
-            )
+        extractor = _extractor(repository)
         self.is_fused = getattr(extractor, "truncation", "") == "fusion"
         self.is_clap = architecture.features != ""
         key = "input_features" if self.is_clap else "input_values"
@@ -154,6 +148,12 @@ class HfWindows(HfEncoder):
         # for a single clip, the library's extractor marks it as longer if the model fuses several scales
         is_longer = torch.full((len(rows), 1), self.is_fused, device=rows.device)
         return self.model(rows, "input_features", is_longer=is_longer)
+
+
+def _extractor(repository: Repository) -> Any:
+    """Feature extractor of a model."""
+    with quiet():
+        return find_processor(transformers.AutoFeatureExtractor.from_pretrained, repository, "feature extractor")
 
 
 def _window(extractor: Any) -> int:
@@ -172,10 +172,7 @@ class HfWhisper(HfEncoder):
 
     def __init__(self, spec: Spec, repository: Repository, architecture: Architecture, options: HfOptions) -> None:
         super().__init__(spec, repository, architecture, options)
-        with quiet():
-            extractor = find_processor(
-                transformers.AutoFeatureExtractor.from_pretrained, repository, "feature extractor"
-            )
+        extractor = _extractor(repository)
         self.prepare = PrepareWindows(extractor, "input_features", int(extractor.n_samples), is_padded=True)
 
     def embed(self, inputs: Sequence[Tensor]) -> list[Tensor]:
