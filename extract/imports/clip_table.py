@@ -47,10 +47,10 @@ def make_clip_table(config: ImportConfig, clips: ClipIds) -> tuple[pd.DataFrame,
     for name in map(str, table):
         check_text(table[name].tolist(), name, lambda row: f"row {row}")
     _check_splits(table["split"].tolist(), config)
-    if not (table["label"] != "").any():
-        raise ValueError("label must be given for at least one clip, got none. Pass --labels FILE.")
     first = ["id", "label", "split", "group"]
-    table = table[[*first, *(name for name in table if name not in first)]]
+    others = [str(name) for name in table if name not in first]
+    notes += _unlabelled(table["label"].tolist(), others)
+    table = table[[*first, *others]]
     return table, [*notes, *_refused_labels(table), *divided_groups(table)]
 
 
@@ -61,6 +61,19 @@ def _check_ids(ids: list[str], file: str | None) -> None:
             place = f"{id_!r} in row {row}" + (f" and in row {seen[id_]}" if id_ else "")
             raise ValueError(f"--ids must be unique and not empty, got {place} of {file}. Correct the file.")
         seen[id_] = row
+
+
+def _unlabelled(labels: list[str], others: list[str]) -> list[str]:
+    """Note that no clip has a label, if other columns can be predicted.
+
+    Raises:
+        ValueError: There are no other columns.
+    """
+    if any(labels):
+        return []
+    if not others:
+        raise ValueError("label must be given for at least one clip, got none. Pass --labels FILE.")
+    return [f"no clip has a label: name the column to predict in amr fit, such as --label {others[0]}"]
 
 
 def _refused_labels(table: pd.DataFrame) -> list[str]:
