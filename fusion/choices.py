@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,6 +63,24 @@ class Score:
     def gain(self, value: V) -> V:
         """The score, its sign such that more is better; and back."""
         return -value if self.least_is_best else value
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest value that it can have."""
+        return 0.0, math.inf if self.least_is_best else 1.0
+
+    @property
+    def title(self) -> str:
+        """Its words at the beginning of a sentence."""
+        return self.words[0].upper() + self.words[1:] if self.words.islower() else self.words
+
+    def in_words(self, text: str) -> str:
+        """A text about accuracy, as one about this score.
+
+        >>> SCORES["regression"].in_words("accuracy lost if the modality is permuted; accuracy of .5")
+        'rise of MAE if the modality is permuted; MAE of .5'
+        """
+        return text.replace("accuracy lost", self.lost).replace("Accuracy", self.title).replace("accuracy", self.words)
 
 
 SCORES: Mapping[str, Score] = {

@@ -13,6 +13,7 @@ import pandas as pd
 from amr.common.files import checksummed, write_csv, write_json, write_text
 from amr.common.progress import Progress
 from amr.fusion.attribution.ratio import named_ratio, parse_ratio
+from amr.fusion.choices import SCORES
 from amr.fusion.config import FitConfig, SweepConfig, TrainingConfig
 from amr.fusion.data.folds import modalities_of, read_training_data
 from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
@@ -22,9 +23,10 @@ from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, holm, mean_interval,
 from amr.fusion.sweep.folder import writing
 from amr.fusion.sweep.sweep import SweepResult, sweep
 from amr.fusion.sweep.trainings import sweep_trainings
+from amr.fusion.tasks import tasks
 
 FILES = tuple(f"table.{suffix}" for suffix in ("csv", "md", "tex", "json"))
-METRICS = {"map": "mAP", "accuracy": "accuracy"}
+NUM_METRICS = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Table:
         diverged: Names of the runs that did not stay finite; they are left out.
         notes: Sentences about what was decided or left out.
         warnings: Sentences about data that make results doubtful, and about ratios that were not reached.
+        task: Task of the runs.
     """
 
     folder: Path
@@ -53,6 +56,12 @@ class Table:
     diverged: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    task: str = "multiclass"
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Names of the metrics to their words."""
+        return _metrics(self.task)
 
     @property
     def title(self) -> str:
@@ -61,7 +70,7 @@ class Table:
         title = f"test, mean{interval} of {self.num_seeds} {'seed' if self.num_seeds == 1 else 'seeds'}"
         if self.ratio is None:
             return title
-        tested = "/".join(METRICS.values())
+        tested = "/".join(self.metrics.values())
         return f"{title}; AMR {self._named_ratio}; p of AMR against none for {tested}, paired, Holm"
 
     @property
@@ -80,8 +89,9 @@ class Table:
         halves = [""] if self.ratio is None else ["", f" AMR {self.ratio if as_csv else self._named_ratio}"]
         columns = ["method"]
         for half in halves:
-            columns += [f"{title}{half}" for title in METRICS.values()] + [f"{share}{half}"] * (self._fuses or as_csv)
-        columns += [f"p {title}" for title in METRICS.values()] * (self.ratio is not None)
+            columns += [f"{title}{half}" for title in self.metrics.values()]
+            columns += [f"{share}{half}"] * (self._fuses or as_csv)
+        columns += [f"p {title}" for title in self.metrics.values()] * (self.ratio is not None)
         return columns, [self._cells(row, as_csv=as_csv) for row in self.rows]
 
     @property
@@ -91,44 +101,49 @@ class Table:
     def _cells(self, row: dict[str, Any], *, as_csv: bool) -> list[str]:
         cells = [_name(row)]
         for half in ("plain",) if self.ratio is None else ("plain", "amr"):
-            cells += _half_cells(row, half, percent=as_csv, with_share=self._fuses or as_csv)
-        return cells if self.ratio is None else cells + _p_cells(row)
+            cells += self._half_cells(row, half, percent=as_csv, with_share=self._fuses or as_csv)
+        return cells if self.ratio is None else cells + self._p_cells(row)
 
     def stacked(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows for a terminal: the row with AMR below the one without."""
-        columns = ["method", *METRICS.values(), *["/".join(self.modalities)] * self._fuses]
+        columns = ["method", *self.metrics.values(), *["/".join(self.modalities)] * self._fuses]
         if self.ratio is None:
-            return columns, [[_name(row), *_half_cells(row, "plain", with_share=self._fuses)] for row in self.rows]
+            return columns, [[_name(row), *self._half_cells(row, "plain", with_share=self._fuses)] for row in self.rows]
         rows = []
         for row in self.rows:
-            rows.append([_name(row), "no", *_half_cells(row, "plain"), ""])
+            rows.append([_name(row), "no", *self._half_cells(row, "plain"), ""])
             if row["amr"] is not None:
-                rows.append(["", "yes", *_half_cells(row, "amr"), _p_cell(row)])
+                rows.append(["", "yes", *self._half_cells(row, "amr"), self._p_cell(row)])
         return [columns[0], "AMR", *columns[1:], "p"], rows
+
+    def _half_cells(
+        self, row: dict[str, Any], half: str, *, percent: bool = False, with_share: bool = True
+    ) -> list[str]:
+        values = row[half]
+        cells = ["-" if values is None else _interval(values[metric]) for metric in self.metrics]
+        if not with_share:
+            return cells
+        no_share = values is None or len(row["modalities"]) == 1
+        return [*cells, "-" if no_share else _share_text(values["share"], percent=percent)]
+
+    def _p_cells(self, row: dict[str, Any]) -> list[str]:
+        tests = row["tests"]
+        return ["-" if tests is None else p_text(tests[metric]["p_holm"]) for metric in self.metrics]
+
+    def _p_cell(self, row: dict[str, Any]) -> str:
+        """The p of all metrics in one cell."""
+        cells = self._p_cells(row)
+        return "-" if set(cells) == {"-"} else "/".join(cells)
+
+
+def _metrics(task: str) -> dict[str, str]:
+    """The first measures of a task; of classes, mAP comes first, as in the paper."""
+    found = [*SCORES[task].measures.items()][:NUM_METRICS]
+    return dict(found[::-1] if task == "multiclass" else found)
 
 
 def _name(row: dict[str, Any]) -> str:
     return f"{row['modalities'][0]} only" if methods[row["method"]].single_modality else row["method"]
-
-
-def _half_cells(row: dict[str, Any], half: str, *, percent: bool = False, with_share: bool = True) -> list[str]:
-    values = row[half]
-    cells = ["-" if values is None else _interval(values[metric]) for metric in METRICS]
-    if not with_share:
-        return cells
-    no_share = values is None or len(row["modalities"]) == 1
-    return [*cells, "-" if no_share else _share_text(values["share"], percent=percent)]
-
-
-def _p_cells(row: dict[str, Any]) -> list[str]:
-    tests = row["tests"]
-    return ["-" if tests is None else p_text(tests[metric]["p_holm"]) for metric in METRICS]
-
-
-def _p_cell(row: dict[str, Any]) -> str:
-    """The p of all metrics in one cell."""
-    cells = _p_cells(row)
-    return "-" if set(cells) == {"-"} else "/".join(cells)
 
 
 def make_table(
@@ -225,7 +240,12 @@ def _requested(
         note = f"AMR and fusion need two modalities, got {modalities[0]}: the table has its unimodal row only"
         return tuple(name for name in methods if methods[name].single_modality), None, [note]
     ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
-    return tuple(names or methods), ratio, []
+    if names:
+        return tuple(names), ratio, []
+    task = getattr(config, "task", "multiclass")  # encoders are trained for classes
+    unfit = [name for name in methods if methods[name].needs_classes and not tasks[task].one_class]
+    notes = [f"left out of --task {task}, as their formula needs a softmax over classes: {', '.join(unfit)}"]
+    return tuple(name for name in methods if name not in unfit), ratio, notes if unfit else []
 
 
 def _table_of(result: SweepResult, modalities: Sequence[str], ratio: str | None, num_seeds: int) -> Table:
@@ -237,10 +257,19 @@ def _table_of(result: SweepResult, modalities: Sequence[str], ratio: str | None,
     if not result.rows:
         raise RuntimeError("the loss must stay finite, got no run whose loss did. Pass a smaller --lr.")
     test = result.table[result.table["part"] == "test"]
-    rows = [_row(runs, modalities) for _, runs in test.groupby(["method", "modalities"], sort=False)]
-    _correct(rows)
+    metrics = _metrics(result.task)
+    rows = [_row(runs, modalities, [*metrics]) for _, runs in test.groupby(["method", "modalities"], sort=False)]
+    _correct(rows, [*metrics])
     table = Table(
-        result.folder, tuple(rows), tuple(modalities), ratio, num_seeds, result.diverged, result.notes, result.warnings
+        result.folder,
+        tuple(rows),
+        tuple(modalities),
+        ratio,
+        num_seeds,
+        result.diverged,
+        result.notes,
+        result.warnings,
+        result.task,
     )
     _write(table)
     return table
@@ -253,19 +282,19 @@ def _check_test_split(config: FitConfig) -> None:
         raise ValueError("--split-policy must name a split with test clips, got none. Pass another, or --folds 5.")
 
 
-def _row(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
+def _row(runs: pd.DataFrame, modalities: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
     halves = {"plain": runs[runs["amr_ratio"] == "none"], "amr": runs[runs["amr_ratio"] != "none"]}
     row: dict[str, Any] = {"method": runs["method"].iloc[0], "modalities": runs["modalities"].iloc[0].split(",")}
     for half, values in halves.items():
-        row[half] = None if len(values) == 0 else _half(values, modalities)
-    row["tests"] = None if len(halves["amr"]) == 0 else {m: _test(halves, m) for m in METRICS}
+        row[half] = None if len(values) == 0 else _half(values, modalities, metrics)
+    row["tests"] = None if len(halves["amr"]) == 0 else {m: _test(halves, m) for m in metrics}
     return row
 
 
-def _half(runs: pd.DataFrame, modalities: Sequence[str]) -> dict[str, Any]:
+def _half(runs: pd.DataFrame, modalities: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
     result: dict[str, Any] = {
         metric: dict(zip(("mean", "half_width"), mean_interval(runs[metric].to_numpy()), strict=True))
-        for metric in METRICS
+        for metric in metrics
     }
     shares = {m: runs[f"share_{m}"].mean() if f"share_{m}" in runs else np.nan for m in modalities}
     result["share"] = {m: None if np.isnan(value) else float(value) for m, value in shares.items()}
@@ -279,9 +308,9 @@ def _test(halves: dict[str, pd.DataFrame], metric: str) -> dict[str, float | Non
     return {"difference": test.difference, "d": test.effect_size, "p": test.p}
 
 
-def _correct(rows: Sequence[dict[str, Any]]) -> None:
+def _correct(rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> None:
     """Add Holm's correction of each metric's p over the rows, in place."""
-    for metric in METRICS:
+    for metric in metrics:
         tests = [row["tests"][metric] for row in rows if row["tests"] is not None]
         for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
             test["p_holm"] = corrected

@@ -251,3 +251,32 @@ def test_latex_has_no_letter_that_means_something_else():
         r"\bottomrule",
         r"\end{tabular}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "metrics"),
+    [
+        ({"label": "tags", "label_separator": ";"}, {"map": "mAP", "accuracy": "exact match"}),
+        ({"label": "score", "task": "regression"}, {"mae": "MAE", "pearson": "Pearson"}),
+    ],
+    ids=["labels", "numbers"],
+)
+def test_other_tasks_have_their_own_measures_and_no_methods_of_classes(tasks_home, tmp_path, options, metrics):
+    config = FitConfig(
+        cache=str(tasks_home / "caches" / "x.h5"),
+        epochs=2,
+        adapter="linear",
+        device="cpu",
+        out=str(tmp_path / "table"),
+        **options,
+    )
+    table = make_table(config, 2)
+    assert {row["method"] for row in table.rows} == {n for n in methods if not methods[n].needs_classes}
+    assert any("softmax over classes: ume, ogm-ge, ogm, gge" in note for note in table.notes)
+    assert table.metrics == metrics
+    assert table.stacked()[0] == ["method", "AMR", *metrics.values(), "audio/video", "p"]
+    results = pd.read_csv(table.folder / "results.csv")
+    of_naive = results[(results["method"] == "naive") & (results["part"] == "test") & (results["amr_ratio"] == "none")]
+    (row,) = (row for row in table.rows if row["method"] == "naive")
+    for name in metrics:
+        assert row["plain"][name]["mean"] == pytest.approx(of_naive[name].mean())
