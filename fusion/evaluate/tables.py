@@ -49,10 +49,7 @@ def reading(document: Mapping[str, Any]) -> str:
         lines = [
             f"{score.words} in units of the target, on the test clips; robust is a ratio, 1 if noise costs nothing"
         ]
-    texts = {
-        name: text.replace("accuracy lost", score.lost).replace("accuracy", score.words)
-        for name, text in READING.items()
-    }
+    texts = {name: score.in_words(text) for name, text in READING.items()}
     lines += [f"{name:<10}  {text}" for name, text in texts.items() if name in shown]
     return "\n".join(lines + ["no ± below 3 seeds"] * (1 < max(few) < 3))
 
@@ -136,7 +133,7 @@ def differences_table(document: Mapping[str, Any]) -> Rows:
 
 
 def rank_sentence(document: Mapping[str, Any]) -> str | None:
-    """Rank correlation of accuracy with balance over the settings, in a line; None if settings are too few.
+    """Rank correlation of the score with balance over the settings, in a line; None if settings are too few.
 
     >>> found = {"share": {"all": {"rho": 0.4, "p": 0.26, "n": 5}, "without_outermost": None}}
     >>> rank_sentence({"rank_correlations": found})
@@ -148,7 +145,9 @@ def rank_sentence(document: Mapping[str, Any]) -> str | None:
         if texts[0]:
             without = f", {texts[1]} without the outermost ratios" if texts[1] else ""
             parts.append(f"of {kind}: {texts[0]}{without}")
-    return f"rank correlation of accuracy with balance {'; '.join(parts)}" if parts else None
+    score = score_of(document)
+    words = f"low {score.words}" if score.least_is_best else score.words
+    return f"rank correlation of {words} with balance {'; '.join(parts)}" if parts else None
 
 
 def _correlation(entry: Mapping[str, Any] | None) -> str:

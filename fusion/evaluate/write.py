@@ -103,7 +103,7 @@ class Arrays:
             kind = torch.int16 if len(dataset.classes) <= MAX_INT16 else torch.int32
             self._by_run["preds"] = _on_disk(shape, kind, -1)
         if dataset.task == "regression":
-            self._by_run["preds"] = _on_disk((*shape, 1), torch.float32, torch.nan)
+            self._by_run["preds"] = _on_disk(shape, torch.float32, torch.nan)
         elif math.prod(shape) * len(dataset.classes) <= MAX_PROBABILITIES:
             self._by_run["probability"] = _on_disk((*shape, len(dataset.classes)), torch.float16, torch.nan)
         self._by_clip = {
@@ -130,7 +130,7 @@ class Arrays:
         modalities = np.array([self._modalities.index(m) for m in per_clip.modalities])
         probability = per_clip.probability[:, selected]
         if "preds" in self._by_run:
-            preds = probability.argmax(-1) if dataset.task == "multiclass" else probability
+            preds = probability.argmax(-1) if dataset.task == "multiclass" else probability[..., 0]
             self._by_run["preds"][np.ix_(rows, columns)] = preds
         self._by_run["shares"][np.ix_(rows, columns, modalities)] = per_clip.share[:, selected]
         if "probability" in self._by_run:

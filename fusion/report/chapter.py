@@ -12,11 +12,11 @@ from amr.fusion.config import FitConfig
 from amr.fusion.report.clips.gallery import Galleries, galleries
 from amr.fusion.report.compare import compared
 from amr.fusion.report.config import ReportConfig
+from amr.fusion.report.plots.marks import modality_color
+from amr.fusion.report.plots.picture import Picture
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections import LEAD, ORDER, sections
-from amr.fusion.report.sections.marks import modality_color
 from amr.fusion.report.sections.people import against_people
-from amr.fusion.report.sections.picture import Picture
 from amr.fusion.report.settings import Setting, settings_of
 from amr.fusion.report.tables import Table, comparison_tables, headline
 from amr.fusion.report.text import verdict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,14 +33,17 @@ def compared(results: ResultFolder, settings: Sequence[Setting], folder: str) ->
         if mine.runs:
             shares = None if mine.shares.shape[-1] < 2 else _hundredths(mine.shares[0, :, 0])
             name = ", ".join(text for text in (folder, setting.label, f"seed {run.seed}") if text)
-            runs.append({"name": name, "preds": mine.preds[0].tolist(), "shares": shares})
+            preds = _listed(mine.preds[0], mine.tested[0], mine.task)
+            runs.append({"name": name, "preds": preds, "shares": shares})
     if not runs:
         return None
+    tested = np.asarray(decisions.tested.any(0))
     return {
+        "task": decisions.task,
         "classes": [*results.classes],
         "modality": results.modalities[0],
         "ids": decisions.ids.tolist(),
-        "target": decisions.target.tolist(),
+        "target": _listed(decisions.target, tested, decisions.task),
         "runs": runs,
     }
 
@@ -51,8 +54,19 @@ def _chosen(settings: Sequence[Setting], most: int) -> list[tuple[Setting, Run]]
     others = [setting for setting in (*shown(settings), *settings) if setting is not reference]
     ordered = [*([] if reference is None else [reference]), *others]
     unique = list({setting.label: setting for setting in ordered}.values())[:most]
-    seed = max(unique[0].runs, key=lambda run: run.val_measures.get("accuracy", -1.0)).seed
+    seed = max(unique[0].runs, key=lambda run: run.val_gain).seed
     return [(setting, next((run for run in setting.runs if run.seed == seed), setting.runs[0])) for setting in unique]
+
+
+def _listed(decided: np.ndarray, tested: np.ndarray, task: str) -> list[Any]:
+    """Class index, indices of the labels, or number of each clip; None if it was not tested."""
+    makes: dict[str, Callable[[Any], Any]] = {
+        "multiclass": int,
+        "multilabel": lambda row: np.flatnonzero(row).tolist(),
+        "regression": lambda value: float(f"{value:.5g}"),
+    }
+    make = makes[task]
+    return [make(each) if known else None for each, known in zip(decided, tested, strict=True)]
 
 
 def _hundredths(shares: np.ndarray) -> list[int | None]:

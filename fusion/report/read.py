@@ -2,62 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from amr.common.files import read_json, read_whole, whole_file
+from amr.common.files import read_json
 from amr.common.workspace import is_training, run_name, training_of
+from amr.fusion.choices import Score
+from amr.fusion.report.decisions import Decisions, of_evaluation, of_predictions
 from amr.fusion.runs.read import SETTINGS, Run, canonical_name, read_runs, with_evaluation
 from amr.fusion.runs.record import RunRecord
 
 UNLIKE_OURS = (KeyError, TypeError, AttributeError, IndexError)  # what such content raises
 FILES = "config.json of amr fit or sweep.json of amr sweep"
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """Decisions of runs on each clip.
-
-    Args:
-        runs: Names of the runs, the first axis.
-        ids: Ids of the clips, `(clips,)`, text.
-        target: Class indices, `(clips,)`.
-        preds: Predicted class indices, `(run, clips)`; -1 if a run was not tested on a clip.
-        shares: Shares, `(run, clips, modalities)`; NaN if a clip has none.
-        confidence: Probability of the predicted class, `(run, clips)`; None if it is not known.
-        probability: Probabilities, `(run, clips, classes)`; None if the files do not have them.
-        fold: Fold that each clip is tested in, `(clips,)`; None without folds.
-    """
-
-    runs: tuple[str, ...]
-    ids: np.ndarray
-    target: np.ndarray
-    preds: np.ndarray
-    shares: np.ndarray
-    confidence: np.ndarray | None = None
-    probability: np.ndarray | None = None
-    fold: np.ndarray | None = None
-
-    def of(self, names: Sequence[str]) -> Decisions:
-        """Decisions of the named runs, as far as they are here."""
-        rows = [i for i, name in enumerate(self.runs) if name in set(names)]
-        selected = tuple(self.runs[i] for i in rows)
-        return Decisions(
-            selected,
-            self.ids,
-            self.target,
-            self.preds[rows],
-            self.shares[rows],
-            None if self.confidence is None else self.confidence[rows],
-            None if self.probability is None else self.probability[rows],
-            self.fold,
-        )
 
 
 @dataclass(frozen=True)
@@ -92,6 +51,11 @@ class ResultFolder:
         return self.runs[0].record
 
     @property
+    def score(self) -> Score:
+        """Measure of the task by which runs are chosen, such as accuracy."""
+        return self.runs[0].score
+
+    @property
     def name(self) -> str:
         """The folder's name; of a joint training's run, that of the training."""
         return run_name(self.folder)
@@ -121,25 +85,11 @@ class ResultFolder:
 
     @cached_property
     def decisions(self) -> Decisions | None:
-        """Decisions in evaluation.npz, else in the predictions.csv of a single run."""
-        if self.record.config.task != "multiclass":
-            return None
+        """Decisions on the test clips, of the evaluation or of a single run; None if they are not known."""
         file = self.folder / "evaluation.npz"
         if self.evaluation is not None and file.is_file():
-            return _decisions(file, tuple(run["run"] for run in self.evaluation["runs"]))
-        table = self.runs[0].predictions() if len(self.runs) == 1 else None
-        if table is None or table.empty:
-            return None
-        codes = {name: i for i, name in enumerate(self.classes)}
-        modalities = self.runs[0].modalities
-        return Decisions(
-            (self.runs[0].name,),
-            table["id"].to_numpy(str),
-            table["target"].map(codes).to_numpy(int),
-            table["pred"].map(codes).to_numpy(int)[None],
-            table[[f"share_{m}" for m in modalities]].to_numpy(float)[None],
-            table["probability"].to_numpy(float)[None],
-        )
+            return of_evaluation(file, self.record.config.task, tuple(run["run"] for run in self.evaluation["runs"]))
+        return of_predictions(self.runs[0]) if len(self.runs) == 1 else None
 
     @property
     def cache(self) -> Path:
@@ -152,26 +102,6 @@ class ResultFolder:
         if self.training is None:
             return self.cache.stem
         return self.training["dataset"] or Path(self.training["manifest"]).parent.name or "clips"
-
-
-def _decisions(file: Path, names: tuple[str, ...]) -> Decisions:
-    """Read evaluation.npz.
-
-    Args:
-        file: Path of the file.
-        names: Names of its runs.
-    """
-    content = read_whole(file, "DIR", "Run amr evaluate again.")
-    with whole_file(file, "DIR", "Run amr evaluate again."), np.load(io.BytesIO(content)) as arrays:
-        ids, shares = arrays["ids"].astype(str), arrays["shares"].astype(float)
-        target, preds = (arrays[name].astype(int) for name in ("target", "preds"))
-        if not (preds.shape == shares.shape[:2] == (len(names), len(ids)) and target.shape == ids.shape):
-            raise ValueError("its arrays are not of these runs and clips")
-        probability = arrays["probability"].astype(np.float32) if "probability" in arrays else None
-        if probability is not None and probability.shape[:2] != preds.shape:
-            raise ValueError("its arrays are not of these runs and clips")
-        confidence = None if probability is None else probability.max(-1)
-        return Decisions(names, ids, target, preds, shares, confidence, probability, arrays.get("fold"))
 
 
 def read_results(folder: Path) -> ResultFolder:
@@ -192,8 +122,6 @@ def read_results(folder: Path) -> ResultFolder:
     )
     try:
         runs = with_evaluation(read_runs(folder, "DIR"), evaluation)
-        for run in runs:
-            run.record.check_classes("amr report", "DIR")
         infos = {m: info for run in runs for m, info in run.record.modalities.items()}
         return ResultFolder(folder, tuple(runs), infos, sweep, evaluation, table, frontier, _training(folder, runs[0]))
     except UNLIKE_OURS as error:

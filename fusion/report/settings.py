@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from amr.common.colors import SETTING_COLORS
+from amr.fusion.choices import Score
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.runs.read import SETTINGS, Run, setting_details, setting_text, varied_settings
 from amr.fusion.runs.statistics import mean_interval
@@ -60,6 +62,11 @@ class Setting:
         return self.runs[0].regularized
 
     @property
+    def score(self) -> Score:
+        """Measure of the task by which runs are chosen, such as accuracy."""
+        return self.runs[0].score
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """Modalities of its runs, in order."""
         return self.runs[0].modalities
@@ -78,6 +85,17 @@ class Setting:
         """Mean over seeds; None if no run has the measure."""
         values = self.values(name, split)
         return float(values.mean()) if len(values) else None
+
+    def gain(self, split: str = "test") -> float | None:
+        """Mean score over seeds, its sign such that more is better; None if no run has it."""
+        value = self.mean(self.score.name, split)
+        return None if value is None else self.score.gain(value)
+
+    @property
+    def val_gain(self) -> float:
+        """`gain` on val; minus infinity if no run has it."""
+        gain = self.gain("val")
+        return -math.inf if gain is None else gain
 
     def half_width(self, name: str) -> float | None:
         """Half of the 95 % t-interval over seeds; for a single seed, of its bootstrap over clips; else None."""
@@ -173,22 +191,17 @@ def shown(settings: Sequence[Setting], most: int = MAX_SHOWN) -> list[Setting]:
     """Settings for pictures of many lines: the reference and the best by val, in the order of `settings`."""
     joint = [setting for setting in settings if setting.fuses] or list(settings)
     reference = reference_of(settings)
-    ranked = sorted(joint, key=lambda setting: (setting is not reference, -_val(setting)))
+    ranked = sorted(joint, key=lambda setting: (setting is not reference, -setting.val_gain))
     selected = {id(setting) for setting in ranked[:most]}
     return [setting for setting in joint if id(setting) in selected]
 
 
 def best_run(settings: Sequence[Setting]) -> Run:
-    """Joint run with the highest accuracy on val; the first run if there is no val split."""
+    """Joint run with the best score on val; the first run if there is no val split."""
     runs = [run for setting in settings if setting.fuses for run in setting.runs]
     runs = runs or [run for setting in settings for run in setting.runs]
-    return max(runs, key=lambda run: run.val_measures.get("accuracy", -1.0))
+    return max(runs, key=lambda run: run.val_gain)
 
 
 def _best(settings: Sequence[Setting]) -> Setting | None:
-    return max(settings, key=_val, default=None)
-
-
-def _val(setting: Setting) -> float:
-    value = setting.mean("accuracy", "val")
-    return -1.0 if value is None else value
+    return max(settings, key=lambda setting: setting.val_gain, default=None)

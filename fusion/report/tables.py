@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from amr.fusion.choices import SCORES, Score
 from amr.fusion.evaluate.measures import measures
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, settings_of
 from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, ROUNDING, p_text
 
 # measures that show whether balance helped; the second table of tests has all
-MAIN_MEASURES = ("accuracy", "map", "full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
+MAIN_MEASURES = ("full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
+NUM_MAIN = 2  # measures of the task before these
 GAINS = {"gain over UME": "gain_over_ume", "gain over best": "gain_over_best_unimodal"}
 SIGNIFICANT = 0.05
+FRACTION = (0.0, 1.0)  # lowest and highest value of most measures
+BOUNDS = {"mae": (0.0, math.inf), "pearson": (-1.0, 1.0)}
 MAX_NAMED = 3  # modalities in the heading of a column
 DASH = "\N{EN DASH}"  # for missing values
 MINUS = "\N{MINUS SIGN}"
@@ -90,18 +94,25 @@ def fraction(value: float | None) -> str:
     return DASH if value is None else _text(value, 3)
 
 
-def interval_of_fraction(mean: float | None, half: float | None) -> tuple[float, float] | None:
-    """Low and high end of the interval of a fraction, inside 0 to 1.
+def interval_inside(
+    mean: float | None, half: float | None, bounds: tuple[float, float] = FRACTION
+) -> tuple[float, float] | None:
+    """Low and high end of the interval of a measure, inside the values that it can have.
 
     A mean that is itself outside, as a Shapley use share can be, keeps its interval.
 
-    >>> interval_of_fraction(0.75, 0.5)
+    Args:
+        mean: Mean of the measure.
+        half: Half the width of the interval.
+        bounds: Lowest and highest value of the measure.
+
+    >>> interval_inside(0.75, 0.5)
     (0.25, 1.0)
     """
     if mean is None or half is None:
         return None
     low, high = mean - half, mean + half
-    return (max(low, 0.0), min(high, 1.0)) if 0 <= mean <= 1 else (low, high)
+    return (max(low, bounds[0]), min(high, bounds[1])) if bounds[0] <= mean <= bounds[1] else (low, high)
 
 
 def signed(value: float | None) -> str:
@@ -129,7 +140,8 @@ def _text(value: float, digits: int, sign: str = "") -> str:
 
 
 def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
-    """One row per setting: its accuracy and what it relies on."""
+    """One row per setting: the measures of its task and what it relies on."""
+    score = results.score
     few = len(results.modalities) <= MAX_NAMED
     order = "/".join(results.modalities) if few else "of each"
     pairs = {"share": "share", "share spread": "share_spread", "use": "perceptual"}
@@ -139,14 +151,15 @@ def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
     with_clips = any(setting.mean("one_sided") is not None for setting in several)
     gains = {title: name for title, name in GAINS.items() if any(g.mean(name) is not None for g in settings)}
     seeds = {len(setting.runs) for setting in settings}
-    columns = ["setting", *(["seeds"] * (len(seeds) > 1)), "val accuracy", "accuracy", "mAP"]
+    measured = _measured(results, settings)
+    columns = ["setting", *(["seeds"] * (len(seeds) > 1)), f"val {score.words}", *measured]
     columns += [f"{title} {order}" for title in pairs] + ["one-sided"] * with_clips + [*gains]
     rows = []
     for setting in settings:
-        val = setting.mean("accuracy", "val")
+        val = setting.mean(score.name, "val")
         row = [Cell(setting.label, setting.label)]
         row += [Cell(str(len(setting.runs)), len(setting.runs), True)] * (len(seeds) > 1)
-        row += [Cell(fraction(val), val, True), _interval(setting, "accuracy"), _interval(setting, "map")]
+        row += [Cell(fraction(val), val, True), *(_interval(setting, name) for name in measured.values())]
         row += [_of_each(setting, name) for name in pairs.values()]
         if with_clips:
             row.append(_interval(setting, "one_sided") if len(setting.modalities) > 1 else Cell(DASH, None, True))
@@ -157,26 +170,36 @@ def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
         f"share {order}": "part of the decision, by gradient x input; sorts by the first" + listed,
         f"share spread {order}": TERMS["share spread"],
         f"use {order}": "accuracy lost if the modality is permuted between test clips, mean of 10 orders",
-        f"Shapley use share {order}": "part of the accuracy by Shapley values, the others permuted between test clips; "
-        "below 0 if the modality misleads",
+        f"Shapley use share {order}": "part of what the modalities gain together, by Shapley values, absent ones "
+        "permuted between test clips; below 0 if the modality misleads",
         "one-sided": TERMS["one-sided clips"],
         "gain over UME": "accuracy minus that of UME, the average of uni-modal heads",
         "gain over best": "accuracy minus that of the best uni-modal head, chosen on val",
     }
-    notes = {column: note for column, note in notes.items() if column in columns}
-    return make_table("headline", _headline_caption(settings), columns, rows, notes)
+    notes = {column: score.in_words(note) for column, note in notes.items() if column in columns}
+    notes |= {words: MEANINGS[words] for words in measured if words in MEANINGS}
+    return make_table("headline", _headline_caption(settings, score), columns, rows, notes)
 
 
-def _headline_caption(settings: Sequence[Setting]) -> str:
-    split = "test" if any(setting.values("accuracy").size for setting in settings) else "val"
-    intervals = {len(setting.runs) > 1 for setting in settings if setting.half_width("accuracy") is not None}
+def _measured(results: ResultFolder, settings: Sequence[Setting]) -> dict[str, str]:
+    """Words to names of the task's measures that the settings have."""
+    names = {**results.score.measures}
+    if any(run.config.class_weight == "balanced" for run in results.runs):
+        names["balanced_accuracy"] = "balanced accuracy"
+    return {words: name for name, words in names.items() if any(s.mean(name) is not None for s in settings)}
+
+
+def _headline_caption(settings: Sequence[Setting], score: Score) -> str:
+    split = "test" if any(setting.values(score.name).size for setting in settings) else "val"
+    intervals = {len(setting.runs) > 1 for setting in settings if setting.half_width(score.name) is not None}
     over = [words for several, words in ((True, "seeds"), (False, "bootstrapped clips")) if several in intervals]
     seeds = {len(setting.runs) for setting in settings}
-    text = f"Each setting on {split}, fractions of 1: "
+    unit = f"{score.words} in units of the target" if score.least_is_best else "fractions of 1"
+    text = f"Each setting on {split}, {unit}: "
     text += "one seed" if seeds == {1} else f"mean over {f'{min(seeds)} ' * (len(seeds) == 1)}seeds"
     if over:
         text += f" ± half of the 95 % interval over {' or, for a single seed, over '.join(over)}"
-    if any(setting.half_width("accuracy") is None for setting in settings):
+    if any(setting.half_width(score.name) is None for setting in settings):
         text += f"; no interval: fewer than {MIN_VALUES_INTERVAL} seeds"
     return text + ". Click on a heading to sort by it."
 
@@ -184,7 +207,7 @@ def _headline_caption(settings: Sequence[Setting]) -> str:
 def _interval(setting: Setting, name: str, difference: bool = False) -> Cell:
     mean, half = setting.mean(name), setting.half_width(name)
     text = signed(mean) if difference else fraction(mean)
-    ends = None if difference else interval_of_fraction(mean, half)
+    ends = None if difference else interval_inside(mean, half, BOUNDS.get(name, FRACTION))
     if mean is None or half is None:
         return Cell(text, mean, True)
     if ends is not None and ends[1] - ends[0] < 2 * half - ROUNDING:  # ± would leave 0 to 1
@@ -203,22 +226,31 @@ def comparison_tables(results: ResultFolder) -> list[Table]:
     """Paired tests: of the main measures, then of all."""
     settings = settings_of(results)
     tests = results.comparisons
-    main = [test for test in tests if test["measure"].startswith(MAIN_MEASURES)]
+    main = [test for test in tests if test["measure"].startswith(main_measures(results.score))]
     correction = (
         "Each row pairs runs with and without AMR by seed, and by fold if there are folds; p is corrected over the "
         "settings of one measure (Holm)."
     )
     tables = []
     if main:
-        tables.append(_comparisons("tests", f"Changes by AMR in the main measures. {correction}", main, settings))
+        caption = f"Changes by AMR in the main measures. {correction}"
+        tables.append(_comparisons("tests", caption, main, settings, results.score))
     if len(tests) > len(main):
-        tables.append(_comparisons("all-tests", f"Changes by AMR in all measures. {correction}", tests, settings))
+        caption = f"Changes by AMR in all measures. {correction}"
+        tables.append(_comparisons("all-tests", caption, tests, settings, results.score))
     if not tests and results.table:
-        tables += _of_table(results.table)
+        tables += _of_table(results.table, results.score)
     return tables
 
 
-def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], settings: Sequence[Setting]) -> Table:
+def main_measures(score: Score) -> tuple[str, ...]:
+    """Beginnings of the names of the main measures of a task."""
+    return (*[*score.measures][:NUM_MAIN], *MAIN_MEASURES)
+
+
+def _comparisons(
+    name: str, caption: str, tests: Sequence[Mapping[str, Any]], settings: Sequence[Setting], score: Score
+) -> Table:
     columns = ["setting", "measure", "difference", "95 % interval", "effect size", "test", "pairs", "p", "corrected p"]
     rows: list[list[Cell]] = []
     for test in tests:
@@ -229,7 +261,7 @@ def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], se
         rows.append(
             [
                 Cell(label, label),
-                Cell(measure_words(test["measure"]), test["measure"]),
+                Cell(measure_words(test["measure"], score), test["measure"]),
                 Cell(signed(difference), difference, True),
                 Cell(between, low, True),
                 Cell(signed(effect), effect, True),
@@ -239,7 +271,7 @@ def _comparisons(name: str, caption: str, tests: Sequence[Mapping[str, Any]], se
                 Cell(p_text(test.get("p_corrected")), test.get("p_corrected"), True),
             ]
         )
-    return make_table(name, caption, columns, rows, terms_of(tests))
+    return make_table(name, caption, columns, rows, terms_of(tests, score))
 
 
 def label_of(test: Mapping[str, Any], settings: Sequence[Setting]) -> str:
@@ -247,12 +279,12 @@ def label_of(test: Mapping[str, Any], settings: Sequence[Setting]) -> str:
     return next((setting.label for setting in settings if setting.matches(test)), f"AMR {test['amr_ratio']}")
 
 
-def _of_table(table: Sequence[Mapping[str, Any]]) -> list[Table]:
+def _of_table(table: Sequence[Mapping[str, Any]], score: Score) -> list[Table]:
     """Tests of `amr table`."""
     rows = [
         [
             row["method"],
-            measure_words(measure),
+            measure_words(measure, score),
             *(Cell(signed(test.get(k)), test.get(k), True) for k in ("difference", "d")),
             *(Cell(p_text(test.get(k)), test.get(k), True) for k in ("p", "p_holm")),
         ]
@@ -265,6 +297,15 @@ def _of_table(table: Sequence[Mapping[str, Any]]) -> list[Table]:
     return [make_table("tests", caption, columns, rows)] if rows else []
 
 
+# Measures of labels and numbers, by their words.
+MEANINGS = {
+    "exact match": "fraction of the clips of which every label is right",
+    "MAE": "mean absolute error",
+    "Pearson": "Pearson's correlation of predictions and targets",
+    "Acc-2": "fraction of the clips whose sign is right, those with target 0 left out",
+    "Acc-7": "fraction of the clips that are right when rounded to -3 to 3",
+    "balanced accuracy": "mean over the classes of the fraction of their clips that are right",
+}
 # What is not said in the words of a measure.
 TERMS = {
     "robustness": (
@@ -295,31 +336,43 @@ TERMS = {
     "(EMAP)": "of the closest additive function of the modalities, which is the head itself if it is additive",
     "ECE": "expected calibration error, 15 bins: the mean distance between confidence and accuracy",
 }
+TERMS_OF_ERRORS = {
+    "robustness": "area under the clean accuracy divided by that at noise of 0 to 1 standard deviation in the "
+    "modality: a ratio, 1 if noise costs nothing"
+}
 _WORDS = {prefix: words for _, measure in measures.items() for prefix, words in measure.words.items()}
 _BASELINES = {"zero": "others zero", "mean": "others at their train mean", "permutation": "others permuted"}
-_SCORES = {"ece": "ECE", "nll": "NLL", "brier": "Brier score"}
+_CALIBRATION = {"ece": "ECE", "nll": "NLL", "brier": "Brier score"}
 
 
-def measure_words(name: str) -> str:
+def measure_words(name: str, score: Score = SCORES["multiclass"]) -> str:
     """Words for a measure's flat name; in brackets what replaces the other modalities.
+
+    Args:
+        name: Flat name.
+        score: Score of the task.
 
     >>> measure_words("missing.zero.audio"), measure_words("noise.audio.0.25")
     ('accuracy with only audio (others zero)', 'accuracy under noise in audio, 0.25')
     >>> measure_words("calibration.clean.ece"), measure_words("perceptual.audio")
     ('calibration, clean, ECE', 'use of audio')
     """
+    if name in score.measures:
+        return score.measures[name]
     if name in _WORDS:
-        return _WORDS[name]
+        return score.in_words(_WORDS[name])
     first, _, rest = name.partition(".")
-    words = _WORDS.get(first, first.replace("_", " "))
+    words = score.in_words(_WORDS.get(first, first.replace("_", " ")))
     baseline, _, after = rest.partition(".")
     if baseline in _BASELINES:
         return " ".join(text for text in (words, after, f"({_BASELINES[baseline]})") if text)
     subject, _, detail = rest.partition(".")
-    return " ".join([words, subject]).strip() + (f", {_SCORES.get(detail, detail)}" if detail else "")
+    return " ".join([words, subject]).strip() + (f", {_CALIBRATION.get(detail, detail)}" if detail else "")
 
 
-def terms_of(tests: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def terms_of(tests: Sequence[Mapping[str, Any]], score: Score = SCORES["multiclass"]) -> dict[str, str]:
     """Words of measures to their definitions, for those that occur in tests."""
-    words = [measure_words(test["measure"]) for test in tests]
-    return {term: meaning for term, meaning in TERMS.items() if any(term in each for each in words)}
+    words = [measure_words(test["measure"], score) for test in tests]
+    meanings = TERMS | (TERMS_OF_ERRORS if score.least_is_best else {})
+    terms = {score.in_words(term): score.in_words(meaning) for term, meaning in meanings.items()}
+    return {term: meaning for term, meaning in terms.items() if any(term in each for each in words)}

@@ -106,6 +106,11 @@ class Run:
         return "" if self.val is None else f" (val {self.score.words} {self.val[self.score.name]:.3f})"
 
     @property
+    def val_gain(self) -> float:
+        """The score on val, its sign such that more is better; minus infinity without val clips."""
+        return -math.inf if self.val is None else self.score.gain(float(self.val[self.score.name]))
+
+    @property
     def fuses(self) -> bool:
         """Whether one head fuses several modalities, so that their balance is defined."""
         return self.record.fuses and len(self.modalities) > 1
@@ -278,7 +283,7 @@ def best_run(folder: Path, option: str = "RUN") -> Run:
     runs = read_runs(folder, option)
     if len(runs) == 1:
         return runs[0]
-    gains = [-math.inf if run.val is None else run.score.gain(run.val[run.score.name]) for run in runs]
+    gains = [run.val_gain for run in runs]
     highest = max(gains)
     if highest == -math.inf:
         raise ValueError(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from amr.data_manifests.schema import TEXT
 from amr.fusion.explain.explanation import Steps
 from amr.fusion.report.clips.media import Shown, shown_media
-from amr.fusion.report.read import Decisions, ResultFolder
+from amr.fusion.report.decisions import Decisions
+from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, best_run
 from amr.fusion.report.tables import TERMS, fraction
 from amr.fusion.runs.read import Run
@@ -23,7 +25,8 @@ class ClipView:
 
     Args:
         id: Id of the clip.
-        target, pred: Names of the true and the predicted class.
+        target, pred: Names of the true and the predicted class, labels joined by commas, or numbers.
+        is_right: Whether the decision is right; None of a number.
         shares: Modality to its share of the decision; empty if it has none.
         confidence: Probability of the predicted class; None if it is not known.
         true_probability: Probability of the true class; None if it is not known.
@@ -34,6 +37,7 @@ class ClipView:
     id: str
     target: str
     pred: str
+    is_right: bool | None
     shares: Mapping[str, float]
     confidence: float | None = None
     true_probability: float | None = None
@@ -103,16 +107,22 @@ def galleries(results: ResultFolder, settings: Sequence[Setting], most: int, *, 
             "Clips with the most one-sided decisions",
             "Test clips with the largest share (part of the decision) of each modality." + _one_sided_note(run),
         ),
-        "errors": (
-            "Clips with the most costly errors",
-            "Wrong predictions on test clips, those first that give the true class the least probability."
-            if mine.probability is not None
-            else "Wrong predictions on test clips, the surest first.",
-        ),
+        "errors": (f"Clips with the {'largest' if mine.task == 'regression' else 'most costly'} errors", _order(mine)),
     }
     found = [Gallery(name, *texts[name], tuple(views[i] for i in each)) for name, each in selected.items() if each]
     label = next(setting.label for setting in settings if any(member is run for member in setting.runs))
     return Galleries(run, f"{label}, seed {run.seed}", tuple(found)) if found else None
+
+
+def _order(mine: Decisions) -> str:
+    """Words for the order of errors."""
+    if mine.task == "regression":
+        return "Test clips whose prediction is the furthest from the true number."
+    if mine.task == "multilabel":
+        return "Test clips with a wrong label, those first whose labels together are given the least probability."
+    if mine.probability is None:
+        return "Wrong predictions on test clips, the surest first."
+    return "Wrong predictions on test clips, those first that give the true class the least probability."
 
 
 def _one_sided_note(run: Run) -> str:
@@ -134,17 +144,26 @@ def _views(
     for i, id_ in ids.items():
         shares = mine.shares[0, i]
         known = has_shares and bool(np.isfinite(shares).all())
+        is_class = mine.task == "multiclass"
         views[i] = ClipView(
             id_,
-            results.classes[mine.target[i]],
-            results.classes[mine.preds[0, i]],
+            _text(mine.target[i], results.classes, mine.task),
+            _text(mine.preds[0, i], results.classes, mine.task),
+            None if mine.task == "regression" else bool(mine.right[0, i]),
             dict(zip(run.modalities, map(float, shares), strict=True)) if known else {},
             None if mine.confidence is None else float(mine.confidence[0, i]),
-            None if mine.probability is None else float(mine.probability[0, i, mine.target[i]]),
+            float(mine.probability[0, i, mine.target[i]]) if is_class and mine.probability is not None else None,
             shown.get(id_, Shown()),
             steps.get(id_, {}),
         )
     return views
+
+
+def _text(decided: Any, classes: Sequence[str], task: str) -> str:
+    """Name of a class, labels, or a number."""
+    if task == "multilabel":
+        return ", ".join(classes[int(i)] for i in np.flatnonzero(decided)) or "no label"
+    return classes[int(decided)] if task == "multiclass" else f"{decided:.3f}"
 
 
 def _steps(
@@ -186,17 +205,13 @@ def most_one_sided(shares: np.ndarray, most: int) -> list[int]:
 
 
 def most_costly(mine: Decisions, most: int) -> list[int]:
-    """Indices of the wrong predictions of one run with the largest loss; the surest, if only their own is known.
+    """Indices of the wrong predictions of one run with the largest loss, or the largest errors of numbers.
 
     Args:
         mine: Decisions of one run.
         most: Number of clips, at most.
     """
-    wrong = np.flatnonzero((mine.preds[0] != mine.target) & (mine.preds[0] >= 0) & (mine.target >= 0))
-    if mine.confidence is None:
+    if mine.task == "multiclass" and mine.confidence is None:
         return []
-    # of equal probabilities of the true class, as two that are rounded to 0, the surer error costs more
-    cost = -mine.confidence[0, wrong].astype(float)
-    if mine.probability is not None:
-        cost = mine.probability[0, wrong, mine.target[wrong]].astype(float) + 1e-6 * cost
-    return [int(i) for i in wrong[np.argsort(cost, kind="stable")[:most]]]
+    wrong = np.flatnonzero(mine.tested[0] & ~mine.right[0])
+    return [int(i) for i in wrong[np.argsort(-mine.errors[0, wrong], kind="stable")[:most]]]

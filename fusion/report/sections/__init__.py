@@ -1,6 +1,7 @@
 """The sections of the page. Add one as a file that registers a function, imported here.
 
-`bars`, `marks`, `picture` and `scatter` are tools; the other files hold sections. `ORDER` is their order on the page.
+`ORDER` is their order on the page. `decisions/` holds those about the decisions on clips, `amr.fusion.report.plots` the
+tools of all of them.
 """
 
 from amr.fusion.report.sections import (
@@ -13,17 +14,16 @@ from amr.fusion.report.sections import (
     methods,
     people,
     references,
-    reliability,
     runs,
 )
-from amr.fusion.report.sections.picture import sections
+from amr.fusion.report.sections.base import sections
 
 # The first of these that a folder has is the picture of the verdict, before everything else.
 LEAD = ("frontier", "verdict", "use")
 # The order answers: what does the head rely on, and did balance help? Others come last.
 ORDER = (
     *("frontier", "verdict", "methods", "share", "use", "missing", "fusion", "information", "noise"),
-    *("classes", "recognized", "confusion"),
+    *("classes", "recognized", "confusion", "numbers"),
     *("reliability", "training", "encoders", "overfitting", "people", "runs"),
 )
 
@@ -39,7 +39,6 @@ __all__ = [
     "methods",
     "people",
     "references",
-    "reliability",
     "runs",
     "sections",
 ]

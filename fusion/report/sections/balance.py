@@ -1,27 +1,35 @@
-"""Accuracy against use share and against share, and share against use share and Shapley use share."""
+"""The score against use share and against share, and share against use share and Shapley use share."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
 from amr.fusion.frontier.front import pareto
+from amr.fusion.report.plots.marks import MUTED, kind_marker, label, setting_marker
+from amr.fusion.report.plots.picture import Picture, fraction_axis, of_all, plot, rows_height, tick
+from amr.fusion.report.plots.scatter import NUMBERED, Path, Point, Scatter
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.marks import MUTED, kind_marker, label, setting_marker
-from amr.fusion.report.sections.picture import Picture, fraction_axis, of_all, plot, rows_height, sections, tick
-from amr.fusion.report.sections.scatter import NUMBERED, Path, Point, Scatter
+from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import Setting, counterpart, reference_of, shown
 from amr.fusion.report.tables import fraction, make_table
 
 MAX_ROWS = 14
 KINDS = {"share": "share", "use share": "use_share", "Shapley use share": "shapley_use_share"}
+COMPARED = (
+    "Share: part of the decision, by gradient x input. Use share: a modality's use (accuracy lost if it is permuted "
+    "between test clips) over the sum of all, negative values taken as 0. Shapley use share: part of what the "
+    "modalities gain together, by Shapley values, absent ones permuted; outside 0 to 1 if a modality misleads. The "
+    "line between them is the gap: if it is long, the share does not show what the head uses. "
+)
 SAME_PATH = ("method", "head", "modalities", "lr", "attribution", "amr_weight", "amr_level", "method_option")
 
 
 @sections.register("verdict")
 def accuracy_against_use(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
-    """Accuracy over use share; None for a frontier, which has a picture of its own."""
+    """The score over use share; None for a frontier, which has a picture of its own."""
     if results.frontier is not None:
         return None
     return _accuracy_against(results, settings, "verdict", "use share", "use_share")
@@ -29,53 +37,56 @@ def accuracy_against_use(results: ResultFolder, settings: Sequence[Setting]) -> 
 
 @sections.register("share")
 def accuracy_against_share(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
-    """Accuracy over share."""
+    """The score over share."""
     return _accuracy_against(results, settings, "share", "share", "share")
 
 
 def _accuracy_against(
     results: ResultFolder, settings: Sequence[Setting], name: str, words: str, measure: str
 ) -> Picture | None:
-    """Accuracy over a measure of each modality, one plot per modality; of two modalities, over that of the first."""
-    placed = [s for s in settings if s.fuses and s.has(measure) and s.mean("accuracy") is not None]
+    """The score over a measure of each modality, one plot per modality; of two modalities, over that of the first."""
+    score = results.score
+    placed = [s for s in settings if s.fuses and s.has(measure) and s.gain() is not None]
     placed = [s for s in placed if s.modalities == results.modalities]
     if len(placed) < 2:  # a single point shows no more than the table
         return None
     modalities = _drawn_modalities(results, settings, measure)
     front = _front(placed, measure)
-    others = [s for s in settings if s not in placed and s.mean("accuracy") is not None]
+    others = [s for s in settings if s not in placed and s.gain() is not None]
     scatters = {m: _scatter(placed, others, front, f"{words} of {m}", f"{measure}.{m}", results) for m in modalities}
     first = modalities[0]
     xs, ys = zip(*((point.x, point.y) for point in scatters[first].points), strict=True)
-    outside = [f"{s.label} {fraction(s.mean('accuracy'))}" for s in others]
+    outside = [f"{s.label} {fraction(s.mean(score.name))}" for s in others]
     whiskered = any(p.y_half is not None or p.x_half is not None for p in scatters[first].points)
-    columns = ["setting", *(f"{words} of {m}" for m in modalities), "accuracy", "± (95 %)", "mAP", "on the front"]
+    second, second_words = [*score.measures.items()][1]
+    columns = ["setting", *(f"{words} of {m}" for m in modalities), score.words, "± (95 %)"]
+    columns += [second_words, "on the front"]
     rows = [
         [
             s.label,
             *(s.mean(f"{measure}.{m}") for m in modalities),
-            s.mean("accuracy"),
-            s.half_width("accuracy"),
-            s.mean("map"),
+            s.mean(score.name),
+            s.half_width(score.name),
+            s.mean(second),
             "-" if s in others else "yes" if s in front else "no",
         ]
         for s in (*placed, *others)
     ]
     return Picture(
         name,
-        f"Accuracy against {words}",
-        f"{DEFINED[measure]} One point per setting, the mean over seeds, hollow without AMR"
+        f"{score.title} against {words}",
+        f"{score.in_words(DEFINED[measure])} One point per setting, the mean over seeds, hollow without AMR"
         + "; whiskers are 95 % intervals" * whiskered
         + ". "
         + NUMBERED * scatters[first].is_numbered
-        + "Ringed points are on the Pareto front, chosen on val: no other setting is both more accurate there and "
+        + "Ringed points are on the Pareto front, chosen on val: no other setting is both better there and "
         f"closer to balance, 1/{len(results.modalities)} for each modality."
         + (f" Without {words}: {', '.join(outside)}." if outside else ""),
-        f"Scatter of accuracy over the {words} of {first}, {len(placed)} settings. The {words} goes from "
-        f"{fraction(min(xs))} to {fraction(max(xs))}, accuracy from {fraction(min(ys))} to {fraction(max(ys))}. "
+        f"Scatter of {score.words} over the {words} of {first}, {len(placed)} settings. The {words} goes from "
+        f"{fraction(min(xs))} to {fraction(max(xs))}, {score.words} from {fraction(min(ys))} to {fraction(max(ys))}. "
         f"On the Pareto front: {', '.join(s.label for s in front)}.",
         {m if len(modalities) > 1 else "": scatter.plot() for m, scatter in scatters.items()},
-        make_table(f"{name}-data", f"Accuracy and {words} of each setting.", columns, rows),
+        make_table(f"{name}-data", f"{score.title} and {words} of each setting.", columns, rows),
         "Modality" if len(modalities) > 1 else "",
     )
 
@@ -97,16 +108,16 @@ DEFINED = {
 
 
 def _front(placed: Sequence[Setting], measure: str) -> list[Setting]:
-    """Settings on the Pareto front of accuracy and balance on val; on test, if it was not measured on val."""
+    """Settings on the Pareto front of score and balance on val; on test, if it was not measured on val."""
 
     def values(setting: Setting) -> tuple[float, float]:
         for split in ("val", "test"):
-            accuracy = setting.mean("accuracy", split)
+            gain = setting.gain(split)
             shares = [setting.mean(f"{measure}.{m}", split) for m in setting.modalities]
             known = [share for share in shares if share is not None]
-            if accuracy is not None and len(known) == len(shares):
-                return sum(abs(share - 1 / len(known)) for share in known), accuracy
-        return 2.0, 0.0
+            if gain is not None and len(known) == len(shares):
+                return sum(abs(share - 1 / len(known)) for share in known), gain
+        return 2.0, -math.inf
 
     return [placed[i] for i in pareto([values(setting) for setting in placed])]
 
@@ -127,18 +138,19 @@ def _scatter(
         front=[points[setting.label] for setting in front],
         paths=_paths(placed, points),
         levels=[_point(setting, measure) for setting in others],
+        score=results.score,
     )
 
 
 def _point(setting: Setting, measure: str) -> Point:
-    x, y = setting.mean(measure), setting.mean("accuracy")
+    x, y = setting.mean(measure), setting.mean(setting.score.name)
     return Point(
         setting.style + 1,
         setting.label,
         0.0 if x is None else x,
         0.0 if y is None else y,
         setting.half_width(measure),
-        setting.half_width("accuracy"),
+        setting.half_width(setting.score.name),
         setting_marker(setting),
     )
 
@@ -179,11 +191,7 @@ def share_against_use(results: ResultFolder, settings: Sequence[Setting]) -> Pic
     return Picture(
         "use",
         "Share against use",
-        "Share: part of the decision, by gradient x input. Use share: a modality's use (accuracy lost if it is "
-        "permuted between test clips) over the sum of all, negative values taken as 0. Shapley use share: part of the "
-        "accuracy by Shapley values, absent modalities permuted; outside 0 to 1 if a modality misleads. The line "
-        "between them is the gap: if it is long, the share does not show what the head uses. Dashed: balance, "
-        f"1/{len(results.modalities)}." + of_all(joint, known),
+        results.score.in_words(COMPARED) + f"Dashed: balance, 1/{len(results.modalities)}." + of_all(joint, known),
         f"Share, use share and Shapley use share of {first}. " + "; ".join(listed) + ".",
         {
             m: plot(_dumbbells(labels, values[m], m, 1 / len(results.modalities)), rows_height(labels))

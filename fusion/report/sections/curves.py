@@ -10,10 +10,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from amr.fusion.report.plots.bars import grouped_bars
+from amr.fusion.report.plots.marks import MUTED, label, setting_area, setting_color, setting_marker
+from amr.fusion.report.plots.picture import Picture, fraction_axis, of_all, plot, wide_enough
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.bars import grouped_bars
-from amr.fusion.report.sections.marks import MUTED, label, setting_area, setting_color, setting_marker
-from amr.fusion.report.sections.picture import Picture, fraction_axis, of_all, plot, sections, wide_enough
+from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import MAX_SHOWN, Setting, shown
 from amr.fusion.report.tables import Table, fraction, make_table
 
@@ -25,12 +26,13 @@ BASELINES = {"mean": "their train mean", "zero": "zero", "permutation": "those o
 
 @sections.register("training")
 def training(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
-    """Loss, accuracy and shares over the epochs of every setting, a few in each plot; means over seeds, and bands."""
+    """Loss, score and shares over the epochs of every setting, a few in each plot; means over seeds, and bands."""
     by_style = sorted(settings, key=lambda setting: setting.style)  # neighbors differ in color
     tables = {s.label: [h.set_index("epoch") for run in s.runs if (h := run.history()) is not None] for s in by_style}
     drawn = [setting for setting in by_style if tables[setting.label]]
     without = [setting.label for setting in by_style if not tables[setting.label]]
-    panels = {"loss": "val_loss", "accuracy on val": "val_accuracy"}
+    score = results.score
+    panels = {"loss": "val_loss", f"{score.words} on val": f"val_{score.name}"}
     panels |= {f"share of {m} on val": f"val_share_{m}" for m in _shared(results, drawn)}
     panels = {title: name for title, name in panels.items() if any(_complete(name, tables[s.label]) for s in drawn)}
     if not panels:
@@ -50,7 +52,7 @@ def training(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
     last = [
         f"{text} {fraction(float(series.iloc[-1]))}"
         for text, of_setting in means.items()
-        if (series := of_setting.get("val_accuracy")) is not None
+        if (series := of_setting.get(f"val_{score.name}")) is not None
     ]
     by_own = len({run.config.attribution for setting in drawn for run in setting.runs}) > 1
     return Picture(
@@ -61,7 +63,7 @@ def training(results: ResultFolder, settings: Sequence[Setting]) -> Picture | No
         + " The share is by the attribution of each setting." * by_own
         + f" All {len(drawn)} settings are here, {MAX_SHOWN} at a time." * (len(plots) > 1)
         + (f" Without curves: {', '.join(without)}." if without else ""),
-        f"Curves over epochs of {len(drawn)} settings. Accuracy on val in the last epoch: {'; '.join(last)}.",
+        f"Curves over epochs of {len(drawn)} settings. {score.title} on val in the last epoch: {'; '.join(last)}.",
         plots,
         _training_table(means, names),
         "Settings" if len(plots) > 1 else "",
@@ -158,11 +160,12 @@ def _curve(
 
 @sections.register("missing")
 def missing(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
-    """Accuracy with only some of the modalities, for every kind of replacement."""
+    """The score with only some of the modalities, for every kind of replacement."""
     measured = [setting for setting in settings if any(name.startswith("missing.") for name in setting.names)]
     selected = [setting for setting in shown(settings) if setting in measured]
     if not selected:
         return None
+    score = results.score
     plots: dict[str, dict[str, Any]] = {}
     rows: list[tuple[str, str, str, float | None, float | None]] = []
     num = len(results.modalities)
@@ -185,16 +188,16 @@ def missing(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
     return Picture(
         "missing",
         "When a modality is missing",
-        "Accuracy if only the named modalities are kept and the others are replaced. If a single one does nearly as "
-        "well as all together, the others add little. If accuracy falls to that of guessing, they are needed."
+        f"{score.title} if only the named modalities are kept and the others are replaced. If a single one does "
+        "nearly as well as all together, the others add little. If it does no better than guessing, they are needed."
         + " The picture has single modalities, all but one, and all; the table has every subset." * (num > MAX_COLUMNS)
         + of_all(selected, measured),
-        f"Bars of accuracy by kept modalities, for {len(selected)} settings. {first}: {'; '.join(listed)}.",
+        f"Bars of {score.words} by kept modalities, for {len(selected)} settings. {first}: {'; '.join(listed)}.",
         plots,
         make_table(
             "missing-data",
-            "Accuracy by the kept modalities and the replacement of the others.",
-            ["setting", "replaced by", "kept", "accuracy", "± (95 %)"],
+            f"{score.title} by the kept modalities and the replacement of the others.",
+            ["setting", "replaced by", "kept", score.words, "± (95 %)"],
             rows,
         ),
         "Others are replaced by" if len(plots) > 1 else "",
@@ -209,8 +212,9 @@ def _bars_of_subsets(
     return grouped_bars(
         texts,
         [(setting, [prefix + subset for subset in subsets]) for setting in selected],
-        "accuracy",
+        selected[0].score.words,
         in_rows=num_modalities > MAX_COLUMNS,
+        bounds=selected[0].score.bounds,
     )
 
 
@@ -232,11 +236,12 @@ def _alone(baseline: str) -> str:
 
 @sections.register("noise")
 def noise(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
-    """Accuracy over noise in one modality, one panel per modality."""
+    """The score over noise in one modality, one panel per modality."""
     measured = [setting for setting in settings if any("noise" in run.nested for run in setting.runs)]
     selected = [setting for setting in shown(settings) if setting in measured]
     if results.evaluation is None or not selected:
         return None
+    score = results.score
     levels = [float(level) for level in results.evaluation["settings"]["noise_levels"]]
     modalities = [m for m in results.modalities if any(_noise_curves(setting, m) for setting in selected)]
     if not modalities:
@@ -265,23 +270,29 @@ def noise(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
                 row=row,
                 col=1,
             )
-        figure.update_yaxes(**fraction_axis(f"accuracy, noise in {m}"), row=row, col=1)
-    figure.update_yaxes(range=wide_enough([value for row in rows for value in row[2:-1]]))
+        figure.update_yaxes(**fraction_axis(f"{score.words}, noise in {m}"), row=row, col=1)
+    figure.update_yaxes(range=wide_enough([value for row in rows for value in row[2:-1]], bounds=score.bounds))
     figure.update_xaxes(title={"text": "noise (standard deviations)"}, row=len(modalities), col=1)
+    parts = ["a curve", f"the clean {score.words}"]
     falls = [
         f"{m} {fraction(_at_level(selected[0], m, 0))} to {fraction(_at_level(selected[0], m, -1))}" for m in modalities
     ]
     return Picture(
         "noise",
         "Noise",
-        "Accuracy with noise added to one modality's embeddings and the others clean, mean over seeds. The steeper a "
-        "curve, the more the head depends on that modality. Robustness is the area under a curve divided by the clean "
-        "accuracy: a ratio, 1 if noise costs nothing." + of_all(selected, measured),
-        f"Curves of accuracy over noise. {selected[0].label}, from no noise to the most: " + "; ".join(falls) + ".",
+        f"{score.title} with noise added to one modality's embeddings and the others clean, mean over seeds. The "
+        "steeper a curve, the more the head depends on that modality. Robustness is the area under "
+        + " divided by ".join(parts[::-1] if score.least_is_best else parts)
+        + ": a ratio, 1 if noise costs nothing."
+        + of_all(selected, measured),
+        f"Curves of {score.words} over noise. {selected[0].label}, from no noise to the most: "
+        + "; ".join(falls)
+        + ".",
         {"": plot(figure, 230 * len(modalities) + 90)},
         make_table(
             "noise-data",
-            "Accuracy at noise of some standard deviations (sd), and robustness, a ratio to the clean accuracy.",
+            f"{score.title} at noise of some standard deviations (sd), and robustness, a ratio to the clean "
+            f"{score.words}.",
             ["setting", "noise in", *(f"{level:g} sd" for level in levels), "robustness"],
             rows,
         ),

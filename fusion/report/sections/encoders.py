@@ -8,18 +8,18 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from amr.fusion.evaluate.tables import LEARNED
-from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.marks import MUTED, kind_marker, label
-from amr.fusion.report.sections.picture import (
+from amr.fusion.report.plots.marks import MUTED, kind_marker, label
+from amr.fusion.report.plots.picture import (
     Picture,
     fraction_axis,
     of_all,
     plot,
     rows_height,
-    sections,
     tick,
     wide_enough,
 )
+from amr.fusion.report.read import ResultFolder
+from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import Cell, fraction, make_table, signed
 

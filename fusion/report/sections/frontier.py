@@ -1,4 +1,4 @@
-"""Accuracy against use share: what it costs to make a head use its modalities in a requested ratio (`amr frontier`)."""
+"""The score against use share: what it costs to make a head use its modalities in a ratio (`amr frontier`)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from amr.fusion.choices import score_of
 from amr.fusion.frontier.curves import Curve, curves_of, half_width, interval_of_change
 from amr.fusion.frontier.curves import Point as CurvePoint
 from amr.fusion.frontier.reading import reading
 from amr.fusion.report.frontier import relabelled, setting_of
+from amr.fusion.report.plots.marks import setting_marker, style_marker
+from amr.fusion.report.plots.picture import Picture
+from amr.fusion.report.plots.scatter import NUMBERED, Path, Point, Scatter
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.marks import setting_marker, style_marker
-from amr.fusion.report.sections.picture import Picture, sections
-from amr.fusion.report.sections.scatter import NUMBERED, Path, Point, Scatter
+from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import Setting
 from amr.fusion.report.tables import Table, fraction, make_table, side_by_side
 
@@ -24,11 +26,11 @@ CONTROLS = (
 
 @sections.register("frontier")
 def accuracy_against_use(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
-    """Accuracy over the use share of a modality, one line per kind of setting; None without a frontier."""
+    """The score over the use share of a modality, one line per kind of setting; None without a frontier."""
     if results.frontier is None or not curves_of(results.frontier):
         return None
     marks = _marks(results.frontier, settings)
-    document = relabelled(results.frontier, settings)
+    document, score = relabelled(results.frontier, settings), results.score
     modalities = document["modalities"]
     shown = modalities[:1] if len(modalities) == 2 else modalities
     sentences = " ".join(reading(document))
@@ -37,13 +39,13 @@ def accuracy_against_use(results: ResultFolder, settings: Sequence[Setting]) -> 
     scatters = {m: _scatter(document, m, marks) for m in shown}
     return Picture(
         "frontier",
-        "Accuracy against use share",
-        "Use share: a modality's use (accuracy lost if it is permuted between test clips) over the sum of all. "
+        f"{score.title} against use share",
+        f"Use share: a modality's use ({score.lost} if it is permuted between test clips) over the sum of all. "
         f"{_points(document)} {NUMBERED * scatters[shown[0]].is_numbered}{has_controls * CONTROLS}Lines join the "
         "settings of a kind in the order of their option, dashed for controls. Ringed points are on the Pareto front, "
-        f"chosen on val: no other setting is both more accurate there and nearer to the target.",
-        f"Scatter of accuracy over the use share of {shown[0]}, {len(document['settings'])} settings. On the Pareto "
-        f"front: {names}. {sentences}",
+        f"chosen on val: no other setting is both better there and nearer to the target.",
+        f"Scatter of {score.words} over the use share of {shown[0]}, {len(document['settings'])} settings. On the "
+        f"Pareto front: {names}. {sentences}",
         {m: scatter.plot() for m, scatter in scatters.items()},
         _table(document),
         "Modality" if len(shown) > 1 else "",
@@ -55,7 +57,7 @@ def _points(document: Mapping[str, Any]) -> str:
     seeds = max(len(entry["seeds"]) for entry in document["settings"])
     of_folds = f" and {document['folds']} folds" if document["folds"] else ""
     text = f"One point per setting, the mean over {seeds} {'seed' if seeds == 1 else 'seeds'}{of_folds}"
-    if all(interval_of_change(entry) is None for entry in document["settings"]):
+    if all(interval_of_change(entry, score_of(document)) is None for entry in document["settings"]):
         return f"{text}."
     return f"{text}; whiskers are 95 % intervals of the paired change from the plain head."
 
@@ -86,6 +88,7 @@ def _scatter(document: Mapping[str, Any], modality: str, marks: Mapping[str, Mar
         "target",
         [points[entry["setting"]] for entry in document["front"] if entry["setting"] in points],
         [_path(curve, points) for curve in ordered],
+        score=score_of(document),
     )
 
 
@@ -101,7 +104,8 @@ def _point(point: CurvePoint, marks: Mapping[str, Mark]) -> Point:
 def _table(document: Mapping[str, Any]) -> Table:
     order = "/".join(document["modalities"])
     first = document["modalities"][0]
-    columns = ["setting", "val accuracy", "accuracy", "lost", "± (95 %)", f"use share {order}"]
+    score = score_of(document)
+    columns = ["setting", f"val {score.words}", score.words, "lost", "± (95 %)", f"use share {order}"]
     columns += [f"Shapley use share {order}", "cost of .10", "on the front"]
     rows = []
     for entry in document["settings"]:
@@ -109,10 +113,10 @@ def _table(document: Mapping[str, Any]) -> Table:
         rows.append(
             [
                 entry["setting"],
-                entry["val"]["accuracy"],
-                entry["accuracy"],
-                price.get("accuracy_lost"),
-                half_width(price.get("accuracy_lost_interval")),
+                entry["val"][score.name],
+                entry[score.name],
+                price.get(f"{score.name}_lost"),
+                half_width(price.get(f"{score.name}_lost_interval")),
                 side_by_side(entry["use_share"]),
                 side_by_side(entry["shapley_use_share"]),
                 price.get("per_tenth"),
@@ -121,8 +125,8 @@ def _table(document: Mapping[str, Any]) -> Table:
         )
     target = fraction(document["target"][first])
     notes = {
-        "lost": "accuracy lost on test against the plain head, paired by seed and fold",
-        "cost of .10": f"accuracy lost for each .10 of use share of {first} moved towards {target}; a dash if the 95 % "
+        "lost": f"{score.lost} on test against the plain head, paired by seed and fold",
+        "cost of .10": f"{score.lost} for each .10 of use share of {first} moved towards {target}; a dash if the 95 % "
         "interval of the move contains 0",
     }
-    return make_table("frontier-data", "Accuracy, use share and price of each setting.", columns, rows, notes)
+    return make_table("frontier-data", f"{score.title}, use share and price of each setting.", columns, rows, notes)

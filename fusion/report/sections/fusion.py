@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from amr.fusion.report.plots.bars import grouped_bars
+from amr.fusion.report.plots.picture import Picture, of_all
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.bars import grouped_bars
-from amr.fusion.report.sections.picture import Picture, of_all, sections
+from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import MAX_NAMED, Cell, fraction, make_table, side_by_side
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from amr.fusion.report.plots.marks import MUTED, kind_marker, label, setting_color
+from amr.fusion.report.plots.picture import Picture, fraction_axis, plot, rows_height, tick, whiskers
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.marks import MUTED, kind_marker, label, setting_color
-from amr.fusion.report.sections.picture import Picture, fraction_axis, plot, rows_height, sections, tick, whiskers
+from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import Setting, counterpart
-from amr.fusion.report.tables import fraction, make_table
+from amr.fusion.report.tables import BOUNDS, FRACTION, fraction, make_table
 
 HALVES = ("without AMR", "with AMR")
-MEASURES = {"accuracy": "accuracy", "mAP": "map"}
+NUM_MEASURES = 2  # of the task
 Row = tuple[str, Setting | None, Setting | None]  # name, without AMR, with AMR
 
 
@@ -24,7 +25,9 @@ def methods(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
     if sum(one is not None and two is not None for _, one, two in rows) < 2:
         return None
     modalities = results.modalities[:1] if len(results.modalities) == 2 else results.modalities
-    measures = MEASURES | {f"use share of {m}": f"use_share.{m}" for m in modalities}
+    score = results.score
+    measures = {words: name for name, words in [*score.measures.items()][:NUM_MEASURES]}
+    measures |= {f"use share of {m}": f"use_share.{m}" for m in modalities}
     measures |= {f"share of {m}": f"share.{m}" for m in modalities}
     known = [setting for row in rows for setting in row[1:] if setting is not None]
     measures = {words: name for words, name in measures.items() if any(s.mean(name) is not None for s in known)}
@@ -36,17 +39,17 @@ def methods(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
         if s is not None
     ]
     listed = [
-        f"{name} {' to '.join(fraction(s.mean('accuracy')) for s in pair if s is not None)}" for name, *pair in rows
+        f"{name} {' to '.join(fraction(s.mean(score.name)) for s in pair if s is not None)}" for name, *pair in rows
     ]
     ratios = ", ".join(dict.fromkeys(s.ratio for s in known if s.regularized))
     return Picture(
         "methods",
         "Methods without and with AMR",
         f"One row per method, mean over seeds with 95 % intervals: hollow without AMR, filled with {ratios}. A method "
-        "with a single point takes no ratio. Use share: part of the use (accuracy lost if the modality is permuted "
-        "between test clips); share: part of the decision. Dashed in these: balance, "
-        f"1/{len(results.modalities)}. The paired tests are under Statistics.",
-        f"Pairs of points. Accuracy without and with AMR: {'; '.join(listed)}.",
+        "with a single point takes no ratio. Use share: part of the use "
+        f"({score.lost} if the modality is permuted between test clips); share: part of the decision. Dashed in these: "
+        f"balance, 1/{len(results.modalities)}. The paired tests are under Statistics.",
+        f"Pairs of points. {score.title} without and with AMR: {'; '.join(listed)}.",
         {words: _dumbbells(rows, words, name, balance.get(words)) for words, name in measures.items()},
         make_table("methods-data", "Each method without and with AMR.", ["method", "AMR", *measures], data),
         "Measure",
@@ -100,7 +103,7 @@ def _dumbbells(rows: Sequence[Row], words: str, name: str, balance: float | None
             figure.add_scatter(
                 x=[mean],
                 y=[text],
-                error_x=whiskers([setting.half_width(name)], shade, means=[mean]),
+                error_x=whiskers([setting.half_width(name)], shade, means=[mean], bounds=BOUNDS.get(name, FRACTION)),
                 mode="markers",
                 name=label(setting.label),
                 showlegend=False,

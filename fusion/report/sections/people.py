@@ -9,9 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from amr.fusion.evaluate.people.tables import people_tables
+from amr.fusion.report.plots.marks import kind_bar, label
+from amr.fusion.report.plots.picture import Picture, fraction_axis, plot, rows_height, tick
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.marks import kind_bar, label
-from amr.fusion.report.sections.picture import Picture, fraction_axis, plot, rows_height, sections, tick
+from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import Table, fraction, label_of, make_table
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from amr.fusion.report.plots.marks import INK, SYMBOLS, kind_bar, label, modality_bar, modality_color
+from amr.fusion.report.plots.picture import Picture, of_all, plot, rows_height, tick
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.marks import INK, SYMBOLS, kind_bar, label, modality_bar, modality_color
-from amr.fusion.report.sections.picture import Picture, of_all, plot, rows_height, sections, tick
+from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import fraction, make_table
 

@@ -10,9 +10,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 from amr.fusion.attribution.base import attributions
+from amr.fusion.choices import Score
+from amr.fusion.report.plots.marks import MUTED, label, setting_color, setting_marker
+from amr.fusion.report.plots.picture import Picture, plot, tick
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.marks import MUTED, label, setting_color, setting_marker
-from amr.fusion.report.sections.picture import Picture, plot, sections, tick
+from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import Setting
 from amr.fusion.report.tables import Cell, fraction, make_table
 from amr.fusion.runs.read import SETTINGS, Run
@@ -31,7 +33,7 @@ WORDS = {
     "batch_size": "batch size",
 }
 ALSO = ("adapter", "hidden", "epochs", "batch_size", "optimizer", "normalize")  # settings that SETTINGS lacks
-MEASURES = {"val accuracy": "accuracy", "accuracy": "accuracy", "mAP": "map"}
+NUM_MEASURES = 2  # of the task
 
 
 @sections.register("runs")
@@ -50,7 +52,7 @@ def runs(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
     for i, (setting, run) in enumerate(members):
         cells = [_text_cell(texts[i]) for texts in options.values()]
         rows.append([Cell(run.name, run.name), setting.label, *cells, *(values[i] for values in measured.values())])
-    accuracies = [value for value in measured["accuracy"] if value is not None]
+    scores = [value for value in measured[results.score.words] if value is not None]
     few = f" The picture has the {MAX_DRAWN} best on val of {len(members)} runs." if len(members) > MAX_DRAWN else ""
     return Picture(
         "runs",
@@ -59,7 +61,7 @@ def runs(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
         "Each axis goes from its lowest value, on the left, to its highest; texts are in the order of the runs. Filter "
         f"by the values of an option or by words: lines and rows follow.{few}",
         f"Parallel coordinates of {len(members)} runs over {', '.join(WORDS.get(n, n) for n in varied)} and results. "
-        f"Accuracy goes from {fraction(min(accuracies))} to {fraction(max(accuracies))}.",
+        f"{results.score.title} goes from {fraction(min(scores))} to {fraction(max(scores))}.",
         {"": _coordinates(members, varied, measured)},
         make_table("runs-data", "Settings and results of every run.", ["run", "setting", *columns], rows),
         filters=("setting", *(WORDS.get(name, name) for name in varied)),
@@ -89,14 +91,25 @@ def _text_cell(text: str) -> Cell:
 
 def _measures(results: ResultFolder) -> list[str]:
     modalities = results.modalities[:1] if len(results.modalities) == 2 else results.modalities
-    return [*MEASURES, *(f"use share of {m}" for m in modalities), *(f"share of {m}" for m in modalities)]
+    score = results.score
+    return [
+        f"val {score.words}",
+        *_of_task(score).values(),
+        *(f"use share of {m}" for m in modalities),
+        *(f"share of {m}" for m in modalities),
+    ]
+
+
+def _of_task(score: Score) -> dict[str, str]:
+    return dict([*score.measures.items()][:NUM_MEASURES])
 
 
 def _measure(run: Run, words: str, results: ResultFolder) -> float | None:
     if words.startswith("val "):
-        return run.val_measures.get(MEASURES[words])
-    if words in MEASURES:
-        return run.measures.get(MEASURES[words])
+        return run.val_measures.get(results.score.name)
+    names = {text: name for name, text in _of_task(results.score).items()}
+    if words in names:
+        return run.measures.get(names[words])
     kind, _, modality = words.partition(" of ")
     return run.measures.get(f"{kind.replace(' ', '_')}.{modality}") if run.fuses else None
 
@@ -108,7 +121,7 @@ def _coordinates(
     columns: dict[str, Sequence[Any]] = {WORDS.get(name, name): texts for name, texts in varied.items()}
     columns |= measured
     axes = {name: _scaled(values) for name, values in columns.items()}
-    val = [run.val_measures.get("accuracy", -1.0) for _, run in members]
+    val = [run.val_gain for _, run in members]
     drawn = sorted(sorted(range(len(members)), key=lambda i: -val[i])[:MAX_DRAWN])
     figure, named = go.Figure(), set[str]()
     for y in range(len(axes)):

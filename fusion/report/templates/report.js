@@ -103,6 +103,7 @@ function nameFrom(box, layout) {
 }
 
 async function resize(box) {
+  if (!box.layout) return; // not drawn
   await Plotly.Plots.resize(box);
   if (box.layout.meta?.labels) await nameFrom(box, themed(specOf(box).layout));
 }
@@ -274,7 +275,26 @@ if (first) {
 
 function decisionsOf(run) {
   const { folder } = run;
-  return new Map(folder.ids.map((id, i) => [id, { target: folder.classes[folder.target[i]], pred: folder.classes[run.preds[i]], share: run.shares?.[i] ?? null }]).filter(([, each]) => each.pred !== undefined && each.target !== undefined));
+  return new Map(folder.ids.map((id, i) => [id, { target: folder.target[i], pred: run.preds[i], share: run.shares?.[i] ?? null }]).filter(([, each]) => each.pred !== null && each.target !== null));
+}
+
+// what a clip says of each class or label: [its name, whether the decision is right]
+const toNames = {
+  multiclass: (folder, c) => folder.classes[c],
+  multilabel: (folder, labels) => labels.map((c) => folder.classes[c]).join(", ") || "no label",
+  regression: (folder, value) => value.toFixed(3),
+};
+const decided = {
+  multiclass: (folder, { target, pred }) => [[folder.classes[target], pred === target]],
+  multilabel: (folder, { target, pred }) => folder.classes.map((name, c) => [name, pred.includes(c) === target.includes(c)]),
+  regression: () => [],
+};
+const error = ({ target, pred }) => Math.abs(pred - target);
+
+function changeOf(task, one, two, isRight) {
+  if (task === "regression") return ["nearer", "as far", "further"][1 + Math.sign(error(two) - error(one))];
+  const [before, after] = [one, two].map((each) => (isRight(each) ? "right" : "wrong"));
+  return before === "wrong" && after === "wrong" ? "wrong to another wrong" : `${before} to ${after}`;
 }
 
 const mean = (values) => (values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length);
@@ -299,30 +319,65 @@ function fill(id, rows) {
 function compareTwo() {
   if (!first) return undefined;
   const [a, b] = [first, second].map((select) => runs[Number(select.value)]);
-  const [ofA, ofB] = [a, b].map(decisionsOf);
+  const { task } = a.folder;
+  const [ofA, ofB] = task === b.folder.task ? [a, b].map(decisionsOf) : [new Map(), new Map()];
+  const named = (value) => toNames[task](a.folder, value);
   const byClass = new Map();
   const clips = [];
+  const errors = [];
   for (const [id, one] of ofA) {
-    const two = ofB.get(id);
-    if (two === undefined || two.target !== one.target) continue;
-    const kind = `${one.pred === one.target ? "right" : "wrong"} to ${two.pred === two.target ? "right" : "wrong"}`;
-    if (!byClass.has(one.target)) byClass.set(one.target, { clips: 0, shares: [[], []] });
-    const counts = byClass.get(one.target);
-    counts.clips += 1;
-    counts[kind] = (counts[kind] ?? 0) + 1;
-    [one, two].forEach(({ share }, i) => { if (share !== null) counts.shares[i].push(share / 100); });
-    if (one.pred !== two.pred) {
-      clips.push([id, one.target, kind === "wrong to wrong" ? "wrong to another wrong" : kind, one.pred, two.pred, ...[one, two].map(({ share }) => (share === null ? null : share / 100))]);
+    const other = ofB.get(id);
+    if (other === undefined || toNames[task](b.folder, other.target) !== named(one.target)) continue;
+    const two = { ...other, pred: translated(other.pred, b.folder, a.folder), target: one.target };
+    const after = new Map(decided[task](a.folder, two));
+    for (const [name, isRight] of decided[task](a.folder, one)) {
+      if (!byClass.has(name)) byClass.set(name, { clips: 0, shares: [[], []] });
+      const counts = byClass.get(name);
+      const kind = `${isRight ? "right" : "wrong"} to ${after.get(name) ? "right" : "wrong"}`;
+      counts.clips += 1;
+      counts[kind] = (counts[kind] ?? 0) + 1;
+      [one, two].forEach(({ share }, i) => { if (share !== null) counts.shares[i].push(share / 100); });
+    }
+    errors.push([error(one), error(two)]);
+    if (named(one.pred) !== named(two.pred)) {
+      const change = changeOf(task, one, two, (each) => named(each.pred) === named(each.target));
+      clips.push([id, named(one.target), change, named(one.pred), named(two.pred), ...[one, two].map(({ share }) => (share === null ? null : share / 100))]);
     }
   }
+  if (task === "regression") clips.sort((x, y) => gapOf(y) - gapOf(x));
   const kinds = ["right to right", "wrong to right", "right to wrong", "wrong to wrong"];
   const rows = [...byClass].map(([name, counts]) => [name, counts.clips, ...kinds.map((kind) => counts[kind] ?? 0), ...counts.shares.map(mean)]);
-  const total = (column) => rows.reduce((sum, row) => sum + row[column], 0);
   fill("compare-classes", rows);
   fill("compare-clips", clips);
-  document.getElementById("compare-words").textContent = rows.length === 0
-    ? "These runs were tested on no common clip."
-    : `Of ${total(1)} clips that both were tested on, ${total(3)} change from wrong to right and ${total(4)} from right to wrong; ${total(2)} are right in both and ${total(5)} wrong in both. Shares are of ${a.folder.modality}${a.folder.modality === b.folder.modality ? "" : ` and of ${b.folder.modality}`}.`;
+  document.getElementById("compare-words").textContent = wordsOfTwo(a, b, rows, errors);
+  for (const box of document.querySelectorAll(".of-classes")) box.hidden = rows.length === 0;
+  return rows.length === 0 ? undefined : drawTwo(rows);
+}
+
+// classes of another folder may have other numbers
+function translated(pred, from, to) {
+  if (from === to || from.task === "regression") return pred;
+  const number = (c) => to.classes.indexOf(from.classes[c]);
+  return Array.isArray(pred) ? pred.map(number) : number(pred);
+}
+
+const gapOf = ([, target, , one, two]) => Math.abs(Math.abs(one - target) - Math.abs(two - target));
+
+function wordsOfTwo(a, b, rows, errors) {
+  if (errors.length === 0) return "These runs were tested on no common clip, or predict different things.";
+  const shares = `Shares are of ${a.folder.modality}${a.folder.modality === b.folder.modality ? "" : ` and of ${b.folder.modality}`}.`;
+  if (a.folder.task === "regression") {
+    const nearer = errors.filter(([one, two]) => two < one).length;
+    const further = errors.filter(([one, two]) => two > one).length;
+    const [before, after] = [0, 1].map((i) => mean(errors.map((each) => each[i])).toFixed(3));
+    return `Of ${errors.length} clips that both were tested on, the second run is nearer to the true number for ${nearer} and further from it for ${further}; MAE ${before} and ${after}. ${shares}`;
+  }
+  const total = (column) => rows.reduce((sum, row) => sum + row[column], 0);
+  const counted = a.folder.task === "multilabel" ? `${total(1)} labels of ${errors.length} clips` : `${total(1)} clips`;
+  return `Of ${counted} that both were tested on, ${total(3)} change from wrong to right and ${total(4)} from right to wrong; ${total(2)} are right in both and ${total(5)} wrong in both. ${shares}`;
+}
+
+function drawTwo(rows) {
   const ranked = [...rows].sort((x, y) => y[3] + y[4] - x[3] - x[4]).slice(0, MOST).reverse();
   const bars = (column, sign, name, color, shape) => ({
     type: "bar", orientation: "h", name, y: ranked.map((row) => row[0].replaceAll("<", "&lt;")), x: ranked.map((row) => sign * row[column]),

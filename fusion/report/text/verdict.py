@@ -1,7 +1,7 @@
 """The verdict: what a head uses, how far AMR moves it, at what price, and the head to take. Numbers first, no praise.
 
 The setting with AMR is chosen on val and reported on test, by the rule of `amr frontier`: of the settings that cost at
-most `MAX_COST` of val accuracy, the nearest to even use.
+most `MAX_COST` of val accuracy or mAP, or that part of the val error, the nearest to even use.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from amr.fusion.attribution.base import attributions
+from amr.fusion.choices import Score
 from amr.fusion.frontier.config import FrontierConfig
 from amr.fusion.frontier.reading import reading
 from amr.fusion.report.frontier import relabelled
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, counterpart, reference_of
-from amr.fusion.report.tables import MINUS, fraction, interval_of_fraction, side_by_side, signed
+from amr.fusion.report.tables import MINUS, fraction, interval_inside, side_by_side, signed
 from amr.fusion.runs.read import Run, flat, use_shares
 from amr.fusion.runs.statistics import PairedTest, paired_test, ratio_interval
 
@@ -44,15 +45,15 @@ class Change:
         plain: Setting without.
         modality: Modality that the plain setting uses most.
         moved: Paired test of the use share of the modality, AMR minus plain.
-        accuracy: Paired test of the accuracy, AMR minus plain.
-        per_tenth: Accuracy lost for each .10 of use share moved, with its interval; None if the move may be none.
+        gain: Paired test of the accuracy, or of the gain in another score, AMR minus plain.
+        per_tenth: Gain lost for each .10 of use share moved, with its interval; None if the move may be none.
     """
 
     setting: Setting
     plain: Setting
     modality: str
     moved: PairedTest
-    accuracy: PairedTest
+    gain: PairedTest
     per_tenth: tuple[float, tuple[float, float] | None] | None
 
 
@@ -75,7 +76,8 @@ def verdict(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
 def terms(settings: Sequence[Setting]) -> dict[str, str]:
     """Definitions of the words of the verdict."""
     has_amr = change_of(settings) is not None
-    return {word: text for word, text in TERMS.items() if has_amr or word.startswith("use")}
+    score = settings[0].score
+    return {word: score.in_words(text) for word, text in TERMS.items() if has_amr or word.startswith("use")}
 
 
 def plain_of(settings: Sequence[Setting]) -> Setting | None:
@@ -97,14 +99,23 @@ def change_of(settings: Sequence[Setting]) -> Change | None:
 
 def _rank(setting: Setting, plain: Setting) -> tuple[bool, float]:
     """Order of settings with AMR, the best first: cheap enough on val, then near to even use there."""
-    cost = _val(plain, "accuracy") - _val(setting, "accuracy")
-    is_cheap = cost <= MAX_COST
+    cost = _val_gain(plain) - _val_gain(setting)
+    is_cheap = cost <= _allowed(_val_gain(plain), plain.score)
     return not is_cheap, distance(setting) if is_cheap else cost
 
 
 def _val(setting: Setting, name: str) -> float:
     value = setting.mean(name, "val")
     return (setting.mean(name) or 0.0) if value is None else value
+
+
+def _val_gain(setting: Setting) -> float:
+    return setting.score.gain(_val(setting, setting.score.name))
+
+
+def _allowed(gain: float, score: Score) -> float:
+    """Most of a gain on val that balance may cost: `MAX_COST`, or that part of an error."""
+    return MAX_COST * -gain if score.least_is_best else MAX_COST
 
 
 def distance(setting: Setting) -> float:
@@ -130,23 +141,28 @@ def _change(setting: Setting, plain: Setting) -> Change | None:
     overlap = 1 / (folds - 2) if folds > 2 else 0.0  # test clips over train clips
     if not moves:  # no seed in common
         return None
-    moved, accuracy = paired_test(moves, overlap), paired_test(gains, overlap)
+    moved, gain = paired_test(moves, overlap), paired_test(gains, overlap)
     per_tenth = None
     if moved.interval is not None and moved.interval[1] < 0:
         lost, towards = -np.array(gains), -np.array(moves)
         interval = ratio_interval(lost, towards, overlap)
         scaled = None if interval is None else (TENTH * interval[0], TENTH * interval[1])
         per_tenth = float(TENTH * lost.mean() / towards.mean()), scaled
-    return Change(setting, plain, modality, moved, accuracy, per_tenth)
+    return Change(setting, plain, modality, moved, gain, per_tenth)
 
 
 def _of_folds(run: Run) -> list[tuple[float, dict[str, float]]]:
-    """Accuracy and use shares on test in each fold."""
+    """Gain and use shares on test in each fold."""
     found = []
     for fold in run.folds:
         measures = flat(fold["test"] or fold["val"] or {})
         shares = use_shares(measures, run.modalities)
-        found.append((measures["accuracy"], {name.partition(".")[2]: share for name, share in shares.items()}))
+        found.append(
+            (
+                run.score.gain(measures[run.score.name]),
+                {name.partition(".")[2]: share for name, share in shares.items()},
+            )
+        )
     return found
 
 
@@ -154,43 +170,50 @@ def _uses(plain: Setting, change: Change | None) -> str:
     shares = {m: plain.mean(f"use_share.{m}") or 0.0 for m in plain.modalities}
     modality = max(shares, key=lambda m: shares[m])
     name = modality[:1].upper() + modality[1:]
+    score = plain.score
     user = "this head" if plain.runs[0].record.model is None else "this model"
     text = f"{name} carries {shares[modality]:.2f} of what {user} uses ({plain.label})"
     if change is None:
-        ends = interval_of_fraction(shares[modality], plain.half_width(f"use_share.{modality}"))
+        ends = interval_inside(shares[modality], plain.half_width(f"use_share.{modality}"))
         between = "" if ends is None else f", {INTERVAL} {ends[0]:.2f} to {ends[1]:.2f}"
-        accuracy = plain.mean("accuracy")
-        return f"{text[:-1]}{between}); its accuracy is {_accuracy(plain, accuracy)}."
+        return f"{text[:-1]}{between}); its {score.words} is {_with_interval(plain)}."
     after = change.setting.mean(f"use_share.{modality}") or 0.0
-    amr = f"{change.setting.label} on {attributions[change.setting.runs[0].config.attribution].label}"
+    amr, attribution = change.setting.label, change.setting.runs[0].config.attribution
+    if attribution not in amr:
+        amr += f" on {attributions[attribution].label}"
     return (
-        f"{text}; {amr} moves it to {after:.2f}, and accuracy by {_plus_minus(change.accuracy)} "
-        f"(from {fraction(plain.mean('accuracy'))} to {fraction(change.setting.mean('accuracy'))})."
+        f"{text}; {amr} moves it to {after:.2f}, and {score.words} by {_plus_minus(change.gain, score)} "
+        f"(from {fraction(plain.mean(score.name))} to {fraction(change.setting.mean(score.name))})."
     )
 
 
-def _accuracy(setting: Setting, accuracy: float | None) -> str:
-    ends = interval_of_fraction(accuracy, setting.half_width("accuracy"))
-    return fraction(accuracy) + ("" if ends is None else f" ({INTERVAL} {ends[0]:.3f} to {ends[1]:.3f})")
+def _with_interval(setting: Setting) -> str:
+    score = setting.score
+    value = setting.mean(score.name)
+    ends = interval_inside(value, setting.half_width(score.name), score.bounds)
+    return fraction(value) + ("" if ends is None else f" ({INTERVAL} {ends[0]:.3f} to {ends[1]:.3f})")
 
 
-def _plus_minus(test: PairedTest) -> str:
+def _plus_minus(test: PairedTest, score: Score | None = None) -> str:
+    """Difference and half of its interval; of a gain, as a difference of the score."""
+    difference = test.difference if score is None else score.gain(test.difference)
     if test.interval is None:
-        return signed(test.difference)
-    return f"{signed(test.difference)} ± {(test.interval[1] - test.interval[0]) / 2:.3f}"
+        return signed(difference)
+    return f"{signed(difference)} ± {(test.interval[1] - test.interval[0]) / 2:.3f}"
 
 
 def _certainty(change: Change) -> str:
     """Sentence on what the paired tests can and cannot tell from noise."""
     pairs = change.moved.num_pairs
-    if change.moved.interval is None or change.accuracy.interval is None:
+    if change.moved.interval is None or change.gain.interval is None:
         return f"With {pairs} pair{'s' * (pairs != 1)} of runs there is no interval: three are needed."
-    found = [low > 0 or high < 0 for low, high in (change.moved.interval, change.accuracy.interval)]
+    found = [low > 0 or high < 0 for low, high in (change.moved.interval, change.gain.interval)]
+    words = change.plain.score.words
     outcome = {
-        (True, True): "the move and the change in accuracy are both more than noise",
-        (True, False): "the move is more than noise, and the change in accuracy cannot be told from noise",
-        (False, True): "the move cannot be told from noise, and the change in accuracy is more than noise",
-        (False, False): "neither the move nor the change in accuracy can be told from noise",
+        (True, True): f"the move and the change in {words} are both more than noise",
+        (True, False): f"the move is more than noise, and the change in {words} cannot be told from noise",
+        (False, True): f"the move cannot be told from noise, and the change in {words} is more than noise",
+        (False, False): f"neither the move nor the change in {words} can be told from noise",
     }[found[0], found[1]]
     return f"By paired tests of {pairs} pairs of runs, {outcome}; the use share moves by {_plus_minus(change.moved)}."
 
@@ -201,19 +224,28 @@ def _price(change: Change) -> str:
         return f"There is no price for .10 of use share: {reason}."
     price, interval = change.per_tenth
     between = "" if interval is None else f" ({INTERVAL} {signed(interval[0])} to {signed(interval[1])})"
-    return f"Moving .10 of use share away from {change.modality} costs {fraction(price)} of accuracy{between}."
+    score = change.plain.score
+    costs = (
+        f"raises {score.words} by {fraction(price)}"
+        if score.least_is_best
+        else (f"costs {fraction(price)} of {score.words}")
+    )
+    return f"Moving .10 of use share away from {change.modality} {costs}{between}."
 
 
 def _best(settings: Sequence[Setting]) -> str:
     """Sentence on the head to take: near to even use, and cheap on val against the best."""
     fused = [setting for setting in settings if setting.fuses and setting.has("use_share")]
-    most = max(_val(setting, "accuracy") for setting in fused)
-    near = [setting for setting in fused if most - _val(setting, "accuracy") <= MAX_COST]
+    score = settings[0].score
+    most = max(map(_val_gain, fused))
+    allowed = _allowed(most, score)
+    near = [setting for setting in fused if most - _val_gain(setting) <= allowed]
     best = min(near, key=distance)
-    run = max(best.runs, key=lambda run: run.val_measures.get("accuracy", -1.0))
+    run = max(best.runs, key=lambda run: run.val_gain)
     shares = {m: run.measures.get(f"use_share.{m}") for m in best.modalities}
+    side = "above" if score.least_is_best else "below"
     return (
-        f"Of the heads at most {MAX_COST:g} of val accuracy below the best, the one to take is the nearest to even use"
-        f": {best.label}, seed {run.seed}, with test accuracy {fraction(run.measures.get('accuracy'))} and use shares "
-        f"{side_by_side(shares)} ({'/'.join(best.modalities)})."
+        f"Of the heads at most {allowed:.3g} of val {score.words} {side} the best, the one to take is the nearest to "
+        f"even use: {best.label}, seed {run.seed}, with test {score.words} "
+        f"{fraction(run.measures.get(score.name))} and use shares {side_by_side(shares)} ({'/'.join(best.modalities)})."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from amr.fusion.choices import Score
 from amr.fusion.evaluate.tables import rank_sentence
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, counterpart, reference_of
@@ -12,8 +13,9 @@ from amr.fusion.report.tables import (
     MINUS,
     SIGNIFICANT,
     fraction,
-    interval_of_fraction,
+    interval_inside,
     label_of,
+    main_measures,
     measure_words,
     side_by_side,
     signed,
@@ -24,7 +26,6 @@ from amr.fusion.runs.statistics import p_text
 ALIKE = 0.05  # uses closer than this, and of one order, are called about equal
 LITTLE = 0.01  # use that is called none
 APART = 0.10  # gap between share and use share that is worth a warning
-REPORTED = ("map", "full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
 MAX_REPORTED = 4
 
 
@@ -32,7 +33,7 @@ def summary(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
     """Sentences with what a reader should take away."""
     sentences = [_fitted(results, settings)]
     reference = reference_of(settings)
-    if reference is not None and reference.mean("accuracy") is not None:
+    if reference is not None and reference.gain() is not None:
         sentences += [_reached(reference, settings), *_relies(reference), *_learned(reference)]
     elif len(settings) == 1:
         sentences += [_reached(settings[0], settings), *_relies(settings[0]), *_learned(settings[0])]
@@ -64,14 +65,14 @@ def warnings(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
 
 def terms(results: ResultFolder) -> dict[str, str]:
     """Definitions of the measures that the sentences name."""
-    return terms_of(_found_beyond_accuracy(results.comparisons)[:MAX_REPORTED])
+    return terms_of(_found_beyond(results.comparisons, results.score)[:MAX_REPORTED], results.score)
 
 
 def _fitted(results: ResultFolder, settings: Sequence[Setting]) -> str:
     runs = results.runs
     config = runs[0].config
     if results.record.model is not None:
-        audited = f"{runs[0].measures['num_clips']:.0f} clips of {len(results.classes)} classes"
+        audited = f"{runs[0].measures['num_clips']:.0f} clips, predicting {_kind(results)}"
         return f"An audit of {results.record.model} on {audited}."
     seeds = len({run.seed for run in runs})
     num = results.evaluation["num_clips"] if results.evaluation is not None else runs[0].measures.get("num_clips")
@@ -79,7 +80,7 @@ def _fitted(results: ResultFolder, settings: Sequence[Setting]) -> str:
         made = "one fitted head" if len(runs) == 1 else f"{len(runs)} fitted heads"
     else:
         made = f"{'one model' if len(runs) == 1 else f'{len(runs)} models'} trained end to end"
-    text = f"{made} on {results.clips}, predicting {config.label!r} ({len(results.classes)} classes)"
+    text = f"{made} on {results.clips}, predicting {_targets(results)}"
     text += "" if num is None else f" for {int(num)} test clips"
     if config.folds:
         text += f" in {config.folds} folds"
@@ -88,28 +89,40 @@ def _fitted(results: ResultFolder, settings: Sequence[Setting]) -> str:
     return text[0].upper() + text[1:] + "."
 
 
+def _targets(results: ResultFolder) -> str:
+    return f"{results.record.config.label!r} ({_kind(results)})"
+
+
+def _kind(results: ResultFolder) -> str:
+    num = len(results.classes)
+    return {"multilabel": _count(num, "label"), "regression": "a number"}.get(
+        results.record.config.task, f"{num} classes"
+    )
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _reached(setting: Setting, settings: Sequence[Setting]) -> str:
-    accuracy, half = setting.mean("accuracy"), setting.half_width("accuracy")
-    if accuracy is None:
+    score = setting.score
+    value, half = setting.mean(score.name), setting.half_width(score.name)
+    if value is None:
         return ""
     name = f"Joint training ({setting.label})" if setting.fuses else f"The head ({setting.label})"
     name = setting.runs[0].record.model or name
-    sentence = f"{name} has accuracy {fraction(accuracy)} on the test clips"
-    ends = interval_of_fraction(accuracy, half)
+    sentence = f"{name} has {score.words} {fraction(value)} on the test clips"
+    ends = interval_inside(value, half, score.bounds)
     if ends is not None:
-        over = "seeds" if len(setting.values("accuracy")) > 1 else "bootstrapped clips"
+        over = "seeds" if len(setting.values(score.name)) > 1 else "bootstrapped clips"
         sentence += f" (95\N{NO-BREAK SPACE}% interval over {over} {fraction(ends[0])} to {fraction(ends[1])})"
     others = [
-        f"{g.label} {fraction(value)}"
+        f"{g.label} {fraction(other)}"
         for g in settings
         if g is not setting
         and not g.fuses
         and g.texts["method_option"] == "-"
-        and (value := g.mean("accuracy")) is not None
+        and (other := g.mean(score.name)) is not None
     ]
     sentence += f"; {', '.join(others)}." if others else "."
     gain, half = setting.mean("gain_over_ume"), setting.half_width("gain_over_ume")
@@ -131,13 +144,14 @@ def _relies(setting: Setting) -> list[str]:
         ranked = sorted(uses, key=lambda m: -uses[m])
         listed = ", ".join(f"use of {m} {fraction(uses[m])}" for m in ranked)
         most, least = uses[ranked[0]], uses[ranked[-1]]
-        if most < LITTLE:
+        if most < _unit(setting) * LITTLE:
             relies = "It hardly relies on any modality"
-        elif most - least < ALIKE and least > most / 2:
+        elif most - least < _unit(setting) * ALIKE and least > most / 2:
             relies = "It relies on its modalities about equally"
         else:
             relies = f"It relies most on {ranked[0]}"
-        sentences.append(f"{relies}: {listed} (accuracy lost if the modality is permuted between test clips).")
+        lost = setting.score.lost
+        sentences.append(f"{relies}: {listed} ({lost} if the modality is permuted between test clips).")
     if len(shares) > 1:
         sentence = f"Its shares, by attribution, are {side_by_side(shares)} ({'/'.join(shares)})"
         if set(use_shares) == set(shares):
@@ -152,6 +166,12 @@ def _relies(setting: Setting) -> list[str]:
             )
         sentences.append(sentence + ".")
     return sentences
+
+
+def _unit(setting: Setting) -> float:
+    """What uses are compared with: 1 for fractions, and the error of the setting for errors."""
+    error = setting.mean(setting.score.name) if setting.score.least_is_best else None
+    return 1.0 if error is None else error
 
 
 def _learned(setting: Setting) -> list[str]:
@@ -172,7 +192,7 @@ def _moved(settings: Sequence[Setting]) -> list[str]:
     if not pairs:
         return []
     even = [pair for pair in pairs if pair[0].is_even]
-    setting, other = max(even or pairs, key=lambda pair: pair[0].mean("accuracy", "val") or -1.0)
+    setting, other = max(even or pairs, key=lambda pair: pair[0].val_gain)
     before, after = other.by_modality("share"), setting.by_modality("share")
     order = "/".join(setting.modalities)
     sentence = f"{setting.label} moved the shares from {side_by_side(before)} to {side_by_side(after)} ({order})"
@@ -183,38 +203,38 @@ def _moved(settings: Sequence[Setting]) -> list[str]:
 
 
 def _tested(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
-    """Sentences on what the paired tests found in accuracy, then in the other main measures."""
-    tests = results.comparisons
-    accuracy_tests = [test for test in tests if test["measure"] == "accuracy"]
-    if not accuracy_tests:
+    """Sentences on what the paired tests found in the score, then in the other main measures."""
+    tests, score = results.comparisons, results.score
+    score_tests = [test for test in tests if test["measure"] == score.name]
+    if not score_tests:
         if any(setting.regularized for setting in settings):
             return ["Paired tests of all settings, corrected for their number, are not here, so none is reported."]
         return []
-    found = [test for test in accuracy_tests if _significant(test)]
+    found = [test for test in score_tests if _significant(test)]
     listed = [f"{label_of(test, settings)} by {signed(test['difference'])} (corrected p {_p(test)})" for test in found]
     if listed:
         sentences = [
-            f"Accuracy differs from no AMR in {len(found)} of {_count(len(accuracy_tests), 'setting')} by the paired "
+            f"{score.title} differs from no AMR in {len(found)} of {_count(len(score_tests), 'setting')} by the paired "
             f"tests: {', '.join(listed[:MAX_REPORTED])}{' and more' if len(listed) > MAX_REPORTED else ''}."
         ]
     else:
-        known = [float(test["p_corrected"]) for test in accuracy_tests if test.get("p_corrected") is not None]
+        known = [float(test["p_corrected"]) for test in score_tests if test.get("p_corrected") is not None]
         least = f" (smallest corrected p {p_text(min(known))})" if known else ""
         sentences = [
-            f"In accuracy, none of {_count(len(accuracy_tests), 'AMR setting')} can be distinguished from no AMR by "
+            f"In {score.words}, none of {_count(len(score_tests), 'AMR setting')} can be distinguished from no AMR by "
             f"the paired tests{least}."
         ]
-    others = _found_beyond_accuracy(tests)
+    others = _found_beyond(tests, score)
     if others:
-        num_measures = len({test["measure"] for test in tests if test["measure"].startswith(REPORTED)})
+        num_measures = len({test["measure"] for test in tests if test["measure"].startswith(_reported(score))})
         listed = [
-            f"{label_of(test, settings)}, {measure_words(test['measure'])} {signed(test['difference'])} "
+            f"{label_of(test, settings)}, {measure_words(test['measure'], score)} {signed(test['difference'])} "
             f"(corrected p {_p(test)})"
             for test in others[:MAX_REPORTED]
         ]
         more = len(others) - len(listed)
         sentences.append(
-            "Beyond accuracy, the tests find: "
+            f"Beyond {score.words}, the tests find: "
             + "; ".join(listed)
             + (f"; and {more} more in the table of tests." if more > 0 else ".")
             + f" {_count(num_measures, 'measure')} tested; p is corrected within each."
@@ -222,8 +242,13 @@ def _tested(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
     return sentences
 
 
-def _found_beyond_accuracy(tests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    found = [test for test in tests if test["measure"].startswith(REPORTED) and _significant(test)]
+def _reported(score: Score) -> tuple[str, ...]:
+    """Beginnings of the names of the main measures beyond the score."""
+    return main_measures(score)[1:]
+
+
+def _found_beyond(tests: Sequence[Mapping[str, Any]], score: Score) -> list[Mapping[str, Any]]:
+    found = [test for test in tests if test["measure"].startswith(_reported(score)) and _significant(test)]
     return sorted(found, key=lambda test: float(test["p_corrected"]))
 
 

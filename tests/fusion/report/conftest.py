@@ -316,8 +316,32 @@ def with_media(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+TARGETS: dict[str, dict[str, Any]] = {
+    "labels": {"label": "tags", "label_separator": ";"},
+    "numbers": {"label": "score", "task": "regression"},
+}
+
+
 @pytest.fixture(scope="session")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def of_tasks(tasks_home: Path) -> dict[str, Path]:
+    """Evaluated sweeps of labels and of numbers: three ratios, three seeds."""
+    from amr.fusion.evaluate.config import EvaluateConfig
+    from amr.fusion.evaluate.evaluate import evaluate
+    from amr.fusion.sweep.sweep import sweep
+
+    folders = {}
+    for name, target in TARGETS.items():
+        options = {"cache": str(tasks_home / "caches" / "x.h5"), "epochs": 15, "lr": 0.05, "device": "cpu"}
+        config = SweepConfig.parse(
+            swept={"amr_ratio": "none,1:1,1:3"}, seeds=3, out=str(tasks_home / name), **target, **options
+        )
+        folders[name] = sweep(config).folder
+        evaluate(EvaluateConfig(run=folders[name], device="cpu"))
+    return folders
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory, of_tasks: dict[str, Path]) -> dict[str, Path]:
     """One page per kind of folder."""
     place = tmp_path_factory.mktemp("pages")
     sweep = evaluated(make_sweep(place / "one"), p_corrected=0.5, people=True)
@@ -326,6 +350,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "table": [make_table(place / "table")],
         "many": [make_many(place / "many")],
         "frontier": [make_frontier(place / "frontier")],
+        **{name: [folder] for name, folder in of_tasks.items()},
     }
     with pytest.MonkeyPatch.context() as monkeypatch:
         with_media(monkeypatch)

@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-KINDS = ("sweep", "table", "many", "frontier")
+from amr.fusion.report.decisions import Decisions
+from amr.fusion.report.read import ResultFolder, read_results
+from amr.fusion.report.settings import settings_of
+
+KINDS = ("sweep", "table", "many", "frontier", "labels", "numbers")
 WIDTHS = (1280, 390)
 THEMES = ("light", "dark")
 
@@ -149,7 +153,7 @@ def test_a_color_means_one_thing_on_the_whole_page(show, kind, theme):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_interval_of_a_fraction_leaves_0_to_1(show, kind):
+def test_no_interval_leaves_the_values_of_its_measure(show, kind):
     page = show(kind)
     ends = page.evaluate(
         """[...document.querySelectorAll(".plot")].flatMap((box) => box.data).flatMap((trace) =>
@@ -161,7 +165,8 @@ def test_no_interval_of_a_fraction_leaves_0_to_1(show, kind):
         }))"""
     )
     assert kind == "sweep" or len(ends) > 4  # two seeds have no intervals
-    assert all(-1e-9 <= end <= 1 + 1e-9 for end in ends)
+    most = np.inf if kind == "numbers" else 1 + 1e-9  # an error has no highest value
+    assert all(-1e-9 <= end <= most for end in ends)
 
 
 def test_the_smallest_phone_needs_no_sideways_scrolling_and_tables_keep_their_first_column(show):
@@ -329,6 +334,46 @@ def test_two_runs_are_compared_clip_by_clip(show, pages):
     preds = [arrays["preds"][names.index(name)] for name in chosen]
     assert changed == (preds[0] != preds[1]).sum()
     assert page.locator("#compare-plot .main-svg").count() > 0
+
+
+def test_two_runs_of_labels_are_compared_label_by_label(show, of_tasks):
+    page = show("labels")
+    results = read_results(of_tasks["labels"])
+    one, two = _compared(page, results)
+    rows = page.eval_on_selector_all(
+        "#compare-classes tbody tr", "rows => rows.map(row => [...row.cells].map(cell => cell.dataset.value))"
+    )
+    for name, num_clips, *counts, _, _ in rows:
+        c = results.classes.index(name)
+        a, b = (each.preds[0][:, c] == each.target[:, c] for each in (one, two))
+        assert int(num_clips) == len(one.ids)
+        assert [int(n) for n in counts] == [(a & b).sum(), (~a & b).sum(), (a & ~b).sum(), (~a & ~b).sum()]
+    changed = (one.preds != two.preds).any(-1).sum()
+    assert page.locator("#compare-clips tbody tr").count() == changed > 0
+
+
+def test_two_runs_of_numbers_are_compared_by_their_errors(show, of_tasks):
+    page = show("numbers")
+    one, two = _compared(page, read_results(of_tasks["numbers"]))
+    a, b = (each.errors[0] for each in (one, two))
+    words = page.inner_text("#compare-words")
+    assert f"nearer to the true number for {(b < a).sum()} and further from it for {(b > a).sum()}" in words
+    assert f"MAE {a.mean():.3f} and {b.mean():.3f}" in words
+    assert page.locator(".of-classes").is_hidden()
+    first = page.eval_on_selector("#compare-clips tbody tr", "row => row.cells[0].dataset.value")
+    assert first == one.ids[np.abs(a - b).argmax()]
+
+
+def _compared(page: Any, results: ResultFolder) -> tuple[Decisions, Decisions]:
+    """Decisions of the two runs that the page compares."""
+    chosen = page.eval_on_selector_all(
+        "#compare-a, #compare-b", "boxes => boxes.map(each => each.selectedOptions[0].textContent)"
+    )
+    found = []
+    for text in chosen:
+        (run,) = (run for s in settings_of(results) for run in s.runs if text == f"{s.label}, seed {run.seed}")
+        found.append(results.decisions.of([run.name]))
+    return found[0], found[1]
 
 
 def test_the_sound_of_a_clip_plays(show):

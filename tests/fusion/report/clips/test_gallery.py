@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from amr.fusion.report.clips.gallery import galleries, most_costly, most_one_sided
 from amr.fusion.report.clips.media import Shown
-from amr.fusion.report.read import Decisions, read_results
+from amr.fusion.report.decisions import Decisions
+from amr.fusion.report.read import read_results
 from amr.fusion.report.settings import settings_of
 
 
@@ -59,7 +60,7 @@ def test_without_all_probabilities_the_surest_errors_come_first(data):
     preds, target = (np.array(data.draw(st.lists(st.integers(0, 2), min_size=num, max_size=num))) for _ in range(2))
     confidence = np.array(data.draw(st.lists(st.floats(0.4, 1), min_size=num, max_size=num)))
     ids = np.arange(num).astype(str)
-    mine = Decisions(("run",), ids, target, preds[None], np.zeros((1, num, 0)), confidence[None])
+    mine = Decisions("multiclass", ("run",), ids, target, preds[None], np.zeros((1, num, 0)), confidence[None])
     costly = most_costly(mine, num)
     assert set(costly) == set(np.flatnonzero(preds != target))
     assert sorted(confidence[costly], reverse=True) == confidence[costly].tolist()

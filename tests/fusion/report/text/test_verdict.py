@@ -44,7 +44,7 @@ def test_the_change_and_its_price_are_those_of_the_pairs(made):
     accuracy, use = ([np.array([run.measures[name] for run in runs]) for runs in pairs] for name in (
         "accuracy", "use_share.audio"
     ))  # fmt: skip
-    assert change.accuracy == paired_test(accuracy[0] - accuracy[1])
+    assert change.gain == paired_test(accuracy[0] - accuracy[1])
     assert change.moved == paired_test(use[0] - use[1])
     price, interval = change.per_tenth
     lost, moved = accuracy[1] - accuracy[0], use[1] - use[0]

@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from amr.fusion.report.read import read_results
-from amr.fusion.report.sections.reliability import recognized, reliability
+from amr.fusion.report.sections.decisions.recognized import recognized
+from amr.fusion.report.sections.decisions.reliability import reliability
 from amr.fusion.report.settings import settings_of
 
 

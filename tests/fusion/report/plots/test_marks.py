@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from amr.common.colors import COLORS, SETTING_COLORS
+from amr.fusion.report.plots.marks import key_of, kind_marker, modality_color, setting_color, style_marker
 from amr.fusion.report.read import read_results
-from amr.fusion.report.sections.marks import key_of, kind_marker, modality_color, setting_color, style_marker
 from amr.fusion.report.sections.methods import methods
 from amr.fusion.report.settings import settings_of, with_styles
 

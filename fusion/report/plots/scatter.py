@@ -1,4 +1,4 @@
-"""Settings as points: accuracy against a quantity, with the balance line, the Pareto front and labels at the points."""
+"""Settings as points: the score against a quantity, with a balance line, the Pareto front and labels at points."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from amr.fusion.report.sections.marks import INK, MUTED, label, thin
-from amr.fusion.report.sections.picture import fraction_axis, plot, whiskers, wide_enough
+from amr.fusion.choices import SCORES, Score
+from amr.fusion.report.plots.marks import INK, MUTED, label, thin
+from amr.fusion.report.plots.picture import fraction_axis, plot, whiskers, wide_enough
+from amr.fusion.report.tables import FRACTION
 
 MAX_NAMED, MAX_LETTERS = 6, 24  # points with their names, and letters of a name; else points have their numbers
 HEIGHT = 460
@@ -23,7 +25,7 @@ class Point:
     Args:
         number: Number of the setting on the page.
         name: Its label.
-        x, y: Means of the quantity and of accuracy.
+        x, y: Means of the quantity and of the score.
         x_half, y_half: Half the width of their 95 % intervals; None if unknown.
         marker: Options of its mark.
         short: Name at the point; by default the label.
@@ -70,7 +72,8 @@ class Scatter:
         target_name: Words at the line.
         front: Points on the Pareto front.
         paths: Lines between points.
-        levels: Settings of which only the accuracy is known: horizontal lines.
+        levels: Settings of which only the score is known: horizontal lines.
+        score: Score on the vertical axis, such as accuracy.
     """
 
     points: Sequence[Point]
@@ -80,6 +83,7 @@ class Scatter:
     front: Sequence[Point] = ()
     paths: Sequence[Path] = field(default_factory=tuple)
     levels: Sequence[Point] = ()
+    score: Score = SCORES["multiclass"]
 
     @property
     def is_numbered(self) -> bool:
@@ -94,18 +98,18 @@ class Scatter:
         if len(self.front) > 1:
             _draw_front(figure, self.front)
         for point in sorted(self.points, key=lambda point: point.number):
-            _draw_point(figure, point, self.x_title)
+            _draw_point(figure, point, self.x_title, self.score)
         xs = [end for p in self.points for end in _ends(p.x, p.x_half)]
-        ys = [end for p in self.points for end in _ends(p.y, p.y_half)]
+        ys = [end for p in self.points for end in _ends(p.y, p.y_half, self.score.bounds)]
         if self.target is not None:
             figure.add_vline(x=self.target, line={"color": MUTED, "dash": "dash", "width": 1})
             xs.append(self.target)
-        x_range, y_range = wide_enough(xs), wide_enough(ys, 0.1)
+        x_range, y_range = wide_enough(xs), wide_enough(ys, 0.1, self.score.bounds)
         for level in self.levels:
             if y_range[0] <= level.y <= y_range[1]:  # a weak one would squeeze the points together
-                _draw_level(figure, level, x_range)
+                _draw_level(figure, level, x_range, self.score.words)
         figure.update_xaxes(**fraction_axis(self.x_title, range=x_range))
-        figure.update_yaxes(**fraction_axis("accuracy", range=y_range))
+        figure.update_yaxes(**fraction_axis(self.score.words, range=y_range))
         drawn = plot(figure, HEIGHT)
         # the browser finds a free place for each: only it knows how many pixels there are
         labels = [
@@ -118,8 +122,8 @@ class Scatter:
         return drawn
 
 
-def _ends(mean: float, half: float | None) -> list[float]:
-    return [mean] if half is None else [max(0.0, mean - half), min(1.0, mean + half)]
+def _ends(mean: float, half: float | None, bounds: tuple[float, float] = FRACTION) -> list[float]:
+    return [mean] if half is None else [max(bounds[0], mean - half), min(bounds[1], mean + half)]
 
 
 def _line_name(x: float, text: str, x_range: Sequence[float]) -> dict[str, Any]:
@@ -137,14 +141,14 @@ def _line_name(x: float, text: str, x_range: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _draw_point(figure: go.Figure, point: Point, x_title: str) -> None:
+def _draw_point(figure: go.Figure, point: Point, x_title: str, score: Score) -> None:
     halves: list[dict[str, Any]] = [
-        whiskers([half], thin(point.marker["color"]), means=[mean])
-        for mean, half in ((point.x, point.x_half), (point.y, point.y_half))
+        whiskers([half], thin(point.marker["color"]), means=[mean], bounds=bounds)
+        for mean, half, bounds in ((point.x, point.x_half, FRACTION), (point.y, point.y_half, score.bounds))
     ]
     ends = [
         f"{name} %{{{axis}:.3f}}" + ("" if half is None else f" ± {half:.3f}")
-        for name, axis, half in ((x_title, "x", point.x_half), ("accuracy", "y", point.y_half))
+        for name, axis, half in ((x_title, "x", point.x_half), (score.words, "y", point.y_half))
     ]
     figure.add_scatter(
         x=[point.x],
@@ -158,14 +162,14 @@ def _draw_point(figure: go.Figure, point: Point, x_title: str) -> None:
     )
 
 
-def _draw_level(figure: go.Figure, level: Point, x_range: Sequence[float]) -> None:
+def _draw_level(figure: go.Figure, level: Point, x_range: Sequence[float], words: str) -> None:
     figure.add_scatter(
         x=x_range,
         y=[level.y, level.y],
         mode="lines",
         name=label(f"{level.number}  {level.name}"),
         line={"color": level.marker["color"], "width": 1.5, "dash": "dot"},
-        hovertemplate=f"{label(level.name)}<br>accuracy %{{y:.3f}}<extra></extra>",
+        hovertemplate=f"{label(level.name)}<br>{words} %{{y:.3f}}<extra></extra>",
     )
 
 

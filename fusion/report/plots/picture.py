@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
-from amr.common.registry import Registry
-from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.sections.marks import GRID, INK, MUTED, SURFACE, KeyItem, key_of, label
+from amr.fusion.report.plots.marks import GRID, INK, MUTED, SURFACE, KeyItem, key_of, label
 from amr.fusion.report.settings import Setting
-from amr.fusion.report.tables import Table, interval_of_fraction
+from amr.fusion.report.tables import FRACTION, Table, interval_inside
 
 LINE_PIXELS, ROW_PIXELS = 15, 13  # of a line of a tick label, and around it
 TICK_LETTERS = 20  # in a line of a tick label: the picture beside it needs room on a phone
@@ -106,34 +105,42 @@ def fraction_axis(title: str, **more: Any) -> dict[str, Any]:
 
 
 def whiskers(
-    halves: Sequence[float | None], color: str = MUTED, *, means: Sequence[float | None] | None = None
+    halves: Sequence[float | None],
+    color: str = MUTED,
+    *,
+    means: Sequence[float | None] | None = None,
+    bounds: tuple[float, float] = FRACTION,
 ) -> dict[str, Any]:
     """Options of error bars; no bar where a half width is None.
 
     Args:
         halves: Half the width of each interval.
         color: Color of the bars.
-        means: Fractions that the intervals are of: bars then end at 0 and at 1.
+        means: Means that the intervals are of: bars then end at the bounds.
+        bounds: Lowest and highest value of the measure.
     """
     bars = {"visible": any(halves), "thickness": 1, "width": 3, "color": color}
     if means is None:
         return bars | {"array": list(halves)}
-    ends = [interval_of_fraction(mean, half) for mean, half in zip(means, halves, strict=True)]
+    ends = [interval_inside(mean, half, bounds) for mean, half in zip(means, halves, strict=True)]
     up = [None if end is None or mean is None else end[1] - mean for mean, end in zip(means, ends, strict=True)]
     down = [None if end is None or mean is None else mean - end[0] for mean, end in zip(means, ends, strict=True)]
     return bars | {"symmetric": False, "array": up, "arrayminus": down}
 
 
-def wide_enough(values: Sequence[float], least: float = 0.2) -> list[float]:
+def wide_enough(values: Sequence[float], least: float = 0.2, bounds: tuple[float, float] = FRACTION) -> list[float]:
     """Axis range around values, wide enough that small differences look small.
 
-    >>> wide_enough([0.5, 0.5])
-    [0.4, 0.6]
+    Args:
+        values: Values to show.
+        least: Least width; of a measure without a highest value, a part of the largest value.
+        bounds: Lowest and highest value of the measure.
+
+    >>> wide_enough([0.5, 0.5]), wide_enough([20.0], bounds=(0.0, math.inf))
+    ([0.4, 0.6], [18.0, 22.0])
     """
     low, high = min(values), max(values)
+    if math.isinf(bounds[1]):
+        least *= max(abs(low), abs(high))
     room = max(0.06 * (high - low), (least - (high - low)) / 2)
-    return [max(0.0, round(low - room, 6)), min(1.0, round(high + room, 6))]
-
-
-Section = Callable[[ResultFolder, Sequence[Setting]], Picture | None]
-sections: Registry[Section] = Registry("section")
+    return [max(bounds[0], round(low - room, 6)), min(bounds[1], round(high + room, 6))]

@@ -1,0 +1,1 @@
+"""Drawing tools of the page: colors and marks, pictures, bars and points. Sections use them."""
