@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -87,6 +88,39 @@ def write_small_cache(folder: Path) -> Path:
         )
     )
     return folder / "caches" / "small.h5"
+
+
+def write_task_cache(folder: Path) -> None:
+    """Write `caches/x.h5`: 90 clips whose columns tags, score, dog, cat and car depend on both modalities."""
+    draws = np.random.default_rng(0)
+    audio, video = draws.normal(size=(2, 90, 6)).astype(np.float32)
+    names = ("dog", "cat", "car")
+    has = np.stack([audio[:, 0] > 0, video[:, 1] > 0.3, audio[:, 2] + video[:, 2] > 0.5], 1)
+    table = pd.DataFrame(
+        {
+            "id": [f"c{i}" for i in range(90)],
+            "tags": [";".join(n for n, h in zip(names, row, strict=True) if h) for row in has],
+            "score": np.round(audio[:, 0] + 0.5 * video[:, 0], 3),
+            **{name: has[:, i].astype(int) for i, name in enumerate(names)},
+        }
+    )
+    table.loc[0, "tags"] = "absent"
+    table.to_csv(folder / "c.csv", index=False)
+    np.save(folder / "audio.npy", audio)
+    np.save(folder / "video.npy", video)
+    (folder / "ids.txt").write_text("\n".join(table["id"]))
+    (folder / "splits.txt").write_text("\n".join(["train"] * 50 + ["val"] * 20 + ["test"] * 20))
+    (folder / "caches").mkdir()
+    import_embeddings(
+        ImportConfig(
+            embeddings=(f"audio={folder}/audio.npy", f"video={folder}/video.npy"),
+            ids=f"{folder}/ids.txt",
+            labels=f"{folder}/c.csv:dog",
+            columns=f"{folder}/c.csv",
+            splits=f"{folder}/splits.txt",
+            out=str(folder / "caches" / "x.h5"),
+        )
+    )
 
 
 @pytest.fixture

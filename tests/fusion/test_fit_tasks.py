@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import amr
-from amr.extract.config import ImportConfig
-from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.runs.read import best_run, read_run
+
+from .conftest import write_task_cache
 
 TAGS = {"label": "tags", "label_separator": ";"}
 NUMBER = {"label": "score", "task": "regression"}
@@ -25,35 +24,7 @@ BOTH = pytest.mark.parametrize("target", [TAGS, NUMBER], ids=["labels", "number"
 def home(tmp_path_factory):
     """A workspace with a cache of 90 clips, whose tags and score depend on both modalities."""
     folder = tmp_path_factory.mktemp("tasks")
-    draws = np.random.default_rng(0)
-    audio, video = draws.normal(size=(2, 90, 6)).astype(np.float32)
-    names = ("dog", "cat", "car")
-    has = np.stack([audio[:, 0] > 0, video[:, 1] > 0.3, audio[:, 2] + video[:, 2] > 0.5], 1)
-    table = pd.DataFrame(
-        {
-            "id": [f"c{i}" for i in range(90)],
-            "tags": [";".join(n for n, h in zip(names, row, strict=True) if h) for row in has],
-            "score": np.round(audio[:, 0] + 0.5 * video[:, 0], 3),
-            **{name: has[:, i].astype(int) for i, name in enumerate(names)},
-        }
-    )
-    table.loc[0, "tags"] = "absent"
-    table.to_csv(folder / "c.csv", index=False)
-    np.save(folder / "audio.npy", audio)
-    np.save(folder / "video.npy", video)
-    (folder / "ids.txt").write_text("\n".join(table["id"]))
-    (folder / "splits.txt").write_text("\n".join(["train"] * 50 + ["val"] * 20 + ["test"] * 20))
-    (folder / "caches").mkdir()
-    import_embeddings(
-        ImportConfig(
-            embeddings=(f"audio={folder}/audio.npy", f"video={folder}/video.npy"),
-            ids=f"{folder}/ids.txt",
-            labels=f"{folder}/c.csv:dog",
-            columns=f"{folder}/c.csv",
-            splits=f"{folder}/splits.txt",
-            out=str(folder / "caches" / "x.h5"),
-        )
-    )
+    write_task_cache(folder)
     return folder
 
 
