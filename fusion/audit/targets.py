@@ -22,7 +22,18 @@ def read_target(target: Any, task: str) -> Tensor:
     Raises:
         ValueError: The targets are not of this task.
     """
-    target = torch.as_tensor(target).detach().cpu()
+    try:
+        target = torch.as_tensor(target).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        kind = type(target).__name__
+        if isinstance(target, list | tuple) and target:
+            kind += f" of {type(target[0]).__name__}"
+        raise ValueError(
+            f"target must be a tensor or an array of numbers, got a {kind}. Pass for example the place of each clip's "
+            "class in a list of all classes."
+        ) from None
+    if target.is_complex():
+        raise ValueError(f"target must be real numbers, got {_kind(target)}. Pass for example target.real.")
     if task == "multilabel":
         return _labels(target)
     if target.ndim == 2 and target.shape[1] == 1:
@@ -74,13 +85,13 @@ def _numbers(target: Tensor) -> Tensor:
         elif _is_binary(target):
             advice = 'Pass task="multilabel" for labels of 0 and 1.'
         raise ValueError(f"{rule}, got {_kind(target)}. {advice}")
-    if target.is_complex() or not bool(torch.isfinite(target).all()):
+    if not bool(torch.isfinite(target).all()):
         raise ValueError(f"{rule}, got NaN or infinity. Leave out clips without a number.")
     return target.float()
 
 
 def _is_whole(target: Tensor) -> bool:
-    return not target.is_floating_point() or bool((target == target.round()).all())
+    return not target.is_floating_point() or bool((torch.isfinite(target) & (target == target.round())).all())
 
 
 def _is_binary(target: Tensor) -> bool:
