@@ -30,6 +30,7 @@ SETTINGS = (
     *("epochs", "hidden", "adapter", "attribution", "folds", "batch_size", "weight_decay"),
 )
 LATER = {"test.map": "mAP", "test.f1": "F1"}
+OF_NUMBERS = {"test.mae": "MAE", "test.pearson": "Pearson"}
 
 
 def add_runs(app: typer.Typer) -> None:
@@ -95,7 +96,8 @@ def _table(entries: Sequence[Entry], requested: Sequence[str]) -> Table:
     num_requested = len(titles)
     varied = [name for name in SETTINGS if len({str(row[name]) for row in rows if name in row}) > 1]
     shares = {name: name.removeprefix("test.") for name in names if name.startswith("test.share.")}
-    titles |= {name: name for name in varied if name not in titles} | LATER | shares
+    of_numbers = {name: title for name, title in OF_NUMBERS.items() if name in names}
+    titles |= {name: name for name in varied if name not in titles} | of_numbers | LATER | shares
     cells = {name: [_shown(row.get(name)) for row in rows] for name in titles}
     shown = _fitting(titles, cells, num_requested)
     return table("", [titles[name] for name in shown], list(zip(*(cells[name] for name in shown), strict=True)))

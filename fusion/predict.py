@@ -20,6 +20,7 @@ from amr.fusion.runs.new_clips import ReadClips, read_clips
 from amr.fusion.runs.read import chosen_run
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import FittedRun, attributor_of, read_fitted
+from amr.fusion.tasks import tasks
 
 HALF = 0.5  # probability above which a clip has a label
 PathOrId = str | os.PathLike[str]
@@ -112,9 +113,8 @@ def _mean_over_folds(fitted: FittedRun, read: ReadClips) -> tuple[Tensor, Tensor
 
 def _outputs(record: RunRecord, logits: Tensor, scale: TargetScale | None) -> Tensor:
     """Probabilities of classes or labels, or numbers as in the cache, `(clips, outputs)`."""
-    if scale is not None:
-        return scale.undo(logits)
-    return logits.softmax(-1) if record.config.task == "multiclass" else logits.sigmoid()
+    predicted = tasks[record.config.task].predicted(logits)
+    return predicted if scale is None else scale.undo(predicted)
 
 
 def _decision(record: RunRecord, outputs: Tensor) -> tuple[str, float | None, dict[str, float]]:

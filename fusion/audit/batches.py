@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from amr.common.files import in_units
 from amr.common.registry import unknown
+from amr.fusion.audit.targets import read_target
 from amr.fusion.audit.values import Value, is_value, num_clips, tensors_of
 
 Key = str | int
@@ -20,18 +20,19 @@ OF_TOKENIZERS = ("attention_mask", "token_type_ids")  # which belong to the entr
 INPUTS = 'Pass for example {"audio": audio, "video": video} or (audio, video).'
 
 
-def read_batches(batches: Iterable[Any], target: Key | None) -> Iterator[tuple[Any, Tensor]]:
-    """Yield the inputs and the targets of each batch; targets are class numbers `(batch,)` on the CPU.
+def read_batches(batches: Iterable[Any], target: Key | None, task: str) -> Iterator[tuple[Any, Tensor]]:
+    """Yield the inputs and the targets of each batch, the targets as `read_target` returns them.
 
     Args:
         batches: Batches: pairs of inputs and target, or inputs that hold the target.
         target: Name or position of the target in the inputs; None for pairs.
+        task: Task of the model.
 
     Raises:
         ValueError: A batch has another form.
     """
     for batch in batches:
-        inputs, classes = _parts(batch, target)
+        inputs, of_clips = _parts(batch, target)
         if isinstance(inputs, Mapping) or hasattr(inputs, "keys"):
             inputs = {name: inputs[name] for name in inputs}
         elif isinstance(inputs, tuple | list):
@@ -39,7 +40,7 @@ def read_batches(batches: Iterable[Any], target: Key | None) -> Iterator[tuple[A
         else:
             kind = type(inputs).__name__
             raise ValueError(f"inputs must be a mapping or a tuple of modalities, got {kind}. {INPUTS}")
-        yield inputs, _class_numbers(classes)
+        yield inputs, read_target(of_clips, task)
 
 
 def _parts(batch: Any, target: Key | None) -> tuple[Any, Any]:
@@ -55,25 +56,12 @@ def _parts(batch: Any, target: Key | None) -> tuple[Any, Any]:
         if not -len(batch) <= target < len(batch):
             raise ValueError(f"target must be a position in batches of {len(batch)}, got {target}. Pass target=-1.")
         rest = [*batch]
-        classes = rest.pop(target)
-        return tuple(rest), classes
+        of_clips = rest.pop(target)
+        return tuple(rest), of_clips
     names = [*batch] if hasattr(batch, "keys") else []
     if target not in names:
         raise unknown("target", str(target), [str(name) for name in names])
     return {name: batch[name] for name in names if name != target}, batch[target]
-
-
-def _class_numbers(target: Any) -> Tensor:
-    target = torch.as_tensor(target).detach().cpu()
-    if target.ndim == 2 and target.shape[1] == 1:
-        target = target[:, 0]
-    is_whole = not target.is_floating_point() or bool((target == target.round()).all())
-    if target.ndim != 1 or not is_whole or bool((target < 0).any()):
-        raise ValueError(
-            f"target must be class numbers (batch,), got {target.dtype} {tuple(target.shape)}. "
-            "Pass for example one_hot.argmax(-1)."
-        )
-    return target.long()
 
 
 def reread(batches: Iterable[Any], most_bytes: int) -> Iterable[Any]:
@@ -217,6 +205,6 @@ def check_lengths(values: Mapping[str, Value], target: Tensor) -> None:
     for m, value in values.items():
         if num_clips(value) != len(target):
             raise ValueError(
-                f"target must have one class per clip, got {len(target)} for {num_clips(value)} of {m}. "
+                f"target must have one row per clip, got {len(target)} for {num_clips(value)} of {m}. "
                 "Put clips on the first axis of every input."
             )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from amr.common.files import check_writable, checksummed, replacing, write_json
 from amr.common.workspace import place, runs_dir
+from amr.fusion.choices import SCORES, Score
 from amr.fusion.config import FitConfig
 from amr.fusion.evaluate.comparison import Measured, over_seeds
 from amr.fusion.evaluate.config import FILES, FORMAT
 from amr.fusion.evaluate.perturb import LEVELS
-from amr.fusion.evaluate.write import VERSION, rounded, run_entry, write
+from amr.fusion.evaluate.write import VERSION, decisions, rounded, run_entry, write
 from amr.fusion.runs.read import Run
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.statistics import CONFIDENCE
@@ -25,6 +25,7 @@ from amr.fusion.runs.statistics import CONFIDENCE
 if TYPE_CHECKING:
     from amr.fusion.audit.result import Audit
 
+TARGET = "target"  # name of what is predicted, if none is given
 OWN_FILES = ("config.json", "metrics.json", "SHA256SUMS", *FILES)
 
 
@@ -34,7 +35,7 @@ class AuditRecord:
 
     Args:
         model: Name of the model.
-        classes: Names of the classes.
+        classes: Names of the classes or labels; of a number, its name.
         modalities: Names of the modalities.
         encoders: Modality to the module that was tapped; empty without shares.
         notes: Sentences about what was left out.
@@ -42,6 +43,7 @@ class AuditRecord:
         num_permutations: Number of draws of partners.
         noise_draws: Number of draws of noise per level.
         num_partners: Number of clips that partners were drawn from.
+        task: Task of the model.
     """
 
     model: str
@@ -53,6 +55,17 @@ class AuditRecord:
     num_permutations: int
     noise_draws: int
     num_partners: int
+    task: str = "multiclass"
+
+    @property
+    def score(self) -> Score:
+        """Score of the task."""
+        return SCORES[self.task]
+
+    @property
+    def label(self) -> str:
+        """Name of what is predicted."""
+        return self.classes[0] if self.task == "regression" else TARGET
 
     def run_record(self) -> RunRecord:
         """As the record of a run."""
@@ -67,7 +80,9 @@ class AuditRecord:
             }
             for m in self.modalities
         }
-        return RunRecord(FitConfig(seed=self.seed), self.classes, infos, "", self.notes, model=self.model)
+        config = FitConfig(seed=self.seed, task=self.task)
+        config = replace(config, label=self.label) if self.task == "regression" else config
+        return RunRecord(config, self.classes, infos, "", self.notes, model=self.model)
 
 
 def write_folder(audit: Audit, out: str | os.PathLike[str], *, overwrite: bool) -> Path:
@@ -126,7 +141,7 @@ def _measures(audit: Audit) -> dict[str, Any]:
             "perceptual": "perceptual",
         }.items()
     }
-    scores = {name: v[(name,)] for name in ("accuracy", "map", "f1")}
+    scores = {name: _number(v[(name,)]) for name in audit.record.score.measures}
     return {**scores, **by_modality, "num_clips": len(audit.target)}
 
 
@@ -144,7 +159,8 @@ def _document(audit: Audit, folder: Path, measured: Measured) -> dict[str, Any]:
         "cache": "",
         "fitted_on": "",
         "model": record.model,
-        "label": "target",
+        "label": record.label,
+        "task": record.task,
         "modalities": list(record.modalities),
         "classes": list(record.classes),
         "part": "test",
@@ -172,12 +188,9 @@ def _document(audit: Audit, folder: Path, measured: Measured) -> dict[str, Any]:
 
 def _write_arrays(audit: Audit, folder: Path) -> None:
     """Write evaluation.npz: predictions and shares of each clip, as `amr evaluate` does."""
-    probability = audit.per_clip.probability
-    many = len(audit.record.classes) > torch.iinfo(torch.int16).max
     arrays: dict[str, Any] = {
-        "preds": probability.argmax(-1).astype(np.int32 if many else np.int16),
+        **decisions(audit.record.task, audit.per_clip.probability),
         "shares": audit.per_clip.share.astype(np.float16),
-        "probability": probability.astype(np.float16),
         "target": audit.target.numpy(),
         "ids": np.arange(len(audit.target)).astype(str),
         "fold": np.zeros(len(audit.target), int),

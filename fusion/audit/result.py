@@ -6,26 +6,26 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from amr.fusion.audit.folder import AuditRecord, write_folder
+from amr.fusion.choices import SCORES
 from amr.fusion.evaluate.bootstrap import Resamples, fold_means, percentiles
+from amr.fusion.evaluate.comparison import in_units
+from amr.fusion.evaluate.measures.conflict import Conflict
 from amr.fusion.evaluate.measures.conflict import derived as conflict_derived
 from amr.fusion.evaluate.measures.missing import derived as missing_derived
 from amr.fusion.evaluate.measures.noise import derived as noise_derived
 from amr.fusion.evaluate.per_clip import PerClip
 from amr.fusion.evaluate.perturb import Name
-from amr.fusion.tasks.metrics import macro_f1, mean_average_precision
+from amr.fusion.runs.write import decision_columns
+from amr.fusion.tasks import tasks
 
-# Words of the table to the first part of a measure's name; {} is the modality.
-WORDS = {
-    "accuracy": "accuracy",
-    "mAP": "map",
-    "F1": "f1",
+# Words of the table to a measure's name; {} is the modality. The scores of the task come first.
+CALIBRATION = {
     "ECE": "calibration.clean.ece",
     "NLL": "calibration.clean.nll",
     "Brier": "calibration.clean.brier",
@@ -44,12 +44,13 @@ BY_MODALITY = {
 
 
 def measures_of(per_clip: PerClip, weights: np.ndarray) -> dict[Name, np.ndarray]:
-    """Measures under clip weights `(rows, clips)`: name to `(rows, 1)`."""
+    """Measures under clip weights `(rows, clips)`, named as in evaluation.json: name to `(rows, 1)`."""
     means = fold_means(per_clip.values, per_clip.folds, weights)
     means |= missing_derived(means, per_clip.modalities)
     means |= noise_derived(means, per_clip.modalities)
-    means |= conflict_derived(means, per_clip.modalities)
-    return means | per_clip.calibration_errors(weights)
+    if per_clip.task in Conflict.tasks:
+        means |= conflict_derived(means, per_clip.modalities)
+    return in_units(means | per_clip.calibration_errors(weights), SCORES[per_clip.task])
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Audit:
     Args:
         record: Model, classes, modalities and settings.
         per_clip: Results of each clip.
-        logits: Logits, `(clips, classes)` on the CPU.
-        target: Classes, `(clips,)`.
+        logits: Logits, or numbers, `(clips, outputs)` on the CPU.
+        target: Classes `(clips,)`, labels `(clips, labels)` or numbers `(clips,)`.
         num_bootstrap: Number of bootstrap samples for the intervals.
     """
 
@@ -76,8 +77,9 @@ class Audit:
     def values(self) -> dict[Name, float]:
         """Every measure by its name in evaluation.json."""
         found = {name: float(v[0, 0]) for name, v in measures_of(self.per_clip, np.ones((1, len(self.target)))).items()}
-        average_precision, _ = mean_average_precision(self.logits, self.target)
-        return found | {("map",): average_precision, ("f1",): macro_f1(self.logits, self.target)}
+        of_task = tasks[self.record.task].measures(self.logits, self.target)
+        rest = {name: of_task[name] for name in self.record.score.measures if (name,) not in found}
+        return found | {(name,): np.nan if value is None else value for name, value in rest.items()}
 
     @cached_property
     def intervals(self) -> dict[Name, tuple[float, float]]:
@@ -91,7 +93,8 @@ class Audit:
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row per measure and modality: measure, modality, value, low, high (the 95 % interval)."""
-        rows = [(words, "", name) for words, name in WORDS.items()]
+        scores = {words: name for name, words in self.record.score.measures.items()}
+        rows = [(words, "", name) for words, name in (scores | CALIBRATION).items()]
         modalities = self.per_clip.modalities
         pairs = len(modalities) > 2
         for words, name in BY_MODALITY.items():
@@ -112,15 +115,12 @@ class Audit:
 
     @cached_property
     def clips(self) -> pd.DataFrame:
-        """One row per clip: target, prediction, its probability, and the shares of its decision, if there are any."""
-        classes = np.array(self.record.classes)
-        probability = self.per_clip.probability[0]
-        predicted = probability.argmax(-1)
-        columns: dict[str, Any] = {
-            "target": classes[self.target.numpy()],
-            "pred": classes[predicted],
-            "probability": probability.max(-1),
-        }
+        """One row per clip: target, prediction, probabilities, and the shares of its decision, if there are any.
+
+        Columns are named as in the predictions.csv of a fit: `probability` is that of the predicted class,
+        `probability_dog` that of the label dog.
+        """
+        columns = decision_columns(self.record.task, self.record.classes, self.logits, self.target)
         if self.record.encoders:
             columns |= {f"share_{m}": self.per_clip.share[0, :, i] for i, m in enumerate(self.per_clip.modalities)}
         return pd.DataFrame(columns)
@@ -139,7 +139,9 @@ class Audit:
 
     def __str__(self) -> str:
         r = self.record
-        lines = [f"{r.model}, {len(self.target)} clips; fractions of 1, 95 % intervals over clips"]
+        units = "in units of the target" if r.score.least_is_best else "fractions of 1"
+        use = "" if r.task == "multiclass" else f"use is the {r.score.lost}, "
+        lines = [f"{r.model}, {len(self.target)} clips; {use}{units}, 95 % intervals over clips"]
         columns = [self.table[name].tolist() for name in ("measure", "modality", "value", "low", "high")]
         shown = [
             (words, m, f"{value:.3f}", _interval(low, high))

@@ -1,4 +1,4 @@
-"""A first pass over the batches: how many clips there are, their classes, some clips as partners, and statistics."""
+"""A first pass over the batches: how many clips there are, their targets, some clips as partners, and statistics."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Survey:
     """What the first pass over the batches found.
 
     Args:
-        target: Classes, `(clips,)`.
+        target: Classes `(clips,)`, labels `(clips, labels)` or numbers `(clips,)`.
         partners: Modality to the values of the held clips, from which others take theirs; on the CPU.
         held: Number of each held clip, `(held,)`, ascending if all clips are held.
         statistics: Modality to its statistics; only of modalities that are one tensor of floating-point numbers.
@@ -56,7 +56,15 @@ class Survey:
         return stack([held[i] for i in places.tolist()])
 
 
-def survey(batches: Iterable[Any], target: Key | None, modalities: Modalities, *, most_bytes: int, seed: int) -> Survey:
+def survey(
+    batches: Iterable[Any],
+    target: Key | None,
+    modalities: Modalities,
+    *,
+    task: str = "multiclass",
+    most_bytes: int,
+    seed: int,
+) -> Survey:
     """Read all batches once.
 
     Every clip is held if they fit into `most_bytes`, else a random sample of as many as fit, each clip equally likely.
@@ -66,16 +74,21 @@ def survey(batches: Iterable[Any], target: Key | None, modalities: Modalities, *
     """
     sample = _Sample(most_bytes, np.random.default_rng(np.random.SeedSequence([seed, *b"partners"])))
     running = {m: _Running() for m in modalities.names}
-    targets = []
-    for inputs, classes in read_batches(batches, target):
+    targets: list[Tensor] = []
+    for inputs, of_clips in read_batches(batches, target, task):
         values = modalities.values(inputs)
-        check_lengths(values, classes)
+        check_lengths(values, of_clips)
         values = {m: map_tensors(lambda x: x.detach().cpu(), value) for m, value in values.items()}
         sample.add(values)
         for m, value in values.items():
             check_finite(m, value)
             running[m].add(value)
-        targets.append(classes)
+        if targets and of_clips.shape[1:] != targets[0].shape[1:]:
+            raise ValueError(
+                f"target must have the same labels in every batch, got {targets[0].shape[1]} and {of_clips.shape[1]}. "
+                "Pass one column per label, whether a clip of the batch has it or not."
+            )
+        targets.append(of_clips)
     if sum(map(len, targets)) < LEAST_PARTNERS:
         raise ValueError(
             f"batches must hold two or more clips, got {sum(map(len, targets))}. Pass an iterable of (inputs, target)."

@@ -125,9 +125,8 @@ def _concatenated(folds: Sequence[PerClip]) -> PerClip:
 
 def _outputs(subject: Subject, fold: Fold) -> Tensor:
     """Probabilities of classes or labels, or numbers as in the cache, `(run, clips, outputs)`."""
-    if fold.target_scale is not None:
-        return fold.target_scale.undo(subject.logits)
-    return subject.logits.softmax(-1) if subject.task.one_class else subject.logits.sigmoid()
+    predicted = subject.task.predicted(subject.logits)
+    return predicted if fold.target_scale is None else fold.target_scale.undo(predicted)
 
 
 def _concatenated_pairs(folds: Sequence[Reliability]) -> Reliability:

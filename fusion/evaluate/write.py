@@ -77,6 +77,22 @@ def rounded(value: Any) -> Any:
     return value
 
 
+def decisions(task: str, probability: np.ndarray) -> dict[str, np.ndarray]:
+    """Arrays `preds` and `probability` of evaluation.npz, as far as a task has them.
+
+    Args:
+        task: Task: multiclass has both, multilabel `probability`, and regression `preds`.
+        probability: Probabilities of classes or labels, or numbers, `(run, clips, outputs)`.
+    """
+    if task == "regression":
+        return {"preds": probability[..., 0].astype(np.float32)}
+    result = {"probability": probability.astype(np.float16)}
+    if task == "multiclass":
+        kind = np.int16 if probability.shape[-1] <= MAX_INT16 else np.int32
+        result["preds"] = probability.argmax(-1).astype(kind)
+    return result
+
+
 class Arrays:
     """Each run's prediction for each clip; preds are -1 and shares NaN for clips that a run was not tested on.
 
@@ -99,13 +115,11 @@ class Arrays:
         self._by_run = {
             "shares": _on_disk((*shape, len(modalities)), torch.float16, torch.nan),
         }
-        if dataset.task == "multiclass":
-            kind = torch.int16 if len(dataset.classes) <= MAX_INT16 else torch.int32
-            self._by_run["preds"] = _on_disk(shape, kind, -1)
-        if dataset.task == "regression":
-            self._by_run["preds"] = _on_disk(shape, torch.float32, torch.nan)
-        elif math.prod(shape) * len(dataset.classes) <= MAX_PROBABILITIES:
-            self._by_run["probability"] = _on_disk((*shape, len(dataset.classes)), torch.float16, torch.nan)
+        for name, none in decisions(dataset.task, np.empty((0, 0, len(dataset.classes)))).items():
+            size = (*shape, *none.shape[2:])
+            if name == "preds" or math.prod(size) <= MAX_PROBABILITIES:
+                unknown = -1 if none.dtype.kind == "i" else torch.nan
+                self._by_run[name] = _on_disk(size, torch.from_numpy(none).dtype, unknown)
         self._by_clip = {
             "target": dataset.target.numpy()[rows],
             "ids": dataset.clips["id"].to_numpy().astype(str)[rows],
@@ -128,13 +142,10 @@ class Arrays:
         columns = np.array([self._column[key] for key in keys[selected]], dtype=int)
         rows = np.array([self._order[run.name] for run in group.runs])
         modalities = np.array([self._modalities.index(m) for m in per_clip.modalities])
-        probability = per_clip.probability[:, selected]
-        if "preds" in self._by_run:
-            preds = probability.argmax(-1) if dataset.task == "multiclass" else probability[..., 0]
-            self._by_run["preds"][np.ix_(rows, columns)] = preds
         self._by_run["shares"][np.ix_(rows, columns, modalities)] = per_clip.share[:, selected]
-        if "probability" in self._by_run:
-            self._by_run["probability"][np.ix_(rows, columns)] = probability
+        for name, values in decisions(dataset.task, per_clip.probability[:, selected]).items():
+            if name in self._by_run:
+                self._by_run[name][np.ix_(rows, columns)] = values
 
     def _keys(self, folds: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """A number for each column: the row of the clip in the cache, and its fold if clips are in several."""

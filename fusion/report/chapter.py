@@ -142,7 +142,8 @@ def _regularized(results: ResultFolder) -> list[FitConfig]:
 def _attribution(config: FitConfig) -> str:
     """Words for the attribution that was regularized, with the settings that it uses."""
     attribution = attributions[config.attribution]
-    details = [f"output: {config.attribution_output}"] if attribution.uses_output else []
+    has_outputs = attribution.uses_output and config.task == "multiclass"  # of labels and numbers, there is one
+    details = [f"output: {config.attribution_output}"] if has_outputs else []
     details += [f"norm: {config.attribution_pooling.upper()}"] if attribution.uses_pooling else []
     return f"{attribution.label} ({', '.join(details)})" if details else attribution.label
 

@@ -12,28 +12,35 @@ from torch import Tensor, nn
 from amr.common.workspace import find_run
 from amr.fusion.data.clips import Batch
 from amr.fusion.data.normalization import Normalization
+from amr.fusion.data.targets import TargetScale
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import pad_steps, pool_steps
 from amr.fusion.runs.read import chosen_run
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import FittedRun, read_fitted
+from amr.fusion.tasks import tasks
 
 
 class FittedHead(nn.Module):
-    """Normalization, adapters and head of one run: from embeddings as cached to logits.
+    """Normalization, adapters and head of one run: from embeddings as cached to logits, or to the number.
 
     Args:
         record: Record of the run (config.json).
         model: Model of the run.
         normalization: Normalization of the run.
+        scale: Scale of a number that is predicted; None for classes and labels.
 
     Attributes:
         modalities: Names of the embeddings, in order.
-        classes: Names of the classes, in the order of the logits.
+        classes: Names of the classes or labels, in the order of the logits; of a number, its name.
+        task: Task of the run.
     """
 
-    def __init__(self, record: RunRecord, model: FusionModel, normalization: Normalization) -> None:
+    def __init__(
+        self, record: RunRecord, model: FusionModel, normalization: Normalization, scale: TargetScale | None = None
+    ) -> None:
         super().__init__()
+        self.task, self.scale = record.config.task, scale
         self.modalities = tuple(record.modalities)
         self.classes = record.classes
         self.embed_dims = dict(model.shape.embed_dims)
@@ -49,7 +56,7 @@ class FittedHead(nn.Module):
         present: Tensor | None = None,
         num_steps: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Compute logits, `(batch, classes)`.
+        """Compute logits, `(batch, classes)`; of a number `(batch, 1)`, in its own units.
 
         Args:
             embeddings: Modality to `(batch, dim)` or `(batch, steps, dim)`, as cached. Modalities may be left out.
@@ -75,7 +82,8 @@ class FittedHead(nn.Module):
             steps = None if num_steps is None else num_steps.get(m)
             z[m] = self._normalized(i, embeddings[m].to(reference.dtype), steps, valid[:, i])[None]
         target = torch.zeros(1, batch, dtype=torch.long, device=reference.device)
-        return self.model(Batch(z, valid[None], target))[0]
+        outputs: Tensor = self.model(Batch(z, valid[None], target))[0]
+        return outputs if self.scale is None else self.scale.undo(outputs)
 
     def _normalized(self, i: int, x: Tensor, num_steps: Tensor | None, valid: Tensor) -> Tensor:
         if x.ndim == 3:
@@ -109,7 +117,7 @@ class FittedHead(nn.Module):
 
 
 class MeanOverFolds(nn.Module):
-    """Mean log-probabilities of the heads of all folds.
+    """Mean over the heads of all folds: of log-probabilities of classes, of logits of labels, or of the number.
 
     Args:
         heads: Head of each fold.
@@ -118,7 +126,7 @@ class MeanOverFolds(nn.Module):
     def __init__(self, heads: list[FittedHead]) -> None:
         super().__init__()
         self.heads = nn.ModuleList(heads)
-        self.modalities, self.classes = heads[0].modalities, heads[0].classes
+        self.modalities, self.classes, self.task = heads[0].modalities, heads[0].classes, heads[0].task
 
     def forward(
         self,
@@ -126,8 +134,9 @@ class MeanOverFolds(nn.Module):
         present: Tensor | None = None,
         num_steps: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Compute mean log-probabilities, `(batch, classes)`; arguments as for `FittedHead`."""
-        return torch.stack([head(embeddings, present, num_steps).log_softmax(-1) for head in self.heads]).mean(0)
+        """Compute mean outputs, `(batch, outputs)`; arguments as for `FittedHead`."""
+        outputs = torch.stack([head(embeddings, present, num_steps) for head in self.heads])
+        return (outputs.log_softmax(-1) if tasks[self.task].one_class else outputs).mean(0)
 
 
 def load_head(
@@ -137,7 +146,7 @@ def load_head(
 
     Args:
         run: Folder or name of a run; of a sweep or table, the best run by val is loaded.
-        fold: Fold of a cross-validated run; None for the mean log-probabilities of all folds.
+        fold: Fold of a cross-validated run; None for the mean over all folds.
         device: Device of the weights.
 
     Raises:
@@ -150,8 +159,8 @@ def load_head(
     """
     fitted = read_fitted(chosen_run(find_run(run)), device)
     heads = [
-        FittedHead(fitted.record, model, normalization)
-        for model, normalization in zip(fitted.models, fitted.normalizations, strict=True)
+        FittedHead(fitted.record, *of_fold)
+        for of_fold in zip(fitted.models, fitted.normalizations, fitted.scales, strict=True)
     ]
     if fold is None:
         return heads[0].eval() if len(heads) == 1 else MeanOverFolds(heads).eval()

@@ -130,23 +130,35 @@ def predictions_table(
             "id": dataset.clips["id"].to_numpy()[rows],
             "part": split,  # the name of `split` in 0.1
             "split": split,
-            **_decisions(record, logits, clips.target.cpu(), scale),
+            **decision_columns(record.config.task, record.classes, *_in_units(logits, clips.target.cpu(), scale)),
             **{f"share_{m}": shares[:, i].numpy() for i, m in enumerate(record.modalities)},
         }
     )
 
 
-def _decisions(record: RunRecord, logits: Tensor, target: Tensor, scale: TargetScale | None) -> dict[str, Any]:
-    """Columns of the decisions of one run."""
-    names = np.array(record.classes)
-    if scale is not None:
-        return {"target": scale.undo(target).numpy(), "pred": scale.undo(logits.squeeze(-1)).numpy()}
-    if target.ndim == 1:
-        probability, pred = logits.softmax(-1).max(-1)
+def _in_units(outputs: Tensor, target: Tensor, scale: TargetScale | None) -> tuple[Tensor, Tensor]:
+    """Outputs and targets; numbers in the units of the cache."""
+    return (outputs, target) if scale is None else (scale.undo(outputs), scale.undo(target))
+
+
+def decision_columns(task: str, classes: Sequence[str], outputs: Tensor, target: Tensor) -> dict[str, Any]:
+    """Columns of a table of decisions, one row per clip: `target`, `pred`, and probabilities of classes or labels.
+
+    Args:
+        task: Task that was predicted.
+        classes: Names of the classes or labels.
+        outputs: Logits or numbers, `(clips, outputs)` on the CPU.
+        target: Targets of the clips.
+    """
+    if task == "regression":
+        return {"target": target.numpy(), "pred": outputs.squeeze(-1).numpy()}
+    names = np.array(classes)
+    if task == "multiclass":
+        probability, pred = outputs.softmax(-1).max(-1)
         return {"target": names[target.numpy()], "pred": names[pred.numpy()], "probability": probability.numpy()}
-    probability = logits.sigmoid()
+    probability = outputs.sigmoid()
     return {
         "target": [";".join(names[row]) for row in (target > 0).numpy()],
-        "pred": [";".join(names[row]) for row in (logits > 0).numpy()],
+        "pred": [";".join(names[row]) for row in (outputs > 0).numpy()],
         **{f"probability_{name}": probability[:, i].numpy() for i, name in enumerate(names)},
     }

@@ -240,7 +240,8 @@ def _settings(record: RunRecord) -> dict[str, Any]:
     if record.config.amr_ratio is None:
         settings["amr_weight"] = None
     if record.model is not None:  # its settings are its own
-        settings = dict.fromkeys(settings) | {"method": record.model, "seed": record.config.seed}
+        own = {"method": record.model, "task": record.config.task, "seed": record.config.seed}
+        settings = dict.fromkeys(settings) | own
     listed = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
     return listed | {"modalities": list(record.modalities), "cache": record.cache}
 

@@ -27,6 +27,7 @@ class Task:
         summary: One line for the help.
         score: Measure by which an epoch is chosen, and whose loss is the use of a modality.
         one_class: Whether the outputs are logits of classes of which exactly one is right (softmax).
+        is_joint: Whether the value of a clip depends on the other clips, because the score is no mean over clips.
         attributed: Outputs that can be attributed.
     """
 
@@ -34,6 +35,7 @@ class Task:
     summary: ClassVar[str] = ""
     score: ClassVar[Score] = SCORES["multiclass"]
     one_class: ClassVar[bool] = False
+    is_joint: ClassVar[bool] = False
     attributed: ClassVar[tuple[str, ...]] = ("probability",)
 
     weights: Tensor | None = None
@@ -63,6 +65,10 @@ class Task:
 
     def decide(self, outputs: Tensor) -> Tensor:
         """Prediction of each clip, shaped as the target."""
+        raise NotImplementedError
+
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """Probabilities of the classes or labels, or the number: shaped as the outputs."""
         raise NotImplementedError
 
     def gain(self, outputs: Tensor, target: Tensor) -> Tensor:

@@ -41,6 +41,10 @@ class Multiclass(Task):
         """The most probable class."""
         return outputs.argmax(-1)
 
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """Softmax."""
+        return outputs.softmax(-1)
+
     def gain(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Accuracy."""
         return accuracy(outputs, target)

@@ -23,6 +23,7 @@ class Multilabel(Task):
     name = "multilabel"
     summary = "any number of labels per clip"
     score = SCORES["multilabel"]
+    is_joint = True
     attributed = ("probability", "logit")
 
     def balancing_weights(self, target: Tensor, num_outputs: int) -> Tensor:
@@ -40,6 +41,10 @@ class Multilabel(Task):
     def decide(self, outputs: Tensor) -> Tensor:
         """Labels with a probability above one half: 0 or 1."""
         return (outputs > 0).to(outputs.dtype)
+
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """Sigmoid."""
+        return outputs.sigmoid()
 
     def gain(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Mean average precision."""

@@ -35,6 +35,10 @@ class Regression(Task):
         """The number."""
         return outputs.squeeze(-1)
 
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """The number, `(..., clips, 1)`."""
+        return outputs
+
     def gain(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Minus the mean absolute error."""
         return -(outputs.squeeze(-1) - target).abs().double().mean(-1)

@@ -46,6 +46,19 @@ def test_the_table_has_results_then_settings_that_differ_then_the_rest(amr):
     assert [row[3] for row in rows[:2]] == ["none", "audio=1:video=1"]
 
 
+def test_errors_have_a_column_where_a_run_predicts_numbers(amr):
+    assert "MAE" not in amr("runs")[1]
+    folder = Path("runs") / "number"
+    folder.mkdir()
+    share = {"audio": 0.6, "video": 0.4}
+    measures = {"mae": 0.25, "pearson": None, "num_clips": 74, "share": share, "share_regularized": share}
+    RunRecord(FitConfig(task="regression"), ("label",), INFOS, "", model="mine").save(folder)
+    write_json(folder / "metrics.json", {"val": None, "test": measures})
+    heading, row = (line.split() for line in amr("runs --where task=regression")[1].splitlines())
+    assert dict(zip(heading, row, strict=True))["MAE"] == "0.250"
+    assert row[0] == "number"
+
+
 def test_the_table_says_why_a_run_is_damaged(amr):
     Path("runs/even/metrics.json").write_text("{")
     status, out, _ = amr("runs")

@@ -77,13 +77,31 @@ def test_use_is_the_score_lost_by_permutation(fit, target):
     def score(z):
         outputs = head(z).detach()
         if target is NUMBER:
-            return -float((outputs[:, 0] - fold.test.target).abs().mean()) * fold.target_scale.std
+            return -float((outputs[:, 0] - fold.target_scale.undo(fold.test.target)).abs().mean())
         return amr.fusion.tasks.metrics.label_average_precision(outputs, fold.test.target)[0]
 
     full = score(raw)
     for m in raw:
         lost = full - np.mean([score({**raw, m: raw[m][order]}) for order in orders])
         assert result.test["perceptual"][m] == pytest.approx(lost, abs=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_loaded_head_predicts_as_the_run_does(fit, target, folds):
+    run = fit("a", **target, folds=folds, epochs=3).run
+    with amr.open_cache("x") as cache:
+        raw = {m: torch.from_numpy(cache.embedding(m)[:5]).float() for m in cache.names}
+    found = amr.predict(run, [f"c{i}" for i in range(5)])
+    heads = [amr.load_head(run, fold=k) for k in range(folds)] or [amr.load_head(run)]
+    outputs = [head(raw).detach() for head in heads]
+    torch.testing.assert_close(amr.load_head(run)(raw).detach(), torch.stack(outputs).mean(0))
+    if target is NUMBER:
+        expected = [[float(p.pred)] for p in found]
+    else:
+        outputs = [logits.sigmoid() for logits in outputs]
+        expected = [[*p.probabilities.values()] for p in found]
+    torch.testing.assert_close(torch.stack(outputs).mean(0), torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
 
 @BOTH

@@ -22,7 +22,9 @@ def commands(results: ResultFolder) -> list[str]:
     """`amr fit`, `amr sweep`, `amr table`, `amr frontier` or `amr train-encoders`, then `amr evaluate` if run."""
     folder = results.folder
     if results.record.model is not None:
-        return [f"amr.audit(model, batches, out={as_named(folder)!r})  # in Python"]
+        task = results.record.config.task
+        named = "" if task == FitConfig.task else f"task={task!r}, "
+        return [f"amr.audit(model, batches, {named}out={as_named(folder)!r})  # in Python"]
     out = quoted(as_named(folder.parent if results.training is not None and folder.name == JOINT_RUN else folder))
     of_runs = results.frontier is not None and "runs" in results.frontier["config"]  # it fitted nothing
     if results.training is not None:

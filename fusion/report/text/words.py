@@ -27,6 +27,7 @@ ALIKE = 0.05  # uses closer than this, and of one order, are called about equal
 LITTLE = 0.01  # use that is called none
 APART = 0.10  # gap between share and use share that is worth a warning
 MAX_REPORTED = 4
+JOINS = {"multiclass": "of", "multilabel": "with", "regression": "with"}  # between clips and what is predicted of them
 
 
 def summary(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
@@ -72,7 +73,7 @@ def _fitted(results: ResultFolder, settings: Sequence[Setting]) -> str:
     runs = results.runs
     config = runs[0].config
     if results.record.model is not None:
-        audited = f"{runs[0].measures['num_clips']:.0f} clips, predicting {_kind(results)}"
+        audited = f"{runs[0].measures['num_clips']:.0f} clips {JOINS[results.record.config.task]} {_kind(results)}"
         return f"An audit of {results.record.model} on {audited}."
     seeds = len({run.seed for run in runs})
     num = results.evaluation["num_clips"] if results.evaluation is not None else runs[0].measures.get("num_clips")

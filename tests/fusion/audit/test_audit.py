@@ -307,7 +307,7 @@ def test_intervals_hold_their_values_and_a_table_has_no_empty_rows():
         ([((torch.zeros(2, 4), torch.zeros(2, 6)), torch.tensor([0.5, 1]))], {}, "target must be class numbers"),
         ([((torch.zeros(2, 4), torch.zeros(2, 6)), torch.tensor([0, 7]))], {}, "below the number of classes, 3, got 7"),
         ([((torch.zeros(2, 4), torch.zeros(3, 6)), torch.tensor([0, 1]))], {}, "as many in each"),
-        ([((torch.zeros(2, 4), torch.zeros(2, 6)), torch.tensor([0, 1, 2]))], {}, "one class per clip, got 3 for 2"),
+        ([((torch.zeros(2, 4), torch.zeros(2, 6)), torch.tensor([0, 1, 2]))], {}, "one row per clip, got 3 for 2"),
         ([((torch.zeros(2, 4), torch.zeros(2, 6).log()), torch.tensor([0, 1]))], {}, "must be finite.*in 1"),
         ([((torch.zeros(2, 4), ["a", "b"]), torch.tensor([0, 1]))], {}, "input 1 must be a tensor"),
         ([((torch.zeros(1, 4), torch.zeros(1, 6)), torch.tensor([0]))], {}, "two or more clips, got 1"),
