@@ -203,5 +203,17 @@ def best_run(settings: Sequence[Setting]) -> Run:
     return max(runs, key=lambda run: run.val_gain)
 
 
+def of_best_run(settings: Sequence[Setting]) -> str:
+    """Words for `best_run` after test clips; empty if there is no other run.
+
+    For example " of the run that is best on val (no AMR, seed 0)".
+    """
+    if sum(len(setting.runs) for setting in settings) == 1:
+        return ""
+    run = best_run(settings)
+    label = next(setting.label for setting in settings if any(member is run for member in setting.runs))
+    return f" of the run that is best on val ({label}, seed {run.seed})"
+
+
 def _best(settings: Sequence[Setting]) -> Setting | None:
     return max(settings, key=lambda setting: setting.val_gain, default=None)

@@ -14,7 +14,7 @@ from amr.fusion.explain.explanation import Steps
 from amr.fusion.report.clips.media import Shown, shown_media
 from amr.fusion.report.decisions import Decisions
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.report.settings import Setting, best_run
+from amr.fusion.report.settings import Setting, best_run, of_best_run
 from amr.fusion.report.tables import TERMS, fraction
 from amr.fusion.runs.read import Run
 
@@ -68,12 +68,10 @@ class Galleries:
 
     Args:
         run: Run that made the decisions.
-        label: Name of the run.
         galleries: Clips of each kind.
     """
 
     run: Run
-    label: str
     galleries: tuple[Gallery, ...]
 
     @property
@@ -105,24 +103,27 @@ def galleries(results: ResultFolder, settings: Sequence[Setting], most: int, *, 
     texts = {
         "clips": (
             "Clips with the most one-sided decisions",
-            "Test clips with the largest share (part of the decision) of each modality." + _one_sided_note(run),
+            f"Test clips{of_best_run(settings)} with the largest share (part of the decision) of each modality."
+            + _one_sided_note(run),
         ),
-        "errors": (f"Clips with the {'largest' if mine.task == 'regression' else 'most costly'} errors", _order(mine)),
+        "errors": (
+            f"Clips with the {'largest' if mine.task == 'regression' else 'most costly'} errors",
+            _order(mine, of_best_run(settings)),
+        ),
     }
     found = [Gallery(name, *texts[name], tuple(views[i] for i in each)) for name, each in selected.items() if each]
-    label = next(setting.label for setting in settings if any(member is run for member in setting.runs))
-    return Galleries(run, f"{label}, seed {run.seed}", tuple(found)) if found else None
+    return Galleries(run, tuple(found)) if found else None
 
 
-def _order(mine: Decisions) -> str:
+def _order(mine: Decisions, of_run: str) -> str:
     """Words for the order of errors."""
     if mine.task == "regression":
-        return "Test clips whose prediction is the furthest from the true number."
+        return f"Test clips{of_run} whose prediction is the furthest from the true number."
     if mine.task == "multilabel":
-        return "Test clips with a wrong label, those first whose labels together are given the least probability."
+        return f"Test clips{of_run} with a wrong label, those first whose labels are given the least probability."
     if mine.probability is None:
-        return "Wrong predictions on test clips, the surest first."
-    return "Wrong predictions on test clips, those first that give the true class the least probability."
+        return f"Wrong predictions on test clips{of_run}, the surest first."
+    return f"Wrong predictions on test clips{of_run}, those first that give the true class the least probability."
 
 
 def _one_sided_note(run: Run) -> str:

@@ -12,7 +12,7 @@ from amr.fusion.report.plots.marks import INK, SURFACE, label
 from amr.fusion.report.plots.picture import Picture, plot
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
-from amr.fusion.report.settings import Setting, best_run
+from amr.fusion.report.settings import Setting, best_run, of_best_run
 from amr.fusion.report.tables import make_table
 
 MAX_CLASSES = 30
@@ -30,7 +30,6 @@ def confusion(results: ResultFolder, settings: Sequence[Setting]) -> Picture | N
     mine = decisions.of([run.name])
     if not mine.runs:
         return None
-    setting = next(setting for setting in settings if any(member is run for member in setting.runs))
     num_classes = len(results.classes)
     counts = np.zeros((num_classes, num_classes), int)
     known = mine.tested[0]
@@ -50,7 +49,7 @@ def confusion(results: ResultFolder, settings: Sequence[Setting]) -> Picture | N
     return Picture(
         "confusion",
         "Confusions",
-        f"Test clips of the run that is best on val ({setting.label}, seed {run.seed}): rows are classes, columns are "
+        f"Test clips{of_best_run(settings)}: rows are classes, columns are "
         "predictions. Color is the fraction of the row, numbers are clips." + few,
         f"Confusion matrix of {num_classes} classes, {int(np.diag(counts).sum())} of {int(counts.sum())} clips on the "
         f"diagonal. Most frequent: {'; '.join(listed) or 'no confusions'}.",

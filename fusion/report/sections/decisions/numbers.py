@@ -11,7 +11,7 @@ from amr.fusion.report.plots.marks import MUTED, label, setting_marker
 from amr.fusion.report.plots.picture import Picture, plot
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
-from amr.fusion.report.settings import Setting, best_run
+from amr.fusion.report.settings import Setting, best_run, of_best_run
 from amr.fusion.report.tables import fraction, make_table
 
 MAX_POINTS = 3000  # that a browser draws at once
@@ -46,7 +46,7 @@ def numbers(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
     return Picture(
         "numbers",
         "Predicted against true numbers",
-        f"Test clips of the run that is best on val ({setting.label}, seed {run.seed}), one point per clip. On the "
+        f"One point per test clip{of_best_run(settings)}. On the "
         "dashed line, predictions are right. The table has the clips in parts of about equal size, from the lowest to "
         f"the highest {name!r}.{few}",
         f"Scatter of predicted over true {name!r} for {len(drawn)} clips. "

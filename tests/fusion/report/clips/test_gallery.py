@@ -31,7 +31,7 @@ def test_the_clips_are_from_the_best_run_and_need_no_media(made):
     results = read_results(made(p_corrected=0.5))
     found = galleries(results, settings_of(results), 4, media=True)
     mine = results.decisions.of([found.run.name])
-    assert found.label == "no AMR, seed 1"
+    assert all("of the run that is best on val (no AMR, seed 1)" in each.text for each in found.galleries)
     one_sided, errors = found.galleries
     assert "One-sided are 0.400 of its decisions: the fraction of the clips whose share" in one_sided.text
     for view in (*one_sided.clips, *errors.clips):
