@@ -266,6 +266,7 @@ def noise(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
                 showlegend=m == next(each for each in modalities if _noise_curves(setting, each)),
                 line={"color": setting_color(setting), "width": 2},
                 marker=setting_marker(setting, 8),
+                cliponaxis=False,  # a marker at 1 is whole
                 hovertemplate=f"{label(setting.label)}<br>noise %{{x}} in {label(m)}: %{{y:.3f}}<extra></extra>",
                 row=row,
                 col=1,
