@@ -27,6 +27,7 @@ FLOORS = (
     ("fusion.choices", "fusion.run_axis", "fusion.prediction"),
     ("fusion.tasks",),
     ("fusion.attribution",),
+    ("fusion.balance",),
     ("fusion.loggers",),
     ("fusion.config",),
     ("fusion.heads",),

@@ -53,6 +53,7 @@ class Clips:
             {m: self._rows(e, self._stored_at(m, index)) for m, e in self.embeddings.items()},
             of_runs(self.present[there], num_runs),
             of_runs(self.target[there], num_runs),
+            index=of_runs(there, num_runs),
         )
 
     def _rows(self, embedding: Tensor, index: Tensor) -> Tensor:
@@ -70,6 +71,7 @@ class Clips:
             {m: e[None].to(self.target.device).float() for m, e in embeddings.items()},
             self.present[start:stop].expand(num_runs, -1, -1),
             self.target[start:stop].expand(num_runs, *[-1] * self.target.ndim),
+            index=torch.arange(len(self), device=self.target.device)[start:stop].expand(num_runs, -1),
         )
 
     def take(self, rows: Tensor) -> Clips:
@@ -144,19 +146,21 @@ class Batch:
         present: Bool `(run, batch, modalities)`.
         target: Classes or numbers `(run, batch)`, or labels `(run, batch, labels)`.
         host_present: `present` in host memory, for models whose work depends on it; None if it is on the device alone.
+        index: Numbers of the clips among those that the batch is of, `(run, batch)`; None if they are of no such set.
     """
 
     embeddings: Mapping[str, Tensor]
     present: Tensor
     target: Tensor
     host_present: Tensor | None = None
+    index: Tensor | None = None
 
     def only(self, modality: str) -> Batch:
         """The same clips with one modality."""
         i = list(self.embeddings).index(modality)
         present, on_host = self.present[..., i, None], self.host_present
         on_host = None if on_host is None else on_host[..., i, None]
-        return Batch({modality: self.embeddings[modality]}, present, self.target, on_host)
+        return Batch({modality: self.embeddings[modality]}, present, self.target, on_host, self.index)
 
 
 def chunks_of(values: Tensor, embedding: Tensor) -> tuple[Tensor, ...]:

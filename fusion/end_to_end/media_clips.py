@@ -60,7 +60,8 @@ class MediaClips(Clips):
             embeddings = {m: self.augment(m, x) for m, x in embeddings.items()}
         there = upload(index, self.target.device)
         on_host = of_runs(self._host_present[index.cpu()], num_runs)
-        return Batch(embeddings, of_runs(self.present[there], num_runs), of_runs(self.target[there], num_runs), on_host)
+        present, target, own = (of_runs(each, num_runs) for each in (self.present[there], self.target[there], there))
+        return Batch(embeddings, present, target, on_host, own)
 
     def slice(self, start: int, stop: int, num_runs: int) -> Batch:
         """Clips `start` to `stop`, exclusive, the same for every run, without augmentation."""
@@ -70,6 +71,7 @@ class MediaClips(Clips):
             self.present[start:stop].expand(num_runs, -1, -1),
             self.target[start:stop].expand(num_runs, -1),
             self._host_present[start:stop].expand(num_runs, -1, -1),
+            upload(clips, self.target.device).expand(num_runs, -1),
         )
 
     def _read(self, index: Tensor) -> dict[str, Tensor]:

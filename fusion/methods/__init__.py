@@ -11,6 +11,7 @@ from amr.fusion.methods import ume
 from amr.fusion.methods import ogm_ge
 from amr.fusion.methods import gradient_blending
 from amr.fusion.methods import gge
+from amr.fusion.methods import multi_loss
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "gradient_blending",
     "methods",
     "modality_dropout",
+    "multi_loss",
     "naive",
     "ogm_ge",
     "ume",

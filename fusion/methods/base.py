@@ -41,6 +41,7 @@ class MethodContext:
         rehearse: Function of a loss, a number of epochs and clips that returns a copy of the model, trained further on
             that loss only. The model itself does not change.
         task: What is predicted.
+        seeds: Seed of each run.
     """
 
     model: FusionModel
@@ -51,6 +52,7 @@ class MethodContext:
     fit_unimodal: Callable[[str], Fitted]
     rehearse: Callable[[LossFunction, int, Clips], FusionModel]
     task: Task = MULTICLASS
+    seeds: Sequence[int] = ()
 
 
 class Method:

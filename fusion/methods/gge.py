@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
+from amr.fusion.methods.own_classifiers import pool_steps
 from amr.fusion.model import FusionModel, predict_logits
-from amr.fusion.run_axis.axes import step_mask
 
 if TYPE_CHECKING:
     from amr.fusion.model import Fitted
@@ -80,7 +80,7 @@ class GreedyGradientEnsemble(Method):
 
     def _dominant_logits(self, z: Mapping[str, Tensor]) -> Tensor:
         """Logits of the dominant modality's head, `(run, batch, classes)`."""
-        logits = [_pool_steps(value.detach()) @ self.heads[m] for m, value in z.items()]
+        logits = [pool_steps(value.detach()) @ self.heads[m] for m, value in z.items()]
         stacked = torch.stack(logits, dim=-1)  # (run, batch, classes, modalities)
         return stacked.gather(-1, self._run_index(stacked)).squeeze(-1)
 
@@ -110,8 +110,3 @@ def pseudo_target(onehot: Tensor, bias: Tensor) -> Tensor:
 def fit_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy, summed over classes: both `(run, batch, classes)` to `(run, batch)`."""
     return functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(-1)
-
-
-def _pool_steps(z: Tensor) -> Tensor:
-    """Mean over valid steps, `(run, batch, steps, dim)` to `(run, batch, dim)`; z without steps is unchanged."""
-    return z if z.ndim == 3 else z.sum(2) / step_mask(z).sum(-1, keepdim=True).clamp_min(1)

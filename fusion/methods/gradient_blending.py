@@ -12,6 +12,7 @@ from torch import Tensor
 from amr.fusion.attribution.shapley import unimodal_logits
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
+from amr.fusion.methods.measure import over_clips
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.seeds import generator
 from amr.fusion.tasks import Task
@@ -166,15 +167,6 @@ def one_loss(k: int, task: Task, model: FusionModel, batch: Batch, z: Mapping[st
     return losses(task, model, batch, z)[k]
 
 
-@torch.no_grad()
 def mean_losses(task: Task, model: FusionModel, clips: Clips) -> Tensor:
     """L_k over all clips, `(losses, run)`, in evaluation mode."""
-    was_training = model.training
-    model.eval()
-    num_runs = len(next(model.parameters()))
-    starts = clips.chunks(num_runs)
-    batches = [clips.slice(start, start + starts.step, num_runs) for start in starts]
-    by_batch = [clip_losses(task, model, batch, model.encode(batch)) for batch in batches]
-    model.train(was_training)
-    values, valid = (torch.cat(tensors, dim=-1) for tensors in zip(*by_batch, strict=True))
-    return mean_over(values, valid)
+    return mean_over(*over_clips(model, clips, partial(clip_losses, task, model)))

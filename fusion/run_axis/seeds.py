@@ -62,11 +62,12 @@ class Draws:
 
     Args:
         seeds: Seed of each run.
+        purpose: Name of the stream; each purpose has its own numbers.
     """
 
-    def __init__(self, seeds: Sequence[int]) -> None:
+    def __init__(self, seeds: Sequence[int], purpose: str = "weights") -> None:
         self.num_runs = len(seeds)
-        self._generators = [generator(seed, "weights") for seed in seeds]
+        self._generators = [generator(seed, purpose) for seed in seeds]
 
     def uniform(self, *shape: int, bound: float) -> nn.Parameter:
         """`(run, *shape)`, uniform in [-bound, bound]."""

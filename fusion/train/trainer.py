@@ -182,7 +182,7 @@ def _context(
         return copy.eval()
 
     noise = Noise(seeds, train.target.device, "noise")
-    return MethodContext(model, train, val, recipe.epochs, noise, fit_unimodal, rehearse, recipe.task)
+    return MethodContext(model, train, val, recipe.epochs, noise, fit_unimodal, rehearse, recipe.task, seeds)
 
 
 def _embedding_noise(

@@ -27,7 +27,7 @@ def is_finite(fitted):
 
 
 def test_they_are_listed_in_the_order_of_the_table_with_summary_and_citation():
-    assert list(methods) == TABLE
+    assert list(methods)[: len(TABLE)] == TABLE
     for _, method in methods.items():
         assert method.summary
         assert method.citation

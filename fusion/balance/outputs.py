@@ -1,0 +1,59 @@
+"""What each modality says alone: the part of a joint head's logits, and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from amr.fusion.attribution import shapley
+from amr.fusion.attribution.base import HeadFunction
+from amr.fusion.tasks import Task
+from amr.fusion.tasks.multiclass import MULTICLASS
+
+
+def unimodal_logits(head: HeadFunction, z: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
+    """Part of each modality in the logits of any head, `(modalities, ..., clips, classes)`; they sum to the logits.
+
+    They are the Shapley values of the logits over the subsets of the modalities, absent ones zero, plus an even part of
+    the logits of none. For a linear head on concatenated z, W_m z^m + b / M.
+
+    Args:
+        head: Function of z and present that returns logits, `(..., clips, classes)`.
+        z: Modality to its encoding, `(..., clips, dim)`.
+        present: Bool `(..., clips, modalities)`; None if every clip has every modality.
+
+    >>> weight = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> def head(z, present):
+    ...     return (z["audio"] + z["video"]) @ weight
+    >>> z = {"audio": torch.tensor([[1.0, 1.0]]), "video": torch.tensor([[0.0, 3.0]])}
+    >>> unimodal_logits(head, z)
+    tensor([[[1., 2.]],
+    <BLANKLINE>
+            [[0., 6.]]])
+    """
+    return shapley.unimodal_logits(head, z, all_present(z) if present is None else present)
+
+
+def all_present(z: Mapping[str, Tensor]) -> Tensor:
+    """True for each clip and modality, `(..., clips, modalities)`."""
+    first = next(iter(z.values()))
+    return torch.ones(*first.shape[:-1], len(z), dtype=torch.bool, device=first.device)
+
+
+def modality_losses(out: Tensor, target: Tensor, present: Tensor | None = None, task: Task = MULTICLASS) -> Tensor:
+    """Mean loss of each modality's logits over the clips that have it, `(modalities, ...)`; 0 if none has.
+
+    Args:
+        out: Logits of each modality, `(modalities, ..., clips, classes)`.
+        target: Classes, `(..., clips)`, or the targets of another task.
+        present: Bool `(..., clips, modalities)`; None if every clip has every modality.
+        task: What is predicted.
+
+    >>> modality_losses(torch.tensor([[[9.0, -9.0]], [[0.0, 0.0]]]), torch.tensor([0])).round(decimals=3)
+    tensor([0.0000, 0.6930])
+    """
+    losses = task.losses(out, target.expand(len(out), *target.shape))
+    valid = torch.ones_like(losses, dtype=torch.bool) if present is None else present.movedim(-1, 0)
+    return losses.masked_fill(~valid, 0).sum(-1) / valid.sum(-1).clamp_min(1)

@@ -1,0 +1,40 @@
+"""What a method measures on many clips: one pass in evaluation mode, in chunks of bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from amr.fusion.attribution.shapley import subset_logits
+from amr.fusion.data.clips import Batch, Clips
+from amr.fusion.model import FusionModel
+
+OfBatch = Callable[[Batch, Mapping[str, Tensor]], Sequence[Tensor]]
+
+
+@torch.no_grad()
+def over_clips(model: FusionModel, clips: Clips, of_batch: OfBatch, dim: int = -1) -> list[Tensor]:
+    """Tensors of all clips, joined along their axis of clips. The model is in evaluation mode meanwhile.
+
+    Args:
+        model: Model of a run group.
+        clips: Clips, such as `MethodContext.train`.
+        of_batch: Function of a batch and its encodings that returns tensors.
+        dim: Axis of the clips in these tensors.
+    """
+    was_training = model.training
+    model.eval()
+    num_runs = len(next(model.parameters()))
+    starts = clips.chunks(num_runs)
+    batches = (clips.slice(start, start + starts.step, num_runs) for start in starts)
+    found = [of_batch(batch, model.encode(batch)) for batch in batches]
+    model.train(was_training)
+    return [torch.cat(tensors, dim=dim) for tensors in zip(*found, strict=True)]
+
+
+def subset_answers(model: FusionModel, clips: Clips) -> Tensor:
+    """Logits of all clips for every subset of the modalities, `(subsets, run, clips, outputs)`; see `subset_logits`."""
+    (logits,) = over_clips(model, clips, lambda batch, z: (subset_logits(model.head, z, batch.present),), dim=-2)
+    return logits
