@@ -225,24 +225,28 @@ def _divided(table: pd.DataFrame, column: str) -> list[str]:
 def continuous_numbers(values: Iterable[str]) -> list[float]:
     """Distinct numbers of continuous labels, in order; none if the labels are classes.
 
-    Labels are continuous if all are numbers, some are not whole, and more than half of them or more than
-    `MAX_FRACTIONS` differ.
+    Labels are continuous if all are numbers, and more than half of them or more than `MAX_FRACTIONS` differ; whole
+    numbers, which may be codes of classes, only if both.
 
     Args:
         values: Labels as text; "" if a clip has none.
 
     >>> continuous_numbers(["0.25", "-1.5", ""]), continuous_numbers(["1", "2"])
     ([-1.5, 0.25], [])
+    >>> len(continuous_numbers(map(str, range(40)))), continuous_numbers(map(str, [*range(40)] * 2))
+    (40, [])
     """
     labels = [value for value in values if value]
     distinct = set(labels)
-    if len(distinct) <= MAX_FRACTIONS and 2 * len(distinct) <= len(labels):
+    are_many, differ = len(distinct) > MAX_FRACTIONS, 2 * len(distinct) > len(labels)
+    if not (are_many or differ):
         return []
     try:
         numbers = sorted(number for number in map(float, distinct) if math.isfinite(number))
     except ValueError:
         return []
-    return [] if all(number.is_integer() for number in numbers) else numbers
+    are_whole = all(number.is_integer() for number in numbers)
+    return numbers if not are_whole or (are_many and differ) else []
 
 
 def check_classes(values: Iterable[str], name: str = "label") -> None:
@@ -258,9 +262,9 @@ def check_classes(values: Iterable[str], name: str = "label") -> None:
     labels = [value for value in values if value]
     numbers = continuous_numbers(labels)
     if numbers:
-        fraction = next(number for number in numbers if not number.is_integer())
+        example = next((number for number in numbers if not number.is_integer()), numbers[0])
         raise ValueError(
             f"--label must name a column of classes, got {name!r} with {len(numbers)} different numbers for "
-            f"{len(labels)} clips, such as {fraction:g}. Pass --task regression to amr fit, or bin them into "
+            f"{len(labels)} clips, such as {example:g}. Pass --task regression to amr fit, or bin them into "
             "classes in another column, and pass --label with that column."
         )

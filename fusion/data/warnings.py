@@ -51,6 +51,7 @@ class SplitData:
             self._single_class(target),
             self._classes_without_train_clips(target),
             self._classes_of_one_clip(target),
+            self._numbers_as_classes(),
         ]
 
     @cached_property
@@ -106,6 +107,18 @@ class SplitData:
         return (
             f"{len(single)} of {len(self.classes)} classes ({names}) have a single clip, which cannot be in train and "
             "in test"
+        )
+
+    def _numbers_as_classes(self) -> str | None:
+        try:
+            fractions = [name for name in self.classes if not float(name).is_integer()]
+        except (ValueError, OverflowError):  # a word, or inf and nan
+            return None
+        if not fractions:
+            return None
+        return (
+            f"{len(self.classes)} numbers such as {fractions[0]} are taken as classes. Pass --task regression to "
+            "predict the number"
         )
 
     def _small_split(self, name: str, fewest: int) -> str | None:

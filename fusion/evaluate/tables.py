@@ -25,6 +25,9 @@ READING = {
     "follows": "how often its class is predicted if modalities are of two classes",
     "gap": "probe accuracy of the encoder trained jointly minus that of the one trained alone",
 }
+READING_OF_ERRORS = {
+    "robust": "robustness: clean accuracy over accuracy under noise in it, mean of 0 to 1 deviations",
+}
 SCORES = {"ECE": "calibration.clean.ece", "over UME": "gain_over_ume", "over best": "gain_over_best_unimodal"}
 RELIANCE = {
     "share": "share.{}",
@@ -49,7 +52,8 @@ def reading(document: Mapping[str, Any]) -> str:
         lines = [
             f"{score.words} in units of the target, on the test clips; robust is a ratio, 1 if noise costs nothing"
         ]
-    texts = {name: score.in_words(text) for name, text in READING.items()}
+    known = READING | (READING_OF_ERRORS if score.least_is_best else {})
+    texts = {name: score.in_words(text) for name, text in known.items()}
     lines += [f"{name:<10}  {text}" for name, text in texts.items() if name in shown]
     return "\n".join(lines + ["no ± below 3 seeds"] * (1 < max(few) < 3))
 
