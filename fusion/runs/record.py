@@ -89,7 +89,7 @@ class RunRecord:
         if self.config.task != "multiclass":
             raise ValueError(
                 f"{option} must be a run that predicts classes for {command}, got one of --task {self.config.task}. "
-                "amr fit, amr sweep, amr evaluate, amr predict and amr runs know this task."
+                "amr fit, sweep, evaluate, frontier, predict, explain and runs know this task."
             )
 
     def missed_target(self, val: Mapping[str, Any] | None, test: Mapping[str, Any] | None) -> str | None:
