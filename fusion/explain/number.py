@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from amr.fusion.runs.weights import FittedRun
 
-MOST_DIGITS = 7  # of a number in plain notation
+MOST_DIGITS = 7  # before and after the point of a number without an exponent
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ def number_text(value: float, unit: float) -> str:
     >>> number_text(1234.5678, 0.5), number_text(1234.5678, 250), number_text(-0.001, 1), number_text(0.00001234, 1e-7)
     ('1234.568', '1235', '0.00', '1.2340e-05')
     """
-    decimals = max(0, 2 - math.floor(math.log10(unit)))
-    value = round(value, decimals) + 0.0  # no -0
-    if decimals < MOST_DIGITS and abs(value) < 10**MOST_DIGITS:
-        return f"{value:.{decimals}f}"
-    digits = decimals + math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:.{min(max(0, digits), MOST_DIGITS)}e}"
+    place = math.floor(math.log10(unit)) - 2  # of the last digit
+    value = round(value, max(0, -place)) + 0.0  # no -0
+    if -place < MOST_DIGITS and abs(value) < 10**MOST_DIGITS:
+        return f"{value:.{max(0, -place)}f}"
+    digits = math.floor(math.log10(abs(value))) - place if value else 0
+    return f"{value:.{max(0, digits)}e}"

@@ -218,12 +218,8 @@ def test_options_of_other_tasks_are_refused(options, message):
 
 def test_commands_that_know_classes_alone_refuse_other_runs(fit):
     run = fit("a", **NUMBER, epochs=1).run
-    for refused in (
-        lambda: amr.explain(amr.ExplainConfig(run, "c3")),
-        lambda: amr.report(amr.ReportConfig(str(run))),
-    ):
-        with pytest.raises(ValueError, match=r"a run that predicts classes for amr \w+, got one of --task regression"):
-            refused()
+    with pytest.raises(ValueError, match=r"a run that predicts classes for amr report, got one of --task regression"):
+        amr.report(amr.ReportConfig(str(run)))
     with pytest.raises(ValueError, match="--against must be used with runs that predict classes"):
         amr.evaluate(amr.EvaluateConfig(run, against="people"))
     with pytest.raises(ValueError, match="attribution-output must be probability or logit for --task regression"):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from amr.fusion.explain.classes import ClassExplanation, Removed
-from amr.fusion.explain.explanation import Explanation
 
 
-def explanation(**removed: dict[str, Removed]) -> Explanation:
+def explanation(**removed: dict[str, Removed]) -> ClassExplanation:
     return ClassExplanation(
         clip="a",
         run="runs/x",
