@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from amr.fusion.explain.explanation import Decisions, Explanation, Without, near
+from amr.fusion.explain.words import cut, width_of
 
 if TYPE_CHECKING:
     from typing import Self
 
     from amr.fusion.runs.weights import FittedRun
 
-MAX_NAMES = 60  # letters of the labels that are named in a line; of more, their number
+NO_LABEL = "no label above one half"
+MAX_LINE, MAX_NAME = 100, 60  # letters of a line, and of a label in the table
 FEW, MOST = 12, 24  # labels that are shown; more than a few only if they are predicted or true
 
 
@@ -89,16 +90,17 @@ class LabelsExplanation(Explanation[RemovedLabels]):
 
     @property
     def sentence(self) -> str:
-        """Labels, and what is true."""
-        text = _named(self.labels) or "no label above one half"
+        """Labels, and what is true: their names, or their numbers if the names are long."""
         if self.true_labels is None:
-            return text
-        if {*self.true_labels} == {*self.labels}:
-            return f"{text}, correct"
-        truth = _named(self.true_labels) or "no label"
-        is_counted = self.true_labels and truth != ", ".join(self.true_labels)
-        found = len({*self.true_labels} & {*self.labels})
-        return f"{text}; true: {truth}" + (f", {found} of them predicted" if is_counted else "")
+            truth = counted = ""
+        elif {*self.true_labels} == {*self.labels}:
+            truth = counted = ", correct"
+        else:
+            truth = f"; true: {', '.join(self.true_labels) or 'no label'}"
+            found = len({*self.true_labels} & {*self.labels})
+            counted = f"; true: {_count(self.true_labels)}, {found} of them predicted" if self.true_labels else truth
+        text = (", ".join(self.labels) or NO_LABEL) + truth
+        return text if width_of(text) <= MAX_LINE else (_count(self.labels) if self.labels else NO_LABEL) + counted
 
     @property
     def attributed(self) -> str:
@@ -116,9 +118,8 @@ class LabelsExplanation(Explanation[RemovedLabels]):
         """Probability of each label that is shown, one row per baseline."""
         rows: list[tuple[str, Mapping[str, object]]] = []
         for name in self.shown:
-            short = textwrap.shorten(name, MAX_NAMES, placeholder="...")
             for baseline, removed in self.baselines.items():
-                title = f"{short} {self.probabilities[name]:.3f}, replaced by {baseline}"
+                title = f"{cut(name, MAX_NAME)} {self.probabilities[name]:.3f}, replaced by {baseline}"
                 rows.append((title, {m: each.probabilities[name] for m, each in removed.items()}))
         return rows
 
@@ -127,7 +128,10 @@ class LabelsExplanation(Explanation[RemovedLabels]):
         return {"task": self.task, **super().to_json()}
 
 
-def _named(labels: Sequence[str]) -> str:
-    """Names of labels, or their number if the names are long."""
-    text = ", ".join(labels)
-    return text if len(text) <= MAX_NAMES else f"{len(labels)} labels"
+def _count(labels: Sequence[str]) -> str:
+    """Number of labels.
+
+    >>> _count(["dog"]), _count(["dog", "cat"])
+    ('1 label', '2 labels')
+    """
+    return f"{len(labels)} label{'s' * (len(labels) != 1)}"

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from amr.fusion.explain.explanation import SAME, Decisions, Explanation, Without
+from amr.fusion.explain.words import cut
 
 if TYPE_CHECKING:
     from typing import Self
 
     from amr.fusion.runs.weights import FittedRun
 
+MAX_COLUMN = 50  # letters of the column's name in a line
 MOST_DIGITS = 7  # before and after the point of a number without an exponent
 
 
@@ -87,7 +89,7 @@ class NumberExplanation(Explanation[RemovedNumber]):
     def sentence(self) -> str:
         """Number, and what is true."""
         truth = "" if self.true_value is None else f"; the true number is {self.number(self.true_value)}"
-        return f"{self.column} {self.number(self.value)}{truth}"
+        return f"{cut(self.column, MAX_COLUMN)} {self.number(self.value)}{truth}"
 
     @property
     def attributed(self) -> str:

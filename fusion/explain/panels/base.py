@@ -18,12 +18,12 @@ from amr.fusion.explain.panels.sheet import (
     WIDTH,
     Sheet,
     bare,
-    cut,
     heading,
     inches,
     ink,
     unit_axis,
 )
+from amr.fusion.explain.words import cut
 
 SHARES, SHARES_WIDTH = 2.0, 2.75  # largest height, and width beside another panel
 BESIDE = LEFT + SHARES_WIDTH + 1.9  # left end of the panel beside the shares

@@ -22,11 +22,10 @@ from amr.fusion.explain.panels.sheet import (
     WIDTH,
     Sheet,
     bare,
-    cut,
     ink,
-    is_wide,
     unit_axis,
 )
+from amr.fusion.explain.words import cut, is_wide, width_of
 from amr.fusion.tasks.multilabel import HALF
 
 NAME, LETTER, LETTERS = 8.0, 0.078, 34  # size of names in points, width of a letter in inches, letters in a line
@@ -176,7 +175,7 @@ class LabelsPanels(Panels[LabelsExplanation]):
 def _wrapped(name: str) -> str:
     """Name of a label on one line, or on two of about the same length."""
     letters = LETTERS // 2 if is_wide(name) else LETTERS
-    if len(name) <= letters:
+    if width_of(name) <= LETTERS:
         return name
     for width in range(min(letters, len(name) // 2), letters):
         if len(lines := textwrap.wrap(name, width)) <= 2:
@@ -185,5 +184,5 @@ def _wrapped(name: str) -> str:
 
 
 def _longest(names: Sequence[str]) -> int:
-    """Letters of the longest line; wide ones count twice."""
-    return max(len(line) * (2 if is_wide(line) else 1) for name in names for line in name.split("\n"))
+    """Width of the longest line, in letters."""
+    return max(width_of(line) for name in names for line in name.split("\n"))

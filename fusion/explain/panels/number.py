@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from functools import cached_property
 
 from matplotlib.axes import Axes
@@ -10,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from amr.fusion.explain.number import NumberExplanation
 from amr.fusion.explain.panels.base import OTHER, PREDICTED, PanelsBeside, rows_of
+from amr.fusion.explain.words import cut
 
 DEVIATIONS = 2  # of the train clips around their mean that the axis shows at least
 LETTER = 0.07  # width of a letter, in inches
@@ -33,8 +33,7 @@ class NumberPanels(PanelsBeside[NumberExplanation]):
     def heading(self) -> str:
         """What the dots and the lines are."""
         truth = "" if self.e.true_value is None else f"solid: true, {self.e.number(self.e.true_value)}; "
-        column = textwrap.shorten(self.e.column, MAX_NAME, placeholder="...")
-        return f"{column}\n{truth}dotted: mean of train clips"
+        return f"{cut(self.e.column, MAX_NAME)}\n{truth}dotted: mean of train clips"
 
     @cached_property
     def texts(self) -> list[str]:

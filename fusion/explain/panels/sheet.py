@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -63,17 +61,3 @@ def ink(color: str) -> str:
     """Black or white, whichever is more readable on the color."""
     red, green, blue = to_rgb(color)
     return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else "#ffffff"
-
-
-def is_wide(text: str) -> bool:
-    """Whether a text has letters of double width, such as Chinese ones."""
-    return any(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-
-
-def cut(text: str, letters: int) -> str:
-    """Start of a text that is too long.
-
-    >>> cut("everything", 6), cut("audio", 6)
-    ('eve...', 'audio')
-    """
-    return text if len(text) <= letters else f"{text[: letters - 3]}..."

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 
 from amr.extract.pipeline.preview import SAMPLE_RATE_HZ, Media
 from amr.fusion.explain.explanation import Steps
-from amr.fusion.explain.panels.sheet import GAP, LEFT, RIGHT, WIDTH, Sheet, is_wide, label
+from amr.fusion.explain.panels.sheet import GAP, LEFT, RIGHT, WIDTH, Sheet, label
+from amr.fusion.explain.words import is_wide
 
 SOUND, STRIP, FRAMES = 1.25, 0.55, 0.85
 TEXT_LINE, TEXT_LINES, TEXT_WIDTH = 0.17, 8, 112  # height and number of lines, and characters in one

@@ -45,14 +45,21 @@ def predicted(probabilities):
         (("cat", "dog"), "dog, cat, correct"),
         ((), "dog, cat; true: no label"),
         (("dog", "cow"), "dog, cat; true: dog, cow"),
-        (
-            ("dog", *(f"a label with a long name {i}" for i in range(3))),
-            "dog, cat; true: 4 labels, 1 of them predicted",
-        ),
+        (("dog", "cow" * 30), "2 labels; true: 2 labels, 1 of them predicted"),
     ],
 )
 def test_the_sentence_says_what_is_predicted_and_true(true, sentence):
     assert labels_explanation(true_labels=true).sentence == sentence
+
+
+def test_long_names_are_counted():
+    names = {"people marching or running in the park": 0.9, "male speech, man speaking": 0.8, "早上好" * 10: 0.7}
+    assert labels_explanation(names, true_labels=tuple(names)).sentence == "3 labels, correct"
+    assert labels_explanation(names, true_labels=()).sentence == "3 labels; true: no label"
+    long = "cow" * 50
+    assert labels_explanation({long: 0.9}, true_labels=None).sentence == "1 label"
+    none = labels_explanation({long: 0.1, "dog": 0.2}, true_labels=(long,))
+    assert none.sentence == "no label above one half; true: 1 label, 0 of them predicted"
 
 
 def test_without_a_label_the_most_probable_one_is_attributed():

@@ -90,6 +90,14 @@ def test_predicted_labels_are_dark_and_bold_and_true_ones_have_a_check_mark(word
     assert [text.get_position()[1] for text in whole.texts if text.get_text() == CHECK] == [0, 2]
 
 
+def test_names_of_labels_fill_one_line(words):
+    names = ("people marching or running", "male speech, man speaking", "engine accelerating", "car")
+    e = labels_explanation(dict.fromkeys(names, 0.9), true_labels=("cow bell ring",))
+    assert 95 < len(e.sentence) <= 100
+    assert e.sentence.startswith(", ".join(names))
+    words(e)
+
+
 @pytest.mark.parametrize("num_modalities", [1, 3, 6])
 def test_many_labels_with_long_names_stay_inside(words, num_modalities):
     names = [f"people marching or running in the park, and {i} of them wear hats, others not" for i in range(60)]
@@ -123,7 +131,7 @@ def test_a_number_is_a_dot_per_row_with_the_truth_and_the_mean_as_lines(words):
 def test_numbers_of_every_scale_stay_inside(words, unit):
     names = [f"a modality with a long name {i}" for i in range(6)]
     e = number_explanation(7 * unit, -3 * unit, 2.0 * unit, zero=dict.fromkeys(names, -2 * unit))
-    words(replace(e, column="the mean of what five people say about the clip"))
+    words(replace(e, column="the_mean_of_what_five_people_say_about_the_clip_" * 3))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
