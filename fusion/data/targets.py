@@ -12,6 +12,7 @@ from torch import Tensor
 
 from amr.common.registry import unknown
 from amr.data_manifests.schema import check_classes
+from amr.fusion.tasks import Task
 
 NOT_TARGETS = ("id", "path", "split", "group")
 LEFT_OUT = "absent"  # word in a cell of labels: the clip is left out; an empty cell has no labels
@@ -60,6 +61,18 @@ class TargetScale:
     def undo(self, values: Tensor) -> Tensor:
         """Numbers as in the cache."""
         return (values.double() * self.std + self.mean).to(values.dtype)
+
+
+def readable(outputs: Tensor, task: Task, scale: TargetScale | None) -> Tensor:
+    """Probabilities of classes or labels, or numbers as in the cache, shaped as the outputs of a head.
+
+    Args:
+        outputs: Outputs, `(..., outputs)`.
+        task: What they say.
+        scale: Scale of a number; None for classes and labels.
+    """
+    values = task.readable(outputs)
+    return values if scale is None else scale.undo(values)
 
 
 def read_targets(clips: pd.DataFrame, label: str, task: str = "multiclass", separator: str | None = None) -> Targets:

@@ -79,19 +79,6 @@ class RunRecord:
                 "amr report shows it; amr.audit measures its model again."
             )
 
-    def check_classes(self, command: str, option: str = "RUN") -> None:
-        """Raise ValueError for a run that predicts labels or a number, which a command does not know.
-
-        Args:
-            command: The command.
-            option: Name of the argument, for the error.
-        """
-        if self.config.task != "multiclass":
-            raise ValueError(
-                f"{option} must be a run that predicts classes for {command}, got one of --task {self.config.task}. "
-                "amr fit, amr sweep, amr evaluate, amr predict and amr runs know this task."
-            )
-
     def missed_target(self, val: Mapping[str, Any] | None, test: Mapping[str, Any] | None) -> str | None:
         """Sentence about shares that are far from the target; None if they are near, or without AMR.
 
