@@ -98,7 +98,8 @@ def reliability(results: ResultFolder, settings: Sequence[Setting]) -> Picture |
     return Picture(
         "reliability",
         "Reliability of probabilities",
-        f"{words.caption}; all seeds together, bins of {LEAST_CLIPS} {words.counted} or more. {intervals}Below the dashed line, {words.below}. Expected calibration error (ECE), the "
+        f"{words.caption}; all seeds together, bins of {LEAST_CLIPS} {words.counted} or more. {intervals}Below the "
+        f"dashed line, {words.below}. Expected calibration error (ECE), the "
         f"mean distance of {words.found} and {words.said}, as a mean over seeds: {', '.join(listed)}.",
         f"Curves of {words.found} over {words.said}. Expected calibration error: {'; '.join(listed)}.",
         {"": plot(_curves(found, words), 400)},
