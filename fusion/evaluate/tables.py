@@ -70,7 +70,7 @@ def scores_table(document: Mapping[str, Any]) -> Rows:
 
 
 def reliance_table(document: Mapping[str, Any]) -> Rows:
-    """Columns, and one row per setting and modality, means over seeds; a setting's name goes over several rows."""
+    """Columns, and one row per setting and modality, means over seeds; a setting's name is in the first of its rows."""
     groups = document["groups"]
     names = [
         name
@@ -177,9 +177,8 @@ def _label(group: Mapping[str, Any], varied: Collection[str]) -> list[str]:
 
 
 def _stacked(label: Sequence[str], modalities: Sequence[str], values: Sequence[Sequence[object]]) -> list[list[object]]:
-    """One row per modality. The texts of the label go one below the other; the last row has all that remain."""
-    last = len(modalities) - 1
-    names = [*label[:last], ", ".join(label[last:])] + [""] * last
+    """One row per modality. The label is in the first row, whole: parts of it would read as other settings."""
+    names = [", ".join(label)] + [""] * (len(modalities) - 1)
     return [[name, m, *row] for name, m, row in zip(names, modalities, values, strict=False)]
 
 
