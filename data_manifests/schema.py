@@ -110,8 +110,21 @@ def _check_ids(table: pd.DataFrame, origin: Origin) -> None:
         first = ids.tolist().index(ids.iloc[row])
         raise ValueError(
             f"id must be unique, got {ids.iloc[row]!r} on {origin.row(first)} and again on {origin.row(row)}. "
-            "Give each clip its own id in a column id."
+            f"{_advice_on_repeated(table, first, row)}"
         )
+
+
+def _advice_on_repeated(table: pd.DataFrame, first: int, row: int) -> str:
+    """What to do about two rows of one id: rows of the same medium are one clip, written once per label."""
+    media = [*path_columns(list(table.columns)), TEXT, "start_seconds", "end_seconds"]
+    pair = table.iloc[[first, row]]
+    one, other = pair["label"]
+    if one == other or any(pair[name].nunique() > 1 for name in media if name in table.columns):
+        return "Give each clip its own id in a column id."
+    return (
+        f"Join the labels of a clip with ; in one row, such as '{one};{other}', and pass --label-separator ';' to "
+        "amr fit."
+    )
 
 
 def _check_splits(table: pd.DataFrame, column: str, origin: Origin) -> None:

@@ -16,6 +16,7 @@ from amr.fusion.tasks import Task
 
 NOT_TARGETS = ("id", "path", "split", "group")
 LEFT_OUT = "absent"  # word in a cell of labels: the clip is left out; an empty cell has no labels
+FLAGS = {"true": 1.0, "false": 0.0}  # as pandas and spreadsheets write them, in any case
 
 
 @dataclass(frozen=True)
@@ -194,14 +195,15 @@ def _labels(clips: pd.DataFrame, label: str, separator: str | None) -> Targets:
 
 
 def _zero_or_one(text: str, column: str, clip: object) -> float:
+    word = text.strip().lower()
     try:
-        number = float(text)
+        number = FLAGS[word] if word in FLAGS else float(word)
     except ValueError:
         number = math.nan
     if number not in (0, 1):
         raise ValueError(
-            f"{column} must be 0 or 1 for --task multilabel, got {text!r} for clip {clip!r}. "
-            "Leave the cell empty for a clip to leave out."
+            f"{column} must be 0 or 1, or true or false, for --task multilabel, got {text!r} for clip {clip!r}. "
+            "Write 1 or true for a clip with the label, 0 or false for one without; an empty cell leaves the clip out."
         )
     return number
 

@@ -4,6 +4,7 @@
     weights.safetensors  head, adapters, and the normalization of each modality
     history.csv          one row per epoch
     predictions.csv      one row per val or test clip; not written for runs of a sweep
+    labels.csv           of several labels: clips, average precision and F1 of each; beside predictions.csv alone
     metrics.json         val and test, as `amr fit --json` prints them
     SHA256SUMS           checksums of these files, written just before metrics.json
 
@@ -25,7 +26,15 @@ from amr.fusion.choices import OWN_WEIGHTS
 from amr.fusion.config import FitConfig
 
 # in the order in which a run appears: a run with metrics.json is finished
-RUN_FILES = ("config.json", "weights.safetensors", "history.csv", "predictions.csv", CHECKSUMS, "metrics.json")
+RUN_FILES = (
+    "config.json",
+    "weights.safetensors",
+    "history.csv",
+    "predictions.csv",
+    "labels.csv",
+    CHECKSUMS,
+    "metrics.json",
+)
 NEAR_TARGET = 0.1  # largest distance of a share from its target that passes for reached
 
 

@@ -321,6 +321,20 @@ def test_other_encodings_and_absent_files(tmp_path):
         read_manifest(tmp_path / "absent.csv")
 
 
+@pytest.mark.parametrize(
+    ("rows", "advice"),
+    [
+        (["v,v.mp4,dog", "v,v.mp4,cat"], "Join the labels of a clip with ; .* 'dog;cat'"),
+        (["v,v.mp4,dog", "v,w.mp4,cat"], "Give each clip its own id"),
+        (["v,v.mp4,dog", "v,v.mp4,dog"], "Give each clip its own id"),
+    ],
+)
+def test_rows_of_one_clip_are_to_be_joined_and_two_clips_need_two_ids(tmp_path, rows, advice):
+    (tmp_path / "clips.csv").write_text("\n".join(["id,path,label", *rows]))
+    with pytest.raises(ValueError, match=rf"id must be unique, got 'v' on line 2 .* line 3 .*{advice}"):
+        read_manifest(tmp_path / "clips.csv")
+
+
 def test_a_manifest_checks_itself(tmp_path):
     table = pd.DataFrame({"id": ["a", "a"], "label": "x", "split": "", "group": "", "path": "a.mp4"}, dtype=str)
     with pytest.raises(ValueError, match=r"id must be unique, got 'a' on row 0 of d and again on row 1 of d"):
