@@ -62,6 +62,15 @@ class TargetScale:
         return (values.double() * self.std + self.mean).to(values.dtype)
 
 
+def _refuse_several(clips: pd.DataFrame, label: str, task: str) -> None:
+    """Raise ValueError for a list of columns, which only labels may have."""
+    if label not in clips and "," in label and any(name.strip() in clips for name in label.split(",")):
+        raise ValueError(
+            f"--label must be one column for --task {task}, got {label!r}. Pass --task multilabel for columns of 0 "
+            "and 1, or name one column."
+        )
+
+
 def read_targets(clips: pd.DataFrame, label: str, task: str = "multiclass", separator: str | None = None) -> Targets:
     """Read the targets of clips.
 
@@ -76,6 +85,7 @@ def read_targets(clips: pd.DataFrame, label: str, task: str = "multiclass", sepa
     """
     if task == "multilabel":
         return _labels(clips, label, separator)
+    _refuse_several(clips, label, task)
     if task == "regression":
         return _numbers(clips, label)
     values, classes = read_target(clips, label)
