@@ -79,7 +79,7 @@ class Spec:
         close = difflib.get_close_matches(wanted, spellings, n=1)
         hint = f"Did you mean {self.family}:{spellings[close[0]]}? " if close else ""
         raise ValueError(
-            f"{self.family} must name one of its models, got {self.model!r}. {hint}"
+            f"{self.family} must name one of its models, got {self.model or 'none'}. {hint}"
             f"amr encoders {self.family} lists them."
         )
 
