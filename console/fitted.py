@@ -119,7 +119,9 @@ def _table(predictions: Sequence[Prediction]) -> Table:
     for p in predictions:
         share = ", ".join(f"{m} {cell(share)}" for m, share in p.share.items())
         cells.append([p.clip, p.pred, p.probability, share, p.note])
-    return table("", ["clip", "class", "probability", "share", "note"], cells)
+    one_class = any(p.probability is not None for p in predictions)  # labels and numbers have no probability
+    columns = ["clip", "class" if one_class else "prediction", "probability", "share", "note"]
+    return table("", columns, cells)
 
 
 def explain_clip(

@@ -33,10 +33,12 @@ class Origin:
     Args:
         name: Name of the file or dataset.
         lines: Line of each row in that file, counted from 1; None if the table was not read from a file.
+        columns: Columns of that file; None for those of the table.
     """
 
     name: str
     lines: Sequence[int] | None = None
+    columns: Sequence[str] | None = None
 
     def row(self, row: int, clip_id: str | None = None) -> str:
         """Description of a row, such as "line 3 of clips.csv (id '007')"."""
@@ -78,9 +80,10 @@ def check_table(table: pd.DataFrame, origin: Origin) -> None:
     if missing:
         raise ValueError(f"{origin.name} must have columns {', '.join(REQUIRED)}, got no {', '.join(missing)}. Add it.")
     if not path_columns(list(table.columns)) and TEXT not in table.columns:
+        columns = table.columns if origin.columns is None else origin.columns
         raise ValueError(
             f"{origin.name} must have a column path, or <modality>_path such as audio_path, or text, "
-            f"got {', '.join(table.columns)}. Add one with each clip's file."
+            f"got {', '.join(columns)}. Add one with each clip's file."
         )
     if table.isna().any(axis=None):
         raise ValueError(f'{origin.name} must hold only text, got NaN. Write "" for absent values.')

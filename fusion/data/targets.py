@@ -15,6 +15,7 @@ from amr.data_manifests.schema import check_classes
 from amr.fusion.tasks import Task
 
 NOT_TARGETS = ("id", "path", "split", "group")
+SEPARATORS = (";", "|", ",")  # that lists of labels usually have
 LEFT_OUT = "absent"  # word in a cell of labels: the clip is left out; an empty cell has no labels
 FLAGS = {"true": 1.0, "false": 0.0}  # as pandas and spreadsheets write them, in any case
 
@@ -90,6 +91,7 @@ def read_targets(clips: pd.DataFrame, label: str, task: str = "multiclass", sepa
     """
     if task == "multilabel":
         return _labels(clips, label, separator)
+    _refuse_several(clips, label, task)
     if task == "regression":
         return _numbers(clips, label)
     values, classes = read_target(clips, label)
@@ -144,6 +146,15 @@ def sort_classes(names: Sequence[str]) -> list[str]:
     if any(math.isnan(number) for number in numbers.values()):  # nan has no place among numbers
         return sorted(names)
     return sorted(names, key=lambda name: (numbers[name], name))
+
+
+def _refuse_several(clips: pd.DataFrame, label: str, task: str) -> None:
+    """Raise ValueError for a list of columns, which only labels may have."""
+    if label not in clips and "," in label and any(name.strip() in clips for name in label.split(",")):
+        raise ValueError(
+            f"--label must be one column for --task {task}, got {label!r}. Pass --task multilabel for columns of 0 "
+            "and 1, or name one column."
+        )
 
 
 def _column(clips: pd.DataFrame, label: str) -> np.ndarray:
@@ -210,10 +221,17 @@ def _zero_or_one(text: str, column: str, clip: object) -> float:
 
 def _separated(clips: pd.DataFrame, label: str, separator: str) -> Targets:
     texts = [str(text).strip() for text in _column(clips, label)]
+    _check_separator(texts, label, separator)
     cells = [
-        None if text == LEFT_OUT else {part for each in text.split(separator) if (part := each.strip())}
+        None if text.casefold() == LEFT_OUT else {part for each in text.split(separator) if (part := each.strip())}
         for text in texts
     ]
+    for row, cell in enumerate(cells):
+        if cell is not None and any(part.casefold() == LEFT_OUT for part in cell):
+            raise ValueError(
+                f"{label} must be labels, or {LEFT_OUT} alone to leave a clip out, got {texts[row]!r} for clip "
+                f"{clips['id'].iat[row]!r}. Write one of the two."
+            )
     classes = sort_classes(sorted(set().union(*(cell for cell in cells if cell is not None))))
     place = {name: i for i, name in enumerate(classes)}
     values = np.zeros((len(cells), len(classes)), np.float32)
@@ -223,6 +241,19 @@ def _separated(clips: pd.DataFrame, label: str, separator: str) -> Targets:
         else:
             values[row, [place[name] for name in cell]] = 1
     return _checked(Targets("multilabel", values, tuple(classes)), label)
+
+
+def _check_separator(texts: list[str], label: str, separator: str) -> None:
+    """Raise ValueError if no cell has the separator, and some have another."""
+    if any(separator in text for text in texts):
+        return
+    counts = {each: sum(each in text for text in texts) for each in SEPARATORS}
+    other = max(counts, key=lambda each: counts[each])
+    if counts[other]:
+        raise ValueError(
+            f"--label-separator must be in a cell of {label!r}, got {separator!r} in none. "
+            f"Pass --label-separator {other!r}, which {counts[other]} cells have."
+        )
 
 
 def _checked(targets: Targets, label: str) -> Targets:

@@ -269,7 +269,7 @@ def test_other_splits_and_intervals(tmp_path):
         ("id,path,label\n,a.mp4,x\n", r"id must not be empty, got '' on line 2"),
         ("path,emotion\na.mp4,x\n", r"--label-column must be .*\(path, emotion\), got 'label'. Pass --label-column"),
         ("path,lable\na.mp4,x\n", r"Did you mean lable\?"),
-        ("id,label\n1,x\n", r"must have a column path, or <modality>_path"),
+        ("label,pth\nx,a.wav\n", r"must have a column path, or <modality>_path .*, got label, pth\. Add one"),
         ("path,label,split\na.mp4,x,trian\n", r"split must be one of .* got 'trian' on line 2 .*Did you mean train\?"),
         ("path,label,split\na.mp4,x,validation\n", r"Did you mean val\?"),
         ("path,label,split_b\na.mp4,x,7\n", r"split_b must be one of .* got '7' on line 2"),

@@ -90,3 +90,10 @@ def test_the_scale_of_numbers_is_that_of_the_train_clips():
     assert scale.apply(train).mean().item() == pytest.approx(0)
     torch.testing.assert_close(scale.undo(scale.apply(train)), train)
     assert TargetScale.of(torch.tensor([2.0, 2.0])) == TargetScale(2.0, 1.0)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_a_list_of_columns_is_for_labels(task):
+    clips = pd.DataFrame({"id": ["a", "b"], "x": ["0", "1"], "y": ["1", "0"]})
+    with pytest.raises(ValueError, match=rf"one column for --task {task}, got 'x,y'\. Pass --task multilabel"):
+        read_targets(clips, "x,y", task)

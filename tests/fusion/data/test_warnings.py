@@ -127,3 +127,10 @@ def test_a_ratio_that_is_reached_or_switched_off_is_not_mentioned(small_cache):
     for settings in ({"amr_ratio": "1:1", "epochs": 30}, {"amr_ratio": "0:1", "amr_weight": 0.0, "epochs": 1}):
         result = fit(FitConfig(cache=str(small_cache), device="cpu", **settings))
         assert [text for text in result.warnings if "not reached" in text] == []
+
+
+def test_few_test_clips_are_said_in_words_of_the_task():
+    few = dataset(["a", "b"] * 30)
+    for task, score in (("multilabel", "mAP"), ("regression", "MAE")):
+        (found,) = SplitData(few.clips, None, few.classes, [splits(40, 10, 10)], task=task).warnings()
+        assert f"the test split has 10 clips: the {score} of so few clips is uncertain." in found
