@@ -130,8 +130,8 @@ class SplitData:
             lists = [name for name in self.classes if separator in name]
             if 2 * len(lists) > len(self.classes):
                 return (
-                    f"{len(lists)} of {len(self.classes)} classes look like lists of labels, such as {lists[0]!r}. Pass "
-                    f"--label-separator {separator!r} to predict each label"
+                    f"{len(lists)} of {len(self.classes)} classes look like lists of labels, such as {lists[0]!r}. "
+                    f"Pass --label-separator {separator!r} to predict each label"
                 )
         return None
 
