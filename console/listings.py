@@ -53,7 +53,8 @@ def _presets() -> Table:
         fitting = [each for each, dataset in datasets.items() if dataset.presets.get("pretrained") == encoders]
         own = ["your own clips"] if "vggsound" in fitting else []
         lines.append([name, *encoders.values(), ", ".join([*fitting, *own]) or "-"])
-    return table("ready-made pairs, amr extract --preset NAME", ["name", "audio", "video", "pretrained for"], lines)
+    title = "ready-made pairs, amr extract --preset NAME; of texts, hashing"
+    return table(title, ["name", "audio", "video", "pretrained for"], lines)
 
 
 def _default_options(options: type) -> dict[str, Any]:
