@@ -18,7 +18,6 @@ from amr.console.progress import stderr_progress
 from amr.fusion.evaluate.config import EvaluateConfig
 
 if TYPE_CHECKING:
-    from amr.fusion.explain.explanation import Explanation
     from amr.fusion.prediction import Prediction
 
 MAX_NAMED = 3  # clips without a prediction that are named
@@ -120,7 +119,9 @@ def _table(predictions: Sequence[Prediction]) -> Table:
     for p in predictions:
         share = ", ".join(f"{m} {cell(share)}" for m, share in p.share.items())
         cells.append([p.clip, p.pred, p.probability, share, p.note])
-    return table("", ["clip", "class", "probability", "share", "note"], cells)
+    one_class = any(p.probability is not None for p in predictions)  # labels and numbers have no probability
+    columns = ["clip", "class" if one_class else "prediction", "probability", "share", "note"]
+    return table("", columns, cells)
 
 
 def explain_clip(
@@ -151,17 +152,5 @@ def explain_clip(
     from amr.fusion.explain.explain import explain
 
     explanation = explain(config)
-    show(explanation.to_json(), json, lambda: _explanation_table(explanation))
+    show(explanation.to_json(), json, lambda: table(*explanation.table()))
     say("; ".join([*explanation.notes, f"picture written to {explanation.picture}"]))
-
-
-def _explanation_table(e: Explanation) -> Table:
-    """Table with one row of shares per attribution, and one row of probabilities without each modality per baseline."""
-    from amr.fusion.explain.explanation import NAMES, class_text
-
-    rows: list[list[object]] = [[f"share by {NAMES[name]}", *share.values()] for name, share in e.share.items()]
-    for baseline, removed in e.baselines.items():
-        without = [removed[m].probability if m in removed else None for m in e.modalities]
-        rows.append([f"probability if replaced by {baseline}", *without])
-    truth = "" if e.true is None else f", label {e.true}"
-    return table(f"{class_text(e.pred)}, probability {e.probabilities[e.pred]:.3f}{truth}", ["", *e.modalities], rows)

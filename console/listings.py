@@ -46,14 +46,17 @@ def list_encoders(
 
 
 def _presets() -> Table:
+    from amr.data_manifests.dataset import TEXT_ENCODERS
     from amr.data_manifests.datasets import PRESETS, datasets
 
     lines = []
     for name, encoders in PRESETS.items():
         fitting = [each for each, dataset in datasets.items() if dataset.presets.get("pretrained") == encoders]
         own = ["your own clips"] if "vggsound" in fitting else []
-        lines.append([name, *encoders.values(), ", ".join([*fitting, *own]) or "-"])
-    return table("ready-made pairs, amr extract --preset NAME", ["name", "audio", "video", "pretrained for"], lines)
+        text = TEXT_ENCODERS.get(name, TEXT_ENCODERS["pretrained"])
+        lines.append([name, *encoders.values(), text, ", ".join([*fitting, *own]) or "-"])
+    columns = ["name", "audio", "video", "text, if clips have any", "pretrained for"]
+    return table("ready-made pairs, amr extract --preset NAME", columns, lines)
 
 
 def _default_options(options: type) -> dict[str, Any]:

@@ -188,7 +188,9 @@ def measures_table(record: RunRecord, splits: Mapping[str, Any]) -> Table:
     headings = {"share": "share", "share_logit": "logit share", "perceptual": "use"}
     settings = (config.attribution, config.attribution_output, config.attribution_pooling)
     if settings != (FitConfig.attribution, FitConfig.attribution_output, FitConfig.attribution_pooling):
-        headings = {"share": "share", "share_regularized": f"{attribution_text(config)} share"} | headings
+        title = f"{attribution_text(config)} share"
+        if title not in headings.values():  # gradient x input of the logit is shown for every run
+            headings = {"share": "share", "share_regularized": title} | headings
     weight = number_text(config.regularizer_weight)
     on = f" on {config.attribution}" * (config.attribution != FitConfig.attribution)
     title = "" if record.named_ratio is None else f"AMR {record.named_ratio}{on}, weight {weight}"

@@ -47,7 +47,10 @@ def show_runs(
         typer.Option(help="COLUMN=VALUE: only these, such as method=ogm-ge or amr_ratio=none. Repeatable."),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option(help="Column to sort by, such as test.accuracy (high to low), lr or seed.")
+        str | None,
+        typer.Option(
+            help="Column to sort by: test.accuracy, test.mae and other measures with the best first; lr, seed."
+        ),
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Sort the other way around.")] = False,
     format: Annotated[str, typer.Option(help="table: the columns that fit; csv: every setting and result.")] = FORMATS[

@@ -193,7 +193,7 @@ def read_manifest(
     csv = Path(csv)
     header, rows, lines = _read_rows(csv)
     table = pd.DataFrame(rows, columns=header, dtype=str)
-    origin = Origin(csv.name, lines)
+    origin = Origin(csv.name, lines, header)
     folder = Path(os.path.abspath(csv.parent if root is None else root))
     table = _with_label(table, label_column, allow_unlabelled, origin, label_option)
     table, notes = strip_values(table, ("label",))

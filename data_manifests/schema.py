@@ -33,10 +33,12 @@ class Origin:
     Args:
         name: Name of the file or dataset.
         lines: Line of each row in that file, counted from 1; None if the table was not read from a file.
+        columns: Columns of that file; None for those of the table.
     """
 
     name: str
     lines: Sequence[int] | None = None
+    columns: Sequence[str] | None = None
 
     def row(self, row: int, clip_id: str | None = None) -> str:
         """Description of a row, such as "line 3 of clips.csv (id '007')"."""
@@ -78,9 +80,10 @@ def check_table(table: pd.DataFrame, origin: Origin) -> None:
     if missing:
         raise ValueError(f"{origin.name} must have columns {', '.join(REQUIRED)}, got no {', '.join(missing)}. Add it.")
     if not path_columns(list(table.columns)) and TEXT not in table.columns:
+        columns = table.columns if origin.columns is None else origin.columns
         raise ValueError(
             f"{origin.name} must have a column path, or <modality>_path such as audio_path, or text, "
-            f"got {', '.join(table.columns)}. Add one with each clip's file."
+            f"got {', '.join(columns)}. Add one with each clip's file."
         )
     if table.isna().any(axis=None):
         raise ValueError(f'{origin.name} must hold only text, got NaN. Write "" for absent values.')
@@ -110,8 +113,21 @@ def _check_ids(table: pd.DataFrame, origin: Origin) -> None:
         first = ids.tolist().index(ids.iloc[row])
         raise ValueError(
             f"id must be unique, got {ids.iloc[row]!r} on {origin.row(first)} and again on {origin.row(row)}. "
-            "Give each clip its own id in a column id."
+            f"{_advice_on_repeated(table, first, row)}"
         )
+
+
+def _advice_on_repeated(table: pd.DataFrame, first: int, row: int) -> str:
+    """What to do about two rows of one id: rows of the same medium are one clip, written once per label."""
+    media = [*path_columns(list(table.columns)), TEXT, "start_seconds", "end_seconds"]
+    pair = table.iloc[[first, row]]
+    one, other = pair["label"]
+    if one == other or any(pair[name].nunique() > 1 for name in media if name in table.columns):
+        return "Give each clip its own id in a column id."
+    return (
+        f"Join the labels of a clip with ; in one row, such as '{one};{other}', and pass --label-separator ';' to "
+        "amr fit."
+    )
 
 
 def _check_splits(table: pd.DataFrame, column: str, origin: Origin) -> None:
@@ -225,24 +241,28 @@ def _divided(table: pd.DataFrame, column: str) -> list[str]:
 def continuous_numbers(values: Iterable[str]) -> list[float]:
     """Distinct numbers of continuous labels, in order; none if the labels are classes.
 
-    Labels are continuous if all are numbers, some are not whole, and more than half of them or more than
-    `MAX_FRACTIONS` differ.
+    Labels are continuous if all are numbers, and more than half of them or more than `MAX_FRACTIONS` differ; whole
+    numbers, which may be codes of classes, only if both.
 
     Args:
         values: Labels as text; "" if a clip has none.
 
     >>> continuous_numbers(["0.25", "-1.5", ""]), continuous_numbers(["1", "2"])
     ([-1.5, 0.25], [])
+    >>> len(continuous_numbers(map(str, range(40)))), continuous_numbers(map(str, [*range(40)] * 2))
+    (40, [])
     """
     labels = [value for value in values if value]
     distinct = set(labels)
-    if len(distinct) <= MAX_FRACTIONS and 2 * len(distinct) <= len(labels):
+    are_many, differ = len(distinct) > MAX_FRACTIONS, 2 * len(distinct) > len(labels)
+    if not (are_many or differ):
         return []
     try:
         numbers = sorted(number for number in map(float, distinct) if math.isfinite(number))
     except ValueError:
         return []
-    return [] if all(number.is_integer() for number in numbers) else numbers
+    are_whole = all(number.is_integer() for number in numbers)
+    return numbers if not are_whole or (are_many and differ) else []
 
 
 def check_classes(values: Iterable[str], name: str = "label") -> None:
@@ -258,9 +278,9 @@ def check_classes(values: Iterable[str], name: str = "label") -> None:
     labels = [value for value in values if value]
     numbers = continuous_numbers(labels)
     if numbers:
-        fraction = next(number for number in numbers if not number.is_integer())
+        example = next((number for number in numbers if not number.is_integer()), numbers[0])
         raise ValueError(
             f"--label must name a column of classes, got {name!r} with {len(numbers)} different numbers for "
-            f"{len(labels)} clips, such as {fraction:g}. Pass --task regression to amr fit, or bin them into "
+            f"{len(labels)} clips, such as {example:g}. Pass --task regression to amr fit, or bin them into "
             "classes in another column, and pass --label with that column."
         )

@@ -24,6 +24,8 @@ from amr.data_manifests.schema import counted
 HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound"
 TEST_LIST = Path(__file__).with_name("vggsound_test.csv")
 CLASS_LIST = Path(__file__).with_name("vggsound_classes.csv")
+# Column of labels without their modality, for --label-separator ';'.
+LABELS = "vggsounder_labels"
 
 # A video id is 11 characters, possibly _ and -, so names must not be split at underscores.
 _START = re.compile(r"[0-9]{1,6}")  # seconds
@@ -46,7 +48,8 @@ def build(root: str | os.PathLike[str]) -> tuple[Manifest, ManifestReport]:
 
     A file is named `<video>_<start, 6 digits>`, as in the official list, or `<video>_<start>`,
     `<video>_<start>_<end>` (seconds or milliseconds), or `<video>` if only one clip of that video is listed. It may be
-    in any subfolder. Column `group` is the video, so that a carved split keeps the clips of a video together.
+    in any subfolder. Column `group` is the video, so that a carved split keeps the clips of a video together. Column
+    `vggsounder_labels` is as `joined_labels` has it.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -67,10 +70,26 @@ def build(root: str | os.PathLike[str]) -> tuple[Manifest, ManifestReport]:
         clips, more = add_user_list(clips, read_user_list(user_list), classes)
         notes += more
     clips.insert(3, "group", clips["id"].str[:11])
+    clips.insert(list(clips).index("vggsounder") + 1, LABELS, joined_labels(clips))
     clips["audio_path"], clips["video_path"], more = match_files(index, list(clips["id"]))
     manifest = Manifest("vggsound", Path(os.path.abspath(root)), clips)
     report = report_on(manifest, modalities=("audio", "video"), classes=classes, notes=[*notes, *more])
     return manifest, _with_coverage(report)
+
+
+def joined_labels(clips: pd.DataFrame) -> list[str]:
+    """Labels of each clip joined by ";": VGGSounder's, `absent` for a test clip that it did not annotate.
+
+    Clips of other splits, which it does not cover, have their one label of VGGSound: models are trained on these.
+
+    Args:
+        clips: Table with columns label, split and vggsounder.
+    """
+    labels = []
+    for label, split, tags in zip(clips["label"], clips["split"], clips["vggsounder"], strict=True):
+        names = [tag.rpartition(":")[0] for tag in tags.split(";") if tag]
+        labels.append(";".join(dict.fromkeys(names)) or ("absent" if split == "test" else label))
+    return labels
 
 
 def read_user_list(csv: Path) -> pd.DataFrame:

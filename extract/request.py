@@ -72,13 +72,25 @@ def check_files(files: ManifestFiles, names: Iterable[str], out: Path, config: E
         raise ValueError(
             "--label-column must be another column where text is embedded, got text. Rename the column of labels."
         )
-    if TEXT in files.modalities and not files.manifest.lists(TEXT):
-        source = "" if config.manifest is None else f" in {Path(config.manifest).name}"
-        raise ValueError(
-            f"an encoder of text must be used with clips that have text, got none{source}. "
-            "Add a column text, or text_path with a .txt, .srt or .vtt file for each clip."
-        )
+    nothing_listed = not any(map(files.manifest.lists, files.modalities))
+    for modality in files.modalities:
+        if modality == TEXT or nothing_listed:
+            _refuse_unlisted(modality, files.manifest, config)
     _refuse_without_files(files, names, out, config)
+
+
+def _refuse_unlisted(modality: str, manifest: Manifest, config: ExtractConfig) -> None:
+    """Refuse an encoder of a modality that the list of clips has no files of, and no text."""
+    if manifest.lists(modality):
+        return
+    advice = "Add a column text, or text_path with a .txt, .srt or .vtt file for each clip."
+    if modality != TEXT:
+        instead = f", or pass --encoder text={TEXT_ENCODERS['weightless']}" if manifest.lists(TEXT) else ""
+        advice = f"Add a column path or {modality}_path with the file of each clip{instead}."
+    source = "" if config.manifest is None else f" in {Path(config.manifest).name}"
+    raise ValueError(
+        f"an encoder of {modality} must be used with clips that have {modality}, got none{source}. {advice}"
+    )
 
 
 def _refuse_without_files(files: ManifestFiles, names: Iterable[str], out: Path, config: ExtractConfig) -> None:
@@ -105,7 +117,7 @@ def notes_on_request(request: Request, exist: np.ndarray, config: ExtractConfig)
         exist: Mask of the clips of the cache of which a file exists, `(clips,)`.
         config: Settings of the extraction.
     """
-    missing = _notes_on_missing(exist, request.manifest, config)
+    missing = _notes_on_missing(exist, request, config)
     return [*request.manifest.notes, *_notes_on_names(request.encoders), *missing]
 
 
@@ -121,16 +133,27 @@ def _notes_on_names(encoders: Mapping[str, Encoder]) -> list[str]:
     ]
 
 
-def _notes_on_missing(exist: np.ndarray, manifest: Manifest, config: ExtractConfig) -> list[str]:
+def _notes_on_missing(exist: np.ndarray, request: Request, config: ExtractConfig) -> list[str]:
     """Note on how many clips have no media, so that a partial cache is not mistaken for a complete one."""
     num_clips, num_missing = len(exist), int((~exist).sum())
     if not num_missing:
         return []
-    lacking = f"file in {manifest.root}" if path_columns(list(manifest.table.columns)) else TEXT
+    has = "has" if num_missing == 1 else "have"
     return [
-        f"{num_missing:,} of {num_clips:,} clips {'has' if num_missing == 1 else 'have'} no "
-        f"{lacking}: not embedded. {_listing(config) if config.dataset else 'amr inspect'} lists them."
+        f"{num_missing:,} of {num_clips:,} clips {has} {_lacking(request)}: not embedded. "
+        f"{_listing(config) if config.dataset else 'amr inspect'} lists them."
     ]
+
+
+def _lacking(request: Request) -> str:
+    """What clips without an input do not have: no file of the encoders' modalities, and no text for those of text."""
+    columns = list(request.manifest.table.columns)
+    no_file = f"no file in {request.manifest.root}"
+    if TEXT not in request.modalities or TEXT not in columns:
+        return no_file
+    of_encoders = {"path", *(f"{modality}_path" for modality in request.modalities)}
+    listed = of_encoders.intersection(path_columns(columns))
+    return f"neither text nor a file in {request.manifest.root}" if listed else f"no {TEXT}"
 
 
 def _listing(config: ExtractConfig) -> str:

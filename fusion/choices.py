@@ -97,6 +97,17 @@ SCORES: Mapping[str, Score] = {
     ),
 }
 TASKS = tuple(SCORES)
+# Further measures of which less is better.
+ERRORS = ("loss", "ece", "nll", "brier", "one_sided")
+
+
+def least_is_best(measure: str) -> bool:
+    """Whether lower values of a measure are better, by its name in JSON documents.
+
+    >>> least_is_best("mae"), least_is_best("pearson")
+    (True, False)
+    """
+    return measure in ERRORS or any(score.least_is_best for score in SCORES.values() if score.name == measure)
 
 
 def score_of(document: Mapping[str, Any]) -> Score:

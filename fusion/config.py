@@ -127,7 +127,7 @@ class TrainingConfig:
     )
     select: str = option(
         "accuracy",
-        "Epoch to keep: best val accuracy, best val loss, or the last.",
+        "Epoch to keep: best val accuracy (mAP for labels, MAE for a number), best val loss, or the last.",
         choices=SELECTIONS,
         panel=TRAINING,
     )

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.baseline import mean_encoding
-from amr.fusion.attribution.permutation import jensen_shannon, partners_with
+from amr.fusion.attribution.permutation import partners_with
 from amr.fusion.attribution.share import counted_magnitudes
 from amr.fusion.data.clips import Batch, Clips, permutation_orders
 from amr.fusion.heads import Head, HeadShape, heads
 from amr.fusion.run_axis.axes import of_runs, step_mask
 from amr.fusion.run_axis.layers import StackedLinear
 from amr.fusion.run_axis.seeds import Draws
+from amr.fusion.tasks import Task, tasks
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def predict_shares(
         of_each_clip: Whether shares of single clips are needed, which permutation does not have.
     """
     if attributor.uses_partners:
-        return _predict_divergences(model, clips, of_each_clip=of_each_clip)
+        return _predict_divergences(model, clips, tasks[attributor.task], of_each_clip=of_each_clip)
     num_runs = next(model.parameters()).shape[0]
     chunks = clips.chunks(num_runs)
     known = model.mean is not None or not attributor.needs_mean
@@ -195,7 +196,9 @@ def predict_shares(
     return torch.cat(logits, dim=1), torch.cat(share, dim=1) * known, torch.cat(counted, dim=1) & known
 
 
-def _predict_divergences(model: FusionModel, clips: Clips, *, of_each_clip: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _predict_divergences(
+    model: FusionModel, clips: Clips, task: Task, *, of_each_clip: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, the mean divergence by permuting each modality `(run, clips, modalities)`, and the clips that count."""
     model, clips = model.encoded(clips)
     logits, parts = predict_logits(model, clips), _predict_modality_logits(model, clips)
@@ -208,7 +211,7 @@ def _predict_divergences(model: FusionModel, clips: Clips, *, of_each_clip: bool
                 others = predict_logits(model, clips.with_permuted(m, partners))
             else:
                 others = logits - parts[m] + parts[m][:, partners]
-            divergence[..., i] += jensen_shannon(logits, others) / len(orders)
+            divergence[..., i] += task.divergence(logits, others) / len(orders)
     divergence, counted = counted_magnitudes(divergence, clips.present.expand(len(logits), -1, -1))
     return logits, divergence, counted & (not of_each_clip)
 

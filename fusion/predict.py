@@ -12,17 +12,14 @@ from amr.common.devices import choose_device
 from amr.common.progress import Progress
 from amr.common.workspace import find_run
 from amr.extract.named_clips import named_clips
-from amr.fusion.data.targets import TargetScale
+from amr.fusion.data.targets import readable
 from amr.fusion.heads import heads
 from amr.fusion.model import predict_shares
 from amr.fusion.prediction import Prediction
 from amr.fusion.runs.new_clips import ReadClips, read_clips
 from amr.fusion.runs.read import chosen_run
-from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import FittedRun, attributor_of, read_fitted
-from amr.fusion.tasks import tasks
 
-HALF = 0.5  # probability above which a clip has a label
 PathOrId = str | os.PathLike[str]
 
 
@@ -94,8 +91,8 @@ def _predict(fitted: FittedRun, names: Sequence[str], read: ReadClips) -> list[P
         if len(absent) == len(modalities):
             predictions.append(Prediction(name, None, None, {}, shares, "; ".join(notes)))
             continue
-        decision = _decision(fitted.record, outputs[i])
-        predictions.append(Prediction(name, *decision, shares, "; ".join(notes)))
+        d = fitted.task.decision(outputs[i], fitted.record.classes)
+        predictions.append(Prediction(name, d.text, d.probability, {**d.probabilities}, shares, "; ".join(notes)))
     return predictions
 
 
@@ -106,23 +103,6 @@ def _mean_over_folds(fitted: FittedRun, read: ReadClips) -> tuple[Tensor, Tensor
     results = []
     for (model, clips), scale in zip(read.of_folds(fitted), fitted.scales, strict=True):
         logits, share, counted = predict_shares(model, clips, attributor_of(fitted.record), of_each_clip=True)
-        results.append((_outputs(fitted.record, logits[0], scale).cpu(), share[0].cpu(), counted[0].cpu()))
+        results.append((readable(logits[0], fitted.task, scale).cpu(), share[0].cpu(), counted[0].cpu()))
     outputs, share, counted = (torch.stack(values) for values in zip(*results, strict=True))
     return outputs.mean(0), share.mean(0), counted.all(0)
-
-
-def _outputs(record: RunRecord, logits: Tensor, scale: TargetScale | None) -> Tensor:
-    """Probabilities of classes or labels, or numbers as in the cache, `(clips, outputs)`."""
-    predicted = tasks[record.config.task].predicted(logits)
-    return predicted if scale is None else scale.undo(predicted)
-
-
-def _decision(record: RunRecord, outputs: Tensor) -> tuple[str, float | None, dict[str, float]]:
-    """Prediction of a clip, its probability if it is a class, and those of all classes or labels."""
-    values = dict(zip(record.classes, outputs.tolist(), strict=True))
-    if record.config.task == "regression":
-        return f"{outputs.item():.6g}", None, {}
-    if record.config.task == "multilabel":
-        return ";".join(name for name, value in values.items() if value > HALF), None, values
-    best = record.classes[int(outputs.argmax())]
-    return best, values[best], values

@@ -54,10 +54,15 @@ def check_csv(file: Path) -> None:
 
 
 def write_predictions(file: Path, predictions: Sequence[Prediction]) -> None:
-    """Write a CSV with one row per clip: clip, pred, probability, share_<modality> of each modality, note."""
+    """Write a CSV with one row per clip: clip, pred, probability, share_<modality> of each modality, note.
+
+    Of labels, which have no single probability, `probability_<label>` of each follows `probability`.
+    """
+    labels = next((list(p.probabilities) for p in predictions if p.probability is None and p.probabilities), [])
     rows = [
         {
             **{name: getattr(p, name) for name in COLUMNS},
+            **{f"probability_{label}": p.probabilities.get(label) for label in labels},
             **{f"share_{m}": share for m, share in p.share.items()},
             "note": p.note,
         }

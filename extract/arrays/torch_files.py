@@ -18,6 +18,8 @@ from amr.extract.arrays.stack import ClipArrays, stack_clips
 if TYPE_CHECKING:
     from torch import Tensor
 
+NOT_SAVED = "something that torch.save did not write"
+
 
 def read_torch(spec: ArraySpec, expected: Expected) -> Rows:
     """Read a tensor, a list of them, or tensors by key."""
@@ -35,12 +37,21 @@ def read_torch(spec: ArraySpec, expected: Expected) -> Rows:
     return select(spec, arrays, lambda value: _to_array(value, spec.path.name), expected)
 
 
-def _refused(spec: ArraySpec, error: Exception) -> Exception:
-    """Error for a file that weights_only refuses, by the kind of object that it names."""
+def refused_objects(error: Exception) -> str | None:
+    """Kind of the objects for which weights_only refuses a file; None for a file that torch.save did not write.
+
+    PyTorch's own text is of no use to a user: it advises to read the file with weights_only=False, which runs its code.
+    """
     found = re.search(r"(?:GLOBAL|Unsupported (?:global|class))\s*:?\s*(?:GLOBAL )?([\w.]+)", str(error))
     if found is None:
-        return OSError("something that torch.save did not write")
-    kind = "numpy arrays" if found[1].startswith("numpy") else f"{found[1]} objects"
+        return None
+    return "numpy arrays" if found[1].startswith("numpy") else f"{found[1]} objects"
+
+
+def _refused(spec: ArraySpec, error: Exception) -> Exception:
+    kind = refused_objects(error)
+    if kind is None:
+        return OSError(NOT_SAVED)
     advice = "torch.from_numpy(array)" if kind == "numpy arrays" else "a dict of tensors"
     return ValueError(
         f"{spec.path.name} must be a readable .pt file of tensors only, got {kind}, which cannot be read without "

@@ -25,6 +25,7 @@ from amr.extract.cache.structure import (
     replacing_cache,
 )
 
+OVERWRITE = "--overwrite replaces the whole cache."
 ROOM_ADVICE = "Free some space, or pass --out on another disk."
 
 
@@ -71,7 +72,7 @@ def _refuse_other_shard(path: Path, old: str, new: str) -> None:
         wanted, found = (f"shard {shard}" if shard else "no shard" for shard in (new, old))
         raise ValueError(
             f"--out must be a cache of {wanted}, got {str(path)!r}, which is {found}. "
-            "Pass another --out, or leave it out; --overwrite starts over."
+            f"Pass another --out, or leave it out. {OVERWRITE}"
         )
 
 
@@ -81,18 +82,20 @@ def _refuse_other_clips(path: Path, existing: dict[str, EmbeddingInfo], old: pd.
         if difference is not None:
             raise ValueError(
                 f"--out must be a cache of the same clips, got {str(path)!r}, which {difference}. "
-                "Pass --overwrite to start over, or another --out."
+                f"Pass another --out. {OVERWRITE}"
             )
 
 
 def _refuse_other_encoder(old: EmbeddingInfo, new: EmbeddingInfo) -> None:
     found = differences(old, new)
+    if any(what == "encoder" for what, *_ in found):  # weights and preprocessing follow from the spec
+        found = [each for each in found if each[0] in ("encoder", "dtype")]
     if found:
         was = ", ".join(f"{what} {before}" for what, before, _ in found)
         got = ", ".join(f"{what} {after}" for what, _, after in found) if len(found) > 1 else found[0][2]
         raise ValueError(
             f"--encoder {new.name} must be the one the cache was made with ({was}), got {got}. "
-            "Pass --overwrite to start over, another name to add it, or another --out."
+            f"Pass it under another name to add it, or another --out. {OVERWRITE}"
         )
 
 

@@ -78,9 +78,9 @@ class Spec:
             return Spec(self.family, spellings[wanted], self.options)
         close = difflib.get_close_matches(wanted, spellings, n=1)
         hint = f"Did you mean {self.family}:{spellings[close[0]]}? " if close else ""
+        got = "none" if self.model is None else repr(self.model)
         raise ValueError(
-            f"{self.family} must name one of its models, got {self.model!r}. {hint}"
-            f"amr encoders {self.family} lists them."
+            f"{self.family} must name one of its models, got {got}. {hint}amr encoders {self.family} lists them."
         )
 
     def read(self, kind: type[Options]) -> Options:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from amr.common.files import replacing
+from amr.extract.arrays.torch_files import NOT_SAVED, refused_objects
 
 TIMEOUT_SECONDS = 10.0
 RANDOM_SEED = 0
@@ -92,10 +93,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has its own errors for the same thing
-        reason = str(error).strip().split("\n")[0]
         raise ValueError(
-            f"weights must be a .safetensors file or a .pt file of tensors only, got {str(path)!r}: {reason} "
-            "Save model.state_dict()."
+            f"weights must be a .safetensors file or a .pt file of tensors only, got {str(path)!r}: "
+            f"{_reason(error, path)}. Save model.state_dict() with torch.save."
         ) from error
     for key in STATE_KEYS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
@@ -103,6 +103,17 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(each, Tensor) for each in state.values()):
         raise ValueError(f"weights must be a state dict of tensors, got {str(path)!r}. Save model.state_dict().")
     return {name.removeprefix("module.").removeprefix("_orig_mod."): tensor for name, tensor in state.items()}
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Reason why a file of weights was not read, in a few words and without advice."""
+    text = str(error).strip()
+    if "TorchScript" in text:
+        return "a TorchScript archive"
+    if (kind := refused_objects(error)) is not None:
+        return f"{kind}, which cannot be read without running code"
+    is_plain = path.suffix == SAFETENSORS or isinstance(error, OSError | RuntimeError)
+    return text.split("\n")[0].rstrip(".") if is_plain and "weights_only" not in text else NOT_SAVED
 
 
 def set_weights(model: nn.Module, path: Path, unused: tuple[str, ...]) -> None:

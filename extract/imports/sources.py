@@ -244,9 +244,14 @@ def one_per_clip(source: Source, *, verbatim: bool = False) -> list[str]:
     values = source.rows.values
     if values.ndim > 2 or values.size != max(values.shape):  # MATLAB stores a list as one row
         columns = "" if source.rows.header is None else f" with the header {_cut(source.rows.header)!r}"
+        advice = source.spec.other("with one value per clip")
+        if source.name == "--labels" and values.ndim == 2:
+            advice += (
+                " For several labels per clip, pass --columns CSV with a column of 0 and 1 per label, "
+                "and name the columns in amr fit --task multilabel --label A,B."
+            )
         raise ValueError(
-            f"{source.name} must be one value per clip, got {values.shape} in {source.spec}{columns}. "
-            f"{source.spec.other('with one value per clip')}"
+            f"{source.name} must be one value per clip, got {values.shape} in {source.spec}{columns}. {advice}"
         )
     check_memory(BYTES_PER_TEXT * values.size, source.name, "Name a file with one value per clip.")
     return to_texts(np.asarray(values), verbatim=verbatim)

@@ -176,3 +176,21 @@ class Attributor:
             )
             share, counted = (counted_magnitudes if self.uses_partners else shares)(magnitude, present)
         return (logits, share, counted) if create_graph else (logits.detach(), share.detach(), counted)
+
+
+def as_attributor(requested: Attributor | str | None) -> Attributor:
+    """Attributor as requested: itself, one by the name of its attribution, or the default.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(requested, Attributor):
+        return requested
+    if requested is None:
+        return Attributor()
+    if isinstance(requested, str):
+        return Attributor(attribution=requested)
+    raise ValueError(
+        f"attributor must be an Attributor or the name of an attribution, got {type(requested).__name__}. "
+        'Pass for example "permutation".'
+    )

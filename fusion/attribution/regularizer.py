@@ -13,7 +13,7 @@ from amr.common.registry import unknown
 from amr.fusion.attribution.any_head.call import AnyHead
 from amr.fusion.attribution.any_head.derivatives import check_second_derivative
 from amr.fusion.attribution.any_head.inputs import named_encodings
-from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.attribution.attributor import Attributor, as_attributor
 from amr.fusion.attribution.base import attributions
 from amr.fusion.attribution.ratio import parse_ratio, ratio_parts
 from amr.fusion.attribution.share import mean_share
@@ -92,12 +92,12 @@ class AttributionRegularizer(nn.Module):
     Args:
         ratio: Target shares in the order of z: "1:1", "3:1" or (0.7, 0.3). If z is a mapping, shares may be named:
             "audio=3:video=1" or {"audio": 3, "video": 1}. It is not part of the state dict.
-        attributor: Attribution to regularize; by default gradient x input of the probability.
-            `Attributor(attribution="permutation")` moves what the head uses: weight its R by .3.
+        attributor: Attribution to regularize, or its name; by default gradient x input of the probability.
+            "permutation" moves what the head uses: weight its R by .3.
         level: What has the ratio: the mean share of the batch (eq. 1), or the share of each clip.
 
     Raises:
-        ValueError: The ratio cannot be read, or the level does not fit the attribution.
+        ValueError: The ratio cannot be read, the attribution is unknown, or the level does not fit it.
 
     Example:
         >>> head = nn.Linear(8, 3)
@@ -110,7 +110,7 @@ class AttributionRegularizer(nn.Module):
 
         By permutation, which moves use:
 
-        >>> regularizer = AttributionRegularizer("audio=1:video=4", Attributor(attribution="permutation"))
+        >>> regularizer = AttributionRegularizer("audio=1:video=4", "permutation")
         >>> loss = 0.3 * regularizer(lambda z: head(torch.cat([z["audio"], z["video"]], dim=-1)), z)
         >>> bool(0 <= loss < 0.6)
         True
@@ -121,13 +121,13 @@ class AttributionRegularizer(nn.Module):
     def __init__(
         self,
         ratio: str | Sequence[float] | Mapping[str, float],
-        attributor: Attributor | None = None,
+        attributor: Attributor | str | None = None,
         *,
         level: str = "batch",
     ) -> None:
         super().__init__()
         self.names, self._parts = _parts_of(ratio)
-        self.attributor = Attributor() if attributor is None else attributor
+        self.attributor = as_attributor(attributor)
         self.level = level
         check_level("level", level, self.attributor.attribution)
         # not in the state dict: the requested ratio wins over that of a checkpoint

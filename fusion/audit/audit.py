@@ -122,6 +122,7 @@ def audit(
         ['audio', 'video']
     """
     settings = _settings(task, num_permutations, noise_draws, num_bootstrap, seed)
+    _check_kinds(model, batches, train, encoders)
     progress = progress or Progress()
     batches = reread(batches, memory_bytes)
     first = next(read_batches(batches, target, task), None)
@@ -181,6 +182,24 @@ def _settings(task: str, num_permutations: int, noise_draws: int, num_bootstrap:
         if not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be a whole number of {least} or more, got {value!r}. Leave it out.")
     return Settings(noise_draws, seed)
+
+
+def _check_kinds(model: object, batches: object, train: object, encoders: object) -> None:
+    """Raise ValueError for arguments of other kinds, such as a name in place of a model."""
+    if not callable(model):
+        raise ValueError(f"model must be a module or a function, got a {type(model).__name__}. Pass the model itself.")
+    for name, value in (("batches", batches), ("train", train)):
+        is_left_out = name == "train" and value is None
+        if isinstance(value, str) or not (is_left_out or hasattr(value, "__iter__") or hasattr(value, "__getitem__")):
+            raise ValueError(
+                f"{name} must be an iterable of (inputs, target), got {type(value).__name__}. Pass for example a "
+                "DataLoader."
+            )
+    if encoders is not None and not isinstance(encoders, Mapping):
+        raise ValueError(
+            f"encoders must map each modality to its module, got {type(encoders).__name__}. Pass for example "
+            '{"audio": "audio_net", "video": "video_net"}.'
+        )
 
 
 def _check_encoders(encoders: Mapping[str, Any], modalities: Modalities) -> None:

@@ -364,7 +364,7 @@ class _Collected:
             np.arange(len(self.outputs)),
             {name: self._values(name)[None].numpy() for name in names},
             {name: self._reliability(name) for name in self._parts[0].reliability},
-            self._task.predicted(self.outputs)[None].numpy(),
+            self._task.readable(self.outputs)[None].numpy(),
             torch.cat([part.share for part in self._parts])[None].numpy(),
             self._task.name,
         )

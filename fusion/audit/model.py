@@ -40,7 +40,7 @@ class AnyModel:
         self._call, self._which, self.task = caller(model, inputs), logits, task
         parameters = [*model.parameters()] if isinstance(model, nn.Module) else []
         own = parameters[0].device if parameters else torch.device("cpu")
-        self.device = own if device is None else torch.device(device)
+        self.device = own if device is None else _available(device)
 
     def __call__(self, inputs: Any) -> Tensor:
         """Outputs of a batch."""
@@ -70,6 +70,22 @@ class AnyModel:
         if isinstance(inputs, Mapping):
             return {name: self.on_device(value) for name, value in inputs.items()}
         return type(inputs)(map(self.on_device, inputs)) if isinstance(inputs, tuple | list) else inputs
+
+
+def _available(device: torch.device | str) -> torch.device:
+    """Device by its name.
+
+    Raises:
+        ValueError: There is no such device, or not here.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError, ValueError):  # each kind of device has its own
+        raise ValueError(
+            f'device must be available, got {str(device)!r}. Pass device="cpu", or leave it out for that of the model.'
+        ) from None
+    return found
 
 
 def _numbers(outputs: Tensor, num_clips: int) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from amr.common.registry import unknown
+from amr.data_manifests.schema import counted
 from amr.extract.cache.arrays import finite_rows
 from amr.extract.cache.reader import Cache, EmbeddingInfo
 from amr.fusion.data.clips import chunks_of
@@ -18,6 +19,13 @@ from amr.fusion.data.normalization import Normalization, moments
 from amr.fusion.data.on_disk import empty
 from amr.fusion.data.targets import read_targets, strata
 from amr.fusion.run_axis.axes import take_steps
+
+# Task to the words for clips that are left out, one and several.
+_WITHOUT_TARGET = {
+    "multiclass": ("clip has no label and is", "clips have no label and are"),
+    "multilabel": ("clip has an unknown label and is", "clips have an unknown label and are"),
+    "regression": ("clip has no number and is", "clips have no number and are"),
+}
 
 
 @dataclass(frozen=True)
@@ -81,15 +89,17 @@ class Dataset:
         without_media = int((self.labelled & ~self.present.any(-1)).sum())
         lines = []
         if unlabeled:
-            lines.append(f"{unlabeled} clips have no label and are left out")
+            lines.append(f"{counted(unlabeled, *_WITHOUT_TARGET[self.task])} left out")
         if without_media:
-            lines.append(f"{without_media} clips have none of {', '.join(self.modalities)} and are left out")
+            have, are = ("clip has", "is") if without_media == 1 else ("clips have", "are")
+            lines.append(f"{without_media:,} {have} none of {', '.join(self.modalities)} and {are} left out")
         return [*lines, *self.notes_on_values()]
 
     def notes_on_values(self) -> list[str]:
         """One sentence per embedding with values that are not finite."""
         return [
-            f"{number} clips have values of {m} that are not finite and are treated as without {m}: the cache was "
+            f"{counted(number, 'clip has', 'clips have')} values of {m} that are not finite and "
+            f"{'is' if number == 1 else 'are'} treated as without {m}: the cache was "
             "changed after it was written. See amr verify"
             for m, number in self.num_not_finite.items()
             if number

@@ -146,7 +146,7 @@ def read_training_data(config: FitConfig, *, keep_steps: bool) -> TrainingData:
         for rows, normalization, (train, val, test) in zip(all_splits, normalizations, clips, strict=True)
     )
     classes = dataset.target.numpy() if dataset.task == "multiclass" else None
-    warnings = SplitData(dataset.clips, classes, dataset.classes, all_splits).warnings()
+    warnings = SplitData(dataset.clips, classes, dataset.classes, all_splits, task=dataset.task).warnings()
     return TrainingData(path, dataset, folds, tuple(dict.fromkeys(notes)), tuple(warnings))
 
 

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from amr.common.registry import unknown
 from amr.data_manifests.schema import check_classes
+from amr.fusion.tasks import Task
 
 NOT_TARGETS = ("id", "path", "split", "group")
+SEPARATORS = (";", "|", ",")  # that lists of labels usually have
 LEFT_OUT = "absent"  # word in a cell of labels: the clip is left out; an empty cell has no labels
+FLAGS = {"true": 1.0, "false": 0.0}  # as pandas and spreadsheets write them, in any case
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,18 @@ class TargetScale:
         return (values.double() * self.std + self.mean).to(values.dtype)
 
 
+def readable(outputs: Tensor, task: Task, scale: TargetScale | None) -> Tensor:
+    """Probabilities of classes or labels, or numbers as in the cache, shaped as the outputs of a head.
+
+    Args:
+        outputs: Outputs, `(..., outputs)`.
+        task: What they say.
+        scale: Scale of a number; None for classes and labels.
+    """
+    values = task.readable(outputs)
+    return values if scale is None else scale.undo(values)
+
+
 def read_targets(clips: pd.DataFrame, label: str, task: str = "multiclass", separator: str | None = None) -> Targets:
     """Read the targets of clips.
 
@@ -76,6 +91,7 @@ def read_targets(clips: pd.DataFrame, label: str, task: str = "multiclass", sepa
     """
     if task == "multilabel":
         return _labels(clips, label, separator)
+    _refuse_several(clips, label, task)
     if task == "regression":
         return _numbers(clips, label)
     values, classes = read_target(clips, label)
@@ -132,6 +148,15 @@ def sort_classes(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: (numbers[name], name))
 
 
+def _refuse_several(clips: pd.DataFrame, label: str, task: str) -> None:
+    """Raise ValueError for a list of columns, which only labels may have."""
+    if label not in clips and "," in label and any(name.strip() in clips for name in label.split(",")):
+        raise ValueError(
+            f"--label must be one column for --task {task}, got {label!r}. Pass --task multilabel for columns of 0 "
+            "and 1, or name one column."
+        )
+
+
 def _column(clips: pd.DataFrame, label: str) -> np.ndarray:
     if label not in clips or label in NOT_TARGETS:
         raise unknown("--label", label, [c for c in map(str, clips) if c not in NOT_TARGETS])
@@ -181,24 +206,32 @@ def _labels(clips: pd.DataFrame, label: str, separator: str | None) -> Targets:
 
 
 def _zero_or_one(text: str, column: str, clip: object) -> float:
+    word = text.strip().lower()
     try:
-        number = float(text)
+        number = FLAGS[word] if word in FLAGS else float(word)
     except ValueError:
         number = math.nan
     if number not in (0, 1):
         raise ValueError(
-            f"{column} must be 0 or 1 for --task multilabel, got {text!r} for clip {clip!r}. "
-            "Leave the cell empty for a clip to leave out."
+            f"{column} must be 0 or 1, or true or false, for --task multilabel, got {text!r} for clip {clip!r}. "
+            "Write 1 or true for a clip with the label, 0 or false for one without; an empty cell leaves the clip out."
         )
     return number
 
 
 def _separated(clips: pd.DataFrame, label: str, separator: str) -> Targets:
     texts = [str(text).strip() for text in _column(clips, label)]
+    _check_separator(texts, label, separator)
     cells = [
-        None if text == LEFT_OUT else {part for each in text.split(separator) if (part := each.strip())}
+        None if text.casefold() == LEFT_OUT else {part for each in text.split(separator) if (part := each.strip())}
         for text in texts
     ]
+    for row, cell in enumerate(cells):
+        if cell is not None and any(part.casefold() == LEFT_OUT for part in cell):
+            raise ValueError(
+                f"{label} must be labels, or {LEFT_OUT} alone to leave a clip out, got {texts[row]!r} for clip "
+                f"{clips['id'].iat[row]!r}. Write one of the two."
+            )
     classes = sort_classes(sorted(set().union(*(cell for cell in cells if cell is not None))))
     place = {name: i for i, name in enumerate(classes)}
     values = np.zeros((len(cells), len(classes)), np.float32)
@@ -208,6 +241,19 @@ def _separated(clips: pd.DataFrame, label: str, separator: str) -> Targets:
         else:
             values[row, [place[name] for name in cell]] = 1
     return _checked(Targets("multilabel", values, tuple(classes)), label)
+
+
+def _check_separator(texts: list[str], label: str, separator: str) -> None:
+    """Raise ValueError if no cell has the separator, and some have another."""
+    if any(separator in text for text in texts):
+        return
+    counts = {each: sum(each in text for text in texts) for each in SEPARATORS}
+    other = max(counts, key=lambda each: counts[each])
+    if counts[other]:
+        raise ValueError(
+            f"--label-separator must be in a cell of {label!r}, got {separator!r} in none. "
+            f"Pass --label-separator {other!r}, which {counts[other]} cells have."
+        )
 
 
 def _checked(targets: Targets, label: str) -> Targets:

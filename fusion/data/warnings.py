@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from amr.fusion.choices import SCORES
 from amr.fusion.data.splits import SplitRows, group_codes
 
 FEWEST_TEST_CLIPS = 30  # below, one clip is more than 3 points of accuracy
@@ -23,10 +24,11 @@ class SplitData:
 
     Args:
         clips: Table of the clips, with columns id and group.
-        target: Class indices, `(clips,)`, -1 without a label; None if the target is not one class per clip.
+        target: Class indices, `(clips,)`, -1 without a label; None for tasks without one class per clip.
         classes: Names of the classes.
         all_splits: Splits of each fold, or a single entry.
         has_folds: Whether the command has --folds.
+        task: Task of the clips.
     """
 
     clips: pd.DataFrame
@@ -34,6 +36,7 @@ class SplitData:
     classes: Sequence[str]
     all_splits: Sequence[SplitRows]
     has_folds: bool = True
+    task: str = "multiclass"
 
     def warnings(self) -> list[str]:
         """Sentences about splits that are too small, divided groups, and classes that cannot be learned or tested."""
@@ -51,6 +54,8 @@ class SplitData:
             self._single_class(target),
             self._classes_without_train_clips(target),
             self._classes_of_one_clip(target),
+            self._numbers_as_classes(),
+            self._lists_as_classes(),
         ]
 
     @cached_property
@@ -108,6 +113,28 @@ class SplitData:
             "in test"
         )
 
+    def _numbers_as_classes(self) -> str | None:
+        try:
+            fractions = [name for name in self.classes if not float(name).is_integer()]
+        except (ValueError, OverflowError):  # a word, or inf and nan
+            return None
+        if not fractions:
+            return None
+        return (
+            f"{len(self.classes)} numbers such as {fractions[0]} are taken as classes. Pass --task regression to "
+            "predict the number"
+        )
+
+    def _lists_as_classes(self) -> str | None:
+        for separator in (";", "|"):
+            lists = [name for name in self.classes if separator in name]
+            if 2 * len(lists) > len(self.classes):
+                return (
+                    f"{len(lists)} of {len(self.classes)} classes look like lists of labels, such as {lists[0]!r}. "
+                    f"Pass --label-separator {separator!r} to predict each label"
+                )
+        return None
+
     def _small_split(self, name: str, fewest: int) -> str | None:
         smallest = min(len(getattr(splits, name)) for splits in self.all_splits)
         if name == "val" and smallest == 0:
@@ -115,12 +142,18 @@ class SplitData:
         if not 0 < smallest < fewest:
             return None
         is_test = name == "test"
-        consequence = f"one clip changes accuracy by {1 / smallest:.2f}" if is_test else "it hardly tells epochs apart"
+        consequence = self._of_test_clips(smallest) if is_test else "it hardly tells epochs apart"
         if len(self.all_splits) > 1:
             advice = "Pass fewer --folds, or add clips"
         else:
             advice = f"Pass --folds {FOLDS} to test on every clip" if self._can_fold else "Add clips"
         return f"the {name} split has {_count(smallest, 'clip')}: {consequence}. {advice}"
+
+    def _of_test_clips(self, number: int) -> str:
+        """What so few test clips mean for the score of the task."""
+        if self.task == "multiclass":
+            return f"one clip changes accuracy by {1 / number:.2f}"
+        return f"the {SCORES[self.task].words} of so few clips is uncertain"
 
     @property
     def _can_fold(self) -> bool:

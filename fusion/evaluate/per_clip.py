@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from amr.fusion.data.folds import Fold
 from amr.fusion.data.normalization import train_statistics
+from amr.fusion.data.targets import readable
 from amr.fusion.evaluate.bootstrap import fold_means
 from amr.fusion.evaluate.groups import RunGroup, map_folds
 from amr.fusion.evaluate.measures import measures_for
@@ -103,7 +103,7 @@ def _measure_fold(subject: Subject, number: int, fold: Fold) -> PerClip:
         fold.rows.test,
         values,
         reliability,
-        _outputs(subject, fold).cpu().numpy(),
+        readable(subject.logits, subject.task, fold.target_scale).cpu().numpy(),
         subject.share.numpy(),
         subject.task.name,
     )
@@ -121,12 +121,6 @@ def _concatenated(folds: Sequence[PerClip]) -> PerClip:
         np.concatenate([fold.share for fold in folds], axis=1),
         first.task,
     )
-
-
-def _outputs(subject: Subject, fold: Fold) -> Tensor:
-    """Probabilities of classes or labels, or numbers as in the cache, `(run, clips, outputs)`."""
-    predicted = subject.task.predicted(subject.logits)
-    return predicted if fold.target_scale is None else fold.target_scale.undo(predicted)
 
 
 def _concatenated_pairs(folds: Sequence[Reliability]) -> Reliability:

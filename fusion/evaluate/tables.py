@@ -25,6 +25,9 @@ READING = {
     "follows": "how often its class is predicted if modalities are of two classes",
     "gap": "probe accuracy of the encoder trained jointly minus that of the one trained alone",
 }
+READING_OF_ERRORS = {
+    "robust": "robustness: clean accuracy over accuracy under noise in it, mean of 0 to 1 deviations",
+}
 SCORES = {"ECE": "calibration.clean.ece", "over UME": "gain_over_ume", "over best": "gain_over_best_unimodal"}
 RELIANCE = {
     "share": "share.{}",
@@ -49,7 +52,8 @@ def reading(document: Mapping[str, Any]) -> str:
         lines = [
             f"{score.words} in units of the target, on the test clips; robust is a ratio, 1 if noise costs nothing"
         ]
-    texts = {name: score.in_words(text) for name, text in READING.items()}
+    known = READING | (READING_OF_ERRORS if score.least_is_best else {})
+    texts = {name: score.in_words(text) for name, text in known.items()}
     lines += [f"{name:<10}  {text}" for name, text in texts.items() if name in shown]
     return "\n".join(lines + ["no ± below 3 seeds"] * (1 < max(few) < 3))
 
@@ -66,7 +70,7 @@ def scores_table(document: Mapping[str, Any]) -> Rows:
 
 
 def reliance_table(document: Mapping[str, Any]) -> Rows:
-    """Columns, and one row per setting and modality, means over seeds; a setting's name goes over several rows."""
+    """Columns, and one row per setting and modality, means over seeds; a setting's name is in the first of its rows."""
     groups = document["groups"]
     names = [
         name
@@ -173,9 +177,8 @@ def _label(group: Mapping[str, Any], varied: Collection[str]) -> list[str]:
 
 
 def _stacked(label: Sequence[str], modalities: Sequence[str], values: Sequence[Sequence[object]]) -> list[list[object]]:
-    """One row per modality. The texts of the label go one below the other; the last row has all that remain."""
-    last = len(modalities) - 1
-    names = [*label[:last], ", ".join(label[last:])] + [""] * last
+    """One row per modality. The label is in the first row, whole: parts of it would read as other settings."""
+    names = [", ".join(label)] + [""] * (len(modalities) - 1)
     return [[name, m, *row] for name, m, row in zip(names, modalities, values, strict=False)]
 
 

@@ -1,7 +1,7 @@
 """Explain one clip in one picture: `amr explain`.
 
 shares         by gradient x input of the probability and of the logit, integrated gradients, Shapley
-removed        probabilities with one modality replaced: by zero and marked absent, or by its mean over the train clips
+removed        predictions with one modality replaced: by zero and marked absent, or by its mean over the train clips
 steps          fraction of a modality's gradient x input in each of its time steps
 """
 
@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -24,9 +26,13 @@ from amr.extract.named_clips import NamedClip, named_clips
 from amr.extract.pipeline.load import ClipFiles
 from amr.extract.pipeline.preview import MODALITIES, cached_media, decode_media, read_as
 from amr.fusion.data.folds import TrainingData, read_training_data
+from amr.fusion.data.targets import read_targets
+from amr.fusion.explain.classes import ClassExplanation
 from amr.fusion.explain.config import ExplainConfig
-from amr.fusion.explain.explanation import Explanation, Removed, Steps
+from amr.fusion.explain.explanation import Decisions, Explanation
 from amr.fusion.explain.fold import FoldNumbers, explain_fold
+from amr.fusion.explain.labels import LabelsExplanation
+from amr.fusion.explain.number import NumberExplanation
 from amr.fusion.explain.picture import draw
 from amr.fusion.explain.when import timed
 from amr.fusion.heads import heads
@@ -34,11 +40,14 @@ from amr.fusion.runs.new_clips import ReadClips, check_embeddings, is_imported, 
 from amr.fusion.runs.read import chosen_run
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import FittedRun, read_fitted
+from amr.fusion.tasks.decision import Decision
 
 MAX_FRAMES = 10
+KINDS: tuple[type[Explanation[Any]], ...] = (ClassExplanation, LabelsExplanation, NumberExplanation)
+EXPLANATIONS = {kind.task: kind for kind in KINDS}
 
 
-def explain(config: ExplainConfig, progress: Progress | None = None) -> Explanation:
+def explain(config: ExplainConfig, progress: Progress | None = None) -> Explanation[Any]:
     """Explain one clip and write the picture.
 
     Args:
@@ -54,11 +63,17 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> Explanat
     run = chosen_run(find_run(config.run), progress)
     config.check_writable(run)
     fitted = read_fitted(run, choose_device(config.device))
-    fitted.record.check_classes("amr explain")
     clip, read = _read_clip(config, fitted)
     data, note = _training_data(fitted.record, config.device)
     folds = [
-        explain_fold(model, clips, fitted.record.modalities, None if data is None else data.folds[fold].train)
+        explain_fold(
+            model,
+            clips,
+            fitted.record.modalities,
+            None if data is None else data.folds[fold].train,
+            fitted.task,
+            fitted.scales[fold],
+        )
         for fold, (model, clips) in enumerate(read.of_folds(fitted))
     ]
     origin = _Origin.find(clip, fitted, data)
@@ -72,9 +87,20 @@ def explain(config: ExplainConfig, progress: Progress | None = None) -> Explanat
     kinds = {m: info["modality"] for m, info in fitted.record.modalities.items()}
     weights = {m: weight.tolist() for m, weight in steps.items()}
     times = timed(fitted.record.modalities, weights, media.duration_seconds)
-    explanation = _explanation(clip.name, run, picture, fitted.record, folds, origin.true, times, notes)
-    if TEXT in kinds.values() and media.text:
-        explanation = replace(explanation, text=media.text)
+    explanation = EXPLANATIONS[fitted.task.name].of(
+        _decisions(fitted, folds, origin.truth),
+        fitted,
+        clip=clip.name,
+        run=str(run),
+        head=fitted.record.config.head,
+        method=fitted.record.config.method,
+        amr_ratio=fitted.record.config.amr_ratio,
+        share=_shares(fitted, folds),
+        steps=times,
+        notes=tuple(dict.fromkeys(notes)),
+        picture=str(picture),
+        text=media.text if TEXT in kinds.values() and media.text else None,
+    )
     picture.parent.mkdir(parents=True, exist_ok=True)
     draw(picture, explanation, media, kinds)
     return explanation
@@ -108,10 +134,10 @@ def _read_clip(config: ExplainConfig, fitted: FittedRun) -> tuple[NamedClip, Rea
 
 @dataclass(frozen=True)
 class _Origin:
-    """Origin of the clip: its media, its label, and notes on the folds and splits that it was in."""
+    """Origin of the clip: its media, what is true of it, and notes on the folds and splits that it was in."""
 
     media: ClipFiles
-    true: str | None
+    truth: Decision | None
     notes: list[str]
 
     @classmethod
@@ -125,10 +151,17 @@ class _Origin:
             table = cache.table()
             row = int(np.flatnonzero(table["id"] == clip.name)[0])
             media = clip.files or cached_media(cache, row)
-        label = fitted.record.config.label
-        value = str(table[label].iat[row]) if label in table else ""
-        true = value if value in fitted.record.classes else None
-        return cls(media, true, folds + ([] if data is None else [_split_note(data, row)]))
+        return cls(media, _truth(fitted, table, row), folds + ([] if data is None else [_split_note(data, row)]))
+
+
+def _truth(fitted: FittedRun, table: pd.DataFrame, row: int) -> Decision | None:
+    """What is true of a cached clip; None if the cache has no such targets now."""
+    config = fitted.record.config
+    try:
+        targets = read_targets(table, config.label, config.task, config.label_separator)
+    except ValueError:
+        return None
+    return fitted.task.truth(targets.values[row], targets.classes)
 
 
 def _split_note(data: TrainingData, row: int) -> str:
@@ -160,48 +193,22 @@ def _takes_steps(record: RunRecord) -> bool:
     return heads[record.config.head].takes_steps
 
 
-def _explanation(
-    clip: str,
-    run: Path,
-    picture: Path,
-    record: RunRecord,
-    folds: Sequence[FoldNumbers],
-    true: str | None,
-    steps: dict[str, Steps],
-    notes: Sequence[str],
-) -> Explanation:
-    """Mean over folds, with names."""
-    classes = record.classes
-    probabilities = _mean([{"all": fold.probabilities} for fold in folds])["all"]
-    pred = int(probabilities.argmax())
-    shares = _mean([fold.shares for fold in folds])
+def _decisions(fitted: FittedRun, folds: Sequence[FoldNumbers], truth: Decision | None) -> Decisions:
+    """Decisions by the mean over folds."""
 
-    def removed(p: Tensor) -> Removed:
-        other = int(p.argmax())
-        true_probability = None if true is None else float(p[classes.index(true)])
-        return Removed(classes[other], float(p[other]), float(p[pred]), true_probability)
+    def decide(outputs: Mapping[str, Tensor]) -> dict[str, Decision]:
+        return {name: fitted.task.decision(values, fitted.record.classes) for name, values in outputs.items()}
 
-    return Explanation(
-        clip=clip,
-        run=str(run),
-        head=record.config.head,
-        method=record.config.method,
-        amr_ratio=record.config.amr_ratio,
-        pred=classes[pred],
-        true=true,
-        probabilities=dict(zip(classes, probabilities.tolist(), strict=True)),
-        share={
-            name: {m: None if s.isnan() else float(s) for m, s in zip(record.modalities, share, strict=True)}
-            for name, share in shares.items()
-        },
-        removed={
-            baseline: {m: removed(p) for m, p in _mean([fold.removed[baseline] for fold in folds]).items()}
-            for baseline in folds[0].removed
-        },
-        steps=steps,
-        notes=tuple(dict.fromkeys(notes)),
-        picture=str(picture),
-    )
+    without = {baseline: decide(_mean([fold.removed[baseline] for fold in folds])) for baseline in folds[0].removed}
+    return Decisions(decide(_mean([{"whole": fold.outputs} for fold in folds]))["whole"], without, truth)
+
+
+def _shares(fitted: FittedRun, folds: Sequence[FoldNumbers]) -> dict[str, dict[str, float | None]]:
+    """Attribution to modality to share, the mean over folds."""
+    return {
+        name: {m: None if s.isnan() else float(s) for m, s in zip(fitted.record.modalities, share, strict=True)}
+        for name, share in _mean([fold.shares for fold in folds]).items()
+    }
 
 
 def _mean(folds: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -1,29 +1,42 @@
-"""Explanation of one decision: every number in the picture of `amr explain`."""
+"""Explanation of one decision: every number in the picture of `amr explain`. Each task has a class in its own file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from amr.fusion.runs.weights import FittedRun
+    from amr.fusion.tasks.decision import Decision
 
 SAME = 1e-3  # difference of probabilities that no picture shows
 
 
 @dataclass(frozen=True)
-class Removed:
-    """Prediction of the head without one modality.
+class Without:
+    """Prediction of the head without one modality; see the classes of the tasks.
 
     Args:
-        pred: Predicted class without the modality.
-        pred_probability: Probability of that class.
-        probability: Probability of the class predicted with all modalities.
-        true_probability: Probability of the true class; None if it is unknown.
+        pred: Prediction, as `amr predict` writes it.
     """
 
     pred: str
-    pred_probability: float
-    probability: float
-    true_probability: float | None
+
+    def agrees(self, other: Self, tolerance: float) -> bool:
+        """Whether the other prediction is the same, but for rounding errors.
+
+        Args:
+            other: Prediction by another baseline.
+            tolerance: Difference of numbers that no picture shows.
+        """
+        raise NotImplementedError
+
+
+W = TypeVar("W", bound=Without)
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,22 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Decisions:
+    """Decisions of a run about one clip, by the mean over folds.
+
+    Args:
+        whole: Decision with all modalities.
+        without: Baseline (zero, mean) to modality to the decision without it.
+        truth: What is true of the clip; None if it is unknown.
+    """
+
+    whole: Decision
+    without: Mapping[str, Mapping[str, Decision]]
+    truth: Decision | None
+
+
+@dataclass(frozen=True)
+class Explanation(ABC, Generic[W]):
     """Explanation of one clip; every number is the mean over folds.
 
     Args:
@@ -53,16 +81,21 @@ class Explanation:
         head: Head of the run.
         method: Method of the run.
         amr_ratio: Ratio that AMR was given; None: without AMR.
-        pred: Predicted class.
-        true: Label of the clip; None if it is unknown.
-        probabilities: Class to probability.
+        pred: Prediction, as `amr predict` writes it: class, labels joined by ";", or number.
+        true: What is true of the clip, written in the same way; None if it is unknown.
+        probabilities: Class or label to probability; empty for a number.
         share: Attribution (`VIEWS` in fold.py) to modality to share; None if the clip has fewer than two modalities.
         removed: Baseline (zero, mean) to modality to the prediction without it; without mean if the cache is gone.
         steps: Modality to the weights of its steps, if its embedding has steps.
         notes: Remarks for the reader.
         picture: File of the picture.
         text: Text of the clip, if the run has a modality of text and it can be read.
+
+    Attributes:
+        task: Task of the run.
     """
+
+    task: ClassVar[str]
 
     clip: str
     run: str
@@ -73,25 +106,69 @@ class Explanation:
     true: str | None
     probabilities: dict[str, float]
     share: dict[str, dict[str, float | None]]
-    removed: dict[str, dict[str, Removed]]
+    removed: Mapping[str, Mapping[str, W]]
     steps: dict[str, Steps]
     notes: tuple[str, ...]
     picture: str
     text: str | None = None
 
+    @classmethod
+    @abstractmethod
+    def of(cls, decisions: Decisions, fitted: FittedRun, **fields: Any) -> Self:
+        """Make an explanation.
+
+        Args:
+            decisions: Decisions of the run.
+            fitted: The run.
+            **fields: Fields that do not depend on the task.
+        """
+
     @property
-    def baselines(self) -> dict[str, dict[str, Removed]]:
+    @abstractmethod
+    def sentence(self) -> str:
+        """What was predicted and what is true, in one line of the picture."""
+
+    @property
+    @abstractmethod
+    def attributed(self) -> str:
+        """What the shares are shares of."""
+
+    @abstractmethod
+    def without_rows(self) -> list[tuple[str, Mapping[str, object]]]:
+        """Rows of the table about predictions without a modality: name, and modality to a number or its text."""
+
+    @property
+    @abstractmethod
+    def headline(self) -> str:
+        """What was predicted and what is true, above the table."""
+
+    @property
+    def tolerance(self) -> float:
+        """Difference of two predicted numbers that no picture shows."""
+        return SAME
+
+    @property
+    def baselines(self) -> Mapping[str, Mapping[str, W]]:
         """`removed` with names for readers; baselines that agree, as with standardized embeddings, are one."""
         names: dict[str, list[str]] = {}
         for name, by_modality in self.removed.items():
-            equal = next((first for first in names if _agree(self.removed[first], by_modality)), name)
+            equal = next((first for first in names if self._agree(self.removed[first], by_modality)), name)
             names.setdefault(equal, []).append(name)
         return {" or ".join(equals): self.removed[first] for first, equals in names.items()}
+
+    def _agree(self, one: Mapping[str, W], other: Mapping[str, W]) -> bool:
+        return all(prediction.agrees(other[m], self.tolerance) for m, prediction in one.items())
 
     @property
     def modalities(self) -> list[str]:
         """Modalities in the run's order."""
         return list(next(iter(self.share.values())))
+
+    def table(self) -> tuple[str, list[str], list[list[object]]]:
+        """Title, columns and rows for the console: shares by attribution, then predictions without each modality."""
+        rows: list[list[object]] = [[f"share by {NAMES[name]}", *share.values()] for name, share in self.share.items()]
+        rows += [[name, *(numbers.get(m) for m in self.modalities)] for name, numbers in self.without_rows()]
+        return self.headline, ["", *self.modalities], rows
 
     def to_json(self) -> dict[str, Any]:
         """Output of `amr explain --json`."""
@@ -107,22 +184,6 @@ NAMES = {
 }
 
 
-def class_text(name: str) -> str:
-    """Name of a class that cannot be taken for a number.
-
-    >>> class_text("1"), class_text("class-05")
-    ('class 1', 'class-05')
-    """
-    return name if name.lower().startswith("class") else f"class {name}"
-
-
-def _agree(one: Mapping[str, Removed], other: Mapping[str, Removed]) -> bool:
-    """Whether two baselines give the same predictions, but for rounding errors."""
-    for m, a in one.items():
-        b = other[m]
-        pairs = [(a.pred_probability, b.pred_probability), (a.probability, b.probability)]
-        if a.true_probability is not None and b.true_probability is not None:
-            pairs.append((a.true_probability, b.true_probability))
-        if a.pred != b.pred or any(abs(p - q) > SAME for p, q in pairs):
-            return False
-    return True
+def near(pairs: Sequence[tuple[float, float]], tolerance: float) -> bool:
+    """Whether the two numbers of each pair are not further apart than the tolerance."""
+    return all(abs(p - q) <= tolerance for p, q in pairs)

@@ -44,7 +44,7 @@ def when_it_mattered(
             name = clips[i].name
             models = [*one.of_folds(fitted)]
             if folds[name] < len(models):
-                weights = step_weights(*models[folds[name]], infos)
+                weights = step_weights(*models[folds[name]], infos, fitted.task)
                 found[name] = timed(infos, {m: w.tolist() for m, w in weights.items()}, durations.get(name, {}))
 
     read_clips(fitted, clips, device, handle, keep_steps=True)

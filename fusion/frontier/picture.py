@@ -9,12 +9,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from amr.common.colors import COLORS
+from amr.common.colors import COLORS, SETTING_COLORS
 from amr.common.files import replacing
-from amr.fusion.choices import score_of
+from amr.fusion.choices import Score, score_of
 from amr.fusion.frontier.curves import Curve, curves_of, front_of, interval_of_change
 
 GRAY, INK = "#888888", "#333333"
+OF_CURVES = (*COLORS, *(light for light, _ in SETTING_COLORS))  # that of the plain head is INK
+FRACTION = (0.0, 1.0)
 MARKERS = "osD^vP*X"
 
 
@@ -29,8 +31,9 @@ def plot_frontier(file: Path, document: Mapping[str, Any]) -> None:
     axes = figure.subplots()
     first, *others = document["modalities"]
     two = len(others) == 1
-    for number, curve in enumerate(curves_of(document)):
-        _curve(axes, curve, number)
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(["plain", *_names(document)]))}
+    for curve in curves_of(document):
+        _curve(axes, curve, numbers[curve.name], score_of(document))
     front = front_of(document)
     axes.plot(
         [x for x, _ in front],
@@ -45,7 +48,6 @@ def plot_frontier(file: Path, document: Mapping[str, Any]) -> None:
     target = document["target"][first] if two else 0.0
     axes.axvline(target, color=GRAY, linestyle="--", linewidth=1)
     x_title = f"use share of {first}" if two else "use that would have to move to reach the target"
-    axes.set_xlim(right=min(axes.get_xlim()[1], 1.02))  # intervals may pass 1, shares do not
     axes.set_xlabel(f"{x_title}, on test (dashed: the target)")
     axes.set_ylabel(f"{score_of(document).words} on test")
     axes.set_title(_title(document), loc="left", fontsize=9)
@@ -63,19 +65,34 @@ def _title(document: Mapping[str, Any]) -> str:
     runs = document.get("config", {}).get("runs")  # each of their trainings may have a cache of its own
     title = f"{Path(document['cache']).stem if runs is None else Path(runs).name}, {document['label']}: {mean}"
     has_intervals = any(interval_of_change(entry, score_of(document)) is not None for entry in document["settings"])
-    return title + "\nwhiskers: 95 % intervals of the paired change from plain" * has_intervals
+    title += "\nwhiskers: 95 % intervals of the paired change from plain" * has_intervals
+    return title + _left_out(document)
 
 
-def _curve(axes: Axes, curve: Curve, number: int) -> None:
+def _names(document: Mapping[str, Any]) -> list[str]:
+    """Curve of each setting, also of those that are not drawn: a curve keeps its color without them."""
+    return [entry["curve"] for entry in document["settings"]]
+
+
+def _left_out(document: Mapping[str, Any]) -> str:
+    """Line of the title on the settings that have no place in the picture; empty if all have."""
+    useless = [entry for entry in document["settings"] if entry["distance"] is None]
+    if not useless:
+        return ""
+    plain = ", plain among them" * any(entry["kind"] == "plain" for entry in useless)
+    return f"\nnot drawn: {len(useless)} of {len(document['settings'])} settings use no modality on test{plain}"
+
+
+def _curve(axes: Axes, curve: Curve, number: int, score: Score) -> None:
     """Plot a curve: solid for regularizers, dashed for controls; points only, where they have no order."""
     points, is_control = curve.points, curve.is_control
-    color = INK if number == 0 else COLORS[(number - 1) % len(COLORS)]
+    color = INK if number == 0 else OF_CURVES[(number - 1) % len(OF_CURVES)]
     line = "--" if is_control else "-"
     axes.errorbar(
         [point.x for point in points],
         [point.y for point in points],
-        xerr=_lengths([point.x_half for point in points]),
-        yerr=_lengths([point.y_half for point in points]),
+        xerr=_lengths([(point.x, point.x_half) for point in points], FRACTION),
+        yerr=_lengths([(point.y, point.y_half) for point in points], score.bounds),
         fmt=MARKERS[number % len(MARKERS)],
         linestyle=line if curve.is_ordered else "none",
         color=color,
@@ -87,6 +104,13 @@ def _curve(axes: Axes, curve: Curve, number: int) -> None:
     )
 
 
-def _lengths(halves: Sequence[float | None]) -> list[float] | None:
-    """Lengths of the whiskers; None if all are unknown."""
-    return None if all(half is None for half in halves) else [half or 0.0 for half in halves]
+def _lengths(
+    ends: Sequence[tuple[float, float | None]], bounds: tuple[float, float]
+) -> tuple[list[float], list[float]] | None:
+    """Lengths of the whiskers below and above means, which end at the bounds; None if all are unknown."""
+    if all(half is None for _, half in ends):
+        return None
+    known = [(mean, 0.0 if half is None else half) for mean, half in ends]
+    below = [max(0.0, min(half, mean - bounds[0])) for mean, half in known]
+    above = [max(0.0, min(half, bounds[1] - mean)) for mean, half in known]
+    return below, above

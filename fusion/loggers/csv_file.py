@@ -42,7 +42,11 @@ class CsvLogger(Logger):
         if run.name in self._logged:
             self._rewrite([row for row in self._rows() if row["run"] != run.name])
         self._logged.add(run.name)
-        self._settings[run.name] = [settings.get(name) for name in self._header[len(COLUMNS) :]]
+        # as in results.csv: without a ratio is a value, too
+        self._settings[run.name] = [
+            "none" if name == "amr_ratio" and settings.get(name) is None else settings.get(name)
+            for name in self._header[len(COLUMNS) :]
+        ]
         for point in points:
             self.log(run.name, point)
 

@@ -58,7 +58,7 @@ class LightningAMR(_Callback):
         ratio: Target shares, as for `AttributionRegularizer`: "1:1" in the order of `modules`, "audio=3:video=1", ...
         weight: Weight of R; by default the attribution's own (.3 for permutation, else 1). With 0 the callback does
             nothing.
-        attributor: Attribution to regularize; by default gradient x input of the probability.
+        attributor: Attribution to regularize, or its name; by default gradient x input of the probability.
         level: What has the ratio: the mean share of the "batch" (eq. 1), or the share of each "clip".
         model: Name of the module that `training_step` calls as a whole, such as "net" for `self.net(batch)`; by
             default the LightningModule, for `self(batch)`.
@@ -75,7 +75,7 @@ class LightningAMR(_Callback):
         ratio: str | Mapping[str, float],
         *,
         weight: float | None = None,
-        attributor: Attributor | None = None,
+        attributor: Attributor | str | None = None,
         level: str = "batch",
         model: str = "",
         logits: Which = None,
@@ -117,7 +117,9 @@ class LightningAMR(_Callback):
                 f"strategy must keep the whole model in each process for LightningAMR, got {kinds[0]}. "
                 'Pass strategy="ddp" or "auto".'
             )
-        self._tap = tap(_submodule(pl_module, self._model), self._modules, logits=self._logits)
+        model = _submodule(pl_module, self._model)
+        _refuse_names_of_a_part(model, self._model, self._modules)
+        self._tap = tap(model, self._modules, logits=self._logits)
         self._tap.pause()
         pl_module.training_step = self._regularized(pl_module, pl_module.training_step)
 
@@ -182,3 +184,18 @@ def _submodule(pl_module: nn.Module, name: str) -> nn.Module:
     if name not in modules:
         raise unknown("model", name, [each for each in modules if each and each.count(".") <= name.count(".")])
     return modules[name]
+
+
+def _refuse_names_of_a_part(model: nn.Module, model_name: str, requested: Mapping[str, str]) -> None:
+    """Raise ValueError if the requested modules are in a part of the model, and are named as seen from that part."""
+    names = {name.partition(":")[0] for name in requested.values() if isinstance(name, str)}
+    modules = dict(model.named_modules())
+    missing = sorted(names - {*modules})
+    part = next((part for part in modules if part and all(f"{part}.{name}" in modules for name in names)), None)
+    if not missing or part is None:
+        return
+    whole = f"{model_name}.{part}" if model_name else part
+    raise ValueError(
+        f"modules must be named from {model_name or 'the LightningModule'} on, got {missing[0]!r}, which is in {part}. "
+        f'Pass model="{whole}" if training_step calls self.{whole}, or name it "{part}.{missing[0]}".'
+    )

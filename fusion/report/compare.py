@@ -9,7 +9,7 @@ import numpy as np
 
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, reference_of, shown
-from amr.fusion.runs.read import Run
+from amr.fusion.runs.read import Run, best_of
 
 MAX_RUNS = 12  # of one folder
 MAX_DECISIONS = 200_000  # of one folder: runs times clips
@@ -54,7 +54,7 @@ def _chosen(settings: Sequence[Setting], most: int) -> list[tuple[Setting, Run]]
     others = [setting for setting in (*shown(settings), *settings) if setting is not reference]
     ordered = [*([] if reference is None else [reference]), *others]
     unique = list({setting.label: setting for setting in ordered}.values())[:most]
-    seed = max(unique[0].runs, key=lambda run: run.val_gain).seed
+    seed = best_of(unique[0].runs).seed
     return [(setting, next((run for run in setting.runs if run.seed == seed), setting.runs[0])) for setting in unique]
 
 

@@ -133,8 +133,8 @@ def _without_controls(value: Any) -> Any:
 
 
 def _breakable(text: str) -> Markup:
-    """Name that a narrow column may break after a colon or an underscore."""
-    return Markup(re.sub("([:_])", r"\1<wbr>", str(escape(_without_controls(text)))))  # noqa: S704 escaped
+    """Name that a narrow column may break after a colon, a slash or an underscore."""
+    return Markup(re.sub("([:/_])", r"\1<wbr>", str(escape(_without_controls(text)))))  # noqa: S704 escaped
 
 
 def _probability(value: float) -> str:

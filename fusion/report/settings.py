@@ -13,7 +13,7 @@ import numpy as np
 from amr.common.colors import SETTING_COLORS
 from amr.fusion.choices import Score
 from amr.fusion.report.read import ResultFolder
-from amr.fusion.runs.read import SETTINGS, Run, setting_details, setting_text, varied_settings
+from amr.fusion.runs.read import SETTINGS, Run, best_of, setting_details, setting_text, varied_settings
 from amr.fusion.runs.statistics import mean_interval
 
 MAX_SHOWN = len(SETTING_COLORS)  # lines in one picture that can still be distinguished
@@ -197,10 +197,10 @@ def shown(settings: Sequence[Setting], most: int = MAX_SHOWN) -> list[Setting]:
 
 
 def best_run(settings: Sequence[Setting]) -> Run:
-    """Joint run with the best score on val; the first run if there is no val split."""
+    """Joint run that is best on val (`best_of`); the first run if there is no val split."""
     runs = [run for setting in settings if setting.fuses for run in setting.runs]
     runs = runs or [run for setting in settings for run in setting.runs]
-    return max(runs, key=lambda run: run.val_gain)
+    return best_of(runs)
 
 
 def of_best_run(settings: Sequence[Setting]) -> str:

@@ -152,14 +152,16 @@ def headline(results: ResultFolder, settings: Sequence[Setting]) -> Table:
     gains = {title: name for title, name in GAINS.items() if any(g.mean(name) is not None for g in settings)}
     seeds = {len(setting.runs) for setting in settings}
     measured = _measured(results, settings)
-    columns = ["setting", *(["seeds"] * (len(seeds) > 1)), f"val {score.words}", *measured]
+    with_val = any(setting.mean(score.name, "val") is not None for setting in settings)
+    columns = ["setting", *(["seeds"] * (len(seeds) > 1)), *([f"val {score.words}"] * with_val), *measured]
     columns += [f"{title} {order}" for title in pairs] + ["one-sided"] * with_clips + [*gains]
     rows = []
     for setting in settings:
         val = setting.mean(score.name, "val")
         row = [Cell(setting.label, setting.label)]
         row += [Cell(str(len(setting.runs)), len(setting.runs), True)] * (len(seeds) > 1)
-        row += [Cell(fraction(val), val, True), *(_interval(setting, name) for name in measured.values())]
+        row += [Cell(fraction(val), val, True)] * with_val
+        row += [_interval(setting, name) for name in measured.values()]
         row += [_of_each(setting, name) for name in pairs.values()]
         if with_clips:
             row.append(_interval(setting, "one_sided") if len(setting.modalities) > 1 else Cell(DASH, None, True))

@@ -273,8 +273,7 @@ def read_runs(folder: Path, option: str = "RUN") -> list[Run]:
 def best_run(folder: Path, option: str = "RUN") -> Run:
     """Read the run in a folder of `amr fit`, or the best run by val in a folder of `amr sweep` or `amr table`.
 
-    The best run has the highest val accuracy, or the best score of its task; of equals, the lowest val loss; of equals
-    again, it is the first.
+    The best run is that of `best_of`.
 
     Raises:
         FileNotFoundError: The folder is neither.
@@ -283,14 +282,18 @@ def best_run(folder: Path, option: str = "RUN") -> Run:
     runs = read_runs(folder, option)
     if len(runs) == 1:
         return runs[0]
-    gains = [run.val_gain for run in runs]
-    highest = max(gains)
-    if highest == -math.inf:
+    if max(run.val_gain for run in runs) == -math.inf:
         raise ValueError(
             f"{option} must be one run if no run has val clips to choose by, got {len(runs)} runs in {str(folder)!r}. "
             f"Name one, such as {runs[0].folder}."
         )
-    return min((run for run, gain in zip(runs, gains, strict=True) if gain == highest), key=lambda run: run.val_loss)
+    return best_of(runs)
+
+
+def best_of(runs: Sequence[Run]) -> Run:
+    """The run with the best score on val; of equals, that with the lowest val loss; of equals again, the first."""
+    highest = max(run.val_gain for run in runs)
+    return min((run for run in runs if run.val_gain == highest), key=lambda run: run.val_loss)
 
 
 def chosen_run(folder: Path, progress: Progress | None = None, option: str = "RUN") -> Path:

@@ -4,6 +4,7 @@
     weights.safetensors  head, adapters, and the normalization of each modality
     history.csv          one row per epoch
     predictions.csv      one row per val or test clip; not written for runs of a sweep
+    labels.csv           of several labels: clips, average precision and F1 of each; beside predictions.csv alone
     metrics.json         val and test, as `amr fit --json` prints them
     SHA256SUMS           checksums of these files, written just before metrics.json
 
@@ -25,7 +26,15 @@ from amr.fusion.choices import OWN_WEIGHTS
 from amr.fusion.config import FitConfig
 
 # in the order in which a run appears: a run with metrics.json is finished
-RUN_FILES = ("config.json", "weights.safetensors", "history.csv", "predictions.csv", CHECKSUMS, "metrics.json")
+RUN_FILES = (
+    "config.json",
+    "weights.safetensors",
+    "history.csv",
+    "predictions.csv",
+    "labels.csv",
+    CHECKSUMS,
+    "metrics.json",
+)
 NEAR_TARGET = 0.1  # largest distance of a share from its target that passes for reached
 
 
@@ -77,19 +86,6 @@ class RunRecord:
             raise ValueError(
                 f"{option} must be a run of amr fit, got the audit of {self.model}, which has no weights. "
                 "amr report shows it; amr.audit measures its model again."
-            )
-
-    def check_classes(self, command: str, option: str = "RUN") -> None:
-        """Raise ValueError for a run that predicts labels or a number, which a command does not know.
-
-        Args:
-            command: The command.
-            option: Name of the argument, for the error.
-        """
-        if self.config.task != "multiclass":
-            raise ValueError(
-                f"{option} must be a run that predicts classes for {command}, got one of --task {self.config.task}. "
-                "amr fit, amr sweep, amr evaluate, amr predict and amr runs know this task."
             )
 
     def missed_target(self, val: Mapping[str, Any] | None, test: Mapping[str, Any] | None) -> str | None:

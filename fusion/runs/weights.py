@@ -17,6 +17,7 @@ from amr.fusion.data.targets import TargetScale
 from amr.fusion.heads import head_options
 from amr.fusion.model import FusionModel, ModelShape
 from amr.fusion.runs.record import RunRecord
+from amr.fusion.tasks import Task, tasks
 
 SCALE = "target.mean_std"  # mean and deviation of a number over the train clips, float64
 
@@ -29,6 +30,11 @@ class FittedRun:
     models: tuple[FusionModel, ...]
     normalizations: tuple[Normalization, ...]
     scales: tuple[TargetScale | None, ...]
+
+    @property
+    def task(self) -> Task:
+        """What the run predicts."""
+        return tasks[self.record.config.task]
 
     @property
     def lacks_mean(self) -> bool:

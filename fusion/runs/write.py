@@ -17,10 +17,11 @@ from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.folds import Fold
 from amr.fusion.data.targets import TargetScale
-from amr.fusion.model import Fitted, predict_shares
+from amr.fusion.model import Fitted, predict_logits, predict_shares
 from amr.fusion.runs.measure import Measures, measure
 from amr.fusion.runs.record import RUN_FILES, RunRecord
 from amr.fusion.runs.weights import attributor_of, save_weights
+from amr.fusion.tasks.metrics import label_scores
 
 FoldMeasures = dict[str, Measures | None]
 
@@ -43,7 +44,7 @@ def write_group(
         dataset: Dataset of the clips.
         fold: Splits of the clips.
         fitted: Run group, in the order of `records`.
-        with_predictions: Whether to write predictions.csv.
+        with_predictions: Whether to write predictions.csv, and labels.csv of several labels.
         end: Function that gets the index and the test measures of each finished run before its last file is written.
     """
     splits = {"val": (fold.rows.val, fold.val), "test": (fold.rows.test, fold.test)}
@@ -66,6 +67,9 @@ def write_group(
         ]
         if tables:
             write_csv(place / "predictions.csv", pd.concat(tables))
+            if record.config.task == "multilabel":
+                parts = {split: clips for split, (_, clips) in splits.items() if len(clips) > 0}
+                write_csv(place / "labels.csv", labels_table(record.classes, fitted, parts, run))
         if fitted.diverged[run]:  # history.csv shows the epoch; without metrics.json the run is not finished
             continue
         if end is not None:
@@ -134,6 +138,24 @@ def predictions_table(
             **{f"share_{m}": shares[:, i].numpy() for i, m in enumerate(record.modalities)},
         }
     )
+
+
+def labels_table(classes: Sequence[str], fitted: Fitted, parts: Mapping[str, Clips], run: int) -> pd.DataFrame:
+    """Table with one row per split and label: split, label, clips with it, average precision and F1.
+
+    Args:
+        classes: Names of the labels.
+        fitted: Run group.
+        parts: Split to its clips.
+        run: Index of the run.
+    """
+    tables = []
+    for split, clips in parts.items():
+        target = clips.target.cpu()
+        precision, f1 = label_scores(predict_logits(fitted.model, clips)[run].cpu(), target)
+        counts = (target > 0).sum(0).numpy()
+        tables.append(pd.DataFrame({"split": split, "label": classes, "clips": counts, "ap": precision, "f1": f1}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _in_units(outputs: Tensor, target: Tensor, scale: TargetScale | None) -> tuple[Tensor, Tensor]:

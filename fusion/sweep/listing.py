@@ -13,6 +13,7 @@ from typing import Any
 from amr.common.files import NotWhole, read_json
 from amr.common.workspace import TRAININGS, encoders_dir, find_folder, is_training, runs_dir, training_runs
 from amr.fusion.attribution.ratio import parse_ratio
+from amr.fusion.choices import least_is_best
 from amr.fusion.runs.folder import UNFINISHED
 from amr.fusion.runs.read import flat, read_run
 from amr.fusion.runs.record import RUN_FILES, RunRecord
@@ -72,8 +73,8 @@ def list_runs(
     Args:
         folder: Folder to search, a run or a sweep, by path or by name in runs/ or encoders/; None for both of these.
         where: Conditions COLUMN=VALUE, of which all must hold; `none` is a setting that is not set.
-        sort: Column to sort by: measures from high to low, others from low to high, rows without a value last. By
-            default the order of names.
+        sort: Column to sort by: the best first for measures (high to low, but errors such as mae low to high), others
+            from low to high, rows without a value last. By default the order of names.
         reverse: Whether to sort the other way around.
 
     Raises:
@@ -90,7 +91,7 @@ def list_runs(
     if sort is None:
         return entries[::-1] if reverse else entries
     name = column_name("--sort", sort, columns)
-    return _sorted(entries, name, descending=_is_measure(name) != reverse)
+    return _sorted(entries, name, descending=descends(name) != reverse)
 
 
 def _names_from(folder: Path, homes: Sequence[Path]) -> Path:
@@ -246,8 +247,9 @@ def _settings(record: RunRecord) -> dict[str, Any]:
     return listed | {"modalities": list(record.modalities), "cache": record.cache}
 
 
-def _is_measure(name: str) -> bool:
-    return name.startswith(("val.", "test."))
+def descends(name: str) -> bool:
+    """Whether a column is sorted from high to low: measures whose highest value is the best."""
+    return name.startswith(("val.", "test.")) and not least_is_best(name.partition(".")[2])
 
 
 def column_name(option: str, text: str, columns: Sequence[str]) -> str:

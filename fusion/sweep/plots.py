@@ -7,16 +7,27 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from amr.common.colors import COLORS
 from amr.common.files import replacing
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.choices import SCORES, Score
+from amr.fusion.runs.read import OF_AMR, SETTINGS, setting_details
 from amr.fusion.runs.statistics import mean_interval
 
 GRAY = "#333333"
 METRICS = {"map": "mAP", "f1": "F1"}
+CHOSEN = ("amr_weight", "lr")  # settings of which a point has those that are best on val
+# Places of a name around its point, in points: near ones first.
+PLACES = [
+    (x * far, y * far)
+    for far in (6, 12, 20, 30, 44)
+    for x, y in ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
+]
 
 
 def plot_ratios(
@@ -80,10 +91,10 @@ def plot_ratios(
 def plot_shares(
     file: Path, table: pd.DataFrame, modality: str, *, metric: str | None = None, score: Score = SCORES["multiclass"]
 ) -> None:
-    """Plot a metric on test against a modality's share: one line per method and head, over the ratios.
+    """Plot a metric on test against a modality's share: a line over the ratios per setting of everything else.
 
     Points are means over seeds, at the weight and learning rate that are best on val. If there are several
-    ratios, they are named beside them.
+    ratios, they are named beside them, where there is room.
 
     Args:
         file: Picture to write, .png or .svg.
@@ -95,23 +106,22 @@ def plot_shares(
     metric = metric or score.name
     share = f"share_{modality}"
     test = table[(table["part"] == "test") & table[share].notna()]
+    test = test[test["modalities"].str.contains(",")]  # the share of a single modality is always 1
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()
-    names: set[str] = set()
-    for i, ((method, head), runs) in enumerate(test.groupby(["method", "head"], sort=False)):
-        if runs["modalities"].nunique() > 1 or "," not in str(runs["modalities"].iloc[0]):
-            continue  # the share of a single modality is always 1
-        runs = _best_setting(runs, table, score)
-        means = runs.groupby("amr_ratio", sort=False)[[share, metric]].mean().sort_values(share)
-        color = COLORS[i % len(COLORS)]
-        regularized = means[means.index != "none"]
-        axes.plot(regularized[share], regularized[metric], marker="o", color=color, label=f"{method}, {head}")
-        axes.plot(*means.loc[["none"]].T.to_numpy() if "none" in means.index else ((), ()), "o", mfc="white", mec=color)
+    names: list[tuple[str, tuple[float, float]]] = []
+    ratios: set[str] = set()
+    for i, (label, runs) in enumerate(_lines(test)):
+        means = _best_setting(runs, table, score).groupby("amr_ratio", sort=False)[[share, metric]].mean()
+        means = means.sort_values(share)
+        is_plain = [*means.index] == ["none"]
+        face = "white" if is_plain else None
+        axes.plot(means[share], means[metric], marker="o", color=COLORS[i % len(COLORS)], mfc=face, label=label)
         modalities = runs["modalities"].iloc[0].split(",")
-        for ratio, point in regularized.iterrows() if len(regularized) > 1 else ():
-            _name_point(axes, named_ratio(str(ratio), modalities), (point[share], point[metric]))
-        names |= {named_ratio(str(ratio), modalities) for ratio in regularized.index}
-    filled = f"filled: AMR {names.pop()}, " if len(names) == 1 else ""
+        named = {} if is_plain else {named_ratio(str(r), modalities): tuple(point) for r, point in means.iterrows()}
+        names += named.items()
+        ratios |= {*named}
+    filled = f"filled: AMR {next(iter(ratios))}, " if len(ratios) == 1 else ""
     axes.set_title(f"{filled}hollow: no AMR", loc="left", fontsize=8)
     axes.set_xlabel(f"share of {modality} on test")
     axes.set_ylabel(f"{METRICS.get(metric, score.measures.get(metric, metric))} on test")
@@ -123,21 +133,57 @@ def plot_shares(
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:  # else all runs are uni-modal: nothing has a share
         figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)
+    if len(ratios) > 1:
+        _name_points(figure, axes, names)
     with replacing(file) as partial:
         figure.savefig(partial, dpi=150)
 
 
-def _name_point(axes: Axes, name: str, point: tuple[float, float]) -> None:
-    """Write a name beside a point, slanting so that the names of neighbors do not touch."""
-    axes.annotate(
-        name,
-        point,
-        fontsize=7,
-        rotation=60,
-        rotation_mode="anchor",
-        textcoords="offset points",
-        xytext=(4, 5),
-    )
+def _lines(test: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Lines of the picture, each with its label and its runs: those that differ in ratio, weight and rate alone.
+
+    A setting without AMR is a line of its own: it is the counterpart of every attribution.
+    """
+    known = [name for name in SETTINGS if name in test and name not in (*CHOSEN, "amr_ratio")]
+    always = ["method", "head"]
+    lines = []
+    for is_plain, part in test.groupby(test["amr_ratio"] == "none", sort=False):
+        keys = [name for name in known if not (is_plain and name in OF_AMR)]
+        varied = [name for name in keys if part[name].nunique() > 1 and name not in always]
+        for _, runs in part.groupby(keys, sort=False, dropna=False):
+            first = {name: None if pd.isna(runs[name].iloc[0]) else runs[name].iloc[0] for name in keys}
+            words = [str(first[name]) for name in always] + ["no AMR"] * bool(is_plain)
+            words += [str(first["modalities"]).replace(",", "+")] * ("modalities" in varied)
+            lines.append((", ".join(words + setting_details(first, varied)), runs))
+    return lines
+
+
+def _name_points(figure: Figure, axes: Axes, names: Sequence[tuple[str, tuple[float, float]]]) -> None:
+    """Write each name at a free place near its point; a name without one is left out."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()
+    frame = axes.get_window_extent(renderer)
+    spots = [axes.transData.transform(line.get_xydata()) for line in axes.lines]
+    taken = [Bbox.from_bounds(x - 8, y - 8, 16, 16) for points in spots for x, y in points]
+    for name, point in names:
+        for x, y in PLACES:
+            text = axes.annotate(
+                name,
+                point,
+                (x, y),
+                textcoords="offset points",
+                fontsize=7,
+                ha="center" if x == 0 else "left" if x > 0 else "right",
+                va="center" if y == 0 else "bottom" if y > 0 else "top",
+                arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "#999999"},
+            )
+            text.set_in_layout(False)  # the axes stay where they are
+            text.update_positions(renderer)
+            area = Text.get_window_extent(text, renderer)  # without its line
+            if frame.containsx(area.x0) and frame.containsx(area.x1) and not area.count_overlaps(taken):
+                taken.append(area)
+                break
+            text.remove()
 
 
 def _best_setting(runs: pd.DataFrame, table: pd.DataFrame, score: Score) -> pd.DataFrame:

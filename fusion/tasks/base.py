@@ -6,13 +6,16 @@ labels. Leading axes, such as the run axis, pass through.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from amr.common.registry import Registry
 from amr.fusion.choices import SCORES, Score
+from amr.fusion.tasks.decision import Decision
 
 if TYPE_CHECKING:
     from typing import Self
@@ -67,10 +70,6 @@ class Task:
         """Prediction of each clip, shaped as the target."""
         raise NotImplementedError
 
-    def predicted(self, outputs: Tensor) -> Tensor:
-        """Probabilities of the classes or labels, or the number: shaped as the outputs."""
-        raise NotImplementedError
-
     def gain(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Score of all clips, `(...)`, its sign such that more is better. What it loses without a modality is use."""
         raise NotImplementedError
@@ -112,6 +111,28 @@ class Task:
 
     def divergence(self, outputs: Tensor, others: Tensor) -> Tensor:
         """How far two predictions are apart: `(..., outputs)` twice to `(...)`, 0 if they are equal."""
+        raise NotImplementedError
+
+    def readable(self, outputs: Tensor) -> Tensor:
+        """Outputs as people read them, shaped as `outputs`: probabilities of classes or labels, or numbers."""
+        raise NotImplementedError
+
+    def decision(self, values: Tensor, names: Sequence[str]) -> Decision:
+        """Decision about one clip.
+
+        Args:
+            values: Probabilities or the number, `(outputs,)`, as `readable` gives them; a mean over folds, too.
+            names: Names of the classes or labels.
+        """
+        raise NotImplementedError
+
+    def truth(self, target: np.ndarray, names: Sequence[str]) -> Decision | None:
+        """What is true of one clip; None if its target is not known.
+
+        Args:
+            target: Target of the clip, a row of `amr.fusion.data.targets.Targets.values`.
+            names: Names of the classes or labels.
+        """
         raise NotImplementedError
 
 

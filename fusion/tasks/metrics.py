@@ -82,6 +82,24 @@ def label_average_precision(outputs: Tensor, target: Tensor) -> tuple[float, int
     return float(np.mean(each)) if each else float("nan"), outputs.shape[-1] - len(counted)
 
 
+def label_scores(outputs: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Average precision and F1 of each label, both `(labels,)`, whose means are `map` and `f1`.
+
+    Args:
+        outputs: Log-odds of each label, `(clips, labels)`.
+        target: 1 where a clip has the label, else 0, `(clips, labels)`.
+
+    Returns:
+        NaN is the average precision of a label without a clip, and the F1 of one that is not predicted either.
+    """
+    scores, truth = outputs.double().cpu().numpy(), target.cpu().numpy() > 0
+    chosen = scores > 0
+    precision = [average_precision(s, t) if t.any() else np.nan for s, t in zip(scores.T, truth.T, strict=True)]
+    total = truth.sum(0) + chosen.sum(0)
+    f1 = np.where(total > 0, 2 * (truth & chosen).sum(0) / np.maximum(total, 1), np.nan)
+    return np.array(precision), f1
+
+
 def label_average_precision_values(outputs: Tensor, target: Tensor) -> Tensor:
     """Values of the clips whose mean is `label_average_precision`, `(clips,)` float64 on the CPU.
 

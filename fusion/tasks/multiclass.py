@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,6 +12,7 @@ from amr.common.registry import unknown
 from amr.fusion.choices import OUTPUTS
 from amr.fusion.run_axis.axes import log_softmax
 from amr.fusion.tasks.base import Task, tasks
+from amr.fusion.tasks.decision import Decision
 from amr.fusion.tasks.divergence import jensen_shannon
 from amr.fusion.tasks.metrics import accuracy, balanced_accuracy, macro_f1, mean_average_precision
 
@@ -40,10 +44,6 @@ class Multiclass(Task):
     def decide(self, outputs: Tensor) -> Tensor:
         """The most probable class."""
         return outputs.argmax(-1)
-
-    def predicted(self, outputs: Tensor) -> Tensor:
-        """Softmax."""
-        return outputs.softmax(-1)
 
     def gain(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Accuracy."""
@@ -79,6 +79,20 @@ class Multiclass(Task):
     def divergence(self, outputs: Tensor, others: Tensor) -> Tensor:
         """Jensen-Shannon divergence of the two softmaxes, in nats."""
         return jensen_shannon(outputs, others)
+
+    def readable(self, outputs: Tensor) -> Tensor:
+        """Probabilities of the classes."""
+        return outputs.softmax(-1)
+
+    def decision(self, values: Tensor, names: Sequence[str]) -> Decision:
+        """The most probable class."""
+        probabilities = dict(zip(names, values.tolist(), strict=True))
+        best = names[int(values.argmax())]
+        return Decision(best, probabilities[best], probabilities)
+
+    def truth(self, target: np.ndarray, names: Sequence[str]) -> Decision | None:
+        """Class of the clip."""
+        return None if target < 0 else Decision(names[int(target)])
 
 
 MULTICLASS = Multiclass()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from amr.fusion.choices import SCORES
 from amr.fusion.tasks.base import Task, tasks
+from amr.fusion.tasks.decision import Decision
 from amr.fusion.tasks.divergence import bernoulli_jensen_shannon
 from amr.fusion.tasks.metrics import (
     exact_match,
@@ -15,6 +19,8 @@ from amr.fusion.tasks.metrics import (
     label_average_precision_values,
     label_f1,
 )
+
+HALF = 0.5  # probability above which a clip has a label
 
 
 class Multilabel(Task):
@@ -41,10 +47,6 @@ class Multilabel(Task):
     def decide(self, outputs: Tensor) -> Tensor:
         """Labels with a probability above one half: 0 or 1."""
         return (outputs > 0).to(outputs.dtype)
-
-    def predicted(self, outputs: Tensor) -> Tensor:
-        """Sigmoid."""
-        return outputs.sigmoid()
 
     def gain(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Mean average precision."""
@@ -85,6 +87,21 @@ class Multilabel(Task):
     def divergence(self, outputs: Tensor, others: Tensor) -> Tensor:
         """Mean over labels of the Jensen-Shannon divergence of the two Bernoulli distributions, in nats."""
         return bernoulli_jensen_shannon(outputs, others).mean(-1)
+
+    def readable(self, outputs: Tensor) -> Tensor:
+        """Probabilities of the labels."""
+        return outputs.sigmoid()
+
+    def decision(self, values: Tensor, names: Sequence[str]) -> Decision:
+        """Labels with a probability above one half."""
+        probabilities = dict(zip(names, values.tolist(), strict=True))
+        return Decision.of_labels(tuple(name for name, value in probabilities.items() if value > HALF), probabilities)
+
+    def truth(self, target: np.ndarray, names: Sequence[str]) -> Decision | None:
+        """Labels of the clip."""
+        if np.isnan(target).any():
+            return None
+        return Decision.of_labels(tuple(name for name, has in zip(names, target, strict=True) if has), {})
 
 
 MULTILABEL = Multilabel()

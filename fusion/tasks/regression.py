@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from amr.fusion.choices import SCORES
 from amr.fusion.tasks.base import Task, tasks
+from amr.fusion.tasks.decision import Decision
 from amr.fusion.tasks.metrics import sentiment_scores
 
 
@@ -34,10 +37,6 @@ class Regression(Task):
     def decide(self, outputs: Tensor) -> Tensor:
         """The number."""
         return outputs.squeeze(-1)
-
-    def predicted(self, outputs: Tensor) -> Tensor:
-        """The number, `(..., clips, 1)`."""
-        return outputs
 
     def gain(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Minus the mean absolute error."""
@@ -72,6 +71,18 @@ class Regression(Task):
     def divergence(self, outputs: Tensor, others: Tensor) -> Tensor:
         """Squared difference, in units of the train deviation."""
         return (outputs - others).square().squeeze(-1)
+
+    def readable(self, outputs: Tensor) -> Tensor:
+        """The number, in units of the train deviation."""
+        return outputs
+
+    def decision(self, values: Tensor, names: Sequence[str]) -> Decision:
+        """The number."""
+        return Decision.of_number(values.item())
+
+    def truth(self, target: np.ndarray, names: Sequence[str]) -> Decision | None:
+        """Number of the clip, with the digits that the cache has: the shortest text of a 32-bit number."""
+        return None if np.isnan(target) else Decision.of_number(float(str(np.float32(target))))
 
 
 REGRESSION = Regression()

@@ -216,7 +216,8 @@ def test_15446_absent_clips_cost_no_look_each(tmp_path, monkeypatch):
         (["0.5", "1", "1.5", "2"] * 3, False),
         (["0.5", "1.5", "2.5", ""], True),
         ([str(i / 4) for i in range(30)] * 9, True),
-        ([str(i) for i in range(309)], False),
+        ([str(i) for i in range(309)], True),
+        ([str(i) for i in range(309)] * 2, False),
         (["1.5", "cat", "nan"], False),
         ([], False),
     ],
@@ -268,7 +269,7 @@ def test_other_splits_and_intervals(tmp_path):
         ("id,path,label\n,a.mp4,x\n", r"id must not be empty, got '' on line 2"),
         ("path,emotion\na.mp4,x\n", r"--label-column must be .*\(path, emotion\), got 'label'. Pass --label-column"),
         ("path,lable\na.mp4,x\n", r"Did you mean lable\?"),
-        ("id,label\n1,x\n", r"must have a column path, or <modality>_path"),
+        ("label,pth\nx,a.wav\n", r"must have a column path, or <modality>_path .*, got label, pth\. Add one"),
         ("path,label,split\na.mp4,x,trian\n", r"split must be one of .* got 'trian' on line 2 .*Did you mean train\?"),
         ("path,label,split\na.mp4,x,validation\n", r"Did you mean val\?"),
         ("path,label,split_b\na.mp4,x,7\n", r"split_b must be one of .* got '7' on line 2"),
@@ -318,6 +319,20 @@ def test_other_encodings_and_absent_files(tmp_path):
         read_manifest(csv)
     with pytest.raises(FileNotFoundError, match="must be an existing CSV file"):
         read_manifest(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize(
+    ("rows", "advice"),
+    [
+        (["v,v.mp4,dog", "v,v.mp4,cat"], "Join the labels of a clip with ; .* 'dog;cat'"),
+        (["v,v.mp4,dog", "v,w.mp4,cat"], "Give each clip its own id"),
+        (["v,v.mp4,dog", "v,v.mp4,dog"], "Give each clip its own id"),
+    ],
+)
+def test_rows_of_one_clip_are_to_be_joined_and_two_clips_need_two_ids(tmp_path, rows, advice):
+    (tmp_path / "clips.csv").write_text("\n".join(["id,path,label", *rows]))
+    with pytest.raises(ValueError, match=rf"id must be unique, got 'v' on line 2 .* line 3 .*{advice}"):
+        read_manifest(tmp_path / "clips.csv")
 
 
 def test_a_manifest_checks_itself(tmp_path):

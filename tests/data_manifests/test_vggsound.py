@@ -1,9 +1,12 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from amr.data_manifests import vggsound
+from amr.fusion.data.targets import read_targets
+from amr.fusion.evaluate.people.tags import parse_tags
 
 ROOT = Path(__file__).resolve().parents[2]
 # From the official test list: the only clip of its video; one whose id begins with -; one with _ in its id.
@@ -56,6 +59,19 @@ def test_vggsounder_tags_are_lossless(test_data):
     own = {(clip, label): modality for clip, label, modality in tags}
     expected = [own.get(pair, "") for pair in zip(clips["id"], clips["label"], strict=True)]
     assert clips["vggsounder_modality"].tolist() == expected
+
+
+def test_labels_stand_in_one_cell_for_the_label_separator(tmp_path):
+    (tmp_path / "vggsound.csv").write_text("-abcdefghij,7,dog barking,train\n")
+    table = vggsound.build(tmp_path)[0].table
+    cells = table.set_index("id")["vggsounder_labels"]
+    assert cells[ONLY] == "male speech, man speaking;playing hammond organ"
+    assert cells["cRlp5v9BHeE_000011"] == "absent"
+    assert cells["-abcdefghij_000007"] == "dog barking"
+    targets = read_targets(table, "vggsounder_labels", "multilabel", ";")
+    assert set(targets.classes) <= set(vggsound.read_classes()["class"])
+    assert np.isnan(targets.values).all(1).sum() == 3432
+    assert np.nansum(targets.values) == 1 + sum(len(parse_tags(cell)) for cell in table["vggsounder"])
 
 
 @pytest.mark.parametrize("clip", [ONLY, DASH, UNDERSCORE])

@@ -186,7 +186,10 @@ def test_wrong_requests_are_refused(tmp_path):
             {"embeddings": short},
             r"--embeddings video must have as many rows as --embeddings audio \(6\), got 4.* pass FILE:4",
         ),
-        ({"labels": f"{tmp_path}/short.npy"}, "--labels must be one value per clip"),
+        (
+            {"labels": f"{tmp_path}/short.npy"},
+            r"--labels must be one value per clip, .* pass --columns CSV .* --task multilabel --label A,B\.",
+        ),
         (
             {"labels": f"{tmp_path}/none.npy"},
             r"--labels must have one row per clip, got no rows, \(0, \d\) in none\.npy\.",

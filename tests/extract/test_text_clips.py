@@ -224,6 +224,14 @@ def test_clips_named_on_the_command_line(workspace, monkeypatch):
     assert [clip.problem for clip in named_clips(["texts.csv"])] == ["no such file", "no such file"]  # ids
 
 
+def test_sound_of_clips_that_are_only_text_is_refused_before_a_cache_is_written(workspace):
+    manifest = write(workspace, "said.csv", "id,text,label", ("x", "hello", "a"), ("y", "", "b"))
+    advice = r"Add a column path or audio_path with the file of each clip, or pass --encoder text=hashing\."
+    with pytest.raises(ValueError, match=rf"have audio, got none in said\.csv\. {advice}"):
+        extract(manifest, "audio=logmel", out=str(workspace / "q.h5"))
+    assert not (workspace / "q.h5").exists()
+
+
 def test_files_in_memory(workspace):
     (workspace / "a.txt").write_text("bin blue now")
     (info, rows) = embed_clips(workspace / "a.txt", {"text": "hashing"}, device="cpu", workers=0)["text"]

@@ -11,7 +11,11 @@ from safetensors.torch import load_file
 
 import amr
 from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.data.clips import permutation_orders
+from amr.fusion.model import predict_logits
 from amr.fusion.runs.read import best_run, read_run
+from amr.fusion.runs.weights import read_fitted
+from amr.fusion.tasks import tasks
 
 TAGS = {"label": "tags", "label_separator": ";"}
 NUMBER = {"label": "score", "task": "regression"}
@@ -62,6 +66,24 @@ def test_measures_are_those_of_the_predictions(fit, target):
     else:
         assert [p.pred for p in found] == table["pred"].tolist()
         assert found[0].probabilities["dog"] == pytest.approx(table["probability_dog"][0], abs=1e-5)
+
+
+@BOTH
+def test_permutation_shares_are_those_of_the_task_s_divergence(fit, target):
+    result = fit("a", **target, amr_ratio="1:1", attribution="permutation", epochs=3)
+    data = amr.fusion.data.folds.read_training_data(result.record.config, keep_steps=False)
+    model, test = read_fitted(result.run, torch.device("cpu")).models[0], data.folds[0].test
+    task = tasks[result.record.config.task]
+    logits = predict_logits(model, test)
+    apart = torch.stack(
+        [
+            sum(task.divergence(logits, predict_logits(model, test.with_permuted(m, order))).sum() for order in orders)
+            for orders in [permutation_orders(test)]
+            for m in model.modalities
+        ]
+    )
+    expected = (apart / apart.sum()).tolist()
+    assert list(result.test["share_regularized"].values()) == pytest.approx(expected, abs=1e-4)
 
 
 @BOTH
@@ -197,8 +219,6 @@ def test_options_of_other_tasks_are_refused(options, message):
 
 def test_commands_that_know_classes_alone_refuse_other_runs(fit):
     run = fit("a", **NUMBER, epochs=1).run
-    with pytest.raises(ValueError, match="a run that predicts classes for amr explain, got one of --task regression"):
-        amr.explain(amr.ExplainConfig(run, "c3"))
     with pytest.raises(ValueError, match="--against must be used with runs that predict classes"):
         amr.evaluate(amr.EvaluateConfig(run, against="people"))
     with pytest.raises(ValueError, match="attribution-output must be probability or logit for --task regression"):

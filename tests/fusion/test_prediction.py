@@ -22,6 +22,21 @@ def test_the_csv_has_one_row_per_clip_and_may_be_written_again(tmp_path):
     check_csv(file)
 
 
+def test_each_label_has_a_column_of_probabilities(tmp_path):
+    file = tmp_path / "p.csv"
+    shares = {"audio": 0.6, "video": 0.4}
+    gone = Prediction("gone", None, None, {}, dict.fromkeys(shares), "no such file")
+    write_predictions(file, [gone, Prediction("a", "dog", None, {"cat": 0.25, "dog": 0.75}, shares)])
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    columns = ["clip", "pred", "probability", "probability_cat", "probability_dog", "share_audio", "share_video"]
+    assert list(table) == [*columns, "note"]
+    assert table.to_numpy().tolist() == [
+        ["gone", *[""] * 6, "no such file"],
+        ["a", "dog", "", "0.25", "0.75", "0.6", "0.4", ""],
+    ]
+    check_csv(file)
+
+
 def test_no_other_file_is_replaced(tmp_path):
     manifest = tmp_path / "clips.csv"
     manifest.write_text("path,label\na.mp4,x\n")

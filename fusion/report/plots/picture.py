@@ -52,7 +52,7 @@ def plot(figure: go.Figure, height: int = 380, **layout: Any) -> dict[str, Any]:
     """Convert a figure to Plotly's JSON, in the style of the page."""
     figure.update_layout(
         height=height,
-        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        margin={"l": 8, "r": 12, "t": 12, "b": 8},
         paper_bgcolor=SURFACE,
         plot_bgcolor=SURFACE,
         font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},

@@ -14,8 +14,11 @@ from amr.fusion.report.plots.picture import fraction_axis, plot, whiskers, wide_
 from amr.fusion.report.tables import FRACTION
 
 MAX_NAMED, MAX_LETTERS = 6, 24  # points with their names, and letters of a name; else points have their numbers
+MAX_WHISKERED = 12  # points with whiskers, which would cover more of them
+EDGE = 0.03  # of the width of an axis beyond its range: marks at a bound, such as 1, are whole
 HEIGHT = 460
 NUMBERED = "Numbers at the points are those of the key. "
+CROWDED = "; 95 % intervals are in the table, as the whiskers of so many points would cover them"
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,11 @@ class Scatter:
         """Whether points have numbers, because their names would cover each other."""
         return len(self.points) > MAX_NAMED or any(len(point.text) > MAX_LETTERS for point in self.points)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether whiskers are left out, because they would cover the points."""
+        return len(self.points) > MAX_WHISKERED
+
     def plot(self) -> dict[str, Any]:
         """Plotly's data and layout."""
         figure = go.Figure()
@@ -98,13 +106,13 @@ class Scatter:
         if len(self.front) > 1:
             _draw_front(figure, self.front)
         for point in sorted(self.points, key=lambda point: point.number):
-            _draw_point(figure, point, self.x_title, self.score)
-        xs = [end for p in self.points for end in _ends(p.x, p.x_half)]
-        ys = [end for p in self.points for end in _ends(p.y, p.y_half, self.score.bounds)]
+            _draw_point(figure, point, self.x_title, self.score, is_bare=self.is_crowded)
+        xs = [end for p in self.points for end in _ends(p.x, None if self.is_crowded else p.x_half)]
+        ys = [end for p in self.points for end in _ends(p.y, None if self.is_crowded else p.y_half, self.score.bounds)]
         if self.target is not None:
             figure.add_vline(x=self.target, line={"color": MUTED, "dash": "dash", "width": 1})
             xs.append(self.target)
-        x_range, y_range = wide_enough(xs), wide_enough(ys, 0.1, self.score.bounds)
+        x_range, y_range = _with_edges(wide_enough(xs)), _with_edges(wide_enough(ys, 0.1, self.score.bounds))
         for level in self.levels:
             if y_range[0] <= level.y <= y_range[1]:  # a weak one would squeeze the points together
                 _draw_level(figure, level, x_range, self.score.words)
@@ -126,6 +134,11 @@ def _ends(mean: float, half: float | None, bounds: tuple[float, float] = FRACTIO
     return [mean] if half is None else [max(bounds[0], mean - half), min(bounds[1], mean + half)]
 
 
+def _with_edges(ends: Sequence[float]) -> list[float]:
+    edge = EDGE * (ends[1] - ends[0])
+    return [ends[0] - edge, ends[1] + edge]
+
+
 def _line_name(x: float, text: str, x_range: Sequence[float]) -> dict[str, Any]:
     is_right = x > sum(x_range) / 2
     return {
@@ -141,9 +154,10 @@ def _line_name(x: float, text: str, x_range: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _draw_point(figure: go.Figure, point: Point, x_title: str, score: Score) -> None:
+def _draw_point(figure: go.Figure, point: Point, x_title: str, score: Score, *, is_bare: bool) -> None:
+    """Add a point, with its name and intervals on hovering; whiskers, unless it is bare."""
     halves: list[dict[str, Any]] = [
-        whiskers([half], thin(point.marker["color"]), means=[mean], bounds=bounds)
+        whiskers([None if is_bare else half], thin(point.marker["color"]), means=[mean], bounds=bounds)
         for mean, half, bounds in ((point.x, point.x_half, FRACTION), (point.y, point.y_half, score.bounds))
     ]
     ends = [

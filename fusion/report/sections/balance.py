@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from amr.fusion.frontier.front import pareto
 from amr.fusion.report.plots.marks import MUTED, kind_marker, label, setting_marker
 from amr.fusion.report.plots.picture import Picture, fraction_axis, of_all, plot, rows_height, tick
-from amr.fusion.report.plots.scatter import NUMBERED, Path, Point, Scatter
+from amr.fusion.report.plots.scatter import CROWDED, NUMBERED, Path, Point, Scatter
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import Setting, counterpart, reference_of, shown
@@ -76,7 +76,7 @@ def _accuracy_against(
         name,
         f"{score.title} against {words}",
         f"{score.in_words(DEFINED[measure])} One point per setting, the mean over seeds, hollow without AMR"
-        + "; whiskers are 95 % intervals" * whiskered
+        + (CROWDED if scatters[first].is_crowded else "; whiskers are 95 % intervals") * whiskered
         + ". "
         + NUMBERED * scatters[first].is_numbered
         + "Ringed points are on the Pareto front, chosen on val: no other setting is both better there and "
@@ -223,6 +223,7 @@ def _dumbbells(
             mode="markers",
             name=kind,
             marker=kind_marker(index),
+            cliponaxis=False,  # a mark at 1 is whole
             hovertemplate=f"%{{y}}<br>{kind}: %{{x:.3f}}<extra></extra>",
         )
     figure.add_vline(x=balance, line={"color": MUTED, "dash": "dash", "width": 1})

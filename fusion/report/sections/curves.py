@@ -124,6 +124,7 @@ def _band(figure: go.Figure, values: pd.DataFrame, setting: Setting, row: int) -
         figure.add_scatter(
             x=[*values.index, *values.index[::-1]],
             y=[*high, *low[::-1]],
+            mode="lines",  # of few epochs, Plotly would add markers
             fill="toself",
             fillcolor=setting_area(setting),
             line={"width": 0},

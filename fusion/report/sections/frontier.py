@@ -13,7 +13,7 @@ from amr.fusion.frontier.reading import reading
 from amr.fusion.report.frontier import relabelled, setting_of
 from amr.fusion.report.plots.marks import setting_marker, style_marker
 from amr.fusion.report.plots.picture import Picture
-from amr.fusion.report.plots.scatter import NUMBERED, Path, Point, Scatter
+from amr.fusion.report.plots.scatter import CROWDED, NUMBERED, Path, Point, Scatter
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import Setting
@@ -36,14 +36,18 @@ def accuracy_against_use(results: ResultFolder, settings: Sequence[Setting]) -> 
     sentences = " ".join(reading(document))
     names = ", ".join(entry["setting"] for entry in document["front"])
     has_controls = any(entry["is_control"] for entry in document["settings"])
+    useless = [entry["setting"] for entry in document["settings"] if entry["distance"] is None]
     scatters = {m: _scatter(document, m, marks) for m in shown}
     return Picture(
         "frontier",
         f"{score.title} against use share",
         f"Use share: a modality's use ({score.lost} if it is permuted between test clips) over the sum of all. "
-        f"{_points(document)} {NUMBERED * scatters[shown[0]].is_numbered}{has_controls * CONTROLS}Lines join the "
+        f"{_points(document, scatters[shown[0]])} "
+        f"{NUMBERED * scatters[shown[0]].is_numbered}{has_controls * CONTROLS}Lines join the "
         "settings of a kind in the order of their option, dashed for controls. Ringed points are on the Pareto front, "
-        f"chosen on val: no other setting is both better there and nearer to the target.",
+        f"chosen on val: no other setting is both better there and nearer to the target."
+        + f" Not drawn, as they use no modality on test: {', '.join(useless)}."
+        * bool(useless),
         f"Scatter of {score.words} over the use share of {shown[0]}, {len(document['settings'])} settings. On the "
         f"Pareto front: {names}. {sentences}",
         {m: scatter.plot() for m, scatter in scatters.items()},
@@ -52,13 +56,15 @@ def accuracy_against_use(results: ResultFolder, settings: Sequence[Setting]) -> 
     )
 
 
-def _points(document: Mapping[str, Any]) -> str:
+def _points(document: Mapping[str, Any], scatter: Scatter) -> str:
     """What a point and its whiskers are."""
     seeds = max(len(entry["seeds"]) for entry in document["settings"])
     of_folds = f" and {document['folds']} folds" if document["folds"] else ""
     text = f"One point per setting, the mean over {seeds} {'seed' if seeds == 1 else 'seeds'}{of_folds}"
     if all(interval_of_change(entry, score_of(document)) is None for entry in document["settings"]):
         return f"{text}."
+    if scatter.is_crowded:
+        return f"{text}{CROWDED}."
     return f"{text}; whiskers are 95 % intervals of the paired change from the plain head."
 
 

@@ -62,7 +62,7 @@ for (const choice of document.querySelectorAll("select[data-plot]")) {
   choice.addEventListener("change", () => draw(document.getElementById(choice.dataset.plot)));
 }
 
-// a name at each point, where there is room for it: near the point, and on no other point or name
+// a name at each point, where there is room for it: near the point, and on no other point, whisker or name
 
 const LABEL_FONT = 11;
 const STEPS = [13, 20, 30, 44, 62, 84];
@@ -75,7 +75,7 @@ function nameFrom(box, layout) {
     const shown = text.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
     return { x, y, text, left: xaxis.d2p(x), top: yaxis.d2p(y), width: pixel.measureText(shown).width + 6, height: LABEL_FONT + 4 };
   });
-  const taken = spots.map(({ left, top }) => [left - 7, top - 7, left + 7, top + 7]);
+  const taken = [...spots.map(({ left, top }) => [left - 7, top - 7, left + 7, top + 7]), ...whiskersOf(box, xaxis, yaxis)];
   const meet = (a, b) => Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) * Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
   const annotations = [...(layout.annotations ?? [])];
   const color = resolved("var(--muted)");
@@ -84,7 +84,8 @@ function nameFrom(box, layout) {
     let best = null;
     for (const step of STEPS) {
       for (const turn of TURNS) {
-        const ax = Math.cos(turn) * (step + (Math.abs(Math.cos(turn)) * spot.width) / 2);
+        const side = Math.sign(Math.round(2 * Math.cos(turn)));  // beside the point, or over or under it
+        const ax = step * Math.cos(turn) + (side * spot.width) / 2;
         const ay = Math.sin(turn) * step;
         const area = [spot.left + ax - spot.width / 2, spot.top + ay - spot.height / 2, spot.left + ax + spot.width / 2, spot.top + ay + spot.height / 2];
         const outside = Math.max(0, -area[0]) + Math.max(0, area[2] - xaxis._length) + Math.max(0, -area[1]) + Math.max(0, area[3] - yaxis._length);
@@ -100,6 +101,20 @@ function nameFrom(box, layout) {
     });
   }
   return Plotly.relayout(box, { annotations });
+}
+
+function whiskersOf(box, xaxis, yaxis) { // areas that the whiskers of single points cover
+  const areas = [];
+  for (const trace of box.data) {
+    for (const [axis, bars] of [["x", trace.error_x], ["y", trace.error_y]]) {
+      if (!bars?.visible || !bars.arrayminus) continue;
+      const [x, y] = [trace.x[0], trace.y[0]];
+      const [up, down] = [bars.array[0] ?? 0, bars.arrayminus[0] ?? 0];
+      const [low, high] = axis === "x" ? [[x - down, y], [x + up, y]] : [[x, y - down], [x, y + up]];
+      areas.push([xaxis.d2p(low[0]) - 2, yaxis.d2p(high[1]) - 2, xaxis.d2p(high[0]) + 2, yaxis.d2p(low[1]) + 2]);
+    }
+  }
+  return areas;
 }
 
 async function resize(box) {
@@ -384,11 +399,13 @@ function drawTwo(rows) {
     marker: { color: resolved(color), pattern: { shape, fgcolor: resolved("var(--surface)"), size: 7, solidity: 0.25, fillmode: "overlay" } },
     customdata: ranked.map((row) => row[column]), hovertemplate: `%{y}<br>${name}: %{customdata} clips<extra></extra>`,
   });
+  const longest = Math.max(...ranked.flatMap((row) => [row[3], row[4]]));
+  const whole = longest < 6 ? { dtick: 1 } : {}; // clips are whole
   const axis = { gridcolor: resolved("var(--grid)"), zerolinecolor: resolved("var(--muted)"), automargin: true, fixedrange: true };
   const layout = {
     barmode: "relative", height: 90 + 24 * ranked.length, showlegend: false, dragmode: false, margin: { l: 8, r: 12, t: 8, b: 8 },
     paper_bgcolor: resolved("var(--surface)"), plot_bgcolor: resolved("var(--surface)"), font: { family: "system-ui, sans-serif", size: 13, color: resolved("var(--ink)") },
-    xaxis: { ...axis, title: { text: "clips", font: { size: 13 } }, rangemode: "tozero" }, yaxis: { ...axis, type: "category" },
+    xaxis: { ...axis, ...whole, title: { text: "clips", font: { size: 13 } }, rangemode: "tozero" }, yaxis: { ...axis, type: "category" },
   };
   return Plotly.react("compare-plot", [bars(3, 1, "wrong to right", "var(--ink)", ""), bars(4, -1, "right to wrong", "var(--muted)", "/")], layout, { displayModeBar: false });
 }

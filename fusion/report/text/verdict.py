@@ -6,6 +6,7 @@ most `MAX_COST` of val accuracy or mAP, or that part of the val error, the neare
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from amr.fusion.report.frontier import relabelled
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, counterpart, reference_of
 from amr.fusion.report.tables import MINUS, fraction, interval_inside, side_by_side, signed
-from amr.fusion.runs.read import Run, flat, use_shares
+from amr.fusion.report.text.use import uses_any
+from amr.fusion.runs.read import Run, best_of, flat, use_shares
 from amr.fusion.runs.statistics import PairedTest, paired_test, ratio_interval
 
 MAX_COST = FrontierConfig.max_cost
+FEW = 100  # val clips, of which one is more than `MAX_COST`
 TENTH = 0.1
 INTERVAL = "95\N{NO-BREAK SPACE}% interval"
 TERMS = {
@@ -63,6 +66,8 @@ def verdict(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
     plain = change.plain if change is not None else plain_of(settings)
     if plain is None:
         return []
+    if not uses_any(plain):
+        return [_uses_none(plain)]
     sentences = [_uses(plain, change)]
     if change is not None:
         sentences.append(_certainty(change))
@@ -71,6 +76,16 @@ def verdict(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
         return [*sentences, *(re.sub(r"(?<= )-(?=[\d.])", MINUS, sentence) for sentence in found)]
     sentences += [] if change is None else [_price(change)]
     return [*sentences, *([_best(settings)] if len(settings) > 1 else [])]
+
+
+def _uses_none(plain: Setting) -> str:
+    """Sentence on a head without use: nothing is to be balanced."""
+    user = "This head" if plain.runs[0].record.model is None else "This model"
+    uses = side_by_side(plain.by_modality("perceptual"))
+    return (
+        f"{user} hardly uses any modality ({plain.label}): its use is {uses} ({'/'.join(plain.modalities)}), its "
+        f"{plain.score.words} {_with_interval(plain)}. There is nothing to balance yet."
+    )
 
 
 def terms(settings: Sequence[Setting]) -> dict[str, str]:
@@ -89,7 +104,7 @@ def plain_of(settings: Sequence[Setting]) -> Setting | None:
 def change_of(settings: Sequence[Setting]) -> Change | None:
     """Change by the setting with AMR that is chosen on val; None if there is none, or use is not known."""
     pairs = [(setting, plain) for setting in settings if (plain := counterpart(setting, settings)) is not None]
-    pairs = [pair for pair in pairs if all(setting.has("use_share") for setting in pair)]
+    pairs = [pair for pair in pairs if all(uses_any(setting) for setting in pair)]
     if not pairs:
         return None
     plain = plain_of(settings)
@@ -235,17 +250,24 @@ def _price(change: Change) -> str:
 
 def _best(settings: Sequence[Setting]) -> str:
     """Sentence on the head to take: near to even use, and cheap on val against the best."""
-    fused = [setting for setting in settings if setting.fuses and setting.has("use_share")]
+    fused = [setting for setting in settings if setting.fuses and uses_any(setting)]
     score = settings[0].score
     most = max(map(_val_gain, fused))
     allowed = _allowed(most, score)
     near = [setting for setting in fused if most - _val_gain(setting) <= allowed]
     best = min(near, key=distance)
-    run = max(best.runs, key=lambda run: run.val_gain)
+    run = best_of(best.runs)
     shares = {m: run.measures.get(f"use_share.{m}") for m in best.modalities}
     side = "above" if score.least_is_best else "below"
     return (
         f"Of the heads at most {allowed:.3g} of val {score.words} {side} the best, the one to take is the nearest to "
         f"even use: {best.label}, seed {run.seed}, with test {score.words} "
-        f"{fraction(run.measures.get(score.name))} and use shares {side_by_side(shares)} ({'/'.join(best.modalities)})."
+        f"{fraction(run.measures.get(score.name))} and use shares {side_by_side(shares)} ({'/'.join(best.modalities)})"
+        f"{_few_val_clips(run)}."
     )
+
+
+def _few_val_clips(run: Run) -> str:
+    """Words on a choice by few val clips; empty if they are enough."""
+    num = run.val_measures.get("num_clips", math.inf)
+    return f", chosen by only {num:.0f} val clips" if num < FEW else ""

@@ -21,10 +21,10 @@ from amr.fusion.report.tables import (
     signed,
     terms_of,
 )
+from amr.fusion.report.text.use import LITTLE, unit_of
 from amr.fusion.runs.statistics import p_text
 
 ALIKE = 0.05  # uses closer than this, and of one order, are called about equal
-LITTLE = 0.01  # use that is called none
 APART = 0.10  # gap between share and use share that is worth a warning
 MAX_REPORTED = 4
 JOINS = {"multiclass": "of", "multilabel": "with", "regression": "with"}  # between clips and what is predicted of them
@@ -145,9 +145,9 @@ def _relies(setting: Setting) -> list[str]:
         ranked = sorted(uses, key=lambda m: -uses[m])
         listed = ", ".join(f"use of {m} {fraction(uses[m])}" for m in ranked)
         most, least = uses[ranked[0]], uses[ranked[-1]]
-        if most < _unit(setting) * LITTLE:
+        if most < unit_of(setting) * LITTLE:
             relies = "It hardly relies on any modality"
-        elif most - least < _unit(setting) * ALIKE and least > most / 2:
+        elif most - least < unit_of(setting) * ALIKE and least > most / 2:
             relies = "It relies on its modalities about equally"
         else:
             relies = f"It relies most on {ranked[0]}"
@@ -167,12 +167,6 @@ def _relies(setting: Setting) -> list[str]:
             )
         sentences.append(sentence + ".")
     return sentences
-
-
-def _unit(setting: Setting) -> float:
-    """What uses are compared with: 1 for fractions, and the error of the setting for errors."""
-    error = setting.mean(setting.score.name) if setting.score.least_is_best else None
-    return 1.0 if error is None else error
 
 
 def _learned(setting: Setting) -> list[str]:

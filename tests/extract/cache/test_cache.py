@@ -188,11 +188,16 @@ def test_an_encoder_is_added_to_a_complete_cache(tmp_path):
     [
         (
             {"preprocessing": {"bands": 64, "pool": {"steps": 4}}},
-            r"made with \(preprocessing\.bands 40\), got 64\. Pass --overwrite",
+            r"made with \(preprocessing\.bands 40\), got 64\. Pass it under another name",
         ),
         (
             {"encoder": "logmel,bands=64", "dtype": "float16"},
             r"\(encoder logmel, dtype float32\), got encoder logmel,bands=64, dtype float16",
+        ),
+        (  # of another spec, the rest follows
+            {"encoder": "opensmile:egemaps", "weights_sha256": "ff", "preprocessing": {"level": "functionals"}},
+            r"made with \(encoder logmel\), got opensmile:egemaps\. Pass it under another name to add it, or another "
+            r"--out\. --overwrite replaces the whole cache\.$",
         ),
         ({"weights_sha256": "ff"}, r"\(weights_sha256 none\), got ff"),
     ],

@@ -79,7 +79,7 @@ def test_the_canonical_spec_leaves_out_defaults_and_has_one_order():
 def test_unknown_models(written):
     with pytest.raises(ValueError, match=rf"got '{written}'. Did you mean timm:ResNet18\? amr encoders timm lists"):
         Spec.parse(f"timm:{written}").with_model_among(["ResNet18", "vit"])
-    with pytest.raises(ValueError, match="timm must name one of its models, got None"):
+    with pytest.raises(ValueError, match="timm must name one of its models, got none"):
         Spec.parse("timm").with_model_among(["resnet18"])
 
 

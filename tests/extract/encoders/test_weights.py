@@ -235,8 +235,22 @@ def test_files_without_weights(tmp_path):
         with pytest.raises(ValueError, match=r"weights must be a \.safetensors file or a \.pt file"):
             read_state(tmp_path / name)
     torch.save(model(), tmp_path / "whole.pt")  # would run code on being read
-    with pytest.raises(ValueError, match="of tensors only"):
+    with pytest.raises(
+        ValueError, match=r"only, got .*Sequential objects, which cannot be read without running code\. "
+    ):
         read_state(tmp_path / "whole.pt")
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(tmp_path / "script.pt")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "table.csv").write_text("path,label\na.wav,x\n")
+    for name, reason in (
+        ("a.pt", "something that torch.save did not write"),
+        ("table.csv", "something that torch.save did not write"),
+        ("script.pt", "a TorchScript archive"),
+        ("empty.pt", "something that torch.save did not write"),
+    ):
+        with pytest.raises(ValueError, match=rf"{reason}\. Save model\.state_dict") as refused:
+            read_state(tmp_path / name)
+        assert "weights_only" not in str(refused.value)  # PyTorch advises to switch it off
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(ValueError, match="state dict of tensors"):
         read_state(tmp_path / "list.pt")

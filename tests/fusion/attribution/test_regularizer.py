@@ -136,3 +136,12 @@ def test_it_keeps_the_mean_shares_of_the_last_batch_without_a_graph():
     assert not any(each.requires_grad for each in share.values())
     assert value.item() == pytest.approx(abs(share["audio"].item() - 0.2) + abs(share["video"].item() - 0.8), abs=1e-6)
     assert not regularizer.state_dict()
+
+
+def test_an_attribution_may_be_named():
+    named = AttributionRegularizer("1:1", "permutation")
+    assert named.attributor == Attributor(attribution="permutation")
+    with pytest.raises(ValueError, match="Did you mean permutation"):
+        AttributionRegularizer("1:1", "permutaton")
+    with pytest.raises(ValueError, match="attributor must be an Attributor or the name of an attribution, got int"):
+        AttributionRegularizer("1:1", 3)

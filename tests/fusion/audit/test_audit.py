@@ -257,7 +257,7 @@ def test_the_folder_is_one_that_report_and_others_read(workspace):
     amr.report(amr.ReportConfig(str(folder), out=str(page)))
     text = page.read_text()
     assert "An audit of my model on 40 clips of 3 classes." in text
-    assert "of what this model uses (my model" in text
+    assert "This model hardly uses any modality (my model" in text  # its weights are random
     assert "amr.audit(model, batches" in text
     first = (folder / "evaluation.json").read_bytes()
     result.save(folder)
@@ -288,6 +288,10 @@ def test_intervals_hold_their_values_and_a_table_has_no_empty_rows():
     ("data", "options", "message"),
     [
         ([], {}, "batches must hold clips, got none"),
+        (3, {}, r"batches must be an iterable of \(inputs, target\), got int\. Pass for example a DataLoader"),
+        (None, {"train": 3}, r"train must be an iterable of \(inputs, target\), got int\."),
+        (None, {"device": "nowhere"}, r"device must be available, got 'nowhere'\. Pass device=\"cpu\""),
+        (None, {"encoders": "audio_net"}, "encoders must map each modality to its module, got str"),
         ([(torch.zeros(2, 4), torch.zeros(2))], {}, "inputs must be a mapping or a tuple of modalities, got Tensor"),
         ([clips()], {}, r"batches must be pairs of inputs and target, got a tuple of 3\. Pass target="),
         ([clips()], {"target": 5}, "position in batches of 3, got 5"),
@@ -316,6 +320,13 @@ def test_intervals_hold_their_values_and_a_table_has_no_empty_rows():
 def test_wrong_batches_and_options_are_refused(data, options, message):
     with pytest.raises(ValueError, match=message):
         amr.audit(Pair(), batches(clips()) if data is None else data, num_bootstrap=0, **options)
+
+
+def test_a_name_in_place_of_a_model_and_none_in_place_of_batches_are_refused():
+    with pytest.raises(ValueError, match=r"model must be a module or a function, got a str\. Pass the model itself"):
+        amr.audit("model", batches(clips()))
+    with pytest.raises(ValueError, match=r"batches must be an iterable of .* got NoneType"):
+        amr.audit(Pair(), None)
 
 
 def test_tokenizers_outputs_must_be_named_and_generators_must_fit():

@@ -34,6 +34,12 @@ def test_columns_of_0_and_1_are_labels_in_their_order():
     np.testing.assert_array_equal(found.values, [[0, 1], [1, 0], [1, 1], [np.nan] * 2, [np.nan] * 2])
 
 
+def test_true_and_false_are_1_and_0():
+    clips = CLIPS.assign(happy=["True", "FALSE", " true", "", "0"])
+    found = read_targets(clips, "happy,sad", "multilabel").values
+    np.testing.assert_array_equal(found[:3], [[1, 0], [0, 1], [1, 1]])
+
+
 def test_numbers_are_read_and_empty_cells_left_out():
     found = read_targets(CLIPS, "score", "regression")
     assert found.classes == ("score",)
@@ -45,7 +51,12 @@ def test_numbers_are_read_and_empty_cells_left_out():
     [
         ("happy", "multilabel", None, "must have --label-separator, or several columns of 0 and 1"),
         ("happy,happy", "multilabel", None, "each column once"),
-        ("happy,score", "multilabel", None, "score must be 0 or 1 for --task multilabel, got '-1.5' for clip 'a'"),
+        (
+            "happy,score",
+            "multilabel",
+            None,
+            "score must be 0 or 1, or true or false, for --task multilabel, got '-1.5' for clip 'a'",
+        ),
         ("happy,sda", "multilabel", None, "Did you mean sad"),
         ("tags", "multilabel", "|", "at least two labels"),
         ("same", "multilabel", ";", "at least two labels"),
@@ -79,3 +90,10 @@ def test_the_scale_of_numbers_is_that_of_the_train_clips():
     assert scale.apply(train).mean().item() == pytest.approx(0)
     torch.testing.assert_close(scale.undo(scale.apply(train)), train)
     assert TargetScale.of(torch.tensor([2.0, 2.0])) == TargetScale(2.0, 1.0)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_a_list_of_columns_is_for_labels(task):
+    clips = pd.DataFrame({"id": ["a", "b"], "x": ["0", "1"], "y": ["1", "0"]})
+    with pytest.raises(ValueError, match=rf"one column for --task {task}, got 'x,y'\. Pass --task multilabel"):
+        read_targets(clips, "x,y", task)

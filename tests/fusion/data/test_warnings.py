@@ -82,6 +82,13 @@ def test_classes_of_a_single_clip_are_counted():
     assert "80 of 80 classes (c0, c1, c10, ...) have a single clip" in found[1]
 
 
+def test_numbers_that_are_not_whole_are_said_to_be_taken_as_classes():
+    few = [splits(60, 20, 40)]
+    (warning,) = data_warnings(dataset(["0.5", "1", "1.5"] * 40), few)
+    assert warning == "3 numbers such as 0.5 are taken as classes. Pass --task regression to predict the number"
+    assert data_warnings(dataset(["0", "1", "2"] * 40), few) == data_warnings(dataset(["0.5", "cat"] * 60), few) == []
+
+
 def test_small_splits_say_what_one_clip_is_worth():
     assert data_warnings(dataset(["a", "b"] * 22), [splits(40, 2, 2)]) == [
         "the test split has 2 clips: one clip changes accuracy by 0.50. Pass --folds 5 to test on every clip",
@@ -120,3 +127,10 @@ def test_a_ratio_that_is_reached_or_switched_off_is_not_mentioned(small_cache):
     for settings in ({"amr_ratio": "1:1", "epochs": 30}, {"amr_ratio": "0:1", "amr_weight": 0.0, "epochs": 1}):
         result = fit(FitConfig(cache=str(small_cache), device="cpu", **settings))
         assert [text for text in result.warnings if "not reached" in text] == []
+
+
+def test_few_test_clips_are_said_in_words_of_the_task():
+    few = dataset(["a", "b"] * 30)
+    for task, score in (("multilabel", "mAP"), ("regression", "MAE")):
+        (found,) = SplitData(few.clips, None, few.classes, [splits(40, 10, 10)], task=task).warnings()
+        assert f"the test split has 10 clips: the {score} of so few clips is uncertain." in found

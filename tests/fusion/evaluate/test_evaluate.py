@@ -97,8 +97,8 @@ def test_groups_and_comparisons_agree_with_the_runs(small_cache):
     columns, rows = differences_table(document)
     assert [len(row) for row in rows] == [len(columns)] * 2
     assert [row[:4] for row in rows] == [
-        ["naive", 6, f"{by_measure['accuracy']['difference']:+.3f}", "audio"],
-        ["AMR audio=1:video=1", "", "", "video"],
+        ["naive, AMR audio=1:video=1", 6, f"{by_measure['accuracy']['difference']:+.3f}", "audio"],
+        ["", "", "", "video"],
     ]
     assert "alone       accuracy with it alone" in reading(document)
 

@@ -86,8 +86,8 @@ def test_removals_and_shapley_agree():
     clips, model = one(make_clips()), linear_model({"audio": 8, "video": 6})
     numbers = explain_fold(model, clips, {"audio": NO_STEPS, "video": NO_STEPS}, None)
     nothing = replace(clips, embeddings={m: torch.zeros_like(e) for m, e in clips.embeddings.items()})
-    c = int(numbers.probabilities.argmax())
-    log_all = numbers.probabilities.log()[c]
+    c = int(numbers.outputs.argmax())
+    log_all = numbers.outputs.log()[c]
     log_none = model(nothing.slice(0, 1, 1)).log_softmax(-1)[0, 0, c]
     without = {m: p.log()[c] for m, p in numbers.removed["zero"].items()}
     phi = torch.stack(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from amr.fusion.explain.explanation import Explanation, Removed
+from amr.fusion.explain.classes import ClassExplanation, Removed
 
 
-def explanation(**removed: dict[str, Removed]) -> Explanation:
-    return Explanation(
+def explanation(**removed: dict[str, Removed]) -> ClassExplanation:
+    return ClassExplanation(
         clip="a",
         run="runs/x",
         head="concat",

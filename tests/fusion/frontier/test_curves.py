@@ -1,7 +1,9 @@
 """Curves and sentences of a frontier, from its document."""
 
+import pytest
+
 from amr.fusion.frontier.curves import curves_of, front_of, half_width
-from amr.fusion.frontier.picture import _title, plot_frontier
+from amr.fusion.frontier.picture import _lengths, _title, plot_frontier
 from amr.fusion.frontier.reading import reading
 
 
@@ -73,6 +75,34 @@ def test_a_front_without_any_use_on_test_is_drawn_without_it(tmp_path):
         each["distance"] = None
     assert front_of(of_two) == []
     plot_frontier(tmp_path / "f.png", of_two)
+
+
+def test_the_title_says_how_many_settings_have_no_place():
+    of_two = document()
+    for each in of_two["settings"][:2]:
+        each["distance"] = None
+    assert _title(of_two).splitlines()[-1] == ("not drawn: 2 of 4 settings use no modality on test, plain among them")
+
+
+def test_whiskers_of_the_picture_end_where_values_do():
+    below, above = _lengths([(0.9, 0.3), (0.5, None), (0.1, 0.3)], (0.0, 1.0))
+    assert below == pytest.approx([0.3, 0, 0.1])
+    assert above == pytest.approx([0.1, 0, 0.3])
+    assert _lengths([(0.5, None)], (0.0, 1.0)) is None
+
+
+def test_a_curve_has_a_color_of_its_own(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr("matplotlib.axes.Axes.errorbar", lambda _, *args, **options: drawn.append(options))
+    kinds = ("plain", *(f"kind {i}" for i in range(9)))
+    of_many = document() | {"settings": [entry(kind, kind, ("audio", "video"), None) for kind in kinds]}
+    plot_frontier(tmp_path / "f.png", of_many)
+    colors = {options["label"]: options["color"] for options in drawn}
+    assert len(set(colors.values())) == len(kinds)
+    drawn.clear()
+    of_many["settings"][0]["distance"] = None
+    plot_frontier(tmp_path / "f.png", of_many)
+    assert {options["label"]: options["color"] for options in drawn} == {k: colors[k] for k in kinds[1:]}
 
 
 def test_a_move_that_is_always_0_is_not_for_lack_of_pairs():

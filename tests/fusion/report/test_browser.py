@@ -126,6 +126,35 @@ def test_every_point_has_a_name_of_its_own(show, kind, width):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_headings_of_tables_stay_in_their_columns(show, kind, width):
+    page = show(kind, width)
+    wide = page.evaluate(
+        """[...document.querySelectorAll("main table")].flatMap((table) => {
+          for (let box = table.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+          const heads = [...table.tHead.rows[0].cells];
+          return heads.filter((head) => {
+            const words = document.createRange();
+            words.selectNodeContents(head.querySelector("button"));
+            const [cell, text] = [head.getBoundingClientRect(), words.getBoundingClientRect()];
+            return text.left < cell.left - 1 || text.right > cell.right + 1;
+          }).map((head) => [table.id, head.textContent]);
+        })"""
+    )
+    assert wide == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bands_have_no_markers(show, kind):
+    page = show(kind)
+    modes = page.evaluate(
+        """[...document.querySelectorAll(".plot")].flatMap((box) => box._fullData)
+        .filter((trace) => trace.fill === "toself").map((trace) => trace.mode)"""
+    )
+    assert set(modes) <= {"lines"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("theme", THEMES)
 def test_a_color_means_one_thing_on_the_whole_page(show, kind, theme):
     page = show(kind, theme=theme)

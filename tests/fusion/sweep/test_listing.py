@@ -13,7 +13,7 @@ from amr.common.files import write_json
 from amr.common.workspace import find_run
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.record import RunRecord
-from amr.fusion.sweep.listing import list_runs
+from amr.fusion.sweep.listing import Entry, _sorted, descends, list_runs
 
 
 def make_run(folder: Path, accuracy: float | None = None, **settings) -> Path:
@@ -276,3 +276,13 @@ def test_an_empty_workspace_has_no_runs(workspace):
 def test_nothing_imports_torch(runs):
     code = "import sys; from amr.cli import run; run(['runs']); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_errors_are_sorted_from_low_to_high(tmp_path):
+    measured = [
+        Entry(tmp_path, name, "fit", "finished", test={"mae": mae, "pearson": -mae, "acc2": -mae})
+        for name, mae in (("bad", 2.0), ("good", 1.0))
+    ]
+    for column in ("test.mae", "test.pearson", "test.acc2"):
+        assert [entry.run for entry in _sorted(measured, column, descending=descends(column))] == ["good", "bad"]
+    assert not descends("lr")

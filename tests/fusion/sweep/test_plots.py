@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from amr.fusion.sweep.plots import plot_ratios, plot_shares
 
@@ -48,7 +49,7 @@ def test_points_have_the_ratio_with_its_names(drawn, tmp_path):
     assert [text.get_text() for text in axes.texts] == ["audio=1:video=1", "audio=3:video=1"]
     assert axes.get_title(loc="left") == "hollow: no AMR"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("share of audio on test", "accuracy on test")
-    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["naive, concat"]
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["naive, concat, no AMR", "naive, concat"]
 
 
 def test_a_ratio_that_all_points_have_is_named_once(drawn, tmp_path):
@@ -60,10 +61,37 @@ def test_a_ratio_that_all_points_have_is_named_once(drawn, tmp_path):
 
 def test_points_are_means_over_seeds_on_test(drawn, tmp_path):
     plot_shares(tmp_path / "a.png", pd.DataFrame(ROWS), "audio")
-    line, plain = drawn[0].axes[0].lines
+    plain, line = drawn[0].axes[0].lines
     assert list(line.get_xdata()) == [0.5, 0.9]
     assert list(line.get_ydata()) == pytest.approx([0.65, 0.65])
     assert (list(plain.get_xdata()), list(plain.get_ydata())) == ([0.7], pytest.approx([0.65]))
+
+
+def test_attributions_are_lines_of_their_own_and_names_do_not_overlap(drawn, tmp_path):
+    ratios = ("none", "1:1", "3:1", "1:3", "2:1")
+    rows = [
+        {
+            **row,
+            "run": f"{ratio}-{kind}-{row['seed']}",
+            "amr_ratio": ratio,
+            "attribution": kind if ratio != "none" else None,
+        }
+        | {"share_audio": 0.5 + 0.002 * i, "accuracy": 0.6 + (kind == "permutation") * 0.01}
+        for row in ROWS[:4]
+        for i, ratio in enumerate(ratios)
+        for kind in ("grad_x_input", "permutation")[: 1 if ratio == "none" else 2]
+    ]
+    plot_shares(tmp_path / "a.png", pd.DataFrame(rows), "audio")
+    (axes,) = drawn[0].axes
+    labels = [line.get_label() for line in axes.lines]
+    assert labels == ["naive, concat, no AMR", "naive, concat, grad_x_input", "naive, concat, permutation"]
+    assert [len(line.get_xdata()) for line in axes.lines] == [1, 4, 4]
+    assert list(axes.lines[1].get_ydata()) == pytest.approx([0.6] * 4)
+    assert list(axes.lines[2].get_ydata()) == pytest.approx([0.61] * 4)
+    renderer = drawn[0].canvas.get_renderer()
+    areas = [Text.get_window_extent(text, renderer) for text in axes.texts]
+    assert len(areas) > 4
+    assert all(one.count_overlaps([two]) == 0 for i, one in enumerate(areas) for two in areas[:i])
 
 
 def test_the_axis_of_another_metric_has_its_name(drawn, tmp_path):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -5,7 +6,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from torch import tensor
 
-from amr.fusion.tasks.metrics import accuracy, log_odds, macro_f1, mean_average_precision
+from amr.fusion.tasks.metrics import (
+    accuracy,
+    label_average_precision,
+    label_f1,
+    label_scores,
+    log_odds,
+    macro_f1,
+    mean_average_precision,
+)
 
 SCORES = tensor([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1]])
 TARGET = tensor([0, 0, 1, 1])
@@ -68,3 +77,18 @@ def test_measures_are_those_of_scikit_learn(num_clips, num_classes, decimals, se
     f1 = f1_score(target, logits.argmax(-1), average="macro", zero_division=0.0)
     assert macro_f1(logits, target) == pytest.approx(f1, rel=1e-12)
     assert float(accuracy(logits, target)) == pytest.approx(accuracy_score(target, logits.argmax(-1)), rel=1e-12)
+
+
+def test_scores_of_single_labels_are_those_of_scikit_learn_and_their_means_those_of_all():
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(40, 5, generator=generator).round(decimals=1)
+    target = (torch.rand(40, 5, generator=generator) < 0.3).float()
+    target[:, 3:] = 0
+    outputs[:, 4] = -1
+    precision, f1 = label_scores(outputs, target)
+    expected = [average_precision_score(target[:, c], outputs[:, c]) for c in range(3)]
+    np.testing.assert_allclose(precision, [*expected, np.nan, np.nan], rtol=1e-12)
+    expected = [f1_score(target[:, c], outputs[:, c] > 0, zero_division=0.0) for c in range(4)]
+    np.testing.assert_allclose(f1, [*expected, np.nan], rtol=1e-12)
+    assert label_average_precision(outputs, target) == (pytest.approx(np.nanmean(precision), rel=1e-12), 2)
+    assert label_f1(outputs, target) == pytest.approx(np.nanmean(f1), rel=1e-12)

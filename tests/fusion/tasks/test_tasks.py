@@ -191,6 +191,35 @@ def test_shapley_values_sum_to_the_attributed_value():
     torch.testing.assert_close(phi.sum(-1), value)
 
 
+def test_decisions_in_words_are_those_of_decide():
+    names = ("a", "b", "c", "d", "e")
+    outputs, _ = example("multiclass")
+    for row, best in zip(outputs, MULTICLASS.decide(outputs), strict=True):
+        decision = MULTICLASS.decision(MULTICLASS.readable(row), names)
+        assert decision.text == names[best]
+        assert decision.probability == decision.probabilities[decision.text] == pytest.approx(row.softmax(-1).max())
+    outputs, _ = example("multilabel")  # some outputs are exactly 0: a probability of one half is not above it
+    assert (outputs == 0).any()
+    for row, decided in zip(outputs, MULTILABEL.decide(outputs), strict=True):
+        decision = MULTILABEL.decision(MULTILABEL.readable(row), names)
+        assert decision.labels == tuple(name for name, is_in in zip(names, decided, strict=True) if is_in)
+        assert decision.text == ";".join(decision.labels)
+        assert decision.probability is None
+        np.testing.assert_allclose([*decision.probabilities.values()], torch.special.expit(row))
+    decision = REGRESSION.decision(REGRESSION.readable(torch.tensor([1.23456789])), ("score",))
+    assert (decision.text, decision.value) == ("1.23457", pytest.approx(1.23456789))
+
+
+def test_what_is_true_is_named_and_unknown_targets_are_not():
+    assert MULTICLASS.truth(np.int64(1), ("a", "b")).text == "b"
+    assert MULTICLASS.truth(np.int64(-1), ("a", "b")) is None
+    assert MULTILABEL.truth(np.array([1.0, 0.0, 1.0]), ("a", "b", "c")).labels == ("a", "c")
+    assert MULTILABEL.truth(np.zeros(2), ("a", "b")).text == ""
+    assert MULTILABEL.truth(np.full(2, np.nan), ("a", "b")) is None
+    assert REGRESSION.truth(np.float32(-0.57), ("score",)).value == -0.57  # not -0.5699999928474426
+    assert REGRESSION.truth(np.float32("nan"), ("score",)) is None
+
+
 def test_outputs_that_a_task_does_not_have_are_refused():
     with pytest.raises(ValueError, match="output must be probability or logit for multilabel, got centered"):
         Attributor(output="centered", task="multilabel")

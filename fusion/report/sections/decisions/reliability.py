@@ -18,6 +18,7 @@ from amr.fusion.report.settings import Setting, shown
 from amr.fusion.report.tables import fraction, make_table
 
 LEAST_CLIPS = 5  # a bin of fewer says nothing
+MAX_WHISKERED = 3  # settings whose whiskers can be told apart
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,9 @@ def reliability(results: ResultFolder, settings: Sequence[Setting]) -> Picture |
     found = [(s, _bins(mine)) for s in shown(settings) if (mine := decisions.of([r.name for r in s.runs])).runs]
     if not found:
         return None
+    intervals = "Whiskers are 95 % intervals over them (Wald). "
+    if len(found) > MAX_WHISKERED:
+        intervals = "The table has 95 % intervals over them (Wald). "
     listed = [f"{setting.label} {fraction(bins.error)}" for setting, bins in found]
     rows = [
         [s.label, *map(float, each), int(n)]
@@ -94,8 +98,8 @@ def reliability(results: ResultFolder, settings: Sequence[Setting]) -> Picture |
     return Picture(
         "reliability",
         "Reliability of probabilities",
-        f"{words.caption}; all seeds together, bins of {LEAST_CLIPS} {words.counted} or more. Whiskers are 95 % "
-        f"intervals over them (Wald). Below the dashed line, {words.below}. Expected calibration error (ECE), the "
+        f"{words.caption}; all seeds together, bins of {LEAST_CLIPS} {words.counted} or more. {intervals}Below the "
+        f"dashed line, {words.below}. Expected calibration error (ECE), the "
         f"mean distance of {words.found} and {words.said}, as a mean over seeds: {', '.join(listed)}.",
         f"Curves of {words.found} over {words.said}. Expected calibration error: {'; '.join(listed)}.",
         {"": plot(_curves(found, words), 400)},
@@ -120,14 +124,16 @@ def _curves(found: Sequence[tuple[Setting, _Bins]], words: _Words) -> go.Figure:
     )
     for setting, bins in found:
         enough = bins.count >= LEAST_CLIPS
+        halves = bins.half[enough].tolist() if len(found) <= MAX_WHISKERED else [None] * int(enough.sum())
         figure.add_scatter(
             x=bins.said[enough].tolist(),
             y=bins.found[enough].tolist(),
-            error_y=whiskers(bins.half[enough].tolist(), setting_color(setting), means=bins.found[enough].tolist()),
+            error_y=whiskers(halves, setting_color(setting), means=bins.found[enough].tolist()),
             mode="lines+markers",
             name=label(setting.label),
             line={"color": setting_color(setting), "width": 1.5},
             marker=setting_marker(setting, 8),
+            cliponaxis=False,  # a mark at 1 is whole
             customdata=bins.count[enough].tolist(),
             hovertemplate=f"{label(setting.label)}<br>{words.said} %{{x:.3f}}<br>{words.found} %{{y:.3f}}<br>"
             f"%{{customdata}} {words.counted}<extra></extra>",

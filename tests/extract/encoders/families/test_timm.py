@@ -247,7 +247,7 @@ def test_prepare_can_be_sent_to_a_worker():
     ("spec", "message"),
     [
         ("timm:resnt18", r"Did you mean timm:resnet18\?"),
-        ("timm", "timm must name one of its models, got None"),
+        ("timm", "timm must name one of its models, got none"),
         ("timm:test_vit,frames=2,rate=3", "frames must be left out with rate"),
         ("timm:test_vit,frames=0", "frames must be at least 1, got 0. Leave it out"),
         ("timm:test_vit,weigths=random", "Did you mean weights"),

@@ -89,7 +89,7 @@ def test_sound_that_is_too_long_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("opensmile", "opensmile must name one of its models, got None"),
+        ("opensmile", "opensmile must name one of its models, got none"),
         ("opensmile:eGeMAPSv2", r"Did you mean opensmile:eGeMAPSv02\?"),
         ("opensmile:eGeMAPSv02,keep=steps", "keep=steps must be used with level=lld"),
         ("opensmile:eGeMAPSv02,sample_rate=5", "sample_rate must be at least 8000, got 5"),
