@@ -12,13 +12,21 @@ from amr.fusion.methods import ogm_ge
 from amr.fusion.methods import gradient_blending
 from amr.fusion.methods import gge
 from amr.fusion.methods import multi_loss
+
+from amr.fusion.methods import cml
+from amr.fusion.methods import lfm
+from amr.fusion.methods import mcr
+
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
     "Method",
+    "cml",
     "dropout",
     "gge",
     "gradient_blending",
+    "lfm",
+    "mcr",
     "methods",
     "modality_dropout",
     "multi_loss",
