@@ -13,14 +13,19 @@ from amr.fusion.balance.consistency import (
     permutation_divergence,
 )
 from amr.fusion.balance.outputs import modality_losses, unimodal_logits
+from amr.fusion.balance.valuation import cooperation_values, least_sure_modality, num_copies, share_without
 
 __all__ = [
     "class_contrast",
     "confidence_drops",
+    "cooperation_values",
     "disagreement",
     "keep_modalities",
+    "least_sure_modality",
     "modality_losses",
     "nested_subsets",
+    "num_copies",
     "permutation_divergence",
+    "share_without",
     "unimodal_logits",
 ]

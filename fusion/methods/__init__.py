@@ -16,6 +16,8 @@ from amr.fusion.methods import multi_loss
 from amr.fusion.methods import cml
 from amr.fusion.methods import lfm
 from amr.fusion.methods import mcr
+from amr.fusion.methods import smv
+from amr.fusion.methods import remix
 
 from amr.fusion.methods.base import Method, methods
 
@@ -32,6 +34,8 @@ __all__ = [
     "multi_loss",
     "naive",
     "ogm_ge",
+    "remix",
+    "smv",
     "ume",
     "umt",
     "unimodal",
