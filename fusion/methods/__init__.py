@@ -18,6 +18,7 @@ from amr.fusion.methods import lfm
 from amr.fusion.methods import mcr
 from amr.fusion.methods import smv
 from amr.fusion.methods import remix
+from amr.fusion.methods import midas
 
 from amr.fusion.methods.base import Method, methods
 
@@ -30,6 +31,7 @@ __all__ = [
     "lfm",
     "mcr",
     "methods",
+    "midas",
     "modality_dropout",
     "multi_loss",
     "naive",
