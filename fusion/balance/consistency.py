@@ -88,12 +88,11 @@ def disagreement(out: Tensor, present: Tensor | None = None, task: Task = MULTIC
     tensor(0.6931)
     """
     pairs = list(combinations(range(len(out)), 2))
-    first, second = ([pair[i] for pair in pairs] for i in (0, 1))
-    divergence = task.divergence(out[first], out[second])  # (pairs, ..., clips)
+    first, second = (torch.stack([out[pair[i]] for pair in pairs]) for i in (0, 1))
+    divergence = task.divergence(first, second)  # (pairs, ..., clips)
     if present is None:
         return divergence.mean(-1).sum(0)
-    has = present.movedim(-1, 0)
-    both = has[first] & has[second]
+    both = torch.stack([present[..., m] & present[..., n] for m, n in pairs])
     return (divergence.masked_fill(~both, 0).sum(-1) / both.sum(-1).clamp_min(1)).sum(0)
 
 

@@ -72,8 +72,8 @@ class Remix(Method):
 
     def begin_epoch(self, epoch: int) -> None:
         """Divide the train clips among the modalities, after the warm-up."""
-        context, warm_up = self.context, self.options.warm_up
-        if warm_up < 1 and epoch - 1 >= warm_up * context.epochs:
+        context = self.context
+        if epoch - 1 >= self.options.warm_up * context.epochs:
             (self.shown,) = over_clips(context.model, context.train, partial(least_sure_of_batch, context.model))
 
     def arrange(self, order: Tensor, batch_size: int) -> Tensor:

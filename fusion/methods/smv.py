@@ -54,7 +54,7 @@ class SMVOptions:
 
 @methods.register("smv")
 class SampleValuation(Method):
-    """What a modality contributes too little to is trained again with this modality only (Wei et al. 2024).
+    """Clips to which a modality contributes too little are trained again with this modality only (Wei et al. 2024).
 
         v_i(S) = |S| if the answer on clip i from the modalities S alone is right, else 0
         phi_i  = its Shapley values;    1 for each modality if all of them know the answer
@@ -73,7 +73,7 @@ class SampleValuation(Method):
     BalanceBenchmark uses the right or wrong answer in place of |S|, keeps the values of the first batch for all, and
     stops at an attribute that does not exist.
 
-    On a cache, unlike in `amr train-encoders`, adapters and head alone learn from the copies.
+    On a cache, unlike in `amr train-encoders`, only adapters and head learn from the copies.
     """
 
     summary = "clips on which a modality contributes little are trained again with this modality only"
@@ -92,7 +92,7 @@ class SampleValuation(Method):
     def begin_epoch(self, epoch: int) -> None:
         """Value the train clips, and decide on their copies."""
         context = self.context
-        if epoch - 1 < self.options.warm_up * context.epochs or self.options.warm_up == 1:
+        if epoch - 1 < self.options.warm_up * context.epochs:
             return
         (phi,) = over_clips(
             context.model, context.train, partial(values_of_batch, context.model)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from amr.fusion.balance import confidence_drops, nested_subsets
 from amr.fusion.methods.cml import CMLOptions
 from amr.fusion.train.recipe import Member
 
@@ -44,24 +43,6 @@ def test_with_two_modalities_it_is_the_paper_s_formula(gaps):
     penalty = torch.tensor([slow_penalty(model, batch, run, m) for run, m in enumerate(firsts)])
     assert penalty.min() > 0
     torch.testing.assert_close(loss, joint + 0.7 * penalty, rtol=1e-5, atol=1e-6)
-
-
-def test_a_clip_whose_confidence_rises_with_each_modality_is_not_penalized():
-    logits = torch.tensor([[[1.0, 0.0]], [[2.0, 0.0]], [[3.0, 0.0]]])
-    assert confidence_drops(logits, torch.tensor([0])).item() == 0
-    assert confidence_drops(logits.flip(0), torch.tensor([0])).item() > 0
-
-
-def test_confidence_may_fall_where_the_answer_was_right_and_is_now_wrong():
-    logits = torch.tensor([[[2.0, 0.0]], [[0.0, 1.0]]])
-    assert confidence_drops(logits, torch.tensor([0])).item() == 0
-    assert confidence_drops(logits, torch.tensor([1])).item() > 0
-
-
-def test_chains_are_nested_and_end_with_all_modalities():
-    chain = nested_subsets(torch.rand(5, 4, generator=torch.Generator().manual_seed(0)))
-    assert torch.equal(chain.sum(-1), torch.arange(1, 5)[:, None].expand(-1, 5))
-    assert bool((chain[1:] | ~chain[:-1]).all())
 
 
 def test_weight_0_is_naive_training_bit_for_bit():

@@ -2,10 +2,7 @@
 
 import pytest
 import torch
-from torch.nn import functional
 
-from amr.fusion.balance import misalign, misaligned_losses, weak_modality_step
-from amr.fusion.balance.misaligned import Misaligned
 from amr.fusion.methods.midas import MIDASOptions
 from amr.fusion.train.recipe import Member
 
@@ -59,43 +56,6 @@ def test_with_two_modalities_it_is_the_paper_s_formula_in_float64(hard):
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
 
 
-def mixed_of(seed=0, size=3, num_clips=12):
-    draws = torch.Generator().manual_seed(seed)
-    out = torch.randn(size, 2, num_clips, 4, generator=draws)
-    target = torch.randint(4, (2, num_clips), generator=draws)
-    partners = torch.rand(2, num_clips, generator=draws).argsort(-1)
-    present = torch.rand(2, num_clips, size, generator=draws) > 0.2
-    return out, target, partners, present
-
-
-def test_labels_sum_to_1_and_absent_modalities_have_no_part():
-    out, target, partners, present = mixed_of()
-    mixed = misalign(out, target, partners, present)
-    assert mixed.valid.any()
-    total = mixed.label.sum(1)
-    torch.testing.assert_close(total[mixed.valid], torch.ones_like(total[mixed.valid]))
-    absent = ~present.movedim(-1, 0).expand(3, -1, -1, -1)
-    assert not mixed.label[absent].any()
-
-
-def test_swapped_modalities_swap_labels_losses_and_weights():
-    out, target, partners, present = mixed_of(size=2)
-    weak = torch.tensor([[1.0, 2.0], [3.0, 1.0]])
-    logits = torch.randn(2, 2, 12, 4, generator=torch.Generator().manual_seed(1))
-    there, back = misalign(out, target, partners, present), misalign(out.flip(0), target, partners, present.flip(-1))
-    assert torch.equal(there.label, back.label.flip(0, 1))
-    losses = misaligned_losses(logits, there, weak), misaligned_losses(logits.flip(0), back, weak.flip(0)).flip(0)
-    torch.testing.assert_close(*losses)
-    torch.testing.assert_close(weak_modality_step(logits, there), weak_modality_step(logits.flip(0), back).flip(0))
-
-
-def test_the_weight_of_the_least_confident_modality_grows_where_the_model_neglects_it():
-    """The paper's example: its label has .25 for the modality, and the model gives it .1."""
-    mixed = Misaligned(torch.tensor([[[0], [1]]]), torch.tensor([[[0.75], [0.25]]]), torch.ones(1, 1, dtype=torch.bool))
-    logits = torch.tensor([[[0.9, 0.1, 1e-9]]]).log()
-    torch.testing.assert_close(weak_modality_step(logits, mixed), torch.tensor([0.0, 0.15]), rtol=1e-4, atol=1e-6)
-
-
 def test_weights_of_the_modalities_start_at_1_in_each_epoch_and_are_at_least_1():
     train = make_clips(30)
     method, model = build("midas", train, options={**NO_WARM_UP, "step": 5.0})
@@ -106,11 +66,6 @@ def test_weights_of_the_modalities_start_at_1_in_each_epoch_and_are_at_least_1()
     assert method.weak.min() == 1
     method.begin_epoch(2)
     assert torch.equal(method.weak, torch.ones(2, len(SEEDS)))
-
-
-def test_no_gradient_flows_through_labels():
-    out, target, partners, present = mixed_of()
-    assert not misalign(out.requires_grad_(), target, partners, present).label.requires_grad
 
 
 def test_the_warm_up_is_the_losses_of_the_modalities_alone():
@@ -159,17 +114,6 @@ def test_three_modalities_of_which_clips_lack_some_stay_finite(own):
     train, val = with_gaps(make_clips(40, THREE)), make_clips(20, THREE, seed=1)
     fitted = fit_group("midas", [Member(0)], train, val, {"own": own}, head="film", hidden=4)
     assert torch.isfinite(fitted.history["train_loss"]).all()
-
-
-def test_labels_are_soft_cross_entropy_if_the_weights_are_1():
-    out, target, partners, present = mixed_of()
-    mixed = misalign(out, target, partners, present)
-    logits = torch.randn(3, 2, 12, 4, generator=torch.Generator().manual_seed(1))
-    soft = torch.zeros(3, 2, 12, 4)
-    for m in range(3):
-        soft = soft + mixed.label[:, m, ..., None] * functional.one_hot(mixed.target[:, m], 4)
-    expected = functional.cross_entropy(logits.flatten(0, 2), soft.flatten(0, 2), reduction="none").view(3, 2, 12)
-    torch.testing.assert_close(misaligned_losses(logits, mixed, torch.ones(3, 2)), expected)
 
 
 @pytest.mark.parametrize("options", [{"weight": -1.0}, {"unimodal": -1.0}, {"warm_up": 1.0}, {"step": float("inf")}])

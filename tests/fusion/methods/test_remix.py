@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from amr.fusion.balance import least_sure_modality
 from amr.fusion.methods.remix import RemixOptions
 from amr.fusion.train.recipe import Member
 
@@ -12,20 +11,6 @@ from ..conftest import make_clips
 from .conftest import SEEDS, assert_same, batch_of, build, fit_group, gradients, with_gaps
 
 ACTS = {"warm_up": 0.0}
-
-
-def test_the_least_sure_modality_has_the_least_divergence_from_uniform():
-    out = torch.randn(3, 2, 9, 4, generator=torch.Generator().manual_seed(0)).double()
-    p = out.softmax(-1)
-    from_uniform = (p * (p / 0.25).log()).sum(-1)
-    assert torch.equal(least_sure_modality(out), from_uniform.argmin(0))
-    assert torch.equal(least_sure_modality(out.flip(0)), 2 - least_sure_modality(out))
-
-
-def test_only_modalities_that_a_clip_has_are_compared():
-    out = torch.tensor([[[5.0, 0.0]], [[0.0, 0.0]]])
-    assert least_sure_modality(out).tolist() == [1]
-    assert least_sure_modality(out, torch.tensor([[True, False]])).tolist() == [0]
 
 
 def test_after_the_warm_up_the_loss_is_that_of_the_modality_that_each_clip_shows():
