@@ -13,7 +13,7 @@ from torch import Tensor
 from amr.fusion.balance import keep_modalities, least_sure_modality, modality_losses, unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
-from amr.fusion.methods.measure import over_clips
+from amr.fusion.methods.measure import of_its_clips, over_clips
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import of_runs
 
@@ -91,8 +91,8 @@ class Remix(Method):
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Loss on the modality that each clip shows; in the warm-up, joint and uni-modal losses, `(run,)`."""
-        if self.shown is not None and batch.index is not None:
-            kept = batch.present & modality_mask(self.shown.gather(1, batch.index), batch.present.shape[-1])
+        if self.shown is not None:
+            kept = batch.present & modality_mask(of_its_clips(self.shown, batch), batch.present.shape[-1])
             return self.joint_loss(model.head(keep_modalities(z, kept), kept), batch)
         joint = super().loss(model, batch, z)
         if self.options.unimodal == 0:

@@ -14,7 +14,7 @@ from amr.fusion.attribution.shapley import subset_logits
 from amr.fusion.balance import cooperation_values, keep_modalities, num_copies, share_without
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
-from amr.fusion.methods.measure import over_clips
+from amr.fusion.methods.measure import of_its_clips, over_clips
 from amr.fusion.model import FusionModel
 
 GROWTHS = ("linear", "tanh", "power")
@@ -94,9 +94,8 @@ class SampleValuation(Method):
         context = self.context
         if epoch - 1 < self.options.warm_up * context.epochs:
             return
-        (phi,) = over_clips(
-            context.model, context.train, partial(values_of_batch, context.model)
-        )  # (modalities, run, clips)
+        of_batch = partial(values_of_batch, context.model)
+        (phi,) = over_clips(context.model, context.train, of_batch)  # (modalities, run, clips)
         if self.options.level == "sample":
             copies = num_copies(phi)
         else:
@@ -106,9 +105,9 @@ class SampleValuation(Method):
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Mean cross-entropy over the clips and their copies, `(run,)`."""
-        if self.copies is None or batch.index is None:
+        if self.copies is None:
             return super().loss(model, batch, z)
-        task, copies = self.context.task, self.copies.gather(-1, batch.index.expand(len(self.kept), -1, -1))
+        task, copies = self.context.task, of_its_clips(self.copies, batch)
         total = task.losses(model.head(z, batch.present), batch.target).sum(-1)
         for number, kept in zip(copies, self.kept, strict=True):
             shown = batch.present & kept

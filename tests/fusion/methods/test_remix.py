@@ -80,3 +80,11 @@ def test_the_history_has_the_share_of_clips_that_show_each_modality():
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=f"--method-option {next(iter(options))} must be"):
         RemixOptions(**options)
+
+
+def test_a_batch_that_does_not_know_its_clips_is_refused_after_the_warm_up():
+    train = make_clips(30)
+    method, model = build("remix", train, options=ACTS)
+    method.begin_epoch(1)
+    with pytest.raises(ValueError, match="batch must have the numbers of its clips"):
+        gradients(method, model, batch_of(train))
