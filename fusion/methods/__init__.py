@@ -12,18 +12,32 @@ from amr.fusion.methods import ogm_ge
 from amr.fusion.methods import gradient_blending
 from amr.fusion.methods import gge
 from amr.fusion.methods import multi_loss
+
+from amr.fusion.methods import cml
+from amr.fusion.methods import lfm
+from amr.fusion.methods import mcr
+from amr.fusion.methods import smv
+from amr.fusion.methods import remix
+from amr.fusion.methods import midas
+
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
     "Method",
+    "cml",
     "dropout",
     "gge",
     "gradient_blending",
+    "lfm",
+    "mcr",
     "methods",
+    "midas",
     "modality_dropout",
     "multi_loss",
     "naive",
     "ogm_ge",
+    "remix",
+    "smv",
     "ume",
     "umt",
     "unimodal",

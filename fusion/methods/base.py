@@ -134,6 +134,16 @@ class Method:
     def begin_epoch(self, epoch: int) -> None:
         """Prepare an epoch, counted from 1."""
 
+    def arrange(self, order: Tensor, batch_size: int) -> Tensor:
+        """Order in which an epoch takes the train clips, cut into batches; by default the random one that is given.
+
+        Args:
+            order: Permutation of the clips for each run, `(run, clips)`, or `(shared, clips)` if adjacent runs share
+                it.
+            batch_size: Number of clips per batch.
+        """
+        return order
+
     def epoch_values(self) -> dict[str, Tensor]:
         """Columns for the history after each epoch: name to `(run,)`."""
         return {}

@@ -38,3 +38,10 @@ def subset_answers(model: FusionModel, clips: Clips) -> Tensor:
     """Logits of all clips for every subset of the modalities, `(subsets, run, clips, outputs)`; see `subset_logits`."""
     (logits,) = over_clips(model, clips, lambda batch, z: (subset_logits(model.head, z, batch.present),), dim=-2)
     return logits
+
+
+def of_its_clips(values: Tensor, batch: Batch) -> Tensor:
+    """Values of a batch's clips, from those of all clips: `(..., run, clips)` to `(..., run, batch)`."""
+    if batch.index is None:
+        raise ValueError("batch must have the numbers of its clips, got none. Take it by Clips.gather.")
+    return values.gather(-1, batch.index.expand(*values.shape[:-1], -1))

@@ -142,6 +142,7 @@ def _epoch(
 ) -> dict[str, Tensor]:
     """Train on all clips once; returns the mean loss and R of each run."""
     index = order.shuffles(len(train), train.block)  # (run, clips), or (seed, clips) if runs of one seed share them
+    index = index if step.method is None else step.method.arrange(index, batch_size)
     totals = torch.zeros(2, len(step.weight), device=step.weight.device)
     for start in range(0, len(train), batch_size):
         batch_index = index[:, start : start + batch_size]

@@ -1,0 +1,51 @@
+"""A training that is resumed ends as if it had not been interrupted, whatever its method keeps or draws."""
+
+from copy import deepcopy
+
+import pytest
+from torch import Tensor
+
+from amr.fusion.methods import methods
+from amr.fusion.train.hooks import EndToEndHooks
+from amr.fusion.train.recipe import Member
+from amr.fusion.train.trainer import train_group
+
+from ..conftest import make_clips, make_recipe
+from .conftest import assert_same
+
+CASES = [
+    ("cml", {}),
+    ("lfm", {"schedule": "fitted"}),
+    ("mcr", {}),
+    ("smv", {"warm_up": 0.0}),
+    ("smv", {"warm_up": 0.0, "level": "modality"}),
+    ("remix", {"warm_up": 0.5}),
+    ("midas", {"own": True}),
+]
+
+
+class Kept:
+    """Callback that keeps the state after the second epoch, and resumes from one."""
+
+    def __init__(self, state=None):
+        self.state, self.epochs = state, 0
+
+    def resume(self):
+        return self.state
+
+    def epoch(self, epoch_values, state, *, last, val_logits=None):
+        self.epochs += 1
+        if self.state is None and self.epochs == 2:
+            self.state = deepcopy({k: v.clone() if isinstance(v, Tensor) else v for k, v in state().items()})
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_a_resumed_training_ends_as_an_uninterrupted_one(name, options):
+    train, val = make_clips(), make_clips(20, seed=1)
+    recipe = make_recipe(train, method=name, options=methods[name].Options(**options), adapter="linear", select="last")
+    members, kept = [Member(0), Member(3, (0.5, 0.5), 0.3)], Kept()
+    whole = train_group(recipe, members, train, val, hooks=EndToEndHooks(callback=kept))
+    resumed = train_group(recipe, members, train, val, hooks=EndToEndHooks(callback=Kept(kept.state)))
+    assert kept.epochs == 4
+    assert_same(resumed.model.state_dict(), whole.model.state_dict())
+    assert_same(resumed.history, whole.history)
