@@ -4,6 +4,8 @@ Tensors have any leading axes, such as that of runs. Of several modalities, the 
 the order of z. No function keeps anything between calls.
 """
 
+from amr.fusion.balance.blending import gradient_blending_weights
 from amr.fusion.balance.outputs import modality_losses, unimodal_logits
+from amr.fusion.balance.teachers import distillation_losses, learns_in_turn
 
-__all__ = ["modality_losses", "unimodal_logits"]
+__all__ = ["distillation_losses", "gradient_blending_weights", "learns_in_turn", "modality_losses", "unimodal_logits"]

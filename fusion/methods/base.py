@@ -38,8 +38,9 @@ class MethodContext:
         noise: Random numbers that depend on the runs' seeds.
         fit_unimodal: Function of a modality that returns its uni-modal runs, one per member, each at its best epoch by
             val. They are trained with the same settings on the clips that have the modality.
-        rehearse: Function of a loss, a number of epochs and clips that returns a copy of the model, trained further on
-            that loss only. The model itself does not change.
+        rehearse: Function of a loss, a number of epochs, clips and further parameters that returns a copy of the model,
+            trained further on that loss only. The model itself does not change; the further parameters, such as those
+            of a copy of a method's classifiers, do.
         task: What is predicted.
         seeds: Seed of each run.
     """
@@ -50,7 +51,7 @@ class MethodContext:
     epochs: int
     noise: Noise
     fit_unimodal: Callable[[str], Fitted]
-    rehearse: Callable[[LossFunction, int, Clips], FusionModel]
+    rehearse: Callable[[LossFunction, int, Clips, Sequence[Tensor]], FusionModel]
     task: Task = MULTICLASS
     seeds: Sequence[int] = ()
 
@@ -106,6 +107,11 @@ class Method:
     @classmethod
     def check(cls, modalities: Sequence[str]) -> None:
         """Raise ValueError for modalities that the method cannot train on."""
+
+    @classmethod
+    def acts_on_adapters(cls, options: Any) -> bool:
+        """Whether it cannot run without adapters, with these options."""
+        return cls.needs_adapter
 
     @classmethod
     def notes(cls, optimizer: str) -> list[str]:

@@ -28,6 +28,7 @@ class OptimizerStep:
         loss: Task loss, used if there is no `method`.
         method: Training method.
         noise: Noise on the embeddings of each batch; None for none.
+        beside: Parameters that are trained beside the model if there is no `method`, each with a leading run axis.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class OptimizerStep:
         loss: LossFunction,
         method: Method | None = None,
         noise: EmbeddingNoise | EncodingNoise | None = None,
+        beside: Sequence[Tensor] = (),
     ) -> None:
         device = next(model.parameters()).device
         self.recipe, self.model, self.loss, self.method, self.noise = recipe, model, loss, method, noise
         self.names = [name for name, _ in model.named_parameters()]
-        self.parameters = [*model.parameters(), *(method.parameters() if method is not None else [])]
+        self.parameters = [*model.parameters(), *(method.parameters() if method is not None else beside)]
         self.head_parameters = list(model.head.parameters())
         self.optimizer = OPTIMIZERS[recipe.optimizer](self.parameters, recipe.lr, recipe.weight_decay)
         weights = [member.weight for member in members]
