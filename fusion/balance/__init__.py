@@ -6,6 +6,16 @@ the order of z. No function keeps anything between calls.
 
 from amr.fusion.balance.blending import gradient_blending_weights
 from amr.fusion.balance.outputs import modality_losses, unimodal_logits
+from amr.fusion.balance.prototypes import class_sums, pmr_weights, prototype_logits
 from amr.fusion.balance.teachers import distillation_losses, learns_in_turn
 
-__all__ = ["distillation_losses", "gradient_blending_weights", "learns_in_turn", "modality_losses", "unimodal_logits"]
+__all__ = [
+    "class_sums",
+    "distillation_losses",
+    "gradient_blending_weights",
+    "learns_in_turn",
+    "modality_losses",
+    "pmr_weights",
+    "prototype_logits",
+    "unimodal_logits",
+]

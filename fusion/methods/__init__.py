@@ -12,6 +12,7 @@ from amr.fusion.methods import ogm_ge
 from amr.fusion.methods import gradient_blending
 from amr.fusion.methods import gge
 from amr.fusion.methods import multi_loss
+from amr.fusion.methods import pmr
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "multi_loss",
     "naive",
     "ogm_ge",
+    "pmr",
     "ume",
     "umt",
     "unimodal",
