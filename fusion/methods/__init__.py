@@ -13,6 +13,8 @@ from amr.fusion.methods import gradient_blending
 from amr.fusion.methods import gge
 from amr.fusion.methods import multi_loss
 from amr.fusion.methods import pmr
+from amr.fusion.methods import mla
+from amr.fusion.methods import reconboost
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
@@ -21,11 +23,13 @@ __all__ = [
     "gge",
     "gradient_blending",
     "methods",
+    "mla",
     "modality_dropout",
     "multi_loss",
     "naive",
     "ogm_ge",
     "pmr",
+    "reconboost",
     "ume",
     "umt",
     "unimodal",

@@ -80,6 +80,7 @@ class Method:
         graph_safe: Whether `loss` and `adjust` do the same work at each step: no random numbers, no branch on data, no
             transfer from the host, no state. A GPU may then replay the step as a CUDA graph
             (`amr.fusion.train.graphs`).
+        num_turns: Number of optimizer steps on each batch; `begin_turn` precedes each. z is encoded once for all.
     """
 
     summary: ClassVar[str] = ""
@@ -99,6 +100,7 @@ class Method:
     needs_classes: ClassVar[bool] = False
     joint: bool = False
     graph_safe: bool = False
+    num_turns: int = 1
 
     def __init__(self, options: Any, context: MethodContext) -> None:
         self.options = options
@@ -140,6 +142,9 @@ class Method:
     def begin_epoch(self, epoch: int) -> None:
         """Prepare an epoch, counted from 1."""
 
+    def begin_turn(self, turn: int) -> None:
+        """Prepare a step on a batch, counted from 0; only called if there are several (`num_turns`)."""
+
     def epoch_values(self) -> dict[str, Tensor]:
         """Columns for the history after each epoch: name to `(run,)`."""
         return {}
@@ -153,7 +158,10 @@ class Method:
         return self.context.task.loss(logits, batch.target)
 
     def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Replace the gradients of a step, given by the names of the model's parameters."""
+        """Replace the gradients of a step, given by the names of the model's parameters.
+
+        A parameter that is left out is not touched by the step: no momentum and no weight decay move it.
+        """
         return gradients
 
 
