@@ -15,8 +15,8 @@ from .test_train import KillAfter, Killed, assert_same_training, history
 MakeConfig = Callable[..., TrainConfig]
 BLENDING: dict[str, Any] = {"method": "gradient-blending"}
 
-# Besides weights and optimizers, the next epoch depends on: measured weights, prototypes, a projection; parameters that a method discards; draws
-# for z, for modalities and for units; the partners of permutation.
+# Besides weights and optimizers, the next epoch depends on: measured weights, prototypes, a projection; parameters that
+# a method discards; draws for z, for modalities and for units; the partners of permutation.
 KILLED: dict[str, dict[str, Any]] = {
     "offline blending": {**BLENDING, "method_option": ("super_epoch=1",)},
     "online blending": {**BLENDING, "method_option": ("mode=online", "super_epoch=2"), "embedding_noise": "0.5"},
