@@ -67,7 +67,8 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
     config = with_head(config)
     check_model(config, dataset.modalities)
     method = methods[config.method]
-    if method.needs_adapter and config.adapter == "none":
+    options = parse_options(method.Options, config.method_option, "--method-option")
+    if config.adapter == "none" and method.acts_on_adapters(options):
         raise ValueError(
             f"--adapter must be linear or mlp for --method {config.method}, which acts on adapters, got none. "
             "Pass --adapter linear."

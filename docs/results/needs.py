@@ -14,7 +14,7 @@ from amr.extract.pipeline.store_files import StoreInfo
 from amr.fusion.data.splits import SPLIT_OFF_FOLDS
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import build_encoders
-from amr.fusion.methods import methods
+from amr.fusion.methods import Method, methods
 
 SEEDS = 5
 ON_YOUTUBE = 0.9  # assumed part of VGGSound's clips that can still be downloaded
@@ -64,11 +64,12 @@ class Need:
 
 
 def num_trainings() -> int:
-    """Trainings of the table: the uni-modal one, and each method that fuses, without and with AMR; for each seed.
+    """Trainings of the table: one of each method for each seed, and of those that fuse another with AMR.
 
     An ensemble is assembled from the uni-modal models, which methods with teachers share, too.
     """
-    return SEEDS * sum(2 if method.fuses else int(method.single_modality) for _, method in methods.items())
+    trained = [method for _, method in methods.items() if method.assemble is Method.assemble]
+    return SEEDS * sum(2 if method.fuses else 1 for method in trained)
 
 
 def needs() -> list[Need]:

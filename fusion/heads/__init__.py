@@ -1,6 +1,6 @@
 """Fusion heads: from each modality's z to logits. One file per head."""
 
-from amr.fusion.heads import attention, bilinear, concat, ensemble, film, gated, sum
+from amr.fusion.heads import attention, bilinear, concat, ensemble, film, gated, shared, sum
 from amr.fusion.heads.base import Head, HeadShape, head_options, heads
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "gated",
     "head_options",
     "heads",
+    "shared",
     "sum",
 ]

@@ -19,7 +19,9 @@ from amr.fusion.methods import mcr
 from amr.fusion.methods import smv
 from amr.fusion.methods import remix
 from amr.fusion.methods import midas
-
+from amr.fusion.methods import pmr
+from amr.fusion.methods import mla
+from amr.fusion.methods import reconboost
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
@@ -32,10 +34,13 @@ __all__ = [
     "mcr",
     "methods",
     "midas",
+    "mla",
     "modality_dropout",
     "multi_loss",
     "naive",
     "ogm_ge",
+    "pmr",
+    "reconboost",
     "remix",
     "smv",
     "ume",

@@ -38,8 +38,9 @@ class MethodContext:
         noise: Random numbers that depend on the runs' seeds.
         fit_unimodal: Function of a modality that returns its uni-modal runs, one per member, each at its best epoch by
             val. They are trained with the same settings on the clips that have the modality.
-        rehearse: Function of a loss, a number of epochs and clips that returns a copy of the model, trained further on
-            that loss only. The model itself does not change.
+        rehearse: Function of a loss, a number of epochs, clips and further parameters that returns a copy of the model,
+            trained further on that loss only. The model itself does not change; the further parameters, such as those
+            of a copy of a method's classifiers, do.
         task: What is predicted.
         seeds: Seed of each run.
     """
@@ -50,7 +51,7 @@ class MethodContext:
     epochs: int
     noise: Noise
     fit_unimodal: Callable[[str], Fitted]
-    rehearse: Callable[[LossFunction, int, Clips], FusionModel]
+    rehearse: Callable[[LossFunction, int, Clips, Sequence[Tensor]], FusionModel]
     task: Task = MULTICLASS
     seeds: Sequence[int] = ()
 
@@ -79,6 +80,7 @@ class Method:
         graph_safe: Whether `loss` and `adjust` do the same work at each step: no random numbers, no branch on data, no
             transfer from the host, no state. A GPU may then replay the step as a CUDA graph
             (`amr.fusion.train.graphs`).
+        num_turns: Number of optimizer steps on each batch; `begin_turn` precedes each. z is encoded once for all.
     """
 
     summary: ClassVar[str] = ""
@@ -98,6 +100,7 @@ class Method:
     needs_classes: ClassVar[bool] = False
     joint: bool = False
     graph_safe: bool = False
+    num_turns: int = 1
 
     def __init__(self, options: Any, context: MethodContext) -> None:
         self.options = options
@@ -106,6 +109,11 @@ class Method:
     @classmethod
     def check(cls, modalities: Sequence[str]) -> None:
         """Raise ValueError for modalities that the method cannot train on."""
+
+    @classmethod
+    def acts_on_adapters(cls, options: Any) -> bool:
+        """Whether it cannot run without adapters, with these options."""
+        return cls.needs_adapter
 
     @classmethod
     def notes(cls, optimizer: str) -> list[str]:
@@ -144,6 +152,9 @@ class Method:
         """
         return order
 
+    def begin_turn(self, turn: int) -> None:
+        """Prepare a step on a batch, counted from 0; only called if there are several (`num_turns`)."""
+
     def epoch_values(self) -> dict[str, Tensor]:
         """Columns for the history after each epoch: name to `(run,)`."""
         return {}
@@ -157,7 +168,10 @@ class Method:
         return self.context.task.loss(logits, batch.target)
 
     def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Replace the gradients of a step, given by the names of the model's parameters."""
+        """Replace the gradients of a step, given by the names of the model's parameters.
+
+        A parameter that is left out is not touched by the step: no momentum and no weight decay move it.
+        """
         return gradients
 
 

@@ -19,9 +19,11 @@ class ModalityDropoutOptions:
 
     Args:
         p: Probability that a modality is dropped from a batch; 0 is naive training.
+        per_clip: Whether each clip drops modalities of its own; by default, a whole batch drops the same ones.
     """
 
     p: float = 0.5
+    per_clip: bool = False
 
     def __post_init__(self) -> None:
         """Check the probability."""
@@ -35,6 +37,9 @@ class ModalityDropout(Method):
 
         kept_m ~ Bernoulli(1 - p), once per batch; if all would be dropped, one is kept, chosen uniformly
         z'^m = kept_m z^m,    logits = head(z')
+
+    The AMR paper drops by batch. With `per_clip`, kept_m is drawn once per clip, as in ModDrop: the expectation is the
+    same, with less variance between batches. What is kept is not scaled up.
 
     The head sees a dropped modality as absent (`present` false). A clip that lacks all modalities that are kept is left
     as it is. Attribution and test use every modality.
@@ -54,7 +59,8 @@ class ModalityDropout(Method):
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the joint logits from the modalities that are kept, `(run,)`."""
         num_modalities = batch.present.shape[-1]
-        kept = keep(self.context.noise.uniform(num_modalities), batch.present, self.options.p)
+        shape = batch.present.shape[1:] if self.options.per_clip else (num_modalities,)
+        kept = keep(self.context.noise.uniform(*shape), batch.present, self.options.p)
         masked = {}
         for i, (m, value) in enumerate(z.items()):
             mask = kept[..., i].view(*kept.shape[:-1], *[1] * (value.ndim - 2))
@@ -66,10 +72,11 @@ def keep(draw: Tensor, present: Tensor, p: float) -> Tensor:
     """Modalities that each clip keeps, bool `(run, batch, modalities)`.
 
     Args:
-        draw: Uniform numbers in [0, 1), `(run, modalities)`. Those below p drop a modality, except the largest.
+        draw: Uniform numbers in [0, 1), `(run, modalities)`, or `(run, batch, modalities)` for each clip. Those below p
+            drop a modality, except the largest.
         present: Bool `(run, batch, modalities)`.
         p: Probability that a modality is dropped.
     """
-    kept_by_run = (draw >= p) | (draw == draw.amax(-1, keepdim=True))  # (run, modalities)
-    kept = present & kept_by_run.unsqueeze(-2)
+    drawn = (draw >= p) | (draw == draw.amax(-1, keepdim=True))
+    kept = present & (drawn if draw.ndim == present.ndim else drawn.unsqueeze(-2))
     return torch.where(kept.any(-1, keepdim=True), kept, present)

@@ -17,10 +17,10 @@ MOMENTUM = 0.9
 
 
 class Optimizer(ABC):
-    """An optimizer of parameters that all have gradients, with torch's layout of `state` and `param_groups`.
+    """An optimizer with torch's layout of `state` and `param_groups`.
 
     Args:
-        parameters: Parameters; their `grad` is read by `step`.
+        parameters: Parameters; their `grad` is read by `step`. As in torch, one whose `grad` is None is left as it is.
         lr: Learning rate.
         weight_decay: Weight decay.
     """
@@ -40,9 +40,12 @@ class Optimizer(ABC):
     @torch.no_grad()
     def step(self) -> None:
         """Take one step by the gradients."""
-        parameters = self.param_groups[0]["params"]
+        every = self.param_groups[0]["params"]
         if not self.state:
-            self.state = {parameter: self._start(parameter) for parameter in parameters}
+            self.state = {parameter: self._start(parameter) for parameter in every}
+        parameters = [parameter for parameter in every if parameter.grad is not None]
+        if not parameters:
+            return
         state = [[self.state[each][name] for each in parameters] for name in self.names]
         gradients = [parameter.grad for parameter in parameters]
         self._update(parameters, gradients, self.param_groups[0]["lr"], state)

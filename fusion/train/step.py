@@ -28,6 +28,7 @@ class OptimizerStep:
         loss: Task loss, used if there is no `method`.
         method: Training method.
         noise: Noise on the embeddings of each batch; None for none.
+        beside: Parameters that are trained beside the model if there is no `method`, each with a leading run axis.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class OptimizerStep:
         loss: LossFunction,
         method: Method | None = None,
         noise: EmbeddingNoise | EncodingNoise | None = None,
+        beside: Sequence[Tensor] = (),
     ) -> None:
         device = next(model.parameters()).device
         self.recipe, self.model, self.loss, self.method, self.noise = recipe, model, loss, method, noise
         self.names = [name for name, _ in model.named_parameters()]
-        self.parameters = [*model.parameters(), *(method.parameters() if method is not None else [])]
+        self.parameters = [*model.parameters(), *(method.parameters() if method is not None else beside)]
         self.head_parameters = list(model.head.parameters())
         self.optimizer = OPTIMIZERS[recipe.optimizer](self.parameters, recipe.lr, recipe.weight_decay)
         weights = [member.weight for member in members]
@@ -71,8 +73,18 @@ class OptimizerStep:
                 optimizer.param_groups[0]["lr"] = lr * factor ** ((epoch - 1) // every)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Train on a batch; returns the loss and R of each run, `(2, run)`."""
+        """Train on a batch; returns the loss and R of each run, `(2, run)`, as a mean over the method's turns."""
         batch, z = (batch, self.model.encode(batch)) if self.noise is None else self.noise.encode(self.model, batch)
+        if self.method is None or self.method.num_turns == 1:
+            return self._turn(batch, z)
+        results = []
+        for turn in range(self.method.num_turns):
+            self.method.begin_turn(turn)
+            results.append(self._turn(batch, z))
+        return torch.stack(results).mean(0)
+
+    def _turn(self, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
+        """One optimizer step on encoded clips."""
         shares: tuple[Tensor, Tensor] | None = None
         if self.method is not None and self.method.joint and self.amr and not self.model.adapters:
             # without adapters z is a constant, and one forward pass serves both terms (benchmarks/speed_paths.py)
@@ -118,10 +130,11 @@ class OptimizerStep:
             self._descend(self.optimizer, self.parameters, (loss + self.weight * distance).sum())
 
     def _descend(self, optimizer: Optimizer, parameters: Sequence[Tensor], total: Tensor) -> None:
+        gradients: Sequence[Tensor | None]
         gradients = torch.autograd.grad(total, parameters, materialize_grads=True)
         if self.method is not None:
             adjusted = self.method.adjust(dict(zip(self.names, gradients, strict=False)))
-            gradients = (*(adjusted[name] for name in self.names), *gradients[len(self.names) :])
+            gradients = (*(adjusted.get(name) for name in self.names), *gradients[len(self.names) :])
         if self.recipe.method.clip_norm is not None:
             # separately: R is part of the head's norm and must not reach the adapters through it
             num_adapters = sum(name.startswith("adapters.") for name in self.names)  # they come first
@@ -131,15 +144,17 @@ class OptimizerStep:
         optimizer.step()
 
     @staticmethod
-    def _assign(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    def _assign(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient.contiguous()  # fused AdamW reads gradients by the layout of parameters
+            # fused AdamW reads gradients by the layout of parameters
+            parameter.grad = None if gradient is None else gradient.contiguous()
 
 
-def _clipped(gradients: Sequence[Tensor], most: float) -> list[Tensor]:
+def _clipped(gradients: Sequence[Tensor | None], most: float) -> list[Tensor | None]:
     """Gradients scaled so that each run's L2 norm over all of them is at most `most`."""
-    if len(gradients) == 0:
-        return []
-    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).norm(dim=0)  # (run,)
+    given = [g for g in gradients if g is not None]
+    if len(given) == 0:
+        return [*gradients]
+    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in given]).norm(dim=0)  # (run,)
     scale = (most / norms.clamp_min(1e-12)).clamp_max(1)
-    return [g * scale.view(-1, *[1] * (g.ndim - 1)) for g in gradients]
+    return [None if g is None else g * scale.view(-1, *[1] * (g.ndim - 1)) for g in gradients]

@@ -15,11 +15,13 @@ from .test_train import KillAfter, Killed, assert_same_training, history
 MakeConfig = Callable[..., TrainConfig]
 BLENDING: dict[str, Any] = {"method": "gradient-blending"}
 
-# Besides weights and optimizers, the next epoch depends on: measured weights; parameters that a method discards; draws
-# for z, for modalities and for units; the partners of permutation.
+# Besides weights and optimizers, the next epoch depends on: measured weights, prototypes, a projection; parameters that
+# a method discards; draws for z, for modalities and for units; the partners of permutation.
 KILLED: dict[str, dict[str, Any]] = {
     "offline blending": {**BLENDING, "method_option": ("super_epoch=1",)},
     "online blending": {**BLENDING, "method_option": ("mode=online", "super_epoch=2"), "embedding_noise": "0.5"},
+    "pmr": {"method": "pmr", "method_option": ("momentum=0.5",)},
+    "mla": {"method": "mla"},
     "gge": {"method": "gge", "optimizer": "adamw", "lr": 1e-3},
     "modality-dropout": {"method": "modality-dropout", "embedding_noise": "audio=1:video=0"},
     "dropout": {"method": "dropout", "amr_ratio": "1:1", "attribution": "permutation"},

@@ -19,7 +19,7 @@ from ..conftest import make_clips, make_recipe
 
 HALF = (0.5, 0.5)
 SEEDS = (0, 3)
-JOINT = [name for name, method in methods.items() if name not in ("unimodal", "ume")]
+JOINT = [name for name, method in methods.items() if method.fuses and not method.single_modality]
 DIMS = {"audio": 8, "video": 6}
 
 

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from amr.fusion.methods.gradient_blending import BlendingOptions, GradientBlending, blend, hold_out
+from amr.fusion.balance import gradient_blending_weights
+from amr.fusion.methods.gradient_blending import BlendingOptions, GradientBlending, hold_out
 from amr.fusion.model import predict_logits
 from amr.fusion.run_axis.seeds import generator
 from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import train_group
 
 from ..conftest import make_clips, make_recipe
-from .conftest import HALF, SEEDS, assert_same, batch_of, build, fit_group, layers, with_gaps
+from .conftest import HALF, SEEDS, assert_same, batch_of, build, fit_group, gradients, layers, with_gaps
 
 NAMES = ("audio", "video")
 
@@ -87,7 +88,7 @@ def test_the_weights_of_given_measurements():
     inf = torch.inf
     generalization = torch.tensor([[0.2, -1.0, 0.1], [0.1, -0.5, 0.0], [-0.3, 0.0, 0.0]])
     overfitting = torch.tensor([[0.1, 0.1, 0.0], [-0.2, 0.1, 0.0], [0.1, 0.1, inf]])
-    weights = blend(generalization, overfitting)
+    weights = gradient_blending_weights(generalization, overfitting)
     first = torch.tensor([0.2 / 0.01, 0.1 / 0.04, 0.0])
     torch.testing.assert_close(weights[:, 0], first / first.sum())
     torch.testing.assert_close(weights[:, 1], torch.full((3,), 1 / 3))  # nothing generalizes: even
@@ -123,6 +124,49 @@ def test_offline_measures_once_and_online_before_each_super_epoch_on_clips_it_ne
     fit_clips, _ = hold_out(train, 0.2)
     assert torch.equal(method.train_clips().target, fit_clips.target)
     assert len(build("gradient-blending", train, val)[0].train_clips()) == len(train)
+
+
+def test_by_default_offline_measures_over_all_epochs_and_online_over_ten():
+    clips = make_clips(30)
+    default, explicit = (build("gradient-blending", clips, options=o, epochs=3)[0] for o in (None, {"super_epoch": 3}))
+    for method in (default, explicit):
+        method.begin_epoch(1)
+    assert torch.equal(default.loss_weights, explicit.loss_weights)
+    assert build("gradient-blending", clips, options={"mode": "online"}, epochs=30)[0].super_epoch == 10
+    assert build("gradient-blending", clips, options={"mode": "online", "super_epoch": 4})[0].super_epoch == 4
+
+
+def test_own_classifiers_are_measured_on_copies_and_reach_adapters_alone():
+    clips = with_gaps(make_clips(40))
+    method, model = build("gradient-blending", clips, options={"own": True, "super_epoch": 2}, lr=0.02)
+    before = [parameter.clone() for parameter in method.parameters()]
+    method.begin_epoch(1)
+    assert all(torch.equal(a, b) for a, b in zip(before, method.parameters(), strict=True))
+    torch.testing.assert_close(method.loss_weights.sum(0), torch.ones(2))
+    other, _ = build("gradient-blending", clips, options={"super_epoch": 2}, lr=0.02)
+    other.begin_epoch(1)
+    assert not torch.allclose(method.loss_weights, other.loss_weights, atol=1e-3)
+    method.loss_weights = torch.tensor([[0.3, 0.6], [0.7, 0.4], [0.0, 0.0]])
+    batch = batch_of(clips)
+    loss, by_name = gradients(method, model, batch)
+    for name, g in by_name.items():
+        assert (g.abs().sum() > 0) == name.startswith("adapters."), name
+    for run in range(len(SEEDS)):
+        modules, expected = layers(model, run), 0.0
+        for i, m in enumerate(NAMES):
+            has, own = batch.present[run, :, i], method.own.layers[i]
+            z = modules[m](batch.embeddings[m][run][has]).double()
+            out = z @ own.weight[run].double().T + own.bias[run].double()
+            expected += float(method.loss_weights[i, run]) * cross_entropy(out, batch.target[run][has])
+        torch.testing.assert_close(loss[run].double(), expected.detach(), rtol=1e-6, atol=0)
+
+
+def test_own_classifiers_in_a_group_are_those_of_a_run_alone():
+    train, val = with_gaps(make_clips()), make_clips(40, seed=1)
+    options = {"own": True, "super_epoch": 2, "mode": "online"}
+    group = fit_group("gradient-blending", [Member(0), Member(3, HALF, 1.0)], train, val, options)
+    single = fit_group("gradient-blending", [Member(3, HALF, 1.0)], train, val, options)
+    assert_same(group.model.run_state(1), single.model.run_state(0), rtol=1e-3, atol=1e-4)
 
 
 def test_weights_do_not_depend_on_val():
@@ -162,7 +206,7 @@ def test_weights_differ_by_run_and_do_not_depend_on_amr(ratio):
     ("options", "message"),
     [
         ({"mode": "sometimes"}, "mode must be offline or online, got 'sometimes'"),
-        ({"super_epoch": 0}, "super_epoch must be 1 or more"),
+        ({"super_epoch": -1}, "super_epoch must be 0 or more"),
         ({"held_out": 0.0}, "held_out must be above 0"),
         ({"held_out": float("nan")}, "held_out must be above 0"),
     ],

@@ -31,6 +31,26 @@ def test_the_loss_is_that_of_a_loop_over_clips():
             torch.testing.assert_close(loss[run], cross_entropy(torch.stack(logits), batch.target[run]))
 
 
+def test_per_clip_the_loss_is_that_of_clips_with_draws_of_their_own():
+    clips = with_gaps(make_clips(30))
+    method, model = build("modality-dropout", clips, options={"p": 0.6, "per_clip": True})
+    batch = batch_of(clips)
+    loss = method.loss(model, batch, model.encode(batch))
+    for run, seed in enumerate(SEEDS):
+        modules, draw = layers(model, run), torch.rand(30, 2, generator=generator(seed, "noise"))
+        logits, kinds = [], set()
+        for clip in range(30):
+            has = [i for i in range(2) if batch.present[run, clip, i]]
+            drawn = [i for i in range(2) if draw[clip, i] >= 0.6] or [int(draw[clip].argmax())]
+            used = [i for i in has if i in drawn] or has
+            kinds.add(tuple(used))
+            names = enumerate(("audio", "video"))
+            z = [modules[m](batch.embeddings[m][run, clip]) * float(i in used) for i, m in names]
+            logits.append(modules["classifier"](torch.cat(z)))
+        assert kinds == {(0,), (1,), (0, 1)}
+        torch.testing.assert_close(loss[run], cross_entropy(torch.stack(logits), batch.target[run]))
+
+
 @pytest.mark.parametrize("num_modalities", [1, 2, 3, 6])
 @pytest.mark.parametrize("p", [0.0, 0.5, 0.9, 1.0])
 def test_it_never_drops_all_modalities_and_drops_at_the_expected_rate(num_modalities, p):
@@ -62,6 +82,15 @@ def test_the_head_gets_zeros_and_present_false_for_dropped_modalities():
     for z, present in seen:
         for i, value in enumerate(z.values()):
             assert torch.equal((value != 0).any(-1), present[..., i])
+
+
+@pytest.mark.parametrize("per_clip", [False, True])
+def test_a_run_in_a_group_drops_as_it_does_alone(per_clip):
+    train, val = with_gaps(make_clips()), make_clips(40, seed=1)
+    options = {"per_clip": per_clip}
+    group = fit_group("modality-dropout", [Member(s) for s in (3, 0, 3)], train, val, options, epochs=2)
+    single = fit_group("modality-dropout", [Member(3)], train, val, options, epochs=2)
+    assert_same(group.model.run_state(2), single.model.run_state(0), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("head", ["concat", "gated", "attention"])

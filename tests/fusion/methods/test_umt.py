@@ -1,14 +1,20 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from amr.fusion.config import FitConfig
+from amr.fusion.data.clips import Clips
+from amr.fusion.fit import fit
 from amr.fusion.methods import methods
-from amr.fusion.methods.umt import UMTOptions
+from amr.fusion.methods.umt import UMTOptions, teacher_scores
+from amr.fusion.tasks import tasks
 from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import train_group
 
 from ..conftest import make_clips, make_recipe
-from .conftest import HALF, SEEDS, assert_same, batch_of, build, fit_group, layers, with_gaps
+from .conftest import HALF, SEEDS, assert_same, batch_of, build, fit_group, gradients, layers, with_gaps
 
 
 def test_loss_and_gradients_are_those_of_a_loop_over_clips():
@@ -77,8 +83,107 @@ def test_weight_zero_is_naive_training_bit_for_bit_and_has_no_teachers(ratio):
     assert build("umt", options={"weight": 0.0})[0].teachers == {}
 
 
-def test_it_needs_an_adapter():
+def test_distillation_of_logits_is_the_formula_in_float64():
+    clips = with_gaps(make_clips(30))
+    options = {"weight": 0.0, "logits": 2.0, "temperature": 3.0}
+    method, model = build("umt", clips, options=options, adapter="none")
+    batch = batch_of(clips)
+    loss = method.loss(model, batch, model.encode(batch))
+    head = model.head.classifier
+    for run in range(len(SEEDS)):
+        target, parts, joint = batch.target[run], [], head.bias[run].double()
+        for i, (m, columns) in enumerate((("audio", slice(0, 8)), ("video", slice(8, 14)))):
+            e, has = batch.embeddings[m][run].double(), batch.present[run, :, i]
+            product = e @ head.weight[run, :, columns].double().T
+            joint = joint + product
+            teacher = layers(method.teachers[m], run)["classifier"].double()
+            p, out = (teacher(e) / 3).softmax(-1), ((product + head.bias[run].double() / 2) / 3).log_softmax(-1)
+            parts.append(9 * (p * (p.log() - out)).sum(-1)[has].mean())
+        torch.testing.assert_close(loss[run].double(), cross_entropy(joint, target) + 2 * sum(parts), rtol=1e-6, atol=0)
+    alone = torch.autograd.grad(loss.sum(), list(model.parameters()))
+    assert all(g.abs().sum() > 0 for g in alone)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_first_only_the_adapter_of_the_weaker_teacher_learns(swapped):
+    clips = make_clips(30)
+    names = ("video", "audio") if swapped else ("audio", "video")
+    ordered = Clips({m: clips.embeddings[m] for m in names}, clips.present, clips.target)
+    method, model = build("umt", ordered, options={"priority_epochs": 2}, seeds=(0,))
+    batch = batch_of(ordered, 1)
+    taught = [teacher(batch.only(m)).softmax(-1) for m, teacher in method.teachers.items()]
+    scores = [float(p[0, torch.arange(30), batch.target[0]].mean()) for p in taught]
+    weaker = names[scores.index(min(scores))]
+    for epoch, acts in ((1, True), (2, True), (3, False)):
+        method.begin_epoch(epoch)
+        _, before = gradients(method, model, batch)
+        for name, g in method.adjust(before).items():
+            waits = acts and name.startswith("adapters.") and not name.startswith(f"adapters.{weaker}.")
+            assert torch.equal(g, torch.zeros_like(g) if waits else before[name]), (epoch, name)
+
+
+def test_with_three_modalities_they_take_turns_from_the_weakest():
+    clips = make_clips(30, {"audio": 8, "text": 4, "video": 6})
+    method, model = build("umt", clips, clips, options={"priority_epochs": 4})
+    batch, learned = batch_of(clips), []
+    for epoch in range(1, 6):
+        method.begin_epoch(epoch)
+        method.loss(model, batch, model.encode(batch))
+        learned.append(None if method.turn is None else method.learns.clone())
+    scores = teacher_scores(method._taught(batch), batch)
+    assert torch.equal(learned[0], scores == scores.amin(0))
+    assert torch.equal(learned[2], scores == scores.median(0).values)
+    assert torch.equal(learned[0], learned[1])
+    assert torch.equal(learned[2], learned[3])
+    assert learned[4] is None
+
+
+def test_with_all_of_g2d_a_run_in_a_group_equals_the_run_alone():
+    train, val = with_gaps(make_clips()), make_clips(40, seed=1)
+    options = {"weight": 1.0, "logits": 1.0, "priority_epochs": 2}
+    group = fit_group("umt", [Member(0), Member(3, HALF, 0.3)], train, val, options, head="film", hidden=8)
+    single = fit_group("umt", [Member(3, HALF, 0.3)], train, val, options, head="film", hidden=8)
+    assert_same(group.model.run_state(1), single.model.run_state(0), rtol=1e-3, atol=1e-4)
+
+
+def test_steps_are_averaged_for_the_teachers_logits():
+    clips = make_clips(20)
+    steps = clips.embeddings["audio"][:, None].repeat(1, 3, 1)
+    steps[:10, 2:] = 0  # padding
+    stepped = Clips({**clips.embeddings, "audio": steps}, clips.present, clips.target)
+    settings = {"options": {"logits": 1.0}, "head": "attention", "hidden": 8, "seeds": (0,), "adapter": "mlp"}
+    (method, _), (other, _) = build("umt", stepped, **settings), build("umt", clips, **settings)
+    torch.testing.assert_close(method._taught(batch_of(stepped, 1)), other._taught(batch_of(clips, 1)))
+
+
+def test_it_needs_an_adapter_unless_only_logits_are_taught(small_cache):
     assert methods["umt"].needs_adapter
+    config = FitConfig(cache=str(small_cache), method="umt", epochs=1, device="cpu")
+    for options in ((), ("logits=1",), ("weight=0", "logits=1", "priority_epochs=1")):
+        with pytest.raises(ValueError, match="--adapter must be linear or mlp for --method umt"):
+            fit(replace(config, method_option=options))
+    assert fit(replace(config, method_option=("weight=0", "logits=1"))).run.is_dir()
+
+
+@pytest.mark.parametrize("options", [{"logits": 1.0}, {"priority_epochs": 1}])
+def test_what_compares_softmaxes_needs_classes(options):
+    method, _ = build("umt", options={"weight": 0.0})
+    context = replace(method.context, task=tasks["regression"])
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be 0 for --task regression"):
+        methods["umt"](UMTOptions(**options), context)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"logits": -1.0}, "logits must be 0 or more"),
+        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"priority_epochs": -1}, "priority_epochs must be 0 or more"),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        UMTOptions(**options)
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])

@@ -1,0 +1,125 @@
+"""ReconBoost (Hua et al. 2024, Boosting Can Achieve Modality Reconcilement)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from amr.fusion.balance import alignment_losses, reconcile_losses
+from amr.fusion.data.clips import Batch
+from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
+from amr.fusion.model import FusionModel
+
+LONGEST_STAGE = 4  # epochs, as in the source
+
+
+@dataclass(frozen=True)
+class ReconBoostOptions:
+    """Settings of ReconBoost.
+
+    Args:
+        alpha: Weight of the distance to the modality that learned before.
+        w1: Weight of agreement with the target.
+        w2: Weight of what the other modalities know; from 0 to w1.
+        stage_epochs: Number of epochs of a stage; 0 for as many as let each modality learn twice, from 1 to 4.
+        rectify: Whether a stage of all modalities follows each stage of one.
+    """
+
+    alpha: float = 0.5
+    w1: float = 5.0
+    w2: float = 1.0
+    stage_epochs: int = 0
+    rectify: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not 0 <= self.alpha < inf:
+            raise ValueError(f"--method-option alpha must be 0 or more, got {self.alpha}. Pass alpha=0.5.")
+        if not 0 < self.w1 < inf:
+            raise ValueError(f"--method-option w1 must be above 0, got {self.w1}. Pass w1=5.")
+        if not 0 <= self.w2 <= self.w1:
+            raise ValueError(f"--method-option w2 must be from 0 to w1={self.w1}, got {self.w2}. Pass w2=1.")
+        if self.stage_epochs < 0:
+            raise ValueError(
+                f"--method-option stage_epochs must be 0 or more, got {self.stage_epochs}. Pass stage_epochs=4."
+            )
+
+
+@methods.register("reconboost")
+class ReconBoost(Method):
+    """Modalities learn in turn, each what the others do not know yet (Hua et al. 2024).
+
+        f      = sum_m f_m,    f_m = W_m z^m + b_m                         the head `sum`
+        stage of m: f_m learns alone, all others are frozen, on
+            CE(f_m, y) (w1 - w2 softmax(F)_y) / C + alpha MSE( softmax f_m, softmax f_p )
+            F = sum_{j != m} f_j,    p the modality that learned before m, if any
+        then, with `rectify`, a stage of all on CE(f, y)
+
+    Losses of m are means over the clips that have m; the alignment over those that have p, too. Frozen parameters are
+    not touched, by momentum or weight decay either. Modalities learn in their order, and again from the first.
+
+    w1 is 5 on CREMA-D and 4 on AVE and ModelNet40; a stage has 4 epochs. By default it is shorter in a short training.
+    In the public code the alignment has no gradient, because both of its sides are detached; here f_m learns from it.
+    The code multiplies f by a learned number, which W_m can take in; here there is none. Its f_m are MLPs, which are
+    `--adapter mlp` here. The code starts from trained uni-modal models and chooses the epoch on test.
+
+    AMR acts in every stage, on the classifiers that learn in it.
+    """
+
+    summary = "modalities learn in turn what the others do not know yet, then all together; the head is sum"
+    citation = "Hua et al. 2024, ReconBoost"
+    Options = ReconBoostOptions
+    head = "sum"
+    needs_classes = True
+    optimizer = "sgd"
+    lr = 1e-2
+    weight_decay = 5e-4
+
+    def __init__(self, options: ReconBoostOptions, context: MethodContext) -> None:
+        super().__init__(options, context)
+        num_modalities = len(context.model.modalities)
+        fitting = context.epochs // (2 * num_modalities * (2 if options.rectify else 1))
+        self.stage_epochs = options.stage_epochs or max(1, min(LONGEST_STAGE, fitting))
+        self.learner: int | None = None  # None: all
+        self.previous: int | None = None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set which modality learns."""
+        stage, num_modalities = (epoch - 1) // self.stage_epochs, len(self.context.model.modalities)
+        number = stage // 2 if self.options.rectify else stage  # of the stage of one modality
+        rectifies = self.options.rectify and stage % 2 == 1
+        self.learner = None if rectifies else number % num_modalities
+        self.previous = (number - 1) % num_modalities if number > 0 and num_modalities > 1 else None
+
+    def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
+        """Loss of the modality whose stage it is, or of all, `(run,)`."""
+        m = self.learner
+        if m is None:
+            return super().loss(model, batch, z)
+        o = self.options
+        out = torch.stack([*cast("dict[str, Tensor]", model.head.modality_logits(z)).values()])
+        others = out.sum(0) - out[m]
+        loss = mean_over(reconcile_losses(out[m], others, batch.target, o.w1, o.w2), batch.present[..., m])
+        if self.previous is None or o.alpha == 0:
+            return loss
+        both = batch.present[..., m] & batch.present[..., self.previous]
+        return loss + o.alpha * mean_over(alignment_losses(out[m], out[self.previous]), both)
+
+    def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Leave out the parameters that are frozen."""
+        if self.learner is None:
+            return gradients
+        names, m = self.context.model.modalities, self.learner
+        learns = (f"adapters.{names[m]}.", f"head.classifiers.{m}.", f"head.hidden_layers.{m}.")
+        return {name: g for name, g in gradients.items() if name.startswith(learns)}
+
+    def epoch_values(self) -> dict[str, Tensor]:
+        """1 for the modalities that learned in this epoch, 0 for the others."""
+        first = next(self.context.model.parameters())
+        names = enumerate(self.context.model.modalities)
+        return {f"learns_{m}": first.new_full((len(first),), float(self.learner in (None, i))) for i, m in names}
