@@ -1,6 +1,6 @@
 """Fusion heads: from each modality's z to logits. One file per head."""
 
-from amr.fusion.heads import attention, bilinear, concat, ensemble, film, gated, sum
+from amr.fusion.heads import attention, bilinear, concat, cosine, ensemble, film, gated, sum
 from amr.fusion.heads.base import Head, HeadShape, head_options, heads
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "attention",
     "bilinear",
     "concat",
+    "cosine",
     "ensemble",
     "film",
     "gated",
