@@ -1,6 +1,6 @@
 """Fusion heads: from each modality's z to logits. One file per head."""
 
-from amr.fusion.heads import attention, bilinear, concat, cosine, ensemble, film, gated, sum
+from amr.fusion.heads import attention, bilinear, concat, cosine, ensemble, film, gated, multiplicative, sum, tensor
 from amr.fusion.heads.base import Head, HeadShape, head_options, heads
 
 __all__ = [
@@ -15,5 +15,7 @@ __all__ = [
     "gated",
     "head_options",
     "heads",
+    "multiplicative",
     "sum",
+    "tensor",
 ]

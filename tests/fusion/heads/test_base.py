@@ -26,7 +26,9 @@ def share_loss(head, z, present, output="probability"):
 
 
 def test_every_listed_head_is_tested():
-    assert {"concat", "sum", "gated", "film", "bilinear", "attention", "cosine"} <= set(NAMES)
+    assert {"concat", "sum", "gated", "film", "bilinear", "attention", "cosine", "tensor", "multiplicative"} <= set(
+        NAMES
+    )
     assert all(head.summary for _, head in heads.items())
 
 
@@ -153,10 +155,10 @@ def test_every_head_learns_and_reaches_even_shares(name, num_modalities):
 
 
 def test_hidden_is_the_width():
-    of_each_modality = ("sum", "cosine")
+    of_linear_heads = {"concat": 8, "sum": 8, "cosine": 8, "tensor": 33**2, "multiplicative": 8 + 16**2}
     for name in NAMES:
-        assert build(name, hidden=12).num_features == (24 if name in of_each_modality else 12)
-        assert build(name, hidden=0).num_features == (8 if name in ("concat", *of_each_modality) else 128)
+        assert build(name, hidden=12).num_features == (24 if name in ("sum", "cosine") else 12)
+        assert build(name, hidden=0).num_features == of_linear_heads.get(name, 128)
 
 
 def test_a_condition_is_refused_by_heads_that_have_none():

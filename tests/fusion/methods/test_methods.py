@@ -66,7 +66,9 @@ def test_the_regularizer_never_reaches_adapters(name, amr_optimizer):
     assert not torch.equal(plain["head.classifier.weight"], pulled.model.run_state(0)["head.classifier.weight"])
 
 
-@pytest.mark.parametrize("head", ["concat", "sum", "gated", "film", "bilinear", "attention", "cosine"])
+@pytest.mark.parametrize(
+    "head", ["concat", "sum", "gated", "film", "bilinear", "attention", "cosine", "tensor", "multiplicative"]
+)
 @pytest.mark.parametrize("name", JOINT)
 def test_each_trains_every_head_on_three_modalities(name, head):
     dims = {"audio": 5, "text": 4, "video": 3}
