@@ -1,6 +1,18 @@
 """Fusion heads: from each modality's z to logits. One file per head."""
 
-from amr.fusion.heads import attention, bilinear, concat, cosine, ensemble, film, gated, multiplicative, sum, tensor
+from amr.fusion.heads import (
+    attention,
+    bilinear,
+    concat,
+    cosine,
+    cross_attention,
+    ensemble,
+    film,
+    gated,
+    multiplicative,
+    sum,
+    tensor,
+)
 from amr.fusion.heads.base import Head, HeadShape, head_options, heads
 
 __all__ = [
@@ -10,6 +22,7 @@ __all__ = [
     "bilinear",
     "concat",
     "cosine",
+    "cross_attention",
     "ensemble",
     "film",
     "gated",

@@ -33,7 +33,20 @@ def make(name, dims, hidden=0):
 
 
 @given(
-    st.sampled_from(["concat", "sum", "gated", "film", "bilinear", "attention", "cosine", "tensor", "multiplicative"]),
+    st.sampled_from(
+        [
+            "concat",
+            "sum",
+            "gated",
+            "film",
+            "bilinear",
+            "attention",
+            "cosine",
+            "tensor",
+            "multiplicative",
+            "cross-attention",
+        ]
+    ),
     st.integers(1, 3),
 )
 @settings(max_examples=30, deadline=None)

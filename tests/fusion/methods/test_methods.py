@@ -67,7 +67,19 @@ def test_the_regularizer_never_reaches_adapters(name, amr_optimizer):
 
 
 @pytest.mark.parametrize(
-    "head", ["concat", "sum", "gated", "film", "bilinear", "attention", "cosine", "tensor", "multiplicative"]
+    "head",
+    [
+        "concat",
+        "sum",
+        "gated",
+        "film",
+        "bilinear",
+        "attention",
+        "cosine",
+        "tensor",
+        "multiplicative",
+        "cross-attention",
+    ],
 )
 @pytest.mark.parametrize("name", JOINT)
 def test_each_trains_every_head_on_three_modalities(name, head):
