@@ -7,6 +7,7 @@ from amr.fusion.heads import (
     cosine,
     cross_attention,
     ensemble,
+    experts,
     film,
     gated,
     multiplicative,
@@ -14,16 +15,19 @@ from amr.fusion.heads import (
     tensor,
 )
 from amr.fusion.heads.base import Head, HeadShape, head_options, heads
+from amr.fusion.heads.experts import build_head
 
 __all__ = [
     "Head",
     "HeadShape",
     "attention",
     "bilinear",
+    "build_head",
     "concat",
     "cosine",
     "cross_attention",
     "ensemble",
+    "experts",
     "film",
     "gated",
     "head_options",
