@@ -15,7 +15,7 @@ from amr.fusion.run_axis.seeds import Draws
 
 MOST_REDUCED = 32  # the sizes of sound and sight in the paper
 DEFAULT_ENTRIES = 2**12  # of the tensor; the paper's has 33 * 33 * 129 = 140,481
-MOST_ENTRIES = 2**20
+MOST_ENTRIES = 2**16  # thousands of clips are predicted at once
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class TensorOptions:
     """Options of the tensor head.
 
     Args:
-        reduced_dim: Size to which each modality is reduced; None for the largest with which the tensor has at most
+        reduced_dim: Size to which each modality is reduced; 0 for the largest with which the tensor has at most
             4,096 entries, 32 at most: 32 for two modalities, 15 for three, 3 for six.
     """
 
-    reduced_dim: int | None = None
+    reduced_dim: int = 0
 
     def __post_init__(self) -> None:
         """Check the size."""
-        if self.reduced_dim is not None and self.reduced_dim < 1:
+        if self.reduced_dim < 0:
             raise ValueError(
                 f"--head-option reduced_dim must be 1 or more, got {self.reduced_dim}. Leave it out for the default."
             )
@@ -71,7 +71,7 @@ class TensorHead(Head):
         num_modalities = len(modalities)
         if 2**num_modalities > MOST_ENTRIES:
             raise ValueError(
-                f"--head tensor must have at most 20 modalities, got {num_modalities}. Pass --head bilinear, which has "
+                f"--head tensor must have at most 16 modalities, got {num_modalities}. Pass --head bilinear, which has "
                 "the same products in less memory."
             )
         reduced_dim = reduced_dim_of(options, num_modalities)
@@ -103,9 +103,7 @@ def reduced_dim_of(options: TensorOptions, num_modalities: int) -> int:
     >>> [reduced_dim_of(TensorOptions(), number) for number in (1, 2, 3, 6, 12, 13)]
     [32, 32, 15, 3, 1, 1]
     """
-    if options.reduced_dim is not None:
-        return options.reduced_dim
-    return min(MOST_REDUCED, _largest(num_modalities, DEFAULT_ENTRIES))
+    return options.reduced_dim or min(MOST_REDUCED, _largest(num_modalities, DEFAULT_ENTRIES))
 
 
 def _outer(left: Tensor, right: Tensor) -> Tensor:

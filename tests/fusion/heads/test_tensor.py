@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from amr.fusion.attribution.shapley import subset_logits
-from amr.fusion.heads import HeadShape, heads
+from amr.fusion.heads import HeadShape, head_options, heads
 from amr.fusion.heads.tensor import TensorOptions
 from amr.fusion.run_axis.seeds import Draws
 
 from .conftest import NUM_CLASSES, all_present, build, make_z
 
-WITHOUT_ROOM = [f"m{i}" for i in range(21)]
+WITHOUT_ROOM = [f"m{i}" for i in range(17)]
 
 
 def outer(head, z, present, run, clip):
@@ -25,7 +25,7 @@ def outer(head, z, present, run, clip):
     return np.einsum(f"{','.join(axes)}->{axes}", *factors)
 
 
-@pytest.mark.parametrize(("num_modalities", "reduced_dim"), [(1, 5), (2, 4), (3, 2), (6, 1), (6, None)])
+@pytest.mark.parametrize(("num_modalities", "reduced_dim"), [(1, 5), (2, 4), (3, 2), (6, 1), (6, 0)])
 @pytest.mark.parametrize("hidden", [0, 8])
 def test_it_is_linear_in_the_outer_product(num_modalities, reduced_dim, hidden):
     head = build("tensor", num_modalities, hidden=hidden, options=TensorOptions(reduced_dim))
@@ -63,17 +63,23 @@ def test_a_sample_of_its_sizes():
 @pytest.mark.parametrize(
     ("modalities", "options", "message"),
     [
-        (["a", "b"], TensorOptions(1024), r"reduced_dim must be at most 1023 for 2 modalities, .*, got 1024. Leave"),
-        (list("abcdef"), TensorOptions(10), r"reduced_dim must be at most 9 for 6 modalities, .*, got 10"),
-        (WITHOUT_ROOM, TensorOptions(), r"--head tensor must have at most 20 modalities, got 21. .* bilinear"),
+        (["a", "b"], TensorOptions(1024), r"reduced_dim must be at most 255 for 2 modalities, .*, got 1024. Leave"),
+        (list("abcdef"), TensorOptions(10), r"reduced_dim must be at most 5 for 6 modalities, .*, got 10"),
+        (WITHOUT_ROOM, TensorOptions(), r"--head tensor must have at most 16 modalities, got 17. .* bilinear"),
     ],
 )
 def test_a_tensor_that_does_not_fit_memory_is_refused(modalities, options, message):
     with pytest.raises(ValueError, match=message):
         heads["tensor"].check(0, modalities, options)
-    heads["tensor"].check(0, modalities[:20], TensorOptions())
+    heads["tensor"].check(0, modalities[:16], TensorOptions())
+
+
+def test_its_size_is_an_option_of_the_command_line():
+    assert head_options("tensor", ["reduced_dim=5"]) == TensorOptions(5)
+    with pytest.raises(ValueError, match="--head-option reduced_dim must be int, got 'many'"):
+        head_options("tensor", ["reduced_dim=many"])
 
 
 def test_a_size_below_1_is_refused():
-    with pytest.raises(ValueError, match=r"--head-option reduced_dim must be 1 or more, got 0. Leave it out"):
-        TensorOptions(0)
+    with pytest.raises(ValueError, match=r"--head-option reduced_dim must be 1 or more, got -1. Leave it out"):
+        TensorOptions(-1)
