@@ -27,7 +27,7 @@ FORMATS = ("table", "csv")
 RESULTS = {"val.accuracy": "val", "test.accuracy": "test"}
 SETTINGS = (
     *("amr_ratio", "method", "head", "seed", "amr_weight", "lr", "label", "modalities"),
-    *("epochs", "hidden", "adapter", "attribution", "folds", "batch_size", "weight_decay"),
+    *("epochs", "hidden", "experts", "adapter", "attribution", "folds", "batch_size", "weight_decay"),
 )
 LATER = {"test.map": "mAP", "test.f1": "F1"}
 OF_NUMBERS = {"test.mae": "MAE", "test.pearson": "Pearson"}

@@ -63,7 +63,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         slices: Modality to its columns of X: a slice, column numbers, or names of DataFrame columns. Ignored if X is
             a dict.
         modalities: Modalities to use, separated by commas; None for all, in the order of the dict or of `slices`.
-        hidden: Units of the head's hidden layer; 0 for a linear head.
+        hidden: Units of the head's hidden layer; 0 for the head's default, which is none for linear heads.
+        experts: Whether each modality has a linear classifier beside the head; all logits are added.
         head_option: KEY=VALUE for the head, or a sequence of them.
         method_option: KEY=VALUE for the method, or a sequence of them.
         adapter: Trainable layer on each embedding: none, linear or mlp.
@@ -126,6 +127,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         *,
         modalities: str | None = FitConfig.modalities,
         hidden: int = FitConfig.hidden,
+        experts: bool = FitConfig.experts,
         head_option: str | Sequence[str] = FitConfig.head_option,
         method_option: str | Sequence[str] = FitConfig.method_option,
         adapter: str = FitConfig.adapter,
@@ -156,6 +158,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.slices = slices
         self.modalities = modalities
         self.hidden = hidden
+        self.experts = experts
         self.head_option = head_option
         self.method_option = method_option
         self.adapter = adapter

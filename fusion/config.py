@@ -93,6 +93,9 @@ class TrainingConfig:
         16, "Number of points on the line of integrated gradients.", least=1, panel=REGULARIZER
     )
     hidden: int = option(0, "Units of the head's hidden layer; 0 for the head's default.", least=0, panel=MODEL)
+    experts: bool = option(
+        False, "A linear classifier of each modality beside the head; all logits are added.", panel=MODEL, since="0.2"
+    )
     head_option: tuple[str, ...] = option(
         (), "KEY=VALUE for the head; amr heads lists them. Repeatable.", panel=MODEL, since="0.2"
     )

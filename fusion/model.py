@@ -14,7 +14,7 @@ from amr.fusion.attribution.baseline import mean_encoding
 from amr.fusion.attribution.permutation import partners_with
 from amr.fusion.attribution.share import counted_magnitudes
 from amr.fusion.data.clips import Batch, Clips, permutation_orders
-from amr.fusion.heads import Head, HeadShape, heads
+from amr.fusion.heads import Head, HeadShape, build_head
 from amr.fusion.run_axis.axes import of_runs, step_mask
 from amr.fusion.run_axis.layers import StackedLinear
 from amr.fusion.run_axis.seeds import Draws
@@ -48,10 +48,11 @@ class ModelShape:
         adapter: str,
         adapter_dim: int,
         options: Any = None,
+        experts: bool = False,
     ) -> ModelShape:
         """Shape for embeddings of these sizes; with adapters, the head sees vectors of `adapter_dim`."""
         after_adapters = dict(embed_dims) if adapter == "none" else dict.fromkeys(embed_dims, adapter_dim)
-        return cls(head, HeadShape(after_adapters, num_classes, hidden, options), adapter, dict(embed_dims))
+        return cls(head, HeadShape(after_adapters, num_classes, hidden, options, experts), adapter, dict(embed_dims))
 
 
 class FusionModel(nn.Module):
@@ -79,7 +80,7 @@ class FusionModel(nn.Module):
             if shape.adapter != "none"
             else {}
         )
-        self.head: Head = heads[shape.head](shape.head_shape, draws)
+        self.head: Head = build_head(shape.head, shape.head_shape, draws)
         for i in range(len(shape.embed_dims)):
             # not in the state dict, because few runs have one; `amr.fusion.runs.weights` saves it
             self.register_buffer(f"mean_{i}", None, persistent=False)

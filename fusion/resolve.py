@@ -92,7 +92,7 @@ def with_head(config: C) -> C:
     method = methods[config.method]
     if method.head is not None:
         options = config.method_option if heads[method.head].Options is method.Options else ()
-        config = replace(config, head=method.head, hidden=0, head_option=options)
+        config = replace(config, head=method.head, hidden=0, experts=False, head_option=options)
         return replace(config, condition=None) if isinstance(config, FitConfig) else config
     if not heads[config.head].listed:
         listed = ", ".join(name for name, head in heads.items() if head.listed)

@@ -4,6 +4,8 @@ Tensors have any leading axes, such as that of runs. Of several modalities, the 
 the order of z. No function keeps anything between calls.
 """
 
+from amr.fusion.balance.blending import gradient_blending_weights
+from amr.fusion.balance.boosting import alignment_losses, reconcile_losses
 from amr.fusion.balance.consistency import (
     class_contrast,
     confidence_drops,
@@ -20,6 +22,9 @@ from amr.fusion.balance.misaligned import (
     weak_modality_step,
 )
 from amr.fusion.balance.outputs import modality_losses, unimodal_logits
+from amr.fusion.balance.projection import entropy_weights, updated_projection
+from amr.fusion.balance.prototypes import class_sums, pmr_weights, prototype_logits
+from amr.fusion.balance.teachers import distillation_losses, learns_in_turn
 from amr.fusion.balance.valuation import cooperation_values, least_sure_modality, num_copies, share_without
 
 __all__ = [

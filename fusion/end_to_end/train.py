@@ -227,7 +227,7 @@ class _Training:
         ratio = None if c.amr_ratio is None else parse_ratio(c.amr_ratio, names)
         method = methods[c.method]
         recipe = replace(
-            self._recipe(names, c.head, c.hidden, head_options(c.head, c.head_option)),
+            self._recipe(names, c.head, c.hidden, head_options(c.head, c.head_option), c.experts),
             method=method,
             options=parse_options(method.Options, c.method_option, "--method-option"),
             attributor=Attributor(
@@ -383,13 +383,15 @@ class _Training:
         clips = replace(clips, present=clips.present & seen)
         return clips if len(names) > 1 else clips.only(names[0])
 
-    def _recipe(self, names: Sequence[str], head: str, hidden: int, options_of_head: Any = None) -> Recipe:
+    def _recipe(
+        self, names: Sequence[str], head: str, hidden: int, options_of_head: Any = None, experts: bool = False
+    ) -> Recipe:
         """Recipe of uni-modal training; that of joint training adds its method."""
         c = self.config
         text = "0" if c.embedding_noise is None else c.embedding_noise
         noise = dict(zip(self.data.encoders, parse_amounts(text, list(self.data.encoders)), strict=True))
         return Recipe(
-            shape=self._shape(names, head, hidden, options_of_head),
+            shape=self._shape(names, head, hidden, options_of_head, experts),
             method=methods["unimodal"],
             options=None,
             attributor=Attributor(),
@@ -405,10 +407,18 @@ class _Training:
             embedding_noise=tuple(noise[m] for m in names),
         )
 
-    def _shape(self, names: Sequence[str], head: str, hidden: int, options: Any = None) -> ModelShape:
-        dims = {m: self.data.encoders[m].embed_dim for m in names}
+    def _shape(
+        self, names: Sequence[str], head: str, hidden: int, options: Any = None, experts: bool = False
+    ) -> ModelShape:
         return ModelShape.of(
-            dims, len(self.data.classes), head=head, hidden=hidden, adapter="none", adapter_dim=1, options=options
+            {m: self.data.encoders[m].embed_dim for m in names},
+            len(self.data.classes),
+            head=head,
+            hidden=hidden,
+            adapter="none",
+            adapter_dim=1,
+            options=options,
+            experts=experts,
         )
 
 

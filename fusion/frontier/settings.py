@@ -73,7 +73,7 @@ def settings_of(config: FrontierConfig, modalities: Sequence[str]) -> list[Setti
     for decay in DECAYS:
         settings.append(Setting(DECAY, DECAY, f"{DECAY} {number_text(decay)}", replace(plain, weight_decay=decay)))
     if config.task == "multiclass":  # UME is a mean of softmaxes
-        any_head = replace(plain, head=FitConfig.head, head_option=(), hidden=0, condition=None)
+        any_head = replace(plain, head=FitConfig.head, head_option=(), hidden=0, experts=False, condition=None)
         ume = replace(any_head, method="ume", method_option=())
         for ratio in named:
             options = (f"weights={ratio}",)

@@ -119,6 +119,7 @@ class AttentionHead(Head):
 
 def sinusoids(num_steps: int, width: int, device: torch.device) -> Tensor:
     """Sines, then cosines, of each position, `(num_steps, width)`, with wavelengths from 2 pi to 20,000 pi."""
-    rates = torch.exp(torch.arange(width // 2, device=device) * (-math.log(10_000) / (width // 2)))
+    num_rates = (width + 1) // 2  # of an odd width, the last cosine is left out
+    rates = torch.exp(torch.arange(num_rates, device=device) * (-math.log(10_000) / num_rates))
     angles = torch.arange(num_steps, device=device)[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width]

@@ -30,12 +30,14 @@ class HeadShape:
         num_classes: Number of classes, at least 2.
         hidden: Units of the hidden layer; 0 for none, or for the default width if the head needs one.
         options: `Options` of the head; None for its defaults.
+        experts: Whether each modality has a linear classifier beside the head (`build_head`).
     """
 
     embed_dims: Mapping[str, int]
     num_classes: int
     hidden: int = 0
     options: Any = None
+    experts: bool = False
 
     @property
     def width(self) -> int:

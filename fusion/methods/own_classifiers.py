@@ -11,9 +11,11 @@ from amr.fusion.balance import unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import MethodContext
 from amr.fusion.model import FusionModel
-from amr.fusion.run_axis.axes import step_mask
+from amr.fusion.run_axis.axes import mean_over_steps
 from amr.fusion.run_axis.layers import StackedLinear
 from amr.fusion.run_axis.seeds import Draws
+
+pool_steps = mean_over_steps
 
 
 class OwnClassifiers(nn.Module):
@@ -32,14 +34,11 @@ class OwnClassifiers(nn.Module):
 
     def forward(self, z: Mapping[str, Tensor]) -> Tensor:
         """Logits of each modality, `(modalities, run, batch, classes)`."""
-        return torch.stack([layer(pool_steps(z[m])) for m, layer in zip(self.modalities, self.layers, strict=True)])
+        return torch.stack(
+            [layer(mean_over_steps(z[m])) for m, layer in zip(self.modalities, self.layers, strict=True)]
+        )
 
 
 def unimodal_outputs(own: OwnClassifiers | None, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
     """Logits of each modality, `(modalities, run, batch, classes)`: its own classifier's, or its part of the head's."""
     return unimodal_logits(model.head, z, batch.present) if own is None else own(z)
-
-
-def pool_steps(z: Tensor) -> Tensor:
-    """Mean over valid steps, `(run, batch, steps, dim)` to `(run, batch, dim)`; z without steps is unchanged."""
-    return z if z.ndim == 3 else z.sum(2) / step_mask(z).sum(-1, keepdim=True).clamp_min(1)

@@ -40,6 +40,15 @@ def step_mask(z: Tensor) -> Tensor:
     return (z != 0).any(-1)
 
 
+def mean_over_steps(z: Tensor) -> Tensor:
+    """Mean over valid steps, `(run, batch, steps, dim)` to `(run, batch, dim)`; z without steps is unchanged.
+
+    >>> mean_over_steps(torch.tensor([[[[1.0, 3.0], [3.0, 1.0], [0.0, 0.0]]]]))
+    tensor([[[2., 2.]]])
+    """
+    return z if z.ndim == 3 else z.sum(2) / step_mask(z).sum(-1, keepdim=True).clamp_min(1)
+
+
 def take_steps(values: Tensor, num_steps: Tensor | None, *, keep_steps: bool) -> Tensor:
     """Pad `(clips, steps, dim)` with NaN, or average it to `(clips, dim)`; `(clips, dim)` is returned unchanged."""
     if keep_steps and values.ndim == 3 and num_steps is not None:

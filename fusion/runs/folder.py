@@ -92,6 +92,7 @@ def _name(record: RunRecord) -> str:
     config = record.config
     ratio = f"amr-{config.amr_ratio.replace(':', '-').replace('=', '')}" if config.amr_ratio else "plain"
     head = config.head if config.hidden == 0 else f"{config.head}{config.hidden}"
+    head = f"{head}+experts" if config.experts else head
     modalities = config.modalities and config.modalities.replace(",", "+")
     parts = [Path(record.cache).stem, config.label, modalities, head, config.method]
     name = "_".join([part for part in parts if part is not None] + [ratio, f"seed{config.seed}"])

@@ -67,6 +67,7 @@ def model_shape(record: RunRecord) -> ModelShape:
         adapter=c.adapter,
         adapter_dim=c.adapter_dim,
         options=head_options(c.head, c.head_option, c.condition),
+        experts=c.experts,
     )
 
 

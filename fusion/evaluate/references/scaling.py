@@ -3,7 +3,7 @@
     logits = b + sum_m s_m W_m h(z^m),    s_m = 1 for the modality that a ratio favors most
 
 A reference that needs no training and no regularizer: what moves use has to beat it. It exists for heads whose logits
-are such a sum (concat without a hidden layer, sum).
+are such a sum (concat without a hidden layer, sum, cosine).
 """
 
 from __future__ import annotations

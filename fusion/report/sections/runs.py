@@ -32,7 +32,15 @@ WORDS = {
     "head_option": "head options",
     "batch_size": "batch size",
 }
-ALSO = ("adapter", "hidden", "epochs", "batch_size", "optimizer", "normalize")  # settings that SETTINGS lacks
+ALSO = (
+    "adapter",
+    "hidden",
+    "experts",
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "normalize",
+)  # settings that SETTINGS lacks
 NUM_MEASURES = 2  # of the task
 
 

@@ -32,7 +32,23 @@ def make(name, dims, hidden=0):
     return head, z, torch.ones(2, 5, len(dims), dtype=torch.bool)
 
 
-@given(st.sampled_from(["concat", "sum", "gated", "film", "bilinear", "attention"]), st.integers(1, 3))
+@given(
+    st.sampled_from(
+        [
+            "concat",
+            "sum",
+            "gated",
+            "film",
+            "bilinear",
+            "attention",
+            "cosine",
+            "tensor",
+            "multiplicative",
+            "cross-attention",
+        ]
+    ),
+    st.integers(1, 3),
+)
 @settings(max_examples=30, deadline=None)
 def test_unimodal_logits_sum_to_the_joint_ones_for_every_head(name, num_modalities):
     head, z, present = make(name, {f"m{i}": 3 + i for i in range(num_modalities)}, hidden=8)

@@ -32,11 +32,15 @@ def same_weights(one: TrainResult, other: TrainResult, *, of_head: bool = True) 
     return all(torch.equal(value, theirs[file][name]) for file in files for name, value in ours[file].items())
 
 
-@pytest.mark.parametrize("head", [name for name, head in heads.items() if head.listed])
-def test_every_head_is_trained_with_encoders(request_for: MakeConfig, head):
-    result = train_encoders(request_for("mine", head=head, amr_ratio="1:3", **JOINT))
+HEADS = [(name, False) for name, head in heads.items() if head.listed] + [("gated", True)]
+
+
+@pytest.mark.parametrize(("head", "experts"), HEADS)
+def test_every_head_is_trained_with_encoders(request_for: MakeConfig, head, experts):
+    result = train_encoders(request_for("mine", head=head, experts=experts, amr_ratio="1:3", **JOINT))
     run = read_run(result.folder / JOINT_RUN)
-    assert run.config.head == head
+    assert (run.config.head, run.config.experts) == (head, experts)
+    assert any("experts" in name for weights in weights_of(result).values() for name in weights) == experts
     assert run.test["accuracy"] == pytest.approx(result.test["accuracy"])
     assert run.test["share"] == pytest.approx(result.test["share"], abs=2e-3)
     assert np.isfinite(history(result.folder)[["train_loss", "regularization"]].to_numpy()).all()

@@ -42,6 +42,16 @@ def make_z(
     }
 
 
+def with_steps(num_modalities: int = 2) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """z with up to 5 steps, except for the last modality, which has none; and the number of steps of each clip."""
+    z = make_z(num_modalities, steps=5)
+    last = list(z)[-1]
+    num_steps = {m: torch.tensor([5, 1, 3, 2, 5, 4, 1]) for m in z}
+    for m, value in z.items():
+        value[:, torch.arange(5) >= num_steps[m][:, None]] = 0
+    return z | {last: z[last][:, :, 0].clone()}, num_steps
+
+
 def all_present(z: dict[str, Tensor]) -> Tensor:
     """Mask of clips that have every modality, bool `(run, batch, modalities)`."""
     first = next(iter(z.values()))

@@ -6,7 +6,7 @@ from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.heads import heads
 from amr.fusion.heads.attention import AttentionOptions, sinusoids
 
-from .conftest import DIMS, all_present, build, linear, make_z
+from .conftest import DIMS, all_present, build, linear, make_z, with_steps
 
 
 def reference(head, run):
@@ -67,16 +67,6 @@ def test_it_is_a_transformer_layer_read_at_the_class_token(num_modalities):
             torch.testing.assert_close(logits[run, clip], expected)
 
 
-def with_steps(num_modalities=2):
-    """z with up to 5 steps, except for the last modality, which has none; and the number of steps of each clip."""
-    z = make_z(num_modalities, steps=5)
-    last = list(z)[-1]
-    num_steps = {m: torch.tensor([5, 1, 3, 2, 5, 4, 1]) for m in z}
-    for m, value in z.items():
-        value[:, torch.arange(5) >= num_steps[m][:, None]] = 0
-    return z | {last: z[last][:, :, 0].clone()}, num_steps
-
-
 @pytest.mark.parametrize("num_modalities", [2, 3])
 def test_each_step_is_a_token_with_its_position(num_modalities):
     head = build("attention", num_modalities)
@@ -133,6 +123,13 @@ def test_a_loss_on_shares_has_gradients_with_steps(output):
     gradients = torch.autograd.grad(share[..., 0].sum(), list(head.parameters()), materialize_grads=True)
     assert all(torch.isfinite(g).all() for g in gradients)
     assert (gradients[0] != 0).any()
+
+
+@pytest.mark.parametrize("name", ["attention", "cross-attention"])
+def test_a_width_may_be_odd(name):
+    head, (z, _) = build(name, hidden=9, options=heads[name].Options(3)), with_steps()
+    assert head(z, all_present(z)).isfinite().all()
+    assert torch.equal(sinusoids(5, 9, torch.device("cpu")), sinusoids(5, 10, torch.device("cpu"))[:, :9])
 
 
 def test_a_width_that_num_heads_does_not_divide_is_refused():

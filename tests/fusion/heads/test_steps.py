@@ -124,8 +124,9 @@ def test_chunks_count_steps(cache_path, monkeypatch):
     assert clips.chunks(2).step == 11
 
 
-def test_attention_uses_the_order_that_an_average_loses(cache_path):
-    attention = fit(config(cache_path, modalities="audio"))
+@pytest.mark.parametrize("head", ["attention", "cross-attention"])
+def test_attention_uses_the_order_that_an_average_loses(cache_path, head):
+    attention = fit(config(cache_path, modalities="audio", head=head))
     averaged = fit(config(cache_path, modalities="audio", head="concat"))
     assert attention.test["accuracy"] > 0.85
     assert averaged.test["accuracy"] < 0.6
@@ -142,7 +143,7 @@ def test_a_fit_does_not_depend_on_the_padding_in_the_cache(cache_path, ratio):
         assert results[0].val["share"]["audio"] == pytest.approx(0.5, abs=0.1)
 
 
-@pytest.mark.parametrize("head", ["attention", "gated"])
+@pytest.mark.parametrize("head", ["attention", "cross-attention", "gated"])
 def test_predicting_cached_clips_gives_the_predictions_of_the_run(cache_path, head):
     result = fit(config(cache_path, head=head, adapter="linear", epochs=5))
     table = pd.read_csv(result.run / "predictions.csv").set_index("id")

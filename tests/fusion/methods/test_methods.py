@@ -68,7 +68,21 @@ def test_the_regularizer_never_reaches_adapters(name, amr_optimizer):
     assert any(not torch.equal(plain[key], value) for key, value in pulled.model.run_state(0).items())
 
 
-@pytest.mark.parametrize("head", ["concat", "sum", "gated", "film", "bilinear", "attention"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "concat",
+        "sum",
+        "gated",
+        "film",
+        "bilinear",
+        "attention",
+        "cosine",
+        "tensor",
+        "multiplicative",
+        "cross-attention",
+    ],
+)
 @pytest.mark.parametrize("name", ANY_HEAD)
 def test_each_trains_every_head_on_three_modalities(name, head):
     dims = {"audio": 5, "text": 4, "video": 3}

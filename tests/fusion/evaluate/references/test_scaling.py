@@ -22,7 +22,7 @@ def test_factors_favor_each_modality_in_turn():
     assert len(factors_of(["a", "b", "c"])) == 6
 
 
-@pytest.mark.parametrize("head", ["concat", "sum"])
+@pytest.mark.parametrize("head", ["concat", "sum", "cosine"])
 def test_plain_heads_have_a_curve_and_others_none(small_cache, head):
     entries = curves(small_cache, head)
     for (ratio, _), entry in entries.items():
