@@ -15,6 +15,7 @@ from amr.fusion.data.splits import SPLIT_OFF_FOLDS
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import build_encoders
 from amr.fusion.methods import Method, methods
+from amr.fusion.sweep.table import TABLE_1
 
 SEEDS = 5
 ON_YOUTUBE = 0.9  # assumed part of VGGSound's clips that can still be downloaded
@@ -68,7 +69,7 @@ def num_trainings() -> int:
 
     An ensemble is assembled from the uni-modal models, which methods with teachers share, too.
     """
-    trained = [method for _, method in methods.items() if method.assemble is Method.assemble]
+    trained = [method for method in map(methods.__getitem__, TABLE_1) if method.assemble is Method.assemble]
     return SEEDS * sum(2 if method.fuses else 1 for method in trained)
 
 

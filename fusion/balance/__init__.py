@@ -1,4 +1,4 @@
-"""Balancing methods as plain functions, for any training loop and any model: `amr.balance`.
+"""Balancing methods as plain functions, for any training loop and any model.
 
 Tensors have any leading axes, such as that of runs. Of several modalities, the first axis is that of the modalities, in
 the order of z. No function keeps anything between calls.

@@ -27,6 +27,11 @@ from amr.fusion.tasks import tasks
 
 FILES = tuple(f"table.{suffix}" for suffix in ("csv", "md", "tex", "json"))
 NUM_METRICS = 2
+# methods of the paper's table, in its order; `--method all` has every one
+TABLE_1 = (
+    *("unimodal", "naive", "dropout", "modality-dropout", "umt", "ume", "ogm-ge", "ogm", "gradient-blending", "gge"),
+)
+ALL = ("all",)
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,7 @@ def make_table(
         num_seeds: Number of seeds, 0 to N-1.
         group_size: Number of runs trained at once; None for as many as fit the device.
         progress: Listener.
-        names: Methods of the rows; all if there are none.
+        names: Methods of the rows; `TABLE_1` if there are none, every one if it is `ALL`.
         with_amr: Whether to make the columns with AMR.
         overwrite: Whether to replace another sweep in the folder.
 
@@ -205,7 +210,7 @@ def make_table_end_to_end(
             seed are ignored.
         num_seeds: Number of seeds, 0 to N-1.
         progress: Listener.
-        names: Methods of the rows; all if there are none.
+        names: Methods of the rows; `TABLE_1` if there are none, every one if it is `ALL`.
         with_amr: Whether to make the columns with AMR.
         overwrite: Whether to replace another sweep in the folder.
 
@@ -240,12 +245,13 @@ def _requested(
         note = f"AMR and fusion need two modalities, got {modalities[0]}: the table has its unimodal row only"
         return tuple(name for name in methods if methods[name].single_modality), None, [note]
     ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
-    if names:
+    if names and tuple(names) != ALL:
         return tuple(names), ratio, []
+    wanted = tuple(methods) if names else TABLE_1
     task = getattr(config, "task", "multiclass")  # encoders are trained for classes
-    unfit = [name for name in methods if methods[name].needs_classes and not tasks[task].one_class]
+    unfit = [name for name in wanted if methods[name].needs_classes and not tasks[task].one_class]
     notes = [f"left out of --task {task}, as their formula needs a softmax over classes: {', '.join(unfit)}"]
-    return tuple(name for name in methods if name not in unfit), ratio, notes if unfit else []
+    return tuple(name for name in wanted if name not in unfit), ratio, notes if unfit else []
 
 
 def _table_of(result: SweepResult, modalities: Sequence[str], ratio: str | None, num_seeds: int) -> Table:
