@@ -4,6 +4,13 @@ Tensors have any leading axes, such as that of runs. Of several modalities, the 
 the order of z. No function keeps anything between calls.
 """
 
+from amr.fusion.balance.agm import agm_coefficients, agm_logits, agm_losses
 from amr.fusion.balance.outputs import modality_losses, unimodal_logits
 
-__all__ = ["modality_losses", "unimodal_logits"]
+__all__ = [
+    "agm_coefficients",
+    "agm_logits",
+    "agm_losses",
+    "modality_losses",
+    "unimodal_logits",
+]

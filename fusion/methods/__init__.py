@@ -12,10 +12,13 @@ from amr.fusion.methods import ogm_ge
 from amr.fusion.methods import gradient_blending
 from amr.fusion.methods import gge
 from amr.fusion.methods import multi_loss
+
+from amr.fusion.methods import agm
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
     "Method",
+    "agm",
     "dropout",
     "gge",
     "gradient_blending",
