@@ -5,6 +5,8 @@ the order of z. No function keeps anything between calls.
 """
 
 from amr.fusion.balance.agm import agm_coefficients, agm_logits, agm_losses
+from amr.fusion.balance.ogm import ogm_coefficients, score_ratios
+from amr.fusion.balance.opm import opm_keep, opm_rates, opm_scale
 from amr.fusion.balance.outputs import modality_losses, unimodal_logits
 
 __all__ = [
@@ -12,5 +14,10 @@ __all__ = [
     "agm_logits",
     "agm_losses",
     "modality_losses",
+    "ogm_coefficients",
+    "opm_keep",
+    "opm_rates",
+    "opm_scale",
+    "score_ratios",
     "unimodal_logits",
 ]

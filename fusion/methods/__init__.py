@@ -14,6 +14,7 @@ from amr.fusion.methods import gge
 from amr.fusion.methods import multi_loss
 
 from amr.fusion.methods import agm
+from amr.fusion.methods import opm
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "multi_loss",
     "naive",
     "ogm_ge",
+    "opm",
     "ume",
     "umt",
     "unimodal",

@@ -9,7 +9,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from amr.fusion.attribution.shapley import unimodal_logits
+from amr.fusion.balance import ogm_coefficients, score_ratios, unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
 from amr.fusion.model import FusionModel
@@ -101,7 +101,8 @@ class OGMGE(Method):
         if self.acts:
             with torch.no_grad():
                 out = unimodal_logits(model.head, z, batch.present)  # (modalities, run, batch, classes)
-            self.coefficients = coefficients(out, batch, self.options.alpha)
+            ratios = score_ratios(out, batch.target, batch.present)
+            self.coefficients = ogm_coefficients(ratios, self.options.alpha)
             self.seen.append(self.coefficients)
         return super().loss(model, batch, z)
 
@@ -134,20 +135,6 @@ class OGM(OGMGE):
     summary = "the leading modality's adapter gradient is scaled down"
     citation = "Peng et al. 2022, section 3.2"
     enhances = False
-
-
-def coefficients(out: Tensor, batch: Batch, alpha: float) -> Tensor:
-    """Coefficients k_m: uni-modal logits `(modalities, run, batch, classes)` to `(modalities, run)`."""
-    p_target = out.softmax(-1).gather(-1, batch.target.expand(len(out), -1, -1).unsqueeze(-1)).squeeze(-1)
-    present = batch.present.movedim(-1, 0)  # (modalities, run, batch)
-    num_clips = present.sum(-1)
-    score = (p_target * present).sum(-1) / num_clips.clamp_min(1)  # s_m as a mean; 0 if no clip has m
-    counted = (num_clips > 0).to(score.dtype)
-    num_others = counted.sum(0) - counted
-    others = (score.sum(0) - score) / num_others.clamp_min(1)
-    compared = (counted > 0) & (num_others > 0)
-    rho = torch.where(compared, score / others.clamp_min(torch.finfo(score.dtype).tiny), 1)
-    return torch.where(rho > 1, 1 - torch.tanh(alpha * rho), 1)
 
 
 def modulated(gradients: Mapping[str, Tensor], modality: str) -> list[str]:
