@@ -5,6 +5,7 @@ the order of z. No function keeps anything between calls.
 """
 
 from amr.fusion.balance.agm import agm_coefficients, agm_logits, agm_losses
+from amr.fusion.balance.dgl import dgl_loss
 from amr.fusion.balance.ogm import ogm_coefficients, score_ratios
 from amr.fusion.balance.opm import opm_keep, opm_rates, opm_scale
 from amr.fusion.balance.outputs import modality_losses, unimodal_logits
@@ -13,6 +14,7 @@ __all__ = [
     "agm_coefficients",
     "agm_logits",
     "agm_losses",
+    "dgl_loss",
     "modality_losses",
     "ogm_coefficients",
     "opm_keep",

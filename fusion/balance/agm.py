@@ -33,7 +33,7 @@ def agm_losses(out: Tensor, target: Tensor, present: Tensor | None = None, task:
 
 
 def agm_coefficients(losses: Tensor, running: Tensor, alpha: float = 1.0, cap: float = 10.0) -> Tensor:
-    """Factor kappa of the gradient of each modality, `(modalities, ...)` as the losses (Li et al. 2023, section 3.3).
+    """Factor kappa of the gradient of each modality, `(modalities, ...)` as the losses (Li et al. 2023).
 
         r_m     = exp(mean of the other modalities' loss - loss of m)     more than 1 if m is the stronger one
         tau_m   = the same of the running means; 1 as long as there are none

@@ -15,11 +15,13 @@ from amr.fusion.methods import multi_loss
 
 from amr.fusion.methods import agm
 from amr.fusion.methods import opm
+from amr.fusion.methods import dgl
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
     "Method",
     "agm",
+    "dgl",
     "dropout",
     "gge",
     "gradient_blending",
