@@ -16,6 +16,7 @@ from amr.fusion.methods import multi_loss
 from amr.fusion.methods import agm
 from amr.fusion.methods import opm
 from amr.fusion.methods import dgl
+from amr.fusion.methods import mmpareto
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "gge",
     "gradient_blending",
     "methods",
+    "mmpareto",
     "modality_dropout",
     "multi_loss",
     "naive",

@@ -15,7 +15,7 @@ from .conftest import HALF, JOINT, assert_same, fit_group, val_accuracy, with_ga
 TABLE = ["unimodal", "naive", "dropout", "modality-dropout", "umt", "ume", "ogm-ge", "ogm", "gradient-blending", "gge"]
 SHORT = {"gradient-blending": {"super_epoch": 2}}
 WITH_RATIO = [(name, ratio) for name in [*JOINT, "ume"] for ratio in (None, HALF) if ratio is None or name != "ume"]
-LR = {"ogm": 0.1, "ogm-ge": 0.1, "agm": 0.1}  # SGD
+LR = {"ogm": 0.1, "ogm-ge": 0.1, "agm": 0.1, "mmpareto": 0.1}  # SGD
 
 
 def members(ratio):
