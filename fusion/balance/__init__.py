@@ -4,6 +4,7 @@ Tensors have any leading axes, such as that of runs. Of several modalities, the 
 the order of z. No function keeps anything between calls.
 """
 
+from amr.fusion.balance.agm import agm_coefficients, agm_logits, agm_losses
 from amr.fusion.balance.blending import gradient_blending_weights
 from amr.fusion.balance.boosting import alignment_losses, reconcile_losses
 from amr.fusion.balance.consistency import (
@@ -14,6 +15,7 @@ from amr.fusion.balance.consistency import (
     nested_subsets,
     permutation_divergence,
 )
+from amr.fusion.balance.dgl import dgl_loss
 from amr.fusion.balance.misaligned import (
     Misaligned,
     misalign,
@@ -21,6 +23,9 @@ from amr.fusion.balance.misaligned import (
     similarity,
     weak_modality_step,
 )
+from amr.fusion.balance.mmpareto import mmpareto_gradient, mmpareto_weights
+from amr.fusion.balance.ogm import ogm_coefficients, score_ratios
+from amr.fusion.balance.opm import opm_keep, opm_rates, opm_scale
 from amr.fusion.balance.outputs import modality_losses, unimodal_logits
 from amr.fusion.balance.projection import entropy_weights, updated_projection
 from amr.fusion.balance.prototypes import class_sums, pmr_weights, prototype_logits
@@ -29,11 +34,15 @@ from amr.fusion.balance.valuation import cooperation_values, least_sure_modality
 
 __all__ = [
     "Misaligned",
+    "agm_coefficients",
+    "agm_logits",
+    "agm_losses",
     "alignment_losses",
     "class_contrast",
     "class_sums",
     "confidence_drops",
     "cooperation_values",
+    "dgl_loss",
     "disagreement",
     "distillation_losses",
     "entropy_weights",
@@ -43,13 +52,20 @@ __all__ = [
     "least_sure_modality",
     "misalign",
     "misaligned_losses",
+    "mmpareto_gradient",
+    "mmpareto_weights",
     "modality_losses",
     "nested_subsets",
     "num_copies",
+    "ogm_coefficients",
+    "opm_keep",
+    "opm_rates",
+    "opm_scale",
     "permutation_divergence",
     "pmr_weights",
     "prototype_logits",
     "reconcile_losses",
+    "score_ratios",
     "share_without",
     "similarity",
     "unimodal_logits",

@@ -22,11 +22,17 @@ from amr.fusion.methods import midas
 from amr.fusion.methods import pmr
 from amr.fusion.methods import mla
 from amr.fusion.methods import reconboost
+from amr.fusion.methods import agm
+from amr.fusion.methods import opm
+from amr.fusion.methods import dgl
+from amr.fusion.methods import mmpareto
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
     "Method",
+    "agm",
     "cml",
+    "dgl",
     "dropout",
     "gge",
     "gradient_blending",
@@ -35,10 +41,12 @@ __all__ = [
     "methods",
     "midas",
     "mla",
+    "mmpareto",
     "modality_dropout",
     "multi_loss",
     "naive",
     "ogm_ge",
+    "opm",
     "pmr",
     "reconboost",
     "remix",

@@ -66,7 +66,7 @@ class Method:
         optimizer, lr, weight_decay: Defaults of the optimizer.
         lr_step: Number of epochs and a factor by which the learning rate is then multiplied, each time; None: never.
         clip_norm: Largest L2 norm of each run's gradient, for adapters and all other parameters separately; None: no
-            limit.
+            limit. A method sets it to None if its options make it naive training.
         head: Head that the method requires; None: any. If they have the same `Options`, the method's are the head's.
         needs_adapter: Whether it acts on adapters, and so cannot run without them.
         fuses: Whether modalities meet in one head, so that there is something to balance.
@@ -90,7 +90,6 @@ class Method:
     lr: ClassVar[float] = 1e-3
     weight_decay: ClassVar[float] = 1e-2
     lr_step: ClassVar[tuple[int, float] | None] = None
-    clip_norm: ClassVar[float | None] = None
     head: ClassVar[str | None] = None
     needs_adapter: ClassVar[bool] = False
     fuses: ClassVar[bool] = True
@@ -98,6 +97,7 @@ class Method:
     end_to_end: ClassVar[bool] = True
     fits_unimodal: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
+    clip_norm: float | None = None
     joint: bool = False
     graph_safe: bool = False
     num_turns: int = 1

@@ -9,7 +9,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from amr.fusion.attribution.shapley import unimodal_logits
+from amr.fusion.balance import ogm_coefficients, score_ratios, unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
 from amr.fusion.model import FusionModel
@@ -20,7 +20,7 @@ class OGMOptions:
     """Settings of OGM-GE.
 
     Args:
-        alpha: Strength with which the leading modality is held back; 0 is naive training, without noise.
+        alpha: Strength with which the leading modality is held back; 0 switches the method off, the noise too.
         start_epoch: First epoch in which the method acts, counted from 1.
         end_epoch: Epoch from which it no longer acts.
     """
@@ -55,7 +55,11 @@ class OGMGE(Method):
     that a rare modality does not look weak; if every clip has every modality, rho is the same. A modality that no clip
     of the batch has is not compared with others.
 
-    On a cache, unlike in `amr train-encoders`, k_m and the noise act on the gradients of adapters, not of encoders.
+    On a cache, unlike in `amr train-encoders`, k_m and the noise act on the gradients of adapters, not of encoders. Of
+    an encoder with convolutions they act only on parameters of three or more axes, which are the kernels, as in the
+    authors' code: not on biases and normalization. Of other adapters they act on all parameters.
+
+    At alpha 0 this is naive training. The authors' code then still adds the noise.
 
     The default is SGD, because Adam cancels a constant scale of the gradient. The source's learning rate of 1e-3 is for
     encoders. On CREMA-D embeddings it is enough for linear adapters and head, but an mlp adapter and a hidden layer
@@ -97,7 +101,8 @@ class OGMGE(Method):
         if self.acts:
             with torch.no_grad():
                 out = unimodal_logits(model.head, z, batch.present)  # (modalities, run, batch, classes)
-            self.coefficients = coefficients(out, batch, self.options.alpha)
+            ratios = score_ratios(out, batch.target, batch.present)
+            self.coefficients = ogm_coefficients(ratios, self.options.alpha)
             self.seen.append(self.coefficients)
         return super().loss(model, batch, z)
 
@@ -107,7 +112,7 @@ class OGMGE(Method):
             return gradients
         adjusted = dict(gradients)
         for m, k in zip(self.context.model.modalities, self.coefficients, strict=True):
-            for name in (name for name in gradients if name.startswith(f"adapters.{m}.")):
+            for name in modulated(gradients, m):
                 g = gradients[name]
                 adjusted[name] = g * k.view(-1, *[1] * (g.ndim - 1))
                 if self.enhances:
@@ -132,18 +137,20 @@ class OGM(OGMGE):
     enhances = False
 
 
-def coefficients(out: Tensor, batch: Batch, alpha: float) -> Tensor:
-    """Coefficients k_m: uni-modal logits `(modalities, run, batch, classes)` to `(modalities, run)`."""
-    p_target = out.softmax(-1).gather(-1, batch.target.expand(len(out), -1, -1).unsqueeze(-1)).squeeze(-1)
-    present = batch.present.movedim(-1, 0)  # (modalities, run, batch)
-    num_clips = present.sum(-1)
-    score = (p_target * present).sum(-1) / num_clips.clamp_min(1)  # s_m as a mean; 0 if no clip has m
-    counted = (num_clips > 0).to(score.dtype)
-    num_others = counted.sum(0) - counted
-    others = (score.sum(0) - score) / num_others.clamp_min(1)
-    compared = (counted > 0) & (num_others > 0)
-    rho = torch.where(compared, score / others.clamp_min(torch.finfo(score.dtype).tiny), 1)
-    return torch.where(rho > 1, 1 - torch.tanh(alpha * rho), 1)
+def modulated(gradients: Mapping[str, Tensor], modality: str) -> list[str]:
+    """Names of the gradients that the method changes: those of three or more axes if the adapter has any, else all.
+
+    Args:
+        gradients: Gradients by the names of the model's parameters, each with a leading run axis.
+        modality: Name of the modality.
+
+    >>> of_encoder = {"adapters.audio.conv": torch.zeros(1, 4, 3, 3, 3), "adapters.audio.norm": torch.zeros(1, 4)}
+    >>> modulated(of_encoder, "audio")
+    ['adapters.audio.conv']
+    """
+    names = [name for name in gradients if name.startswith(f"adapters.{modality}.")]
+    kernels = [name for name in names if gradients[name].ndim >= 4]  # the run axis and at least three of its own
+    return kernels or names
 
 
 def deviation(gradient: Tensor) -> Tensor:

@@ -135,10 +135,10 @@ class OptimizerStep:
         if self.method is not None:
             adjusted = self.method.adjust(dict(zip(self.names, gradients, strict=False)))
             gradients = (*(adjusted.get(name) for name in self.names), *gradients[len(self.names) :])
-        if self.recipe.method.clip_norm is not None:
+        most = (self.recipe.method if self.method is None else self.method).clip_norm
+        if most is not None:
             # separately: R is part of the head's norm and must not reach the adapters through it
             num_adapters = sum(name.startswith("adapters.") for name in self.names)  # they come first
-            most = self.recipe.method.clip_norm
             gradients = (*_clipped(gradients[:num_adapters], most), *_clipped(gradients[num_adapters:], most))
         self._assign(parameters, gradients)
         optimizer.step()

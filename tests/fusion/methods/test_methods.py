@@ -17,7 +17,7 @@ SHORT = {"gradient-blending": {"super_epoch": 2}}
 APART = [name for name, method in methods.items() if not method.fuses and not method.single_modality]
 WITH_RATIO = [(name, ratio) for name in JOINT for ratio in (None, HALF)] + [(name, None) for name in APART]
 ANY_HEAD = [name for name in JOINT if methods[name].head is None]
-LR = {"ogm": 0.1, "ogm-ge": 0.1, "pmr": 0.1, "mla": 0.1, "reconboost": 0.1}  # SGD
+LR = {"ogm": 0.1, "ogm-ge": 0.1, "pmr": 0.1, "mla": 0.1, "reconboost": 0.1, "agm": 0.1, "mmpareto": 0.1}  # SGD
 
 
 def members(ratio):

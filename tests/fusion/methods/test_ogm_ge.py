@@ -108,6 +108,18 @@ def test_a_single_element_gets_no_noise():
     assert torch.equal(method.adjust(single)["adapters.audio.bias"], single["adapters.audio.bias"])
 
 
+def test_of_an_encoder_with_kernels_nothing_else_is_scaled_or_perturbed():
+    clips = make_clips(30)
+    method, _ = build("ogm-ge", clips)
+    method.begin_epoch(1)
+    method.coefficients = torch.full((2, len(SEEDS)), 0.5)
+    shapes = {"adapters.audio.kernel": (4, 2, 3, 3), "adapters.audio.norm": (4,), "adapters.video.weight": (4, 6)}
+    plain = {name: torch.randn(len(SEEDS), *shape) for name, shape in shapes.items()}
+    adjusted = method.adjust(plain)
+    kept = [name for name, g in plain.items() if torch.equal(adjusted[name], g)]
+    assert kept == ["adapters.audio.norm"]
+
+
 @pytest.mark.parametrize("name", ["ogm", "ogm-ge"])
 @pytest.mark.parametrize("ratio", [None, HALF])
 @pytest.mark.parametrize("options", [{"alpha": 0.0}, {"start_epoch": 5, "end_epoch": 9}, {"end_epoch": 1}])

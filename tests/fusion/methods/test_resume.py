@@ -14,6 +14,10 @@ from ..conftest import make_clips, make_recipe
 from .conftest import assert_same
 
 CASES = [
+    ("agm", {}),
+    ("opm", {"warm_up": 0.0}),
+    ("dgl", {}),
+    ("mmpareto", {}),
     ("cml", {}),
     ("lfm", {"schedule": "fitted"}),
     ("mcr", {}),
