@@ -152,7 +152,7 @@ def say_results(result: SweepResult, as_json: bool) -> None:
         show([], as_json, lambda: "")
         return
     if result.rows:
-        words = [*SCORES[result.task].measures.values()][:2]
+        words = [*SCORES[result.task].main.values()]
         title = f"best by val {words[0]}; test {', '.join(words)} and share beside it"
         show(result.to_json(), as_json, lambda: table(title, *best_by_val(result.table, result.task)))
         say(f"{result.folder / 'results.csv'}, {write_picture(result)}")

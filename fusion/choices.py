@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +24,7 @@ OWN_WEIGHTS = {"permutation": 0.3}
 BASELINES = ("zero", "mean")
 
 REGRESSION_LOSSES = ("mse", "l1")
+HALF = 0.5  # probability above which a clip has a label
 CLASS_WEIGHTS = ("none", "balanced")
 ADAPTERS = ("none", "linear", "mlp")
 OPTIMIZERS = ("adamw", "sgd", "adamax")
@@ -63,6 +65,15 @@ class Score:
     def gain(self, value: V) -> V:
         """The score, its sign such that more is better; and back."""
         return -value if self.least_is_best else value
+
+    @property
+    def main(self) -> dict[str, str]:
+        """The score and the measure after it: names to words, where there is room for two.
+
+        >>> SCORES["regression"].main
+        {'mae': 'MAE', 'pearson': 'Pearson'}
+        """
+        return dict(islice(self.measures.items(), 2))
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -89,8 +89,9 @@ def _refuse_other_clips(path: Path, existing: dict[str, EmbeddingInfo], old: pd.
 def _refuse_other_encoder(old: EmbeddingInfo, new: EmbeddingInfo) -> None:
     found = differences(old, new)
     if any(what == "encoder" for what, *_ in found):  # preprocessing follows from the spec
-        told = ["weights_sha256"] if old.weights_sha256 and new.weights_sha256 else []
-        found = [each for each in found if each[0] in ("encoder", *told, "dtype")]
+        both_have_weights = bool(old.weights_sha256 and new.weights_sha256)
+        named = {"encoder", "dtype"} | ({"weights_sha256"} if both_have_weights else set())
+        found = [each for each in found if each[0] in named]
     if found:
         was = ", ".join(f"{what} {before}" for what, before, _ in found)
         got = ", ".join(f"{what} {after}" for what, _, after in found) if len(found) > 1 else found[0][2]

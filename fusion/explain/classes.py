@@ -52,18 +52,14 @@ class ClassExplanation(Explanation[Removed]):
             pred=whole.text,
             true=true,
             probabilities={**whole.probabilities},
-            removed={
-                baseline: {
-                    m: Removed(
-                        d.text,
-                        d.probabilities[d.text],
-                        d.probabilities[whole.text],
-                        None if true is None else d.probabilities[true],
-                    )
-                    for m, d in by_modality.items()
-                }
-                for baseline, by_modality in decisions.without.items()
-            },
+            removed=decisions.removed(
+                lambda d: Removed(
+                    d.text,
+                    d.probabilities[d.text],
+                    d.probabilities[whole.text],
+                    None if true is None else d.probabilities[true],
+                )
+            ),
             **fields,
         )
 

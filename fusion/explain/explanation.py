@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -70,6 +70,10 @@ class Decisions:
     without: Mapping[str, Mapping[str, Decision]]
     truth: Decision | None
 
+    def removed(self, make: Callable[[Decision], W]) -> dict[str, dict[str, W]]:
+        """Predictions without each modality, made of the decisions: baseline to modality to prediction."""
+        return {baseline: {m: make(d) for m, d in of_each.items()} for baseline, of_each in self.without.items()}
+
 
 @dataclass(frozen=True)
 class Explanation(ABC, Generic[W]):
@@ -131,7 +135,7 @@ class Explanation(ABC, Generic[W]):
     @property
     @abstractmethod
     def attributed(self) -> str:
-        """What the shares are shares of."""
+        """What the shares add up to, in words."""
 
     @abstractmethod
     def without_rows(self) -> list[tuple[str, Mapping[str, object]]]:

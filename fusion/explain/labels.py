@@ -62,10 +62,7 @@ class LabelsExplanation(Explanation[RemovedLabels]):
             probabilities={**whole.probabilities},
             labels=whole.labels,
             true_labels=None if truth is None else truth.labels,
-            removed={
-                baseline: {m: RemovedLabels(d.text, d.labels, {**d.probabilities}) for m, d in by_modality.items()}
-                for baseline, by_modality in decisions.without.items()
-            },
+            removed=decisions.removed(lambda d: RemovedLabels(d.text, d.labels, {**d.probabilities})),
             **fields,
         )
 

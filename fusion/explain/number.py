@@ -69,10 +69,7 @@ class NumberExplanation(Explanation[RemovedNumber]):
             true_value=None if truth is None else truth.value,
             train_mean=sum(scale.mean for scale in scales) / len(scales),
             train_std=sum(scale.std for scale in scales) / len(scales),
-            removed={
-                baseline: {m: RemovedNumber(d.text, d.value) for m, d in by_modality.items()}
-                for baseline, by_modality in decisions.without.items()
-            },
+            removed=decisions.removed(lambda d: RemovedNumber(d.text, d.value)),
             **fields,
         )
 

@@ -13,10 +13,10 @@ from amr.common.colors import COLORS, SETTING_COLORS
 from amr.common.files import replacing
 from amr.fusion.choices import Score, score_of
 from amr.fusion.frontier.curves import Curve, curves_of, front_of, interval_of_change
+from amr.fusion.runs.statistics import FRACTION, interval_inside
 
 GRAY, INK = "#888888", "#333333"
 OF_CURVES = (*COLORS, *(light for light, _ in SETTING_COLORS))  # that of the plain head is INK
-FRACTION = (0.0, 1.0)
 MARKERS = "osD^vP*X"
 
 
@@ -110,7 +110,7 @@ def _lengths(
     """Lengths of the whiskers below and above means, which end at the bounds; None if all are unknown."""
     if all(half is None for _, half in ends):
         return None
-    known = [(mean, 0.0 if half is None else half) for mean, half in ends]
-    below = [max(0.0, min(half, mean - bounds[0])) for mean, half in known]
-    above = [max(0.0, min(half, bounds[1] - mean)) for mean, half in known]
+    inside = [(mean, interval_inside(mean, half, bounds) or (mean, mean)) for mean, half in ends]
+    below = [mean - low for mean, (low, _) in inside]
+    above = [high - mean for mean, (_, high) in inside]
     return below, above

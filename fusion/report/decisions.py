@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from amr.common.files import read_whole, whole_file
+from amr.fusion.choices import HALF
 from amr.fusion.runs.read import Run
 
-HALF = 0.5  # probability above which a label is predicted
 SEPARATOR = ";"  # of labels in predictions.csv
 ADVICE = "Run amr evaluate again."
 
@@ -78,6 +78,10 @@ class Decisions:
     def has(self, label: int) -> np.ndarray:
         """Whether each clip is of a class, or has a label, `(clips,)`."""
         return self.target[:, label] > 0 if self.task == "multilabel" else self.target == label
+
+    def known(self, num_classes: int) -> list[int]:
+        """Classes or labels that a clip has, by number."""
+        return [c for c in range(num_classes) if self.has(c).any()]
 
     def predicts(self, label: int) -> np.ndarray:
         """Whether each run predicts a class or label for each clip, `(run, clips)`."""

@@ -211,8 +211,12 @@ def of_best_run(settings: Sequence[Setting]) -> str:
     if sum(len(setting.runs) for setting in settings) == 1:
         return ""
     run = best_run(settings)
-    label = next(setting.label for setting in settings if any(member is run for member in setting.runs))
-    return f" of the run that is best on val ({label}, seed {run.seed})"
+    return f" of the run that is best on val ({setting_with(run, settings).label}, seed {run.seed})"
+
+
+def setting_with(run: Run, settings: Sequence[Setting]) -> Setting:
+    """The setting that a run is of."""
+    return next(setting for setting in settings if any(member is run for member in setting.runs))
 
 
 def _best(settings: Sequence[Setting]) -> Setting | None:

@@ -11,14 +11,12 @@ from amr.fusion.choices import SCORES, Score
 from amr.fusion.evaluate.measures import measures
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, settings_of
-from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, ROUNDING, p_text
+from amr.fusion.runs.statistics import FRACTION, MIN_VALUES_INTERVAL, ROUNDING, interval_inside, p_text
 
 # measures that show whether balance helped; the second table of tests has all
 MAIN_MEASURES = ("full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
-NUM_MAIN = 2  # measures of the task before these
 GAINS = {"gain over UME": "gain_over_ume", "gain over best": "gain_over_best_unimodal"}
 SIGNIFICANT = 0.05
-FRACTION = (0.0, 1.0)  # lowest and highest value of most measures
 BOUNDS = {"mae": (0.0, math.inf), "pearson": (-1.0, 1.0)}
 MAX_NAMED = 3  # modalities in the heading of a column
 DASH = "\N{EN DASH}"  # for missing values
@@ -92,27 +90,6 @@ def fraction(value: float | None) -> str:
     ('0.779', '0.000', '–')
     """
     return DASH if value is None else _text(value, 3)
-
-
-def interval_inside(
-    mean: float | None, half: float | None, bounds: tuple[float, float] = FRACTION
-) -> tuple[float, float] | None:
-    """Low and high end of the interval of a measure, inside the values that it can have.
-
-    A mean that is itself outside, as a Shapley use share can be, keeps its interval.
-
-    Args:
-        mean: Mean of the measure.
-        half: Half the width of the interval.
-        bounds: Lowest and highest value of the measure.
-
-    >>> interval_inside(0.75, 0.5)
-    (0.25, 1.0)
-    """
-    if mean is None or half is None:
-        return None
-    low, high = mean - half, mean + half
-    return (max(low, bounds[0]), min(high, bounds[1])) if bounds[0] <= mean <= bounds[1] else (low, high)
 
 
 def signed(value: float | None) -> str:
@@ -247,7 +224,7 @@ def comparison_tables(results: ResultFolder) -> list[Table]:
 
 def main_measures(score: Score) -> tuple[str, ...]:
     """Beginnings of the names of the main measures of a task."""
-    return (*[*score.measures][:NUM_MAIN], *MAIN_MEASURES)
+    return (*score.main, *MAIN_MEASURES)
 
 
 def _comparisons(

@@ -11,6 +11,7 @@ import numpy as np
 import scipy
 
 CONFIDENCE = 0.95
+FRACTION = (0.0, 1.0)  # lowest and highest value of most measures
 ROUNDING = 1e-9  # differences with a smaller deviation than this differ by rounding only
 MIN_VALUES_INTERVAL = 3  # the t-interval of two values is 12.7 times their standard error, or 0 if they happen to agree
 MIN_PAIRS_WILCOXON = 6  # with fewer pairs no outcome reaches p < .05
@@ -56,6 +57,27 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float | 
     if count < MIN_VALUES_INTERVAL:
         return mean, None
     return mean, float(t_quantile(count) * values.std(ddof=1) / np.sqrt(count))
+
+
+def interval_inside(
+    mean: float | None, half: float | None, bounds: tuple[float, float] = FRACTION
+) -> tuple[float, float] | None:
+    """Low and high end of the interval of a measure, inside the values that it can have.
+
+    A mean that is itself outside, as a Shapley use share can be, keeps its interval.
+
+    Args:
+        mean: Mean of the measure.
+        half: Half the width of the interval.
+        bounds: Lowest and highest value of the measure.
+
+    >>> interval_inside(0.75, 0.5)
+    (0.25, 1.0)
+    """
+    if mean is None or half is None:
+        return None
+    low, high = mean - half, mean + half
+    return (max(low, bounds[0]), min(high, bounds[1])) if bounds[0] <= mean <= bounds[1] else (low, high)
 
 
 def paired_test(differences: Sequence[float] | np.ndarray, overlap: float = 0.0) -> PairedTest:

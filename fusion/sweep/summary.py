@@ -25,7 +25,7 @@ def best_by_val(results: pd.DataFrame, task: str = "multiclass") -> tuple[list[s
     names = [*dict.fromkeys(",".join(results["modalities"]).split(","))]
     varied = [name for name in COLUMNS if name == "amr_ratio" or _varies(results, name)]
     score = SCORES[task]
-    second, words = [*score.measures.items()][1]
+    second, words = [*score.main.items()][1]
     columns = [*varied, "seeds", "val", "test", words, f"share {'/'.join(names)}"]
     rows: list[list[object]] = []
     for _, runs in results.groupby(list(COLUMNS), sort=False, dropna=False):

@@ -26,7 +26,6 @@ from amr.fusion.sweep.trainings import sweep_trainings
 from amr.fusion.tasks import tasks
 
 FILES = tuple(f"table.{suffix}" for suffix in ("csv", "md", "tex", "json"))
-NUM_METRICS = 2
 # methods of the paper's table, in its order; `--method all` has every one
 TABLE_1 = (
     *("unimodal", "naive", "dropout", "modality-dropout", "umt", "ume", "ogm-ge", "ogm", "gradient-blending", "gge"),
@@ -142,9 +141,9 @@ class Table:
 
 
 def _metrics(task: str) -> dict[str, str]:
-    """The first measures of a task; of classes, mAP comes first, as in the paper."""
-    found = [*SCORES[task].measures.items()][:NUM_METRICS]
-    return dict(found[::-1] if task == "multiclass" else found)
+    """The main measures of a task; of classes, mAP comes first, as in the paper."""
+    found = SCORES[task].main
+    return dict(reversed(found.items())) if task == "multiclass" else found
 
 
 def _name(row: dict[str, Any]) -> str:

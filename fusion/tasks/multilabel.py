@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from amr.fusion.choices import SCORES
+from amr.fusion.choices import HALF, SCORES
 from amr.fusion.tasks.base import Task, tasks
 from amr.fusion.tasks.decision import Decision
 from amr.fusion.tasks.divergence import bernoulli_jensen_shannon
@@ -19,8 +19,6 @@ from amr.fusion.tasks.metrics import (
     label_average_precision_values,
     label_f1,
 )
-
-HALF = 0.5  # probability above which a clip has a label
 
 
 class Multilabel(Task):

@@ -112,7 +112,7 @@ class PanelsBeside(Panels[E]):
     @property
     @abstractmethod
     def heading(self) -> str:
-        """What the rows show, on as many lines as it takes."""
+        """Heading of the rows, with its line breaks."""
 
     @property
     @abstractmethod

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from matplotlib.axes import Axes
 
+from amr.fusion.choices import HALF
 from amr.fusion.explain.labels import LabelsExplanation
 from amr.fusion.explain.panels.base import OTHER, PREDICTED, Panels
 from amr.fusion.explain.panels.sheet import (
@@ -26,7 +27,6 @@ from amr.fusion.explain.panels.sheet import (
     unit_axis,
 )
 from amr.fusion.explain.words import cut, is_wide, width_of
-from amr.fusion.tasks.multilabel import HALF
 
 NAME, LETTER, LETTERS = 8.0, 0.078, 34  # size of names in points, width of a letter in inches, letters in a line
 CHECK = "\N{CHECK MARK}"

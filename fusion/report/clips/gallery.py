@@ -100,15 +100,16 @@ def galleries(results: ResultFolder, settings: Sequence[Setting], most: int, *, 
     }
     indices = list(dict.fromkeys(i for each in selected.values() for i in each))
     views = _views(results, run, mine, indices, has_shares=has_shares, media=media)
+    of_run = of_best_run(settings)
     texts = {
         "clips": (
             "Clips with the most one-sided decisions",
-            f"Test clips{of_best_run(settings)} with the largest share (part of the decision) of each modality."
+            f"Test clips{of_run} with the largest share (part of the decision) of each modality."
             + _one_sided_note(run),
         ),
         "errors": (
             f"Clips with the {'largest' if mine.task == 'regression' else 'most costly'} errors",
-            _order(mine, of_best_run(settings)),
+            _order(mine, of_run),
         ),
     }
     found = [Gallery(name, *texts[name], tuple(views[i] for i in each)) for name, each in selected.items() if each]

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from amr.fusion.report.plots.marks import INK, label, setting_bar
 from amr.fusion.report.plots.picture import fraction_axis, plot, rows_height, tick, whiskers
 from amr.fusion.report.settings import Setting
-from amr.fusion.report.tables import FRACTION
+from amr.fusion.runs.statistics import FRACTION
 
 COLUMNS_HEIGHT = 400
 

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 
 from amr.fusion.report.plots.marks import GRID, INK, MUTED, SURFACE, KeyItem, key_of, label
 from amr.fusion.report.settings import Setting
-from amr.fusion.report.tables import FRACTION, Table, interval_inside
+from amr.fusion.report.tables import Table
+from amr.fusion.runs.statistics import FRACTION, interval_inside
 
 LINE_PIXELS, ROW_PIXELS = 15, 13  # of a line of a tick label, and around it
 TICK_LETTERS = 20  # in a line of a tick label: the picture beside it needs room on a phone

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from amr.fusion.choices import SCORES, Score
 from amr.fusion.report.plots.marks import INK, MUTED, label, thin
 from amr.fusion.report.plots.picture import fraction_axis, plot, whiskers, wide_enough
-from amr.fusion.report.tables import FRACTION
+from amr.fusion.runs.statistics import FRACTION, interval_inside
 
 MAX_NAMED, MAX_LETTERS = 6, 24  # points with their names, and letters of a name; else points have their numbers
 MAX_WHISKERED = 12  # points with whiskers, which would cover more of them
@@ -130,8 +130,8 @@ class Scatter:
         return drawn
 
 
-def _ends(mean: float, half: float | None, bounds: tuple[float, float] = FRACTION) -> list[float]:
-    return [mean] if half is None else [max(bounds[0], mean - half), min(bounds[1], mean + half)]
+def _ends(mean: float, half: float | None, bounds: tuple[float, float] = FRACTION) -> Sequence[float]:
+    return interval_inside(mean, half, bounds) or (mean,)
 
 
 def _with_edges(ends: Sequence[float]) -> list[float]:

@@ -58,7 +58,7 @@ def _accuracy_against(
     xs, ys = zip(*((point.x, point.y) for point in scatters[first].points), strict=True)
     outside = [f"{s.label} {fraction(s.mean(score.name))}" for s in others]
     whiskered = any(p.y_half is not None or p.x_half is not None for p in scatters[first].points)
-    second, second_words = [*score.measures.items()][1]
+    second, second_words = [*score.main.items()][1]
     columns = ["setting", *(f"{words} of {m}" for m in modalities), score.words, "± (95 %)"]
     columns += [second_words, "on the front"]
     rows = [

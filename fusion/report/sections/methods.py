@@ -11,10 +11,10 @@ from amr.fusion.report.plots.picture import Picture, fraction_axis, plot, rows_h
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
 from amr.fusion.report.settings import Setting, counterpart
-from amr.fusion.report.tables import BOUNDS, FRACTION, fraction, make_table
+from amr.fusion.report.tables import BOUNDS, fraction, make_table
+from amr.fusion.runs.statistics import FRACTION
 
 HALVES = ("without AMR", "with AMR")
-NUM_MEASURES = 2  # of the task
 Row = tuple[str, Setting | None, Setting | None]  # name, without AMR, with AMR
 
 
@@ -26,7 +26,7 @@ def methods(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
         return None
     modalities = results.modalities[:1] if len(results.modalities) == 2 else results.modalities
     score = results.score
-    measures = {words: name for name, words in [*score.measures.items()][:NUM_MEASURES]}
+    measures = {words: name for name, words in score.main.items()}
     measures |= {f"use share of {m}": f"use_share.{m}" for m in modalities}
     measures |= {f"share of {m}": f"share.{m}" for m in modalities}
     known = [setting for row in rows for setting in row[1:] if setting is not None]

@@ -10,7 +10,6 @@ from typing import Any
 import plotly.graph_objects as go
 
 from amr.fusion.attribution.base import attributions
-from amr.fusion.choices import Score
 from amr.fusion.report.plots.marks import MUTED, label, setting_color, setting_marker
 from amr.fusion.report.plots.picture import Picture, plot, tick
 from amr.fusion.report.read import ResultFolder
@@ -32,16 +31,7 @@ WORDS = {
     "head_option": "head options",
     "batch_size": "batch size",
 }
-ALSO = (
-    "adapter",
-    "hidden",
-    "experts",
-    "epochs",
-    "batch_size",
-    "optimizer",
-    "normalize",
-)  # settings that SETTINGS lacks
-NUM_MEASURES = 2  # of the task
+ALSO = ("adapter", "hidden", "experts", "epochs", "batch_size", "optimizer", "normalize")  # that SETTINGS lacks
 
 
 @sections.register("runs")
@@ -102,20 +92,16 @@ def _measures(results: ResultFolder) -> list[str]:
     score = results.score
     return [
         f"val {score.words}",
-        *_of_task(score).values(),
+        *score.main.values(),
         *(f"use share of {m}" for m in modalities),
         *(f"share of {m}" for m in modalities),
     ]
 
 
-def _of_task(score: Score) -> dict[str, str]:
-    return dict([*score.measures.items()][:NUM_MEASURES])
-
-
 def _measure(run: Run, words: str, results: ResultFolder) -> float | None:
     if words.startswith("val "):
         return run.val_measures.get(results.score.name)
-    names = {text: name for name, text in _of_task(results.score).items()}
+    names = {text: name for name, text in results.score.main.items()}
     if words in names:
         return run.measures.get(names[words])
     kind, _, modality = words.partition(" of ")

@@ -293,12 +293,13 @@ function decisionsOf(run) {
   return new Map(folder.ids.map((id, i) => [id, { target: folder.target[i], pred: run.preds[i], share: run.shares?.[i] ?? null }]).filter(([, each]) => each.pred !== null && each.target !== null));
 }
 
-// what a clip says of each class or label: [its name, whether the decision is right]
+// a class, labels or a number as text
 const toNames = {
   multiclass: (folder, c) => folder.classes[c],
   multilabel: (folder, labels) => labels.map((c) => folder.classes[c]).join(", ") || "no label",
   regression: (folder, value) => value.toFixed(3),
 };
+// what is decided about a clip: the name of a class or label, and whether the decision is right
 const decided = {
   multiclass: (folder, { target, pred }) => [[folder.classes[target], pred === target]],
   multilabel: (folder, { target, pred }) => folder.classes.map((name, c) => [name, pred.includes(c) === target.includes(c)]),

@@ -20,10 +20,10 @@ from amr.fusion.frontier.reading import reading
 from amr.fusion.report.frontier import relabelled
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, counterpart, reference_of
-from amr.fusion.report.tables import MINUS, fraction, interval_inside, side_by_side, signed
+from amr.fusion.report.tables import MINUS, fraction, side_by_side, signed
 from amr.fusion.report.text.use import uses_any
 from amr.fusion.runs.read import Run, best_of, flat, use_shares
-from amr.fusion.runs.statistics import PairedTest, paired_test, ratio_interval
+from amr.fusion.runs.statistics import PairedTest, interval_inside, paired_test, ratio_interval
 
 MAX_COST = FrontierConfig.max_cost
 FEW = 100  # val clips, of which one is more than `MAX_COST`

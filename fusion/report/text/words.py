@@ -13,7 +13,6 @@ from amr.fusion.report.tables import (
     MINUS,
     SIGNIFICANT,
     fraction,
-    interval_inside,
     label_of,
     main_measures,
     measure_words,
@@ -22,7 +21,7 @@ from amr.fusion.report.tables import (
     terms_of,
 )
 from amr.fusion.report.text.use import LITTLE, unit_of
-from amr.fusion.runs.statistics import p_text
+from amr.fusion.runs.statistics import interval_inside, p_text
 
 ALIKE = 0.05  # uses closer than this, and of one order, are called about equal
 APART = 0.10  # gap between share and use share that is worth a warning

@@ -31,7 +31,7 @@ def per_class(results: ResultFolder, settings: Sequence[Setting]) -> Picture | N
     plots: dict[str, dict[str, Any]] = {}
     rows: list[list[object]] = []
     first_alt = ""
-    classes = [c for c in range(len(results.classes)) if decisions.has(c).any()]
+    classes = decisions.known(len(results.classes))
     names = [results.classes[c] for c in classes]
     for setting in shown(settings):
         mine = decisions.of([run.name for run in setting.runs])

@@ -11,7 +11,7 @@ from amr.fusion.report.plots.marks import MUTED, label, setting_marker
 from amr.fusion.report.plots.picture import Picture, plot
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
-from amr.fusion.report.settings import Setting, best_run, of_best_run
+from amr.fusion.report.settings import Setting, best_run, of_best_run, setting_with
 from amr.fusion.report.tables import fraction, make_table
 
 MAX_POINTS = 3000  # that a browser draws at once
@@ -28,7 +28,6 @@ def numbers(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
     mine = decisions.of([run.name])
     if not mine.runs or not mine.tested.any():
         return None
-    setting = next(setting for setting in settings if any(member is run for member in setting.runs))
     tested = mine.tested[0]
     target, preds, ids = mine.target[tested], mine.preds[0, tested], mine.ids[tested]
     drawn = np.unique(np.linspace(0, len(ids) - 1, min(len(ids), MAX_POINTS)).round().astype(int))
@@ -51,7 +50,7 @@ def numbers(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
         f"the highest {name!r}.{few}",
         f"Scatter of predicted over true {name!r} for {len(drawn)} clips. "
         + " ".join(f"True {row[0]}: mean prediction {fraction(float(str(row[3])))}." for row in rows),
-        {"": _points(target[drawn], preds[drawn], ids[drawn], name, setting)},
+        {"": _points(target[drawn], preds[drawn], ids[drawn], name, setting_with(run, settings))},
         make_table(
             "numbers-data",
             "Clips from the lowest to the highest true number.",

@@ -45,7 +45,7 @@ def recognized(results: ResultFolder, settings: Sequence[Setting]) -> Picture | 
     if decisions is None or decisions.task == "regression":
         return None
     one, several, _ = words_of(decisions)
-    classes = [c for c in range(len(results.classes)) if decisions.has(c).any()]
+    classes = decisions.known(len(results.classes))
     drawn = [(s, mine) for s in shown(settings) if (mine := decisions.of([run.name for run in s.runs])).runs]
     if not drawn:
         return None
