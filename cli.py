@@ -18,7 +18,7 @@ from amr.common.cluster.options import ClusterOptions
 from amr.common.files import check_writable
 from amr.common.options import MODEL, OUTPUT, REGULARIZER, SOURCE, SPEED, TRAINING, quoted
 from amr.common.workspace import find_cache, find_run
-from amr.console.commands import Json, cluster_options, configured, field_option, parameter, taken_cluster
+from amr.console.commands import Json, cluster_options, configured, field_option, lists, parameter, taken_cluster
 from amr.console.fitted import add_fitted
 from amr.console.frontier import add_frontier
 from amr.console.listings import add_listings
@@ -39,8 +39,7 @@ from amr.console.runs import add_runs
 from amr.console.signals import Handler
 from amr.console.training import add_train_encoders, table_config, table_options
 from amr.extract.config import ExtractConfig, ImportConfig, MergeConfig, check_dataset, check_request
-from amr.fusion.choices import check_registered
-from amr.fusion.config import SWEPT, FitConfig, SweepConfig
+from amr.fusion.config import SWEPT, FitConfig, SweepConfig, swept_values
 from amr.fusion.report.config import ReportConfig
 
 app = typer.Typer(
@@ -246,8 +245,7 @@ def _sweep(request: tuple[SweepConfig, bool, ClusterOptions], as_json: bool) -> 
 
 
 def _swept(field: dataclasses.Field[Any]) -> inspect.Parameter:
-    help_text = " Separate several values with commas."
-    return field_option(field, str | None, None, more_help=help_text, show_default=False)
+    return field_option(field, str | None, None, more_help=lists(field.name), show_default=False)
 
 
 def _sweep_request(
@@ -307,9 +305,7 @@ def _table_request(
     if seeds < 1:
         raise ValueError(f"--seeds must be 1 or more, got {seeds}. Pass --seeds 5.")
     ratio = values["amr_ratio"]
-    names = () if method is None else tuple(name.strip() for name in method.split(","))
-    for name in names:
-        check_registered("--method", name)
+    names = () if method is None else swept_values(FitConfig(), "method", [name.strip() for name in method.split(",")])
     if end_to_end and group_size is not None:
         raise ValueError(f"--group-size must be left out with --end-to-end, got {group_size}. Leave it out.")
     request = {
@@ -325,7 +321,7 @@ def _table_request(
 _ADAPTER = "Trainable layer on each embedding, the same in every row: none, linear or mlp."
 _RATIO = "Target shares of the columns with AMR, such as 3:1; none leaves them out. By default equal shares."
 _END_TO_END = "Train encoders with each row's head on --dataset or --manifest, instead of heads on --cache."
-_METHODS = "Methods of the rows, separated by commas; by default all."
+_METHODS = "Methods of the rows, separated by commas, or all; by default those of the paper's table."
 configured(
     app,
     "table",

@@ -75,6 +75,11 @@ def taken_cluster(values: dict[str, Any]) -> ClusterOptions:
     return ClusterOptions(**{each.name: values.pop(each.name) for each in dataclasses.fields(ClusterOptions)})
 
 
+def lists(name: str) -> str:
+    """What the help of a setting adds where several values may be given."""
+    return " Separate several values with commas." + (" all: every one that can run." if name == "method" else "")
+
+
 def field_option(
     field: dataclasses.Field[Any], kind: Any, default: Any, *, more_help: str = "", show_default: bool = True
 ) -> inspect.Parameter:

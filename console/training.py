@@ -13,14 +13,13 @@ import typer
 from rich.table import Table
 
 from amr.common.options import SPEED, flag, quoted
-from amr.console.commands import configured, field_option, parameter
+from amr.console.commands import configured, field_option, lists, parameter
 from amr.console.output import say, say_notes, say_results, show, table
 from amr.console.progress import stderr_progress
 from amr.extract.config import check_clips, check_request
 from amr.fusion.config import FitConfig
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig
 
-LISTS = " Separate several values with commas."
 _SEEDS = Annotated[int | None, typer.Option(help="Number of seeds, 0 to N-1; replaces --seed.", rich_help_panel=SPEED)]
 # set by `amr table` itself
 _OF_TABLE = ("objective", "teachers", "overwrite", "method", "seed", "amr_ratio", "method_option", "preset")
@@ -29,7 +28,7 @@ _OF_TABLE = ("objective", "teachers", "overwrite", "method", "seed", "amr_ratio"
 def add_train_encoders(app: typer.Typer) -> None:
     """Add `amr train-encoders` to an app."""
     swept = {
-        field.name: field_option(field, str | None, None, more_help=LISTS, show_default=False)
+        field.name: field_option(field, str | None, None, more_help=lists(field.name), show_default=False)
         for field in dataclasses.fields(TrainConfig)
         if field.name in TRAIN_SWEPT
     }

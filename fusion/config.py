@@ -37,6 +37,7 @@ from amr.fusion.choices import (
     TASKS,
     check_registered,
     own_weight,
+    registered_names,
 )
 
 MAX_EPOCHS = 1_000_000  # a slip of the finger, not a training
@@ -274,6 +275,7 @@ class FitConfig(TrainingConfig):
         return settings
 
 
+ALL = ("all",)  # methods of a sweep: every registered one
 # Options of `amr fit` that take a list in `amr sweep`; the last ones vary fastest.
 SWEPT: dict[str, Callable[[str], Any]] = {
     "head": str,
@@ -296,7 +298,8 @@ class SweepConfig:
     Args:
         base: Settings that are not swept; those that are go back to their defaults here.
         head, method, amr_ratio, amr_weight, lr, seed, attribution, weight_decay, embedding_noise: Value or list of
-            values of each setting; "none" in amr_ratio is no AMR. Left out, the value of `base`.
+            values of each setting; "none" in amr_ratio is no AMR, and "all" as method every one that can run. Left out,
+            the value of `base`.
         group_size: Number of runs to train at once; None for as many as fit the device.
         also: Further fits, each with every seed. Their seed, device and folder are those of the sweep.
 
@@ -351,7 +354,7 @@ class SweepConfig:
         """Config of each fit. Settings of AMR are swept only for fits with a ratio."""
         without_amr = {name: getattr(FitConfig, name) for name in AMR_SETTINGS} | {"attribution": self.attribution[0]}
         configs = []
-        for values in product(*(getattr(self, name) for name in SWEPT)):
+        for values in product(*(each_value(self, name) for name in SWEPT)):
             config = replace(self.base, **dict(zip(SWEPT, values, strict=True)))
             configs.append(config if config.amr_ratio is not None else replace(config, **without_amr))
         of_sweep = {name: getattr(self.base, name) for name in ("out", "device", "logger")}
@@ -400,10 +403,23 @@ def swept_values(base: TrainingConfig, name: str, given: Any) -> tuple[Any, ...]
         base: Config that has the value if none is given.
         name: Name of the setting.
         given: One value, or several.
+
+    Raises:
+        ValueError: A value is invalid.
     """
     values: list[Any] = [given] if given is None or isinstance(given, str | Mapping | Real) else list(given)
     values = values or [getattr(base, name)]
+    if name == "method" and ALL[0] in [str(value).lower() for value in values]:
+        if len(values) > 1:
+            raise ValueError(f"--method must be {ALL[0]} alone or names, got {','.join(values)}. Pass {ALL[0]}.")
+        return ALL
     return tuple(getattr(replace(base, **{name: value}), name) for value in values)
+
+
+def each_value(config: Any, name: str) -> tuple[Any, ...]:
+    """Values of a swept setting of a sweep's config; "all" is each registered method."""
+    values: tuple[Any, ...] = getattr(config, name)
+    return registered_names("methods") if name == "method" and values == ALL else values
 
 
 def parse_lists(

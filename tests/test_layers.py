@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("common", "console", "data_manifests", "extract", "fusion")
 MAX_MODULES = 10
-# Rooms with one file per entry of a registry hold as many files as there are entries.
-REGISTRIES = ("extract/encoders/families", "fusion/heads", "fusion/methods")
+# Rooms with one file per entry of a registry, or per method as `balance`, hold as many files as there are entries.
+REGISTRIES = ("extract/encoders/families", "fusion/balance", "fusion/heads", "fusion/methods")
 REGISTRIES += ("fusion/evaluate/measures", "fusion/loggers", "fusion/report/sections")
 
 # From the ground up. Rooms of one floor do not import each other.

@@ -23,7 +23,7 @@ from amr.common.options import (
 from amr.common.workspace import JOINT_RUN
 from amr.extract.config import CLIP_TIMEOUT, CLIP_TIMEOUT_HELP, MAX_CLIP_TIMEOUT, WORKERS_HELP, check_clips
 from amr.fusion.choices import AMR_OPTIMIZERS, own_weight
-from amr.fusion.config import AMR_SETTINGS, SWEPT, TrainingConfig, check_effects, parse_lists, swept_values
+from amr.fusion.config import AMR_SETTINGS, SWEPT, TrainingConfig, check_effects, each_value, parse_lists, swept_values
 from amr.fusion.end_to_end.presets import Preset, preset
 from amr.fusion.loggers.files import LOGS, TENSORBOARD
 
@@ -253,8 +253,8 @@ class TrainSweepConfig:
 
     Args:
         base: Settings that are not swept; those that are go back to their defaults here.
-        method, amr_ratio, attribution, seed: Value or values of each setting; "none" in `amr_ratio` is no AMR. Left
-            out, the value of `base`.
+        method, amr_ratio, attribution, seed: Value or values of each setting; "none" in `amr_ratio` is no AMR, and
+            "all" as `method` every one that can run. Left out, the value of `base`.
 
     Raises:
         ValueError: A training has an invalid setting.
@@ -300,7 +300,7 @@ class TrainSweepConfig:
     def members(self) -> list[TrainConfig]:
         """Config of each training. Settings of AMR are varied only for trainings with a ratio."""
         configs = []
-        for values in product(*(getattr(self, name) for name in TRAIN_SWEPT)):
+        for values in product(*(each_value(self, name) for name in TRAIN_SWEPT)):
             config = replace(self.base, **dict(zip(TRAIN_SWEPT, values, strict=True)))
             configs.append(config if config.amr_ratio is not None or self.is_single else without_amr(config))
         return list(dict.fromkeys(configs))

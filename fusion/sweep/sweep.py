@@ -21,13 +21,14 @@ from amr.common.cluster.options import ClusterOptions, check_gpus
 from amr.common.devices import choose_device, thread_pool
 from amr.common.options import number_text
 from amr.common.progress import Progress
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import ALL, FitConfig, SweepConfig
 from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.fit import fit_group
 from amr.fusion.loggers.base import Sink
 from amr.fusion.loggers.files import LOGS
 from amr.fusion.loggers.tracker import check_loggers, tracking
 from amr.fusion.methods import methods
+from amr.fusion.methods.able import able_methods
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.folder import Groups, choose_folder, new_sweep, read_groups, write_groups
@@ -113,7 +114,6 @@ def sweep(
     check_loggers(config.base.logger)
     if cluster is not None:
         check_gpus(cluster, config.base.device)
-    folder, _ = choose_folder(config, overwrite=overwrite)
     opened: dict[tuple[str | None, bool], TrainingData] = {}
 
     def data_of(member: FitConfig) -> TrainingData:
@@ -123,6 +123,15 @@ def sweep(
             opened[key] = opened[",".join(data.dataset.modalities), key[1]] = data
         return opened[key]
 
+    def check(member: FitConfig) -> None:
+        for each in _expanded(member, data_of(member)):
+            resolve(each, data_of(each).dataset)
+
+    given, left_out = config, []
+    if given.method == ALL:
+        names, left_out = able_methods(lambda name: replace(given, method=(name,)).members(), check)
+        config = replace(given, method=names)
+    folder, _ = choose_folder(config, overwrite=overwrite)
     records = []
     for swept in config.members():
         for member in _expanded(swept, data_of(swept)):
@@ -136,7 +145,7 @@ def sweep(
     ):
         results = Results(folder, records)
         rows = _run_all(folder, records, results, data_of, config, cluster or ClusterOptions(), progress, sink)
-    notes = dict.fromkeys([*repeated, *(note for data in opened.values() for note in data.notes)])
+    notes = dict.fromkeys([*left_out, *repeated, *(note for data in opened.values() for note in data.notes)])
     failed = [run_folder(record).name for record in records if not is_finished(record)]
     warnings = dict.fromkeys(text for data in opened.values() for text in data.warnings)
     missed, task = results.missed_targets(), config.base.task

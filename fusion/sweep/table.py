@@ -30,7 +30,6 @@ FILES = tuple(f"table.{suffix}" for suffix in ("csv", "md", "tex", "json"))
 TABLE_1 = (
     *("unimodal", "naive", "dropout", "modality-dropout", "umt", "ume", "ogm-ge", "ogm", "gradient-blending", "gge"),
 )
-ALL = ("all",)
 
 
 @dataclass(frozen=True)
@@ -244,13 +243,12 @@ def _requested(
         note = f"AMR and fusion need two modalities, got {modalities[0]}: the table has its unimodal row only"
         return tuple(name for name in methods if methods[name].single_modality), None, [note]
     ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
-    if names and tuple(names) != ALL:
+    if names:
         return tuple(names), ratio, []
-    wanted = tuple(methods) if names else TABLE_1
     task = getattr(config, "task", "multiclass")  # encoders are trained for classes
-    unfit = [name for name in wanted if methods[name].needs_classes and not tasks[task].one_class]
+    unfit = [name for name in TABLE_1 if methods[name].needs_classes and not tasks[task].one_class]
     notes = [f"left out of --task {task}, as their formula needs a softmax over classes: {', '.join(unfit)}"]
-    return tuple(name for name in wanted if name not in unfit), ratio, notes if unfit else []
+    return tuple(name for name in TABLE_1 if name not in unfit), ratio, notes if unfit else []
 
 
 def _table_of(result: SweepResult, modalities: Sequence[str], ratio: str | None, num_seeds: int) -> Table:

@@ -25,6 +25,7 @@ from amr.common.progress import Progress
 from amr.common.workspace import TRAININGS, check_new_name, encoders_dir
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.choices import own_weight
+from amr.fusion.config import ALL
 from amr.fusion.end_to_end.checkpoint import SECONDS_BETWEEN, remove_checkpoints
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig, alone, without_amr
 from amr.fusion.end_to_end.data import MediaData, read_media_data
@@ -40,6 +41,7 @@ from amr.fusion.end_to_end.folder import (
 from amr.fusion.end_to_end.train import Diverged, check, check_teachers, train_encoders
 from amr.fusion.loggers.tracker import check_loggers
 from amr.fusion.methods import methods
+from amr.fusion.methods.able import able_methods
 from amr.fusion.resolve import with_head
 from amr.fusion.runs.read import Run, damaged_file, read_run
 from amr.fusion.sweep.folder import begin, check_folder, folder_of, writing
@@ -99,6 +101,10 @@ def sweep_trainings(
     """
     progress = progress or Progress()
     check_loggers(config.base.logger)
+    given, left_out = config, []
+    if given.method == ALL:
+        names, left_out = able_methods(lambda name: replace(given, method=(name,)).members(), _checked)
+        config = replace(given, method=names)
     members = _members(config)
     for member in members:
         check_teachers(member)
@@ -124,7 +130,7 @@ def sweep_trainings(
     runs = [_run(each, model) for each, result in zip(finished, results, strict=True) for model in result.epochs]
     with writing(folder):
         rows = write_rows(folder, runs)
-    notes = dict.fromkeys(note for result in results for note in result.notes)
+    notes = dict.fromkeys([*left_out, *(note for result in results for note in result.notes)])
     warnings = dict.fromkeys(text for result in results for text in result.warnings)
     return SweepResult(folder, tuple(rows), tuple(notes), tuple(diverged), (*warnings, *missed_by(runs)))
 
@@ -158,18 +164,19 @@ def _members(config: TrainSweepConfig) -> list[TrainConfig]:
         members = [
             member if methods[member.method].fits_unimodal else replace(member, teachers=None) for member in members
         ]
-    found = [with_head(member) for member in dict.fromkeys(map(_of_method, members))]
-    for member in found:
-        check(member)
-    return found
+    return list(dict.fromkeys(map(_checked, members)))
 
 
-def _of_method(config: TrainConfig) -> TrainConfig:
-    """The config as its method needs it: uni-modal trainings have an objective of their own, some take no ratio."""
+def _checked(config: TrainConfig) -> TrainConfig:
+    """The config as its method needs it: uni-modal trainings have an objective of their own, some take no ratio.
+
+    Raises:
+        ValueError: Options cannot be combined.
+    """
     method = methods[config.method]
-    if method.single_modality:
-        return alone(config)
-    return config if method.fuses else without_amr(config)
+    needed = alone(config) if method.single_modality else with_head(config if method.fuses else without_amr(config))
+    check(needed)
+    return needed
 
 
 def _trainings(members: list[TrainConfig], folder: Path) -> list[Training]:
