@@ -12,7 +12,10 @@ from amr.fusion.methods import ogm_ge
 from amr.fusion.methods import gradient_blending
 from amr.fusion.methods import gge
 from amr.fusion.methods import multi_loss
-
+from amr.fusion.methods import agm
+from amr.fusion.methods import opm
+from amr.fusion.methods import dgl
+from amr.fusion.methods import mmpareto
 from amr.fusion.methods import cml
 from amr.fusion.methods import lfm
 from amr.fusion.methods import mcr
@@ -22,10 +25,6 @@ from amr.fusion.methods import midas
 from amr.fusion.methods import pmr
 from amr.fusion.methods import mla
 from amr.fusion.methods import reconboost
-from amr.fusion.methods import agm
-from amr.fusion.methods import opm
-from amr.fusion.methods import dgl
-from amr.fusion.methods import mmpareto
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
