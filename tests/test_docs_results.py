@@ -17,7 +17,7 @@ from scipy import stats
 
 from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.sweep.table import TABLE_1
-from amr.fusion.sweep.trainings import _of_method, _trainings
+from amr.fusion.sweep.trainings import _checked, _trainings
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "docs" / "results"
@@ -293,6 +293,6 @@ def test_the_needs_are_those_of_the_store_and_of_the_sweep(scripts):
     assert vggsound.store_bytes == 2 * sum(vggsound.clips) * (129 * 1251 + 3 * 3 * 224 * 224)
     base = TrainConfig(dataset="crema-d", objective="joint")
     sweep = TrainSweepConfig(base, method=TABLE_1, amr_ratio=(None, "1:1"), seed=tuple(range(needs.SEEDS)))
-    members = list(dict.fromkeys(map(_of_method, sweep.members())))
+    members = list(dict.fromkeys(map(_checked, sweep.members())))
     assembled = sum(member.method == "ume" for member in members)
     assert needs.num_trainings() == len(_trainings(members, Path("sweep"))) - assembled
