@@ -8,6 +8,7 @@ from .extract.config import MergeConfig as MergeConfig
 from .extract.import_embeddings import import_embeddings as import_embeddings
 from .extract.run import extract_embeddings as extract_embeddings
 from .extract.shards.merge import merge_shards as merge_shards
+from .fusion import balance as balance
 from .fusion.attribution.attributor import Attributor as Attributor
 from .fusion.attribution.regularizer import AttributionRegularizer as AttributionRegularizer
 from .fusion.attribution.tap.model import Tap as Tap

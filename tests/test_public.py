@@ -37,6 +37,7 @@ PROMISED = {
     "TrainSweepConfig",
     "__version__",
     "audit",
+    "balance",
     "evaluate",
     "explain",
     "extract_embeddings",

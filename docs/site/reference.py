@@ -19,19 +19,24 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MADE = "*The rest of this page is made from the code: `make docs`.*"
 
 
-def public_names() -> dict[str, str]:
-    """Each public name with the dotted path of its object, from `__init__.pyi`."""
-    nodes = ast.parse((ROOT / "__init__.pyi").read_text(encoding="utf-8")).body
+MODULES = {"balance": ROOT / "fusion" / "balance" / "__init__.py"}  # public names that are modules
+
+
+def public_names(file: Path = ROOT / "__init__.pyi") -> dict[str, str]:
+    """Each name that a file imports with the dotted path of its object."""
+    nodes = ast.parse(file.read_text(encoding="utf-8")).body
     imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
-    return {name.name: f"amr.{node.module}.{name.name}" for node in imports for name in node.names}
+    paths = {name.name: f"{node.module}.{name.name}" for node in imports for name in node.names}
+    return {name: path if path.startswith("amr.") else f"amr.{path}" for name, path in paths.items()}
 
 
 def python_names() -> str:
-    """The reference of Python: functions first, then classes, then the configs."""
+    """The reference of Python: functions first, then classes, then the configs, then the functions of modules."""
     paths = {name: path for name, path in public_names().items() if name != "__version__"}
     configs = {name for name in paths if name.endswith(("Config", "Options"))}
-    functions = {name for name in paths if name.islower()}
-    groups = {"Functions": functions, "Classes": set(paths) - functions - configs, "Settings": configs}
+    functions = {name for name in paths if name.islower()} - set(MODULES)
+    classes = set(paths) - functions - configs - set(MODULES)
+    groups = {"Functions": functions, "Classes": classes, "Settings": configs}
     parts = []
     for title, names in groups.items():
         parts.append(f"## {title}\n")
@@ -40,6 +45,10 @@ def python_names() -> str:
             _fields(name, paths[name], getattr(amr, name)) if name in configs else _directive(name, paths[name])
             for name in sorted(names, key=str.lower)
         ]
+    for module, file in MODULES.items():
+        docstring = str(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))
+        parts += [f"## Functions of amr.{module}\n", f"{docstring}\n"]
+        parts += [_directive(f"{module}.{name}", path) for name, path in sorted(public_names(file).items())]
     return "\n".join(parts)
 
 

@@ -4,6 +4,7 @@ Tensors have any leading axes, such as that of runs. Of several modalities, the 
 the order of z. No function keeps anything between calls.
 """
 
+from amr.fusion.attribution.shapley import shapley_split
 from amr.fusion.balance.agm import agm_coefficients, agm_logits, agm_losses
 from amr.fusion.balance.blending import gradient_blending_weights
 from amr.fusion.balance.boosting import alignment_losses, reconcile_losses
@@ -26,7 +27,7 @@ from amr.fusion.balance.misaligned import (
 from amr.fusion.balance.mmpareto import mmpareto_gradient, mmpareto_weights
 from amr.fusion.balance.ogm import ogm_coefficients, score_ratios
 from amr.fusion.balance.opm import opm_keep, opm_rates, opm_scale
-from amr.fusion.balance.outputs import modality_losses, unimodal_logits
+from amr.fusion.balance.outputs import modality_losses, subset_logits, unimodal_logits
 from amr.fusion.balance.projection import entropy_weights, updated_projection
 from amr.fusion.balance.prototypes import class_sums, pmr_weights, prototype_logits
 from amr.fusion.balance.teachers import distillation_losses, learns_in_turn
@@ -66,8 +67,10 @@ __all__ = [
     "prototype_logits",
     "reconcile_losses",
     "score_ratios",
+    "shapley_split",
     "share_without",
     "similarity",
+    "subset_logits",
     "unimodal_logits",
     "updated_projection",
     "weak_modality_step",

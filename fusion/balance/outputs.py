@@ -36,6 +36,27 @@ def unimodal_logits(head: HeadFunction, z: Mapping[str, Tensor], present: Tensor
     return shapley.unimodal_logits(head, z, all_present(z) if present is None else present)
 
 
+def subset_logits(head: HeadFunction, z: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
+    """Logits of a head on each subset of the modalities, the others zero: `(subsets, ..., clips, classes)`.
+
+    From none to all, the last modality changing first: none, video, audio, both. What `shapley_split` takes.
+
+    Args:
+        head: Function of z and present that returns logits, `(..., clips, classes)`.
+        z: Modality to its encoding, `(..., clips, dim)`.
+        present: Bool `(..., clips, modalities)`; None if every clip has every modality.
+
+    >>> def head(z, present):
+    ...     return z["audio"] * z["video"] + z["audio"]
+    >>> values = subset_logits(head, {"audio": torch.tensor([[2.0]]), "video": torch.tensor([[3.0]])})
+    >>> values.flatten()
+    tensor([0., 0., 2., 8.])
+    >>> shapley_split(values).flatten()
+    tensor([5., 3.])
+    """
+    return shapley.subset_logits(head, z, all_present(z) if present is None else present)
+
+
 def all_present(z: Mapping[str, Tensor]) -> Tensor:
     """True for each clip and modality, `(..., clips, modalities)`."""
     first = next(iter(z.values()))
