@@ -19,6 +19,8 @@ from amr.fusion.run_axis.axes import of_runs
 from amr.fusion.tasks.base import Task
 from amr.fusion.tasks.multiclass import MULTICLASS
 
+MOST_APART = 2  # modalities up to which each subset has a forward pass of its own; with more, sums are quicker
+
 
 def subsets(num_modalities: int) -> list[tuple[bool, ...]]:
     """Every subset of the modalities, from none to all; each says which modalities are in it.
@@ -40,6 +42,8 @@ def subset_logits(
         present: Bool `(..., clips, modalities)`.
         baseline: Modality to the values that replace it, broadcast to its z; None for zero.
     """
+    if len(z) > MOST_APART and (sums := _sums_of_parts(head, z, present, baseline)) is not None:
+        return sums
     results = []
     for subset in subsets(len(z)):
         in_subset = dict(zip(z, subset, strict=True))
@@ -51,6 +55,29 @@ def subset_logits(
         }
         results.append(head(masked, _only(subset, present)))
     return torch.stack(results)
+
+
+def _sums_of_parts(
+    head: HeadFunction, z: Mapping[str, Tensor], present: Tensor, baseline: Mapping[str, Tensor] | None
+) -> Tensor | None:
+    """`subset_logits` of a head whose logits are a sum over the modalities, in two passes; None for another head."""
+    if not hasattr(head, "modality_logits"):
+        return None
+    outside = head.modality_logits({m: _replacement(x, m, baseline) for m, x in z.items()})
+    if outside is None:
+        return None
+    masked = {m: _present_or_baseline(x, present[..., i], m, baseline) for i, (m, x) in enumerate(z.items())}
+    inside = head.modality_logits(masked)
+    parts = torch.stack([of[m] for of in (inside, outside) for m in z])  # (2 modalities, ..., clips, classes)
+    return torch.tensordot(_members(len(z), parts.dtype, parts.device), parts, dims=1)
+
+
+@cache  # made anew in each step, they would be copied to the device each time
+@torch.inference_mode(False)
+def _members(num_modalities: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """1 for each modality of a subset, then 1 for each of the others, `(subsets, 2 modalities)`."""
+    inside = torch.tensor(subsets(num_modalities), dtype=dtype)
+    return upload(torch.cat([inside, 1 - inside], dim=1), device)
 
 
 def _only(subset: tuple[bool, ...], present: Tensor) -> Tensor:

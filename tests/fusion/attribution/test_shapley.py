@@ -1,5 +1,6 @@
 from itertools import permutations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,3 +88,16 @@ def test_the_baseline_replaces_absent_modalities_and_they_are_marked_absent():
     subset_logits(head, z, torch.tensor([[[True, False]] * 2]), {"a": torch.tensor(7.0), "b": torch.tensor(8.0)})
     # the clip lacks b: the baseline replaces it in every subset
     assert seen == [(7, 8, [False, False]), (7, 8, [False, False]), (1, 8, [True, False]), (1, 8, [True, False])]
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+@pytest.mark.parametrize("name", ["concat", "sum", "cosine"])
+@pytest.mark.parametrize("with_baseline", [False, True])
+def test_logits_of_subsets_are_those_of_a_pass_for_each(name, hidden, with_baseline):
+    """With more than two modalities, those of a head that adds its modalities up are sums of two passes."""
+    head, z, present = make(name, {"a": 3, "b": 4, "c": 2}, hidden)
+    present[0, :2, 1] = present[1, 3, 0] = False
+    z = {m: x * present[..., i, None] for i, (m, x) in enumerate(z.items())}
+    baseline = {m: x.mean(1, keepdim=True) for m, x in z.items()} if with_baseline else None
+    found = subset_logits(head, z, present, baseline)
+    torch.testing.assert_close(found, subset_logits(lambda z, present: head(z, present), z, present, baseline))
