@@ -53,5 +53,5 @@ def opm_scale(rates: Tensor, dims: Sequence[int]) -> Tensor:
     >>> opm_scale(torch.tensor([0.5, 0.0]), [30, 10]).round(decimals=4)
     tensor(1.6000)
     """
-    shares = rates.new_tensor(dims) / sum(dims)
-    return 1 / (1 - torch.tensordot(shares, rates, dims=1))
+    dropped = [rate * (dim / sum(dims)) for rate, dim in zip(rates.unbind(0), dims, strict=True)]
+    return 1 / (1 - torch.stack(dropped).sum(0))
