@@ -189,7 +189,7 @@ def _check_split(found: str, split: str, place: str) -> None:
 datasets.register("kinetics-sounds")(
     Dataset(
         name="kinetics-sounds",
-        summary="YouTube clips of 10 s, 31 classes of Kinetics-400 that are heard and seen; reads your copy of its lists",
+        summary="YouTube clips of 10 s, 31 classes of Kinetics-400 heard and seen; reads your copy of its lists",
         licence="lists CC BY 4.0, which do not ship; media belong to their uploaders",
         homepage=HOMEPAGE,
         modalities=("audio", "video"),
