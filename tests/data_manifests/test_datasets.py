@@ -28,13 +28,14 @@ def test_an_unknown_dataset_suggests_the_closest():
 
 
 def test_options_know_every_dataset_without_importing_it():
-    for name in datasets:
+    names = [name for name, dataset in datasets.items() if dataset.build.__module__.startswith("amr.")]
+    for name in names:
         check_dataset(name)
     with pytest.raises(
         ValueError, match=r"--dataset must be one of .*, got 'ucf101'. Did you mean ucf-101\?"
     ) as refusal:
         check_dataset("ucf101")
-    assert all(name in str(refusal.value) for name in datasets)
+    assert all(name in str(refusal.value) for name in names)
 
 
 @pytest.mark.parametrize("name", ["kinetics-sounds", "ave", "ucf-101"])
