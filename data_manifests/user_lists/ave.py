@@ -108,7 +108,7 @@ def read_lists(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     rows = leave_out(rows, unknown, "of none of AVE's 28 classes", notes)
     rows = each_once(rows, ["id", "label"], notes)
     refuse_empty(rows, list(LISTS.values()), "clips of AVE's 28 classes", notes)
-    notes += notes_on_counts(rows["list"].value_counts().to_dict(), OFFICIAL_COUNTS)
+    notes += notes_on_counts(rows, OFFICIAL_COUNTS)
     videos = rows["id"]
     nth = rows.groupby("id").cumcount() + 1
     splits = rows["split"].groupby(videos)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -94,13 +95,14 @@ def refuse_empty(rows: pd.DataFrame, names: Sequence[str], what: str, notes: Seq
             raise ValueError(f"{name} must list {what}, got {reason} Take the official list.")
 
 
-def notes_on_counts(found: Mapping[str, int], official: Mapping[str, int]) -> list[str]:
+def notes_on_counts(rows: pd.DataFrame, official: Mapping[str, int]) -> list[str]:
     """Note on lists with other numbers of clips than the official ones; empty if they are the same.
 
     Args:
-        found: List or split -> number of its clips.
-        official: List or split -> official number.
+        rows: Table with the column list.
+        official: Name of each list -> official number of its clips.
     """
+    found = Counter(rows["list"])
     other = [f"{name} {found[name]:,} of {number:,}" for name, number in official.items() if found[name] != number]
     if not other:
         return []

@@ -211,7 +211,7 @@ def _read_split(folder: Path, names: list[str], classes: dict[str, str] | None, 
         rows = rows.assign(label=rows["label"].map(lambda label: classes[label.casefold()]))
     rows = each_once(rows, ["id"], notes)
     refuse_empty(rows, names, "clips of known classes", notes)
-    notes += notes_on_counts(rows["list"].value_counts().to_dict(), {name: OFFICIAL_COUNTS[name] for name in names})
+    notes += notes_on_counts(rows, {name: OFFICIAL_COUNTS[name] for name in names})
     is_val = rows["split"].eq("train") & rows["number"].isin(VAL_GROUPS)
     return rows.assign(split=rows["split"].mask(is_val, "val"))[["id", "label", "group", "split"]]
 
