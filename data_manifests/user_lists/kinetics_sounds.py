@@ -9,10 +9,10 @@ github.com/pritamqu/CrissCross (issue 4), which has "strumming guitar" besides.
 The lists do not ship: users put Kinetics-400's own train.csv, val.csv and test.csv into the root (columns label,
 youtube_id, time_start, time_end, split and sometimes is_cc; CC BY 4.0, Google). Two divisions are usual:
 
-    split               official train, val and test parts. The test clips of OGM-GE's lists are no clips of val: about
-                        84 per class, where val has at most 50 and test at most 100
-    split_test-on-val   official train and, as test, official val (AdaMML: 22,728 and 1,593 clips). A part of train is
-                        split off to choose the epoch, as for VGGSound
+    split               official train, val and test parts, as in AV-SUPERB. The test clips of OGM-GE's lists are no
+                        clips of val, either: 84 per class, where val has at most 50 and test at most 100
+    split_test-on-val   official train and, as test, official val, as most work on Kinetics reports it. A part of train
+                        is split off to choose the epoch, as for VGGSound
 """
 
 from __future__ import annotations
