@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,16 @@ def report_on(
         classes=counts_by("label", sorted({*classes, *table["label"]})),
         notes=(*notes, *manifest.notes, *(note for note in divided_groups(table) if note not in manifest.notes)),
     )
+
+
+def with_coverage(report: ManifestReport, sentence: str) -> ManifestReport:
+    """Report with a note on how much of each split was found, and a sentence that explains it."""
+    coverage = [
+        f"{split}: {counts.found} of {counts.clips} clips found ({counts.found / counts.clips:.1%})"
+        for split, counts in report.splits["split"].items()
+        if split
+    ]
+    return replace(report, notes=(*report.notes, f"{'; '.join(coverage)}. {sentence}"))
 
 
 def _modalities(manifest: Manifest) -> list[str]:

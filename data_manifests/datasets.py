@@ -10,6 +10,9 @@ from pathlib import Path
 from amr.common.workspace import media_dir
 from amr.data_manifests import crema_d
 from amr.data_manifests import vggsound
+from amr.data_manifests.user_lists import kinetics_sounds
+from amr.data_manifests.user_lists import ave
+from amr.data_manifests.user_lists import ucf_101
 from amr.data_manifests import synthetic
 from amr.data_manifests.coverage import ManifestReport
 from amr.data_manifests.dataset import PRESETS, WEIGHTLESS, Dataset, datasets
@@ -20,10 +23,13 @@ __all__ = [
     "WEIGHTLESS",
     "Dataset",
     "ManifestReport",
+    "ave",
     "build_manifest",
     "crema_d",
     "datasets",
+    "kinetics_sounds",
     "synthetic",
+    "ucf_101",
     "vggsound",
 ]
 

@@ -220,15 +220,26 @@ def divided_groups(table: pd.DataFrame, column: str = "split") -> list[str]:
     divided = _divided(table, column)
     if not divided:
         return []
-    others = [name for name in split_columns(list(table.columns)) if name != column and table[name].ne("").any()]
-    apart = next((name for name in others if not _divided(table, name)), None)
-    policy = f"amr fit --split-policy {apart.removeprefix('split_')} or --folds 5" if apart else "amr fit --folds 5"
+    apart = undivided_policy(table, column)
+    policy = f"amr fit --split-policy {apart} or --folds 5" if apart else "amr fit --folds 5"
     num_groups = table.loc[table["group"] != "", "group"].nunique()
     return [
         f"{column}: {len(divided)} of {num_groups} groups {'has' if len(divided) == 1 else 'have'} clips "
         "in more than one of train, val and test, such as "
         f"{divided[0]!r}; test accuracy then includes recognizing the group. {policy} keeps groups together."
     ]
+
+
+def undivided_policy(table: pd.DataFrame, column: str = "split") -> str | None:
+    """First split policy, other than that of a column, that divides no group; None if there is none.
+
+    >>> clips = pd.DataFrame({"group": ["ann", "ann"], "split": ["train", "test"], "split_ann": ["train", "train"]})
+    >>> undivided_policy(clips), undivided_policy(clips.drop(columns="split_ann"))
+    ('ann', None)
+    """
+    policies = [name for name in split_columns(list(table.columns)) if name not in ("split", column)]
+    apart = (name for name in policies if table[name].ne("").any() and not _divided(table, name))
+    return next((name.removeprefix("split_") for name in apart), None)
 
 
 def _divided(table: pd.DataFrame, column: str) -> list[str]:

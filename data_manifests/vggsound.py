@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from amr.common.csv_rows import read_csv_rows
-from amr.data_manifests.coverage import ManifestReport, named, report_on
+from amr.data_manifests.coverage import ManifestReport, named, report_on, with_coverage
 from amr.data_manifests.dataset import ANY_CONTENT, WEIGHTLESS, Dataset, datasets
 from amr.data_manifests.manifest import SPLITS, Manifest
-from amr.data_manifests.media_index import AUDIO_ORDER, VIDEO, MediaIndex, choose, index_media
-from amr.data_manifests.schema import counted
+from amr.data_manifests.media_index import index_media
+from amr.data_manifests.user_lists.media import VIDEO_ID, match_intervals
 
 HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound"
 TEST_LIST = Path(__file__).with_name("vggsound_test.csv")
@@ -27,10 +26,7 @@ CLASS_LIST = Path(__file__).with_name("vggsound_classes.csv")
 # Column of labels without their modality, for --label-separator ';'.
 LABELS = "vggsounder_labels"
 
-# A video id is 11 characters, possibly _ and -, so names must not be split at underscores.
 _START = re.compile(r"[0-9]{1,6}")  # seconds
-_VIDEO = re.compile(r"[A-Za-z0-9_-]{11}")
-_STEM = re.compile(rf"(?P<video>{_VIDEO.pattern})(?:_(?P<start>\d+(?:\.\d+)?)(?:_(?P<end>\d+(?:\.\d+)?))?)?")
 
 
 def read_test_list() -> pd.DataFrame:
@@ -71,10 +67,10 @@ def build(root: str | os.PathLike[str]) -> tuple[Manifest, ManifestReport]:
         notes += more
     clips.insert(3, "group", clips["id"].str[:11])
     clips.insert(list(clips).index("vggsounder") + 1, LABELS, joined_labels(clips))
-    clips["audio_path"], clips["video_path"], more = match_files(index, list(clips["id"]))
+    clips["audio_path"], clips["video_path"], more = match_intervals(index, list(clips["id"]))
     manifest = Manifest("vggsound", Path(os.path.abspath(root)), clips)
     report = report_on(manifest, modalities=("audio", "video"), classes=classes, notes=[*notes, *more])
-    return manifest, _with_coverage(report)
+    return manifest, with_coverage(report, "About a fifth of the videos are gone from YouTube for everyone.")
 
 
 def joined_labels(clips: pd.DataFrame) -> list[str]:
@@ -104,7 +100,7 @@ def read_user_list(csv: Path) -> pd.DataFrame:
             continue  # a blank line, or a header that someone added
         place = f"line {line} of {csv.name}"
         video, start, label, split = values if len(values) == 4 else ("",) * 4
-        if not _VIDEO.fullmatch(video) or not _START.fullmatch(start) or not label:
+        if not VIDEO_ID.fullmatch(video) or not _START.fullmatch(start) or not label:
             raise ValueError(f"{place} must be video,start,label,split, got {values}. Take the official list.")
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r} on {place}. Correct it.")
@@ -138,62 +134,6 @@ def add_user_list(clips: pd.DataFrame, rows: pd.DataFrame, classes: list[str]) -
     is_unlisted = ~rows["id"].isin(official.index) & (rows["split"] == "test")
     rows = leave_out(rows, is_unlisted, "have split test but are not in the official test list and are left out")
     return pd.concat([clips, rows[rows["split"] != "test"]], ignore_index=True).fillna(""), notes
-
-
-def match_files(index: MediaIndex, ids: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """Audio path and video path of each clip ("" for none), and notes on files that match no clip."""
-    starts: dict[str, dict[int, str]] = {}
-    for clip in ids:
-        starts.setdefault(clip[:11], {})[int(clip[12:])] = clip
-    # clip -> its files, from the surest kind of name: the official name, one with a start, only the video id.
-    files: dict[str, tuple[list[str], list[str], list[str]]] = {clip: ([], [], []) for clip in ids}
-    unlisted: list[str] = []
-    ambiguous: list[str] = []
-    for stem, paths in index.files.items():
-        match = _STEM.fullmatch(stem)
-        siblings = starts.get(match["video"], {}) if match else {}
-        if match is None or (owner := _clip_of(match, siblings)) is None:
-            (ambiguous if match and siblings and not match["start"] else unlisted).extend(paths)
-        else:
-            files[owner][0 if stem == owner else 1 if match["start"] else 2].extend(paths)
-    chosen = [
-        [next(filter(None, (choose(paths, order) for paths in files[clip])), "") for clip in ids]
-        for order in (AUDIO_ORDER, VIDEO)
-    ]
-    notes = []
-    if unlisted:
-        notes.append(f"{counted(len(unlisted), 'file', 'files')} of clips in no list, left out: {named(unlisted)}.")
-    if ambiguous:
-        notes.append(
-            f"{counted(len(ambiguous), 'file', 'files')} of videos with several clips, left out: {named(ambiguous)}. "
-            "Name them <video>_<start>."
-        )
-    num_bare = sum(path != "" and len(Path(path).stem) == 11 for path in chosen[1])
-    if num_bare:
-        files_named = counted(num_bare, "file named", "files named")
-        notes.append(f"{files_named} by video id only, read as the clip, not the whole video.")
-    return chosen[0], chosen[1], notes
-
-
-def _clip_of(match: re.Match[str], listed: dict[int, str]) -> str | None:
-    """Clip that a file's name stands for, among the listed clips of its video (start in seconds -> clip)."""
-    if match["start"] is None:
-        return next(iter(listed.values())) if len(listed) == 1 else None
-    start = float(match["start"])
-    # Ten seconds apart, or ten thousand milliseconds.
-    is_milliseconds = match["end"] is not None and float(match["end"]) - start >= 1000
-    candidates = [start / 1000] if is_milliseconds else [start, start / 1000]
-    return next((listed[int(value)] for value in candidates if value == int(value) and int(value) in listed), None)
-
-
-def _with_coverage(report: ManifestReport) -> ManifestReport:
-    """Report with a note on how much of each split was found."""
-    coverage = [
-        f"{split}: {counts.found} of {counts.clips} clips found ({counts.found / counts.clips:.1%})"
-        for split, counts in report.splits["split"].items()
-    ]
-    sentence = f"{'; '.join(coverage)}. About a fifth of the videos are gone from YouTube for everyone."
-    return replace(report, notes=(*report.notes, sentence))
 
 
 datasets.register("vggsound")(

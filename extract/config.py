@@ -55,7 +55,8 @@ def check_request(config: Any) -> None:
 
 def check_dataset(name: str) -> None:
     """Refuse an unknown dataset."""
-    names = registered_names(Path(__file__).parents[1] / "data_manifests")
+    room = Path(__file__).parents[1] / "data_manifests"
+    names = registered_names(room) + registered_names(room / "user_lists")
     if names and name not in names:
         raise unknown("--dataset", name, names)
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from amr.data_manifests.schema import undivided_policy
 from amr.fusion.choices import SCORES
 from amr.fusion.data.splits import SplitRows, group_codes
 
@@ -67,7 +68,10 @@ class SplitData:
         if len(divided) == 0:
             return None
         names = _names(self.clips["group"].iloc[divided].astype(str).tolist())
-        advice = "--folds 5 keeps groups together; or correct" if self._can_fold else "Correct"
+        policy = undivided_policy(self.clips)
+        ways = [f"--split-policy {policy}"] * (policy is not None) + ["--folds 5"] * self._can_fold
+        keep = "keep" if len(ways) > 1 else "keeps"
+        advice = f"{' or '.join(ways)} {keep} groups together; or correct" if ways else "Correct"
         return (
             f"{_count(len(divided), 'group')} ({names}) in train and in val or test: results are too good. "
             f"{advice} the column split"

@@ -7,11 +7,12 @@ import timm
 from amr.data_manifests.datasets import PRESETS, build_manifest, datasets
 from amr.data_manifests.manifest import read_manifest, write_manifest
 from amr.extract.config import PRESETS as CHOICES
+from amr.extract.config import check_dataset
 from amr.extract.encoders import Spec, list_encoders
 
 
 def test_every_dataset_is_complete():
-    assert {"crema-d", "vggsound", "synthetic"} <= set(datasets)
+    assert {"crema-d", "vggsound", "kinetics-sounds", "ave", "ucf-101", "synthetic"} <= set(datasets)
     for name, dataset in datasets.items():
         assert dataset.name == name
         assert dataset.licence
@@ -24,6 +25,24 @@ def test_every_dataset_is_complete():
 def test_an_unknown_dataset_suggests_the_closest():
     with pytest.raises(ValueError, match=r"got 'cremad'. Did you mean crema-d\?"):
         build_manifest("cremad")
+
+
+def test_options_know_every_dataset_without_importing_it():
+    names = [name for name, dataset in datasets.items() if dataset.build.__module__.startswith("amr.")]
+    for name in names:
+        check_dataset(name)
+    with pytest.raises(
+        ValueError, match=r"--dataset must be one of .*, got 'ucf101'. Did you mean ucf-101\?"
+    ) as refusal:
+        check_dataset("ucf101")
+    assert all(name in str(refusal.value) for name in names)
+
+
+@pytest.mark.parametrize("name", ["kinetics-sounds", "ave", "ucf-101"])
+def test_lists_that_do_not_ship_are_looked_for_in_the_workspace(workspace, name):
+    (workspace / "data" / name).mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=rf"--root must hold the official lists .*/data/{name}' .*https://"):
+        build_manifest(name)
 
 
 def test_media_are_looked_for_in_the_workspace(workspace):
@@ -68,6 +87,12 @@ def test_every_pretrained_pair_is_one_of_a_task():
     for dataset in (dataset for _, dataset in datasets.items()):
         assert dataset.presets["pretrained"] in [PRESETS[task] for task in ("emotion", "sound-events", "actions")]
     assert datasets["crema-d"].presets["pretrained"] == PRESETS["emotion"]
+    assert datasets["ucf-101"].presets["pretrained"] == PRESETS["actions"]
+
+
+def test_no_pretrained_network_has_seen_the_labels_of_its_clips():
+    """The network of actions was trained on Kinetics-400, of which Kinetics-Sounds is a part."""
+    assert datasets["kinetics-sounds"].presets["pretrained"] == PRESETS["sound-events"]
 
 
 def test_every_pair_is_of_encoders_that_there_are():

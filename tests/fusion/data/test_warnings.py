@@ -56,6 +56,17 @@ def test_groups_on_both_sides_are_counted():
     assert text.startswith("5 groups (g0, g1, g2, ...) in train and in val or test: results are too good. --folds 5")
 
 
+def test_a_split_of_whole_groups_is_advised():
+    data = dataset(["a", "b"] * 40, [f"g{i % 5}" for i in range(80)])
+    data.clips["split"] = ["train"] * 40 + ["val"] * 10 + ["test"] * 30
+    data.clips["split_person"] = ["train" if i % 5 < 3 else "test" for i in range(80)]
+    (text,) = data_warnings(data, [splits(40, 10, 30)])
+    ways = "--split-policy person or --folds 5 keep groups together"
+    assert text.endswith(f"results are too good. {ways}; or correct the column split")
+    (text,) = data_warnings(data, [splits(40, 10, 30)], has_folds=False)
+    assert text.endswith("--split-policy person keeps groups together; or correct the column split")
+
+
 def test_no_group_of_many_is_looked_for_on_its_own():
     """As many calls for 4 groups as for 400: each of them would look at all clips."""
     num_calls = []

@@ -12,8 +12,20 @@ from amr.extract.encoders import build_encoder
 from amr.extract.encoders.model import ModelEncoder
 from amr.fusion.end_to_end.presets import FILE, MODALITIES, OTHER, preset, read_presets
 
-SETTINGS = {"crema-d": (22050, 512, 353, 3), "vggsound": (16000, 256, 128, 10), OTHER: (22050, 512, 353, 3)}
-PICTURES = {"crema-d": (257, 188), "vggsound": (129, 1251), OTHER: (257, 188)}
+SETTINGS = {
+    "crema-d": (22050, 512, 353, 3),
+    "vggsound": (16000, 256, 128, 10),
+    "ave": (16000, 256, 128, 10),
+    "ucf-101": (16000, 512, 353, 7),
+    OTHER: (22050, 512, 353, 3),
+}
+PICTURES = {
+    "crema-d": (257, 188),
+    "vggsound": (129, 1251),
+    "ave": (129, 1251),
+    "ucf-101": (257, 318),
+    OTHER: (257, 188),
+}
 
 
 def test_every_value_has_a_source():
@@ -27,7 +39,7 @@ def test_every_value_has_a_source():
 
 def test_a_dataset_has_its_own_preset_and_other_clips_the_same():
     presets = read_presets()
-    assert presets.keys() == SETTINGS.keys()
+    assert presets.keys() == {*SETTINGS, "kinetics-sounds"}
     assert all(preset(name) == presets[name] for name in presets)
     assert preset("synthetic") == preset(None) == presets[OTHER]
 
@@ -36,6 +48,9 @@ def test_frames_are_mirrored_only_where_left_and_right_are_known_not_to_matter()
     assert {name: (each.flip, each.resized_crop, each.time_crop) for name, each in read_presets().items()} == {
         "crema-d": (True, True, 1),
         "vggsound": (True, True, 0.5),
+        "kinetics-sounds": (True, True, 1),
+        "ave": (True, True, 1),
+        "ucf-101": (True, True, 1),
         OTHER: (False, True, 1),
     }
 
@@ -65,7 +80,17 @@ def test_half_a_sound_of_vggsound_is_the_published_picture_of_five_seconds():
     assert round(preset("vggsound").time_crop * 1251) == width == 626
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+def test_the_sound_encoder_of_kinetics_sounds_gets_128_mel_bands():
+    encoder = build_encoder(preset("kinetics-sounds").encoders["audio"], "audio")
+    assert isinstance(encoder, ModelEncoder)
+    assert (encoder.modality, encoder.embed_dim, encoder.random_weights) == ("audio", 512, True)
+    picture = encoder.preprocessing["picture"]
+    assert (picture["sample_rate"], picture["bands"]) == (16000, 128)
+    assert (picture["window_samples"], picture["hop_samples"]) == (400, 160)  # 25 ms, 10 ms
+    assert encoder.prepare(np.ones(160000, np.float32)).shape == (1, 1, 128, 1024)
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, "kinetics-sounds"])
 def test_the_video_encoder_gets_three_whole_frames(name):
     encoder = build_encoder(preset(name).encoders["video"], "video")
     assert isinstance(encoder, ModelEncoder)

@@ -27,6 +27,7 @@ from scipy.io import savemat
 from amr.cli import run as run_amr
 from amr.common.files.memory import address_space
 from amr.data_manifests.manifest import read_manifest
+from amr.data_manifests.user_lists import ave, kinetics_sounds, ucf_101
 from amr.data_manifests.vggsound import read_user_list
 from amr.extract.cache.reader import Cache
 from amr.extract.named_clips import named_clips
@@ -88,6 +89,12 @@ def formats() -> list[Format]:
     clips = table[["id", "label"]].assign(path=[f"{id_}.mp4" for id_ in IDS], start_seconds="0.5", end_seconds="1e1")
     quoted = clips.assign(note='a "quoted", text')
     video = [f"{'abcdefghijk'},{i},playing flute,train" for i in range(NUM_CLIPS)]
+    kinetics = [
+        "label,youtube_id,time_start,time_end,split",
+        *(f'"tap dancing",abcdefghijk,{i},{i + 10},train' for i in range(NUM_CLIPS)),
+    ]
+    events = [f"Violin, fiddle&abcdefghij{i % 10}&good&{i % 9}&10" for i in range(NUM_CLIPS)]
+    actions = [f"Archery/v_Archery_g{i:02d}_c01.avi 3" for i in range(NUM_CLIPS)]
     tensor = torch.from_numpy(x)
     return [
         Format("npy", "x.npy", lambda path: np.save(path, x), import_embeddings),
@@ -109,6 +116,11 @@ def formats() -> list[Format]:
         Format("manifest", "m.csv", partial(quoted.to_csv, index=False), manifest),
         Format("csv of clips to predict", "p.csv", partial(clips[["id"]].to_csv, index=False), clips_to_predict),
         Format("list of vggsound", "vggsound.csv", lambda path: path.write_text("\n".join(video)), user_list),
+        Format(
+            "list of kinetics-sounds", "train.csv", lambda path: path.write_text("\n".join(kinetics)), kinetics_list
+        ),
+        Format("list of ave", "trainSet.txt", lambda path: path.write_text("\r\n".join(events)), ave_list),
+        Format("list of ucf-101", "trainlist01.txt", lambda path: path.write_text("\r\n".join(actions)), ucf_list),
     ]
 
 
@@ -196,6 +208,21 @@ def clips_to_predict(path: Path) -> tuple[int, str]:
 def user_list(path: Path) -> tuple[int, str]:
     """The user's list of `amr manifest vggsound`."""
     return _sentence(lambda: read_user_list(path).to_csv())
+
+
+def kinetics_list(path: Path) -> tuple[int, str]:
+    """The user's list of `amr manifest --dataset kinetics-sounds`."""
+    return _sentence(lambda: str(kinetics_sounds.read_list(path, "train")))
+
+
+def ave_list(path: Path) -> tuple[int, str]:
+    """The user's list of `amr manifest --dataset ave`."""
+    return _sentence(lambda: ave.read_list(path).to_csv())
+
+
+def ucf_list(path: Path) -> tuple[int, str]:
+    """The user's list of `amr manifest --dataset ucf-101`."""
+    return _sentence(lambda: ucf_101.read_list(path).to_csv())
 
 
 def _sentence(read: Callable[[], str]) -> tuple[int, str]:

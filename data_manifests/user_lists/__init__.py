@@ -1,0 +1,1 @@
+"""Datasets whose official lists do not ship: they are read from the user's own copy."""
