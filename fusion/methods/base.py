@@ -74,6 +74,7 @@ class Method:
         end_to_end: Whether it can also train encoders (`amr train-encoders --objective joint`).
         fits_unimodal: Whether it learns from uni-modal models (`MethodContext.fit_unimodal`).
         needs_classes: Whether its formula needs a softmax over classes, so that other tasks are refused.
+        for_any_task: Method options with which it does not, for the error (`needs_softmax`).
         joint: Whether its loss is `joint_loss` of the head's logits at an unchanged z. Adjacent runs may then share z,
             and the task loss may use the forward pass of the attribution. A method sets it if its options make it naive
             training.
@@ -97,6 +98,7 @@ class Method:
     end_to_end: ClassVar[bool] = True
     fits_unimodal: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
+    for_any_task: ClassVar[tuple[str, ...]] = ()
     clip_norm: float | None = None
     joint: bool = False
     graph_safe: bool = False
@@ -114,6 +116,11 @@ class Method:
     def acts_on_adapters(cls, options: Any) -> bool:
         """Whether it cannot run without adapters, with these options."""
         return cls.needs_adapter
+
+    @classmethod
+    def needs_softmax(cls, options: Any) -> bool:
+        """Whether its formula needs a softmax over classes, with these options."""
+        return cls.needs_classes
 
     @classmethod
     def notes(cls, optimizer: str) -> list[str]:

@@ -248,7 +248,8 @@ def _requested(
         return tuple(names), ratio, []
     wanted = tuple(methods) if names else TABLE_1
     task = getattr(config, "task", "multiclass")  # encoders are trained for classes
-    unfit = [name for name in wanted if methods[name].needs_classes and not tasks[task].one_class]
+    of_classes = [name for name in wanted if methods[name].needs_softmax(methods[name].Options())]
+    unfit = [] if tasks[task].one_class else of_classes
     notes = [f"left out of --task {task}, as their formula needs a softmax over classes: {', '.join(unfit)}"]
     return tuple(name for name in wanted if name not in unfit), ratio, notes if unfit else []
 
