@@ -24,7 +24,7 @@ from amr.fusion.balance.misaligned import (
     weak_modality_step,
 )
 from amr.fusion.balance.mmpareto import mmpareto_gradient, mmpareto_weights
-from amr.fusion.balance.ogm import ogm_coefficients, score_ratios
+from amr.fusion.balance.ogm import mlb_coefficients, ogm_coefficients, score_ratios, share_ratios
 from amr.fusion.balance.opm import opm_keep, opm_rates, opm_scale
 from amr.fusion.balance.outputs import modality_losses, unimodal_logits
 from amr.fusion.balance.projection import entropy_weights, updated_projection
@@ -52,6 +52,7 @@ __all__ = [
     "least_sure_modality",
     "misalign",
     "misaligned_losses",
+    "mlb_coefficients",
     "mmpareto_gradient",
     "mmpareto_weights",
     "modality_losses",
@@ -66,6 +67,7 @@ __all__ = [
     "prototype_logits",
     "reconcile_losses",
     "score_ratios",
+    "share_ratios",
     "share_without",
     "similarity",
     "unimodal_logits",
