@@ -119,7 +119,7 @@ class OPM(Method):
     themselves, or are not linear in z. The source compares two modalities; rho of more is as in `ogm`. Nothing is
     dropped in its first 5 epochs, which is a share of the training here. Its AdamW has lr 5e-5 for encoders; here it is
     that of naive training. BalanceBenchmark has q_base .4, and of three modalities divides by the sum of the others, so
-    that a modality rarely leads.
+    that a modality rarely leads. The source's headline, with gradients modulated as well (BML), is `ogm` with opm=true.
 
     On a cache, unlike in `amr train-encoders`, only adapters and head learn without the leading modality.
     """
