@@ -107,7 +107,6 @@ def check_model(config: TrainingConfig, modalities: Sequence[str]) -> None:
         ValueError: A name is unknown, or settings cannot be combined.
     """
     method = methods[config.method]
-    parse_options(method.Options, config.method_option, "--method-option")
     condition = config.condition if isinstance(config, FitConfig) else None
     heads[config.head].check(config.hidden, modalities, head_options(config.head, config.head_option, condition))
     check_attribution(config)
@@ -127,11 +126,14 @@ def check_model(config: TrainingConfig, modalities: Sequence[str]) -> None:
 def check_task(config: TrainingConfig) -> None:
     """Raise ValueError for a method or an output that the task does not have."""
     task = config.task if isinstance(config, FitConfig) else "multiclass"
-    if methods[config.method].needs_classes and not tasks[task].one_class:
-        others = ", ".join(name for name, method in methods.items() if not method.needs_classes)
+    method = methods[config.method]
+    options = parse_options(method.Options, config.method_option, "--method-option")
+    if reason := method.unfit(options, tasks[task]):
+        others = ", ".join(name for name, other in methods.items() if not other.unfit(other.Options(), tasks[task]))
+        advice = " ".join(f"--method-option {option}" for option in method.for_any_task)
         raise ValueError(
-            f"--method must be one of {others} for --task {task}, got {config.method}, whose formula needs a softmax "
-            "over classes. Choose another method."
+            f"--method must be one of {others} for --task {task}, got {config.method}: {reason}. "
+            f"{f'Pass {advice}, or choose' if advice else 'Choose'} another method."
         )
     if config.attribution_output not in tasks[task].attributed:
         raise ValueError(

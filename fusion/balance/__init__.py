@@ -25,7 +25,7 @@ from amr.fusion.balance.misaligned import (
     weak_modality_step,
 )
 from amr.fusion.balance.mmpareto import mmpareto_gradient, mmpareto_weights
-from amr.fusion.balance.ogm import ogm_coefficients, score_ratios
+from amr.fusion.balance.ogm import mlb_coefficients, ogm_coefficients, score_ratios, share_ratios
 from amr.fusion.balance.opm import opm_keep, opm_rates, opm_scale
 from amr.fusion.balance.outputs import modality_losses, subset_logits, unimodal_logits
 from amr.fusion.balance.projection import entropy_weights, updated_projection
@@ -53,6 +53,7 @@ __all__ = [
     "least_sure_modality",
     "misalign",
     "misaligned_losses",
+    "mlb_coefficients",
     "mmpareto_gradient",
     "mmpareto_weights",
     "modality_losses",
@@ -68,6 +69,7 @@ __all__ = [
     "reconcile_losses",
     "score_ratios",
     "shapley_split",
+    "share_ratios",
     "share_without",
     "similarity",
     "subset_logits",

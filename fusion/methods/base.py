@@ -56,6 +56,11 @@ class MethodContext:
     seeds: Sequence[int] = ()
 
 
+# Reasons why a method cannot train for a task.
+NEEDS_SOFTMAX = "its formula needs a softmax over classes"
+PARTS_ADD_UP = "it wants the whole number of each modality's part, and the parts add up to it"
+
+
 class Method:
     """Base class of methods. The trainer makes one instance per run group.
 
@@ -73,7 +78,8 @@ class Method:
         single_modality: Whether it trains on one modality.
         end_to_end: Whether it can also train encoders (`amr train-encoders --objective joint`).
         fits_unimodal: Whether it learns from uni-modal models (`MethodContext.fit_unimodal`).
-        needs_classes: Whether its formula needs a softmax over classes, so that other tasks are refused.
+        needs_classes: Whether its formula needs a softmax over classes, so that other tasks are refused (`unfit`).
+        for_any_task: Method options with which no task is refused, for the error.
         joint: Whether its loss is `joint_loss` of the head's logits at an unchanged z. Adjacent runs may then share z,
             and the task loss may use the forward pass of the attribution. A method sets it if its options make it naive
             training.
@@ -97,6 +103,7 @@ class Method:
     end_to_end: ClassVar[bool] = True
     fits_unimodal: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
+    for_any_task: ClassVar[tuple[str, ...]] = ()
     clip_norm: float | None = None
     joint: bool = False
     graph_safe: bool = False
@@ -114,6 +121,18 @@ class Method:
     def acts_on_adapters(cls, options: Any) -> bool:
         """Whether it cannot run without adapters, with these options."""
         return cls.needs_adapter
+
+    @classmethod
+    def unfit(cls, options: Any, task: Task) -> str:
+        """Why it cannot train for a task with these options; empty if it can."""
+        if cls.needs_classes and not task.one_class:
+            return NEEDS_SOFTMAX
+        return PARTS_ADD_UP if cls.trains_parts(options) and not task.of_logits else ""
+
+    @classmethod
+    def trains_parts(cls, options: Any) -> bool:
+        """Whether each modality's part of the head's outputs learns the target, with these options."""
+        return False
 
     @classmethod
     def notes(cls, optimizer: str) -> list[str]:

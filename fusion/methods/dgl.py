@@ -57,6 +57,11 @@ class DGL(Method):
     needs_adapter = True
     graph_safe = True
 
+    @classmethod
+    def trains_parts(cls, options: DGLOptions) -> bool:
+        """Adapters learn from nothing else."""
+        return True
+
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Joint loss plus the weighted losses of the modalities, `(run,)`, each with a gradient for its part only."""
         return dgl_loss(model.head, z, batch.target, batch.present, self.options.alpha, self.context.task)

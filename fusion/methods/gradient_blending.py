@@ -83,6 +83,7 @@ class GradientBlending(Method):
     summary = "uni-modal and joint losses, weighted by generalization over overfitting"
     citation = "Wang et al. 2020, proposition 1, offline and online G-Blend"
     Options = BlendingOptions
+    for_any_task = ("own=true",)
 
     def __init__(self, options: BlendingOptions, context: MethodContext) -> None:
         super().__init__(options, context)
@@ -90,6 +91,11 @@ class GradientBlending(Method):
         self.names = (*context.model.modalities, "joint")
         self.own = OwnClassifiers(context) if options.own else None
         self.loss_weights = torch.empty(0)  # (losses, run)
+
+    @classmethod
+    def trains_parts(cls, options: BlendingOptions) -> bool:
+        """Whether no classifiers of their own do."""
+        return not options.own
 
     @property
     def super_epoch(self) -> int:

@@ -15,6 +15,7 @@ from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
 from amr.fusion.methods.own_classifiers import pool_steps
 from amr.fusion.model import FusionModel
+from amr.fusion.tasks import Task
 
 GAMES = {"collaborative": 1.0, "independent": 0.0, "greedy": -1.0}  # factor of the gradient in the others' z
 
@@ -85,6 +86,18 @@ class MCR(Method):
         if options.contrast > 0:
             _check_contrast(options, context)
 
+    @classmethod
+    def unfit(cls, options: MCROptions, task: Task) -> str:
+        """Numbers may move without end if a modality is permuted; answers of classes and labels cannot."""
+        if options.weight > 0 and not task.of_logits:
+            return "how far numbers move if a modality is permuted has no bound, and this is what it raises"
+        return super().unfit(options, task)
+
+    @classmethod
+    def trains_parts(cls, options: MCROptions) -> bool:
+        """Whether there are losses of the modalities."""
+        return options.unimodal > 0
+
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Joint loss, and the weighted terms of those weights that are above 0, `(run,)`."""
         o, task = self.options, self.context.task
@@ -115,7 +128,11 @@ class MCR(Method):
 def _check_contrast(options: MCROptions, context: MethodContext) -> None:
     dims = set(context.model.shape.head_shape.embed_dims.values())
     if not context.model.adapters or len(dims) > 1 or not context.task.one_class:
+        rule = (
+            "with adapters or encoders, whose z have one size"
+            if context.task.one_class
+            else f"for classes, not for {context.task.name}"
+        )
         raise ValueError(
-            "--method-option contrast must be 0 without classes, or without adapters or encoders whose z have one "
-            f"size, got {options.contrast}. Pass contrast=0, or --adapter linear for classes."
+            f"--method-option contrast must be above 0 only {rule}, got {options.contrast}. Pass contrast=0."
         )

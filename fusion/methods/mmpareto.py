@@ -63,6 +63,7 @@ class MMPareto(Method):
     lr = 1e-2
     weight_decay = 1e-4
     needs_adapter = True
+    for_any_task = ("own=true",)
 
     def __init__(self, options: MMParetoOptions, context: MethodContext) -> None:
         super().__init__(options, context)
@@ -76,6 +77,11 @@ class MMPareto(Method):
         if optimizer == "sgd":
             return []
         return [f"{optimizer} cancels the length of the gradient, which this method sets; use sgd"]
+
+    @classmethod
+    def trains_parts(cls, options: MMParetoOptions) -> bool:
+        """Whether no classifiers of their own do."""
+        return not options.own
 
     def parameters(self) -> list[Tensor]:
         """Weights of the modalities' own classifiers."""

@@ -51,6 +51,7 @@ class MultiLoss(Method):
     summary = "joint loss plus a loss of each modality; the control of many methods"
     citation = "the part that MMPareto (Wei and Hu 2024), DGL (Wei et al. 2025) and others share"
     Options = MultiLossOptions
+    for_any_task = ("own=true",)
 
     def __init__(self, options: MultiLossOptions, context: MethodContext) -> None:
         super().__init__(options, context)
@@ -58,6 +59,11 @@ class MultiLoss(Method):
         self.own = OwnClassifiers(context) if options.own and acts else None
         self.joint = not acts
         self.graph_safe = True
+
+    @classmethod
+    def trains_parts(cls, options: MultiLossOptions) -> bool:
+        """Whether there are losses of the modalities, and not of classifiers of their own."""
+        return options.weight > 0 and not options.own
 
     def parameters(self) -> list[Tensor]:
         """Weights of the modalities' own classifiers."""

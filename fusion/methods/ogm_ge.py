@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor
 
-from amr.fusion.balance import ogm_coefficients, score_ratios, unimodal_logits
+from amr.fusion.balance import mlb_coefficients, modality_losses, ogm_coefficients, unimodal_logits
 from amr.fusion.data.clips import Batch
-from amr.fusion.methods.base import Method, MethodContext, methods
+from amr.fusion.methods.base import NEEDS_SOFTMAX, Method, MethodContext, methods
+from amr.fusion.methods.dominance import dominance_ratios
+from amr.fusion.methods.ogm_options import OGMOptions
+from amr.fusion.methods.opm import Dropping, OPMOptions
 from amr.fusion.model import FusionModel
+from amr.fusion.tasks import Task
 
-
-@dataclass(frozen=True)
-class OGMOptions:
-    """Settings of OGM-GE.
-
-    Args:
-        alpha: Strength with which the leading modality is held back; 0 switches the method off, the noise too.
-        start_epoch: First epoch in which the method acts, counted from 1.
-        end_epoch: Epoch from which it no longer acts.
-    """
-
-    alpha: float = 0.8
-    start_epoch: int = 1
-    end_epoch: int = 51
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        if not 0 <= self.alpha < inf:
-            raise ValueError(f"--method-option alpha must be 0 or more, got {self.alpha}. Pass alpha=0.8.")
-        if not 1 <= self.start_epoch <= self.end_epoch:
-            raise ValueError(
-                f"--method-option end_epoch must be at least start_epoch, from 1, got {self.start_epoch} to "
-                f"{self.end_epoch}. Pass start_epoch=1 and end_epoch=51."
-            )
+NEVER_DROPS = OPMOptions(q_base=0.0)
 
 
 @methods.register("ogm-ge")
@@ -64,12 +43,32 @@ class OGMGE(Method):
     The default is SGD, because Adam cancels a constant scale of the gradient. The source's learning rate of 1e-3 is for
     encoders. On CREMA-D embeddings it is enough for linear adapters and head, but an mlp adapter and a hidden layer
     still learn after 60 epochs (val accuracy .58, against .61 at 1e-2; .1 diverges). So the default is 1e-2.
+
+    The options combine, and are those of `ogm`, too: all that differs between the two methods is the noise.
+
+    dominance=share: rho_m = share_m / mean of the other modalities' shares, by gradient x input on the batch, over the
+    clips that have m. It needs no softmax, so that any task has it. The shares of a clip count in units of an even one
+    (`share_ratios`). They say how much a decision rests on m, not how good m is.
+
+    opm=true (Wei et al. 2024, BML): the leading modality is also dropped from clips, as in `opm`, at the same rho. Its
+    warm-up is that of the dropping alone. In the authors' code, dropping, factors and noise are switches of their own,
+    the noise is on by default, and dropping and factors both wait for 6 of 100 epochs (start_epoch=7 warm_up=0.06).
+
+    both_ways=true (Kontras et al. 2024, MLB): each modality has a loss, and those that are behind are sped up:
+
+        loss = L + sum_m L_m
+        k_m  = 1 + tanh(alpha (x - 1)) if x < 1, else 1 + (beta - 1) tanh(alpha (x - 1)),    x = 1 / rho_m
+
+    L_m is that of out_m, as in `multi-loss`; so it is in the authors' code for linear heads, whose uni-modal logits are
+    parts of the joint head. At alpha 0, and in the epochs without modulation, k is 1 and this is `multi-loss`. k_m acts
+    on all parameters of an encoder, as in that code, which also scales W_m of a linear head; here no head is scaled.
+    Its alpha is .8 (1 on UCF101), and it uses Adam, by which constant factors have no effect.
     """
 
     summary = "the leading modality's adapter gradient is scaled down, with noise on all"
-    citation = "Peng et al. 2022, sections 3.2 and 3.3"
+    citation = "Peng et al. 2022, sections 3.2 and 3.3; opm of Wei et al. 2024, both_ways of Kontras et al. 2024"
     Options = OGMOptions
-    needs_classes = True
+    for_any_task = ("dominance=share",)
     optimizer = "sgd"
     lr = 1e-2
     weight_decay = 1e-4
@@ -82,6 +81,7 @@ class OGMGE(Method):
         self.acts = False
         self.coefficients = torch.empty(0)  # (modalities, run), of the last batch
         self.seen: list[Tensor] = []  # the coefficients of each batch of the epoch
+        self.dropping = Dropping(options if options.opm else NEVER_DROPS, context)
 
     @classmethod
     def notes(cls, optimizer: str) -> list[str]:
@@ -90,21 +90,41 @@ class OGMGE(Method):
             return []
         return [f"{optimizer} cancels a constant scale of the gradient, which is what this method sets; use sgd"]
 
+    @classmethod
+    def unfit(cls, options: OGMOptions, task: Task) -> str:
+        """Probabilities of classes say which modality leads, unless shares do."""
+        return NEEDS_SOFTMAX if options.dominance == "logits" and not task.one_class else super().unfit(options, task)
+
+    @classmethod
+    def trains_parts(cls, options: OGMOptions) -> bool:
+        """Whether there are losses of the modalities."""
+        return options.both_ways
+
     def begin_epoch(self, epoch: int) -> None:
-        """Act in epochs [start_epoch, end_epoch)."""
+        """Modulate gradients in epochs [start_epoch, end_epoch)."""
         o = self.options
         self.acts = o.alpha > 0 and o.start_epoch <= epoch < o.end_epoch
         self.seen = []
+        self.dropping.begin_epoch(epoch)
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy of the joint logits, `(run,)`; also computes the coefficients for `adjust`."""
+        """Joint loss, with both_ways also that of each modality, `(run,)`; computes the coefficients for `adjust`."""
+        out = unimodal_logits(model.head, z, batch.present) if self.options.both_ways else None
+        modulates = self.acts or self.dropping.acts
+        joint = self._modulated(model, batch, z, out) if modulates else super().loss(model, batch, z)
+        if out is None:
+            return joint
+        return joint + modality_losses(out, batch.target, batch.present, self.context.task).sum(0)
+
+    def _modulated(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor], out: Tensor | None) -> Tensor:
+        """Joint loss, `(run,)`, if it matters which modality leads."""
+        o = self.options
+        ratios = dominance_ratios(o.dominance, model, batch, z, out, self.context.task)
         if self.acts:
-            with torch.no_grad():
-                out = unimodal_logits(model.head, z, batch.present)  # (modalities, run, batch, classes)
-            ratios = score_ratios(out, batch.target, batch.present)
-            self.coefficients = ogm_coefficients(ratios, self.options.alpha)
+            both_ways = mlb_coefficients(ratios, o.alpha, o.beta)
+            self.coefficients = both_ways if o.both_ways else ogm_coefficients(ratios, o.alpha)
             self.seen.append(self.coefficients)
-        return super().loss(model, batch, z)
+        return self.dropping.loss(model, batch, z, ratios) if self.dropping.acts else super().loss(model, batch, z)
 
     def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Scale the gradients of adapters, and add noise."""
@@ -112,29 +132,39 @@ class OGMGE(Method):
             return gradients
         adjusted = dict(gradients)
         for m, k in zip(self.context.model.modalities, self.coefficients, strict=True):
-            for name in modulated(gradients, m):
+            original = modulated(gradients, m)
+            for name in of_adapter(gradients, m) if self.options.both_ways else original:
                 g = gradients[name]
                 adjusted[name] = g * k.view(-1, *[1] * (g.ndim - 1))
-                if self.enhances:
+                if self.enhances and name in original:
                     adjusted[name] = adjusted[name] + self.context.noise.normal(*g.shape[1:]) * deviation(g)
         return adjusted
 
     def epoch_values(self) -> dict[str, Tensor]:
-        """Mean coefficient of each modality over the epoch; 1 if the method does not act."""
+        """Mean coefficient of each modality over the epoch, 1 if gradients are not modulated; with opm, drop rates."""
         model = self.context.model
         first = next(model.parameters())
         one = torch.ones(len(model.modalities), len(first), device=first.device)
         means = torch.stack(self.seen).mean(0) if self.seen else one
-        return {f"coefficient_{m}": mean for m, mean in zip(model.modalities, means, strict=True)}
+        values = {f"coefficient_{m}": mean for m, mean in zip(model.modalities, means, strict=True)}
+        return values | self.dropping.epoch_values() if self.options.opm else values
 
 
 @methods.register("ogm")
 class OGM(OGMGE):
-    """OGM-GE without the noise (Peng et al. 2022, section 3.2)."""
+    """OGM-GE without the noise (Peng et al. 2022, section 3.2), with the same options.
 
-    summary = "the leading modality's adapter gradient is scaled down"
-    citation = "Peng et al. 2022, section 3.2"
+    With opm=true it is BML (Wei et al. 2024), with both_ways=true MLB (Kontras et al. 2024).
+    """
+
+    summary = "the leading modality's adapter gradient is scaled down; opm=true is BML, both_ways=true MLB"
+    citation = "Peng et al. 2022, section 3.2; opm of Wei et al. 2024, both_ways of Kontras et al. 2024"
     enhances = False
+
+
+def of_adapter(gradients: Mapping[str, Tensor], modality: str) -> list[str]:
+    """Names of the gradients of a modality's adapter or encoder."""
+    return [name for name in gradients if name.startswith(f"adapters.{modality}.")]
 
 
 def modulated(gradients: Mapping[str, Tensor], modality: str) -> list[str]:
@@ -148,7 +178,7 @@ def modulated(gradients: Mapping[str, Tensor], modality: str) -> list[str]:
     >>> modulated(of_encoder, "audio")
     ['adapters.audio.conv']
     """
-    names = [name for name in gradients if name.startswith(f"adapters.{modality}.")]
+    names = of_adapter(gradients, modality)
     kernels = [name for name in names if gradients[name].ndim >= 4]  # the run axis and at least three of its own
     return kernels or names
 

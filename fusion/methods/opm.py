@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amr.fusion.balance import opm_keep, opm_rates, opm_scale, score_ratios, unimodal_logits
+from amr.fusion.balance import opm_keep, opm_rates, opm_scale
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
+from amr.fusion.methods.dominance import dominance_ratios
 from amr.fusion.model import FusionModel
 
 RESCALED = ("concat", "sum")  # heads whose features are linear in z and that do not look at `present`
@@ -43,6 +44,64 @@ class OPMOptions:
                 raise ValueError(f"--method-option {name} must be from 0 to 1, got {value}. Pass {name}={default}.")
 
 
+class Dropping:
+    """The dropping of OPM in one training, for a method that knows how far each modality leads.
+
+    Args:
+        options: Settings.
+        context: Context of the method.
+
+    Attributes:
+        never: Whether nothing is ever dropped.
+        acts: Whether batches of this epoch may be modulated.
+    """
+
+    def __init__(self, options: OPMOptions, context: MethodContext) -> None:
+        self.options, self.context = options, context
+        self.never = options.q_base == 0 or options.p_exe == 0 or options.warm_up == 1
+        self.acts = False
+        self.rescales = options.rescale and context.model.shape.head in RESCALED
+        self.seen: list[Tensor] = []  # the rates of each batch of the epoch, (modalities, run)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Act once the warm-up is over."""
+        self.acts = not self.never and epoch - 1 >= self.options.warm_up * self.context.epochs
+        self.seen = []
+
+    def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor], ratios: Tensor) -> Tensor:
+        """Mean loss over the clips that keep a modality, `(run,)`.
+
+        Args:
+            model: Model of the run group.
+            batch: Clips.
+            z: Modality to its encoding.
+            ratios: How far each modality leads, rho, `(modalities, run)`.
+        """
+        rates = opm_rates(ratios, self.options.q_base, self.options.strength)
+        self.seen.append(rates)
+        noise = self.context.noise
+        executes = noise.uniform(1).squeeze(-1) < self.options.p_exe  # (run,)
+        rates = rates * executes
+        kept = opm_keep(rates, noise.uniform(*batch.present.shape[1:]), batch.present)
+        dims = [value.shape[-1] for value in z.values()]
+        scale = opm_scale(rates, dims) if self.rescales else torch.ones_like(rates[0])
+        masked = {}
+        for i, (m, value) in enumerate(z.items()):
+            factor = kept[..., i] * scale.unsqueeze(-1)  # (run, batch)
+            masked[m] = value * factor.view(*factor.shape, *[1] * (value.ndim - 2))
+        losses = self.context.task.losses(model.head(masked, kept), batch.target)
+        lost = batch.present.any(-1) & ~kept.any(-1)
+        return mean_over(losses, ~lost)
+
+    def epoch_values(self) -> dict[str, Tensor]:
+        """Mean probability with which a clip of a modulated batch drops each modality; 0 if nothing is dropped."""
+        model = self.context.model
+        first = next(model.parameters())
+        none = torch.zeros(len(model.modalities), len(first), device=first.device)
+        means = torch.stack(self.seen).mean(0) if self.seen else none
+        return {f"drop_rate_{m}": mean for m, mean in zip(model.modalities, means, strict=True)}
+
+
 @methods.register("opm")
 class OPM(Method):
     """The modality that leads is dropped from some clips, more often the more it leads (Wei et al. 2024).
@@ -60,7 +119,7 @@ class OPM(Method):
     themselves, or are not linear in z. The source compares two modalities; rho of more is as in `ogm`. Nothing is
     dropped in its first 5 epochs, which is a share of the training here. Its AdamW has lr 5e-5 for encoders; here it is
     that of naive training. BalanceBenchmark has q_base .4, and of three modalities divides by the sum of the others, so
-    that a modality rarely leads.
+    that a modality rarely leads. The source's headline, with gradients modulated as well (BML), is `ogm` with opm=true.
 
     On a cache, unlike in `amr train-encoders`, only adapters and head learn without the leading modality.
     """
@@ -72,46 +131,19 @@ class OPM(Method):
 
     def __init__(self, options: OPMOptions, context: MethodContext) -> None:
         super().__init__(options, context)
-        self.joint = self.graph_safe = options.q_base == 0 or options.p_exe == 0 or options.warm_up == 1
-        self.acts = False
-        self.rescales = options.rescale and context.model.shape.head in RESCALED
-        self.seen: list[Tensor] = []  # the rates of each batch of the epoch, (modalities, run)
+        self.dropping = Dropping(options, context)
+        self.joint = self.graph_safe = self.dropping.never
 
     def begin_epoch(self, epoch: int) -> None:
         """Act once the warm-up is over."""
-        self.acts = not self.joint and epoch - 1 >= self.options.warm_up * self.context.epochs
-        self.seen = []
+        self.dropping.begin_epoch(epoch)
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-        """Mean cross-entropy over the clips that keep a modality, `(run,)`."""
-        if not self.acts:
+        """Mean loss over the clips that keep a modality, `(run,)`."""
+        if not self.dropping.acts:
             return super().loss(model, batch, z)
-        rates = self._rates(model, batch, z)
-        self.seen.append(rates.detach())
-        noise = self.context.noise
-        executes = noise.uniform(1).squeeze(-1) < self.options.p_exe  # (run,)
-        rates = rates * executes
-        kept = opm_keep(rates, noise.uniform(*batch.present.shape[1:]), batch.present)
-        dims = [value.shape[-1] for value in z.values()]
-        scale = opm_scale(rates, dims) if self.rescales else torch.ones_like(rates[0])
-        masked = {}
-        for i, (m, value) in enumerate(z.items()):
-            factor = kept[..., i] * scale.unsqueeze(-1)  # (run, batch)
-            masked[m] = value * factor.view(*factor.shape, *[1] * (value.ndim - 2))
-        losses = self.context.task.losses(model.head(masked, kept), batch.target)
-        lost = batch.present.any(-1) & ~kept.any(-1)
-        return mean_over(losses, ~lost)
-
-    @torch.no_grad()
-    def _rates(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
-        """Probability with which a clip drops each modality, `(modalities, run)`."""
-        ratios = score_ratios(unimodal_logits(model.head, z, batch.present), batch.target, batch.present)
-        return opm_rates(ratios, self.options.q_base, self.options.strength)
+        return self.dropping.loss(model, batch, z, dominance_ratios("logits", model, batch, z))
 
     def epoch_values(self) -> dict[str, Tensor]:
-        """Mean probability with which a clip of a modulated batch drops each modality; 0 if the method does not act."""
-        model = self.context.model
-        first = next(model.parameters())
-        none = torch.zeros(len(model.modalities), len(first), device=first.device)
-        means = torch.stack(self.seen).mean(0) if self.seen else none
-        return {f"drop_rate_{m}": mean for m, mean in zip(model.modalities, means, strict=True)}
+        """Mean probability with which a clip drops each modality."""
+        return self.dropping.epoch_values()

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from amr.fusion.balance import distillation_losses, learns_in_turn, unimodal_logits
 from amr.fusion.data.clips import Batch
-from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
+from amr.fusion.methods.base import NEEDS_SOFTMAX, Method, MethodContext, mean_over, methods
 from amr.fusion.methods.own_classifiers import pool_steps
 from amr.fusion.model import FusionModel
+from amr.fusion.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,11 @@ class UniModalTeachers(Method):
     citation = "Du et al. 2021, Uni-Modal Teacher; options of Rakib and Bagavathi 2025, G2D"
     Options = UMTOptions
     needs_adapter = True
+    for_any_task = ("logits=0", "priority_epochs=0")
     fits_unimodal = True
 
     def __init__(self, options: UMTOptions, context: MethodContext) -> None:
         super().__init__(options, context)
-        for name in ("logits", "priority_epochs"):
-            if getattr(options, name) > 0 and not context.task.one_class:
-                raise ValueError(
-                    f"--method-option {name} must be 0 for --task {context.task.name}, got {getattr(options, name)}: "
-                    "it needs a softmax over classes. Leave it out."
-                )
         acts = options.weight > 0 or options.logits > 0 or options.priority_epochs > 0
         modalities = context.model.modalities if acts else ()
         self.teachers = {m: context.fit_unimodal(m).model.eval().requires_grad_(False) for m in modalities}
@@ -99,6 +95,11 @@ class UniModalTeachers(Method):
     def acts_on_adapters(cls, options: UMTOptions) -> bool:
         """Whether anything but logits is taught."""
         return options.logits == 0 or options.weight > 0 or options.priority_epochs > 0
+
+    @classmethod
+    def unfit(cls, options: UMTOptions, task: Task) -> str:
+        """Softmaxes of teachers are compared, with each other or with the student's."""
+        return "" if task.one_class or not (options.logits > 0 or options.priority_epochs > 0) else NEEDS_SOFTMAX
 
     def begin_epoch(self, epoch: int) -> None:
         """Set whose turn it is; with one modality, nobody has to wait."""

@@ -246,9 +246,9 @@ def _requested(
     if names:
         return tuple(names), ratio, []
     task = getattr(config, "task", "multiclass")  # encoders are trained for classes
-    unfit = [name for name in TABLE_1 if methods[name].needs_classes and not tasks[task].one_class]
-    notes = [f"left out of --task {task}, as their formula needs a softmax over classes: {', '.join(unfit)}"]
-    return tuple(name for name in TABLE_1 if name not in unfit), ratio, notes if unfit else []
+    unfit = {name: methods[name].unfit(methods[name].Options(), tasks[task]) for name in TABLE_1}
+    notes = [f"{name} is left out: {reason}" for name, reason in unfit.items() if reason]
+    return tuple(name for name, reason in unfit.items() if not reason), ratio, notes
 
 
 def _table_of(result: SweepResult, modalities: Sequence[str], ratio: str | None, num_seeds: int) -> Table:

@@ -30,6 +30,8 @@ class Task:
         summary: One line for the help.
         score: Measure by which an epoch is chosen, and whose loss is the use of a modality.
         one_class: Whether the outputs are logits of classes of which exactly one is right (softmax).
+        of_logits: Whether the outputs are logits, so that parts of them which are right alone add up to a surer answer;
+            numbers which are right alone add up to too much.
         is_joint: Whether the value of a clip depends on the other clips, because the score is no mean over clips.
         attributed: Outputs that can be attributed.
     """
@@ -38,6 +40,7 @@ class Task:
     summary: ClassVar[str] = ""
     score: ClassVar[Score] = SCORES["multiclass"]
     one_class: ClassVar[bool] = False
+    of_logits: ClassVar[bool] = True
     is_joint: ClassVar[bool] = False
     attributed: ClassVar[tuple[str, ...]] = ("probability",)
 

@@ -24,6 +24,7 @@ class Regression(Task):
     name = "regression"
     summary = "a number per clip"
     score = SCORES["regression"]
+    of_logits = False
     attributed = ("probability", "logit")
 
     def __init__(self, *, absolute: bool = False) -> None:

@@ -173,8 +173,15 @@ def test_methods_train_and_those_of_classes_are_refused(fit, target):
         options = {"modalities": "audio"} if method == "unimodal" else {}
         assert fit(method, **target, method=method, epochs=2, **options).test["num_clips"] > 0
     assert fit("umt", **target, method="umt", adapter="linear", epochs=2).test["num_clips"] > 0
+    share = {"adapter": "linear", "method_option": ("dominance=share",)}
+    for method in ("ogm", "ogm-ge"):
+        result = fit(f"{method}-share", **target, method=method, epochs=2, **share)
+        coefficients = read_run(result.run).history()[["coefficient_audio", "coefficient_video"]]
+        assert (coefficients.min(axis=1) < 1).all()
+        with pytest.raises(ValueError, match="Pass --method-option dominance=share, or choose another method"):
+            fit(method, **target, method=method, adapter="linear")
     for method in ("ogm-ge", "ogm", "gge", "ume"):
-        with pytest.raises(ValueError, match=f"got {method}, whose formula needs a softmax over classes"):
+        with pytest.raises(ValueError, match=f"got {method}: its formula needs a softmax over classes"):
             fit(method, **target, method=method, adapter="linear")
 
 

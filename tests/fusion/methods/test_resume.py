@@ -25,6 +25,8 @@ CASES = [
     ("smv", {"warm_up": 0.0, "level": "modality"}),
     ("remix", {"warm_up": 0.5}),
     ("midas", {"own": True}),
+    ("ogm", {"opm": True, "warm_up": 0.0, "both_ways": True}),
+    ("ogm-ge", {"opm": True, "warm_up": 0.0, "dominance": "share"}),
 ]
 
 

@@ -8,7 +8,9 @@ from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
 from amr.fusion.fit import fit
 from amr.fusion.methods import methods
+from amr.fusion.methods.base import NEEDS_SOFTMAX
 from amr.fusion.methods.umt import UMTOptions, teacher_scores
+from amr.fusion.resolve import check_task
 from amr.fusion.tasks import tasks
 from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import train_group
@@ -167,10 +169,14 @@ def test_it_needs_an_adapter_unless_only_logits_are_taught(small_cache):
 
 @pytest.mark.parametrize("options", [{"logits": 1.0}, {"priority_epochs": 1}])
 def test_what_compares_softmaxes_needs_classes(options):
-    method, _ = build("umt", options={"weight": 0.0})
-    context = replace(method.context, task=tasks["regression"])
-    with pytest.raises(ValueError, match=f"{next(iter(options))} must be 0 for --task regression"):
-        methods["umt"](UMTOptions(**options), context)
+    assert methods["umt"].unfit(UMTOptions(), tasks["regression"]) == ""
+    assert methods["umt"].unfit(UMTOptions(**options), tasks["regression"]) == NEEDS_SOFTMAX
+    texts = tuple(f"{name}={value}" for name, value in options.items())
+    config = FitConfig(cache="c", method="umt", method_option=texts, task="regression")
+    advice = "Pass --method-option logits=0 --method-option priority_epochs=0, or choose another method"
+    with pytest.raises(ValueError, match=f"got umt: its formula needs a softmax over classes. {advice}"):
+        check_task(config)
+    check_task(replace(config, method_option=("weight=1",)))
 
 
 @pytest.mark.parametrize(
