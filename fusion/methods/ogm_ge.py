@@ -38,7 +38,7 @@ class OGMGE(Method):
     an encoder with convolutions they act only on parameters of three or more axes, which are the kernels, as in the
     authors' code: not on biases and normalization. Of other adapters they act on all parameters.
 
-    At alpha 0 this is naive training. The authors' code then still adds the noise.
+    At alpha 0, without the options below, this is naive training. The authors' code then still adds the noise.
 
     The default is SGD, because Adam cancels a constant scale of the gradient. The source's learning rate of 1e-3 is for
     encoders. On CREMA-D embeddings it is enough for linear adapters and head, but an mlp adapter and a hidden layer
@@ -51,8 +51,9 @@ class OGMGE(Method):
     (`share_ratios`). They say how much a decision rests on m, not how good m is.
 
     opm=true (Wei et al. 2024, BML): the leading modality is also dropped from clips, as in `opm`, at the same rho. Its
-    warm-up is that of the dropping alone. In the authors' code, dropping, factors and noise are switches of their own,
-    the noise is on by default, and dropping and factors both wait for 6 of 100 epochs (start_epoch=7 warm_up=0.06).
+    warm-up is that of the dropping alone. It is for `ogm-ge`, too, because in the authors' code dropping, factors and
+    noise are switches of their own, and the noise is on by default. There, dropping and factors both wait for 6 of 100
+    epochs (start_epoch=7 warm_up=0.06).
 
     both_ways=true (Kontras et al. 2024, MLB): each modality has a loss, and those that are behind are sped up:
 
