@@ -26,6 +26,9 @@ from amr.fusion.methods import agm
 from amr.fusion.methods import opm
 from amr.fusion.methods import dgl
 from amr.fusion.methods import mmpareto
+
+from amr.fusion.methods import dnr
+from amr.fusion.methods import inforeg
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
@@ -33,9 +36,11 @@ __all__ = [
     "agm",
     "cml",
     "dgl",
+    "dnr",
     "dropout",
     "gge",
     "gradient_blending",
+    "inforeg",
     "lfm",
     "mcr",
     "methods",

@@ -72,6 +72,7 @@ class Method:
         fuses: Whether modalities meet in one head, so that there is something to balance.
         single_modality: Whether it trains on one modality.
         end_to_end: Whether it can also train encoders (`amr train-encoders --objective joint`).
+        needs_encoders: Whether it can only train encoders, because nothing of it is left on a cache.
         fits_unimodal: Whether it learns from uni-modal models (`MethodContext.fit_unimodal`).
         needs_classes: Whether its formula needs a softmax over classes, so that other tasks are refused.
         joint: Whether its loss is `joint_loss` of the head's logits at an unchanged z. Adjacent runs may then share z,
@@ -95,6 +96,7 @@ class Method:
     fuses: ClassVar[bool] = True
     single_modality: ClassVar[bool] = False
     end_to_end: ClassVar[bool] = True
+    needs_encoders: ClassVar[bool] = False
     fits_unimodal: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
     clip_norm: float | None = None

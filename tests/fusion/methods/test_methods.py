@@ -17,7 +17,8 @@ SHORT = {"gradient-blending": {"super_epoch": 2}}
 APART = [name for name, method in methods.items() if not method.fuses and not method.single_modality]
 WITH_RATIO = [(name, ratio) for name in JOINT for ratio in (None, HALF)] + [(name, None) for name in APART]
 ANY_HEAD = [name for name in JOINT if methods[name].head is None]
-LR = {"ogm": 0.1, "ogm-ge": 0.1, "pmr": 0.1, "mla": 0.1, "reconboost": 0.1, "agm": 0.1, "mmpareto": 0.1}  # SGD
+LR = {"ogm": 0.1, "ogm-ge": 0.1, "pmr": 0.1, "mla": 0.1, "reconboost": 0.1, "agm": 0.1, "mmpareto": 0.1}
+LR |= {"dnr": 0.1, "inforeg": 0.1}  # SGD
 
 
 def members(ratio):
@@ -137,12 +138,18 @@ CASES = [
 ]
 
 
+REFUSED = {
+    ("gradient-blending", "one train clip"): "at least two train clips",
+    ("dnr", "no val"): "--method dnr must have val clips",
+}
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("name", "ratio"), WITH_RATIO)
 def test_extreme_clips_give_finite_weights_or_a_clear_error(name, ratio, case):
     train, val = extreme(case)
-    if (name, case) == ("gradient-blending", "one train clip"):
-        with pytest.raises(ValueError, match="at least two train clips"):
+    if (name, case) in REFUSED:
+        with pytest.raises(ValueError, match=REFUSED[name, case]):
             fit_group(name, [Member(0, ratio, 1.0)], train, val)
         return
     fitted = fit_group(
@@ -164,7 +171,7 @@ def test_embeddings_with_steps():
         assert is_finite(fitted), name
 
 
-@pytest.mark.parametrize("name", [*JOINT, *APART])
+@pytest.mark.parametrize("name", [name for name in (*JOINT, *APART) if not methods[name].needs_encoders])
 def test_each_runs_through_fit(small_cache, name):
     ratio = "1:1" if methods[name].fuses else None
     options = ("super_epoch=2",) if name in SHORT else ()
@@ -182,6 +189,12 @@ def test_each_runs_through_fit(small_cache, name):
     result = fit(config)
     assert result.test["accuracy"] > 0.6
     assert (result.run / "history.csv").is_file()
+
+
+@pytest.mark.parametrize("name", [name for name in methods if methods[name].needs_encoders])
+def test_methods_on_encoders_name_the_command_that_trains_them(small_cache, name):
+    with pytest.raises(ValueError, match=f"amr train-encoders --objective joint --method {name}, or choose another"):
+        fit(FitConfig(cache=str(small_cache), method=name, adapter="linear", device="cpu"))
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if methods[name].needs_adapter])

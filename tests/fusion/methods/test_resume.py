@@ -25,6 +25,8 @@ CASES = [
     ("smv", {"warm_up": 0.0, "level": "modality"}),
     ("remix", {"warm_up": 0.5}),
     ("midas", {"own": True}),
+    ("dnr", {}),
+    ("inforeg", {"window": 0.5}),
 ]
 
 
