@@ -118,6 +118,14 @@ class Method:
         return cls.needs_adapter
 
     @classmethod
+    def plans_ahead(cls, options: Any) -> bool:
+        """Whether an epoch depends on how many follow (`MethodContext.epochs`), with these options.
+
+        A finished training then cannot continue to more epochs.
+        """
+        return False
+
+    @classmethod
     def notes(cls, optimizer: str) -> list[str]:
         """Remarks on these settings, for the user."""
         return []

@@ -94,6 +94,11 @@ class DiagnosingRelearning(Method):
         shape = len(model.modalities), len(next(model.parameters()))
         self.relearned = torch.zeros(shape, device=context.train.target.device)  # w_m, (modalities, run)
 
+    @classmethod
+    def plans_ahead(cls, options: DNROptions) -> bool:
+        """Encoders go back after shares of the training."""
+        return options.strength > 0 and options.times > 0
+
     @torch.no_grad()
     def begin_epoch(self, epoch: int) -> None:
         """Move encoders back, if it is time."""

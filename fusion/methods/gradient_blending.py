@@ -91,6 +91,11 @@ class GradientBlending(Method):
         self.own = OwnClassifiers(context) if options.own else None
         self.loss_weights = torch.empty(0)  # (losses, run)
 
+    @classmethod
+    def plans_ahead(cls, options: BlendingOptions) -> bool:
+        """Whether a measurement is as long as the training."""
+        return options.mode == "offline" and options.super_epoch == 0
+
     @property
     def super_epoch(self) -> int:
         """Number of epochs of a measurement."""

@@ -100,6 +100,11 @@ class InfoReg(Method):
         self.coefficients = self.none  # of the last batch
         self.seen: list[Tensor] = []  # the coefficients of each batch of the epoch
 
+    @classmethod
+    def plans_ahead(cls, options: InfoRegOptions) -> bool:
+        """The window is a share of the training."""
+        return options.beta > 0
+
     @property
     def measured(self) -> Tensor:
         """Fisher traces of as many last epochs as matter, this one's included, `(epochs, modalities, run)`."""

@@ -87,6 +87,11 @@ class MIDAS(Method):
         shape = len(context.model.modalities), len(next(context.model.parameters()))
         self.weak = torch.ones(shape, device=context.train.target.device)  # alpha, (modalities, run)
 
+    @classmethod
+    def plans_ahead(cls, options: MIDASOptions) -> bool:
+        """Whether there is a warm-up, which is a share of the training."""
+        return options.unimodal > 0 and options.warm_up > 0
+
     def parameters(self) -> list[Tensor]:
         """Weights of the modalities' own classifiers."""
         return [] if self.own is None else list(self.own.parameters())

@@ -77,6 +77,11 @@ class OPM(Method):
         self.rescales = options.rescale and context.model.shape.head in RESCALED
         self.seen: list[Tensor] = []  # the rates of each batch of the epoch, (modalities, run)
 
+    @classmethod
+    def plans_ahead(cls, options: OPMOptions) -> bool:
+        """Whether there is a warm-up, which is a share of the training."""
+        return options.warm_up > 0
+
     def begin_epoch(self, epoch: int) -> None:
         """Act once the warm-up is over."""
         self.acts = not self.joint and epoch - 1 >= self.options.warm_up * self.context.epochs

@@ -94,6 +94,11 @@ class PrototypicalRebalance(Method):
         self.known = torch.empty(0)  # bool (modalities, classes)
         self.seen: list[Tensor] = []  # weights of each batch of the epoch, (modalities, run)
 
+    @classmethod
+    def plans_ahead(cls, options: PMROptions) -> bool:
+        """Whether the entropy term acts for a share of the training."""
+        return options.entropy > 0 and options.entropy_epochs == 0
+
     def begin_epoch(self, epoch: int) -> None:
         """Measure the prototypes."""
         if self.joint:

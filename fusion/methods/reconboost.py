@@ -88,6 +88,11 @@ class ReconBoost(Method):
         self.learner: int | None = None  # None: all
         self.previous: int | None = None
 
+    @classmethod
+    def plans_ahead(cls, options: ReconBoostOptions) -> bool:
+        """Whether stages are as long as fit the training."""
+        return options.stage_epochs == 0
+
     def begin_epoch(self, epoch: int) -> None:
         """Set which modality learns."""
         stage, num_modalities = (epoch - 1) // self.stage_epochs, len(self.context.model.modalities)

@@ -88,6 +88,11 @@ class SampleValuation(Method):
         self.kept = each if options.level == "sample" else ~each  # (copies, modalities)
         self.copies: Tensor | None = None  # number of copies of each kind, (copies, run, train clips)
 
+    @classmethod
+    def plans_ahead(cls, options: SMVOptions) -> bool:
+        """Whether there is a warm-up, which is a share of the training."""
+        return options.warm_up > 0
+
     @torch.no_grad()
     def begin_epoch(self, epoch: int) -> None:
         """Value the train clips, and decide on their copies."""

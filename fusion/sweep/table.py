@@ -247,10 +247,24 @@ def _requested(
     if names and tuple(names) != ALL:
         return tuple(names), ratio, []
     wanted = tuple(methods) if names else TABLE_1
-    task = getattr(config, "task", "multiclass")  # encoders are trained for classes
-    unfit = [name for name in wanted if methods[name].needs_classes and not tasks[task].one_class]
-    notes = [f"left out of --task {task}, as their formula needs a softmax over classes: {', '.join(unfit)}"]
-    return tuple(name for name in wanted if name not in unfit), ratio, notes if unfit else []
+    left_out = _unfit(config, wanted)
+    notes = [f"left out{reason}: {', '.join(unfit)}" for reason, unfit in left_out.items() if unfit]
+    return tuple(name for name in wanted if not any(name in unfit for unfit in left_out.values())), ratio, notes
+
+
+def _unfit(config: TrainingConfig, wanted: Sequence[str]) -> dict[str, list[str]]:
+    """Reason to the methods that cannot run with this config."""
+    if isinstance(config, TrainConfig):
+        able = [name for name in wanted if methods[name].end_to_end or methods[name].single_modality]
+        return {", as they cannot train encoders": [name for name in wanted if name not in able]}
+    task = config.task if isinstance(config, FitConfig) else "multiclass"
+    of_classes = [name for name in wanted if methods[name].needs_classes and not tasks[task].one_class]
+    return {
+        f" of --task {task}, as their formula needs a softmax over classes": of_classes,
+        ", as they act on encoders, which amr table --end-to-end trains": [
+            name for name in wanted if methods[name].needs_encoders and name not in of_classes
+        ],
+    }
 
 
 def _table_of(result: SweepResult, modalities: Sequence[str], ratio: str | None, num_seeds: int) -> Table:

@@ -11,7 +11,7 @@ from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import train_group
 
 from ..conftest import make_clips, make_recipe
-from .conftest import assert_same
+from .conftest import JOINT, assert_same
 
 CASES = [
     ("agm", {}),
@@ -55,3 +55,17 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(name, options):
     assert kept.epochs == 4
     assert_same(resumed.model.state_dict(), whole.model.state_dict())
     assert_same(resumed.history, whole.history)
+
+
+STEADY = [name for name in JOINT if not methods[name].plans_ahead(methods[name].Options())]
+
+
+@pytest.mark.parametrize("name", [name for name in STEADY if not methods[name].fits_unimodal])
+def test_a_method_that_does_not_plan_ahead_begins_alike_whatever_follows(name):
+    """So its training continues to more epochs; that of the others is refused."""
+    train, head = make_clips(24), methods[name].head or "concat"
+    settings = {"method": name, "adapter": "linear", "head": head, "batch_size": 12}
+    short, long = (
+        train_group(make_recipe(train, epochs=n, **settings), [Member(0)], train, train).history for n in (2, 9)
+    )
+    assert_same(short, {key: values[:2] for key, values in long.items()})

@@ -11,7 +11,7 @@ from amr.fusion.config import FitConfig
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.methods import methods
 from amr.fusion.sweep.sweep import SweepResult
-from amr.fusion.sweep.table import TABLE_1, latex, make_table, make_table_end_to_end
+from amr.fusion.sweep.table import ALL, TABLE_1, _requested, latex, make_table, make_table_end_to_end
 
 from ..trainings import SMALL
 
@@ -50,6 +50,16 @@ def test_the_table_summarizes_the_runs_of_the_sweep(small_cache, few_methods):
     assert csv["audio/video"][2] == "/".join(f"{100 * naive['plain']['share'][m]:.0f}" for m in ("audio", "video"))
     for name, mark in (("table.csv", ","), ("table.md", "| --- |"), ("table.tex", r"\toprule"), ("table.json", '"p"')):
         assert mark in (table.folder / name).read_text()
+
+
+def test_every_method_is_in_the_table_of_trained_encoders_and_those_that_need_them_only_there():
+    names, _, notes = _requested(FitConfig(cache="x"), ("audio", "video"), ALL, with_amr=True)
+    only = [name for name in methods if methods[name].needs_encoders]
+    assert names == tuple(name for name in methods if name not in only)
+    assert notes == [f"left out, as they act on encoders, which amr table --end-to-end trains: {', '.join(only)}"]
+    names, _, notes = _requested(TrainConfig(dataset="crema-d"), ("audio", "video"), ALL, with_amr=True)
+    assert (names, notes) == (tuple(methods), [])
+    assert not any(methods[name].needs_encoders for name in TABLE_1)
 
 
 def test_without_a_ratio_there_are_only_the_columns_without_amr(small_cache, few_methods):
