@@ -250,7 +250,7 @@ def _check_epochs(folder: Path, before: int, config: TrainConfig) -> None:
     if now < before:
         raise ValueError(f"--epochs must be {before} or more to continue {str(folder)!r}, got {now}. {advice}")
     if method.plans_ahead(parse_options(method.Options, config.method_option, "--method-option")):
-        reason = f"--method {config.method} divides the training into parts of its length"
+        reason = f"what --method {config.method} does depends on the number of epochs"
     elif (folder / TEACHERS).is_dir():
         reason = f"its teachers were trained for {before}, too"
     elif (folder / METRICS).is_file() and not all(each.is_file() for each in _checkpoints(folder)):

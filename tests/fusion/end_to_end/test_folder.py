@@ -62,7 +62,9 @@ def test_a_training_that_depends_on_its_length_does_not_continue_to_more_epochs(
         assert training_folder(same) == tmp_path
     assert training_folder(replace(same, epochs=4)) == tmp_path
     write_json(tmp_path / "config.json", {"config": requested(config), "clips_sha256": ""})
-    with pytest.raises(ValueError, match=f"--epochs must be 2 in .*, as --method {method} divides .*, got 4. Choose"):
+    with pytest.raises(
+        ValueError, match=f"--epochs must be 2 in .*, as what --method {method} does depends .*, got 4. Choose"
+    ):
         training_folder(replace(config, epochs=4))
 
 
