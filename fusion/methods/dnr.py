@@ -106,9 +106,9 @@ class DiagnosingRelearning(Method):
         self.relearned = torch.zeros_like(self.relearned)
         if not self.first or passed == 0 or passed % self.every != 0 or passed // self.every > self.options.times:
             return
-        pure = [self._purities(clips) for clips in (self.context.train, self.context.val)]
-        known = torch.stack([clips.present.any(0) for clips in (self.context.train, self.context.val)]).all(0)
-        self.relearned = relearning_weight(*pure, self.options.strength) * known.unsqueeze(-1)
+        train, val = self.context.train, self.context.val
+        pull = relearning_weight(self._purities(train), self._purities(val), self.options.strength)
+        self.relearned = pull * (train.present.any(0) & val.present.any(0)).unsqueeze(-1)
         weights = dict(self.context.model.named_parameters())
         for m, weight in zip(self.context.model.modalities, self.relearned, strict=True):
             for name in (name for name in self.first if name.startswith(f"adapters.{m}.")):
