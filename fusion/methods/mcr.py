@@ -115,7 +115,8 @@ class MCR(Method):
 def _check_contrast(options: MCROptions, context: MethodContext) -> None:
     dims = set(context.model.shape.head_shape.embed_dims.values())
     if not context.model.adapters or len(dims) > 1 or not context.task.one_class:
+        advice = "encoders of one size" if context.model.trains_encoders else "--adapter linear for classes"
         raise ValueError(
             "--method-option contrast must be 0 without classes, or without adapters or encoders whose z have one "
-            f"size, got {options.contrast}. Pass contrast=0, or --adapter linear for classes."
+            f"size, got {options.contrast}. Pass contrast=0, or {advice}."
         )
