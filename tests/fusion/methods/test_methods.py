@@ -1,8 +1,11 @@
 """Requirements that every method must meet."""
 
+import json
+
 import pytest
 import torch
 
+from amr.cli import run as amr
 from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
 from amr.fusion.fit import fit
@@ -195,6 +198,16 @@ def test_each_runs_through_fit(small_cache, name):
 def test_methods_on_encoders_name_the_command_that_trains_them(small_cache, name):
     with pytest.raises(ValueError, match=f"amr train-encoders --objective joint --method {name}, or choose another"):
         fit(FitConfig(cache=str(small_cache), method=name, adapter="linear", device="cpu"))
+
+
+def test_the_list_says_which_methods_train_encoders_only(capsys):
+    only = {name for name, method in methods.items() if method.needs_encoders}
+    assert only == {"dnr", "inforeg"}
+    assert amr(["methods"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "(trains encoders only)" in line]
+    assert {row.split()[0] for row in rows} == only
+    assert amr(["methods", "--json"]) == 0
+    assert {row["name"] for row in json.loads(capsys.readouterr().out) if row["needs_encoders"]} == only
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if methods[name].needs_adapter])
