@@ -94,10 +94,12 @@ def list_methods(json: Json = False) -> None:
             "source": method.citation,
             "options": _default_options(method.Options),
             "end_to_end": method.end_to_end,
+            "needs_encoders": method.needs_encoders,
         }
         for name, method in methods.items()
     ]
-    cells = [[r["name"], r["summary"], _as_text(r["options"]), r["source"]] for r in rows]
+    only = {True: " (trains encoders only)", False: ""}
+    cells = [[r["name"], r["summary"] + only[r["needs_encoders"]], _as_text(r["options"]), r["source"]] for r in rows]
     show(rows, json, lambda: table("", ["method", "summary", "options", "source"], cells))
 
 

@@ -65,6 +65,7 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
         ValueError: A name is unknown, or settings cannot be combined.
     """
     config = with_head(config)
+    check_cached(config)
     check_model(config, dataset.modalities)
     method = methods[config.method]
     options = parse_options(method.Options, config.method_option, "--method-option")
@@ -121,6 +122,15 @@ def check_model(config: TrainingConfig, modalities: Sequence[str]) -> None:
                 f"got {config.amr_ratio!r}. Leave it out, or choose another method."
             )
         parse_ratio(config.amr_ratio, modalities, name="--amr-ratio")
+
+
+def check_cached(config: FitConfig) -> None:
+    """Raise ValueError for a method that can only train encoders."""
+    if methods[config.method].needs_encoders:
+        raise ValueError(
+            f"--method must be one that works on cached embeddings, got {config.method}, which acts on encoders. "
+            f"Train them with amr train-encoders --objective joint --method {config.method}, or choose another method."
+        )
 
 
 def check_task(config: TrainingConfig) -> None:

@@ -17,6 +17,7 @@ from amr.fusion.balance.consistency import (
     permutation_divergence,
 )
 from amr.fusion.balance.dgl import dgl_loss
+from amr.fusion.balance.information import acquisition_growth, inforeg_coefficients, squared_norm
 from amr.fusion.balance.misaligned import (
     Misaligned,
     misalign,
@@ -30,17 +31,20 @@ from amr.fusion.balance.opm import opm_keep, opm_rates, opm_scale
 from amr.fusion.balance.outputs import modality_losses, subset_logits, unimodal_logits
 from amr.fusion.balance.projection import entropy_weights, updated_projection
 from amr.fusion.balance.prototypes import class_sums, pmr_weights, prototype_logits
+from amr.fusion.balance.relearning import cluster, purity, relearning_weight
 from amr.fusion.balance.teachers import distillation_losses, learns_in_turn
 from amr.fusion.balance.valuation import cooperation_values, least_sure_modality, num_copies, share_without
 
 __all__ = [
     "Misaligned",
+    "acquisition_growth",
     "agm_coefficients",
     "agm_logits",
     "agm_losses",
     "alignment_losses",
     "class_contrast",
     "class_sums",
+    "cluster",
     "confidence_drops",
     "cooperation_values",
     "dgl_loss",
@@ -48,6 +52,7 @@ __all__ = [
     "distillation_losses",
     "entropy_weights",
     "gradient_blending_weights",
+    "inforeg_coefficients",
     "keep_modalities",
     "learns_in_turn",
     "least_sure_modality",
@@ -66,12 +71,15 @@ __all__ = [
     "permutation_divergence",
     "pmr_weights",
     "prototype_logits",
+    "purity",
     "reconcile_losses",
+    "relearning_weight",
     "score_ratios",
     "shapley_split",
     "share_ratios",
     "share_without",
     "similarity",
+    "squared_norm",
     "subset_logits",
     "unimodal_logits",
     "updated_projection",

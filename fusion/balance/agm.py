@@ -10,6 +10,7 @@ from torch import Tensor
 from amr.fusion.tasks import Task
 from amr.fusion.tasks.multiclass import MULTICLASS
 
+LARGEST_EXPONENT = 80.0  # of a factor: exp of more is infinite in single precision
 LARGEST = -log(1e-8)  # largest loss that counts: the authors clamp p at 1e-8
 
 
@@ -53,7 +54,7 @@ def agm_coefficients(losses: Tensor, running: Tensor, alpha: float = 1.0, cap: f
     """
     strength, usual = _strength(losses), _strength(running)
     excess = (torch.where(usual.isnan(), 1, usual) - strength).clamp_max(cap)
-    return torch.where(strength.isnan(), 1, torch.exp(alpha * excess))
+    return torch.where(strength.isnan(), 1, torch.exp((alpha * excess).clamp_max(LARGEST_EXPONENT)))
 
 
 def _strength(losses: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def confidence_drops(logits: Tensor, target: Tensor, counted: Tensor | None = No
 
 
 def disagreement(out: Tensor, present: Tensor | None = None, task: Task = MULTICLASS) -> Tensor:
-    """Divergence between the predictions of every two modalities, summed over the pairs, `(...)`.
+    """Divergence between the predictions of every two modalities, summed over the pairs, `(...)`; 0 for one modality.
 
         sum over m < n of the mean of JS(p_m, p_n) over the clips that have both        p_m = softmax(out_m)
 
@@ -88,6 +88,8 @@ def disagreement(out: Tensor, present: Tensor | None = None, task: Task = MULTIC
     tensor(0.6931)
     """
     pairs = list(combinations(range(len(out)), 2))
+    if not pairs:
+        return out.new_zeros(out.shape[1:-2])
     first, second = (torch.stack([out[pair[i]] for pair in pairs]) for i in (0, 1))
     divergence = task.divergence(first, second)  # (pairs, ..., clips)
     if present is None:

@@ -83,7 +83,8 @@ def weak_modality_step(logits: Tensor, mixed: Misaligned) -> Tensor:
         m'  = arg min over m of the mean label_m
         step_m' = mean of label_m' - p[y^m'] / sum_n p[y^n]
 
-    It is positive where the joint prediction gives the modality less than its label does.
+    Means are over the misaligned clips that have the modality; one that none has is not compared. The step is positive
+    where the joint prediction gives the modality less than its label does.
 
     Args:
         logits: Joint logits of the misaligned clips, `(swapped, ..., clips, classes)`.
@@ -91,8 +92,11 @@ def weak_modality_step(logits: Tensor, mixed: Misaligned) -> Tensor:
     """
     p = of_targets(logits.detach().softmax(-1), mixed.target) * (mixed.label > 0)
     given = p / p.sum(1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny)
-    label, given = (_mean_of_valid(each, mixed.valid) for each in (mixed.label, given))
-    least = label == label.amin(0)
+    counted = mixed.valid.unsqueeze(1) & (mixed.label > 0)  # the label of a modality that a clip lacks is 0
+    number = counted.sum((0, -1))  # (modalities, ...)
+    label, given = (each.where(counted, 0).sum((0, -1)) / number.clamp_min(1) for each in (mixed.label, given))
+    compared = label.masked_fill(number == 0, torch.inf)
+    least = (compared == compared.amin(0)) & (number > 0)
     first = least & (least.cumsum(0) == 1)
     return (label - given) * first
 
@@ -101,12 +105,6 @@ def of_targets(values: Tensor, target: Tensor) -> Tensor:
     """Values of the class that each modality shows: `(swapped, ..., clips, classes)` to the shape of `target`."""
     size = target.shape[1]
     return values.unsqueeze(1).expand(-1, size, *values.shape[1:]).gather(-1, target.unsqueeze(-1)).squeeze(-1)
-
-
-def _mean_of_valid(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean over the valid misaligned clips, `(swapped, modalities, ..., clips)` to `(modalities, ...)`; 0 if none."""
-    total = values.masked_fill(~valid.unsqueeze(1), 0).sum((0, -1))
-    return total / valid.sum((0, -1)).clamp_min(1)
 
 
 def similarity(z: Mapping[str, Tensor], partners: Tensor) -> Tensor:

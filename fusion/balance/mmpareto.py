@@ -7,6 +7,7 @@ from torch import Tensor
 
 LEAST_WEIGHT = 1e-3  # of either gradient in a conflict, as in the authors' code
 SMALLEST = 1e-12
+MOST = 1e6  # what remains of opposite gradients is rounding noise, which may not become a step
 
 
 def mmpareto_weights(joint: Tensor, unimodal: Tensor) -> Tensor:
@@ -48,4 +49,4 @@ def mmpareto_gradient(joint: Tensor, unimodal: Tensor, gamma: float = 1.5) -> Te
     w_joint, w_unimodal = mmpareto_weights(joint, unimodal).unsqueeze(-1)
     gradient = 2 * w_joint * joint + 2 * w_unimodal * unimodal
     length, usual = (torch.linalg.vector_norm(each, dim=-1, keepdim=True) for each in (gradient, joint + unimodal))
-    return gamma * gradient * (usual / length.clamp_min(SMALLEST)).clamp_min(1)
+    return gamma * gradient * (usual / length.clamp_min(SMALLEST)).clamp(1, MOST)

@@ -58,18 +58,22 @@ def share_without(values: Tensor, strength: float = 1.0, growth: str = "linear")
     g is the identity, tanh, or the power 1.5; P is at most 1.
 
     Args:
-        values: Mean value of each modality, `(modalities, ...)`.
+        values: Mean value of each modality over the clips that have it, `(modalities, ...)`. One that is NaN is not
+            compared, and its share is 0.
         strength: Factor of the share.
         growth: Name of g: linear, tanh or power.
 
     >>> share_without(torch.tensor([1.2, 0.6])).round(decimals=4)
     tensor([0.4000, 0.0000])
     """
-    num_others = max(len(values) - 1, 1)
+    known = ~values.isnan()
+    values = values.where(known, 0)
+    num_others = (known.sum(0) - known.long()).clamp_min(1)
     gap = values - (values.sum(0) - values) / num_others
     scaled = (2 / 3 * gap).clamp_min(0)
     share = {"linear": scaled, "tanh": scaled.tanh(), "power": scaled**1.5}[growth]
-    return (strength * share).clamp_max(1) * (values == values.amax(0))
+    leads = known & (values == values.masked_fill(~known, -torch.inf).amax(0))
+    return (strength * share).clamp_max(1) * leads
 
 
 def least_sure_modality(out: Tensor, present: Tensor | None = None) -> Tensor:

@@ -26,7 +26,7 @@ from amr.common.files import (
     write_json,
     write_last,
 )
-from amr.common.options import saved_settings
+from amr.common.options import parse_options, saved_settings
 from amr.common.version import versions
 from amr.common.workspace import EMBEDDINGS, JOINT_RUN, check_new_name, encoders_dir, place, runs_dir
 from amr.extract.config import CLIP_TIMEOUT
@@ -36,6 +36,7 @@ from amr.fusion.end_to_end.checkpoint import CHECKPOINT
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import MediaData
 from amr.fusion.loggers.files import EVENTS, LOGS, TENSORBOARD, foreign_log
+from amr.fusion.methods import methods
 from amr.fusion.model import Fitted
 from amr.fusion.runs.folder import LATER_FILES, differences, few_of, foreign_file
 from amr.fusion.runs.measure import Measures
@@ -132,7 +133,7 @@ def training_folder(config: TrainConfig) -> Path:
             "Choose another name, or --overwrite."
         )
     else:
-        _check_epochs(folder, saved["config"]["epochs"], config.epochs)
+        _check_epochs(folder, saved["config"]["epochs"], config)
         if not is_finished(folder, config):
             _refuse_foreign_in_runs(folder)
     return folder
@@ -240,14 +241,17 @@ def _is_replaceable(folder: Path, saved: Mapping[str, Any]) -> bool:
     return bool(saved.get("diverged")) or not any(folder.rglob(CHECKPOINT))
 
 
-def _check_epochs(folder: Path, before: int, now: int) -> None:
+def _check_epochs(folder: Path, before: int, config: TrainConfig) -> None:
     """Check that a training can continue to another number of epochs, with the result of a training of that number."""
+    now, method = config.epochs, methods[config.method]
     if now == before:
         return
     advice = "Choose another name, or --overwrite to train from the start."
     if now < before:
         raise ValueError(f"--epochs must be {before} or more to continue {str(folder)!r}, got {now}. {advice}")
-    if (folder / TEACHERS).is_dir():
+    if method.plans_ahead(parse_options(method.Options, config.method_option, "--method-option")):
+        reason = f"what --method {config.method} does depends on the number of epochs"
+    elif (folder / TEACHERS).is_dir():
         reason = f"its teachers were trained for {before}, too"
     elif (folder / METRICS).is_file() and not all(each.is_file() for each in _checkpoints(folder)):
         reason = f"its {CHECKPOINT} is gone"

@@ -27,7 +27,7 @@ class ExpertsHead(Head):
         logits = F(z) + sum_m (W_m z_m + b_m)
 
     The paper trains all parts together from trained ones; here they are trained together from the start. For a linear
-    head, the function is no new one. A deep head is spared to learn what each modality says by itself. Experts see the
+    head, the function is no new one. A deep head need not learn what each modality says by itself. Experts see the
     mean over the steps of a modality. If it is absent, z_m = 0 and b_m remains, as in any linear layer.
 
     The fused representation is that of F and all z_m, so that dropout acts on experts as it does in `sum`.

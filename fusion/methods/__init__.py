@@ -25,6 +25,8 @@ from amr.fusion.methods import midas
 from amr.fusion.methods import pmr
 from amr.fusion.methods import mla
 from amr.fusion.methods import reconboost
+from amr.fusion.methods import dnr
+from amr.fusion.methods import inforeg
 from amr.fusion.methods.base import Method, methods
 
 __all__ = [
@@ -32,9 +34,11 @@ __all__ = [
     "agm",
     "cml",
     "dgl",
+    "dnr",
     "dropout",
     "gge",
     "gradient_blending",
+    "inforeg",
     "lfm",
     "mcr",
     "methods",

@@ -21,7 +21,8 @@ class AGMOptions:
 
     Args:
         alpha: Strength of the modulation; 0 is naive training.
-        cap: Largest exponent of a factor, before alpha.
+        cap: Largest tau_m - r_m, so that no factor is above exp(alpha cap). The source has 10 on CREMA-D, and none on
+            AV-MNIST and MOSEI.
     """
 
     alpha: float = 1.0
@@ -52,11 +53,12 @@ class AGM(Method):
 
     Alpha is 1, the default of the authors' code; their issues name 1.5 for CREMA-D, 2.5 for AV-MNIST and 4 for
     UR-Funny, over 800 to 1,500 epochs. Their code limits the gradient's norm to 1 if an element of the head's gradient
-    is larger than 1; here the norm is always limited. The learning rate is that of `ogm`, for the same reason. Adam
+    is larger than 1; here the norms of adapters and of the rest are
+    always limited, each to 1. The learning rate is that of `ogm`, for the same reason. Adam
     cancels a constant scale of the gradient, so the default is SGD. BalanceBenchmark has r the wrong way round, so that
     the stronger modality is sped up, and leaves f(none) out of out_m.
 
-    On a cache, unlike in `amr train-encoders`, the factors act on head and adapters.
+    The factors act on the head, and on adapters (on a cache) or encoders (`amr train-encoders`).
     """
 
     summary = "the gradient through each modality's part of the logits is scaled, the leading one's down"

@@ -77,6 +77,7 @@ class Method:
         fuses: Whether modalities meet in one head, so that there is something to balance.
         single_modality: Whether it trains on one modality.
         end_to_end: Whether it can also train encoders (`amr train-encoders --objective joint`).
+        needs_encoders: Whether it can only train encoders, because nothing of it is left on a cache.
         fits_unimodal: Whether it learns from uni-modal models (`MethodContext.fit_unimodal`).
         needs_classes: Whether its formula needs a softmax over classes, so that other tasks are refused (`unfit`).
         for_any_task: Method options with which no task is refused, for the error.
@@ -101,6 +102,7 @@ class Method:
     fuses: ClassVar[bool] = True
     single_modality: ClassVar[bool] = False
     end_to_end: ClassVar[bool] = True
+    needs_encoders: ClassVar[bool] = False
     fits_unimodal: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
     for_any_task: ClassVar[tuple[str, ...]] = ()
@@ -132,6 +134,14 @@ class Method:
     @classmethod
     def trains_parts(cls, options: Any) -> bool:
         """Whether each modality's part of the head's outputs learns the target, with these options."""
+        return False
+
+    @classmethod
+    def plans_ahead(cls, options: Any) -> bool:
+        """Whether an epoch depends on how many follow (`MethodContext.epochs`), with these options.
+
+        A finished training then cannot continue to more epochs.
+        """
         return False
 
     @classmethod

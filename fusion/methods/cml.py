@@ -45,7 +45,7 @@ class CML(Method):
 
     The authors' repository has this loss for other models than classifiers with a fusion head. BalanceBenchmark draws
     one order per epoch and takes relu of the sum over the batch, so that one clip's fall hides another's rise; here it
-    is of each clip, as in the paper. The weight there is 0.1; up to 1 is in use.
+    is of each clip, as in the paper. BalanceBenchmark's weight of 0.1 is the default; up to 1 is in use.
 
     On a cache it needs no adapters. On CREMA-D embeddings, accuracy with a weight of 1 differs from that of naive
     training no more than between seeds.

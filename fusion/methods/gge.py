@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
-from amr.fusion.methods.own_classifiers import pool_steps
 from amr.fusion.model import FusionModel, predict_logits
+from amr.fusion.run_axis.axes import mean_over_steps
 
 if TYPE_CHECKING:
     from amr.fusion.model import Fitted
@@ -82,7 +82,7 @@ class GreedyGradientEnsemble(Method):
 
     def _dominant_logits(self, z: Mapping[str, Tensor]) -> Tensor:
         """Logits of the dominant modality's head, `(run, batch, classes)`."""
-        logits = [pool_steps(value.detach()) @ self.heads[m] for m, value in z.items()]
+        logits = [mean_over_steps(value.detach()) @ self.heads[m] for m, value in z.items()]
         stacked = torch.stack(logits, dim=-1)  # (run, batch, classes, modalities)
         return stacked.gather(-1, self._run_index(stacked)).squeeze(-1)
 

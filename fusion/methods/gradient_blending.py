@@ -97,6 +97,11 @@ class GradientBlending(Method):
         """Whether no classifiers of their own do."""
         return not options.own
 
+    @classmethod
+    def plans_ahead(cls, options: BlendingOptions) -> bool:
+        """Whether a measurement is as long as the training."""
+        return options.mode == "offline" and options.super_epoch == 0
+
     @property
     def super_epoch(self) -> int:
         """Number of epochs of a measurement."""

@@ -71,6 +71,11 @@ class LFM(Method):
         self.graph_safe = self.joint or options.schedule == "even"
         self.part = 0.5
 
+    @classmethod
+    def plans_ahead(cls, options: LFMOptions) -> bool:
+        """Whether a follows the training."""
+        return options.schedule == "fitted"
+
     def begin_epoch(self, epoch: int) -> None:
         """Set the part of the joint loss in this epoch."""
         if self.options.schedule == "fitted":

@@ -13,8 +13,8 @@ from torch import Tensor
 from amr.fusion.balance import class_contrast, modality_losses, permutation_divergence, unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
-from amr.fusion.methods.own_classifiers import pool_steps
 from amr.fusion.model import FusionModel
+from amr.fusion.run_axis.axes import mean_over_steps
 from amr.fusion.tasks import Task
 
 GAMES = {"collaborative": 1.0, "independent": 0.0, "greedy": -1.0}  # factor of the gradient in the others' z
@@ -106,7 +106,7 @@ class MCR(Method):
             out = unimodal_logits(model.head, z, batch.present)
             loss = loss + o.unimodal * modality_losses(out, batch.target, batch.present, task).sum(0)
         if o.contrast > 0:
-            pooled = [pool_steps(value) for value in z.values()]
+            pooled = [mean_over_steps(value) for value in z.values()]
             for i, j in combinations(range(len(pooled)), 2):
                 both = batch.present[..., i] & batch.present[..., j]
                 loss = loss + o.contrast * class_contrast(pooled[i], pooled[j], batch.target, both)

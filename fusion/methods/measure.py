@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from amr.fusion.attribution.shapley import subset_logits
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.model import FusionModel
 
@@ -32,12 +31,6 @@ def over_clips(model: FusionModel, clips: Clips, of_batch: OfBatch, dim: int = -
     found = [of_batch(batch, model.encode(batch)) for batch in batches]
     model.train(was_training)
     return [torch.cat(tensors, dim=dim) for tensors in zip(*found, strict=True)]
-
-
-def subset_answers(model: FusionModel, clips: Clips) -> Tensor:
-    """Logits of all clips for every subset of the modalities, `(subsets, run, clips, outputs)`; see `subset_logits`."""
-    (logits,) = over_clips(model, clips, lambda batch, z: (subset_logits(model.head, z, batch.present),), dim=-2)
-    return logits
 
 
 def of_its_clips(values: Tensor, batch: Batch) -> Tensor:

@@ -13,8 +13,9 @@ from amr.fusion.attribution.permutation import of_partners, partners_with
 from amr.fusion.balance import misalign, misaligned_losses, modality_losses, similarity, weak_modality_step
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
-from amr.fusion.methods.own_classifiers import OwnClassifiers, pool_steps, unimodal_outputs
+from amr.fusion.methods.own_classifiers import OwnClassifiers, unimodal_outputs
 from amr.fusion.model import FusionModel
+from amr.fusion.run_axis.axes import mean_over_steps
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class MIDAS(Method):
         shape = len(context.model.modalities), len(next(context.model.parameters()))
         self.weak = torch.ones(shape, device=context.train.target.device)  # alpha, (modalities, run)
 
+    @classmethod
+    def plans_ahead(cls, options: MIDASOptions) -> bool:
+        """Whether there is a warm-up, which is a share of the training."""
+        return options.unimodal > 0 and options.warm_up > 0
+
     def parameters(self) -> list[Tensor]:
         """Weights of the modalities' own classifiers."""
         return [] if self.own is None else list(self.own.parameters())
@@ -120,7 +126,7 @@ class MIDAS(Method):
         joint = torch.stack(logits)  # (swapped, run, batch, classes)
         losses = misaligned_losses(joint, mixed, self.weak)
         if self.options.hard:
-            losses = losses * similarity({m: pool_steps(value) for m, value in z.items()}, order)
+            losses = losses * similarity({m: mean_over_steps(value) for m, value in z.items()}, order)
         change = weak_modality_step(joint, mixed)
         self.weak = torch.where(change != 0, (self.weak + self.options.step * change).clamp_min(1), self.weak)
         return losses.masked_fill(~mixed.valid, 0).sum((0, -1)) / mixed.valid.sum((0, -1)).clamp_min(1)

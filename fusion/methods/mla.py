@@ -55,7 +55,7 @@ class AlternatingAdaptation(Method):
         super().__init__(options, context)
         self.num_turns = len(context.model.modalities)
         self.turn = 0
-        self.num_seen = 0  # clips of the epoch
+        self.num_seen = self.num_clips = 0  # clips of the epoch before this batch, and of this batch
         weight = cast("SharedHead", context.model.head).classifier.weight  # (run, classes, dim)
         self.projection = torch.eye(weight.shape[-1], device=weight.device).repeat(len(weight), 1, 1)
         self.mean = torch.empty(0)  # r of the last turn, (run, dim)
@@ -73,8 +73,7 @@ class AlternatingAdaptation(Method):
         present, encoding = batch.present[..., self.turn], z[model.modalities[self.turn]]
         with torch.no_grad():
             self.mean = mean_over(encoding.mT, present.unsqueeze(-2))
-        if self.turn == 0:
-            self.num_seen += batch.target.shape[1]
+        self.num_clips = batch.target.shape[1]
         out = cast("SharedHead", model.head).classifier(encoding)
         return mean_over(self.context.task.losses(out, batch.target), present)
 
@@ -84,8 +83,10 @@ class AlternatingAdaptation(Method):
         adjusted = {name: g for name, g in gradients.items() if name.startswith((own, "head."))}
         if self.options.projection:
             adjusted[CLASSIFIER] = gradients[CLASSIFIER] @ self.projection
-            progress = min(self.num_seen / max(len(self.context.train), 1), 1)
+            progress = self.num_seen / max(len(self.context.train), 1)
             self.projection = updated_projection(self.projection, self.mean, 0.1 ** (1 + progress))
+        if self.turn == self.num_turns - 1:
+            self.num_seen += self.num_clips
         return adjusted
 
     def state(self) -> dict[str, Tensor]:

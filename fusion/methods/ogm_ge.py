@@ -11,8 +11,8 @@ from amr.fusion.balance import mlb_coefficients, modality_losses, ogm_coefficien
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import NEEDS_SOFTMAX, Method, MethodContext, methods
 from amr.fusion.methods.dominance import dominance_ratios
+from amr.fusion.methods.dropping import Dropping, OPMOptions
 from amr.fusion.methods.ogm_options import OGMOptions
-from amr.fusion.methods.opm import Dropping, OPMOptions
 from amr.fusion.model import FusionModel
 from amr.fusion.tasks import Task
 

@@ -7,7 +7,7 @@ from math import inf
 
 from amr.common.registry import unknown
 from amr.fusion.methods.dominance import DOMINANCE
-from amr.fusion.methods.opm import OPMOptions
+from amr.fusion.methods.dropping import OPMOptions
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from amr.fusion.run_axis.axes import mean_over_steps
 from amr.fusion.run_axis.layers import StackedLinear
 from amr.fusion.run_axis.seeds import Draws
 
-pool_steps = mean_over_steps
-
 
 class OwnClassifiers(nn.Module):
     """One linear classifier per modality, `(run, batch, dim)` to `(run, batch, classes)`; of steps, on their mean.

@@ -13,8 +13,8 @@ from amr.fusion.balance import class_sums, pmr_weights, prototype_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
 from amr.fusion.methods.measure import over_clips
-from amr.fusion.methods.own_classifiers import pool_steps
 from amr.fusion.model import FusionModel
+from amr.fusion.run_axis.axes import mean_over_steps
 
 SHARE_OF_ENTROPY = 10  # the entropy reward acts in one of as many parts of the training, if no number is requested
 
@@ -28,12 +28,14 @@ class PMROptions:
         entropy: Weight of the entropy reward in the first epochs.
         entropy_epochs: Number of first epochs with the entropy reward; 0 for a tenth of the training.
         momentum: Part of the last epoch's prototypes that is kept.
+        until: Share of the training after which it is naive training; 0.7 in the source's scripts.
     """
 
     alpha: float = 1.0
     entropy: float = 0.0
     entropy_epochs: int = 0
     momentum: float = 0.0
+    until: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -49,6 +51,8 @@ class PMROptions:
             raise ValueError(
                 f"--method-option momentum must be from 0 to below 1, got {self.momentum}. Pass momentum=0."
             )
+        if not 0 <= self.until <= 1:
+            raise ValueError(f"--method-option until must be from 0 to 1, got {self.until}. Pass until=1.")
 
 
 @methods.register("pmr")
@@ -88,19 +92,25 @@ class PrototypicalRebalance(Method):
 
     def __init__(self, options: PMROptions, context: MethodContext) -> None:
         super().__init__(options, context)
-        self.joint = self.graph_safe = options.alpha == 0 and options.entropy == 0
-        self.entropy = 0.0
+        self.joint = self.graph_safe = (options.alpha == 0 and options.entropy == 0) or options.until == 0
+        self.acts, self.entropy = False, 0.0
         self.prototypes: dict[str, Tensor] = {}  # modality to (run, classes, dim)
         self.known = torch.empty(0)  # bool (modalities, classes)
         self.seen: list[Tensor] = []  # weights of each batch of the epoch, (modalities, run)
 
+    @classmethod
+    def plans_ahead(cls, options: PMROptions) -> bool:
+        """Whether it, or its entropy term, acts for a share of the training."""
+        return 0 < options.until < 1 or (options.entropy > 0 and options.entropy_epochs == 0)
+
     def begin_epoch(self, epoch: int) -> None:
         """Measure the prototypes."""
-        if self.joint:
+        o, self.seen = self.options, []
+        self.acts = not self.joint and epoch - 1 < o.until * self.context.epochs
+        if not self.acts:
             return
-        o = self.options
         last = o.entropy_epochs or max(1, round(self.context.epochs / SHARE_OF_ENTROPY))
-        self.entropy, self.seen = o.entropy if epoch <= last else 0.0, []
+        self.entropy = o.entropy if epoch <= last else 0.0
         new, self.known = self._measured()
         old = self.prototypes or new
         self.prototypes = {m: (1 - o.momentum) * new[m] + o.momentum * old[m] for m in new}
@@ -108,10 +118,10 @@ class PrototypicalRebalance(Method):
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Joint loss, plus the weighted prototypical losses, `(run,)`."""
         joint = super().loss(model, batch, z)
-        if self.joint:
+        if not self.acts:
             return joint
         pairs = zip(z.items(), self.known, strict=True)
-        logits = [prototype_logits(pool_steps(value), self.prototypes[m], known) for (m, value), known in pairs]
+        logits = [prototype_logits(mean_over_steps(value), self.prototypes[m], known) for (m, value), known in pairs]
         log_q = torch.stack(logits).log_softmax(-1)  # (modalities, run, batch, classes)
         present = batch.present.movedim(-1, 0)
         log_right = log_q.gather(-1, batch.target.expand(len(log_q), -1, -1).unsqueeze(-1)).squeeze(-1)
@@ -128,8 +138,11 @@ class PrototypicalRebalance(Method):
         """Mean weight of each modality's prototypical loss over the epoch, before alpha."""
         if self.joint:
             return {}
-        means = torch.stack(self.seen).mean(0)
-        return {f"weight_{m}": mean for m, mean in zip(self.context.model.modalities, means, strict=True)}
+        model = self.context.model
+        first = next(model.parameters())
+        none = torch.zeros(len(model.modalities), len(first), device=first.device)
+        means = torch.stack(self.seen).mean(0) if self.seen else none
+        return {f"weight_{m}": mean for m, mean in zip(model.modalities, means, strict=True)}
 
     def state(self) -> dict[str, Tensor]:
         """The prototypes, which momentum keeps."""
@@ -147,7 +160,7 @@ class PrototypicalRebalance(Method):
             """Sums and numbers of a chunk, with an axis of one chunk."""
             present = batch.present.unbind(-1)
             pairs = zip(names, present, strict=True)
-            found = [class_sums(pool_steps(z[m]), batch.target, has, shape.num_classes) for m, has in pairs]
+            found = [class_sums(mean_over_steps(z[m]), batch.target, has, shape.num_classes) for m, has in pairs]
             return [tensor.unsqueeze(0) for pair in found for tensor in pair]
 
         totals = [chunks.sum(0) for chunks in over_clips(self.context.model, self.context.train, sums, dim=0)]

@@ -68,6 +68,9 @@ class ReconBoost(Method):
     The code multiplies f by a learned number, which W_m can take in; here there is none. Its f_m are MLPs, which are
     `--adapter mlp` here. The code starts from trained uni-modal models and chooses the epoch on test.
 
+    A training of fewer epochs than there are stages ends before the last modalities had theirs; with `rectify` they
+    then learn in the stages of all.
+
     AMR acts in every stage, on the classifiers that learn in it.
     """
 
@@ -87,6 +90,11 @@ class ReconBoost(Method):
         self.stage_epochs = options.stage_epochs or max(1, min(LONGEST_STAGE, fitting))
         self.learner: int | None = None  # None: all
         self.previous: int | None = None
+
+    @classmethod
+    def plans_ahead(cls, options: ReconBoostOptions) -> bool:
+        """Whether stages are as long as fit the training."""
+        return options.stage_epochs == 0
 
     def begin_epoch(self, epoch: int) -> None:
         """Set which modality learns."""

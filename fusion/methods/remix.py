@@ -70,6 +70,11 @@ class Remix(Method):
         self.graph_safe = options.warm_up == 1
         self.shown: Tensor | None = None  # number of the modality that each clip shows, (run, train clips)
 
+    @classmethod
+    def plans_ahead(cls, options: RemixOptions) -> bool:
+        """Whether there is a warm-up, which is a share of the training."""
+        return options.warm_up > 0
+
     def begin_epoch(self, epoch: int) -> None:
         """Divide the train clips among the modalities, after the warm-up."""
         context = self.context

@@ -88,6 +88,11 @@ class SampleValuation(Method):
         self.kept = each if options.level == "sample" else ~each  # (copies, modalities)
         self.copies: Tensor | None = None  # number of copies of each kind, (copies, run, train clips)
 
+    @classmethod
+    def plans_ahead(cls, options: SMVOptions) -> bool:
+        """Whether there is a warm-up, which is a share of the training."""
+        return options.warm_up > 0
+
     @torch.no_grad()
     def begin_epoch(self, epoch: int) -> None:
         """Value the train clips, and decide on their copies."""
@@ -99,7 +104,8 @@ class SampleValuation(Method):
         if self.options.level == "sample":
             copies = num_copies(phi)
         else:
-            share = share_without(phi.mean(-1), self.options.strength, self.options.growth)
+            has = context.train.present.movedim(-1, 0).unsqueeze(1)  # (modalities, 1, clips)
+            share = share_without((phi * has).sum(-1) / has.sum(-1), self.options.strength, self.options.growth)
             copies = (context.noise.uniform(len(context.train)) < share.unsqueeze(-1)).to(phi.dtype)
         self.copies = copies * can_copy(self.kept, context.train.present)
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from amr.fusion.balance import distillation_losses, learns_in_turn, unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import NEEDS_SOFTMAX, Method, MethodContext, mean_over, methods
-from amr.fusion.methods.own_classifiers import pool_steps
 from amr.fusion.model import FusionModel
+from amr.fusion.run_axis.axes import mean_over_steps
 from amr.fusion.tasks import Task
 
 
@@ -66,9 +66,9 @@ class UniModalTeachers(Method):
         loss = ... + logits sum_m T^2 KL( softmax(logits of teacher m / T), softmax(out_m / T) )
 
     out_m are the uni-modal logits of the head (`unimodal_logits`), so any head works, also without adapters if weight
-    is 0. With `priority_epochs`, the adapters of all modalities but one get gradient 0
-    in these epochs. For two modalities, it is the one whose teacher has the lower s_m = mean softmax(teacher)_y on the
-    batch; for M, the epochs are M - 1 equal turns, of the weakest first. G2D is weight=1 logits=1 priority_epochs=N,
+    is 0. With `priority_epochs`, the adapters of all modalities but one get gradient 0 in these epochs. Of two
+    modalities, the one that learns is that whose teacher has the lower s_m = mean softmax(teacher)_y on the batch; for
+    M, the epochs are M - 1 equal turns, of the weakest first. G2D is weight=1 logits=1 priority_epochs=N,
     N half of the epochs, by SGD; Adam moves an adapter by its momentum also where the gradient is 0.
 
     On a cache, unlike in `amr train-encoders`, teacher and student share the frozen encoder and differ in the adapter
@@ -136,7 +136,7 @@ class UniModalTeachers(Method):
     def _taught(self, batch: Batch) -> Tensor:
         """Logits of the teachers, `(modalities, run, batch, classes)`. They were trained on the means over steps."""
         if not self.context.model.trains_encoders:
-            batch = replace(batch, embeddings={m: pool_steps(e) for m, e in batch.embeddings.items()})
+            batch = replace(batch, embeddings={m: mean_over_steps(e) for m, e in batch.embeddings.items()})
         with torch.no_grad():
             return torch.stack([teacher(batch.only(m)) for m, teacher in self.teachers.items()])
 

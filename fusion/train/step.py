@@ -124,7 +124,9 @@ class OptimizerStep:
         elif self.separate:
             pull = torch.autograd.grad(distance.sum(), self.head_parameters, retain_graph=True, materialize_grads=True)
             self._descend(self.optimizer, self.parameters, loss.sum())
-            self._assign(self.head_parameters, pull)
+            # what the method leaves out of the step has no gradient, and R does not touch it either
+            pairs = zip(self.head_parameters, pull, strict=True)
+            self._assign(self.head_parameters, [None if parameter.grad is None else g for parameter, g in pairs])
             self.amr_optimizer.step()
         else:
             self._descend(self.optimizer, self.parameters, (loss + self.weight * distance).sum())

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 import amr
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.data.clips import permutation_orders
+from amr.fusion.methods import methods
 from amr.fusion.model import predict_logits
 from amr.fusion.runs.read import best_run, read_run
 from amr.fusion.runs.weights import read_fitted
@@ -169,8 +170,9 @@ def test_weight_zero_is_plain_training(fit, target):
 
 @BOTH
 def test_methods_train_and_those_of_classes_are_refused(fit, target):
-    for method in ("modality-dropout", "dropout", "gradient-blending", "unimodal"):
-        options = {"modalities": "audio"} if method == "unimodal" else {}
+    own = {"method_option": ("own=true",)}
+    for method in ("modality-dropout", "dropout", "gradient-blending", "multi-loss", "unimodal"):
+        options = {"modalities": "audio"} if method == "unimodal" else own if methods[method].for_any_task else {}
         assert fit(method, **target, method=method, epochs=2, **options).test["num_clips"] > 0
     assert fit("umt", **target, method="umt", adapter="linear", epochs=2).test["num_clips"] > 0
     share = {"adapter": "linear", "method_option": ("dominance=share",)}

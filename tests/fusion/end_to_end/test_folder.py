@@ -49,6 +49,25 @@ def test_a_training_that_is_stopped_while_it_gets_more_epochs_stays_finished(req
     assert_same_training(train_encoders(request_for("whole", epochs=4, objective="joint")), train_encoders(long))
 
 
+@pytest.mark.parametrize(
+    ("method", "steady"),
+    [("opm", "warm_up=0"), ("dnr", "times=0"), ("inforeg", "beta=0"), ("gradient-blending", "super_epoch=2")],
+)
+def test_a_training_that_depends_on_its_length_does_not_continue_to_more_epochs(tmp_path, method, steady):
+    """A share of 2 epochs is not that share of 4, so it would not end as a training of 4."""
+    config = TrainConfig(dataset="crema-d", objective="joint", method=method, epochs=2, out=str(tmp_path))
+    (tmp_path / "checkpoint.pt").touch()
+    for same in (config, replace(config, method_option=(steady,))):
+        write_json(tmp_path / "config.json", {"config": requested(same), "clips_sha256": ""})
+        assert training_folder(same) == tmp_path
+    assert training_folder(replace(same, epochs=4)) == tmp_path
+    write_json(tmp_path / "config.json", {"config": requested(config), "clips_sha256": ""})
+    with pytest.raises(
+        ValueError, match=f"--epochs must be 2 in .*, as what --method {method} does depends .*, got 4. Choose"
+    ):
+        training_folder(replace(config, epochs=4))
+
+
 def test_epochs_that_would_not_give_the_same_result_are_refused(request_for: MakeConfig):
     config = request_for("mine", "audio", epochs=2)
     folder = train_encoders(config).folder

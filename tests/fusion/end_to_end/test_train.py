@@ -133,8 +133,10 @@ def test_methods_that_fuse_train_encoders():
     assert {name for name, method in methods.items() if not method.end_to_end} == {"unimodal"}
 
 
-@pytest.mark.parametrize("name", [name for name, method in methods.items() if method.end_to_end])
-def test_every_method_trains_encoders_with_the_regularizer(request_for: MakeConfig, name):
+# plain; with teachers; of uni-modal models alone; with a head of its own, in turns; for encoders only
+@pytest.mark.parametrize("name", ["naive", "umt", "ume", "mla", "dnr"])
+def test_methods_of_every_kind_train_encoders_with_the_regularizer(request_for: MakeConfig, name):
+    """On files; `test_methods.py` has every method."""
     method = methods[name]
     ratio = "video=3:audio=1" if method.fuses else None
     config = request_for("pulled", objective="joint", method=name, amr_ratio=ratio, lr=1e-3)

@@ -44,7 +44,7 @@ def test_a_sweep_over_all_has_every_method_with_a_ratio_where_it_takes_one(small
     base = FitConfig(cache=str(small_cache), epochs=1, device="cpu")
     result = sweep(SweepConfig(base, method="all", amr_ratio=("none", "1:1")))
     left_out = {note.split()[0] for note in result.notes if "is left out" in note}
-    assert left_out == {name for name, each in methods.items() if each.needs_adapter}
+    assert left_out == {name for name, each in methods.items() if each.needs_adapter or each.needs_encoders}
     ratios = result.table.groupby("method")["amr_ratio"].unique()
     assert {*ratios.index} == {*methods} - left_out
     for name, found in ratios.items():

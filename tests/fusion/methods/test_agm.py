@@ -135,3 +135,10 @@ def test_settings_out_of_range_are_refused(name, value):
 def test_other_optimizers_get_a_note():
     assert methods["agm"].notes("sgd") == []
     assert "use sgd" in methods["agm"].notes("adamw")[0]
+
+
+def test_a_factor_is_finite_however_strong():
+    losses, running = torch.tensor([9.0, 9.0]), torch.tensor([0.0, 18.0])
+    coefficients = agm_coefficients(losses, running, alpha=9.0)
+    assert coefficients.isfinite().all()
+    assert agm_logits(torch.randn(2, 3, 4), coefficients).isfinite().all()

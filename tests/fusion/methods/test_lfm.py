@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from amr.fusion.balance import disagreement
 from amr.fusion.methods.lfm import LFMOptions, fitted_part
 from amr.fusion.train.recipe import Member
 
@@ -60,3 +61,7 @@ def test_align_0_is_naive_training_bit_for_bit(schedule):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         LFMOptions(**options)
+
+
+def test_one_modality_agrees_with_itself():
+    assert disagreement(torch.randn(1, 2, 5, 3)).tolist() == [0, 0]

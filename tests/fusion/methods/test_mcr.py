@@ -90,7 +90,7 @@ def test_the_contrast_trains_adapters_and_needs_them():
     options = {**OFF, "contrast": 1.0}
     ours, naive = (fit_group(n, [Member(0)], train, val, o) for n, o in (("mcr", options), ("naive", None)))
     assert not torch.equal(ours.model.adapters["audio"].weight, naive.model.adapters["audio"].weight)
-    with pytest.raises(ValueError, match="contrast must be 0 without classes, or without adapters"):
+    with pytest.raises(ValueError, match="contrast must be above 0 only with adapters or encoders"):
         build("mcr", train, options=options, adapter="none")
 
 

@@ -1,8 +1,11 @@
 """Requirements that every method must meet."""
 
+import json
+
 import pytest
 import torch
 
+from amr.cli import run as amr
 from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
 from amr.fusion.fit import fit
@@ -17,7 +20,8 @@ TABLE = ["unimodal", "naive", "dropout", "modality-dropout", "umt", "ume", "ogm-
 SHORT = {"gradient-blending": {"super_epoch": 2}}
 APART = [name for name, method in methods.items() if not method.fuses and not method.single_modality]
 ANY_HEAD = [name for name in JOINT if methods[name].head is None]
-LR = {"ogm": 0.1, "ogm-ge": 0.1, "pmr": 0.1, "mla": 0.1, "reconboost": 0.1, "agm": 0.1, "mmpareto": 0.1}  # SGD
+LR = {"ogm": 0.1, "ogm-ge": 0.1, "pmr": 0.1, "mla": 0.1, "reconboost": 0.1, "agm": 0.1, "mmpareto": 0.1}
+LR |= {"dnr": 0.1, "inforeg": 0.1}  # SGD
 
 
 def pair(name, weight=1.0):
@@ -125,12 +129,18 @@ CASES = [
 ]
 
 
+REFUSED = {
+    ("gradient-blending", "one train clip"): "at least two train clips",
+    ("dnr", "no val"): "--method dnr must have val clips",
+}
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", [*JOINT, *APART])
 def test_extreme_clips_give_finite_weights_or_a_clear_error(name, case):
     train, val = extreme(case)
-    if (name, case) == ("gradient-blending", "one train clip"):
-        with pytest.raises(ValueError, match="at least two train clips"):
+    if (name, case) in REFUSED:
+        with pytest.raises(ValueError, match=REFUSED[name, case]):
             fit_group(name, pair(name), train, val)
         return
     fitted = fit_group(name, pair(name), train, val, {"super_epoch": 1} if name in SHORT else None, epochs=2)
@@ -150,7 +160,7 @@ def test_embeddings_with_steps():
         assert is_finite(fitted), name
 
 
-@pytest.mark.parametrize("name", [*JOINT, *APART])
+@pytest.mark.parametrize("name", [name for name in (*JOINT, *APART) if not methods[name].needs_encoders])
 def test_each_runs_through_fit(small_cache, name):
     ratio = "1:1" if methods[name].fuses else None
     options = ("super_epoch=2",) if name in SHORT else ()
@@ -168,6 +178,22 @@ def test_each_runs_through_fit(small_cache, name):
     result = fit(config)
     assert result.test["accuracy"] > 0.6
     assert (result.run / "history.csv").is_file()
+
+
+@pytest.mark.parametrize("name", [name for name in methods if methods[name].needs_encoders])
+def test_methods_on_encoders_name_the_command_that_trains_them(small_cache, name):
+    with pytest.raises(ValueError, match=f"amr train-encoders --objective joint --method {name}, or choose another"):
+        fit(FitConfig(cache=str(small_cache), method=name, adapter="linear", device="cpu"))
+
+
+def test_the_list_says_which_methods_train_encoders_only(capsys):
+    only = {name for name, method in methods.items() if method.needs_encoders}
+    assert only == {"dnr", "inforeg"}
+    assert amr(["methods"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "(trains encoders only)" in line]
+    assert {row.split()[0] for row in rows} == only
+    assert amr(["methods", "--json"]) == 0
+    assert {row["name"] for row in json.loads(capsys.readouterr().out) if row["needs_encoders"]} == only
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if methods[name].needs_adapter])

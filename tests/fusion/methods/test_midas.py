@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
+from amr.fusion.balance import misalign, weak_modality_step
 from amr.fusion.methods.midas import MIDASOptions
 from amr.fusion.train.recipe import Member
 
@@ -120,3 +122,15 @@ def test_three_modalities_of_which_clips_lack_some_stay_finite(own):
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=f"--method-option {next(iter(options))} must be"):
         MIDASOptions(**options)
+
+
+def test_a_modality_that_clips_lack_is_not_the_least_sure():
+    """A third modality, which half of the clips have, or none, and which is the surest where it is."""
+    torch.manual_seed(0)
+    target, partners = torch.arange(8) % 4, torch.roll(torch.arange(8), 1)
+    out = torch.randn(3, 8, 4) + torch.tensor([1.0, 2.0, 9.0]).view(3, 1, 1) * functional.one_hot(target, 4)
+    for has in (torch.arange(8) < 4, torch.zeros(8, dtype=torch.bool)):
+        present = torch.stack([torch.ones(8, dtype=torch.bool)] * 2 + [has], dim=-1)
+        step = weak_modality_step(torch.randn(3, 8, 4), misalign(out, target, partners, present))
+        assert step[0] != 0
+        assert step[1:].tolist() == [0, 0]

@@ -24,7 +24,6 @@ def by_hand(adapters, weight, bias, clips, order, projects):
     projection, seen = torch.eye(5, dtype=torch.float64), 0
     for rows in order.split(32):
         batch = clips.take(rows)
-        seen += len(rows)
         for i, ((v, c), e) in enumerate(zip(adapters, batch.embeddings.values(), strict=True)):
             optimizer.zero_grad()
             has = batch.present[:, i]
@@ -37,6 +36,7 @@ def by_hand(adapters, weight, bias, clips, order, projects):
                 projection = torch.linalg.inv(inverse)
                 projection = projection * 5**0.5 / projection.norm()
             optimizer.step()
+        seen += len(rows)
 
 
 @pytest.mark.parametrize("projects", [True, False])

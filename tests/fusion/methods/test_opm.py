@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from amr.fusion.balance import opm_keep, opm_rates, opm_scale, score_ratios
-from amr.fusion.methods.opm import OPMOptions
+from amr.fusion.methods.dropping import OPMOptions
 from amr.fusion.run_axis.seeds import Noise
 from amr.fusion.train.recipe import Member
 

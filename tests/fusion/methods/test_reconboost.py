@@ -111,3 +111,15 @@ def test_a_stage_of_all_is_naive_training_on_the_sum_head():
 def test_options_are_checked(options, message):
     with pytest.raises(ValueError, match=message):
         ReconBoostOptions(**options)
+
+
+@pytest.mark.parametrize("amr_optimizer", ["shared", "separate"])
+def test_amr_leaves_frozen_classifiers_alone(amr_optimizer):
+    train, none = make_clips(32), make_clips(0)
+    settings = {"epochs": 1, "amr_optimizer": amr_optimizer, "select": "last"}
+    plain, pulled = (
+        fit_group("reconboost", [Member(0, ratio, 1.0)], train, none, **settings).model.run_state(0)
+        for ratio in (None, (0.9, 0.1))
+    )
+    assert torch.equal(plain["head.classifiers.1.weight"], pulled["head.classifiers.1.weight"])
+    assert not torch.equal(plain["head.classifiers.0.weight"], pulled["head.classifiers.0.weight"])

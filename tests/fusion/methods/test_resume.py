@@ -11,7 +11,7 @@ from amr.fusion.train.recipe import Member
 from amr.fusion.train.trainer import train_group
 
 from ..conftest import make_clips, make_recipe
-from .conftest import assert_same
+from .conftest import JOINT, assert_same
 
 CASES = [
     ("agm", {}),
@@ -27,6 +27,14 @@ CASES = [
     ("midas", {"own": True}),
     ("ogm", {"opm": True, "warm_up": 0.0, "both_ways": True}),
     ("ogm-ge", {"opm": True, "warm_up": 0.0, "dominance": "share"}),
+    ("multi-loss", {"own": True}),
+    ("mla", {}),
+    ("reconboost", {}),
+    ("pmr", {"momentum": 0.5, "until": 0.7}),
+    ("umt", {"priority_epochs": 3}),
+    ("gradient-blending", {"own": True, "super_epoch": 1}),
+    ("dnr", {}),
+    ("inforeg", {"window": 0.5}),
 ]
 
 
@@ -48,10 +56,26 @@ class Kept:
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_a_resumed_training_ends_as_an_uninterrupted_one(name, options):
     train, val = make_clips(), make_clips(20, seed=1)
-    recipe = make_recipe(train, method=name, options=methods[name].Options(**options), adapter="linear", select="last")
+    chosen = methods[name]
+    settings = {"head": chosen.head or "concat", "adapter": "linear", "select": "last"}
+    recipe = make_recipe(train, method=name, options=chosen.Options(**options), **settings)
     members, kept = [Member(0), Member(3, (0.5, 0.5), 0.3)], Kept()
     whole = train_group(recipe, members, train, val, hooks=EndToEndHooks(callback=kept))
     resumed = train_group(recipe, members, train, val, hooks=EndToEndHooks(callback=Kept(kept.state)))
     assert kept.epochs == 4
     assert_same(resumed.model.state_dict(), whole.model.state_dict())
     assert_same(resumed.history, whole.history)
+
+
+STEADY = [name for name in JOINT if not methods[name].plans_ahead(methods[name].Options())]
+
+
+@pytest.mark.parametrize("name", [name for name in STEADY if not methods[name].fits_unimodal])
+def test_a_method_that_does_not_plan_ahead_begins_alike_whatever_follows(name):
+    """So its training continues to more epochs; that of the others is refused."""
+    train, head = make_clips(24), methods[name].head or "concat"
+    settings = {"method": name, "adapter": "linear", "head": head, "batch_size": 12}
+    short, long = (
+        train_group(make_recipe(train, epochs=n, **settings), [Member(0)], train, train).history for n in (2, 9)
+    )
+    assert_same(short, {key: values[:2] for key, values in long.items()})

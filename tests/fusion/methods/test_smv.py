@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from amr.fusion.balance import share_without
 from amr.fusion.methods.smv import SMVOptions, can_copy
 from amr.fusion.train.recipe import Member
 
@@ -89,3 +90,16 @@ def test_options_out_of_range_are_refused(options):
     assert replace(SMVOptions(), level="modality").level == "modality"
     with pytest.raises(ValueError, match=f"--method-option {next(iter(options))} must be"):
         SMVOptions(**options)
+
+
+def test_a_modality_that_few_or_no_clips_have_is_valued_on_those():
+    torch.testing.assert_close(share_without(torch.tensor([1.2, 0.6, torch.nan])), torch.tensor([0.4, 0.0, 0.0]))
+    train = make_clips(20)
+    train.present[::2, 1] = False
+    train.embeddings["video"][::2] = 0
+    method, _ = build("smv", train, options={"warm_up": 0.0, "level": "modality"})
+    phi = torch.stack([torch.ones(2, 20), train.present[:, 1].expand(2, 20).float()])  # all answers are right
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("amr.fusion.methods.smv.over_clips", lambda *_: [phi])
+        method.begin_epoch(1)
+    assert not method.copies.any()

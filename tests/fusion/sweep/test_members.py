@@ -17,10 +17,11 @@ from amr.fusion.methods import methods
 from amr.fusion.sweep.sweep import sweep
 
 HEADS = [name for name in heads if heads[name].listed]
-ANY_HEAD = [name for name in methods if methods[name].head is None]
+METHODS = [name for name in methods if not methods[name].needs_encoders]
+ANY_HEAD = [name for name in METHODS if methods[name].head is None]
 # Each head with naive training and its part of the methods; one with a head of its own ignores --head.
 OF_HEAD = {head: ["naive", *ANY_HEAD[i :: len(HEADS)]] for i, head in enumerate(HEADS)}
-OF_HEAD[HEADS[0]] += [name for name in methods if methods[name].head is not None]
+OF_HEAD[HEADS[0]] += [name for name in METHODS if methods[name].head is not None]
 COMBINED = [(head, method) for head, names in OF_HEAD.items() for method in dict.fromkeys(names)]
 
 
