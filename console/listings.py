@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -134,9 +135,10 @@ def _show_method(name: str, *, as_json: bool) -> None:
         "defaults": defaults,
         "recipes": [recipe.to_json() for recipe in recipes],
     }
-    of_fit = [(flag(each), each, [defaults, *(recipe.settings for recipe in recipes)]) for each in defaults]
-    of_method = [(f"  {each}", each, [options, *(recipe.options for recipe in recipes)]) for each in options]
-    rows = [[words, *(_setting(of.get(each)) for of in columns)] for words, each, columns in (*of_fit, *of_method)]
+    settings: list[Mapping[str, Any]] = [defaults, *(recipe.settings for recipe in recipes)]
+    own: list[Mapping[str, Any]] = [options, *(recipe.options for recipe in recipes)]
+    rows = [[flag(each), *(_setting(of.get(each)) for of in settings)] for each in defaults]
+    rows += [[f"  {each}", *(_setting(of.get(each)) for of in own)] for each in options]
     columns = ["option", "default", *(recipe.name for recipe in recipes)]
     show(document, as_json, lambda: table(name, columns, rows))
     if not as_json:
