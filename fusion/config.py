@@ -50,6 +50,8 @@ MAX_EPOCHS = 1_000_000  # a slip of the finger, not a training
 class TrainingConfig(TakesRecipe):
     """Settings that fitting heads and training encoders share.
 
+    With a `recipe`, settings that are not passed are the recipe's (`TakesRecipe`).
+
     Raises:
         ValueError: A value is invalid for all data.
     """

@@ -25,7 +25,7 @@ def recipe_row(recipe: Published) -> str:
     optimizer = [str(of["optimizer"]), number_text(of["lr"])]
     optimizer += [f"momentum {number_text(of['momentum'])}"] if "momentum" in of else []
     optimizer += [f"decay {number_text(of['weight_decay'])}"] if "weight_decay" in of else []
-    steps = "–" if "lr_step" not in of else f"{of['lr_step']}, × {of['lr_factor']:g}" if of["lr_step"] else "never"
+    steps = "-" if "lr_step" not in of else f"{of['lr_step']}, by {of['lr_factor']:g}" if of["lr_step"] else "never"
     options = " ".join(f"`{text}`" for text in of["method_option"])
     cells = [
         f"`{recipe.name}`",
@@ -33,7 +33,7 @@ def recipe_row(recipe: Published) -> str:
         ", ".join(optimizer),
         steps,
         of["batch_size"],
-        of.get("epochs", "–"),
+        of.get("epochs", "-"),
     ]
     return f"| {' | '.join(map(str, cells))} | {options} |"
 
