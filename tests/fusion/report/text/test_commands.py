@@ -13,9 +13,11 @@ from amr import cli
 from amr.fusion.config import FitConfig, SweepConfig
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.folder import requested
+from amr.fusion.frontier.config import FrontierConfig
+from amr.fusion.frontier.frontier import _changed
 from amr.fusion.recipes.published import find_recipe
 from amr.fusion.report.read import read_results
-from amr.fusion.report.text.commands import _options, commands
+from amr.fusion.report.text.commands import _frontier, _options, commands
 
 RECIPE = "crema-d/ogm-ge"
 
@@ -117,6 +119,24 @@ def test_the_command_of_a_training_gives_its_config(monkeypatch, changes):
         cli.run(["train-encoders", *shlex.split(typed)])
     assert requested(seen[0]) == requested(config)
     assert ("--recipe" in typed) == ("recipe" in changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"epochs": FrontierConfig.epochs, "method_option": ("alpha=0.3",)},
+        {"optimizer": "adamw", "lr_step": 0, "head": "sum"},
+    ],
+)
+def test_the_command_of_a_frontier_by_a_recipe_gives_its_config(monkeypatch, changes):
+    config = FrontierConfig(recipe=RECIPE, cache="gone", **changes)
+    seen: list[Any] = []
+    monkeypatch.setattr("amr.console.frontier.find_cache", lambda *_: None)
+    monkeypatch.setattr("amr.fusion.frontier.frontier.frontier", lambda config, *_, **__: seen.append(config) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.run(arguments(" ".join(_frontier({"config": _changed(config)}))))
+    assert seen == [config]
 
 
 @pytest.mark.parametrize("ratio", ["2:1", None])
