@@ -60,13 +60,6 @@ class TrainingConfig(TakesRecipe):
     method: str = option(
         "naive", "Training method: how training treats the modalities; amr methods lists them.", panel=MODEL
     )
-    recipe: str | None = option(
-        None,
-        "Published settings of a method on a data set, such as crema-d/ogm-ge; amr methods NAME lists them. It implies "
-        "--method; all other options win over it. They are of encoders trained with the head, not of embeddings.",
-        panel=MODEL,
-        since="0.2",
-    )
     amr_ratio: str | None = option(
         None,
         "Target shares, such as 1:1 or audio=3:video=1; none (the default) is no AMR.",
@@ -114,6 +107,13 @@ class TrainingConfig(TakesRecipe):
     )
     method_option: tuple[str, ...] = option(
         (), "KEY=VALUE for the method; amr methods lists them. Repeatable.", panel=MODEL
+    )
+    recipe: str | None = option(
+        None,
+        "Published settings of a method on a data set, such as crema-d/ogm-ge; amr methods NAME lists them. It implies "
+        "--method; all other options win over it. They are of encoders trained with the head, not of embeddings.",
+        panel=MODEL,
+        since="0.2",
     )
     label: str = option("label", "Column of the clips to predict.", panel=DATA)
     split_policy: str = option("default", "Split to use: NAME is the column split_NAME; default is split.", panel=DATA)
