@@ -252,7 +252,7 @@ def _sweep_request(
     *, seeds: int | None, group_size: int | None, overwrite: bool, **values: Any
 ) -> tuple[SweepConfig, bool, ClusterOptions]:
     cluster = taken_cluster(values)
-    swept = {name: values.pop(name) for name in SWEPT}
+    swept = {name: values.pop(name, None) for name in SWEPT}  # a recipe may have some
     return SweepConfig.parse(seeds=seeds, group_size=group_size, swept=swept, **values), overwrite, cluster
 
 
@@ -331,6 +331,7 @@ configured(
     instead=table_options()
     | {
         "method": parameter("method", Annotated[str | None, typer.Option(help=_METHODS, rich_help_panel=MODEL)], None),
+        "recipe": None,
         "seed": None,
         "method_option": None,
         "adapter": parameter("adapter", Annotated[str, typer.Option(help=_ADAPTER, rich_help_panel=MODEL)], "linear"),

@@ -12,6 +12,7 @@ import typer
 
 from amr.common.cluster.options import ClusterOptions
 from amr.common.options import OUTPUT, PANELS, flag
+from amr.fusion.recipes.given import recipe_settings
 
 _JSON = "Print one JSON document and nothing else on stdout."
 Json = Annotated[bool, typer.Option("--json", help=_JSON)]
@@ -51,12 +52,18 @@ def configured(
     in_panels = any(field.metadata.get("panel") for field in dataclasses.fields(config_class))
     parameters.append(parameter("json", JsonInPanel if in_panels else Json, False))
 
-    def command(**values: Any) -> None:
+    def command(context: typer.Context, **values: Any) -> None:
         as_json = values.pop("json")
+        if values.get("recipe") is not None:  # what is not typed is the recipe's
+            for option in recipe_settings(values["recipe"], hints):
+                source = context.get_parameter_source(option)
+                if source is not None and source.name == "DEFAULT":
+                    del values[option]
         config = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         body((build or config_class)(**config), as_json)
 
-    selected = [each for each in parameters if each is not None]
+    selected = [parameter("context", typer.Context, inspect.Parameter.empty)]
+    selected += [each for each in parameters if each is not None]
     command.__signature__ = inspect.Signature(selected)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in selected}
     app.command(name, help=body.__doc__)(command)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from amr.common.options import flag, number_text
+from amr.common.registry import unknown
 from amr.console.commands import Json
 from amr.console.output import show, table
+from amr.fusion.choices import registered_names
+
+WIDTH = 100  # of sentences
 
 
 def add_listings(app: typer.Typer) -> None:
@@ -83,8 +90,16 @@ def list_heads(json: Json = False) -> None:
     show(rows, json, lambda: table("", ["head", "parameters", "summary", "options"], cells))
 
 
-def list_methods(json: Json = False) -> None:
-    """List the training methods (how training treats the modalities) and their options."""
+def list_methods(
+    name: Annotated[
+        str | None, typer.Argument(help="Method, to see its defaults beside its published settings.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the training methods (how training treats the modalities) and their options; of one, also its recipes."""
+    if name is not None:
+        _show_method(name, as_json=json)
+        return
     from amr.fusion.methods import methods
 
     rows: list[dict[str, Any]] = [
@@ -101,6 +116,46 @@ def list_methods(json: Json = False) -> None:
     only = {True: " (trains encoders only)", False: ""}
     cells = [[r["name"], r["summary"] + only[r["needs_encoders"]], _as_text(r["options"]), r["source"]] for r in rows]
     show(rows, json, lambda: table("", ["method", "summary", "options", "source"], cells))
+
+
+def _show_method(name: str, *, as_json: bool) -> None:
+    """Show the defaults of a method, and its recipes."""
+    if name not in registered_names("methods"):
+        raise unknown("NAME", name, registered_names("methods"))
+    from amr.fusion.methods import methods
+    from amr.fusion.recipes.published import recipes_of
+    from amr.fusion.resolve import default_settings
+
+    method, recipes = methods[name], recipes_of(name)
+    options, defaults = _default_options(method.Options), default_settings(name)
+    document = {
+        "name": name,
+        "summary": method.summary,
+        "source": method.citation,
+        "options": options,
+        "end_to_end": method.end_to_end,
+        "defaults": defaults,
+        "recipes": [recipe.to_json() for recipe in recipes],
+    }
+    settings: list[Mapping[str, Any]] = [defaults, *(recipe.settings for recipe in recipes)]
+    own: list[Mapping[str, Any]] = [options, *(recipe.options for recipe in recipes)]
+    rows = [[flag(each), *(_setting(of.get(each)) for of in settings)] for each in defaults]
+    rows += [[f"  {each}", *(_setting(of.get(each)) for of in own)] for each in options]
+    columns = ["option", "default", *(recipe.name for recipe in recipes)]
+    show(document, as_json, lambda: table(name, columns, rows))
+    if not as_json:
+        sources = [f"{each.name}: {each.source}{f'. Note: {each.note}' if each.note else ''}." for each in recipes]
+        sentence = "amr fit --recipe NAME sets published values. They are of encoders trained with the head."
+        texts = [f"{method.summary}. Source: {method.citation or '-'}.", *sources, *[sentence] * bool(recipes)]
+        paragraphs = [textwrap.fill(text, WIDTH, break_on_hyphens=False) for text in texts]
+        show(None, False, lambda: "\n" + "\n".join(paragraphs))
+
+
+def _setting(value: object) -> str:
+    """Text of a setting; "-" if it is not stated."""
+    if value is None or isinstance(value, bool):
+        return "-" if value is None else str(value).lower()
+    return number_text(value) if isinstance(value, float) else str(value)
 
 
 def list_attributions(json: Json = False) -> None:

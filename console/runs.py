@@ -28,6 +28,7 @@ RESULTS = {"val.accuracy": "val", "test.accuracy": "test"}
 SETTINGS = (
     *("amr_ratio", "method", "head", "seed", "amr_weight", "lr", "label", "modalities"),
     *("epochs", "hidden", "experts", "adapter", "attribution", "folds", "batch_size", "weight_decay"),
+    *("recipe", "optimizer", "momentum", "lr_step", "lr_factor"),
 )
 LATER = {"test.map": "mAP", "test.f1": "F1"}
 OF_NUMBERS = {"test.mae": "MAE", "test.pearson": "Pearson"}

@@ -22,7 +22,9 @@ from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepCon
 
 _SEEDS = Annotated[int | None, typer.Option(help="Number of seeds, 0 to N-1; replaces --seed.", rich_help_panel=SPEED)]
 # set by `amr table` itself
-_OF_TABLE = ("objective", "teachers", "overwrite", "method", "seed", "amr_ratio", "method_option", "preset")
+_OF_TABLE = (
+    *("objective", "teachers", "overwrite", "method", "recipe", "seed", "amr_ratio", "method_option", "preset"),
+)
 
 
 def add_train_encoders(app: typer.Typer) -> None:
@@ -37,7 +39,7 @@ def add_train_encoders(app: typer.Typer) -> None:
 
 
 def _request(*, seeds: int | None, **values: Any) -> TrainSweepConfig:
-    swept = {name: values.pop(name) for name in TRAIN_SWEPT}
+    swept = {name: values.pop(name, None) for name in TRAIN_SWEPT}  # a recipe may have some
     return TrainSweepConfig.parse(seeds=seeds, swept=swept, **values)
 
 

@@ -27,7 +27,8 @@ REGRESSION_LOSSES = ("mse", "l1")
 HALF = 0.5  # probability above which a clip has a label
 CLASS_WEIGHTS = ("none", "balanced")
 ADAPTERS = ("none", "linear", "mlp")
-OPTIMIZERS = ("adamw", "sgd", "adamax")
+OPTIMIZERS = ("adamw", "adam", "sgd", "adamax")
+MOMENTUM = 0.9  # of SGD, if none is given
 NORMALIZATIONS = ("standard", "none")
 AMR_OPTIMIZERS = ("shared", "separate")
 SELECTIONS = ("accuracy", "loss", "last")
@@ -146,6 +147,24 @@ def check_registered(option_name: str, name: str) -> None:
     if names and name not in names and name not in getattr(sys.modules.get(module), variable, ()):
         heads_of_methods = registered_names("methods") if room == "heads" else ()
         raise unknown(option_name, name, [each for each in names if each not in heads_of_methods])
+
+
+def check_momentum(momentum: float | None, optimizer: str | None) -> None:
+    """Raise ValueError for a momentum of 1 or more, or one that the optimizer does not have.
+
+    Args:
+        momentum: Momentum that is requested; None for none.
+        optimizer: Optimizer; None for the method's own, which is not known yet.
+    """
+    if momentum is None:
+        return
+    if not 0 <= momentum < 1:
+        raise ValueError(f"--momentum must be from 0 to below 1, got {momentum}. The default is {MOMENTUM}.")
+    if optimizer not in (None, "sgd"):
+        raise ValueError(
+            f"--momentum must be used with --optimizer sgd, got {momentum} with {optimizer}. "
+            "Add --optimizer sgd, or leave it out."
+        )
 
 
 def registered_names(room: str) -> tuple[str, ...]:

@@ -83,7 +83,11 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         batch_size: Clips per batch.
         lr: Learning rate; None for the method's own.
         weight_decay: Weight decay; None for the method's own.
-        optimizer: adamw, sgd or adamax; None for the method's own.
+        optimizer: adamw, adam, sgd or adamax; None for the method's own.
+        momentum: Momentum of SGD; None for 0.9.
+        lr_step: Epochs after which the learning rate is multiplied by `lr_factor`, each time; 0 for never, None for the
+            method's own.
+        lr_factor: Factor of `lr_step`; None for the method's own, else 0.1.
         normalize: standard to standardize each dimension by the training clips, or none.
         select: Epoch to keep: the last, or the one with the best accuracy or loss on held-out clips.
         validation_fraction: Part of the clips, above 0 and below 1, that is held out of training, stratified by class,
@@ -146,6 +150,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         lr: float | None = FitConfig.lr,
         weight_decay: float | None = FitConfig.weight_decay,
         optimizer: str | None = FitConfig.optimizer,
+        momentum: float | None = FitConfig.momentum,
+        lr_step: int | None = FitConfig.lr_step,
+        lr_factor: float | None = FitConfig.lr_factor,
         normalize: str = FitConfig.normalize,
         select: str = "last",  # not FitConfig's: no clips are held out unless validation_fraction is given
         validation_fraction: float | None = None,
@@ -177,6 +184,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.lr = lr
         self.weight_decay = weight_decay
         self.optimizer = optimizer
+        self.momentum = momentum
+        self.lr_step = lr_step
+        self.lr_factor = lr_factor
         self.normalize = normalize
         self.select = select
         self.validation_fraction = validation_fraction

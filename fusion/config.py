@@ -28,6 +28,7 @@ from amr.fusion.choices import (
     BASELINES,
     CLASS_WEIGHTS,
     LEVELS,
+    MOMENTUM,
     NORMALIZATIONS,
     OPTIMIZERS,
     OUTPUTS,
@@ -35,17 +36,22 @@ from amr.fusion.choices import (
     REGRESSION_LOSSES,
     SELECTIONS,
     TASKS,
+    check_momentum,
     check_registered,
     own_weight,
     registered_names,
 )
+from amr.fusion.recipes.given import TakesRecipe
+from amr.fusion.recipes.published import check_recipe, find_recipe
 
 MAX_EPOCHS = 1_000_000  # a slip of the finger, not a training
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(TakesRecipe):
     """Settings that fitting heads and training encoders share.
+
+    With a `recipe`, settings that are not passed are the recipe's (`TakesRecipe`).
 
     Raises:
         ValueError: A value is invalid for all data.
@@ -103,6 +109,13 @@ class TrainingConfig:
     method_option: tuple[str, ...] = option(
         (), "KEY=VALUE for the method; amr methods lists them. Repeatable.", panel=MODEL
     )
+    recipe: str | None = option(
+        None,
+        "Published settings of a method on a data set, such as crema-d/ogm-ge; amr methods NAME lists them. It implies "
+        "--method; all other options win over it. They are of encoders trained with the head, not of embeddings.",
+        panel=MODEL,
+        since="0.2",
+    )
     label: str = option("label", "Column of the clips to predict.", panel=DATA)
     split_policy: str = option("default", "Split to use: NAME is the column split_NAME; default is split.", panel=DATA)
     split_seed: int = option(
@@ -117,11 +130,30 @@ class TrainingConfig:
     lr: float | None = option(None, "Learning rate; by default the method's own.", above=0, panel=TRAINING)
     optimizer: str | None = option(
         None,
-        "Optimizer: adamw, sgd (momentum .9) or adamax; by default the method's own.",
+        "Optimizer: adamw, adam, sgd or adamax; by default the method's own.",
         choices=OPTIMIZERS,
         panel=TRAINING,
     )
+    momentum: float | None = option(
+        None, f"Momentum of --optimizer sgd; {MOMENTUM} by default.", least=0, panel=TRAINING, since="0.2"
+    )
     weight_decay: float | None = option(None, "Weight decay; by default the method's own.", least=0, panel=TRAINING)
+    lr_step: int | None = option(
+        None,
+        "Epochs after which the learning rate is multiplied by --lr-factor, each time; 0: never. By default the "
+        "method's own.",
+        least=0,
+        panel=TRAINING,
+        since="0.2",
+    )
+    lr_factor: float | None = option(
+        None,
+        "Factor of --lr-step; by default the method's own, else 0.1.",
+        least=0,
+        most=1,
+        panel=TRAINING,
+        since="0.2",
+    )
     embedding_noise: str | None = option(
         None,
         "Gaussian noise on embeddings in training, in deviations over the train clips: 1, or audio=2:video=0.",
@@ -149,6 +181,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Check what can be checked without data and without importing heads and methods."""
         coerce_fields(self)
+        if self.recipe is not None:
+            find_recipe(self.recipe)
+            self.take_recipe()
         if self.amr_ratio is not None and self.amr_ratio.strip().lower() == "none":
             object.__setattr__(self, "amr_ratio", None)
         if self.amr_ratio is not None:
@@ -159,6 +194,8 @@ class TrainingConfig:
         check_registered("--head", self.head)
         check_registered("--method", self.method)
         check_registered("--attribution", self.attribution)
+        if self.momentum != type(self).momentum:
+            check_momentum(self.momentum, self.optimizer)
         for name in () if self.logger is None else self.logger.split(","):
             check_registered("--logger", name.strip())
         for name in ("head_option", "method_option"):
@@ -328,6 +365,7 @@ class SweepConfig:
         object.__setattr__(self, "base", replace(self.base, **{name: getattr(FitConfig, name) for name in SWEPT}))
         if self.group_size is not None and self.group_size < 1:
             raise ValueError(f"--group-size must be 1 or more, got {self.group_size}. Leave it out for the default.")
+        check_recipe(self.base.recipe, self.method)
         check_effects(self.base, self.amr_ratio, self.amr_weight)
         for config in self.also:
             check_effects(config, [config.amr_ratio], [config.amr_weight])

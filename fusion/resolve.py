@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from amr.common.options import flag, parse_options
 from amr.common.registry import unknown
 from amr.fusion.attribution import attributions
 from amr.fusion.attribution.ratio import parse_amounts, parse_ratio
 from amr.fusion.attribution.regularizer import check_level
-from amr.fusion.choices import own_weight
+from amr.fusion.choices import MOMENTUM, check_momentum, own_weight
 from amr.fusion.config import FitConfig, TrainingConfig
 from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.folds import TrainingData
 from amr.fusion.heads import head_options, heads
 from amr.fusion.methods import methods
+from amr.fusion.methods.base import Method
+from amr.fusion.recipes.published import check_recipe
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import attributor_of, model_shape
 from amr.fusion.tasks import tasks
@@ -24,6 +26,7 @@ from amr.fusion.tasks.regression import REGRESSION_L1
 from amr.fusion.train.recipe import Member, Recipe
 
 C = TypeVar("C", bound=TrainingConfig)
+LR_FACTOR = 0.1  # of a step of the learning rate, if neither the method nor the user has one
 # Options that only some attributions use, and the trait of those that do.
 ATTRIBUTION_TRAITS = {
     "attribution_output": "uses_output",
@@ -74,14 +77,56 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
             f"--adapter must be linear or mlp for --method {config.method}, which acts on adapters, got none. "
             "Pass --adapter linear."
         )
+    optimizer = config.optimizer or method.optimizer
+    check_momentum(config.momentum, optimizer)
+    lr_step, lr_factor = schedule(config, method)
     return replace(
         config,
         modalities=",".join(dataset.modalities),
-        optimizer=config.optimizer or method.optimizer,
+        optimizer=optimizer,
+        momentum=MOMENTUM if optimizer == "sgd" and config.momentum is None else config.momentum,
+        lr_step=lr_step,
+        lr_factor=lr_factor,
         lr=method.lr if config.lr is None else config.lr,
         weight_decay=method.weight_decay if config.weight_decay is None else config.weight_decay,
         amr_weight=own_weight(config.attribution) if config.amr_weight is None else config.amr_weight,
     )
+
+
+def default_settings(name: str) -> dict[str, Any]:
+    """Option of `amr fit` to its default with a method, for the options that recipes have; None if it has none."""
+    method, config = methods[name], FitConfig(method=name)
+    step, factor = schedule(config, method)
+    return {
+        "optimizer": method.optimizer,
+        "lr": method.lr,
+        "momentum": MOMENTUM if method.optimizer == "sgd" else None,
+        "weight_decay": method.weight_decay,
+        "lr_step": step,
+        "lr_factor": factor,
+        "batch_size": config.batch_size,
+        "epochs": config.epochs,
+    }
+
+
+def schedule(config: FitConfig, method: type[Method]) -> tuple[int, float | None]:
+    """Epochs after which the learning rate is multiplied, and the factor: the method's own if none is requested.
+
+    The factor is None if the learning rate stays: after 0 epochs.
+
+    Raises:
+        ValueError: There is a factor and no step.
+    """
+    own_step, own_factor = method.lr_step or (0, LR_FACTOR)
+    step = own_step if config.lr_step is None else config.lr_step
+    if step > 0:
+        return step, own_factor if config.lr_factor is None else config.lr_factor
+    if config.lr_factor is not None:
+        raise ValueError(
+            f"--lr-factor must be used with --lr-step, got {config.lr_factor} without it. Add --lr-step 70, or leave "
+            "it out."
+        )
+    return 0, None
 
 
 def with_head(config: C) -> C:
@@ -108,6 +153,7 @@ def check_model(config: TrainingConfig, modalities: Sequence[str]) -> None:
         ValueError: A name is unknown, or settings cannot be combined.
     """
     method = methods[config.method]
+    check_recipe(config.recipe, [config.method])
     condition = config.condition if isinstance(config, FitConfig) else None
     heads[config.head].check(config.hidden, modalities, head_options(config.head, config.head_option, condition))
     check_attribution(config)
@@ -170,6 +216,7 @@ def recipe_of(record: RunRecord) -> Recipe:
     """Settings of a run that all runs of its group share."""
     config = record.config
     method = methods[config.method]
+    lr_step, lr_factor = schedule(config, method)
     noise = () if config.embedding_noise is None else parse_amounts(config.embedding_noise, [*record.modalities])
     return Recipe(
         shape=model_shape(record),
@@ -183,7 +230,8 @@ def recipe_of(record: RunRecord) -> Recipe:
         weight_decay=float(config.weight_decay or 0),
         amr_optimizer=config.amr_optimizer,
         select=config.select,
-        lr_step=method.lr_step,
+        lr_step=None if lr_factor is None else (lr_step, lr_factor),
+        momentum=MOMENTUM if config.momentum is None else config.momentum,
         amr_level=config.amr_level,
         embedding_noise=noise if any(noise) else (),
         task=REGRESSION_L1 if config.regression_loss == "l1" else tasks[config.task],

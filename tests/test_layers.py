@@ -24,7 +24,7 @@ FLOORS = (
     ("extract.pipeline", "extract.imports"),
     ("extract.shards", "extract.request"),
     ("extract.run", "extract.import_embeddings", "extract.named_clips"),
-    ("fusion.choices", "fusion.run_axis", "fusion.prediction"),
+    ("fusion.choices", "fusion.run_axis", "fusion.prediction", "fusion.recipes"),
     ("fusion.tasks",),
     ("fusion.attribution",),
     ("fusion.balance",),

@@ -22,13 +22,14 @@ from amr.common.options import (
 )
 from amr.common.workspace import JOINT_RUN
 from amr.extract.config import CLIP_TIMEOUT, CLIP_TIMEOUT_HELP, MAX_CLIP_TIMEOUT, WORKERS_HELP, check_clips
-from amr.fusion.choices import AMR_OPTIMIZERS, own_weight
+from amr.fusion.choices import AMR_OPTIMIZERS, MOMENTUM, own_weight
 from amr.fusion.config import AMR_SETTINGS, SWEPT, TrainingConfig, check_effects, each_value, parse_lists, swept_values
 from amr.fusion.end_to_end.presets import Preset, preset
 from amr.fusion.loggers.files import LOGS, TENSORBOARD
+from amr.fusion.recipes.published import check_recipe
 
 OBJECTIVES = ("unimodal", "joint")
-ENCODER_OPTIMIZERS = ("sgd", "adamw")
+ENCODER_OPTIMIZERS = ("sgd", "adam", "adamw")
 RESERVED = ("joint", "teachers", TENSORBOARD, LOGS, JOINT_RUN)  # names with another meaning in the folder of a training
 BY_PRESET = "by default the preset's, off with --encoder"
 
@@ -73,7 +74,8 @@ class TrainConfig(TrainingConfig):
     """
 
     epochs: int = option(100, "Number of passes over the training clips, at most.", least=1, panel=TRAINING)
-    optimizer: str = option("sgd", "Optimizer: sgd (momentum .9) or adamw.", choices=ENCODER_OPTIMIZERS, panel=TRAINING)
+    optimizer: str = option("sgd", "Optimizer: sgd, adam or adamw.", choices=ENCODER_OPTIMIZERS, panel=TRAINING)
+    momentum: float = option(MOMENTUM, "Momentum of --optimizer sgd.", least=0, panel=TRAINING, since="0.2")
     lr: float = option(1e-3, "Learning rate.", above=0, panel=TRAINING)
     weight_decay: float = option(1e-4, "Weight decay.", least=0, panel=TRAINING)
     amr_optimizer: str = option(
@@ -201,7 +203,7 @@ class TrainConfig(TrainingConfig):
                 )
 
     def _check_objective(self) -> None:
-        for each in fields(self):
+        for each in sorted(fields(self), key=lambda each: each.name != "recipe"):  # which others follow from
             value = getattr(self, each.name)
             shown = " ".join(value) if isinstance(value, tuple) else value
             of_joint = each.metadata["panel"] in (MODEL, REGULARIZER) or each.name == "teachers"
@@ -273,6 +275,7 @@ class TrainSweepConfig:
         object.__setattr__(
             self, "base", replace(self.base, **{name: getattr(TrainConfig, name) for name in TRAIN_SWEPT})
         )
+        check_recipe(self.base.recipe, self.method)
         check_effects(self.base, self.amr_ratio, [self.base.amr_weight])
         if len(self.attribution) > 1 and all(ratio is None for ratio in self.amr_ratio):
             raise ValueError(

@@ -101,6 +101,9 @@ def fit_config(config: TrainConfig, run: Path, folder: Path, modalities: tuple[s
         "modalities": ",".join(modalities),
         "normalize": "none",
         "amr_weight": config.regularizer_weight if config.amr_ratio else config.amr_weight,
+        "recipe": config.recipe if config.objective == "joint" else None,
+        "momentum": config.momentum if config.optimizer == "sgd" else None,
+        "lr_factor": None if config.lr_step == 0 else config.lr_factor,
     }
     return with_head(FitConfig(**shared | of_model))
 

@@ -403,6 +403,7 @@ class _Training:
             amr_optimizer=c.amr_optimizer,
             select=c.select,
             lr_step=(c.lr_step, c.lr_factor) if c.lr_step > 0 else None,
+            momentum=c.momentum,
             patience=c.patience,
             embedding_noise=tuple(noise[m] for m in names),
         )

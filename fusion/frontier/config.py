@@ -72,7 +72,7 @@ class FrontierConfig(FitConfig):
 
     def _check_runs(self) -> None:
         """Check that nothing is set that only fits have."""
-        for each in fields(self):
+        for each in sorted(fields(self), key=lambda each: each.name != "recipe"):  # which others follow from
             value = getattr(self, each.name)
             if each.name not in ("runs", "use", "max_cost", "device") and value != each.default:
                 raise ValueError(

@@ -26,6 +26,7 @@ from amr.fusion.frontier.measure import Measured, measure
 from amr.fusion.frontier.settings import settings_of
 from amr.fusion.frontier.write import write
 from amr.fusion.methods import methods
+from amr.fusion.recipes.given import recipe_settings
 from amr.fusion.resolve import takes_steps
 from amr.fusion.runs.read import read_runs
 from amr.fusion.sweep.sweep import sweep
@@ -164,10 +165,12 @@ def _document(config: FrontierConfig, folder: Path, measured: Sequence[Measured]
 
 
 def _changed(config: FrontierConfig) -> dict[str, Any]:
-    """Options other than the defaults."""
+    """Options other than the defaults, and those that its recipe has, which a default does not undo."""
     left_out = ("out", "device", "logger")
     values = {each.name: (getattr(config, each.name), each.default) for each in fields(FrontierConfig)}
-    return {name: value for name, (value, default) in values.items() if value != default and name not in left_out}
+    of_recipe = {} if config.recipe is None else recipe_settings(config.recipe, values)
+    changed = {name: value for name, (value, default) in values.items() if value != default or name in of_recipe}
+    return {name: value for name, value in changed.items() if value is not None and name not in left_out}
 
 
 def _best(setting: Measured | None, folder: Path, data: TrainingData, score: Score) -> dict[str, Any] | None:

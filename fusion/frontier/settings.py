@@ -74,7 +74,7 @@ def settings_of(config: FrontierConfig, modalities: Sequence[str]) -> list[Setti
         settings.append(Setting(DECAY, DECAY, f"{DECAY} {number_text(decay)}", replace(plain, weight_decay=decay)))
     if config.task == "multiclass":  # UME is a mean of softmaxes
         any_head = replace(plain, head=FitConfig.head, head_option=(), hidden=0, experts=False, condition=None)
-        ume = replace(any_head, method="ume", method_option=())
+        ume = replace(any_head, method="ume", method_option=(), recipe=None)
         for ratio in named:
             options = (f"weights={ratio}",)
             settings.append(Setting(UME, UME, f"{UME} {ratio}", replace(ume, method_option=options)))

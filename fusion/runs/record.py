@@ -22,7 +22,7 @@ from typing import Any
 from amr.common.files import CHECKSUMS, read_json, write_json
 from amr.common.version import versions
 from amr.fusion.attribution.ratio import named_ratio, parse_ratio
-from amr.fusion.choices import OWN_WEIGHTS
+from amr.fusion.choices import MOMENTUM, OWN_WEIGHTS
 from amr.fusion.config import FitConfig
 
 # in the order in which a run appears: a run with metrics.json is finished
@@ -136,6 +136,7 @@ class RunRecord:
             )
         try:
             settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["config"].items()}
+            settings = _schedule_of_0_1(settings) | settings
             found = cls(
                 config=FitConfig(**settings),
                 classes=tuple(record["classes"]),
@@ -171,6 +172,15 @@ class RunRecord:
             raise TypeError("preprocessing must be a mapping, fuses a boolean")
         if self.config.amr_ratio is not None:
             parse_ratio(self.config.amr_ratio, [*self.modalities])
+
+
+def _schedule_of_0_1(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Momentum and steps of the learning rate of a fit of version 0.1, which did not save them; {} of an audit."""
+    if settings.get("optimizer") is None:
+        return {}
+    steps = settings["method"] in ("ogm-ge", "ogm")  # the only methods with a schedule then
+    momentum = MOMENTUM if settings["optimizer"] == "sgd" else None
+    return {"momentum": momentum, "lr_step": 70 if steps else 0, "lr_factor": 0.1 if steps else None}
 
 
 def _is_count(value: object) -> bool:

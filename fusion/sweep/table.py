@@ -179,7 +179,7 @@ def make_table(
     """
     modalities = modalities_of(config)
     names, ratio, notes = _requested(config, modalities, names, with_amr=with_amr)
-    base = replace(config, method="naive", amr_ratio=None, seed=0)
+    base = replace(config, recipe=None, method="naive", amr_ratio=None, seed=0)
     every_method = SweepConfig(
         base,
         method=names,

@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 from torch.optim.adamax import adamax
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
-BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # torch's defaults of AdamW and Adamax
-MOMENTUM = 0.9
+from amr.fusion.choices import MOMENTUM
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # torch's defaults of Adam, AdamW and Adamax
 
 
 class Optimizer(ABC):
@@ -23,14 +25,17 @@ class Optimizer(ABC):
         parameters: Parameters; their `grad` is read by `step`. As in torch, one whose `grad` is None is left as it is.
         lr: Learning rate.
         weight_decay: Weight decay.
+        momentum: Momentum of SGD; the others have none of their own.
     """
 
     names: ClassVar[tuple[str, ...]]  # of the state of a parameter; "step" is a number
 
-    def __init__(self, parameters: Sequence[Tensor], lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, parameters: Sequence[Tensor], lr: float, weight_decay: float, momentum: float = MOMENTUM
+    ) -> None:
         self.param_groups: list[dict[str, Any]] = [{"params": list(parameters), "lr": lr}]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
-        self.weight_decay = weight_decay
+        self.weight_decay, self.momentum = weight_decay, momentum
         self.on_gpu = parameters[0].is_cuda  # what a recorded step needs, and only a GPU has
 
     @abstractmethod
@@ -93,6 +98,27 @@ class AdamW(Optimizer):
         )
 
 
+class Adam(Optimizer):
+    """`torch.optim.Adam(..., fused=True)`, whose weight decay is part of the gradient."""
+
+    names = ("exp_avg", "exp_avg_sq", "step")
+
+    def _update(self, parameters: list[Tensor], gradients: list[Tensor], lr: float, state: list[list[Tensor]]) -> None:
+        averages, squares, steps = state
+        adam(
+            *(parameters, gradients, averages, squares, [], steps),
+            fused=True,
+            capturable=self.on_gpu,
+            amsgrad=False,
+            beta1=BETA1,
+            beta2=BETA2,
+            lr=lr,
+            weight_decay=self.weight_decay,
+            eps=EPS,
+            maximize=False,
+        )
+
+
 class Adamax(Optimizer):
     """`torch.optim.Adamax`."""
 
@@ -121,7 +147,7 @@ class SGD(Optimizer):
         sgd(
             *(parameters, gradients, buffers),
             lr=lr,
-            momentum=MOMENTUM,
+            momentum=self.momentum,
             dampening=0.0,
             weight_decay=self.weight_decay,
             nesterov=False,
@@ -129,4 +155,9 @@ class SGD(Optimizer):
         )
 
 
-OPTIMIZERS: dict[str, type[AdamW | Adamax | SGD]] = {"adamw": AdamW, "adamax": Adamax, "sgd": SGD}
+OPTIMIZERS: dict[str, type[AdamW | Adam | Adamax | SGD]] = {
+    "adamw": AdamW,
+    "adam": Adam,
+    "adamax": Adamax,
+    "sgd": SGD,
+}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.attributor import Attributor
+from amr.fusion.choices import MOMENTUM
 from amr.fusion.model import FusionModel, ModelShape
 from amr.fusion.tasks import Task
 from amr.fusion.tasks.multiclass import MULTICLASS
@@ -30,6 +31,7 @@ class Recipe:
         epochs: Largest number of epochs.
         batch_size, optimizer, lr, weight_decay, amr_optimizer, select: As in `FitConfig`.
         lr_step: Number of epochs after which the learning rate is multiplied, and the factor; None for never.
+        momentum: Momentum of SGD.
         amr_level: What R balances: batch or clip.
         embedding_noise: Deviation of the noise on each modality's embeddings, in units of the train deviation; () for
             none.
@@ -49,6 +51,7 @@ class Recipe:
     amr_optimizer: str
     select: str
     lr_step: tuple[int, float] | None = None
+    momentum: float = MOMENTUM
     patience: int | None = None
     amr_level: str = "batch"
     embedding_noise: tuple[float, ...] = ()

@@ -46,7 +46,8 @@ class OptimizerStep:
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = [*model.parameters(), *(method.parameters() if method is not None else beside)]
         self.head_parameters = list(model.head.parameters())
-        self.optimizer = OPTIMIZERS[recipe.optimizer](self.parameters, recipe.lr, recipe.weight_decay)
+        kind, momentum = OPTIMIZERS[recipe.optimizer], recipe.momentum
+        self.optimizer = kind(self.parameters, recipe.lr, recipe.weight_decay, momentum)
         weights = [member.weight for member in members]
         self.amr = any(weight > 0 for weight in weights)
         self.weight = torch.tensor(weights, device=device)  # (run,)
@@ -62,7 +63,7 @@ class OptimizerStep:
                     "Pass one weight, or amr_optimizer shared."
                 )
             # Adam would cancel a weight on the loss, so the weight scales the learning rate
-            self.amr_optimizer = OPTIMIZERS[recipe.optimizer](self.head_parameters, recipe.lr * weights[0], 0.0)
+            self.amr_optimizer = kind(self.head_parameters, recipe.lr * weights[0], 0.0, momentum)
             self.optimizers[self.amr_optimizer] = recipe.lr * weights[0]
 
     def set_lr(self, epoch: int) -> None:

@@ -15,7 +15,7 @@ from amr.fusion.evaluate.groups import OpenedCaches, RunGroup
 from amr.fusion.evaluate.perturb import Subject
 from amr.fusion.methods import methods
 from amr.fusion.model import FusionModel, ModelShape, predict_logits
-from amr.fusion.resolve import member_of, recipe_of, record_of, resolve
+from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, schedule
 from amr.fusion.runs.read import Run
 from amr.fusion.train.graphs import graphed_step
 from amr.fusion.train.trainer import train_group
@@ -137,11 +137,18 @@ def ume_config(config: FitConfig) -> FitConfig:
     Optimizer options at the defaults of the fit's method become UME's defaults, as in a sweep over both.
     """
     method = methods[config.method]
+    optimizer = None if config.optimizer == method.optimizer else config.optimizer
+    same_schedule = (config.lr_step, config.lr_factor) == schedule(
+        replace(config, lr_step=None, lr_factor=None), method
+    )
     return replace(
         FitConfig(),
         method="ume",
         lr=None if config.lr == method.lr else config.lr,
-        optimizer=None if config.optimizer == method.optimizer else config.optimizer,
+        optimizer=optimizer,
+        momentum=None if optimizer is None else config.momentum,
+        lr_step=None if same_schedule else config.lr_step,
+        lr_factor=None if same_schedule else config.lr_factor,
         weight_decay=None if config.weight_decay == method.weight_decay else config.weight_decay,
         **{name: getattr(config, name) for name in _COMMON},
     )

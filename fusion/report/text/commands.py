@@ -12,6 +12,7 @@ from amr.common.workspace import JOINT_RUN, is_training
 from amr.fusion.choices import own_weight
 from amr.fusion.config import SWEPT, FitConfig, TrainingConfig
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig
+from amr.fusion.recipes.given import recipe_settings
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.text.paths import as_named, without_paths
 
@@ -56,7 +57,8 @@ def _train(results: ResultFolder) -> list[str]:
     own = list(dict.fromkeys(own_weight(name) for name in sweep.get("attribution", ())))
     if sweep.get("amr_ratio", [None]) != [None] and weight not in (own, *own[:1]):
         options.append(f"--amr-weight {_text(weight)}")
-    lists = _lists({name: sweep[name] for name in TRAIN_SWEPT if name in sweep}, is_table=is_table)
+    usual = _defaults(sweep.get("base", {}), TrainConfig)
+    lists = _lists({name: sweep[name] for name in TRAIN_SWEPT if name in sweep}, usual, is_table=is_table)
     command = ["amr table", "--end-to-end"] if is_table else ["amr train-encoders"]
     return [*command, *options, *lists, f"--out {quoted(as_named(folder))}"]
 
@@ -67,6 +69,7 @@ def _fit(config: Mapping[str, Any], out: str) -> list[str]:
 
 def _sweep(results: ResultFolder, out: str) -> list[str]:
     sweep = results.sweep or {}
+    usual = _defaults(sweep["base"], FitConfig)
     is_table = results.table is not None
     skipped = {"out", "amr_weight", *(name for name in SWEPT if name in sweep)} | ({"method"} if is_table else set())
     # `amr table` has an adapter by default, and adds its methods and the columns without AMR automatically
@@ -79,11 +82,17 @@ def _sweep(results: ResultFolder, out: str) -> list[str]:
         swept.pop("method", None)
     if swept.get("amr_weight") in ([None], [own_weight(attribution)]) or sweep["amr_ratio"] == [None]:
         swept.pop("amr_weight", None)
-    return [*parts, *_lists(swept, is_table=is_table), f"--out {out}"]
+    return [*parts, *_lists(swept, usual, is_table=is_table), f"--out {out}"]
 
 
-def _lists(swept: Mapping[str, Sequence[Any]], *, is_table: bool) -> list[str]:
-    """Lists other than the defaults, as options."""
+def _lists(swept: Mapping[str, Sequence[Any]], usual: Mapping[str, Any], *, is_table: bool) -> list[str]:
+    """Lists other than the defaults, as options.
+
+    Args:
+        swept: Option to its values.
+        usual: Option to its default.
+        is_table: Whether they are options of `amr table`.
+    """
     options = []
     for name, values in swept.items():
         if is_table and name == "amr_ratio":  # a table has the columns without AMR anyway
@@ -91,7 +100,7 @@ def _lists(swept: Mapping[str, Sequence[Any]], *, is_table: bool) -> list[str]:
         text = ",".join("none" if value is None else _text(value) for value in values)
         if name == "seed" and values == list(range(len(values))) and (is_table or len(values) > 1):
             options.append(f"--seeds {len(values)}")
-        elif values != [_default(name)]:
+        elif values != [usual[name]]:
             options.append(_with_value(f"--{name.replace('_', '-')}", text))
     return options
 
@@ -114,11 +123,13 @@ def _evaluate_options(results: ResultFolder) -> list[str]:
 
 
 def _options(config: Mapping[str, Any], skipped: tuple[str, ...], of: type[TrainingConfig] = FitConfig) -> list[str]:
-    """Settings other than the defaults of a config, as options."""
-    options = []
+    """Settings other than the defaults of a config and of its recipe, as options."""
+    options, usual = [], _defaults(config, of)
     for field in fields(of):
-        value = config.get(field.name, field.default)
-        if field.name in skipped or value == field.default or (field.default == () and not value):
+        value, default = config.get(field.name, field.default), usual[field.name]
+        if field.name == "method_option" and value:
+            value = [text for text in value if text not in default]
+        if field.name in skipped or value in (default, None) or (field.default == () and not value):
             continue
         if field.name == "amr_weight" and (config.get("amr_ratio") is None or _is_own_weight(config)):
             continue
@@ -143,8 +154,14 @@ def _is_own_weight(config: Mapping[str, Any]) -> bool:
     return bool(config["amr_weight"] == own_weight(config.get("attribution", FitConfig.attribution)))
 
 
-def _default(name: str) -> Any:
-    return next(field.default for field in fields(FitConfig) if field.name == name)
+def _defaults(config: Mapping[str, Any], of: type[TrainingConfig]) -> dict[str, Any]:
+    """Option to the value that it has if it is not typed: that of the recipe, if it says one.
+
+    A recipe whose values were changed since is typed all the same: what it says otherwise now is an option.
+    """
+    usual = {field.name: field.default for field in fields(of)}
+    recipe = config.get("recipe")
+    return usual if recipe is None else usual | recipe_settings(recipe, usual)
 
 
 def _text(value: object) -> str:

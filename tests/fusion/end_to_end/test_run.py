@@ -13,7 +13,9 @@ from amr.common.progress import Progress
 from amr.common.workspace import EMBEDDINGS, JOINT_RUN
 from amr.extract.cache.reader import Cache
 from amr.fusion.data.folds import read_training_data
+from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import read_media_data
+from amr.fusion.end_to_end.run import fit_config
 from amr.fusion.end_to_end.train import train_encoders
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
@@ -21,6 +23,7 @@ from amr.fusion.runs.read import read_run
 
 from .conftest import ENCODERS
 
+NAME = "crema-d/ogm-ge"
 HALF = 2e-3  # z is cached in half precision
 
 
@@ -156,3 +159,18 @@ def test_a_run_has_the_splits_of_its_training(request_for, media, tmp_path):
             assert getattr(fold.rows, split).tolist() == rows[data.store.present[rows, column].numpy()].tolist()
         assert run.test["accuracy"] == pytest.approx(result.test[m]["accuracy"])
         assert run.test["num_clips"] == result.test[m]["num_clips"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "recorded"),
+    [
+        ({"recipe": NAME}, {"recipe": NAME, "momentum": 0.9, "lr_step": 70, "lr_factor": 0.1}),
+        ({"recipe": NAME, "optimizer": "adamw", "lr_step": 0}, {"momentum": None, "lr_step": 0, "lr_factor": None}),
+        ({"momentum": 0.5, "lr_step": 3}, {"recipe": None, "momentum": 0.5, "lr_step": 3, "lr_factor": 0.1}),
+    ],
+)
+def test_its_record_has_recipe_momentum_and_schedule(settings, recorded):
+    config = TrainConfig(dataset="synthetic", **settings)
+    run = fit_config(config, Path("run"), Path("folder"), ("audio", "video"))
+    assert {name: getattr(run, name) for name in recorded} == recorded
+    assert (run.epochs, run.lr) == (config.epochs, config.lr)

@@ -103,7 +103,7 @@ def model_of(config: TrainConfig, result: TrainResult) -> tuple[EncoderModel, Me
 
 
 def test_a_single_encoder_is_trained_as_by_a_plain_loop(request_for: MakeConfig):
-    config = request_for("single", "audio", select="last", seed=3)
+    config = request_for("single", "audio", select="last", seed=3, lr=1e-3, momentum=0.5)
     result = train_encoders(config)
     data = read_media_data(config, Progress())
     network = data.encoders["audio"].network().requires_grad_(True).train()
@@ -112,7 +112,7 @@ def test_a_single_encoder_is_trained_as_by_a_plain_loop(request_for: MakeConfig)
     layer = nn.Linear(256, 2)
     layer.load_state_dict({"weight": first["head.classifier.weight"], "bias": first["head.classifier.bias"]})
     parameters = [*network.parameters(), *layer.parameters()]
-    optimizer = torch.optim.SGD(parameters, lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
+    optimizer = torch.optim.SGD(parameters, lr=config.lr, momentum=0.5, weight_decay=config.weight_decay)
     rows, draws = torch.from_numpy(data.rows.train), generator(3, "batches")
     for _ in range(config.epochs):
         for index in rows[torch.randperm(len(rows), generator=draws)].split(config.batch_size):

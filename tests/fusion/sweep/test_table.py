@@ -208,7 +208,7 @@ REFUSED = {
     "--dataset synthetic": DATASET,
     "--encoder audio=timm:resnet18": "--encoder must be used with --end-to-end, got audio=timm:resnet18. Add --end",
     "--flip": "--flip must be used with --end-to-end, got True. Add --end-to-end, or leave it out.",
-    "--lr-step 0": "--lr-step must be used with --end-to-end, got 0. Add --end-to-end",
+    "--workers 0": "--workers must be used with --end-to-end, got 0. Add --end-to-end",
     "--end-to-end --manifest x.csv": "amr table --end-to-end must have one of --dataset and --manifest, got --dataset",
     "--end-to-end --method naiv": "Did you mean naive?",
     "--method naive,nave": "Did you mean naive?",
@@ -216,7 +216,7 @@ REFUSED = {
     "--end-to-end --amr-ratio 1:1:1": "--amr-ratio must have one part for each of audio, video, got '1:1:1'",
     "--end-to-end --amr-ratio none --amr-weight 2": "--amr-weight must be used with --amr-ratio, got 2.0 without it",
     "--end-to-end --amr-level clip --attribution permutation": "--amr-level must be batch for permutation",
-    "--end-to-end --optimizer adamax": "--optimizer must be one of sgd, adamw, got 'adamax'",
+    "--end-to-end --optimizer adamax": "--optimizer must be one of sgd, adam, adamw, got 'adamax'",
 }
 
 

@@ -6,6 +6,7 @@ import torch
 from amr.fusion.train.optimizers import OPTIMIZERS
 
 CLASSES = {
+    "adam": (torch.optim.Adam, {"fused": True}),
     "adamw": (torch.optim.AdamW, {"fused": True}),
     "adamax": (torch.optim.Adamax, {}),
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
@@ -35,6 +36,22 @@ def test_each_equals_the_class_of_torch(name, weight_decay):
             state = (optimizer if weight_decay else reference).state_dict()
             optimizer = OPTIMIZERS[name](ours, 1.0, weight_decay)
             optimizer.load_state_dict(state)
+        optimizer.step()
+        reference.step()
+        for our, their in zip(ours, theirs, strict=True):
+            assert torch.equal(our, their)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_momentum_is_that_of_torch(momentum):
+    ours, theirs = parameters(), parameters()
+    optimizer = OPTIMIZERS["sgd"](ours, 0.1, 0.01, momentum)
+    reference = torch.optim.SGD(theirs, lr=0.1, weight_decay=0.01, momentum=momentum)
+    for step in range(5):
+        generator = torch.Generator().manual_seed(step)
+        for our, their in zip(ours, theirs, strict=True):
+            our.grad = torch.randn(our.shape, generator=generator)
+            their.grad = our.grad.clone()
         optimizer.step()
         reference.step()
         for our, their in zip(ours, theirs, strict=True):

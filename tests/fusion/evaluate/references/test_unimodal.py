@@ -12,6 +12,7 @@ from amr.fusion.evaluate.references.gain import Gain
 from amr.fusion.evaluate.references.information import Information
 from amr.fusion.evaluate.references.ogr import Ogr
 from amr.fusion.evaluate.references.probe import ProbeAccuracy
+from amr.fusion.evaluate.references.unimodal import ume_config
 from amr.fusion.model import FusionModel
 from amr.fusion.report.tables import measure_words
 from amr.fusion.sweep.sweep import sweep
@@ -104,3 +105,21 @@ def test_ume_is_compared_with_its_best_member(small_cache):
         assert run["measures"]["gain_over_ume"] is None
         assert run["measures"]["gain_over_best_unimodal"] is not None
         assert "probe" not in run["measures"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (None, None, None, None)),  # the method's own are not those of UME
+        ({"lr_step": 0, "lr_factor": None}, (None, None, 0, None)),
+        ({"lr_step": 5}, (None, None, 5, 0.1)),
+        ({"momentum": 0.5}, (None, None, None, None)),
+        ({"method": "naive", "momentum": 0.5, "lr_step": 5}, ("sgd", 0.5, 5, 0.1)),
+        ({"recipe": "crema-d/ogm-ge"}, (None, None, None, None)),
+    ],
+)
+def test_ume_has_the_optimizer_of_the_fit_unless_that_is_the_method_s_own(changes, expected):
+    own = {"method": "ogm-ge", "optimizer": "sgd", "momentum": 0.9, "lr_step": 70, "lr_factor": 0.1}
+    config = ume_config(replace(FitConfig(**own), **changes))
+    assert (config.optimizer, config.momentum, config.lr_step, config.lr_factor) == expected
+    assert (config.method, config.recipe) == ("ume", None)

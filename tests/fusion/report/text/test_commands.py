@@ -11,8 +11,15 @@ import pytest
 
 from amr import cli
 from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.end_to_end.config import TrainConfig
+from amr.fusion.end_to_end.folder import requested
+from amr.fusion.frontier.config import FrontierConfig
+from amr.fusion.frontier.frontier import _changed
+from amr.fusion.recipes.published import find_recipe
 from amr.fusion.report.read import read_results
-from amr.fusion.report.text.commands import commands
+from amr.fusion.report.text.commands import _frontier, _options, commands
+
+RECIPE = "crema-d/ogm-ge"
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +48,9 @@ def arguments(command: str) -> list[str]:
             (0.01,),
             (3, 7),
         ),
+        SweepConfig(FitConfig(cache="gone", recipe=RECIPE)),
+        SweepConfig(FitConfig(cache="gone", recipe=RECIPE, epochs=60, momentum=0.5), lr=(0.001, 0.01), seed=(0, 1)),
+        SweepConfig(FitConfig(cache="gone", recipe=RECIPE, lr=0.01, method_option=("alpha=0.3",)), amr_ratio="1:1"),
     ],
 )
 def test_the_command_of_a_sweep_gives_its_config(made, monkeypatch, swept):
@@ -61,6 +71,72 @@ def test_the_command_of_a_fit_gives_its_config(made, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         cli.run(arguments(commands(read_results(run.folder))[0]))
     assert asdict(replace(seen[0], out=None)) == asdict(run.config)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"epochs": FitConfig.epochs, "lr": 0.5},  # the default is not that of the recipe
+        {"lr_step": 0, "lr_factor": None},
+        {"optimizer": "adamw", "momentum": None},
+        {"method_option": ("start_epoch=1", "end_epoch=52", "alpha=0.3")},
+        {"recipe": None},
+    ],
+)
+def test_the_command_of_a_fit_by_a_recipe_gives_its_config(made, monkeypatch, changes):
+    run = read_results(made()).runs[2]
+    config = replace(run.config, **{**find_recipe(RECIPE).settings, "recipe": RECIPE, **changes})
+    replace(run.record, config=config).save(run.folder)
+    seen: list[Any] = []
+    monkeypatch.setattr("amr.fusion.fit.fit", lambda config, *_, **__: seen.append(config) or 1 / 0)
+    command = commands(read_results(run.folder))[0]
+    with pytest.raises(ZeroDivisionError):
+        cli.run(arguments(command))
+    assert asdict(replace(seen[0], out=None)) == asdict(replace(config, out=None))
+    names = {name for name in find_recipe(RECIPE).settings if f"--{name.replace('_', '-')} " in command}
+    wanted = {name for name, value in changes.items() if value is not None}
+    assert names == ({*find_recipe(RECIPE).settings} if "recipe" in changes else wanted) - {"batch_size"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe": RECIPE},
+        {"recipe": RECIPE, "epochs": TrainConfig.epochs, "lr": 0.5, "amr_ratio": "1:1"},
+        {"recipe": "kinetics-sounds/smv", "momentum": TrainConfig.momentum, "epochs": 3},
+        {"momentum": 0.5, "optimizer": "sgd"},
+        {"optimizer": "adam", "objective": "joint", "lr_step": 0},
+    ],
+)
+def test_the_command_of_a_training_gives_its_config(monkeypatch, changes):
+    config = TrainConfig(dataset="synthetic", **changes)
+    typed = " ".join(_options(requested(config), ("out",), TrainConfig))
+    seen: list[Any] = []
+    monkeypatch.setattr("amr.console.training.check_request", lambda config: None)
+    monkeypatch.setattr("amr.fusion.end_to_end.train.train_encoders", lambda config, *_: seen.append(config) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.run(["train-encoders", *shlex.split(typed)])
+    assert requested(seen[0]) == requested(config)
+    assert ("--recipe" in typed) == ("recipe" in changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"epochs": FrontierConfig.epochs, "method_option": ("alpha=0.3",)},
+        {"optimizer": "adamw", "lr_step": 0, "head": "sum"},
+    ],
+)
+def test_the_command_of_a_frontier_by_a_recipe_gives_its_config(monkeypatch, changes):
+    config = FrontierConfig(recipe=RECIPE, cache="gone", **changes)
+    seen: list[Any] = []
+    monkeypatch.setattr("amr.console.frontier.find_cache", lambda *_: None)
+    monkeypatch.setattr("amr.fusion.frontier.frontier.frontier", lambda config, *_, **__: seen.append(config) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.run(arguments(" ".join(_frontier({"config": _changed(config)}))))
+    assert seen == [config]
 
 
 @pytest.mark.parametrize("ratio", ["2:1", None])

@@ -1,0 +1,1 @@
+"""Recipes: published settings of methods by data set, for `--recipe DATASET/METHOD`."""
