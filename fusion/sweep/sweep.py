@@ -127,7 +127,7 @@ def sweep(
         for each in _expanded(member, data_of(member)):
             resolve(each, data_of(each).dataset)
 
-    given, left_out = config, []
+    given, left_out = config, list[str]()
     if given.method == ALL:
         names, left_out = able_methods(lambda name: replace(given, method=(name,)).members(), check)
         config = replace(given, method=names)

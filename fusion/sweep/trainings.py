@@ -101,7 +101,7 @@ def sweep_trainings(
     """
     progress = progress or Progress()
     check_loggers(config.base.logger)
-    given, left_out = config, []
+    given, left_out = config, list[str]()
     if given.method == ALL:
         names, left_out = able_methods(lambda name: replace(given, method=(name,)).members(), _checked)
         config = replace(given, method=names)
