@@ -17,7 +17,6 @@ from .fusion.audit.audit import audit as audit
 from .fusion.audit.result import Audit as Audit
 from .fusion.classifier import FusionClassifier as FusionClassifier
 from .fusion.config import FitConfig as FitConfig
-from .fusion.config import SweepConfig as SweepConfig
 from .fusion.end_to_end.config import TrainConfig as TrainConfig
 from .fusion.end_to_end.config import TrainSweepConfig as TrainSweepConfig
 from .fusion.end_to_end.train import train_encoders as train_encoders
@@ -35,3 +34,4 @@ from .fusion.report.page import report as report
 from .fusion.runs.load_head import load_head as load_head
 from .fusion.sweep.sweep import sweep as sweep
 from .fusion.sweep.trainings import sweep_trainings as sweep_trainings
+from .fusion.swept import SweepConfig as SweepConfig

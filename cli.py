@@ -39,8 +39,9 @@ from amr.console.runs import add_runs
 from amr.console.signals import Handler
 from amr.console.training import add_train_encoders, table_config, table_options
 from amr.extract.config import ExtractConfig, ImportConfig, MergeConfig, check_dataset, check_request
-from amr.fusion.config import SWEPT, FitConfig, SweepConfig, swept_values
+from amr.fusion.config import FitConfig
 from amr.fusion.report.config import ReportConfig
+from amr.fusion.swept import SWEPT, SweepConfig, swept_values
 
 app = typer.Typer(
     name="amr",

@@ -32,8 +32,8 @@ from amr.common.progress import Progress
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
 from amr.extract.run import extract_embeddings
-from amr.fusion.config import SweepConfig
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 ENCODERS = ("audio=logmel", "video=frames")
 

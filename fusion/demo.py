@@ -17,11 +17,12 @@ from amr.extract.config import ExtractConfig
 from amr.extract.run import extract_embeddings
 from amr.fusion.attribution.attributor import attributions
 from amr.fusion.attribution.ratio import named_ratio, parse_ratio
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.runs.read import use_shares
 from amr.fusion.runs.statistics import ROUNDING, paired_test
 from amr.fusion.sweep.plots import plot_ratios
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 RATIOS = ("4:1", "1:1", "1:4")
 ATTRIBUTIONS = ("grad_x_input", "permutation")

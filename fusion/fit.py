@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from amr.common.progress import Progress
-from amr.fusion.config import FitConfig, check_effects
+from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.loggers.base import Sink, TrackedRun
@@ -24,6 +24,7 @@ from amr.fusion.runs.folder import new_run
 from amr.fusion.runs.measure import Measures, mean_measures
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.write import FoldMeasures, write_group, write_metrics
+from amr.fusion.swept import check_effects
 from amr.fusion.tasks.metrics import mean_average_precisions
 from amr.fusion.train.graphs import graphed_step
 from amr.fusion.train.hooks import EndToEndHooks

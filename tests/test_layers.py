@@ -30,6 +30,7 @@ FLOORS = (
     ("fusion.balance",),
     ("fusion.loggers",),
     ("fusion.config",),
+    ("fusion.swept",),
     ("fusion.heads",),
     ("fusion.data",),
     ("fusion.model",),

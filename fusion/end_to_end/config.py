@@ -23,10 +23,11 @@ from amr.common.options import (
 from amr.common.workspace import JOINT_RUN
 from amr.extract.config import CLIP_TIMEOUT, CLIP_TIMEOUT_HELP, MAX_CLIP_TIMEOUT, WORKERS_HELP, check_clips
 from amr.fusion.choices import AMR_OPTIMIZERS, MOMENTUM, own_weight
-from amr.fusion.config import AMR_SETTINGS, SWEPT, TrainingConfig, check_effects, each_value, parse_lists, swept_values
+from amr.fusion.config import TrainingConfig
 from amr.fusion.end_to_end.presets import Preset, preset
 from amr.fusion.loggers.files import LOGS, TENSORBOARD
 from amr.fusion.recipes.published import check_recipe
+from amr.fusion.swept import AMR_SETTINGS, SWEPT, check_effects, each_value, parse_lists, swept_values
 
 OBJECTIVES = ("unimodal", "joint")
 ENCODER_OPTIMIZERS = ("sgd", "adam", "adamw")

@@ -37,7 +37,6 @@ from amr.extract.encoders.families.trained import ENCODER, find_trained, save_tr
 from amr.extract.encoders.model import ModelEncoder
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.ratio import parse_amounts, parse_ratio
-from amr.fusion.config import check_effects
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.warnings import SplitData
 from amr.fusion.end_to_end.checkpoint import SECONDS_BETWEEN, Checkpoint, remove_checkpoints
@@ -71,6 +70,7 @@ from amr.fusion.model import Fitted, FusionModel, ModelShape
 from amr.fusion.resolve import check_model, with_head
 from amr.fusion.runs.measure import Measures, measure
 from amr.fusion.runs.write import history_table, target_shares
+from amr.fusion.swept import check_effects
 from amr.fusion.train.hooks import EndToEndHooks
 from amr.fusion.train.recipe import Member, Recipe
 from amr.fusion.train.reporter import Reporter

@@ -15,7 +15,6 @@ from amr.common.progress import Progress
 from amr.common.workspace import find_run
 from amr.fusion.attribution.ratio import parse_ratio
 from amr.fusion.choices import SCORES, Score
-from amr.fusion.config import SweepConfig
 from amr.fusion.data.folds import TrainingData, modalities_of, read_training_data
 from amr.fusion.evaluate.groups import OpenedCaches
 from amr.fusion.evaluate.write import rounded
@@ -30,6 +29,7 @@ from amr.fusion.recipes.given import recipe_settings
 from amr.fusion.resolve import takes_steps
 from amr.fusion.runs.read import read_runs
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 FORMAT = "amr-frontier"
 VERSION = 1

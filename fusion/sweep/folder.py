@@ -32,12 +32,12 @@ from amr.common.progress import Progress
 from amr.common.workspace import TRAININGS, find_cache, place, runs_dir
 from amr.extract.cache.reader import Cache
 from amr.fusion.choices import SCORES, own_weight
-from amr.fusion.config import LATER_SWEPT, SWEPT, SweepConfig
 from amr.fusion.end_to_end.folder import foreign_path
 from amr.fusion.loggers.files import LOGS, foreign_log
 from amr.fusion.runs.folder import differences, few_of, foreign_file, may_hold
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.results import run_folder
+from amr.fusion.swept import LATER_SWEPT, SWEPT, SweepConfig
 
 REQUEST = "sweep.json"
 GROUP_SIZE, GROUPS = "group_size", "groups"  # in sweep.json; they do not change what is requested

@@ -21,7 +21,7 @@ from amr.common.cluster.options import ClusterOptions, check_gpus
 from amr.common.devices import choose_device, thread_pool
 from amr.common.options import number_text
 from amr.common.progress import Progress
-from amr.fusion.config import ALL, FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.fit import fit_group
 from amr.fusion.loggers.base import Sink
@@ -35,6 +35,7 @@ from amr.fusion.sweep.folder import Groups, choose_folder, new_sweep, read_group
 from amr.fusion.sweep.grouping import CPU_GROUPS, group_size, partition
 from amr.fusion.sweep.on_ray import fit_on_ray
 from amr.fusion.sweep.results import Results, discard_damaged, is_finished, run_folder
+from amr.fusion.swept import ALL, SweepConfig
 from amr.fusion.train.recipe import Recipe
 
 

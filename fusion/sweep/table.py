@@ -14,7 +14,7 @@ from amr.common.files import checksummed, write_csv, write_json, write_text
 from amr.common.progress import Progress
 from amr.fusion.attribution.ratio import named_ratio, parse_ratio
 from amr.fusion.choices import SCORES
-from amr.fusion.config import FitConfig, SweepConfig, TrainingConfig
+from amr.fusion.config import FitConfig, TrainingConfig
 from amr.fusion.data.folds import modalities_of, read_training_data
 from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.methods import methods
@@ -23,6 +23,7 @@ from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, holm, mean_interval,
 from amr.fusion.sweep.folder import writing
 from amr.fusion.sweep.sweep import SweepResult, sweep
 from amr.fusion.sweep.trainings import sweep_trainings
+from amr.fusion.swept import SweepConfig
 from amr.fusion.tasks import tasks
 
 FILES = tuple(f"table.{suffix}" for suffix in ("csv", "md", "tex", "json"))

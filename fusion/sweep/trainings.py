@@ -25,7 +25,6 @@ from amr.common.progress import Progress
 from amr.common.workspace import TRAININGS, check_new_name, encoders_dir
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.choices import own_weight
-from amr.fusion.config import ALL
 from amr.fusion.end_to_end.checkpoint import SECONDS_BETWEEN, remove_checkpoints
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig, TrainSweepConfig, alone, without_amr
 from amr.fusion.end_to_end.data import MediaData, read_media_data
@@ -47,6 +46,7 @@ from amr.fusion.runs.read import Run, damaged_file, read_run
 from amr.fusion.sweep.folder import begin, check_folder, folder_of, writing
 from amr.fusion.sweep.results import missed_by, write_rows
 from amr.fusion.sweep.sweep import SweepResult
+from amr.fusion.swept import ALL
 
 SECONDS_BETWEEN_LOOKS = 2.0  # at trainings of other processes
 SECONDS_BETWEEN_NOTES = 30.0

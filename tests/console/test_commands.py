@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from amr import cli
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.frontier.config import FrontierConfig
+from amr.fusion.swept import SweepConfig
 
 NAME = "crema-d/ogm-ge"
 

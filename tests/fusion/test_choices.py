@@ -6,9 +6,10 @@ import sys
 import pytest
 
 from amr.fusion.choices import check_registered, registered_names
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.heads import heads
 from amr.fusion.heads.concat import ConcatHead
+from amr.fusion.swept import SweepConfig
 
 REGISTERED = """
 from amr.fusion.attribution.attributor import attributions

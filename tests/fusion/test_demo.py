@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from amr.fusion.config import SweepConfig
 from amr.fusion.demo import ATTRIBUTIONS, NUM_SEEDS, RATIOS, DemoResult, _plot, _sweep
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 SETTINGS = [(None, "none"), *((attribution, ratio) for attribution in ATTRIBUTIONS for ratio in RATIOS)]
 BEST = {"audio": 0.8, "video": 0.6, "both": 0.9}

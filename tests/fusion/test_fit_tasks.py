@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 import amr
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import permutation_orders
 from amr.fusion.methods import methods
 from amr.fusion.model import predict_logits
 from amr.fusion.runs.read import best_run, read_run
 from amr.fusion.runs.weights import read_fitted
+from amr.fusion.swept import SweepConfig
 from amr.fusion.tasks import tasks
 
 TAGS = {"label": "tags", "label_separator": ";"}

@@ -13,12 +13,13 @@ from amr.common.progress import Progress
 from amr.data_manifests.synthetic import SyntheticConfig, render
 from amr.extract.config import ExtractConfig
 from amr.extract.run import extract_embeddings
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.fit import fit
 from amr.fusion.predict import predict
 from amr.fusion.runs import new_clips
 from amr.fusion.runs.read import best_run
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 
 class Listener(Progress):

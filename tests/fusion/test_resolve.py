@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.data.folds import read_training_data
 from amr.fusion.fit import fit
 from amr.fusion.methods import methods
@@ -17,6 +17,7 @@ from amr.fusion.model import FusionModel
 from amr.fusion.resolve import default_settings, recipe_of, record_of, resolve, schedule
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 from amr.fusion.train.recipe import Member
 from amr.fusion.train.step import OptimizerStep
 

@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
 from amr.fusion.classifier import FusionClassifier
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.data.folds import read_training_data
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
 from amr.fusion.explain.config import ExplainConfig
 from amr.fusion.fit import fit
 from amr.fusion.runs.load_head import load_head
+from amr.fusion.swept import SweepConfig
 from amr.fusion.train import graphs
 
 pytestmark = pytest.mark.gpu

@@ -10,11 +10,12 @@ from typing import Any
 from amr.common.options import in_shell, number_text, quoted
 from amr.common.workspace import JOINT_RUN, is_training
 from amr.fusion.choices import own_weight
-from amr.fusion.config import SWEPT, FitConfig, TrainingConfig
+from amr.fusion.config import FitConfig, TrainingConfig
 from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig
 from amr.fusion.recipes.given import recipe_settings
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.text.paths import as_named, without_paths
+from amr.fusion.swept import SWEPT
 
 MAX_LINE = 60
 

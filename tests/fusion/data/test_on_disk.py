@@ -19,7 +19,7 @@ from amr.console import refusals
 from amr.extract.cache.reader import Cache
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import read_dataset, read_embedding
 from amr.fusion.data.normalization import moments
@@ -28,6 +28,7 @@ from amr.fusion.fit import fit
 from amr.fusion.run_axis import seeds
 from amr.fusion.run_axis.seeds import generator, in_blocks
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 from ..conftest import make_clips
 

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.data.dataset import Dataset
 from amr.fusion.data.splits import SplitRows
 from amr.fusion.data.warnings import SplitData
 from amr.fusion.fit import fit
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 
 def data_warnings(data, all_splits, **options):

@@ -12,13 +12,14 @@ from amr.extract.cache.arrays import read_text, write_text
 from amr.extract.cache.seal import seal
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.evaluate import evaluate as evaluate_module
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
 from amr.fusion.evaluate.tables import differences_table, reading, reliance_table, scores_table
 from amr.fusion.fit import fit
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 COMPARED = ("share_spread.audio", "one_sided")
 

@@ -10,7 +10,7 @@ from amr.common.progress import Progress
 from amr.extract.cache.arrays import write_text
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.seal import seal
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.dataset import read_dataset
 from amr.fusion.evaluate.config import EvaluateConfig
@@ -19,6 +19,7 @@ from amr.fusion.fit import fit
 from amr.fusion.model import predict_logits
 from amr.fusion.runs.weights import read_fitted
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 from amr.fusion.tasks.metrics import accuracy
 
 # The mean and the deviation of the train clips are 0 and 1 by the normalization: the same up to rounding.

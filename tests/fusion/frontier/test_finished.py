@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from amr.cli import run as amr
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
 from amr.fusion.frontier.config import FrontierConfig
@@ -14,6 +14,7 @@ from amr.fusion.frontier.frontier import frontier
 from amr.fusion.report.config import ReportConfig
 from amr.fusion.report.page import report
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 
 @pytest.fixture(scope="module")

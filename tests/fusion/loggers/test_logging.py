@@ -11,7 +11,7 @@ import pytest
 import wandb
 
 from amr.common.progress import Progress
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.fit import fit
 from amr.fusion.loggers import loggers
 from amr.fusion.loggers import wandb as wandb_logger
@@ -19,6 +19,7 @@ from amr.fusion.loggers.base import Point, TrackedRun
 from amr.fusion.runs.read import damaged_file
 from amr.fusion.sweep import sweep as sweeps
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 from .read_logs import of_csv, of_tensorboard, of_wandb, settings_of_tensorboard
 

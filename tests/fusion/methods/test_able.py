@@ -2,11 +2,12 @@
 
 import pytest
 
-from amr.fusion.config import ALL, FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.methods import methods
 from amr.fusion.methods.able import able_methods
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import ALL, SweepConfig
 
 
 def test_all_is_taken_in_either_case_and_alone():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import amr
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Batch
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
@@ -15,6 +15,7 @@ from amr.fusion.heads import heads
 from amr.fusion.predict import predict
 from amr.fusion.runs.weights import read_fitted
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 from amr.fusion.train.recipe import Member
 
 from ..conftest import make_clips

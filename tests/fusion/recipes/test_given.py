@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.frontier.config import FrontierConfig
 from amr.fusion.recipes import given as module
 from amr.fusion.recipes.given import merged
 from amr.fusion.recipes.published import Published, read_recipes
+from amr.fusion.swept import SweepConfig
 
 NAME = "crema-d/ogm-ge"
 SETTINGS = read_recipes()[NAME].settings

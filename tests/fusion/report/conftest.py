@@ -15,12 +15,13 @@ import pandas as pd
 import pytest
 
 from amr.extract.pipeline.preview import Media
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.explain.explanation import Steps
 from amr.fusion.report.clips import gallery
 from amr.fusion.report.clips.media import show
 from amr.fusion.report.config import ReportConfig
 from amr.fusion.report.page import report
+from amr.fusion.swept import SweepConfig
 
 from ...conftest import without
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amr.fusion.config import SweepConfig
 from amr.fusion.report.read import read_results
 from amr.fusion.report.settings import settings_of
+from amr.fusion.swept import SweepConfig
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "v0_1_0"
 

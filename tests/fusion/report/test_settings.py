@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.report.read import read_results
 from amr.fusion.report.settings import best_run, counterpart, reference_of, settings_of, shown
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 
 def test_settings_are_named_by_their_differences(made):

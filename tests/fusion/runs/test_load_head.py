@@ -10,11 +10,12 @@ import amr
 from amr.extract.cache.reader import EmbeddingInfo, open_cache
 from amr.extract.cache.structure import ClipTable
 from amr.extract.cache.writer import Embedded, save
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.fit import fit
 from amr.fusion.predict import predict
 from amr.fusion.runs.read import best_run
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 from ..heads.test_steps import write_cache
 

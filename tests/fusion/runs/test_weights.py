@@ -12,7 +12,7 @@ from safetensors.torch import load, load_file, save_file
 from amr.common.files import remove_checksums
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.classifier import FusionClassifier
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.data.clips import Clips
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
@@ -21,6 +21,7 @@ from amr.fusion.model import predict_shares
 from amr.fusion.predict import predict
 from amr.fusion.runs.weights import read_fitted
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 FIXED = {"epochs": 2, "device": "cpu"}
 OPTIONS = {

@@ -6,8 +6,8 @@ import pytest
 
 from amr.common.files import CHECKSUMS
 from amr.common.progress import Progress
-from amr.fusion.config import SweepConfig
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 
 class Notes(Progress):

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from amr.common.progress import Progress
-from amr.fusion.config import SweepConfig
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 
 @pytest.fixture

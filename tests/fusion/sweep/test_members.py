@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 
 from amr.extract.config import ImportConfig
 from amr.extract.import_embeddings import import_embeddings
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.fit import fit
 from amr.fusion.heads import heads
 from amr.fusion.methods import methods
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 HEADS = [name for name in heads if heads[name].listed]
 METHODS = [name for name in methods if not methods[name].needs_encoders]

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from amr.common.progress import Progress
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.fit import fit
 from amr.fusion.runs.weights import read_fitted
 from amr.fusion.sweep.summary import best_by_val, write_picture
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 
 def config(cache, *, seeds=None, group_size=None, fixed=None, **swept):

@@ -17,7 +17,7 @@ from amr.common.progress import Progress
 from amr.extract.cache.arrays import read_text, write_text
 from amr.extract.cache.reader import Cache
 from amr.extract.cache.seal import seal
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
 from amr.fusion.evaluate.groups import OpenedCaches, RunGroup
@@ -25,6 +25,7 @@ from amr.fusion.evaluate.references.encoders import EncodersAlone
 from amr.fusion.evaluate.tables import encoders_table, reading
 from amr.fusion.runs.read import read_run, read_runs
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 from ...trainings import set_record
 

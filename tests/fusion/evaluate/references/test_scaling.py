@@ -2,12 +2,13 @@
 
 import pytest
 
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import evaluate
 from amr.fusion.evaluate.references import scaling
 from amr.fusion.evaluate.references.scaling import factors_of
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 
 def curves(cache, head="concat", hidden=0):

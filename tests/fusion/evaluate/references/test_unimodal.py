@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.evaluate.config import EvaluateConfig
 from amr.fusion.evaluate.evaluate import OF_MODELS, evaluate
 from amr.fusion.evaluate.references.gain import Gain
@@ -16,6 +16,7 @@ from amr.fusion.evaluate.references.unimodal import ume_config
 from amr.fusion.model import FusionModel
 from amr.fusion.report.tables import measure_words
 from amr.fusion.sweep.sweep import sweep
+from amr.fusion.swept import SweepConfig
 
 from .conftest import make_compared
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from amr import cli
-from amr.fusion.config import FitConfig, SweepConfig
+from amr.fusion.config import FitConfig
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.folder import requested
 from amr.fusion.frontier.config import FrontierConfig
@@ -18,6 +18,7 @@ from amr.fusion.frontier.frontier import _changed
 from amr.fusion.recipes.published import find_recipe
 from amr.fusion.report.read import read_results
 from amr.fusion.report.text.commands import _frontier, _options, commands
+from amr.fusion.swept import SweepConfig
 
 RECIPE = "crema-d/ogm-ge"
 
