@@ -18,7 +18,7 @@ from amr.fusion.run_axis.seeds import Draws
 
 @dataclass(frozen=True)
 class AttentionOptions:
-    """Options of the attention head.
+    """Options of the heads attention and cross-attention.
 
     Args:
         num_heads: Number of attention heads; it must divide the width.
@@ -30,6 +30,20 @@ class AttentionOptions:
         """Check the number."""
         if self.num_heads < 1:
             raise ValueError(f"--head-option num_heads must be 1 or more, got {self.num_heads}. Pass num_heads=4.")
+
+
+def check_width(head: str, hidden: int, options: AttentionOptions) -> None:
+    """Raise ValueError for a width that the attention heads do not divide.
+
+    Args:
+        head: Name of the head.
+        hidden: --hidden; 0 for the default width.
+        options: Its options.
+    """
+    num_heads, width = options.num_heads, hidden or DEFAULT_WIDTH
+    if width % num_heads != 0:
+        nearest = num_heads * max(1, round(width / num_heads))
+        raise ValueError(f"--hidden must be a multiple of {num_heads} for --head {head}, got {width}. Pass {nearest}.")
 
 
 @heads.register("attention")
@@ -74,12 +88,7 @@ class AttentionHead(Head):
     @classmethod
     def check(cls, hidden: int, modalities: Sequence[str], options: AttentionOptions) -> None:
         """The width must be a multiple of the number of attention heads."""
-        num_heads, width = options.num_heads, hidden or DEFAULT_WIDTH
-        if width % num_heads != 0:
-            nearest = num_heads * max(1, round(width / num_heads))
-            raise ValueError(
-                f"--hidden must be a multiple of {num_heads} for --head attention, got {width}. Pass {nearest}."
-            )
+        check_width("attention", hidden, options)
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """Fuse each z `(run, batch, dim)` or `(run, batch, steps, dim)` to features `(run, batch, width)`."""

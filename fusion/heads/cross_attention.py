@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import permutations
 
 import torch
 from torch import Tensor, nn
 
-from amr.fusion.heads.attention import sinusoids
-from amr.fusion.heads.base import DEFAULT_WIDTH, Head, HeadShape, heads
+from amr.fusion.heads.attention import AttentionOptions, check_width, sinusoids
+from amr.fusion.heads.base import Head, HeadShape, heads
 from amr.fusion.run_axis.axes import step_mask
 from amr.fusion.run_axis.layers import StackedLayerNorm, StackedLinear
 from amr.fusion.run_axis.seeds import Draws
-
-
-@dataclass(frozen=True)
-class CrossAttentionOptions:
-    """Options of the cross-attention head.
-
-    Args:
-        num_heads: Number of attention heads; it must divide the width.
-    """
-
-    num_heads: int = 4
-
-    def __post_init__(self) -> None:
-        """Check the number."""
-        if self.num_heads < 1:
-            raise ValueError(f"--head-option num_heads must be 1 or more, got {self.num_heads}. Pass num_heads=4.")
 
 
 class CrossModalLayer(nn.Module):
@@ -97,7 +80,7 @@ class CrossAttentionHead(Head):
     """
 
     summary = "each modality attends to the steps of each other one; absent ones are masked; --hidden N is its width"
-    Options = CrossAttentionOptions
+    Options = AttentionOptions
     takes_steps = True
 
     def __init__(self, shape: HeadShape, draws: Draws) -> None:
@@ -110,14 +93,9 @@ class CrossAttentionHead(Head):
         self.classifier = StackedLinear(self.num_features, shape.num_classes, draws)
 
     @classmethod
-    def check(cls, hidden: int, modalities: Sequence[str], options: CrossAttentionOptions) -> None:
+    def check(cls, hidden: int, modalities: Sequence[str], options: AttentionOptions) -> None:
         """The width must be a multiple of the number of attention heads."""
-        num_heads, width = options.num_heads, hidden or DEFAULT_WIDTH
-        if width % num_heads != 0:
-            nearest = num_heads * max(1, round(width / num_heads))
-            raise ValueError(
-                f"--hidden must be a multiple of {num_heads} for --head cross-attention, got {width}. Pass {nearest}."
-            )
+        check_width("cross-attention", hidden, options)
 
     def fuse(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """Fuse each z `(run, batch, dim)` or `(run, batch, steps, dim)` to features `(run, batch, num_features)`."""

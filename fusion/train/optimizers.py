@@ -81,10 +81,11 @@ class AdamW(Optimizer):
     """`torch.optim.AdamW(..., fused=True)`."""
 
     names = ("exp_avg", "exp_avg_sq", "step")
+    function = staticmethod(adamw)
 
     def _update(self, parameters: list[Tensor], gradients: list[Tensor], lr: float, state: list[list[Tensor]]) -> None:
         averages, squares, steps = state
-        adamw(
+        self.function(
             *(parameters, gradients, averages, squares, [], steps),
             fused=True,
             capturable=self.on_gpu,
@@ -98,25 +99,10 @@ class AdamW(Optimizer):
         )
 
 
-class Adam(Optimizer):
+class Adam(AdamW):
     """`torch.optim.Adam(..., fused=True)`, whose weight decay is part of the gradient."""
 
-    names = ("exp_avg", "exp_avg_sq", "step")
-
-    def _update(self, parameters: list[Tensor], gradients: list[Tensor], lr: float, state: list[list[Tensor]]) -> None:
-        averages, squares, steps = state
-        adam(
-            *(parameters, gradients, averages, squares, [], steps),
-            fused=True,
-            capturable=self.on_gpu,
-            amsgrad=False,
-            beta1=BETA1,
-            beta2=BETA2,
-            lr=lr,
-            weight_decay=self.weight_decay,
-            eps=EPS,
-            maximize=False,
-        )
+    function = staticmethod(adam)
 
 
 class Adamax(Optimizer):

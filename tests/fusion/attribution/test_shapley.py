@@ -34,20 +34,7 @@ def make(name, dims, hidden=0):
 
 
 @given(
-    st.sampled_from(
-        [
-            "concat",
-            "sum",
-            "gated",
-            "film",
-            "bilinear",
-            "attention",
-            "cosine",
-            "tensor",
-            "multiplicative",
-            "cross-attention",
-        ]
-    ),
+    st.sampled_from([name for name in heads if heads[name].listed]),
     st.integers(1, 3),
 )
 @settings(max_examples=30, deadline=None)

@@ -7,8 +7,7 @@ from torch.nn import functional
 
 from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.heads import heads
-from amr.fusion.heads.attention import sinusoids
-from amr.fusion.heads.cross_attention import CrossAttentionOptions
+from amr.fusion.heads.attention import AttentionOptions, sinusoids
 
 from .conftest import DIMS, all_present, build, linear, make_z, with_steps
 
@@ -128,6 +127,6 @@ def test_a_width_that_num_heads_does_not_divide_is_refused():
     with pytest.raises(
         ValueError, match=r"--hidden must be a multiple of 4 for --head cross-attention, got 30. Pass 32"
     ):
-        heads["cross-attention"].check(30, list(DIMS[2]), CrossAttentionOptions())
+        heads["cross-attention"].check(30, list(DIMS[2]), AttentionOptions())
     with pytest.raises(ValueError, match=r"--head-option num_heads must be 1 or more, got 0. Pass num_heads=4."):
-        CrossAttentionOptions(0)
+        AttentionOptions(0)
