@@ -102,20 +102,25 @@ def list_methods(
         return
     from amr.fusion.methods import methods
 
-    rows: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "summary": method.summary,
-            "source": method.citation,
-            "options": _default_options(method.Options),
-            "end_to_end": method.end_to_end,
-            "needs_encoders": method.needs_encoders,
-        }
-        for name, method in methods.items()
-    ]
+    rows = [_method_row(each) for each in methods]
     only = {True: " (trains encoders only)", False: ""}
     cells = [[r["name"], r["summary"] + only[r["needs_encoders"]], _as_text(r["options"]), r["source"]] for r in rows]
     show(rows, json, lambda: table("", ["method", "summary", "options", "source"], cells))
+
+
+def _method_row(name: str) -> dict[str, Any]:
+    """A method as in `amr methods --json`."""
+    from amr.fusion.methods import methods
+
+    method = methods[name]
+    return {
+        "name": name,
+        "summary": method.summary,
+        "source": method.citation,
+        "options": _default_options(method.Options),
+        "end_to_end": method.end_to_end,
+        "needs_encoders": method.needs_encoders,
+    }
 
 
 def _show_method(name: str, *, as_json: bool) -> None:
@@ -127,16 +132,9 @@ def _show_method(name: str, *, as_json: bool) -> None:
     from amr.fusion.resolve import default_settings
 
     method, recipes = methods[name], recipes_of(name)
-    options, defaults = _default_options(method.Options), default_settings(name)
-    document = {
-        "name": name,
-        "summary": method.summary,
-        "source": method.citation,
-        "options": options,
-        "end_to_end": method.end_to_end,
-        "defaults": defaults,
-        "recipes": [recipe.to_json() for recipe in recipes],
-    }
+    row, defaults = _method_row(name), default_settings(name)
+    options = row["options"]
+    document = row | {"defaults": defaults, "recipes": [recipe.to_json() for recipe in recipes]}
     settings: list[Mapping[str, Any]] = [defaults, *(recipe.settings for recipe in recipes)]
     own: list[Mapping[str, Any]] = [options, *(recipe.options for recipe in recipes)]
     rows = [[flag(each), *(_setting(of.get(each)) for of in settings)] for each in defaults]
@@ -145,7 +143,8 @@ def _show_method(name: str, *, as_json: bool) -> None:
     show(document, as_json, lambda: table(name, columns, rows))
     if not as_json:
         sources = [f"{each.name}: {each.source}{f'. Note: {each.note}' if each.note else ''}." for each in recipes]
-        sentence = "amr fit --recipe NAME sets published values. They are of encoders trained with the head."
+        command = "amr train-encoders" if method.needs_encoders else "amr fit"
+        sentence = f"{command} --recipe NAME sets published values. They are of encoders trained with the head."
         texts = [f"{method.summary}. Source: {method.citation or '-'}.", *sources, *[sentence] * bool(recipes)]
         paragraphs = [textwrap.fill(text, WIDTH, break_on_hyphens=False) for text in texts]
         show(None, False, lambda: "\n" + "\n".join(paragraphs))

@@ -16,6 +16,7 @@ REDUCTIONS = ("all", "any", "max", "min", "sum", "mean", "equal", "allclose")
 # functions that no step calls
 OUTSIDE = {
     "model.py": ("run_mean", "run_state"),  # saving
+    "methods/dnr.py": ("_purities",),  # between epochs
     "run_axis/seeds.py": ("load", "shuffles"),  # streams, which are on the CPU
     "attribution/any_head/inputs.py": ("presence", "clip_numbers", "check_values"),  # checks of a caller's tensors
 }

@@ -12,6 +12,7 @@ from amr.fusion.attribution.attributor import Attributor
 from amr.fusion.attribution.permutation import jensen_shannon, of_partners, partners_with
 from amr.fusion.attribution.regularizer import AttributionRegularizer, regularization
 from amr.fusion.attribution.share import mean_share
+from amr.fusion.heads import heads
 
 from .conftest import make
 

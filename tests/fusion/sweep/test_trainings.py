@@ -364,7 +364,7 @@ def test_what_diverges_is_reported_once_trained_and_the_rest_is_kept(typed, tmp_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--method naiv,umt", "--method must be one of agm, cml, dgl, dropout,"),
+        ("--method naiv,umt", "--method must be one of agm, cml,"),
         ("--method naiv,umt", "Did you mean naive?"),
         ("--amr-ratio none,1:1:1", "--amr-ratio must have one part for each of audio, video, got '1:1:1'"),
         ("--attribution grad_x_input,shaply --amr-ratio 1:1", "Did you mean shapley?"),
