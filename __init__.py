@@ -6,6 +6,13 @@ on (`evaluate`, `explain`, `report`). In a training loop of your own: `Attributi
 `__init__.pyi` lists the public names. They are imported when they are used, so that `import amr` is quick.
 """
 
+import importlib
+
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_of_stub, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    # a module is no attribute of its package before it is imported
+    return importlib.import_module("amr.fusion.balance") if name == "balance" else _of_stub(name)

@@ -71,7 +71,8 @@ def _default_options(options: type) -> dict[str, Any]:
 
 
 def _as_text(options: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={'' if value is None else value}" for key, value in options.items()) or " "
+    texts = {key: number_text(value) if isinstance(value, float) else value for key, value in options.items()}
+    return ", ".join(f"{key}={'' if value is None else value}" for key, value in texts.items()) or " "
 
 
 def list_heads(json: Json = False) -> None:

@@ -17,6 +17,7 @@ from amr.common.registry import unknown
 from amr.common.workspace import find_folder
 from amr.console.commands import Json
 from amr.console.output import GAP, PIPE_WIDTH, cell, say, show, table
+from amr.common.options import number_text
 from amr.fusion.attribution.ratio import named_ratio
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _table(entries: Sequence[Entry], requested: Sequence[str]) -> Table:
     shares = {name: name.removeprefix("test.") for name in names if name.startswith("test.share.")}
     of_numbers = {name: title for name, title in OF_NUMBERS.items() if name in names}
     titles |= {name: name for name in varied if name not in titles} | of_numbers | LATER | shares
-    cells = {name: [_shown(row.get(name)) for row in rows] for name in titles}
+    cells = {name: [_shown(row.get(name), setting=name in SETTINGS) for row in rows] for name in titles}
     shown = _fitting(titles, cells, num_requested)
     return table("", [titles[name] for name in shown], list(zip(*(cells[name] for name in shown), strict=True)))
 
@@ -137,8 +138,10 @@ def _fitting(titles: dict[str, str], cells: dict[str, list[Any]], least: int) ->
     return shown
 
 
-def _shown(value: Any) -> Any:
-    """Value of a cell: numbers as they are, all else as text."""
+def _shown(value: Any, *, setting: bool) -> Any:
+    """Value of a cell: numbers as they are, all else as text. Settings, such as 5e-05, are not rounded."""
+    if setting and isinstance(value, float):
+        return number_text(value)
     return value if isinstance(value, float | int) and not isinstance(value, bool) else _text(value, "-")
 
 

@@ -173,9 +173,10 @@ def check_model(config: TrainingConfig, modalities: Sequence[str]) -> None:
 def check_cached(config: FitConfig) -> None:
     """Raise ValueError for a method that can only train encoders."""
     if methods[config.method].needs_encoders:
+        chosen = f"--method {config.method}" if config.recipe is None else f"--recipe {config.recipe}"
         raise ValueError(
             f"--method must be one that works on cached embeddings, got {config.method}, which acts on encoders. "
-            f"Train them with amr train-encoders --objective joint --method {config.method}, or choose another method."
+            f"Train them with amr train-encoders --objective joint {chosen}, or choose another method."
         )
 
 

@@ -108,6 +108,11 @@ def test_every_public_object_says_what_it_is_where_it_comes_from():
             assert found.__doc__
 
 
+def test_the_functions_of_balance_are_there_before_anything_else_is_imported(tmp_path):
+    done = python("-c", "from amr import balance; import amr; print(amr.balance.agm_logits.__name__)", cwd=tmp_path)
+    assert done.stdout.strip() == "agm_logits", done.stderr
+
+
 def test_importing_amr_imports_neither_torch_nor_h5py_nor_pandas(tmp_path):
     code = "import sys, amr; print({'torch', 'h5py', 'pandas', 'sklearn', 'numpy'} & sys.modules.keys())"
     done = python("-c", code, cwd=tmp_path)

@@ -58,7 +58,7 @@ class MethodContext:
 
 # Reasons why a method cannot train for a task.
 NEEDS_SOFTMAX = "its formula needs a softmax over classes"
-PARTS_ADD_UP = "it wants the whole number of each modality's part, and the parts add up to it"
+PARTS_ADD_UP = "it trains each modality's part of the prediction to be the whole number, and the parts add up"
 
 
 class Method:

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -21,6 +22,9 @@ from amr.fusion.runs.statistics import mean_interval
 
 GRAY = "#333333"
 METRICS = {"map": "mAP", "f1": "F1"}
+MANY_LINES = 12  # from which on settings are numbers
+LEAST_SPAN = 0.2  # of an axis
+NO_AMR, NO_HEAD = ", no AMR", "-"
 CHOSEN = ("amr_weight", "lr")  # settings of which a point has those that are best on val
 # Places of a name around its point, in points: near ones first.
 PLACES = [
@@ -111,32 +115,75 @@ def plot_shares(
     axes = figure.subplots()
     names: list[tuple[str, tuple[float, float]]] = []
     ratios: set[str] = set()
-    for i, (label, runs) in enumerate(_lines(test)):
+    lines = _lines(test)
+    numbers = _numbers(lines)
+    for i, (label, runs) in enumerate(lines):
         means = _best_setting(runs, table, score).groupby("amr_ratio", sort=False)[[share, metric]].mean()
         means = means.sort_values(share)
         is_plain = [*means.index] == ["none"]
         face = "white" if is_plain else None
-        axes.plot(means[share], means[metric], marker="o", color=COLORS[i % len(COLORS)], mfc=face, label=label)
+        if numbers:
+            number, color = f"${numbers[_pair(label)]}$", GRAY if is_plain else COLORS[0]
+            axes.plot(
+                means[share],
+                means[metric],
+                marker=number,
+                color=color,
+                markersize=_size(numbers[_pair(label)]),
+                mew=0,
+                lw=0.6,
+            )
+        else:
+            axes.plot(means[share], means[metric], marker="o", color=COLORS[i % len(COLORS)], mfc=face, label=label)
         modalities = runs["modalities"].iloc[0].split(",")
         named = {} if is_plain else {named_ratio(str(r), modalities): tuple(point) for r, point in means.iterrows()}
         names += named.items()
         ratios |= {*named}
-    filled = f"filled: AMR {next(iter(ratios))}, " if len(ratios) == 1 else ""
-    axes.set_title(f"{filled}hollow: no AMR", loc="left", fontsize=8)
+    with_amr, without = ("colored", "gray") if numbers else ("filled", "hollow")
+    of_ratio = f"{with_amr}: AMR {next(iter(ratios))}, " if len(ratios) == 1 else ""
+    axes.set_title(f"{of_ratio}{without}: no AMR", loc="left", fontsize=8)
     axes.set_xlabel(f"share of {modality} on test")
     axes.set_ylabel(f"{METRICS.get(metric, score.measures.get(metric, metric))} on test")
-    axes.set_xlim(0, 1)
-    low, high = axes.get_ylim()
-    margin = max(0.0, 0.2 - (high - low)) / 2  # at least 0.2 high, so that small differences look small
-    axes.set_ylim(low - margin, high + margin)
+    axes.set_xlim(*(_at_least(axes.get_xlim(), LEAST_SPAN) if numbers else (0, 1)))
+    axes.set_ylim(*_at_least(axes.get_ylim(), LEAST_SPAN / 2 if numbers else LEAST_SPAN))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.lines:  # else all runs are uni-modal: nothing has a share
+    if numbers:
+        figure.set_size_inches(6.4, 4.6 + 0.17 * -(-len(numbers) // 3))
+        handles = [
+            Line2D([], [], linestyle="", marker=f"${n}$", markersize=_size(n), color=GRAY, mew=0)
+            for n in numbers.values()
+        ]
+        figure.legend(handles, [*numbers], fontsize=8, ncols=3, loc="outside lower center", frameon=False)
+    elif axes.lines:  # else all runs are uni-modal: nothing has a share
         figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)
-    if len(ratios) > 1:
+    if len(ratios) > 1 and not numbers:
         _name_points(figure, axes, names)
     with replacing(file) as partial:
         figure.savefig(partial, dpi=150)
+
+
+def _numbers(lines: Sequence[tuple[str, pd.DataFrame]]) -> dict[str, int]:
+    """Number of each setting, with and without AMR the same, where lines are too many for colors; else nothing."""
+    if len(lines) <= MANY_LINES:
+        return {}
+    return {label: i for i, label in enumerate(dict.fromkeys(_pair(label) for label, _ in lines), start=1)}
+
+
+def _size(number: int) -> int:
+    """Size at which a number has letters as high as any other."""
+    return 6 if number < 10 else 9
+
+
+def _pair(label: str) -> str:
+    """Label of a setting without AMR as of the one with it."""
+    return label.replace(NO_AMR, "")
+
+
+def _at_least(limits: tuple[float, float], span: float) -> tuple[float, float]:
+    """Limits that are so far apart, so that small differences look small."""
+    margin = max(0.0, span - (limits[1] - limits[0])) / 2
+    return limits[0] - margin, limits[1] + margin
 
 
 def _lines(test: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -149,10 +196,13 @@ def _lines(test: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     lines = []
     for is_plain, part in test.groupby(test["amr_ratio"] == "none", sort=False):
         keys = [name for name in known if not (is_plain and name in OF_AMR)]
-        varied = [name for name in keys if part[name].nunique() > 1 and name not in always]
+        # within a method: its own defaults are no choice
+        most = part.groupby("method")[keys].nunique().max()
+        varied = [name for name in keys if most[name] > 1 and name not in always]
         for _, runs in part.groupby(keys, sort=False, dropna=False):
             first = {name: None if pd.isna(runs[name].iloc[0]) else runs[name].iloc[0] for name in keys}
-            words = [str(first[name]) for name in always] + ["no AMR"] * bool(is_plain)
+            words = [str(first[name]) for name in always if first[name] != NO_HEAD]
+            words += [NO_AMR.lstrip(", ")] * bool(is_plain)
             words += [str(first["modalities"]).replace(",", "+")] * ("modalities" in varied)
             lines.append((", ".join(words + setting_details(first, varied)), runs))
     return lines

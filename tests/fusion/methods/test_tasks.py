@@ -28,6 +28,6 @@ def test_parts_of_a_number_do_not_each_learn_the_number():
 
 
 def test_the_error_says_the_reason_and_what_to_pass():
-    with pytest.raises(ValueError, match="got multi-loss: it wants the whole number") as error:
+    with pytest.raises(ValueError, match="got multi-loss: it trains each modality") as error:
         check_task(FitConfig(cache="c", method="multi-loss", task="regression"))
     assert "Pass --method-option own=true, or choose another method." in str(error.value)

@@ -94,6 +94,23 @@ def test_attributions_are_lines_of_their_own_and_names_do_not_overlap(drawn, tmp
     assert all(one.count_overlaps([two]) == 0 for i, one in enumerate(areas) for two in areas[:i])
 
 
+def test_many_settings_are_numbers_the_same_with_and_without_amr(drawn, tmp_path):
+    decay = {"a": 0.01, "b": 0.0}  # a default of the method is no setting that varies
+    rows = [
+        {**row, "run": f"{name}-{row['run']}", "method": name, "weight_decay": decay.get(name, 0.1)}
+        for name in "abcdefgh"
+        for row in ROWS[:8]
+    ]
+    plot_shares(tmp_path / "a.png", pd.DataFrame(rows), "audio")
+    (figure,) = drawn
+    (axes,) = figure.axes
+    assert sorted(line.get_marker() for line in axes.lines) == sorted(f"${i}$" for i in (*range(1, 9), *range(1, 9)))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"{name}, concat" for name in "abcdefgh"]
+    assert axes.get_title(loc="left") == "colored: AMR audio=1:video=1, gray: no AMR"
+    low, high = axes.get_xlim()
+    assert 0.2 <= high - low < 1
+
+
 def test_the_axis_of_another_metric_has_its_name(drawn, tmp_path):
     plot_shares(tmp_path / "a.png", pd.DataFrame(ROWS), "audio", metric="map")
     assert drawn[0].axes[0].get_ylabel() == "mAP on test"
