@@ -13,11 +13,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from amr.common.options import number_text
 from amr.common.registry import unknown
 from amr.common.workspace import find_folder
 from amr.console.commands import Json
 from amr.console.output import GAP, PIPE_WIDTH, cell, say, show, table
-from amr.common.options import number_text
 from amr.fusion.attribution.ratio import named_ratio
 
 if TYPE_CHECKING:
