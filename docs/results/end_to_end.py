@@ -40,7 +40,7 @@ INTRODUCTION = """\
 Encoders, fusion and R are trained together, which is [the paper's own setting](paper.md#trained-end-to-end): timm's
 test_resnet on a mel picture of 48 x 64, and on the mouth in 12 gray frames of 32 x 32, from random weights. The clips
 are GRID's, 700 of one talker, 140 of them in test; 20 epochs, a tenth of the learning rate after 14, batches of 32, 3
-seeds. Adverbs have the ten methods of the paper, digits four of them. R has its own optimizer and reaches no encoder; its
+seeds. Adverbs have the paper's ten methods, digits four of them. R has its own optimizer and reaches no encoder; its
 weight is 1 on gradient x input and 0.3 on permutation. 1:2 asks for more video, the weaker modality. With three seeds,
 only large differences pass a corrected test. Wide intervals of gradient blending are seeds whose joint loss has hardly
 any weight (`weight_joint` in `history.csv`): R then outweighs it.
