@@ -196,8 +196,10 @@ def _uses(plain: Setting, change: Change | None) -> str:
     amr, attribution = change.setting.label, change.setting.runs[0].config.attribution
     if attribution not in amr:
         amr += f" on {attributions[attribution].label}"
+    is_moved = f"{after:.2f}" != f"{shares[modality]:.2f}"
+    move = f"moves it to {after:.2f}, and" if is_moved else f"leaves it at {after:.2f}, and moves"
     return (
-        f"{text}; {amr} moves it to {after:.2f}, and {score.words} by {_plus_minus(change.gain, score)} "
+        f"{text}; {amr} {move} {score.words} by {_plus_minus(change.gain, score)} "
         f"(from {fraction(plain.mean(score.name))} to {fraction(change.setting.mean(score.name))})."
     )
 
@@ -261,7 +263,7 @@ def _best(settings: Sequence[Setting]) -> str:
     side = "above" if score.least_is_best else "below"
     return (
         f"Of the heads at most {allowed:.3g} of val {score.words} {side} the best, the one to take is the nearest to "
-        f"even use: {best.label}, seed {run.seed}, with test {score.words} "
+        f"even use on val: {best.label}, seed {run.seed}, with test {score.words} "
         f"{fraction(run.measures.get(score.name))} and use shares {side_by_side(shares)} ({'/'.join(best.modalities)})"
         f"{_few_val_clips(run)}."
     )

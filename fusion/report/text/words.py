@@ -189,11 +189,23 @@ def _moved(settings: Sequence[Setting]) -> list[str]:
     setting, other = max(even or pairs, key=lambda pair: pair[0].val_gain)
     before, after = other.by_modality("share"), setting.by_modality("share")
     order = "/".join(setting.modalities)
-    sentence = f"{setting.label} moved the shares from {side_by_side(before)} to {side_by_side(after)} ({order})"
+    verb, ends = _move(before, after)
+    sentence = f"{setting.label} {verb} the shares {ends} ({order})"
     uses = [g.by_modality("perceptual") for g in (other, setting)]
     if all(value is not None for by_modality in uses for value in by_modality.values()):
-        sentence += f", and use from {side_by_side(uses[0])} to {side_by_side(uses[1])}"
+        again, ends = _move(*uses)
+        sentence += f", and {'' if again == verb else f'{again} '}use {ends}"
     return [sentence + "."]
+
+
+def _move(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> tuple[str, str]:
+    """Verb, and where values of the modalities come from and go to, as they are printed.
+
+    >>> _move({"audio": 0.7, "video": 0.3}, {"audio": 0.7004, "video": 0.2996})
+    ('left', 'at 0.70/0.30')
+    """
+    first, last = side_by_side(before), side_by_side(after)
+    return ("left", f"at {first}") if first == last else ("moved", f"from {first} to {last}")
 
 
 def _tested(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
