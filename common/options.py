@@ -243,13 +243,17 @@ class NoOptions:
     """Options of a head or method that has none."""
 
 
-def parse_options(options: type[T], texts: Sequence[str], option_name: str) -> T:
+KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+
+
+def parse_options(options: type[T], texts: Sequence[str], option_name: str, owner: str) -> T:
     """Parse KEY=VALUE texts into a frozen dataclass, each value with the type of its default.
 
     Args:
         options: Dataclass of a method's or a head's own options.
         texts: Texts of the form KEY=VALUE.
         option_name: Option of the command line, for errors.
+        owner: Name of the method or the head, for errors.
 
     Raises:
         ValueError: A key is unknown, or a value has another type.
@@ -262,16 +266,16 @@ def parse_options(options: type[T], texts: Sequence[str], option_name: str) -> T
         if not equals:
             raise ValueError(f"{option_name} must be KEY=VALUE, got {text!r}. Pass for example p=0.5.")
         if not known:
-            raise ValueError(f"{option_name} must be left out where there are no options, got {text!r}. Leave it out.")
+            raise ValueError(f"{option_name} must be left out for {owner}, which has none, got {text!r}. Leave it out.")
         if key not in known:
-            raise unknown(option_name, key, known)
+            raise unknown(f"{option_name} of {owner}", key, known)
         default = known[key].default
         kind: Any = str if default is None else type(default)
         try:
             values[key] = _parse(kind, value)
         except ValueError:
             raise ValueError(
-                f"{option_name} {key} must be {kind.__name__}, got {value!r}. Pass for example {key}={default}."
+                f"{option_name} {key} must be {KINDS[kind]}, got {value!r}. Pass for example {key}={default}."
             ) from None
     return options(**values)
 

@@ -71,7 +71,7 @@ def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
     check_cached(config)
     check_model(config, dataset.modalities)
     method = methods[config.method]
-    options = parse_options(method.Options, config.method_option, "--method-option")
+    options = parse_options(method.Options, config.method_option, "--method-option", config.method)
     if config.adapter == "none" and method.acts_on_adapters(options):
         raise ValueError(
             f"--adapter must be linear or mlp for --method {config.method}, which acts on adapters, got none. "
@@ -184,7 +184,7 @@ def check_task(config: TrainingConfig) -> None:
     """Raise ValueError for a method or an output that the task does not have."""
     task = config.task if isinstance(config, FitConfig) else "multiclass"
     method = methods[config.method]
-    options = parse_options(method.Options, config.method_option, "--method-option")
+    options = parse_options(method.Options, config.method_option, "--method-option", config.method)
     if reason := method.unfit(options, tasks[task]):
         others = ", ".join(name for name, other in methods.items() if not other.unfit(other.Options(), tasks[task]))
         advice = " ".join(f"--method-option {option}" for option in method.for_any_task)
@@ -222,7 +222,7 @@ def recipe_of(record: RunRecord) -> Recipe:
     return Recipe(
         shape=model_shape(record),
         method=method,
-        options=parse_options(method.Options, config.method_option, "--method-option"),
+        options=parse_options(method.Options, config.method_option, "--method-option", config.method),
         attributor=attributor_of(record),
         epochs=config.epochs,
         batch_size=config.batch_size,

@@ -249,7 +249,7 @@ def _check_epochs(folder: Path, before: int, config: TrainConfig) -> None:
     advice = "Choose another name, or --overwrite to train from the start."
     if now < before:
         raise ValueError(f"--epochs must be {before} or more to continue {str(folder)!r}, got {now}. {advice}")
-    if method.plans_ahead(parse_options(method.Options, config.method_option, "--method-option")):
+    if method.plans_ahead(parse_options(method.Options, config.method_option, "--method-option", config.method)):
         reason = f"what --method {config.method} does depends on the number of epochs"
     elif (folder / TEACHERS).is_dir():
         reason = f"its teachers were trained for {before}, too"

@@ -229,7 +229,7 @@ class _Training:
         recipe = replace(
             self._recipe(names, c.head, c.hidden, head_options(c.head, c.head_option), c.experts),
             method=method,
-            options=parse_options(method.Options, c.method_option, "--method-option"),
+            options=parse_options(method.Options, c.method_option, "--method-option", c.method),
             attributor=Attributor(
                 c.attribution_output, c.attribution_pooling, c.attribution, num_points=c.attribution_steps
             ),

@@ -147,4 +147,4 @@ def head_options(name: str, texts: Sequence[str], condition: str | None = None) 
                 f"got {condition!r}. Pass --head film with it."
             )
         texts = [*texts, f"condition={condition}"]
-    return parse_options(options, texts, "--head-option")
+    return parse_options(options, texts, "--head-option", name)

@@ -76,7 +76,7 @@ def test_a_tensor_that_does_not_fit_memory_is_refused(modalities, options, messa
 
 def test_its_size_is_an_option_of_the_command_line():
     assert head_options("tensor", ["reduced_dim=5"]) == TensorOptions(5)
-    with pytest.raises(ValueError, match="--head-option reduced_dim must be int, got 'many'"):
+    with pytest.raises(ValueError, match="--head-option reduced_dim must be a whole number, got 'many'"):
         head_options("tensor", ["reduced_dim=many"])
 
 
