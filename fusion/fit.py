@@ -19,7 +19,7 @@ from amr.fusion.loggers.base import Sink, TrackedRun
 from amr.fusion.loggers.files import LOGS
 from amr.fusion.loggers.group import GroupLog
 from amr.fusion.loggers.tracker import check_loggers, tracking
-from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
+from amr.fusion.resolve import check_cached, check_own_head, member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.folder import new_run
 from amr.fusion.runs.measure import Measures, mean_measures
 from amr.fusion.runs.record import RunRecord
@@ -91,6 +91,8 @@ def fit(config: FitConfig, progress: Progress | None = None, *, overwrite: bool 
     """
     check_loggers(config.logger)
     check_effects(config, [config.amr_ratio], [config.amr_weight])
+    check_cached(config)
+    check_own_head(config)
     data = read_training_data(config, keep_steps=takes_steps(config))
     config = resolve(config, data.dataset)
     progress = progress or Progress()

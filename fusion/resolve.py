@@ -180,6 +180,22 @@ def check_cached(config: FitConfig) -> None:
         )
 
 
+def check_own_head(config: FitConfig) -> None:
+    """Raise ValueError for settings of a head that the method replaces by its own."""
+    own = methods[config.method].head
+    if own is None:
+        return
+    for name in ("head", "hidden", "experts", "head_option", "condition"):
+        value = getattr(config, name)
+        of_method = ("head", own), ("head_option", config.method_option)  # as in the record of such a run
+        if value != getattr(FitConfig, name) and (name, value) not in of_method:
+            shown = " ".join(value) if isinstance(value, tuple) else value
+            raise ValueError(
+                f"{flag(name)} must be left out for --method {config.method}, whose head is its own, got {shown}. "
+                "Leave it out."
+            )
+
+
 def check_task(config: TrainingConfig) -> None:
     """Raise ValueError for a method or an output that the task does not have."""
     task = config.task if isinstance(config, FitConfig) else "multiclass"

@@ -169,3 +169,13 @@ def test_a_run_of_version_0_1_has_the_schedule_that_it_was_trained_with(by_recip
         config = RunRecord.read(tmp_path).config
         assert (config.momentum, config.lr_step, config.lr_factor) == expected
         assert config.recipe is None
+
+
+@pytest.mark.parametrize(
+    "options", [{"hidden": 8}, {"experts": True}, {"head": "cosine"}, {"head_option": ("scale=3",)}]
+)
+def test_a_fit_has_no_settings_of_a_head_that_the_method_replaces(small_home, options):
+    config = FitConfig(cache="small", method="mla", adapter="linear", epochs=1, device="cpu")
+    name = next(iter(options)).replace("_", "-")
+    with pytest.raises(ValueError, match=f"--{name} must be left out for --method mla, whose head is its own"):
+        fit(replace(config, **options))

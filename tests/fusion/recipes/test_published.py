@@ -20,7 +20,9 @@ TABLES = tomllib.loads(FILE.read_text(encoding="utf-8"))
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_fits_its_method_and_is_what_the_config_then_has(name):
     recipe = find_recipe(name)
-    options = parse_options(methods[recipe.method].Options, recipe.settings["method_option"], "--method-option", recipe.method)
+    options = parse_options(
+        methods[recipe.method].Options, recipe.settings["method_option"], "--method-option", recipe.method
+    )
     assert {*recipe.options} <= {each.name for each in fields(options)}
     config = FitConfig(recipe=name)
     assert {key: getattr(config, key) for key in recipe.settings} == recipe.settings
