@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import re
@@ -241,6 +242,28 @@ def _check_number(each: Field[Any], value: Any) -> None:
 @dataclass(frozen=True)
 class NoOptions:
     """Options of a head or method that has none."""
+
+
+def meanings(options: type) -> dict[str, str]:
+    """What each option of a method or a head means, from the docstrings of its dataclass and of its bases.
+
+    >>> class Shown:
+    ...     '''Settings.
+    ...
+    ...     Args:
+    ...         first, last: Epochs between which
+    ...             it acts.
+    ...     '''
+    >>> meanings(Shown)
+    {'first': 'Epochs between which it acts.', 'last': 'Epochs between which it acts.'}
+    """
+    found: dict[str, str] = {}
+    for kind in reversed(options.__mro__[:-1]):
+        text = (inspect.getdoc(kind) or "").partition("Args:\n")[2].partition("\n\n")[0]
+        for entry in re.split(r"^    (?! )", text, flags=re.MULTILINE)[1:]:
+            names, _, meaning = entry.partition(": ")
+            found |= dict.fromkeys(names.split(", "), " ".join(meaning.split()))
+    return found
 
 
 KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from amr.common.options import flag, number_text
+from amr.common.options import flag, meanings, number_text
 from amr.common.registry import unknown
 from amr.console.commands import Json
 from amr.console.output import show, table
@@ -134,8 +134,8 @@ def _show_method(name: str, *, as_json: bool) -> None:
 
     method, recipes = methods[name], recipes_of(name)
     row, defaults = _method_row(name), default_settings(name)
-    options = row["options"]
-    document = row | {"defaults": defaults, "recipes": [recipe.to_json() for recipe in recipes]}
+    options, words = row["options"], meanings(method.Options)
+    document = row | {"meanings": words, "defaults": defaults, "recipes": [recipe.to_json() for recipe in recipes]}
     settings: list[Mapping[str, Any]] = [defaults, *(recipe.settings for recipe in recipes)]
     own: list[Mapping[str, Any]] = [options, *(recipe.options for recipe in recipes)]
     rows = [[flag(each), *(_setting(of.get(each)) for of in settings)] for each in defaults]
@@ -146,7 +146,9 @@ def _show_method(name: str, *, as_json: bool) -> None:
         sources = [f"{each.name}: {each.source}{f'. Note: {each.note}' if each.note else ''}." for each in recipes]
         command = "amr train-encoders" if method.needs_encoders else "amr fit"
         sentence = f"{command} --recipe NAME sets published values. They are of encoders trained with the head."
-        texts = [f"{method.summary}. Source: {method.citation or '-'}.", *sources, *[sentence] * bool(recipes)]
+        own_options = [f"{each}: {words[each]}" for each in options]
+        texts = [f"{method.summary}. Source: {method.citation or '-'}.", *own_options]
+        texts += [*sources, *[sentence] * bool(recipes)]
         paragraphs = [textwrap.fill(text, WIDTH, break_on_hyphens=False) for text in texts]
         show(None, False, lambda: "\n" + "\n".join(paragraphs))
 

@@ -20,6 +20,7 @@ def test_a_method_is_shown_with_its_recipes(name, capsys):
     (listed,) = [row for row in json.loads(capsys.readouterr().out) if row["name"] == name]
     assert {key: shown[key] for key in listed} == listed
     assert shown["defaults"] == default_settings(name)
+    assert {*shown["meanings"]} == {*shown["options"]}
     assert shown["recipes"] == [recipe.to_json() for recipe in recipes_of(name)]
     assert cli.run(["methods", name]) == 0
     text = capsys.readouterr().out
