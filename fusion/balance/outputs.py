@@ -51,7 +51,7 @@ def subset_logits(head: HeadFunction, z: Mapping[str, Tensor], present: Tensor |
     >>> values = subset_logits(head, {"audio": torch.tensor([[2.0]]), "video": torch.tensor([[3.0]])})
     >>> values.flatten()
     tensor([0., 0., 2., 8.])
-    >>> shapley_split(values).flatten()
+    >>> shapley.shapley_split(values).flatten()
     tensor([5., 3.])
     """
     return shapley.subset_logits(head, z, all_present(z) if present is None else present)
