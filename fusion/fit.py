@@ -19,7 +19,7 @@ from amr.fusion.loggers.base import Sink, TrackedRun
 from amr.fusion.loggers.files import LOGS
 from amr.fusion.loggers.group import GroupLog
 from amr.fusion.loggers.tracker import check_loggers, tracking
-from amr.fusion.resolve import check_cached, check_own_head, member_of, recipe_of, record_of, resolve, takes_steps
+from amr.fusion.resolve import check_cached, member_of, recipe_of, record_of, resolve, takes_steps, without_effect
 from amr.fusion.runs.folder import new_run
 from amr.fusion.runs.measure import Measures, mean_measures
 from amr.fusion.runs.record import RunRecord
@@ -92,7 +92,7 @@ def fit(config: FitConfig, progress: Progress | None = None, *, overwrite: bool 
     check_loggers(config.logger)
     check_effects(config, [config.amr_ratio], [config.amr_weight])
     check_cached(config)
-    check_own_head(config)
+    ignored = without_effect(config)
     data = read_training_data(config, keep_steps=takes_steps(config))
     config = resolve(config, data.dataset)
     progress = progress or Progress()
@@ -101,7 +101,9 @@ def fit(config: FitConfig, progress: Progress | None = None, *, overwrite: bool 
     def advance(fraction: float) -> None:
         progress.advance(fraction * total)
 
-    with new_run(record_of(config, data), overwrite=overwrite) as (record, unfinished):
+    record = record_of(config, data)
+    record = replace(record, notes=(*ignored, *record.notes))
+    with new_run(record, overwrite=overwrite) as (record, unfinished):
         progress.start(total, unit="epochs")
         try:
             with tracking(config.logger, unfinished / LOGS) as sink:

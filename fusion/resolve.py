@@ -180,20 +180,18 @@ def check_cached(config: FitConfig) -> None:
         )
 
 
-def check_own_head(config: FitConfig) -> None:
-    """Raise ValueError for settings of a head that the method replaces by its own."""
+def without_effect(config: FitConfig) -> list[str]:
+    """Notes on settings of a head that the method replaces by its own."""
     own = methods[config.method].head
     if own is None:
-        return
-    for name in ("head", "hidden", "experts", "head_option", "condition"):
-        value = getattr(config, name)
-        of_method = ("head", own), ("head_option", config.method_option)  # as in the record of such a run
-        if value != getattr(FitConfig, name) and (name, value) not in of_method:
-            shown = " ".join(value) if isinstance(value, tuple) else value
-            raise ValueError(
-                f"{flag(name)} must be left out for --method {config.method}, whose head is its own, got {shown}. "
-                "Leave it out."
-            )
+        return []
+    of_method = ("head", own), ("head_option", config.method_option)  # as in the record of such a run
+    names = [
+        name
+        for name in ("head", "hidden", "experts", "head_option", "condition")
+        if (value := getattr(config, name)) != getattr(FitConfig, name) and (name, value) not in of_method
+    ]
+    return [f"{flag(name)} has no effect: --method {config.method} has a head of its own" for name in names]
 
 
 def check_task(config: TrainingConfig) -> None:

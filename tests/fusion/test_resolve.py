@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import pytest
@@ -174,8 +175,11 @@ def test_a_run_of_version_0_1_has_the_schedule_that_it_was_trained_with(by_recip
 @pytest.mark.parametrize(
     "options", [{"hidden": 8}, {"experts": True}, {"head": "cosine"}, {"head_option": ("scale=3",)}]
 )
-def test_a_fit_has_no_settings_of_a_head_that_the_method_replaces(small_home, options):
-    config = FitConfig(cache="small", method="mla", adapter="linear", epochs=1, device="cpu")
+def test_a_fit_says_which_settings_of_a_head_its_method_replaces(small_home, options):
+    config = FitConfig(cache="small", method="mla", adapter="linear", epochs=1, device="cpu", out="own")
     name = next(iter(options)).replace("_", "-")
-    with pytest.raises(ValueError, match=f"--{name} must be left out for --method mla, whose head is its own"):
-        fit(replace(config, **options))
+    result = fit(replace(config, **options))
+    assert result.record.notes[0] == f"--{name} has no effect: --method mla has a head of its own"
+    assert fit(replace(config, out="again", head="mla")).record.notes == result.record.notes[1:]
+    shutil.rmtree(result.run)
+    shutil.rmtree(result.run.parent / "again")
