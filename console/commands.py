@@ -83,7 +83,7 @@ def taken_cluster(values: dict[str, Any]) -> ClusterOptions:
 
 
 def lists(name: str) -> str:
-    """What the help of a setting adds where several values may be given."""
+    """Sentences that are added to the help of a setting that takes several values."""
     return " Separate several values with commas." + (" all: every one that can run." if name == "method" else "")
 
 

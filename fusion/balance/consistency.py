@@ -1,4 +1,4 @@
-"""What a model's predictions from different modalities, or from fewer of them, say of each other."""
+"""Compare the predictions from different modalities, or from fewer of them (CML, LFM, MCR)."""
 
 from __future__ import annotations
 

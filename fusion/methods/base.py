@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from amr.common.options import NoOptions
@@ -205,6 +206,20 @@ class Method:
 
 
 methods: Registry[type[Method]] = Registry("--method")
+
+
+def epoch_means(model: FusionModel, seen: Sequence[Tensor], otherwise: float) -> Tensor:
+    """Mean over an epoch's batches of one number per modality, `(modalities, run)`.
+
+    Args:
+        model: Model of the run group.
+        seen: Values of each batch, each `(modalities, run)`.
+        otherwise: Value if there are none.
+    """
+    if seen:
+        return torch.stack([*seen]).mean(0)
+    first = next(model.parameters())
+    return torch.full((len(model.modalities), len(first)), otherwise, device=first.device)
 
 
 def mean_over(values: Tensor, valid: Tensor) -> Tensor:

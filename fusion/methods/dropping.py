@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amr.fusion.balance import opm_keep, opm_rates, opm_scale
 from amr.fusion.data.clips import Batch
-from amr.fusion.methods.base import MethodContext, mean_over
+from amr.fusion.methods.base import MethodContext, epoch_means, mean_over
 from amr.fusion.model import FusionModel
 
 RESCALED = ("concat", "sum")  # heads whose first layer is linear in z and that do not look at `present`
@@ -95,7 +95,5 @@ class Dropping:
     def epoch_values(self) -> dict[str, Tensor]:
         """Mean probability with which a clip of a modulated batch drops each modality; 0 if nothing is dropped."""
         model = self.context.model
-        first = next(model.parameters())
-        none = torch.zeros(len(model.modalities), len(first), device=first.device)
-        means = torch.stack(self.seen).mean(0) if self.seen else none
+        means = epoch_means(model, self.seen, otherwise=0.0)
         return {f"drop_rate_{m}": mean for m, mean in zip(model.modalities, means, strict=True)}

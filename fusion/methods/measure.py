@@ -1,4 +1,4 @@
-"""What a method measures on many clips: one pass in evaluation mode, in chunks of bounded memory."""
+"""Measure many clips in one pass: in evaluation mode, in chunks of bounded memory."""
 
 from __future__ import annotations
 

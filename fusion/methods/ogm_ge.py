@@ -9,7 +9,7 @@ from torch import Tensor
 
 from amr.fusion.balance import mlb_coefficients, modality_losses, ogm_coefficients, unimodal_logits
 from amr.fusion.data.clips import Batch
-from amr.fusion.methods.base import NEEDS_SOFTMAX, Method, MethodContext, methods
+from amr.fusion.methods.base import NEEDS_SOFTMAX, Method, MethodContext, epoch_means, methods
 from amr.fusion.methods.dominance import dominance_ratios
 from amr.fusion.methods.dropping import Dropping, OPMOptions
 from amr.fusion.methods.ogm_options import OGMOptions
@@ -144,9 +144,7 @@ class OGMGE(Method):
     def epoch_values(self) -> dict[str, Tensor]:
         """Mean coefficient of each modality over the epoch, 1 if gradients are not modulated; with opm, drop rates."""
         model = self.context.model
-        first = next(model.parameters())
-        one = torch.ones(len(model.modalities), len(first), device=first.device)
-        means = torch.stack(self.seen).mean(0) if self.seen else one
+        means = epoch_means(model, self.seen, otherwise=1.0)
         values = {f"coefficient_{m}": mean for m, mean in zip(model.modalities, means, strict=True)}
         return values | self.dropping.epoch_values() if self.options.opm else values
 

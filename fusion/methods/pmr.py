@@ -11,7 +11,7 @@ from torch import Tensor
 
 from amr.fusion.balance import class_sums, pmr_weights, prototype_logits
 from amr.fusion.data.clips import Batch
-from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
+from amr.fusion.methods.base import Method, MethodContext, epoch_means, mean_over, methods
 from amr.fusion.methods.measure import over_clips
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import mean_over_steps
@@ -139,9 +139,7 @@ class PrototypicalRebalance(Method):
         if self.joint:
             return {}
         model = self.context.model
-        first = next(model.parameters())
-        none = torch.zeros(len(model.modalities), len(first), device=first.device)
-        means = torch.stack(self.seen).mean(0) if self.seen else none
+        means = epoch_means(model, self.seen, otherwise=0.0)
         return {f"weight_{m}": mean for m, mean in zip(model.modalities, means, strict=True)}
 
     def state(self) -> dict[str, Tensor]:

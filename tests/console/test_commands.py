@@ -1,4 +1,4 @@
-"""What is typed wins over a recipe, for every command that takes one."""
+"""Typed options win over the recipe, in every command that takes one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is passed to a config wins over its recipe; what was taken once is never taken again."""
+"""Settings that are passed to a config win over its recipe, and a recipe is taken only once."""
 
 from __future__ import annotations
 
