@@ -6,6 +6,7 @@ processes belong to its session, so none of them is overlooked.
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import gc
 import os
@@ -25,6 +26,14 @@ from amr.common.processes import end_with
 SECONDS_BETWEEN_LOOKS = 0.02
 TRACEBACK = "Traceback (most recent call last)"
 BROKEN = 70  # exit status of a function that raised
+OMP_PAUSE_SOFT = 1  # of OpenMP's omp.h
+
+
+def end_openmp_threads() -> None:
+    """End the threads that OpenMP keeps for its next loop: a fork does not have them, and would wait for ever."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    for file in {line.split()[-1] for line in maps if "/libgomp" in line}:  # wheels bring copies of their own
+        ctypes.CDLL(file).omp_pause_resource_all(OMP_PAUSE_SOFT)
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,7 @@ class Child:
         parent = os.getpid()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+        end_openmp_threads()
         self.pid = os.fork()
         if self.pid == 0:
             self._run(function, parent, folder, env or {})

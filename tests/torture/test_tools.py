@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 from ..test_layers import MAX_MODULES
 from . import __main__ as torture
@@ -63,6 +64,19 @@ def test_what_a_process_prints_is_kept_and_it_knows_its_folder(tmp_path):
 
     ended = run_child(function, folder=tmp_path, env={"NAME": "value"})
     assert (ended.code, ended.stdout, ended.stderr) == (0, f"{tmp_path} value\n", "raw")
+
+
+def test_a_process_computes_with_threads_after_this_one_has():
+    def compute() -> None:
+        torch.set_num_threads(2)
+        (torch.ones(10**6) + 1).sum()
+
+    before = torch.get_num_threads()
+    try:
+        compute()
+        assert run_child(compute, 30).fault() == ""
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_ended_process_of_success_has_no_fault():
