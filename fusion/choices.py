@@ -30,6 +30,7 @@ ADAPTERS = ("none", "linear", "mlp")
 OPTIMIZERS = ("adamw", "adam", "sgd", "adamax")
 MOMENTUM = 0.9  # of SGD, if none is given
 NORMALIZATIONS = ("standard", "none")
+ALL = "all"  # as method of a sweep: every registered one
 AMR_OPTIMIZERS = ("shared", "separate")
 SELECTIONS = ("accuracy", "loss", "last")
 
@@ -145,6 +146,8 @@ def check_registered(option_name: str, name: str) -> None:
     room, module, variable = REGISTRIES[option_name]
     names = registered_names(room)
     if names and name not in names and name not in getattr(sys.modules.get(module), variable, ()):
+        if (option_name, name.lower()) == ("--method", ALL):
+            raise ValueError(f"--method must be one name, got {name}. Use amr sweep --method {ALL} for every method.")
         heads_of_methods = registered_names("methods") if room == "heads" else ()
         raise unknown(option_name, name, [each for each in names if each not in heads_of_methods])
 

@@ -9,11 +9,10 @@ from numbers import Real
 from typing import Any
 
 from amr.common.options import flag
-from amr.fusion.choices import registered_names
+from amr.fusion.choices import ALL, registered_names
 from amr.fusion.config import FitConfig, TrainingConfig
 from amr.fusion.recipes.published import check_recipe
 
-ALL = ("all",)  # methods of a sweep: every registered one
 # Options of `amr fit` that take a list in `amr sweep`; the last ones vary fastest.
 SWEPT: dict[str, Callable[[str], Any]] = {
     "head": str,
@@ -148,17 +147,17 @@ def swept_values(base: TrainingConfig, name: str, given: Any) -> tuple[Any, ...]
     """
     values: list[Any] = [given] if given is None or isinstance(given, str | Mapping | Real) else list(given)
     values = values or [getattr(base, name)]
-    if name == "method" and ALL[0] in [str(value).lower() for value in values]:
+    if name == "method" and ALL in [str(value).lower() for value in values]:
         if len(values) > 1:
-            raise ValueError(f"--method must be {ALL[0]} alone or names, got {','.join(values)}. Pass {ALL[0]}.")
-        return ALL
+            raise ValueError(f"--method must be {ALL} alone or names, got {','.join(values)}. Pass {ALL}.")
+        return (ALL,)
     return tuple(getattr(replace(base, **{name: value}), name) for value in values)
 
 
 def each_value(config: Any, name: str) -> tuple[Any, ...]:
     """Values of a swept setting of a sweep's config; "all" is each registered method."""
     values: tuple[Any, ...] = getattr(config, name)
-    return registered_names("methods") if name == "method" and values == ALL else values
+    return registered_names("methods") if name == "method" and values == (ALL,) else values
 
 
 def parse_lists(

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
+from amr.fusion.choices import ALL
 from amr.fusion.methods.base import methods
 
 C = TypeVar("C")
+S = TypeVar("S")
+
+
+def with_able_methods(config: S, check: Callable[[Any], object]) -> tuple[S, list[str]]:
+    """A sweep's config with the names of the methods that can run in place of "all", and a note about each other.
+
+    Args:
+        config: SweepConfig or TrainSweepConfig. One that names its methods stays as it is, without notes.
+        check: Function of a member's config that raises ValueError if it cannot run.
+    """
+    given: Any = config
+    if given.method != (ALL,):
+        return config, []
+    names, notes = able_methods(lambda name: replace(given, method=(name,)).members(), check)
+    return replace(given, method=names), notes
 
 
 def able_methods(

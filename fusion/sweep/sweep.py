@@ -28,14 +28,14 @@ from amr.fusion.loggers.base import Sink
 from amr.fusion.loggers.files import LOGS
 from amr.fusion.loggers.tracker import check_loggers, tracking
 from amr.fusion.methods import methods
-from amr.fusion.methods.able import able_methods
+from amr.fusion.methods.able import with_able_methods
 from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.folder import Groups, choose_folder, new_sweep, read_groups, write_groups
 from amr.fusion.sweep.grouping import CPU_GROUPS, group_size, partition
 from amr.fusion.sweep.on_ray import fit_on_ray
 from amr.fusion.sweep.results import Results, discard_damaged, is_finished, run_folder
-from amr.fusion.swept import ALL, SweepConfig
+from amr.fusion.swept import SweepConfig
 from amr.fusion.train.recipe import Recipe
 
 
@@ -128,10 +128,7 @@ def sweep(
         for each in _expanded(member, data_of(member)):
             resolve(each, data_of(each).dataset)
 
-    given, left_out = config, list[str]()
-    if given.method == ALL:
-        names, left_out = able_methods(lambda name: replace(given, method=(name,)).members(), check)
-        config = replace(given, method=names)
+    config, left_out = with_able_methods(config, check)
     folder, _ = choose_folder(config, overwrite=overwrite)
     records = []
     for swept in config.members():

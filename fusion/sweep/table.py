@@ -170,7 +170,7 @@ def make_table(
         num_seeds: Number of seeds, 0 to N-1.
         group_size: Number of runs trained at once; None for as many as fit the device.
         progress: Listener.
-        names: Methods of the rows; `TABLE_1` if there are none, every one if it is `ALL`.
+        names: Methods of the rows; `TABLE_1` if there are none, every one if it is ("all",).
         with_amr: Whether to make the columns with AMR.
         overwrite: Whether to replace another sweep in the folder.
 
@@ -209,7 +209,7 @@ def make_table_end_to_end(
             seed are ignored.
         num_seeds: Number of seeds, 0 to N-1.
         progress: Listener.
-        names: Methods of the rows; `TABLE_1` if there are none, every one if it is `ALL`.
+        names: Methods of the rows; `TABLE_1` if there are none, every one if it is ("all",).
         with_amr: Whether to make the columns with AMR.
         overwrite: Whether to replace another sweep in the folder.
 

@@ -40,13 +40,12 @@ from amr.fusion.end_to_end.folder import (
 from amr.fusion.end_to_end.train import Diverged, check, check_teachers, train_encoders
 from amr.fusion.loggers.tracker import check_loggers
 from amr.fusion.methods import methods
-from amr.fusion.methods.able import able_methods
+from amr.fusion.methods.able import with_able_methods
 from amr.fusion.resolve import with_head
 from amr.fusion.runs.read import Run, damaged_file, read_run
 from amr.fusion.sweep.folder import begin, check_folder, folder_of, writing
 from amr.fusion.sweep.results import missed_by, write_rows
 from amr.fusion.sweep.sweep import SweepResult
-from amr.fusion.swept import ALL
 
 SECONDS_BETWEEN_LOOKS = 2.0  # at trainings of other processes
 SECONDS_BETWEEN_NOTES = 30.0
@@ -101,10 +100,7 @@ def sweep_trainings(
     """
     progress = progress or Progress()
     check_loggers(config.base.logger)
-    given, left_out = config, list[str]()
-    if given.method == ALL:
-        names, left_out = able_methods(lambda name: replace(given, method=(name,)).members(), _checked)
-        config = replace(given, method=names)
+    config, left_out = with_able_methods(config, _checked)
     members = _members(config)
     for member in members:
         check_teachers(member)

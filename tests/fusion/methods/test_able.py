@@ -7,19 +7,24 @@ from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.methods import methods
 from amr.fusion.methods.able import able_methods
 from amr.fusion.sweep.sweep import sweep
-from amr.fusion.swept import ALL, SweepConfig
+from amr.fusion.swept import SweepConfig
 
 
 def test_all_is_taken_in_either_case_and_alone():
     assert (
         SweepConfig(method="ALL").method
-        == ALL
+        == ("all",)
         == TrainSweepConfig(TrainConfig(dataset="crema-d", objective="joint"), "all").method
     )
     assert {member.method for member in SweepConfig(method="all").members()} == {*methods}
-    assert SweepConfig.parse(swept={"method": "All"}).method == ALL
+    assert SweepConfig.parse(swept={"method": "All"}).method == ("all",)
     with pytest.raises(ValueError, match="--method must be all alone or names, got all,naive"):
         SweepConfig(method=("all", "naive"))
+
+
+def test_a_fit_is_told_that_all_is_for_sweeps():
+    with pytest.raises(ValueError, match=r"--method must be one name, got ALL\. Use amr sweep --method all"):
+        FitConfig(method="ALL")
 
 
 def test_methods_that_cannot_run_are_named_with_the_reason():
