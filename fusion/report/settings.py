@@ -28,11 +28,13 @@ class Setting:
         label: Text that distinguishes it from the other settings of its folder.
         runs: One per seed.
         style: Number of its color and symbol, the same in every picture of a page; 0 is the reference.
+        number: Its number on the page, from 1, in the order of tables.
     """
 
     label: str
     runs: tuple[Run, ...]
     style: int = 0
+    number: int = 1
 
     @cached_property
     def texts(self) -> dict[str, str]:
@@ -136,17 +138,20 @@ def settings_of(results: ResultFolder) -> list[Setting]:
 
 
 def with_styles(folders: Sequence[Sequence[Setting]]) -> list[list[Setting]]:
-    """Number the styles of the settings of a page: the same label has the same style in every folder.
+    """Number the settings of a page and their styles: the same label has the same two in every folder.
 
-    The reference comes first, then the settings that pictures of many lines show, so that their colors differ.
+    Styles begin with the reference, then the settings that pictures of many lines show, so that their colors differ.
     """
-    labels: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    styles: dict[str, int] = {}
     for settings in folders:
         reference = reference_of(settings)
         first = [] if reference is None else [reference]
         for setting in (*first, *shown(settings), *settings):
-            labels.setdefault(setting.label, len(labels))
-    return [[replace(setting, style=labels[setting.label]) for setting in settings] for settings in folders]
+            styles.setdefault(setting.label, len(styles))
+        for setting in settings:
+            numbers.setdefault(setting.label, len(numbers) + 1)
+    return [[replace(s, style=styles[s.label], number=numbers[s.label]) for s in settings] for settings in folders]
 
 
 def _label(setting: Setting, varied: set[str], usual: Mapping[str, str]) -> str:

@@ -137,9 +137,9 @@ _LINES = {"solid": "━━", "dash": "╍╍", "dot": "┅┅", "dashdot": "╍�
 
 
 def key_of(plot: Mapping[str, Any]) -> list[KeyItem]:
-    """Key of a plot: one entry per name of its traces."""
+    """Key of a plot: one entry per name of its traces, in the order of their ranks."""
     items: dict[str, KeyItem] = {}
-    for trace in plot["data"]:
+    for trace in sorted(plot["data"], key=lambda trace: trace.get("legendrank", 1000)):
         name = trace.get("name")
         if name and name not in items and trace.get("showlegend") is not False:
             items[name] = _item(html.unescape(name), trace)

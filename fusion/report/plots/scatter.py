@@ -17,6 +17,7 @@ MAX_NAMED, MAX_LETTERS = 6, 24  # points with their names, and letters of a name
 MAX_WHISKERED = 12  # points with whiskers, which would cover more of them
 EDGE = 0.03  # of the width of an axis beyond its range: marks at a bound, such as 1, are whole
 HEIGHT = 460
+LAST_IN_KEY = 1001  # Plotly's own rank is 1000
 NUMBERED = "Numbers at the points are those of the key. "
 CROWDED = "; 95 % intervals are in the table, as the whiskers of so many points would cover them"
 
@@ -207,6 +208,7 @@ def _draw_front(figure: go.Figure, front: Sequence[Point]) -> None:
         y=[point.y for point in ordered],
         mode="lines+markers",
         name="Pareto front",
+        legendrank=LAST_IN_KEY,  # settings come first, in pairs
         line={"color": INK, "dash": "dot", "width": 1},
         marker={"color": INK, "symbol": "circle-open", "size": 18, "line": {"width": 1}},
         hoverinfo="skip",

@@ -145,7 +145,7 @@ def _scatter(
 def _point(setting: Setting, measure: str) -> Point:
     x, y = setting.mean(measure), setting.mean(setting.score.name)
     return Point(
-        setting.style + 1,
+        setting.number,
         setting.label,
         0.0 if x is None else x,
         0.0 if y is None else y,

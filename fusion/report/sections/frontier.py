@@ -72,14 +72,16 @@ Mark = tuple[int, dict[str, Any]]  # number of a setting on the page, and option
 
 
 def _marks(document: Mapping[str, Any], settings: Sequence[Setting]) -> dict[str, Mark]:
-    """Label on the page to the mark of a setting; settings without runs get the next free styles."""
-    free = itertools.count(1 + max((setting.style for setting in settings), default=0))
+    """Label on the page to the mark of a setting; settings without runs get the next free numbers and styles."""
+    free = itertools.count(1 + max((max(setting.number, setting.style) for setting in settings), default=0))
     marks = {}
     for entry in document["settings"]:
         setting = setting_of(entry, settings)
-        style = next(free) if setting is None else setting.style
-        marker = style_marker(style, is_hollow=True) if setting is None else setting_marker(setting)
-        marks[entry["setting"] if setting is None else setting.label] = style + 1, marker
+        if setting is None:
+            number = next(free)
+            marks[entry["setting"]] = number, style_marker(number, is_hollow=True)
+        else:
+            marks[setting.label] = setting.number, setting_marker(setting)
     return marks
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from amr.fusion.report.plots.marks import MUTED, kind_marker, label, setting_color
+from amr.fusion.report.plots.marks import MUTED, kind_marker, label
 from amr.fusion.report.plots.picture import Picture, fraction_axis, plot, rows_height, tick, whiskers
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
@@ -29,6 +29,7 @@ def methods(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
     measures = {words: name for name, words in score.main.items()}
     measures |= {f"use share of {m}": f"use_share.{m}" for m in modalities}
     measures |= {f"share of {m}": f"share.{m}" for m in modalities}
+    single = [setting for _, setting, _ in rows if setting is not None and len(setting.modalities) == 1]
     known = [setting for row in rows for setting in row[1:] if setting is not None]
     measures = {words: name for words, name in measures.items() if any(s.mean(name) is not None for s in known)}
     balance = {words: 1 / len(results.modalities) for words, name in measures.items() if "." in name}
@@ -41,6 +42,8 @@ def methods(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
     listed = [
         f"{name} {' to '.join(fraction(s.mean(score.name)) for s in pair if s is not None)}" for name, *pair in rows
     ]
+    drawn = [row for row in rows if row[1] not in single]  # a weak one would squeeze the points together
+    outside = ", ".join(f"{setting.label} {fraction(setting.mean(score.name))}" for setting in single)
     ratios = ", ".join(dict.fromkeys(s.ratio for s in known if s.regularized))
     return Picture(
         "methods",
@@ -48,9 +51,11 @@ def methods(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
         f"One row per method, mean over seeds with 95 % intervals: hollow without AMR, filled with {ratios}. A method "
         "with a single point takes no ratio. Use share: part of the use "
         f"({score.lost} if the modality is permuted between test clips); share: part of the decision. Dashed in these: "
-        f"balance, 1/{len(results.modalities)}. The paired tests are under Statistics.",
+        f"balance, 1/{len(results.modalities)}. The paired tests are under Statistics."
+        + f" {score.title} of {outside}."
+        * bool(single),
         f"Pairs of points. {score.title} without and with AMR: {'; '.join(listed)}.",
-        {words: _dumbbells(rows, words, name, balance.get(words)) for words, name in measures.items()},
+        {words: _dumbbells(drawn, words, name, balance.get(words)) for words, name in measures.items()},
         make_table("methods-data", "Each method without and with AMR.", ["method", "AMR", *measures], data),
         "Measure",
     )
@@ -92,29 +97,19 @@ def _dumbbells(rows: Sequence[Row], words: str, name: str, balance: float | None
                 x=[values[id(one)], values[id(two)]], y=[text, text], line={"color": MUTED, "width": 2}, **hidden
             )
     for index, half in enumerate(HALVES):
-        figure.add_scatter(  # the key: the rows have the colors of their settings
-            x=[None], y=[ticks[0]], mode="markers", name=half, marker=kind_marker(index), hoverinfo="skip"
+        of_half = [(text, row[1 + index]) for text, row in zip(ticks, rows, strict=True)]
+        points = [(text, s, values[id(s)]) for text, s in of_half if s is not None and values[id(s)] is not None]
+        means, marker = [mean for _, _, mean in points], kind_marker(index)
+        halves = [setting.half_width(name) for _, setting, _ in points]
+        figure.add_scatter(
+            x=means,
+            y=[text for text, _, _ in points],
+            error_x=whiskers(halves, marker["color"], means=means, bounds=BOUNDS.get(name, FRACTION)),
+            mode="markers",
+            name=half,
+            marker=marker,
+            hovertemplate=f"%{{y}}, {half}<br>{label(words)} %{{x:.3f}}<extra></extra>",
         )
-    for text, row in zip(ticks, rows, strict=True):
-        for half, setting in zip(HALVES, row[1:], strict=True):
-            if setting is None or values[id(setting)] is None:
-                continue
-            shade, mean = setting_color(setting), values[id(setting)]
-            figure.add_scatter(
-                x=[mean],
-                y=[text],
-                error_x=whiskers([setting.half_width(name)], shade, means=[mean], bounds=BOUNDS.get(name, FRACTION)),
-                mode="markers",
-                name=label(setting.label),
-                showlegend=False,
-                marker={
-                    "size": 11,
-                    "symbol": "square" if setting.regularized else "circle-open",
-                    "color": shade,
-                    "line": {"width": 2, "color": shade},
-                },
-                hovertemplate=f"{label(row[0])}, {half}<br>{label(words)} %{{x:.3f}}<extra></extra>",
-            )
     if balance is not None:
         figure.add_vline(x=balance, line={"color": MUTED, "dash": "dash", "width": 1})
     figure.update_xaxes(**fraction_axis(label(words)))

@@ -64,6 +64,9 @@ def test_a_label_has_one_style_on_a_page_and_a_modality_one_color(made):
     assert styles[0] == styles[1]
     assert styles[0]["no AMR"] == 0  # the reference
     assert sorted(styles[0].values()) == [0, 1, 2, 3, 4]
+    numbers = [{setting.label: setting.number for setting in each} for each in settings]
+    assert numbers[0] == numbers[1]
+    assert [*numbers[0].values()] == [1, 2, 3, 4, 5]  # in the order of the first folder's table
     colors = {modality_color(one, m) for m in one.modalities} | {setting_color(s) for s in settings[0]}
     colors |= {kind_marker(i)["color"] for i in range(3)}
     assert len(colors) == 2 + 5 + 2  # the reference has the color of text, as the first kind has

@@ -23,9 +23,16 @@ def test_each_method_is_a_row_with_a_point_without_and_one_with_amr(picture):
     values = {row[:2]: cells for row, cells in zip(rows, picture.table.rows, strict=True)}
     assert values["naive", "without AMR"][2].value == pytest.approx(0.71)
     assert values["naive", "with AMR"][2].value == pytest.approx(0.70)
-    points = [trace for trace in picture.plots["accuracy"]["data"] if trace.get("x") != [None] and "error_x" in trace]
-    assert len(points) == len(rows)
-    assert sum(trace["marker"]["symbol"] == "square" for trace in points) == 5
+    points = {trace["name"]: trace for trace in picture.plots["accuracy"]["data"] if "error_x" in trace}
+    assert [*points] == ["without AMR", "with AMR"]
+    assert [*points["without AMR"]["y"]] == [*points["with AMR"]["y"]] == [*names]
+    assert points["without AMR"]["x"][0] == pytest.approx(0.71)
+
+
+def test_a_single_modality_is_in_words_so_that_it_does_not_squeeze_the_others(picture):
+    (value,) = [row[2].text for row in picture.table.rows if row[0].text == "audio only"]
+    assert f"Accuracy of audio only {value}." in picture.caption
+    assert "audio only" not in str([*picture.plots.values()])
 
 
 def test_use_share_and_share_have_the_line_of_balance(picture):
