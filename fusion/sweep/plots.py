@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -121,20 +122,8 @@ def plot_shares(
         means = _best_setting(runs, table, score).groupby("amr_ratio", sort=False)[[share, metric]].mean()
         means = means.sort_values(share)
         is_plain = [*means.index] == ["none"]
-        face = "white" if is_plain else None
-        if numbers:
-            number, color = f"${numbers[_pair(label)]}$", GRAY if is_plain else COLORS[0]
-            axes.plot(
-                means[share],
-                means[metric],
-                marker=number,
-                color=color,
-                markersize=_size(numbers[_pair(label)]),
-                mew=0,
-                lw=0.6,
-            )
-        else:
-            axes.plot(means[share], means[metric], marker="o", color=COLORS[i % len(COLORS)], mfc=face, label=label)
+        marks = _marks(i, numbers.get(_pair(label)), is_plain=is_plain)
+        axes.plot(means[share], means[metric], label=label, **marks)
         modalities = runs["modalities"].iloc[0].split(",")
         named = {} if is_plain else {named_ratio(str(r), modalities): tuple(point) for r, point in means.iterrows()}
         names += named.items()
@@ -148,15 +137,7 @@ def plot_shares(
     axes.set_ylim(*_at_least(axes.get_ylim(), LEAST_SPAN / 2 if numbers else LEAST_SPAN))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    if numbers:
-        figure.set_size_inches(6.4, 4.6 + 0.17 * -(-len(numbers) // 3))
-        handles = [
-            Line2D([], [], linestyle="", marker=f"${n}$", markersize=_size(n), color=GRAY, mew=0)
-            for n in numbers.values()
-        ]
-        figure.legend(handles, [*numbers], fontsize=8, ncols=3, loc="outside lower center", frameon=False)
-    elif axes.lines:  # else all runs are uni-modal: nothing has a share
-        figure.legend(fontsize=8, ncols=3, loc="outside lower center", frameon=False)
+    _add_key(figure, axes, numbers)
     if len(ratios) > 1 and not numbers:
         _name_points(figure, axes, names)
     with replacing(file) as partial:
@@ -170,9 +151,27 @@ def _numbers(lines: Sequence[tuple[str, pd.DataFrame]]) -> dict[str, int]:
     return {label: i for i, label in enumerate(dict.fromkeys(_pair(label) for label, _ in lines), start=1)}
 
 
-def _size(number: int) -> int:
-    """Size at which a number has letters as high as any other."""
-    return 6 if number < 10 else 9
+def _marks(line: int, number: int | None, *, is_plain: bool) -> dict[str, Any]:
+    """Options of a line and its points: the number of its setting if there is one, else the next color."""
+    if number is None:
+        return {"marker": "o", "color": COLORS[line % len(COLORS)], "mfc": "white" if is_plain else None}
+    return {**_number_mark(number), "color": GRAY if is_plain else COLORS[0], "lw": 0.6}
+
+
+def _number_mark(number: int) -> dict[str, Any]:
+    """Options of a point that is a number, with digits as high as in any other."""
+    return {"marker": f"${number}$", "markersize": 6 if number < 10 else 9, "mew": 0}
+
+
+def _add_key(figure: Figure, axes: Axes, numbers: Mapping[str, int]) -> None:
+    """Name the lines below the picture."""
+    handles, labels = axes.get_legend_handles_labels()
+    if numbers:
+        figure.set_size_inches(6.4, 4.6 + 0.17 * -(-len(numbers) // 3))
+        handles = [Line2D([], [], linestyle="", color=GRAY, **_number_mark(n)) for n in numbers.values()]
+        labels = [*numbers]
+    if handles:  # else all runs are uni-modal: nothing has a share
+        figure.legend(handles, labels, fontsize=8, ncols=3, loc="outside lower center", frameon=False)
 
 
 def _pair(label: str) -> str:
