@@ -78,10 +78,10 @@ class Points:
         return sorted(chosen[:limit])
 
     def few(self, seed: int) -> list[int]:
-        """Numbers for the short form: the first and last change, and one at random; of long commands, that alone."""
+        """Numbers for the short form: the last change, and one at random; of long commands, that alone."""
         last = len(self.changes)
         one = random.Random(seed).randint(1, last)
-        return [one] if last > SHORT or self.case.is_slow else sorted({1, one, last})
+        return [one] if last > SHORT or self.case.is_slow else sorted({one, last})
 
     def lost(self, number: int) -> str:
         """Kill before a change and give the command again.
