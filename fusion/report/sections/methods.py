@@ -96,15 +96,14 @@ def _dumbbells(rows: Sequence[Row], words: str, name: str, balance: float | None
             figure.add_scatter(
                 x=[values[id(one)], values[id(two)]], y=[text, text], line={"color": MUTED, "width": 2}, **hidden
             )
-    for index, half in enumerate(HALVES):
-        of_half = [(text, row[1 + index]) for text, row in zip(ticks, rows, strict=True)]
-        points = [(text, s, values[id(s)]) for text, s in of_half if s is not None and values[id(s)] is not None]
-        means, marker = [mean for _, _, mean in points], kind_marker(index)
-        halves = [setting.half_width(name) for _, setting, _ in points]
+    of_halves = [one for _, one, _ in rows], [two for _, _, two in rows]
+    for index, (half, of_half) in enumerate(zip(HALVES, of_halves, strict=True)):
+        means = [None if s is None else values[id(s)] for s in of_half]
+        half_widths, marker = [None if s is None else s.half_width(name) for s in of_half], kind_marker(index)
         figure.add_scatter(
             x=means,
-            y=[text for text, _, _ in points],
-            error_x=whiskers(halves, marker["color"], means=means, bounds=BOUNDS.get(name, FRACTION)),
+            y=ticks,
+            error_x=whiskers(half_widths, marker["color"], means=means, bounds=BOUNDS.get(name, FRACTION)),
             mode="markers",
             name=half,
             marker=marker,
