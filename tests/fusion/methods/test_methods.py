@@ -78,7 +78,7 @@ def test_the_regularizer_never_reaches_adapters(name, amr_optimizer):
 @pytest.mark.parametrize("name", ANY_HEAD)
 def test_each_trains_every_head_on_three_modalities(name, head):
     dims = {"audio": 5, "text": 4, "video": 3}
-    train, val = with_gaps(make_clips(60, dims)), make_clips(20, dims, seed=1)
+    train, val = with_gaps(make_clips(36, dims)), make_clips(20, dims, seed=1)
     pulled = Member(1, (1 / 3, 1 / 3, 1 / 3), 0.5)
     settings = {"head": head, "hidden": 8, "epochs": 2}
     fitted = fit_group(name, [Member(0), pulled], train, val, {"super_epoch": 1} if name in SHORT else None, **settings)
