@@ -37,7 +37,7 @@ demo: $(READY)  ## the whole pipeline on clips that it renders itself; about a m
 	$(BIN)/amr demo
 
 test: $(READY)  ## all tests; those that need real media skip where there are none
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 # Ray starts threads, and a fork of a process with threads may wait for ever. So each module has a process of its own.
 RAY_TESTS := tests/common/cluster tests/extract/shards/test_on_ray.py tests/fusion/sweep/test_on_ray.py tests/torture/kills/test_kill_points.py
