@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import typer
 
 from amr.cli import app
@@ -197,7 +196,6 @@ def test_the_python_of_the_readme_runs(tmp_path):
     render(SyntheticConfig(num_clips=60), tmp_path / "data/synthetic")
 
     def function() -> None:
-        torch.set_num_threads(1)  # others would not be there after a fork
         exec("\n".join(blocks), {"__name__": "__main__"})
 
     ended = run_child(function, 300, folder=tmp_path, env={"AMR_HOME": str(tmp_path)})

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from amr.__main__ import main
 from amr.cli import run
@@ -68,7 +67,6 @@ def interrupted_at_work(home: Path, line: str, begun: Callable[[str], bool]) -> 
     def program() -> None:
         atexit._clear()  # what pytest would do at its end
         sys.argv = ["amr", *line.split()]
-        torch.set_num_threads(1)  # others would not be there after a fork
         main()
 
     return stopped(home, program, begun, signal.SIGINT)

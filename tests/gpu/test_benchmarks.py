@@ -28,7 +28,6 @@ def python(*arguments: str) -> Ended:
     script = ROOT / arguments[0]
 
     def function() -> object:
-        torch.set_num_threads(1)  # others would not be there after a fork
         sys.argv = [*arguments]
         sys.path[:0] = [str(script if script.is_dir() else script.parent), str(ROOT / "benchmarks")]
         try:

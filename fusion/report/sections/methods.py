@@ -43,7 +43,8 @@ def methods(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
         f"{name} {' to '.join(fraction(s.mean(score.name)) for s in pair if s is not None)}" for name, *pair in rows
     ]
     drawn = [row for row in rows if row[1] not in single]  # a weak one would squeeze the points together
-    outside = ", ".join(f"{setting.label} {fraction(setting.mean(score.name))}" for setting in single)
+    listed_single = ", ".join(f"{setting.label} {fraction(setting.mean(score.name))}" for setting in single)
+    outside = f" {score.title} of {listed_single}." if single else ""
     ratios = ", ".join(dict.fromkeys(s.ratio for s in known if s.regularized))
     return Picture(
         "methods",
@@ -51,9 +52,7 @@ def methods(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
         f"One row per method, mean over seeds with 95 % intervals: hollow without AMR, filled with {ratios}. A method "
         "with a single point takes no ratio. Use share: part of the use "
         f"({score.lost} if the modality is permuted between test clips); share: part of the decision. Dashed in these: "
-        f"balance, 1/{len(results.modalities)}. The paired tests are under Statistics."
-        + f" {score.title} of {outside}."
-        * bool(single),
+        f"balance, 1/{len(results.modalities)}. The paired tests are under Statistics.{outside}",
         f"Pairs of points. {score.title} without and with AMR: {'; '.join(listed)}.",
         {words: _dumbbells(drawn, words, name, balance.get(words)) for words, name in measures.items()},
         make_table("methods-data", "Each method without and with AMR.", ["method", "AMR", *measures], data),

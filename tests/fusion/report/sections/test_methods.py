@@ -27,6 +27,8 @@ def test_each_method_is_a_row_with_a_point_without_and_one_with_amr(picture):
     assert [*points] == ["without AMR", "with AMR"]
     assert [*points["without AMR"]["y"]] == [*points["with AMR"]["y"]] == [*names]
     assert points["without AMR"]["x"][0] == pytest.approx(0.71)
+    assert all(len(trace["x"]) == 5 and None not in trace["x"] for trace in points.values())
+    assert [trace["marker"]["symbol"] for trace in points.values()] == ["circle-open", "square"]
 
 
 def test_a_single_modality_is_in_words_so_that_it_does_not_squeeze_the_others(picture):
