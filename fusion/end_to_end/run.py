@@ -23,26 +23,18 @@ from amr.extract.encoders import build_encoder
 from amr.extract.pipeline.encode import describe
 from amr.fusion.config import FitConfig, TrainingConfig
 from amr.fusion.data.clips import Clips
-from amr.fusion.data.folds import read_training_data
+from amr.fusion.data.folds import TrainingData, read_training_data
 from amr.fusion.end_to_end.config import TrainConfig
 from amr.fusion.end_to_end.data import MediaData
 from amr.fusion.end_to_end.media_clips import MediaClips
-from amr.fusion.model import Fitted
 from amr.fusion.resolve import record_of, with_head
 from amr.fusion.runs.record import RunRecord
-from amr.fusion.runs.write import write_group
 
 
-def write_run(
-    run: Path,
-    folder: Path,
-    config: TrainConfig,
-    data: MediaData,
-    encoders: Mapping[str, Path],
-    fitted: Fitted,
-    encoded: Clips,
-) -> RunRecord:
-    """Write the cache of z and the run of a trained model, whose encoders are saved already.
+def begin_run(
+    run: Path, folder: Path, config: TrainConfig, data: MediaData, encoders: Mapping[str, Path], encoded: Clips
+) -> tuple[RunRecord, TrainingData]:
+    """Write the cache of z and the record of the run of a trained model, whose encoders are saved already.
 
     Args:
         run: Folder of the run.
@@ -50,13 +42,12 @@ def write_run(
         config: Options of the training.
         data: Its clips.
         encoders: Modality to the folder of its encoder; those without one are absent everywhere.
-        fitted: The trained head.
         encoded: z of all clips, in the order of the manifest.
 
     Returns:
-        Record of the run.
+        Record of the run, and the clips of its cache, in one fold.
     """
-    modalities = fitted.model.modalities
+    modalities = tuple(encoded.embeddings)
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True)
     built = {m: build_encoder(f"trained:{encoders[m]}", m) if m in encoders else data.encoders[m] for m in modalities}
@@ -79,9 +70,7 @@ def write_run(
     record = record_of(fit, of_cache)
     record = replace(record, notes=tuple(dict.fromkeys([*record.notes, *data.rows.notes])))
     record.save(run)
-    (fold,) = of_cache.folds
-    write_group([record], [run], of_cache.dataset, fold, fitted, with_predictions=True)
-    return record
+    return record, of_cache
 
 
 def fit_config(config: TrainConfig, run: Path, folder: Path, modalities: tuple[str, ...]) -> FitConfig:

@@ -60,7 +60,7 @@ from amr.fusion.end_to_end.folder import (
 )
 from amr.fusion.end_to_end.media_clips import MediaClips
 from amr.fusion.end_to_end.model import EncoderModel, OneRun
-from amr.fusion.end_to_end.run import all_clips, write_run
+from amr.fusion.end_to_end.run import all_clips, begin_run
 from amr.fusion.heads import head_options
 from amr.fusion.loggers.base import Sink, TrackedRun
 from amr.fusion.loggers.files import LOGS
@@ -69,7 +69,7 @@ from amr.fusion.methods import methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape
 from amr.fusion.resolve import check_model, with_head
 from amr.fusion.runs.measure import Measures, measure
-from amr.fusion.runs.write import history_table, target_shares
+from amr.fusion.runs.write import history_table, target_shares, write_group
 from amr.fusion.swept import check_effects
 from amr.fusion.train.hooks import EndToEndHooks
 from amr.fusion.train.recipe import Member, Recipe
@@ -331,10 +331,11 @@ class _Training:
             _save_encoder(data.encoders[m], fitted.model, m, encoder)
         head, z = fitted.model.encoded(all_clips(data, fitted.model.modalities, encoders))
         of_head = replace(fitted, model=head)
-        record = write_run(run, folder, config, data, encoders, of_head, z)
+        record, of_cache = begin_run(run, folder, config, data, encoders, z)
         target, attributor = target_shares([record], of_head), recipe.attributor
         val, test = (_measured(head, z, rows, attributor, target) for rows in (data.rows.val, data.rows.test))
-        checkpoint.end(test, fitted.history)
+        checkpoint.end(test, fitted.history)  # before metrics.json of the run, by which a teacher is finished
+        write_group([record], [run], of_cache.dataset, of_cache.folds[0], of_head, with_predictions=True)
         return Trained(fitted, val, test)
 
     def _checkpoint(self, recipe: Recipe, folder: Path, name: str, config: TrainConfig) -> Checkpoint:

@@ -11,6 +11,7 @@ import torch
 
 from amr.fusion.end_to_end.folder import foreign_path
 from amr.fusion.end_to_end.train import train_encoders
+from amr.fusion.loggers.tensorboard import TensorBoardLogger
 
 from ..loggers.read_logs import of_csv, of_tensorboard, of_wandb, settings_of_tensorboard
 from .test_train import KillAfter, Killed, assert_same_training
@@ -46,6 +47,21 @@ def test_a_killed_training_logs_each_epoch_once_and_is_the_same_training(request
     assert run["points"] == {name: values for name, values in points.items() if not name.startswith("test_")}
     assert (run["name"], run["group"], run["exit_code"]) == ("logged", "logged", 0)
     assert run["config"]["amr_ratio"] == settings_of_tensorboard(folder / "tensorboard")["amr_ratio"] == "1:1"
+
+
+def test_a_teacher_that_was_killed_before_its_test_measures_were_logged_logs_them(request_for, monkeypatch):
+    def killed(*_: object) -> None:
+        raise Killed
+
+    config = request_for("umt", objective="joint", method="umt")
+    with monkeypatch.context() as patched:
+        patched.setattr(TensorBoardLogger, "end", killed)
+        with pytest.raises(Killed):
+            train_encoders(config)
+    folder = train_encoders(config).folder
+    for training in (folder / "teachers" / "audio", folder / "teachers" / "video", folder):
+        curves = of_tensorboard(training / "tensorboard")
+        assert [step for step, _ in curves["test_accuracy"]] == [len(curves["val_loss"])]
 
 
 def test_checkpoints_without_points_give_those_of_their_history(request_for):
