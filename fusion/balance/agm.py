@@ -10,14 +10,15 @@ from torch import Tensor
 from amr.fusion.tasks import Task
 from amr.fusion.tasks.multiclass import MULTICLASS
 
-LARGEST_EXPONENT = 80.0  # of a factor: exp of more is infinite in single precision
+LARGEST_EXPONENT = 40.0  # of a factor: the norm of gradients squares it, which must be finite in single precision
 LARGEST = -log(1e-8)  # largest loss that counts: the authors clamp p at 1e-8
 
 
 def agm_losses(out: Tensor, target: Tensor, present: Tensor | None = None, task: Task = MULTICLASS) -> Tensor:
     """Mean loss of each modality's logits over the clips that have it, `(modalities, ...)`; NaN if none has.
 
-    The loss of a clip is at most -log 1e-8, as in the authors' code, and carries no gradient.
+    The loss of a clip is at most -log 1e-8, as in the authors' code, and carries no gradient. Weights of the classes do
+    not count: the means say how much a modality knows.
 
     Args:
         out: Logits of each modality, `(modalities, ..., clips, classes)`, such as `unimodal_logits`.
@@ -28,7 +29,7 @@ def agm_losses(out: Tensor, target: Tensor, present: Tensor | None = None, task:
     >>> agm_losses(torch.tensor([[[99.0, 0.0]], [[0.0, 0.0]]]), torch.tensor([1])).round(decimals=3)
     tensor([18.4210,  0.6930])
     """
-    losses = task.losses(out.detach(), target.expand(len(out), *target.shape)).clamp_max(LARGEST)
+    losses = task.weighted(None).losses(out.detach(), target.expand(len(out), *target.shape)).clamp_max(LARGEST)
     valid = torch.ones_like(losses, dtype=torch.bool) if present is None else present.movedim(-1, 0)
     return losses.masked_fill(~valid, 0).sum(-1) / valid.sum(-1)
 

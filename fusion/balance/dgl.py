@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from amr.fusion.attribution.base import HeadFunction
-from amr.fusion.balance.outputs import all_present, modality_losses, unimodal_logits
+from amr.fusion.balance.outputs import modality_losses, unimodal_logits
 from amr.fusion.tasks import Task
 from amr.fusion.tasks.multiclass import MULTICLASS
 
@@ -42,7 +42,9 @@ def dgl_loss(
     >>> [f"{gradient.norm():.3f}" for gradient in torch.autograd.grad(loss, [*z.values(), weight])]
     ['0.707', '0.000', '0.000']
     """
-    present = all_present(z) if present is None else present
+    if present is None:
+        clips = target.shape[: target.ndim - task.num_label_axes]
+        present = torch.ones(*clips, len(z), dtype=torch.bool, device=target.device)
     constant = {m: value.detach() for m, value in z.items()}
     joint = task.loss(head(constant, present), target)
     leaves = {m: value.clone().requires_grad_() for m, value in constant.items()}

@@ -58,13 +58,25 @@ def subset_logits(head: HeadFunction, z: Mapping[str, Tensor], present: Tensor |
 
 
 def all_present(z: Mapping[str, Tensor]) -> Tensor:
-    """True for each clip and modality, `(..., clips, modalities)`."""
+    """True for each clip and modality, `(..., clips, modalities)`.
+
+    Raises:
+        ValueError: The encodings are not all `(..., clips, dim)`.
+    """
     first = next(iter(z.values()))
+    shapes = {m: tuple(value.shape) for m, value in z.items()}
+    if len({shape[:-1] for shape in shapes.values()}) > 1:
+        raise ValueError(
+            f"z must be (..., clips, dim) of the same clips for each modality, got {shapes}. "
+            "Pass present, bool (..., clips, modalities), if encodings have steps."
+        )
     return torch.ones(*first.shape[:-1], len(z), dtype=torch.bool, device=first.device)
 
 
 def modality_losses(out: Tensor, target: Tensor, present: Tensor | None = None, task: Task = MULTICLASS) -> Tensor:
     """Mean loss of each modality's logits over the clips that have it, `(modalities, ...)`; 0 if none has.
+
+    Of a task with weights of the classes, it is the weighted mean over these clips.
 
     Args:
         out: Logits of each modality, `(modalities, ..., clips, classes)`.
@@ -75,6 +87,6 @@ def modality_losses(out: Tensor, target: Tensor, present: Tensor | None = None, 
     >>> modality_losses(torch.tensor([[[9.0, -9.0]], [[0.0, 0.0]]]), torch.tensor([0])).round(decimals=3)
     tensor([0.0000, 0.6930])
     """
-    losses = task.losses(out, target.expand(len(out), *target.shape))
-    valid = torch.ones_like(losses, dtype=torch.bool) if present is None else present.movedim(-1, 0)
-    return losses.masked_fill(~valid, 0).sum(-1) / valid.sum(-1).clamp_min(1)
+    valid = torch.ones(out.shape[:-1], dtype=torch.bool, device=out.device)
+    valid = valid if present is None else present.movedim(-1, 0)
+    return task.loss_over(out, target.expand(len(out), *target.shape), valid)

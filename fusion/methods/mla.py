@@ -75,7 +75,7 @@ class AlternatingAdaptation(Method):
             self.mean = mean_over(encoding.mT, present.unsqueeze(-2))
         self.num_clips = batch.target.shape[1]
         out = cast("SharedHead", model.head).classifier(encoding)
-        return mean_over(self.context.task.losses(out, batch.target), present)
+        return self.context.task.loss_over(out, batch.target, present)
 
     def adjust(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Leave out the other adapters, and project the gradient of the shared classifier."""

@@ -15,6 +15,7 @@ from amr.fusion.balance import cooperation_values, keep_modalities, num_copies, 
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
 from amr.fusion.methods.measure import of_its_clips, over_clips
+from amr.fusion.methods.stages import warm_up_epochs
 from amr.fusion.model import FusionModel
 
 GROWTHS = ("linear", "tanh", "power")
@@ -97,7 +98,7 @@ class SampleValuation(Method):
     def begin_epoch(self, epoch: int) -> None:
         """Value the train clips, and decide on their copies."""
         context = self.context
-        if epoch - 1 < self.options.warm_up * context.epochs:
+        if epoch <= warm_up_epochs(self.options.warm_up, context.epochs):
             return
         of_batch = partial(values_of_batch, context.model)
         (phi,) = over_clips(context.model, context.train, of_batch)  # (modalities, run, clips)
@@ -114,12 +115,13 @@ class SampleValuation(Method):
         if self.copies is None:
             return super().loss(model, batch, z)
         task, copies = self.context.task, of_its_clips(self.copies, batch)
-        total = task.losses(model.head(z, batch.present), batch.target).sum(-1)
+        once = torch.ones_like(copies[0])
+        sums = [task.loss_sums(model.head(z, batch.present), batch.target, once)]
         for number, kept in zip(copies, self.kept, strict=True):
             shown = batch.present & kept
-            losses = task.losses(model.head(keep_modalities(z, shown), shown), batch.target)
-            total = total + (number * losses).sum(-1)
-        return total / (batch.target.shape[-1] + copies.sum((0, -1)))
+            sums.append(task.loss_sums(model.head(keep_modalities(z, shown), shown), batch.target, number))
+        losses, weights = (torch.stack(each).sum(0) for each in zip(*sums, strict=True))
+        return losses / weights.clamp_min(torch.finfo(losses.dtype).tiny)
 
     def epoch_values(self) -> dict[str, Tensor]:
         """Mean number of copies of a clip with only, or at the level of modalities without, each modality."""

@@ -11,6 +11,7 @@ from copy import copy
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from amr.common.registry import Registry
@@ -34,6 +35,7 @@ class Task:
             numbers which are right alone add up to too much.
         is_joint: Whether the value of a clip depends on the other clips, because the score is no mean over clips.
         attributed: Outputs that can be attributed.
+        num_label_axes: Number of axes of the target after that of the clips.
     """
 
     name: ClassVar[str] = ""
@@ -43,11 +45,12 @@ class Task:
     of_logits: ClassVar[bool] = True
     is_joint: ClassVar[bool] = False
     attributed: ClassVar[tuple[str, ...]] = ("probability",)
+    num_label_axes: ClassVar[int] = 0
 
     weights: Tensor | None = None
 
-    def weighted(self, weights: Tensor) -> Self:
-        """The same task with weights of the classes in its loss."""
+    def weighted(self, weights: Tensor | None) -> Self:
+        """The same task with weights of the classes in its loss; None for 1."""
         task = copy(self)
         task.weights = weights
         return task
@@ -68,6 +71,21 @@ class Task:
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Mean loss over the clips, `(...)`."""
         return self.losses(outputs, target).mean(-1)
+
+    def loss_sums(self, outputs: Tensor, target: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the losses of the clips, and sum of their weights; the ratio is their mean loss. Both `(...)`.
+
+        Args:
+            outputs: Outputs of a head, `(..., clips, outputs)`.
+            target: Target of each clip.
+            counts: Number of times that each clip counts, `(..., clips)`; True and False for once and never.
+        """
+        return counted_sums(self.losses(outputs, target), counts)
+
+    def loss_over(self, outputs: Tensor, target: Tensor, counts: Tensor) -> Tensor:
+        """Mean loss over the clips that count, `(...)`, with arguments as of `loss_sums`; 0 if none does."""
+        losses, weights = self.loss_sums(outputs, target, counts)
+        return losses / weights.clamp_min(torch.finfo(losses.dtype).tiny)
 
     def decide(self, outputs: Tensor) -> Tensor:
         """Prediction of each clip, shaped as the target."""
@@ -137,6 +155,12 @@ class Task:
             names: Names of the classes or labels.
         """
         raise NotImplementedError
+
+
+def counted_sums(losses: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of `loss_sums`: weighted losses, and weights. A clip of weight 0 is left out, whatever its loss."""
+    weights = weights.to(losses.dtype)
+    return (losses * weights).masked_fill(weights == 0, 0).sum(-1), weights.sum(-1)
 
 
 tasks: Registry[Task] = Registry("--task")

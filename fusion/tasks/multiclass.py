@@ -11,7 +11,7 @@ from torch import Tensor
 from amr.common.registry import unknown
 from amr.fusion.choices import OUTPUTS
 from amr.fusion.run_axis.axes import log_softmax
-from amr.fusion.tasks.base import Task, tasks
+from amr.fusion.tasks.base import Task, counted_sums, tasks
 from amr.fusion.tasks.decision import Decision
 from amr.fusion.tasks.divergence import jensen_shannon
 from amr.fusion.tasks.metrics import accuracy, balanced_accuracy, macro_f1, mean_average_precision
@@ -35,11 +35,16 @@ class Multiclass(Task):
 
         The mean over a batch is then PyTorch's weighted mean.
         """
-        losses = -log_softmax(outputs).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+        losses = cross_entropies(outputs, target)
         if self.weights is None:
             return losses
         of_clips = self.weights[target]
         return losses * of_clips / of_clips.mean(-1, keepdim=True)
+
+    def loss_sums(self, outputs: Tensor, target: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights of the clips that count are those of their classes."""
+        weights = counts if self.weights is None else counts * self.weights[target]
+        return counted_sums(cross_entropies(outputs, target), weights)
 
     def decide(self, outputs: Tensor) -> Tensor:
         """The most probable class."""
@@ -93,6 +98,11 @@ class Multiclass(Task):
     def truth(self, target: np.ndarray, names: Sequence[str]) -> Decision | None:
         """Class of the clip."""
         return None if target < 0 else Decision(names[int(target)])
+
+
+def cross_entropies(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of each clip, `(..., clips)`."""
+    return -log_softmax(logits).gather(-1, target.unsqueeze(-1)).squeeze(-1)
 
 
 MULTICLASS = Multiclass()

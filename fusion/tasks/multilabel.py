@@ -28,6 +28,7 @@ class Multilabel(Task):
     summary = "any number of labels per clip"
     score = SCORES["multilabel"]
     is_joint = True
+    num_label_axes = 1
     attributed = ("probability", "logit")
 
     def balancing_weights(self, target: Tensor, num_outputs: int) -> Tensor:

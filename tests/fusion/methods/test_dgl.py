@@ -66,6 +66,20 @@ def test_z_without_a_graph_trains_the_head_alone_and_no_gradient_mode_gives_the_
         torch.testing.assert_close(dgl_loss(model.head, z, batch.target), loss.detach())
 
 
+@pytest.mark.parametrize(("clips", "steps"), [(5, 7), (2, 2)])
+def test_z_with_steps_needs_no_present(clips, steps):
+    z = {"audio": torch.ones(clips, steps, 3), "video": torch.ones(clips, 3)}
+    target = torch.arange(clips) % 3
+
+    def head(z, present):
+        assert present.shape == (clips, 2)
+        return z["audio"].sum(-2) - z["video"]
+
+    expected = dgl_loss(head, z, target, torch.ones(clips, 2, dtype=torch.bool))
+    torch.testing.assert_close(dgl_loss(head, z, target), expected)
+    assert expected.ndim == 0
+
+
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("inf"), float("nan")])
 def test_an_alpha_that_trains_no_adapter_is_refused(alpha):
     with pytest.raises(ValueError, match="alpha must be more than 0"):

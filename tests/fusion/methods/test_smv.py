@@ -17,17 +17,19 @@ THREE = {"audio": 5, "text": 4, "video": 3}
 ACTS = {"warm_up": 0.0}
 
 
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.2, 3.0, 1.0])])
 @pytest.mark.parametrize("level", ["sample", "modality"])
-def test_the_loss_is_the_mean_over_clips_and_their_copies(level):
+def test_the_loss_is_the_mean_over_clips_and_their_copies(level, weights):
     train = with_gaps(make_clips(30))
     method, model = build("smv", train, options={**ACTS, "level": level})
+    method.context = replace(method.context, task=method.context.task.weighted(weights))
     method.begin_epoch(1)
     index = torch.stack([torch.randperm(30, generator=torch.Generator().manual_seed(i))[:20] for i in range(2)])
     batch = train.gather(index, len(SEEDS))
     loss, _ = gradients(method, model, batch)
     z = model.encode(batch)
     for run in range(len(SEEDS)):
-        losses = []
+        answers, targets = [], []
         for place, clip in enumerate(index[run].tolist()):
             shown = [(1.0, 1.0)] + [
                 kept
@@ -36,9 +38,10 @@ def test_the_loss_is_the_mean_over_clips_and_their_copies(level):
             ]
             for kept in shown:
                 masked = {m: value * k for (m, value), k in zip(z.items(), kept, strict=True)}
-                logits = model.head(masked, batch.present)[run, place]  # concat does not look at presence
-                losses.append(functional.cross_entropy(logits, batch.target[run, place]))
-        torch.testing.assert_close(loss[run], torch.stack(losses).mean(), rtol=1e-5, atol=1e-6)
+                answers.append(model.head(masked, batch.present)[run, place])  # concat does not look at presence
+                targets.append(batch.target[run, place])
+        expected = functional.cross_entropy(torch.stack(answers), torch.stack(targets), weight=weights)
+        torch.testing.assert_close(loss[run], expected, rtol=1e-5, atol=1e-6)
     assert method.copies.sum() > 0
 
 
@@ -70,9 +73,10 @@ def test_without_copies_it_is_naive_training(options):
 
 
 def test_the_warm_up_is_a_share_of_the_training():
-    for epochs, first in ((60, 6), (10, 2), (2, 2)):
+    for epochs, first in ((60, 6), (10, 2), (2, 2), (1, 1)):
         method, _ = build("smv", epochs=epochs)
-        method.begin_epoch(first - 1)
+        for epoch in range(1, first):
+            method.begin_epoch(epoch)
         assert method.copies is None
         method.begin_epoch(first)
         assert method.copies is not None
