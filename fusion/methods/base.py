@@ -39,9 +39,9 @@ class MethodContext:
         noise: Random numbers that depend on the runs' seeds.
         fit_unimodal: Function of a modality that returns its uni-modal runs, one per member, each at its best epoch by
             val. They are trained with the same settings on the clips that have the modality.
-        rehearse: Function of a loss, a number of epochs, clips and further parameters that returns a copy of the model,
-            trained further on that loss only. The model itself does not change; the further parameters, such as those
-            of a copy of a method's classifiers, do.
+        rehearse: Function of a loss, epochs, clips and further parameters that returns a copy of the model, trained
+            further on that loss only. The learning rate is that of these epochs, counted from 1. The model itself does
+            not change; the further parameters, such as those of a copy of a method's classifiers, do.
         task: What is predicted.
         seeds: Seed of each run.
     """
@@ -52,7 +52,7 @@ class MethodContext:
     epochs: int
     noise: Noise
     fit_unimodal: Callable[[str], Fitted]
-    rehearse: Callable[[LossFunction, int, Clips, Sequence[Tensor]], FusionModel]
+    rehearse: Callable[[LossFunction, Sequence[int], Clips, Sequence[Tensor]], FusionModel]
     task: Task = MULTICLASS
     seeds: Sequence[int] = ()
 

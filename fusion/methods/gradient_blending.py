@@ -12,7 +12,7 @@ from torch import Tensor
 
 from amr.fusion.balance import gradient_blending_weights
 from amr.fusion.data.clips import Batch, Clips
-from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
+from amr.fusion.methods.base import Method, MethodContext, methods
 from amr.fusion.methods.measure import over_clips
 from amr.fusion.methods.own_classifiers import OwnClassifiers, unimodal_outputs
 from amr.fusion.model import FusionModel
@@ -64,11 +64,11 @@ class GradientBlending(Method):
         w_k = dG_k / dO_k^2, normalized to sum 1 (proposition 1)
 
     dG is clamped at 0 and dO^2 floored at 1e-8; if no dG is above 0, the weights are even. L_k is the mean over the
-    clips that have k. For each k, a copy of the model is trained on L_k only for a super-epoch: without AMR, and with a
-    new optimizer. "val" is held out of train (the same clips for all seeds). It is not the val split, which selects the
-    epoch. Offline measures once, over as many epochs as the training has, and then trains on all of train. Online
-    measures before each super-epoch of 10 epochs, and never trains on the held-out clips, so that the next measurement
-    is on unseen clips.
+    clips that have k. For each k, a copy of the model is trained on L_k only for a super-epoch: without AMR, with a new
+    optimizer, and with the learning rates of these epochs. "val" is held out of train (the same clips for all seeds).
+    It is not the val split, which selects the epoch. Offline measures once, over as many epochs as the training has,
+    and then trains on all of train. Online measures before each super-epoch of 10 epochs, also in a training of fewer,
+    and never trains on the held-out clips, so that the next measurement is on unseen clips.
 
     The window decides the weights: on CREMA-D embeddings, the joint head had .13 after 10 epochs, .24 after 20 and .70
     after 60; after 2, weights differ between seeds more than between losses. Offline costs M + 1 trainings more.
@@ -119,7 +119,7 @@ class GradientBlending(Method):
     def begin_epoch(self, epoch: int) -> None:
         """Measure the weights, if a measurement is due."""
         if epoch == 1 or (self.options.mode == "online" and (epoch - 1) % self.super_epoch == 0):
-            self.loss_weights = self.measure()
+            self.loss_weights = self.measure(epoch)
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum of the losses, `(run,)`."""
@@ -137,15 +137,15 @@ class GradientBlending(Method):
         """Restore the measured weights."""
         self.loss_weights = state["loss_weights"].to(self.context.train.target.device)
 
-    def measure(self) -> Tensor:
-        """Weights from the present state of the model, `(losses, run)`."""
+    def measure(self, epoch: int) -> Tensor:
+        """Weights from the present state of the model, `(losses, run)`, by training from this epoch on."""
         train, val = self._measured(self.context.model, self.own)
         after = []
         for k in range(len(self.names)):
             own, task = deepcopy(self.own), self.context.task
             trained = self.context.rehearse(
                 partial(one_loss, k, task, own),
-                self.super_epoch,
+                range(epoch, epoch + self.super_epoch),
                 self.fit_clips,
                 [] if own is None else list(own.parameters()),
             )
@@ -176,24 +176,21 @@ def hold_out(train: Clips, fraction: float) -> tuple[Clips, Clips]:
     return train.take(order[num_held_out:]), train.take(order[:num_held_out])
 
 
-def clip_losses(
+def loss_sums(
     task: Task, own: OwnClassifiers | None, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Loss of each clip by each modality and by the joint head, and which clips have the modality.
-
-    Returns:
-        Losses `(losses, run, batch)` and bool `(losses, run, batch)`.
-    """
+    """Sums over the clips that have k, of L_k and of the weights of the clips, both `(losses, run)`."""
     out = unimodal_outputs(own, model, batch, z)
     logits = torch.cat([out, model.head(z, batch.present).unsqueeze(0)])  # (losses, run, batch, classes)
-    values = task.losses(logits, batch.target.expand(len(logits), *batch.target.shape))
     present = batch.present.movedim(-1, 0)
-    return values, torch.cat([present, torch.ones_like(present[:1])])
+    counts = torch.cat([present, torch.ones_like(present[:1])])
+    return task.loss_sums(logits, batch.target.expand(len(logits), *batch.target.shape), counts)
 
 
 def losses(task: Task, own: OwnClassifiers | None, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
     """L_k on a batch, `(losses, run)`."""
-    return mean_over(*clip_losses(task, own, model, batch, z))
+    total, weights = loss_sums(task, own, model, batch, z)
+    return total / weights.clamp_min(torch.finfo(total.dtype).tiny)
 
 
 def one_loss(
@@ -205,4 +202,9 @@ def one_loss(
 
 def mean_losses(task: Task, own: OwnClassifiers | None, model: FusionModel, clips: Clips) -> Tensor:
     """L_k over all clips, `(losses, run)`, in evaluation mode."""
-    return mean_over(*over_clips(model, clips, partial(clip_losses, task, own, model)))
+
+    def of_batch(batch: Batch, z: Mapping[str, Tensor]) -> list[Tensor]:
+        return [each.unsqueeze(-1) for each in loss_sums(task, own, model, batch, z)]
+
+    total, weights = (each.sum(-1) for each in over_clips(model, clips, of_batch))
+    return total / weights.clamp_min(torch.finfo(total.dtype).tiny)

@@ -171,14 +171,15 @@ def _context(
             raise RuntimeError(f"training on {modality} alone must stay finite, got a loss that did not. {DIVERGED}")
         return _select(fitted, [distinct.index(seed) for seed in seeds], seeds)
 
-    def rehearse(loss: LossFunction, epochs: int, clips: Clips, beside: Sequence[Tensor]) -> FusionModel:
+    def rehearse(loss: LossFunction, epochs: Sequence[int], clips: Clips, beside: Sequence[Tensor]) -> FusionModel:
         """A copy of the model, trained on one loss, with parameters beside it."""
         copy = deepcopy(model).train()
         members = [Member(seed) for seed in seeds]
         noise = _embedding_noise(recipe, members, model, clips, "rehearsal noise")
         step = OptimizerStep(replace(recipe, amr_optimizer="shared"), members, copy, loss, noise=noise, beside=beside)
         order = Noise(seeds, clips.index_device, "rehearsal")
-        for _ in range(epochs):
+        for epoch in epochs:
+            step.set_lr(epoch)
             _epoch(make_step(step, clips), step, clips, order, recipe.batch_size)
         return copy.eval()
 

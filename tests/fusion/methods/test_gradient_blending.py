@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from amr.fusion.balance import gradient_blending_weights
-from amr.fusion.methods.gradient_blending import BlendingOptions, GradientBlending, hold_out
+from amr.fusion.balance import gradient_blending_weights, unimodal_logits
+from amr.fusion.data.clips import Clips
+from amr.fusion.methods.gradient_blending import BlendingOptions, GradientBlending, hold_out, mean_losses
 from amr.fusion.model import predict_logits
 from amr.fusion.run_axis.seeds import generator
 from amr.fusion.train.recipe import Member
@@ -169,6 +170,32 @@ def test_own_classifiers_in_a_group_are_those_of_a_run_alone():
     assert_same(group.model.run_state(1), single.model.run_state(0), rtol=1e-3, atol=1e-4)
 
 
+def test_rehearsals_have_the_learning_rates_of_their_epochs():
+    """A learning rate of 0 from the second epoch on leaves what one epoch gives; online, nothing after it."""
+    options = {"mode": "online", "super_epoch": 2}
+    one, _ = build("gradient-blending", options={**options, "super_epoch": 1})
+    method, _ = build("gradient-blending", options=options, lr_step=(1, 0.0), epochs=4)
+    torch.testing.assert_close(method.measure(1), one.measure(1))
+    even = torch.full_like(method.measure(3), 1 / 3)
+    torch.testing.assert_close(method.measure(3), even)
+
+
+def test_with_weights_of_classes_mean_losses_are_weighted_means_over_all_clips(monkeypatch):
+    clips = with_gaps(make_clips(30))
+    method, model = build("gradient-blending", clips)
+    weights = torch.tensor([0.2, 3.0, 1.0])
+    monkeypatch.setattr(Clips, "chunks", lambda self, num_runs: range(0, len(self), 7))
+    found = mean_losses(method.context.task.weighted(weights), None, model, clips)
+    batch = batch_of(clips)
+    z = model.encode(batch)
+    parts = [*unimodal_logits(model.head, z, batch.present), model.head(z, batch.present)]
+    for run in range(len(SEEDS)):
+        for k, logits in enumerate(parts):
+            has = batch.present[run, :, k] if k < 2 else torch.ones(30, dtype=torch.bool)
+            expected = cross_entropy(logits[run, has], batch.target[run, has], weight=weights)
+            torch.testing.assert_close(found[k, run], expected)
+
+
 def test_weights_do_not_depend_on_val():
     train = make_clips()
     fits = [
@@ -183,7 +210,7 @@ def test_weight_one_on_the_joint_loss_is_naive_training():
     naive = fit_group("naive", [Member(0)], train, val)
 
     class Joint(GradientBlending):
-        def measure(self):
+        def measure(self, epoch):
             return torch.tensor([[0.0], [0.0], [1.0]])
 
     recipe = replace(make_recipe(train, adapter="linear", method="gradient-blending"), method=Joint)
