@@ -10,7 +10,8 @@ from torch import Tensor
 
 from amr.fusion.balance import opm_keep, opm_rates, opm_scale
 from amr.fusion.data.clips import Batch
-from amr.fusion.methods.base import MethodContext, epoch_means, mean_over
+from amr.fusion.methods.base import MethodContext, epoch_means
+from amr.fusion.methods.stages import warm_up_epochs
 from amr.fusion.model import FusionModel
 
 RESCALED = ("concat", "sum")  # heads whose first layer is linear in z and that do not look at `present`
@@ -64,7 +65,7 @@ class Dropping:
 
     def begin_epoch(self, epoch: int) -> None:
         """Act once the warm-up is over."""
-        self.acts = not self.never and epoch - 1 >= self.options.warm_up * self.context.epochs
+        self.acts = not self.never and epoch > warm_up_epochs(self.options.warm_up, self.context.epochs)
         self.seen = []
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor], ratios: Tensor) -> Tensor:
@@ -88,9 +89,8 @@ class Dropping:
         for i, (m, value) in enumerate(z.items()):
             factor = kept[..., i] * scale.unsqueeze(-1)  # (run, batch)
             masked[m] = value * factor.view(*factor.shape, *[1] * (value.ndim - 2))
-        losses = self.context.task.losses(model.head(masked, kept), batch.target)
         lost = batch.present.any(-1) & ~kept.any(-1)
-        return mean_over(losses, ~lost)
+        return self.context.task.loss_over(model.head(masked, kept), batch.target, ~lost)
 
     def epoch_values(self) -> dict[str, Tensor]:
         """Mean probability with which a clip of a modulated batch drops each modality; 0 if nothing is dropped."""

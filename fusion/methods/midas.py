@@ -14,6 +14,7 @@ from amr.fusion.balance import misalign, misaligned_losses, modality_losses, sim
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
 from amr.fusion.methods.own_classifiers import OwnClassifiers, unimodal_outputs
+from amr.fusion.methods.stages import warm_up_epochs
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import mean_over_steps
 
@@ -100,7 +101,7 @@ class MIDAS(Method):
     def begin_epoch(self, epoch: int) -> None:
         """Reset the weights of the modalities."""
         o = self.options
-        self.warms_up = o.unimodal > 0 and epoch - 1 < o.warm_up * self.context.epochs
+        self.warms_up = o.unimodal > 0 and epoch <= warm_up_epochs(o.warm_up, self.context.epochs)
         self.weak = torch.ones_like(self.weak)
 
     def loss(self, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from amr.fusion.balance import class_sums, pmr_weights, prototype_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, epoch_means, mean_over, methods
 from amr.fusion.methods.measure import over_clips
+from amr.fusion.methods.stages import stage_epochs
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import mean_over_steps
 
@@ -106,7 +107,7 @@ class PrototypicalRebalance(Method):
     def begin_epoch(self, epoch: int) -> None:
         """Measure the prototypes."""
         o, self.seen = self.options, []
-        self.acts = not self.joint and epoch - 1 < o.until * self.context.epochs
+        self.acts = not self.joint and epoch <= stage_epochs(o.until, self.context.epochs)
         if not self.acts:
             return
         last = o.entropy_epochs or max(1, round(self.context.epochs / SHARE_OF_ENTROPY))

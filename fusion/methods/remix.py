@@ -14,6 +14,7 @@ from amr.fusion.balance import keep_modalities, least_sure_modality, modality_lo
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
 from amr.fusion.methods.measure import of_its_clips, over_clips
+from amr.fusion.methods.stages import warm_up_epochs
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.axes import of_runs
 
@@ -78,7 +79,7 @@ class Remix(Method):
     def begin_epoch(self, epoch: int) -> None:
         """Divide the train clips among the modalities, after the warm-up."""
         context = self.context
-        if epoch - 1 >= self.options.warm_up * context.epochs:
+        if epoch > warm_up_epochs(self.options.warm_up, context.epochs):
             (self.shown,) = over_clips(context.model, context.train, partial(least_sure_of_batch, context.model))
 
     def arrange(self, order: Tensor, batch_size: int) -> Tensor:

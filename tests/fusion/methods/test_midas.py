@@ -94,6 +94,14 @@ def test_own_classifiers_learn_in_the_warm_up_and_the_head_does_not():
     assert all(value.any() for value in own)
 
 
+def test_in_a_training_of_1_epoch_the_head_learns():
+    train = make_clips(30)
+    method, model = build("midas", train, options={"own": True}, epochs=1)
+    method.begin_epoch(1)
+    _, found = gradients(method, model, batch_of(train))
+    assert all(value.any() for name, value in found.items() if name.startswith("head."))
+
+
 def test_weights_of_0_are_naive_training_bit_for_bit():
     train, val = make_clips(), make_clips(40, seed=1)
     ours = fit_group("midas", [Member(0)], train, val, OFF)
