@@ -111,7 +111,7 @@ def permutation_divergence(
         MIPD_m = mean_i JS( softmax f(z_i), softmax f(z_i with z^m of clip pi(i)) )
 
     Unlike the attribution `permutation`, its gradient reaches z (Kontras et al. 2025, MCR). The mean is over the clips
-    that have m and whose partner does; 0 if there are none.
+    that have m and whose partner is another clip that does; 0 if there are none.
 
     Args:
         head: Function of z and present that returns logits, `(..., clips, classes)`.
@@ -159,14 +159,16 @@ def class_contrast(
         first: Encodings of one modality, `(..., clips, dim)`.
         second: Encodings of the other, of the same shape.
         target: Classes `(..., clips)`.
-        valid: Bool `(..., clips)`: the clips that have both; None for all. 0 if there are none.
+        valid: Bool `(..., clips)`: the clips that have both; None for all. 0 if there are none. Clips with an encoding
+            of 0, which has no direction, are left out.
         temperature: Temperature of the softmax.
 
     >>> z = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> class_contrast(z, z, torch.tensor([0, 1])).round(decimals=4)  # log(1 + exp(-2))
     tensor(0.1269)
     """
-    valid = torch.ones_like(target, dtype=torch.bool) if valid is None else valid
+    directed = (first != 0).any(-1) & (second != 0).any(-1)
+    valid = directed if valid is None else valid & directed
     similar = functional.normalize(first, dim=-1) @ functional.normalize(second, dim=-1).mT / temperature
     both = valid.unsqueeze(-1) & valid.unsqueeze(-2)
     positive = (target.unsqueeze(-1) == target.unsqueeze(-2)) & both

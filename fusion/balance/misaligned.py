@@ -25,11 +25,13 @@ class Misaligned:
             that it shows, over the sum of all. 0 for modalities that the clip lacks.
         valid: Bool `(swapped, ..., clips)`: whether both clips have the swapped modality, the clip has another one, and
             their classes differ.
+        present: Bool `(modalities, ..., clips)`: modalities that the clip has.
     """
 
     target: Tensor
     label: Tensor
     valid: Tensor
+    present: Tensor
 
 
 def misalign(out: Tensor, target: Tensor, partners: Tensor, present: Tensor) -> Misaligned:
@@ -58,7 +60,7 @@ def misalign(out: Tensor, target: Tensor, partners: Tensor, present: Tensor) -> 
     other_target = target.gather(-1, partners)
     both = has & of_partners(present, partners).movedim(-1, 0)
     valid = both & (has.sum(0) > 1) & (target != other_target)
-    return Misaligned(torch.where(swapped, other_target, target).expand_as(label), label, valid)
+    return Misaligned(torch.where(swapped, other_target, target).expand_as(label), label, valid, has)
 
 
 def misaligned_losses(logits: Tensor, mixed: Misaligned, weak: Tensor) -> Tensor:
@@ -69,7 +71,8 @@ def misaligned_losses(logits: Tensor, mixed: Misaligned, weak: Tensor) -> Tensor
         mixed: Their labels.
         weak: Weight of each modality, `(modalities, ...)`.
 
-    >>> mixed = Misaligned(torch.tensor([[[0], [1]]]), torch.tensor([[[0.75], [0.25]]]), torch.tensor([[True]]))
+    >>> target, label = torch.tensor([[[0], [1]]]), torch.tensor([[[0.75], [0.25]]])
+    >>> mixed = Misaligned(target, label, valid=torch.tensor([[True]]), present=torch.tensor([[True], [True]]))
     >>> misaligned_losses(torch.zeros(1, 1, 2), mixed, torch.tensor([1.0, 2.0])).round(decimals=4)  # 1.25 log 2
     tensor([[0.8664]])
     """
@@ -90,9 +93,9 @@ def weak_modality_step(logits: Tensor, mixed: Misaligned) -> Tensor:
         logits: Joint logits of the misaligned clips, `(swapped, ..., clips, classes)`.
         mixed: Their labels.
     """
-    p = of_targets(logits.detach().softmax(-1), mixed.target) * (mixed.label > 0)
+    p = of_targets(logits.detach().softmax(-1), mixed.target) * mixed.present
     given = p / p.sum(1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny)
-    counted = mixed.valid.unsqueeze(1) & (mixed.label > 0)  # the label of a modality that a clip lacks is 0
+    counted = mixed.valid.unsqueeze(1) & mixed.present  # (swapped, modalities, ..., clips)
     number = counted.sum((0, -1))  # (modalities, ...)
     label, given = (each.where(counted, 0).sum((0, -1)) / number.clamp_min(1) for each in (mixed.label, given))
     compared = label.masked_fill(number == 0, torch.inf)

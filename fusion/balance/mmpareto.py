@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 LEAST_WEIGHT = 1e-3  # of either gradient in a conflict, as in the authors' code
-SMALLEST = 1e-12
-MOST = 1e6  # what remains of opposite gradients is rounding noise, which may not become a step
+NOISE = 100  # units of rounding: what remains of opposite gradients is noise, which may not become a step
 
 
 def mmpareto_weights(joint: Tensor, unimodal: Tensor) -> Tensor:
@@ -36,7 +35,7 @@ def mmpareto_weights(joint: Tensor, unimodal: Tensor) -> Tensor:
 def mmpareto_gradient(joint: Tensor, unimodal: Tensor, gamma: float = 1.5) -> Tensor:
     """Gradient with which an encoder steps, `(..., parameters)` (Wei and Hu 2024).
 
-    g = 2 w_a a + 2 w_b b, enlarged to the length of a + b if it is shorter, times gamma.
+    g = 2 w_a a + 2 w_b b, enlarged to the length of a + b if it is shorter, times gamma. 0 if a and b are opposite.
 
     Args:
         joint: Gradient a of the joint loss with respect to all parameters of the encoder, `(..., parameters)`.
@@ -48,5 +47,9 @@ def mmpareto_gradient(joint: Tensor, unimodal: Tensor, gamma: float = 1.5) -> Te
     """
     w_joint, w_unimodal = mmpareto_weights(joint, unimodal).unsqueeze(-1)
     gradient = 2 * w_joint * joint + 2 * w_unimodal * unimodal
-    length, usual = (torch.linalg.vector_norm(each, dim=-1, keepdim=True) for each in (gradient, joint + unimodal))
-    return gamma * gradient * (usual / length.clamp_min(SMALLEST)).clamp(1, MOST)
+    length, usual, of_a, of_b = (
+        torch.linalg.vector_norm(each, dim=-1, keepdim=True) for each in (gradient, joint + unimodal, joint, unimodal)
+    )
+    info = torch.finfo(length.dtype)
+    is_noise = length <= NOISE * info.eps * (of_a + of_b)
+    return (gamma * gradient * (usual / length.clamp_min(info.tiny)).clamp_min(1)).masked_fill(is_noise, 0)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+TIE = 8  # units of rounding: the mean of three equal scores may differ from each
+
 
 def score_ratios(out: Tensor, target: Tensor, present: Tensor | None = None) -> Tensor:
     """Score of each modality over the mean score of the others, `(modalities, ...)`; more than 1 if it leads.
 
     The score is the mean probability of the right class over the clips that have the modality. A modality that no clip
-    has is not compared: its ratio is 1. No gradient flows through the ratios.
+    has is not compared: its ratio is 1, as in a tie. No gradient flows through the ratios.
 
     Args:
         out: Logits of each modality, `(modalities, ..., clips, classes)`, such as `unimodal_logits`.
@@ -52,7 +54,7 @@ def share_ratios(share: Tensor, counted: Tensor, present: Tensor | None = None) 
 
 def _over_others(values: Tensor, valid: Tensor) -> Tensor:
     """Mean over the valid clips, over the same of the other modalities: `(modalities, ..., clips)` to
-    `(modalities, ...)`; 1 for a modality without valid clips.
+    `(modalities, ...)`; 1 for a modality without valid clips, and for ties but for rounding.
     """
     num_clips = valid.sum(-1)
     score = (values * valid).sum(-1) / num_clips.clamp_min(1)  # 0 if there are none
@@ -60,7 +62,9 @@ def _over_others(values: Tensor, valid: Tensor) -> Tensor:
     num_others = counted.sum(0) - counted
     others = (score.sum(0) - score) / num_others.clamp_min(1)
     compared = (counted > 0) & (num_others > 0)
-    return torch.where(compared, score / others.clamp_min(torch.finfo(score.dtype).tiny), 1)
+    info = torch.finfo(score.dtype)
+    ties = (score - others).abs() <= TIE * info.eps * others
+    return torch.where(compared & ~ties, score / others.clamp_min(info.tiny), 1)
 
 
 def ogm_coefficients(ratios: Tensor, alpha: float = 0.8) -> Tensor:

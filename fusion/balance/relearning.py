@@ -40,6 +40,8 @@ def cluster(z: Tensor, num_clusters: int, seed: int = 0) -> Tensor:
     """
     from sklearn.cluster import KMeans  # slow to import, and only this method needs it
 
+    if len(z) == 0:
+        return torch.zeros(0, dtype=torch.long, device=z.device)
     low, high = z.amin(0), z.amax(0)
     scaled = 2 * (z - low) / torch.where(high > low, high - low, 1) - 1
     most = min(num_clusters, len(scaled.unique(dim=0)))

@@ -57,9 +57,11 @@ def share_without(values: Tensor, strength: float = 1.0, growth: str = "linear")
 
     g is the identity, tanh, or the power 1.5; P is at most 1.
 
+    Of several with the same greatest value, each has its share. The source's `tanh` has the factor inside of it.
+
     Args:
         values: Mean value of each modality over the clips that have it, `(modalities, ...)`. One that is NaN is not
-            compared, and its share is 0.
+            compared, and its share is 0. Where only one is known, all shares are 0.
         strength: Factor of the share.
         growth: Name of g: linear, tanh or power.
 
@@ -68,11 +70,11 @@ def share_without(values: Tensor, strength: float = 1.0, growth: str = "linear")
     """
     known = ~values.isnan()
     values = values.where(known, 0)
-    num_others = (known.sum(0) - known.long()).clamp_min(1)
-    gap = values - (values.sum(0) - values) / num_others
+    num_others = known.sum(0) - known.long()
+    gap = values - (values.sum(0) - values) / num_others.clamp_min(1)
     scaled = (2 / 3 * gap).clamp_min(0)
     share = {"linear": scaled, "tanh": scaled.tanh(), "power": scaled**1.5}[growth]
-    leads = known & (values == values.masked_fill(~known, -torch.inf).amax(0))
+    leads = known & (num_others > 0) & (values == values.masked_fill(~known, -torch.inf).amax(0))
     return (strength * share).clamp_max(1) * leads
 
 

@@ -44,6 +44,15 @@ def test_the_contrast_is_that_of_the_paper_and_leaves_out_clips_that_lack_a_moda
     assert class_contrast(first, second, target, torch.zeros(5, dtype=torch.bool)).item() == 0
 
 
+def test_an_encoding_of_0_has_no_direction_and_takes_no_part():
+    first, second = (torch.randn(4, 3, generator=torch.Generator().manual_seed(i)) for i in range(2))
+    target, without = torch.tensor([0, 1, 0, 1]), torch.tensor([True, False, True, True])
+    second[1] = 0
+    loss = class_contrast(first, second.requires_grad_(), target)
+    torch.testing.assert_close(loss, class_contrast(first, second, target, without))
+    assert not torch.autograd.grad(loss, second)[0][1].any()
+
+
 def test_without_a_run_axis_the_divergence_is_that_of_each_run():
     draws = torch.Generator().manual_seed(0)
     z = {"audio": torch.randn(2, 7, 3, generator=draws), "video": torch.randn(2, 7, 3, generator=draws)}

@@ -38,9 +38,17 @@ def test_swapped_modalities_swap_labels_losses_and_weights():
 
 def test_the_weight_of_the_least_confident_modality_grows_where_the_model_neglects_it():
     """The paper's example: its label has .25 for the modality, and the model gives it .1."""
-    mixed = Misaligned(torch.tensor([[[0], [1]]]), torch.tensor([[[0.75], [0.25]]]), torch.ones(1, 1, dtype=torch.bool))
+    yes = torch.ones(1, 1, dtype=torch.bool)
+    mixed = Misaligned(torch.tensor([[[0], [1]]]), torch.tensor([[[0.75], [0.25]]]), yes, yes.expand(2, 1))
     logits = torch.tensor([[[0.9, 0.1, 1e-9]]]).log()
     torch.testing.assert_close(weak_modality_step(logits, mixed), torch.tensor([0.0, 0.15]), rtol=1e-4, atol=1e-6)
+
+
+def test_a_modality_whose_label_is_too_small_for_a_number_counts_as_present():
+    out = torch.tensor([[[0.0, 200.0], [200.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    mixed = misalign(out, torch.tensor([0, 1]), torch.tensor([1, 0]), torch.ones(2, 2, dtype=torch.bool))
+    assert (mixed.label == 0).any()
+    torch.testing.assert_close(weak_modality_step(torch.zeros(2, 2, 2), mixed), torch.tensor([-0.5, 0.0]))
 
 
 def test_no_gradient_flows_through_labels():

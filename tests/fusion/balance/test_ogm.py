@@ -54,3 +54,17 @@ def test_clips_that_lack_a_modality_or_a_share_do_not_count():
     nothing = share_ratios(share, torch.zeros(3, dtype=torch.bool), present)
     assert nothing.tolist() == [1, 1, 1]
     assert score_ratios(torch.zeros(3, 3, 2), torch.zeros(3, dtype=torch.long), present & False).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_in_a_tie_no_modality_leads(size):
+    """Also where the mean of equal scores is not equal to them, by rounding."""
+    for seed in range(100):
+        draws = torch.Generator().manual_seed(seed)
+        out, target = (
+            torch.randn(1, 7, 3, generator=draws).expand(size, -1, -1),
+            torch.randint(3, (7,), generator=draws),
+        )
+        assert score_ratios(out, target).tolist() == [1] * size
+    never_right = torch.tensor([[-200.0, 0.0]]).expand(size, 1, 2)
+    assert score_ratios(never_right, torch.tensor([0])).tolist() == [1] * size

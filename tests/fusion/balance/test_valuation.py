@@ -71,3 +71,8 @@ def test_only_modalities_that_a_clip_has_are_compared():
     out = torch.tensor([[[5.0, 0.0]], [[0.0, 0.0]]])
     assert least_sure_modality(out).tolist() == [1]
     assert least_sure_modality(out, torch.tensor([[True, False]])).tolist() == [0]
+
+
+def test_a_modality_that_nothing_is_compared_with_has_no_share():
+    assert share_without(torch.tensor([1.2, torch.nan])).tolist() == [0, 0]
+    torch.testing.assert_close(share_without(torch.tensor([1.2, 1.2, 0.6])), torch.tensor([0.2, 0.2, 0.0]))

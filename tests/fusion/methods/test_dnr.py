@@ -113,6 +113,7 @@ def test_purity_and_clusters_of_extreme_clips():
     assert purity(torch.empty(2, 0, dtype=torch.long), torch.empty(2, 0, dtype=torch.long)).tolist() == [0, 0]
     same = torch.ones(4, 3)
     assert cluster(same, 2).tolist() == [0, 0, 0, 0]
+    assert cluster(same[:0], 2).tolist() == []
     several = purity(torch.tensor([[0, 0, 1], [0, 1, 1]]), torch.tensor([[0, 1, 1], [0, 1, 1]]))
     torch.testing.assert_close(several, torch.tensor([2 / 3, 1.0]))
     gap = torch.tensor([0.2, 0.9])

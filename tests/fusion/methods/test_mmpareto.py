@@ -110,6 +110,15 @@ def test_zero_equal_and_opposite_gradients_give_finite_steps(b):
         assert torch.isfinite(mmpareto_gradient(torch.tensor(a), torch.tensor(other))).all()
 
 
+@pytest.mark.parametrize("factor", [0.3, 0.9, 0.99, 1.0, 1.01, 2.0])
+def test_opposite_gradients_give_no_step_of_rounding_noise(factor):
+    a = torch.randn(20, 40, generator=torch.Generator().manual_seed(0))
+    assert not mmpareto_gradient(a, -factor * a).any()
+    nearly = mmpareto_gradient(a, -factor * a + 0.01 * a.roll(1, -1), gamma=1.0)
+    length = (a - factor * a + 0.01 * a.roll(1, -1)).norm(dim=-1)
+    assert bool((nearly.norm(dim=-1) >= length * (1 - 1e-3)).all())
+
+
 def test_other_optimizers_get_a_note_and_gamma_0_is_refused():
     assert methods["mmpareto"].notes("sgd") == []
     assert "use sgd" in methods["mmpareto"].notes("adamw")[0]
