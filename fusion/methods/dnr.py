@@ -54,8 +54,9 @@ class DiagnosingRelearning(Method):
     gains room while the others start over. In between, training is naive, on the joint loss. Weights stay where they
     are in the optimizer: its momentum is kept, and so are running statistics of batch normalization. The head goes on.
 
-    The source goes back after each 20 of 90 epochs, three times, and the last third of the epochs is for learning; here
-    these are shares of the training, so that 10 epochs have their three times, too. Lambda is 3. Purities are of
+    The source goes back after 21, 41 and 61 of 90 epochs, and the last third of the epochs is for learning; here it is
+    after shares of the training, two ninths each, so that 10 epochs have their three times, too. In 2 to 4 epochs, the
+    last time is just before the last epoch; 1 epoch is naive training. Lambda is 3. Purities are of
     k-means as in the source, not of the nearest class mean, which would be cheaper: lambda is chosen for the gap of
     these purities, and as clusters are found without labels, a gap says how the encodings differ, not how well class
     means fit the clips that they are the means of. Each k-means is the best of 4 starts. Every dimension of z is scaled

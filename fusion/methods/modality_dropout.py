@@ -41,8 +41,9 @@ class ModalityDropout(Method):
     The AMR paper drops by batch. With `per_clip`, kept_m is drawn once per clip, as in ModDrop: the expectation is the
     same, with less variance between batches. What is kept is not scaled up.
 
-    The head sees a dropped modality as absent (`present` false). A clip that lacks all modalities that are kept is left
-    as it is. Attribution and test use every modality.
+    The head sees a dropped modality as absent (`present` false). A clip that lacks all modalities that its batch keeps
+    is left as it is; with `per_clip`, the one that is kept is of those that the clip has. Attribution and test use
+    every modality.
 
     On a cache, unlike in `amr train-encoders`, only adapters and head learn to work without a modality; encoders do
     not.
@@ -73,10 +74,10 @@ def keep(draw: Tensor, present: Tensor, p: float) -> Tensor:
 
     Args:
         draw: Uniform numbers in [0, 1), `(run, modalities)`, or `(run, batch, modalities)` for each clip. Those below p
-            drop a modality, except the largest.
+            drop a modality, except the largest; that of a clip is of the modalities that it has.
         present: Bool `(run, batch, modalities)`.
         p: Probability that a modality is dropped.
     """
-    drawn = (draw >= p) | (draw == draw.amax(-1, keepdim=True))
-    kept = present & (drawn if draw.ndim == present.ndim else drawn.unsqueeze(-2))
+    draw = draw.masked_fill(~present, -1) if draw.ndim == present.ndim else draw.unsqueeze(-2)
+    kept = present & ((draw >= p) | (draw == draw.amax(-1, keepdim=True)))
     return torch.where(kept.any(-1, keepdim=True), kept, present)

@@ -101,6 +101,11 @@ class OGMGE(Method):
         """Whether there are losses of the modalities."""
         return options.both_ways
 
+    @classmethod
+    def plans_ahead(cls, options: OGMOptions) -> bool:
+        """Whether modalities are dropped after a warm-up, which is a share of the training."""
+        return options.opm and options.warm_up > 0
+
     def begin_epoch(self, epoch: int) -> None:
         """Modulate gradients in epochs [start_epoch, end_epoch)."""
         o = self.options

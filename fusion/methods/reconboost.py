@@ -68,8 +68,11 @@ class ReconBoost(Method):
     The code multiplies f by a learned number, which W_m can take in; here there is none. Its f_m are MLPs, which are
     `--adapter mlp` here. The code starts from trained uni-modal models and chooses the epoch on test.
 
+    By default the code's last MLP is one for all modalities, so that a stage of m also moves the classifiers of the
+    others, and each stage has a new optimizer; here classifiers are apart, and momentum is kept.
+
     A training of fewer epochs than there are stages ends before the last modalities had theirs; with `rectify` they
-    then learn in the stages of all.
+    then learn in the stages of all, of which there is none in 1 epoch.
 
     AMR acts in every stage, on the classifiers that learn in it.
     """

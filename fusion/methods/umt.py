@@ -13,7 +13,7 @@ from amr.fusion.balance import distillation_losses, learns_in_turn, unimodal_log
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import NEEDS_SOFTMAX, Method, MethodContext, mean_over, methods
 from amr.fusion.model import FusionModel
-from amr.fusion.run_axis.axes import mean_over_steps
+from amr.fusion.run_axis.axes import mean_over_steps, step_mask
 from amr.fusion.tasks import Task
 
 
@@ -68,8 +68,9 @@ class UniModalTeachers(Method):
     out_m are the uni-modal logits of the head (`unimodal_logits`), so any head works, also without adapters if weight
     is 0. With `priority_epochs`, the adapters of all modalities but one get gradient 0 in these epochs. Of two
     modalities, the one that learns is that whose teacher has the lower s_m = mean softmax(teacher)_y on the batch; for
-    M, the epochs are M - 1 equal turns, of the weakest first. G2D is weight=1 logits=1 priority_epochs=N,
-    N half of the epochs, by SGD; Adam moves an adapter by its momentum also where the gradient is 0.
+    M, the epochs are M - 1 equal turns, of the weakest first. Momentum and weight decay still move an adapter whose
+    gradient is 0. G2D is weight=1 logits=1 priority_epochs=N, N half of the epochs, by SGD with momentum; its code
+    zeroes the gradients of convolutions only, here all of the adapter wait, and in `train-encoders` all of the encoder.
 
     On a cache, unlike in `amr train-encoders`, teacher and student share the frozen encoder and differ in the adapter
     only. So a teacher can only keep the joint loss from turning the adapter away from what one modality needs.
@@ -84,6 +85,12 @@ class UniModalTeachers(Method):
 
     def __init__(self, options: UMTOptions, context: MethodContext) -> None:
         super().__init__(options, context)
+        if options.priority_epochs >= context.epochs:
+            raise ValueError(
+                f"--method-option priority_epochs must be below the {context.epochs} epochs of the training, so that "
+                f"every modality learns, got {options.priority_epochs}. Pass --method-option "
+                f"priority_epochs={context.epochs // 2}."
+            )
         acts = options.weight > 0 or options.logits > 0 or options.priority_epochs > 0
         modalities = context.model.modalities if acts else ()
         self.teachers = {m: context.fit_unimodal(m).model.eval().requires_grad_(False) for m in modalities}
@@ -111,7 +118,7 @@ class UniModalTeachers(Method):
         loss, o = super().loss(model, batch, z), self.options
         for i, (m, teacher) in enumerate(self.teachers.items() if o.weight > 0 else ()):
             distance = (z[m] - teacher.encode(batch.only(m))[m]).square()  # (run, batch, [steps,] dim)
-            loss = loss + o.weight * mean_over(_per_clip(distance), batch.present[..., i])
+            loss = loss + o.weight * mean_over(_per_clip(distance, z[m]), batch.present[..., i])
         if o.logits > 0 or self.turn is not None:
             taught, present = self._taught(batch), batch.present.movedim(-1, 0)
             if self.turn is not None:
@@ -150,6 +157,8 @@ def teacher_scores(taught: Tensor, batch: Batch) -> Tensor:
     return mean_over(p_target, present).masked_fill(~present.any(-1), inf)
 
 
-def _per_clip(values: Tensor) -> Tensor:
-    """Mean over all other axes: `(run, batch, ...)` to `(run, batch)`."""
-    return torch.flatten(values, 2).mean(-1)
+def _per_clip(distance: Tensor, z: Tensor) -> Tensor:
+    """Mean over the dimensions and valid steps of z: `(run, batch, [steps,] dim)` to `(run, batch)`."""
+    if distance.ndim == 3:
+        return distance.mean(-1)
+    return distance.mean(-1).sum(-1) / step_mask(z).sum(-1).clamp_min(1)

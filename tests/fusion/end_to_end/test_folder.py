@@ -50,12 +50,20 @@ def test_a_training_that_is_stopped_while_it_gets_more_epochs_stays_finished(req
 
 
 @pytest.mark.parametrize(
-    ("method", "steady"),
-    [("opm", "warm_up=0"), ("dnr", "times=0"), ("inforeg", "beta=0"), ("gradient-blending", "super_epoch=2")],
+    ("method", "options", "steady"),
+    [
+        ("opm", (), "warm_up=0"),
+        ("ogm", ("opm=true",), "opm=false"),
+        ("dnr", (), "times=0"),
+        ("inforeg", (), "beta=0"),
+        ("gradient-blending", (), "super_epoch=2"),
+    ],
 )
-def test_a_training_that_depends_on_its_length_does_not_continue_to_more_epochs(tmp_path, method, steady):
+def test_a_training_that_depends_on_its_length_does_not_continue_to_more_epochs(tmp_path, method, options, steady):
     """A share of 2 epochs is not that share of 4, so it would not end as a training of 4."""
-    config = TrainConfig(dataset="crema-d", objective="joint", method=method, epochs=2, out=str(tmp_path))
+    config = TrainConfig(
+        dataset="crema-d", objective="joint", method=method, method_option=options, epochs=2, out=str(tmp_path)
+    )
     (tmp_path / "checkpoint.pt").touch()
     for same in (config, replace(config, method_option=(steady,))):
         write_json(tmp_path / "config.json", {"config": requested(same), "clips_sha256": ""})

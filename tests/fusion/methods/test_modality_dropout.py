@@ -41,8 +41,7 @@ def test_per_clip_the_loss_is_that_of_clips_with_draws_of_their_own():
         logits, kinds = [], set()
         for clip in range(30):
             has = [i for i in range(2) if batch.present[run, clip, i]]
-            drawn = [i for i in range(2) if draw[clip, i] >= 0.6] or [int(draw[clip].argmax())]
-            used = [i for i in has if i in drawn] or has
+            used = [i for i in has if draw[clip, i] >= 0.6] or [max(has, key=lambda i, of=draw[clip]: of[i])]
             kinds.add(tuple(used))
             names = enumerate(("audio", "video"))
             z = [modules[m](batch.embeddings[m][run, clip]) * float(i in used) for i, m in names]
@@ -68,6 +67,12 @@ def test_it_never_drops_all_modalities_and_drops_at_the_expected_rate(num_modali
     # with probability p^M all M would be dropped; then one is selected, chosen uniformly
     expected = 1 - p + p**num_modalities / num_modalities
     torch.testing.assert_close(selected.float().mean(0), torch.full((num_modalities,), expected), atol=0.045, rtol=0)
+
+
+def test_per_clip_a_clip_drops_at_the_same_rate_whatever_it_lacks():
+    present = torch.tensor([True, True, False]).expand(1, 20_000, 3)
+    draw = torch.rand(1, 20_000, 3, generator=torch.Generator().manual_seed(0))
+    assert (keep(draw, present, 0.5).sum(-1) == 2).float().mean() == pytest.approx(0.25, abs=0.01)
 
 
 def test_the_head_gets_zeros_and_present_false_for_dropped_modalities():

@@ -9,7 +9,7 @@ from amr.fusion.data.clips import Clips
 from amr.fusion.fit import fit
 from amr.fusion.methods import methods
 from amr.fusion.methods.base import NEEDS_SOFTMAX
-from amr.fusion.methods.umt import UMTOptions, teacher_scores
+from amr.fusion.methods.umt import UMTOptions, _per_clip, teacher_scores
 from amr.fusion.resolve import check_task
 from amr.fusion.tasks import tasks
 from amr.fusion.train.recipe import Member
@@ -111,7 +111,7 @@ def test_first_only_the_adapter_of_the_weaker_teacher_learns(swapped):
     clips = make_clips(30)
     names = ("video", "audio") if swapped else ("audio", "video")
     ordered = Clips({m: clips.embeddings[m] for m in names}, clips.present, clips.target)
-    method, model = build("umt", ordered, options={"priority_epochs": 2}, seeds=(0,))
+    method, model = build("umt", ordered, options={"priority_epochs": 2}, seeds=(0,), epochs=3)
     batch = batch_of(ordered, 1)
     taught = [teacher(batch.only(m)).softmax(-1) for m, teacher in method.teachers.items()]
     scores = [float(p[0, torch.arange(30), batch.target[0]].mean()) for p in taught]
@@ -126,7 +126,7 @@ def test_first_only_the_adapter_of_the_weaker_teacher_learns(swapped):
 
 def test_with_three_modalities_they_take_turns_from_the_weakest():
     clips = make_clips(30, {"audio": 8, "text": 4, "video": 6})
-    method, model = build("umt", clips, clips, options={"priority_epochs": 4})
+    method, model = build("umt", clips, clips, options={"priority_epochs": 4}, epochs=5)
     batch, learned = batch_of(clips), []
     for epoch in range(1, 6):
         method.begin_epoch(epoch)
@@ -190,6 +190,21 @@ def test_what_compares_softmaxes_needs_classes(options):
 def test_options_are_checked(options, message):
     with pytest.raises(ValueError, match=message):
         UMTOptions(**options)
+
+
+def test_priority_leaves_epochs_in_which_every_modality_learns():
+    with pytest.raises(ValueError, match=r"priority_epochs must be below the 10 epochs .* got 151. Pass .*=5\.$"):
+        build("umt", options={"priority_epochs": 151}, epochs=10)
+
+
+def test_the_distance_of_a_clip_is_the_mean_over_its_valid_steps():
+    z = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    distance = z.square()
+    z[:, 1, 1:], distance[:, 1, 1:] = 0, 0  # one step, and padding
+    expected = distance.mean((2, 3))
+    expected[:, 1] = distance[:, 1, 0].mean(-1)
+    torch.testing.assert_close(_per_clip(distance, z), expected)
+    torch.testing.assert_close(_per_clip(distance[:, :, 0], z[:, :, 0]), distance[:, :, 0].mean(-1))
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])
