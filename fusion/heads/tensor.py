@@ -24,7 +24,7 @@ class TensorOptions:
 
     Args:
         reduced_dim: Size to which each modality is reduced; 0 for the largest with which the tensor has at most
-            4,096 entries, 32 at most: 32 for two modalities, 15 for three, 3 for six.
+            4,096 entries, from 1 to 32: 32 for two modalities, 15 for three, 3 for six.
     """
 
     reduced_dim: int = 0
