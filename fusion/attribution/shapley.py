@@ -105,6 +105,10 @@ def shapley_split(values: Tensor) -> Tensor:
 
     phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! [v(S ∪ {m}) - v(S)]
 
+    Args:
+        values: Value of each subset, `(subsets, ...)`, in the order of `subset_logits`: from none to all, the last
+            modality changing first.
+
     >>> shapley_split(torch.tensor([0.0, 1.0, 3.0, 4.0]))  # v(none), v(second), v(first), v(both)
     tensor([3., 1.])
     """

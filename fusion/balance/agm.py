@@ -29,7 +29,7 @@ def agm_losses(out: Tensor, target: Tensor, present: Tensor | None = None, task:
     >>> agm_losses(torch.tensor([[[99.0, 0.0]], [[0.0, 0.0]]]), torch.tensor([1])).round(decimals=3)
     tensor([18.4210,  0.6930])
     """
-    losses = task.weighted(None).losses(out.detach(), target.expand(len(out), *target.shape)).clamp_max(LARGEST)
+    losses = task.weighted(None).losses(out.detach(), target).clamp_max(LARGEST)
     valid = torch.ones_like(losses, dtype=torch.bool) if present is None else present.movedim(-1, 0)
     return losses.masked_fill(~valid, 0).sum(-1) / valid.sum(-1)
 

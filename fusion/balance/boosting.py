@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch  # noqa: F401  (examples use it)
 from torch import Tensor
 
+from amr.fusion.run_axis.axes import at_target
+
 
 def reconcile_losses(out: Tensor, others: Tensor, target: Tensor, w1: float = 5.0, w2: float = 1.0) -> Tensor:
     """Cross-entropy of a modality's logits, less where the others are right without it, `(..., clips)`.
@@ -22,9 +24,7 @@ def reconcile_losses(out: Tensor, others: Tensor, target: Tensor, w1: float = 5.
     >>> reconcile_losses(out, others, torch.tensor([0, 0])).round(decimals=3)
     tensor([1.5600, 1.3860])
     """
-    index = target.unsqueeze(-1)
-    log_p = out.log_softmax(-1).gather(-1, index).squeeze(-1)
-    known = others.detach().softmax(-1).gather(-1, index).squeeze(-1)
+    log_p, known = at_target(out.log_softmax(-1), target), at_target(others.detach().softmax(-1), target)
     return -log_p * (w1 - w2 * known) / out.shape[-1]
 
 

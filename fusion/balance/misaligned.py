@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from amr.fusion.attribution.permutation import of_partners
+from amr.fusion.run_axis.axes import at_target
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def misalign(out: Tensor, target: Tensor, partners: Tensor, present: Tensor) -> 
     tensor([0.7500, 0.2500])
     """
     size = len(out)
-    own = out.detach().softmax(-1).gather(-1, target.expand(size, *target.shape).unsqueeze(-1)).squeeze(-1)
+    own = at_target(out.detach().softmax(-1), target)
     theirs = of_partners(own.movedim(0, -1), partners).movedim(-1, 0)
     swapped = torch.eye(size, dtype=torch.bool, device=out.device).view(size, size, *[1] * target.ndim)
     has = present.movedim(-1, 0)  # (modalities, ..., clips)
@@ -92,6 +93,13 @@ def weak_modality_step(logits: Tensor, mixed: Misaligned) -> Tensor:
     Args:
         logits: Joint logits of the misaligned clips, `(swapped, ..., clips, classes)`.
         mixed: Their labels.
+
+    The label of the second modality is .25, and the model gives it .1:
+
+    >>> target, label = torch.tensor([[[0], [1]]]), torch.tensor([[[0.75], [0.25]]])
+    >>> mixed = Misaligned(target, label, valid=torch.tensor([[True]]), present=torch.tensor([[True], [True]]))
+    >>> weak_modality_step(torch.tensor([[[0.9, 0.1]]]).log(), mixed).round(decimals=4)
+    tensor([0.0000, 0.1500])
     """
     p = of_targets(logits.detach().softmax(-1), mixed.target) * mixed.present
     given = p / p.sum(1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny)
@@ -101,7 +109,7 @@ def weak_modality_step(logits: Tensor, mixed: Misaligned) -> Tensor:
     compared = label.masked_fill(number == 0, torch.inf)
     least = (compared == compared.amin(0)) & (number > 0)
     first = least & (least.cumsum(0) == 1)
-    return (label - given) * first
+    return (label - given).masked_fill(~first, 0)
 
 
 def of_targets(values: Tensor, target: Tensor) -> Tensor:
@@ -118,6 +126,9 @@ def similarity(z: Mapping[str, Tensor], partners: Tensor) -> Tensor:
     Args:
         z: Modality to its encoding, `(..., clips, dim)`.
         partners: Clip numbers `(..., clips)`.
+
+    >>> similarity({"audio": torch.tensor([[1.0, 0.0], [1.0, 1.0]])}, torch.tensor([1, 0])).round(decimals=4)
+    tensor([[0.7071, 0.7071]])
     """
     return torch.stack(
         [

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from amr.fusion.run_axis.axes import at_target
+
 TIE = 8  # units of rounding: the mean of three equal scores may differ from each
 
 
@@ -26,7 +28,7 @@ def score_ratios(out: Tensor, target: Tensor, present: Tensor | None = None) -> 
     >>> score_ratios(torch.tensor([sure, even]), torch.tensor([0]))
     tensor([2.0000, 0.5000])
     """
-    p_target = out.detach().softmax(-1).gather(-1, target.expand(len(out), *target.shape).unsqueeze(-1)).squeeze(-1)
+    p_target = at_target(out.detach().softmax(-1), target)
     valid = torch.ones_like(p_target, dtype=torch.bool) if present is None else present.movedim(-1, 0)
     return _over_others(p_target, valid)
 

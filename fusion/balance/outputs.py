@@ -61,8 +61,10 @@ def all_present(z: Mapping[str, Tensor]) -> Tensor:
     """True for each clip and modality, `(..., clips, modalities)`.
 
     Raises:
-        ValueError: The encodings are not all `(..., clips, dim)`.
+        ValueError: There are none, or they are not all `(..., clips, dim)`.
     """
+    if len(z) == 0:
+        raise ValueError("z must have a modality, got none. Pass z as {name: encodings}.")
     first = next(iter(z.values()))
     shapes = {m: tuple(value.shape) for m, value in z.items()}
     if len({shape[:-1] for shape in shapes.values()}) > 1:
@@ -89,4 +91,4 @@ def modality_losses(out: Tensor, target: Tensor, present: Tensor | None = None, 
     """
     valid = torch.ones(out.shape[:-1], dtype=torch.bool, device=out.device)
     valid = valid if present is None else present.movedim(-1, 0)
-    return task.loss_over(out, target.expand(len(out), *target.shape), valid)
+    return task.loss_over(out, target, valid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from amr.common.registry import unknown
 from amr.fusion.attribution.shapley import shapley_split, subsets
 
 EPS = 1e-4  # Shapley values of answers are multiples of 1 / M!, up to rounding
@@ -73,7 +74,10 @@ def share_without(values: Tensor, strength: float = 1.0, growth: str = "linear")
     num_others = known.sum(0) - known.long()
     gap = values - (values.sum(0) - values) / num_others.clamp_min(1)
     scaled = (2 / 3 * gap).clamp_min(0)
-    share = {"linear": scaled, "tanh": scaled.tanh(), "power": scaled**1.5}[growth]
+    shares = {"linear": scaled, "tanh": scaled.tanh(), "power": scaled**1.5}
+    if growth not in shares:
+        raise unknown("growth", growth, shares)
+    share = shares[growth]
     leads = known & (num_others > 0) & (values == values.masked_fill(~known, -torch.inf).amax(0))
     return (strength * share).clamp_max(1) * leads
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from amr.fusion.run_axis.axes import at_target
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -30,7 +32,7 @@ def score(logits: Tensor, target: Tensor) -> Scores:
     log_p = logits.log_softmax(-1)
     p = log_p.exp()
     confidence, predicted = p.max(-1)
-    of_target = log_p.gather(-1, target.expand(len(p), -1).unsqueeze(-1)).squeeze(-1)
+    of_target = at_target(log_p, target)
     brier = p.square().sum(-1) - 2 * of_target.exp() + 1
     return Scores(*(x.float().cpu() for x in (predicted == target, confidence, -of_target, brier)))
 

@@ -184,7 +184,7 @@ def loss_sums(
     logits = torch.cat([out, model.head(z, batch.present).unsqueeze(0)])  # (losses, run, batch, classes)
     present = batch.present.movedim(-1, 0)
     counts = torch.cat([present, torch.ones_like(present[:1])])
-    return task.loss_sums(logits, batch.target.expand(len(logits), *batch.target.shape), counts)
+    return task.loss_sums(logits, batch.target, counts)
 
 
 def losses(task: Task, own: OwnClassifiers | None, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ from amr.fusion.balance import (
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
 from amr.fusion.model import FusionModel
+from amr.fusion.run_axis.axes import at_target
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,7 @@ class InfoReg(Method):
         out = unimodal_logits(model.head, z, batch.present)  # (modalities, run, batch, classes)
         if o.beta > 0:
             present = batch.present.movedim(-1, 0)
-            target = batch.target.expand(len(out), -1, -1).unsqueeze(-1)
-            scores = mean_over(out.detach().softmax(-1).gather(-1, target).squeeze(-1), present)
+            scores = mean_over(at_target(out.detach().softmax(-1), batch.target), present)
             self.coefficients = inforeg_coefficients(scores, self.prime, o.beta, present.any(-1))
             self.seen.append(self.coefficients)
         if o.unimodal == 0:

@@ -15,7 +15,7 @@ from amr.fusion.methods.base import Method, MethodContext, epoch_means, mean_ove
 from amr.fusion.methods.measure import over_clips
 from amr.fusion.methods.stages import stage_epochs
 from amr.fusion.model import FusionModel
-from amr.fusion.run_axis.axes import mean_over_steps
+from amr.fusion.run_axis.axes import at_target, mean_over_steps
 
 SHARE_OF_ENTROPY = 10  # the entropy reward acts in one of as many parts of the training, if no number is requested
 
@@ -125,7 +125,7 @@ class PrototypicalRebalance(Method):
         logits = [prototype_logits(mean_over_steps(value), self.prototypes[m], known) for (m, value), known in pairs]
         log_q = torch.stack(logits).log_softmax(-1)  # (modalities, run, batch, classes)
         present = batch.present.movedim(-1, 0)
-        log_right = log_q.gather(-1, batch.target.expand(len(log_q), -1, -1).unsqueeze(-1)).squeeze(-1)
+        log_right = at_target(log_q, batch.target)
         scores = mean_over(log_right.detach().exp(), present)  # (modalities, run)
         behind, leads = pmr_weights(scores, present.any(-1))
         self.seen.append(behind)

@@ -13,7 +13,7 @@ from amr.fusion.balance import distillation_losses, learns_in_turn, unimodal_log
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import NEEDS_SOFTMAX, Method, MethodContext, mean_over, methods
 from amr.fusion.model import FusionModel
-from amr.fusion.run_axis.axes import mean_over_steps, step_mask
+from amr.fusion.run_axis.axes import at_target, mean_over_steps, step_mask
 from amr.fusion.tasks import Task
 
 
@@ -152,8 +152,7 @@ def teacher_scores(taught: Tensor, batch: Batch) -> Tensor:
     """Mean s_m of the target's probability over the clips that have m: `(modalities, run, batch, classes)` to
     `(modalities, run)`. A modality that no clip of the batch has counts as the strongest.
     """
-    target = batch.target.expand(len(taught), -1, -1).unsqueeze(-1)
-    p_target, present = taught.softmax(-1).gather(-1, target).squeeze(-1), batch.present.movedim(-1, 0)
+    p_target, present = at_target(taught.softmax(-1), batch.target), batch.present.movedim(-1, 0)
     return mean_over(p_target, present).masked_fill(~present.any(-1), inf)
 
 

@@ -24,6 +24,25 @@ def of_same_runs(x: Tensor, z: Tensor) -> Tensor:
     return x[:: len(x) // len(z)] if len(x) > len(z) else of_runs(x, len(z))
 
 
+def at_target(values: Tensor, target: Tensor) -> Tensor:
+    """Value of each clip's class: `(..., clips, classes)` and classes `(..., clips)` to `(..., clips)`.
+
+    Leading axes that only the values have share the target.
+
+    Raises:
+        ValueError: The clips are not the same.
+
+    >>> at_target(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), torch.tensor([1, 0]))
+    tensor([[2., 3.]])
+    """
+    if values.shape[values.ndim - 1 - target.ndim : -1] != target.shape:
+        raise ValueError(
+            f"target must be the classes of the same clips as the logits {tuple(values.shape)}, got shape "
+            f"{tuple(target.shape)}. Pass one class per clip, (..., clips)."
+        )
+    return values.gather(-1, target.expand(values.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+
+
 def log_softmax(logits: Tensor) -> Tensor:
     """Log-softmax over the last axis, `(..., classes)`.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amr.common.registry import unknown
 from amr.fusion.choices import OUTPUTS
-from amr.fusion.run_axis.axes import log_softmax
+from amr.fusion.run_axis.axes import at_target, log_softmax
 from amr.fusion.tasks.base import Task, counted_sums, tasks
 from amr.fusion.tasks.decision import Decision
 from amr.fusion.tasks.divergence import jensen_shannon
@@ -102,7 +102,7 @@ class Multiclass(Task):
 
 def cross_entropies(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of each clip, `(..., clips)`."""
-    return -log_softmax(logits).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    return -at_target(log_softmax(logits), target)
 
 
 MULTICLASS = Multiclass()

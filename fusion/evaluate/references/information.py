@@ -13,6 +13,7 @@ from torch import Tensor
 from amr.fusion.evaluate.measures.base import Measure, measures
 from amr.fusion.evaluate.perturb import Name, Subject
 from amr.fusion.evaluate.references.unimodal import ComparedSubject, each_alone, logits_of
+from amr.fusion.run_axis.axes import at_target
 
 NATS_PER_BIT = math.log(2)
 TEMPERATURES = (0.1, 10.0)
@@ -56,7 +57,7 @@ class Information(Measure):
         def information(logits: Tensor, of_val: Tensor) -> Tensor:
             heat = temperature(of_val[:, complete_val], val.target[complete_val])
             log_p = (logits.double() / heat[:, None, None]).log_softmax(-1)
-            of_target = log_p.gather(-1, test.target.expand(len(log_p), -1).unsqueeze(-1)).squeeze(-1)
+            of_target = at_target(log_p, test.target)
             return (of_target / NATS_PER_BIT + surprise).float().cpu()
 
         joint = information(subject.logits, logits_of(subject.model, reference.own.val))
@@ -104,7 +105,7 @@ def temperature(logits: Tensor, target: Tensor) -> Tensor:
     if len(target) == 0:
         return torch.ones(len(logits), dtype=torch.double, device=logits.device)
     logits = logits.double()
-    of_target = logits.gather(-1, target.expand(len(logits), -1).unsqueeze(-1)).squeeze(-1)
+    of_target = at_target(logits, target)
     low = torch.full((len(logits),), -math.log(TEMPERATURES[1]), dtype=torch.double, device=logits.device)
     high = torch.full_like(low, -math.log(TEMPERATURES[0]))
     for _ in range(HALVINGS):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from amr.fusion.balance import agm_losses, modality_losses, unimodal_logits
+from amr.fusion.balance import agm_losses, modality_losses, score_ratios, unimodal_logits
 from amr.fusion.tasks.multiclass import MULTICLASS
 
 
@@ -45,5 +45,15 @@ def test_without_clips_the_loss_is_0():
 
 def test_steps_need_present():
     z = {"audio": torch.ones(5, 7, 3), "video": torch.ones(5, 3)}
+    with pytest.raises(ValueError, match="z must have a modality, got none"):
+        unimodal_logits(lambda z, present: None, {})
     with pytest.raises(ValueError, match=r"z must be \(..., clips, dim\) .* got .*\(5, 7, 3\).*Pass present"):
         unimodal_logits(lambda z, present: z["video"] + z["audio"].sum(-2), z)
+
+
+@pytest.mark.parametrize("clips", [4, 6])
+def test_targets_of_other_clips_are_refused(clips):
+    out = torch.zeros(2, 5, 3)
+    for function in (modality_losses, agm_losses, score_ratios):
+        with pytest.raises(ValueError, match=r"target must be the classes of the same clips .*\(2, 5, 3\), got shape"):
+            function(out, torch.zeros(clips, dtype=torch.long))

@@ -75,4 +75,6 @@ def test_only_modalities_that_a_clip_has_are_compared():
 
 def test_a_modality_that_nothing_is_compared_with_has_no_share():
     assert share_without(torch.tensor([1.2, torch.nan])).tolist() == [0, 0]
+    with pytest.raises(ValueError, match="Did you mean linear"):
+        share_without(torch.tensor([1.2, 0.6]), growth="linea")
     torch.testing.assert_close(share_without(torch.tensor([1.2, 1.2, 0.6])), torch.tensor([0.2, 0.2, 0.0]))
