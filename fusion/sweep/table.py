@@ -250,14 +250,28 @@ def _requested(
         parse_ratio(config.amr_ratio, modalities, name="--amr-ratio")
     elif len(modalities) == 1:
         note = f"AMR and fusion need two modalities, got {modalities[0]}: the table has its unimodal row only"
-        return tuple(name for name in methods if methods[name].single_modality), None, [note]
+        return default_methods(modalities), None, [note]
     ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
     if names:
         return tuple(names), ratio, []
     task = getattr(config, "task", "multiclass")  # encoders are trained for classes
-    unfit = {name: methods[name].unfit(methods[name].Options(), tasks[task]) for name in TABLE_1}
-    notes = [f"{name} is left out: {reason}" for name, reason in unfit.items() if reason]
-    return tuple(name for name, reason in unfit.items() if not reason), ratio, notes
+    notes = [f"{name} is left out: {reason}" for name in TABLE_1 if (reason := _unfit(name, task))]
+    return default_methods(modalities, task), ratio, notes
+
+
+def default_methods(modalities: Sequence[str], task: str = "multiclass") -> tuple[str, ...]:
+    """Methods of the rows if none is named: `TABLE_1`, without those that cannot learn the task.
+
+    Of one modality, it is the unimodal method alone.
+    """
+    if len(modalities) == 1:
+        return tuple(name for name in methods if methods[name].single_modality)
+    return tuple(name for name in TABLE_1 if not _unfit(name, task))
+
+
+def _unfit(name: str, task: str) -> str | None:
+    """Why a method cannot learn a task; None if it can."""
+    return methods[name].unfit(methods[name].Options(), tasks[task])
 
 
 def _table_of(result: SweepResult, modalities: Sequence[str], ratio: str | None, num_seeds: int) -> Table:
