@@ -190,10 +190,12 @@ def _moved(settings: Sequence[Setting]) -> list[str]:
         return []
     even = [pair for pair in pairs if pair[0].is_even]
     setting, other = max(even or pairs, key=lambda pair: pair[0].val_gain)
+    num = len(even or pairs)
+    chosen = f"Of {num} settings with AMR{' and an even ratio' * bool(even)}, {setting.label} is best on val. It "
     before, after = other.by_modality("share"), setting.by_modality("share")
     order = "/".join(setting.modalities)
     verb, ends = _move(before, after)
-    sentence = f"{setting.label} {verb} the shares {ends} ({order})"
+    sentence = f"{chosen if num > 1 else f'{setting.label} '}{verb} the shares {ends} ({order})"
     uses = [g.by_modality("perceptual") for g in (other, setting)]
     if all(value is not None for by_modality in uses for value in by_modality.values()):
         again, ends = _move(*uses)

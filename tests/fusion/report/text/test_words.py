@@ -27,6 +27,14 @@ def test_the_text_says_what_the_head_relies_on_and_that_the_shares_disagree(made
     ) in text
 
 
+def test_of_several_settings_with_amr_the_text_says_why_one_is_reported(pages, made):
+    text = text_of(pages["table"].parent.parent / "table")
+    assert (
+        "Of 5 settings with AMR and an even ratio, gradient-blending · AMR audio=1:video=1 is best on val. It" in text
+    )
+    assert "best on val. It" not in text_of(made())
+
+
 def test_numbers_are_fractions_and_use_has_no_other_name(made):
     for folder in (made("plain"), made("evaluated", seeds=3, p_corrected=0.01)):
         text = text_of(folder).replace("95 % interval", "").lower()
