@@ -266,7 +266,7 @@ def _tested_in_table(results: ResultFolder) -> str:
     if no_test is not None:
         return f"Under Statistics is the change of each method, {unit}{apart}. It is not tested: {no_test}."
     tests = [test for test in results.table_tests if test["measure"] == score.name]
-    found = [test for test in tests if _significant(test | {"p_corrected": test["p_holm"]})]
+    found = [test for test in tests if _significant({**test, "p_corrected": test["p_holm"]})]
     listed = [f"{test['method']} by {signed(test['difference'])} (p {p_text(test['p_holm'])})" for test in found]
     if listed:
         more = f" and {len(listed) - MAX_REPORTED} more" if len(listed) > MAX_REPORTED else ""
