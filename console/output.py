@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from amr.fusion.sweep.sweep import SweepResult
 
 MAX_LISTED = 20
+MAX_SETTINGS = 10  # of a sweep that are printed
 PIPE_WIDTH = 200  # files and pipes have no width of their own
 GAP = 2  # blanks between columns
 
@@ -154,7 +155,10 @@ def say_results(result: SweepResult, as_json: bool) -> None:
     if result.rows:
         words = [*SCORES[result.task].main.values()]
         title = f"best by val {words[0]}; test {', '.join(words)} and share beside it"
-        show(result.to_json(), as_json, lambda: table(title, *best_by_val(result.table, result.task)))
+        columns, rows = best_by_val(result)
+        show(result.to_json(), as_json, lambda: table(title, columns, rows[:MAX_SETTINGS]))
+        if len(rows) > MAX_SETTINGS and not as_json:
+            say(f"... and {len(rows) - MAX_SETTINGS} more settings in results.csv")
         say(f"{result.folder / 'results.csv'}, {write_picture(result)}")
         say_next(result.folder)
     refuse_diverged(result.diverged)

@@ -19,7 +19,7 @@ from amr.fusion.attribution.attributor import attributions
 from amr.fusion.attribution.ratio import named_ratio, parse_ratio
 from amr.fusion.config import FitConfig
 from amr.fusion.runs.read import use_shares
-from amr.fusion.runs.statistics import ROUNDING, paired_test
+from amr.fusion.runs.statistics import MIN_PAIRS, ROUNDING, paired_test
 from amr.fusion.sweep.plots import plot_ratios
 from amr.fusion.sweep.sweep import sweep
 from amr.fusion.swept import SweepConfig
@@ -144,7 +144,7 @@ def _mean(values: pd.Series) -> float | None:
 def _differ(values: pd.Series, others: pd.Series) -> bool:
     """Whether the mean difference of two settings, paired by seed, is more than noise."""
     differences = (values - others).dropna()
-    if len(differences) < 2:
+    if len(differences) < MIN_PAIRS:
         return False
     test = paired_test(differences.to_numpy())
     return abs(test.difference) > ROUNDING if test.p is None else test.p < LEVEL

@@ -8,7 +8,7 @@ from typing import Any
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.choices import Score, score_of
 from amr.fusion.runs.read import SETTINGS, setting_details, setting_text, varied_settings
-from amr.fusion.runs.statistics import p_text
+from amr.fusion.runs.statistics import p_text, why_no_test
 
 Rows = tuple[list[str], list[list[object]]]
 
@@ -55,7 +55,9 @@ def reading(document: Mapping[str, Any]) -> str:
     known = READING | (READING_OF_ERRORS if score.least_is_best else {})
     texts = {name: score.in_words(text) for name, text in known.items()}
     lines += [f"{name:<10}  {text}" for name, text in texts.items() if name in shown]
-    return "\n".join(lines + ["no ± below 3 seeds"] * (1 < max(few) < 3))
+    lines += ["no ± below 3 seeds"] * (1 < max(few) < 3)
+    pairs = [entry["num_pairs"] for entry in document["comparisons"]]
+    return "\n".join(lines + [f"no *: {why_no_test(min(pairs))}"] * any(map(why_no_test, pairs)))
 
 
 def scores_table(document: Mapping[str, Any]) -> Rows:

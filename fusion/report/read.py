@@ -14,8 +14,10 @@ from amr.fusion.choices import Score
 from amr.fusion.report.decisions import Decisions, of_evaluation, of_predictions
 from amr.fusion.runs.read import SETTINGS, Run, canonical_name, read_runs, with_evaluation
 from amr.fusion.runs.record import RunRecord
+from amr.fusion.runs.statistics import why_no_test
 
 UNLIKE_OURS = (KeyError, TypeError, AttributeError, IndexError)  # what such content raises
+NO_TEST = dict.fromkeys(("p", "p_corrected", "p_holm", "p_wilcoxon", "p_wilcoxon_corrected", "effect_size", "d"))
 FILES = "config.json of amr fit or sweep.json of amr sweep"
 
 
@@ -77,11 +79,27 @@ class ResultFolder:
 
     @cached_property
     def comparisons(self) -> list[Mapping[str, Any]]:
-        """Paired tests of evaluation.json, each measure under one name."""
+        """Paired tests of evaluation.json, each measure under one name; without p if the pairs are too few."""
         tests = [] if self.evaluation is None else self.evaluation.get("comparisons", [])
+        tests = [test if why_no_test(test["num_pairs"]) is None else test | NO_TEST for test in tests]
         renamed = [{**test, "measure": canonical_name(test["measure"])} for test in tests]
         unique = {(test["measure"], *(str(test.get(name)) for name in SETTINGS)): test for test in renamed}
         return list(unique.values())
+
+    @cached_property
+    def table_tests(self) -> list[Mapping[str, Any]]:
+        """Paired tests of table.json, one per method and measure; without p if the seeds are too few."""
+        is_tested = why_no_test(self.num_seeds) is None
+        return [
+            {"method": row["method"], "measure": measure, **(test if is_tested else test | NO_TEST)}
+            for row in self.table or ()
+            for measure, test in (row["tests"] or {}).items()
+        ]
+
+    @property
+    def num_seeds(self) -> int:
+        """Number of different seeds of its runs."""
+        return len({run.seed for run in self.runs})
 
     @cached_property
     def decisions(self) -> Decisions | None:

@@ -201,6 +201,11 @@ def shown(settings: Sequence[Setting], most: int = MAX_SHOWN) -> list[Setting]:
     return [setting for setting in joint if id(setting) in selected]
 
 
+def over_seeds(settings: Sequence[Setting]) -> str:
+    """Words for a caption: ", mean over seeds"; empty if no setting has several."""
+    return ", mean over seeds" * any(len(setting.runs) > 1 for setting in settings)
+
+
 def best_run(settings: Sequence[Setting]) -> Run:
     """Joint run that is best on val (`best_of`); the first run if there is no val split."""
     runs = [run for setting in settings if setting.fuses for run in setting.runs]

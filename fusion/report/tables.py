@@ -11,7 +11,15 @@ from amr.fusion.choices import SCORES, Score
 from amr.fusion.evaluate.measures import measures
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.settings import Setting, settings_of
-from amr.fusion.runs.statistics import FRACTION, MIN_VALUES_INTERVAL, ROUNDING, interval_inside, p_text
+from amr.fusion.runs.statistics import (
+    FRACTION,
+    MIN_PAIRS,
+    MIN_VALUES_INTERVAL,
+    ROUNDING,
+    interval_inside,
+    p_text,
+    why_no_test,
+)
 
 # measures that show whether balance helped; the second table of tests has all
 MAIN_MEASURES = ("full_minus_worst.mean", "robustness", "conflict.balance", "calibration.clean.ece")
@@ -205,10 +213,11 @@ def comparison_tables(results: ResultFolder) -> list[Table]:
     """Paired tests: of the main measures, then of all."""
     settings = settings_of(results)
     tests = results.comparisons
+    few = min((test["num_pairs"] for test in tests), default=MIN_PAIRS)
     main = [test for test in tests if test["measure"].startswith(main_measures(results.score))]
     correction = (
         "Each row pairs runs with and without AMR by seed, and by fold if there are folds; p is corrected over the "
-        "settings of one measure (Holm)."
+        "settings of one measure (Holm)." + _without_test(few)
     )
     tables = []
     if main:
@@ -217,9 +226,15 @@ def comparison_tables(results: ResultFolder) -> list[Table]:
     if len(tests) > len(main):
         caption = f"Changes by AMR in all measures. {correction}"
         tables.append(_comparisons("all-tests", caption, tests, settings, results.score))
-    if not tests and results.table:
-        tables += _of_table(results.table, results.score)
+    if not tests and results.table_tests:
+        tables.append(_of_table(results))
     return tables
+
+
+def _without_test(num_pairs: int) -> str:
+    """Sentence on rows without a test; empty if there are enough pairs."""
+    reason = why_no_test(num_pairs)
+    return "" if reason is None else f" Rows without p: {reason}."
 
 
 def main_measures(score: Score) -> tuple[str, ...]:
@@ -244,7 +259,7 @@ def _comparisons(
                 Cell(signed(difference), difference, True),
                 Cell(between, low, True),
                 Cell(signed(effect), effect, True),
-                Cell(str(test.get("test") or DASH), test.get("test")),
+                Cell(DASH, None) if test.get("p") is None else Cell(str(test.get("test") or DASH), test.get("test")),
                 Cell(str(test["num_pairs"]), test["num_pairs"], True),
                 Cell(p_text(test.get("p")), test.get("p"), True),
                 Cell(p_text(test.get("p_corrected")), test.get("p_corrected"), True),
@@ -258,22 +273,28 @@ def label_of(test: Mapping[str, Any], settings: Sequence[Setting]) -> str:
     return next((setting.label for setting in settings if setting.matches(test)), f"AMR {test['amr_ratio']}")
 
 
-def _of_table(table: Sequence[Mapping[str, Any]], score: Score) -> list[Table]:
+def _of_table(results: ResultFolder) -> Table:
     """Tests of `amr table`."""
     rows = [
         [
-            row["method"],
-            measure_words(measure, score),
+            test["method"],
+            measure_words(test["measure"], results.score),
             *(Cell(signed(test.get(k)), test.get(k), True) for k in ("difference", "d")),
             *(Cell(p_text(test.get(k)), test.get(k), True) for k in ("p", "p_holm")),
         ]
-        for row in table
-        if row["tests"] is not None
-        for measure, test in row["tests"].items()
+        for test in results.table_tests
     ]
     columns = ["method", "measure", "difference", "effect size", "p", "corrected p"]
-    caption = "Changes by AMR, paired by seed: t-tests, p corrected over the methods (Holm)."
-    return [make_table("tests", caption, columns, rows)] if rows else []
+    caption = (
+        f"Changes by AMR, {paired_in_table(results)}: t-tests, p corrected over the methods (Holm)."
+        + _without_test(results.num_seeds)
+    )
+    return make_table("tests", caption, columns, rows)
+
+
+def paired_in_table(results: ResultFolder) -> str:
+    """Words for the pairs of the tests of `amr table`."""
+    return "paired by seed" + ", each over all folds" * (results.runs[0].config.folds > 1)
 
 
 # Measures of labels and numbers, by their words.

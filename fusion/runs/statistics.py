@@ -14,17 +14,18 @@ CONFIDENCE = 0.95
 FRACTION = (0.0, 1.0)  # lowest and highest value of most measures
 ROUNDING = 1e-9  # differences with a smaller deviation than this differ by rounding only
 MIN_VALUES_INTERVAL = 3  # the t-interval of two values is 12.7 times their standard error, or 0 if they happen to agree
+MIN_PAIRS = MIN_VALUES_INTERVAL  # of a paired test: two differences that happen to agree have any p and effect size
 MIN_PAIRS_WILCOXON = 6  # with fewer pairs no outcome reaches p < .05
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Result of a paired test; values are None if pairs are too few or all differences are equal.
+    """Result of a paired test; values are None if pairs are fewer than three or all differences are equal.
 
     Args:
         num_pairs: Number of pairs.
         difference: Mean difference.
-        interval: 95 % interval of the mean, by the t distribution; None for fewer than three pairs.
+        interval: 95 % interval of the mean, by the t distribution.
         effect_size: Cohen's d of the differences: their mean over their deviation.
         p: p value of the t-test, two-sided.
         p_wilcoxon: p value of Wilcoxon's signed ranks, two-sided.
@@ -81,7 +82,7 @@ def interval_inside(
 
 
 def paired_test(differences: Sequence[float] | np.ndarray, overlap: float = 0.0) -> PairedTest:
-    """Test whether the mean of paired differences is 0.
+    """Test whether the mean of paired differences is 0; with fewer than three pairs, only take the mean.
 
     Folds share most of their training clips, so their differences are correlated and the plain t-test finds too much.
     Nadeau & Bengio (2003, Inference for the Generalization Error) replace var / n by (1/n + overlap) var, here for all
@@ -93,7 +94,7 @@ def paired_test(differences: Sequence[float] | np.ndarray, overlap: float = 0.0)
     """
     values = np.asarray(differences, float)
     count, mean = len(values), float(np.mean(values))
-    if count < 2:
+    if count < MIN_PAIRS:
         return PairedTest(count, mean, None, None, None, None)
     spread = float(values.std(ddof=1))
     if spread <= ROUNDING:  # no variance to test against
@@ -101,8 +102,7 @@ def paired_test(differences: Sequence[float] | np.ndarray, overlap: float = 0.0)
     error = spread * float(np.sqrt(1 / count + overlap))
     half = t_quantile(count) * error
     p = float(2 * scipy.special.stdtr(count - 1, -abs(mean) / error))
-    interval = (mean - half, mean + half) if count >= MIN_VALUES_INTERVAL else None
-    return PairedTest(count, mean, interval, mean / spread, p, wilcoxon(values))
+    return PairedTest(count, mean, (mean - half, mean + half), mean / spread, p, wilcoxon(values))
 
 
 def ratio_interval(
@@ -180,11 +180,25 @@ def mean(values: np.ndarray) -> float | None:
 
 
 def p_text(value: float | None) -> str:
-    """Text of a p value as in papers; a dash for None.
+    """Text of a p value as in papers, without the zero before the point; a dash for None.
 
-    >>> p_text(0.0004), p_text(0.0412), p_text(None)
-    ('<.001', '.041', '-')
+    >>> p_text(0.0004), p_text(0.0412), p_text(1.0), p_text(None)
+    ('<.001', '.041', '>.999', '-')
     """
     if value is None:
         return "-"
-    return "<.001" if value < 0.001 else f"{value:.3f}".replace("0.", ".", 1)
+    if value < 0.001:
+        return "<.001"
+    return ">.999" if value >= 0.9995 else f"{value:.3f}".removeprefix("0")
+
+
+def why_no_test(num_pairs: int) -> str | None:
+    """Why a paired test is not made; None if there are enough pairs.
+
+    >>> why_no_test(2), why_no_test(3)
+    ('2 pairs are too few for a paired test, which needs three', None)
+    """
+    if num_pairs >= MIN_PAIRS:
+        return None
+    pairs = "1 pair is" if num_pairs == 1 else f"{num_pairs} pairs are"
+    return f"{pairs} too few for a paired test, which needs three"

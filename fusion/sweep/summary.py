@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.choices import SCORES
-from amr.fusion.runs.read import SETTINGS, setting_text
+from amr.fusion.runs.read import SETTINGS, read_runs, setting_text
 from amr.fusion.sweep.folder import writing
 from amr.fusion.sweep.plots import plot_shares
 from amr.fusion.sweep.sweep import SweepResult
 
 COLUMNS = ("method", "head", *(name for name in SETTINGS if name not in ("method", "head")))
-MAX_ROWS = 10
 
 
-def best_by_val(results: pd.DataFrame, task: str = "multiclass") -> tuple[list[str], list[list[object]]]:
-    """Columns and rows of the table of settings, the best score on val first. Measures are means over seeds.
+def best_by_val(result: SweepResult) -> tuple[list[str], list[list[object]]]:
+    """Columns and rows of the table of settings, the best on val first, by the rule of `best_of`.
 
-    The shares of all modalities are in one cell.
+    Measures are means over seeds. The shares of all modalities are in one cell.
     """
+    results = result.table
     names = [*dict.fromkeys(",".join(results["modalities"]).split(","))]
     varied = [name for name in COLUMNS if name == "amr_ratio" or _varies(results, name)]
-    score = SCORES[task]
+    score = SCORES[result.task]
     second, words = [*score.main.items()][1]
     columns = [*varied, "seeds", "val", "test", words, f"share {'/'.join(names)}"]
     rows: list[list[object]] = []
+    runs_of: list[list[str]] = []
+    gains: list[float] = []
     for _, runs in results.groupby(list(COLUMNS), sort=False, dropna=False):
         val, test = (runs[runs["part"] == split] for split in ("val", "test"))
         means = [_mean(each) for each in (val[score.name], test[score.name], test[second])]
         shares = [_mean(test[f"share_{m}"]) for m in names if "," in runs["modalities"].iloc[0]]
         share = "/".join("-" if value is None else f"{value:.2f}" for value in shares) or "-"
         rows.append([*(_text(runs.iloc[0], name) for name in varied), runs["seed"].nunique(), *means, share])
-    val_column = len(varied) + 1
-    known = [row for row in rows if row[val_column] is not None]
-    known.sort(key=lambda row: score.gain(float(str(row[val_column]))), reverse=True)
-    rows = [*known, *(row for row in rows if row[val_column] is None)]
-    return columns, rows[:MAX_ROWS]
+        runs_of.append([*val["run"]])
+        gains.append(-math.inf if means[0] is None else score.gain(means[0]))
+    losses = _losses_of_ties(result.folder, gains, runs_of)
+    order = sorted(range(len(rows)), key=lambda i: (-gains[i], losses[i]))
+    return columns, [rows[i] for i in order]
+
+
+def _losses_of_ties(folder: Path, gains: list[float], runs_of: Sequence[Sequence[str]]) -> list[float]:
+    """Mean val loss of each setting whose gain is that of another one; 0 for the others, which need none."""
+    is_tied = [gains.count(gain) > 1 and bool(names) for gain, names in zip(gains, runs_of, strict=True)]
+    found = {run.name: run for run in read_runs(folder)} if any(is_tied) else {}
+    return [
+        sum(found[name].val_loss for name in names) / len(names) if tied else 0.0
+        for tied, names in zip(is_tied, runs_of, strict=True)
+    ]
 
 
 def _varies(results: pd.DataFrame, name: str) -> bool:

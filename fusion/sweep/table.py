@@ -19,7 +19,7 @@ from amr.fusion.data.folds import modalities_of, read_training_data
 from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.methods import methods
 from amr.fusion.resolve import takes_steps
-from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, holm, mean_interval, p_text, paired_test
+from amr.fusion.runs.statistics import MIN_VALUES_INTERVAL, holm, mean_interval, p_text, paired_test, why_no_test
 from amr.fusion.sweep.folder import writing
 from amr.fusion.sweep.sweep import SweepResult, sweep
 from amr.fusion.sweep.trainings import sweep_trainings
@@ -42,7 +42,7 @@ class Table:
         rows: Rows of JSON values, one per method (one per modality for `unimodal`): method, modalities, and for `plain`
             and `amr` (None if a method takes no ratio) the mean and the half width of the 95 % interval of each
             metric, and the mean shares; `p` is the paired t-test of AMR against none over seeds, `p_holm` corrected
-            for all rows.
+            for all rows (None for fewer than three seeds).
         modalities: Names of the modalities, in the order of the shares.
         ratio: Target ratio of AMR; None if the table has no columns with AMR.
         num_seeds: Number of pairs in each test.
@@ -74,8 +74,16 @@ class Table:
         title = f"test, mean{interval} of {self.num_seeds} {'seed' if self.num_seeds == 1 else 'seeds'}"
         if self.ratio is None:
             return title
-        tested = "/".join(self.metrics.values())
-        return f"{title}; AMR {self._named_ratio}; p of AMR against none for {tested}, paired, Holm"
+        title = f"{title}; AMR {self._named_ratio}"
+        if self.no_test is not None:
+            return title
+        return f"{title}; p of AMR against none for {'/'.join(self.metrics.values())}, paired, Holm"
+
+    @property
+    def no_test(self) -> str | None:
+        """Why no row has a p; None if rows have one, or no columns with AMR."""
+        reason = None if self.ratio is None else why_no_test(self.num_seeds)
+        return None if reason is None else f"no p: {reason} (--seeds 3 or more)"
 
     @property
     def _named_ratio(self) -> str:
@@ -110,7 +118,7 @@ class Table:
 
     def stacked(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows for a terminal: the row with AMR below the one without."""
-        columns = ["method", *self.metrics.values(), *["/".join(self.modalities)] * self._fuses]
+        columns = ["method", *self.metrics.values(), *[f"share {'/'.join(self.modalities)}"] * self._fuses]
         if self.ratio is None:
             return columns, [[_name(row), *self._half_cells(row, "plain", with_share=self._fuses)] for row in self.rows]
         rows = []
@@ -242,14 +250,28 @@ def _requested(
         parse_ratio(config.amr_ratio, modalities, name="--amr-ratio")
     elif len(modalities) == 1:
         note = f"AMR and fusion need two modalities, got {modalities[0]}: the table has its unimodal row only"
-        return tuple(name for name in methods if methods[name].single_modality), None, [note]
+        return default_methods(modalities), None, [note]
     ratio = (config.amr_ratio or ":".join("1" for _ in modalities)) if with_amr else None
     if names:
         return tuple(names), ratio, []
     task = getattr(config, "task", "multiclass")  # encoders are trained for classes
-    unfit = {name: methods[name].unfit(methods[name].Options(), tasks[task]) for name in TABLE_1}
-    notes = [f"{name} is left out: {reason}" for name, reason in unfit.items() if reason]
-    return tuple(name for name, reason in unfit.items() if not reason), ratio, notes
+    notes = [f"{name} is left out: {reason}" for name in TABLE_1 if (reason := _unfit(name, task))]
+    return default_methods(modalities, task), ratio, notes
+
+
+def default_methods(modalities: Sequence[str], task: str = "multiclass") -> tuple[str, ...]:
+    """Methods of the rows if none is named: `TABLE_1`, without those that cannot learn the task.
+
+    Of one modality, it is the unimodal method alone.
+    """
+    if len(modalities) == 1:
+        return tuple(name for name in methods if methods[name].single_modality)
+    return tuple(name for name in TABLE_1 if not _unfit(name, task))
+
+
+def _unfit(name: str, task: str) -> str | None:
+    """Why a method cannot learn a task; None if it can."""
+    return methods[name].unfit(methods[name].Options(), tasks[task])
 
 
 def _table_of(result: SweepResult, modalities: Sequence[str], ratio: str | None, num_seeds: int) -> Table:
@@ -276,7 +298,7 @@ def _table_of(result: SweepResult, modalities: Sequence[str], ratio: str | None,
         result.task,
     )
     _write(table)
-    return table
+    return table if table.no_test is None else replace(table, notes=(*table.notes, table.no_test))
 
 
 def _check_test_split(config: FitConfig) -> None:
@@ -335,8 +357,9 @@ def _write(table: Table) -> None:
     with writing(table.folder), checksummed(table.folder, *FILES):
         write_csv(table.folder / "table.csv", pd.DataFrame(rows, columns=columns))
         columns, rows = table.cells()
-        write_text(table.folder / "table.md", markdown(columns, rows))
-        write_text(table.folder / "table.tex", latex(columns, rows))
+        note = table.no_test
+        write_text(table.folder / "table.md", markdown(columns, rows) + (f"\n{note}\n" if note else ""))
+        write_text(table.folder / "table.tex", latex(columns, rows) + (f"% {note}\n" if note else ""))
         write_json(table.folder / "table.json", list(table.rows))
 
 

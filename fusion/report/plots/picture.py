@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from amr.fusion.report.plots.marks import GRID, INK, MUTED, SURFACE, KeyItem, key_of, label
-from amr.fusion.report.settings import Setting
+from amr.fusion.report.settings import Setting, reference_of
 from amr.fusion.report.tables import Table
 from amr.fusion.runs.statistics import FRACTION, interval_inside
 
@@ -94,10 +94,19 @@ def rows_height(ticks: Sequence[str], rows_each: int = 1) -> int:
 
 
 def of_all(drawn: Sequence[Setting], known: Sequence[Setting]) -> str:
-    """Sentence for a caption that says which settings a picture leaves out; empty if it has all."""
-    if len(drawn) >= len(known):
+    """Sentence for a caption that says which settings a picture of `shown` has; empty if it has all with a joint head.
+
+    Args:
+        drawn: Settings that the picture has.
+        known: Settings that it could have.
+    """
+    joint = [setting for setting in known if setting.fuses] or known
+    if len(drawn) >= len(joint):
         return ""
-    return f" Of {len(known)} settings, the {len(drawn)} here are that without AMR and those best on val."
+    reference = reference_of(known)
+    others = [setting for setting in drawn if setting is not reference]
+    named = f"{reference.label} and " if reference is not None and len(others) < len(drawn) else ""
+    return f" Of {len(joint)} settings with a joint head, the picture has {named}the {len(others)} best on val."
 
 
 def fraction_axis(title: str, **more: Any) -> dict[str, Any]:

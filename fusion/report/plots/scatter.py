@@ -95,6 +95,12 @@ class Scatter:
         return len(self.points) > MAX_NAMED or any(len(point.text) > MAX_LETTERS for point in self.points)
 
     @property
+    def paths_words(self) -> str:
+        """Sentences on the lines between points; empty if there are none."""
+        words = "Arrows lead from a setting without AMR to the same one with it. " * any(p.is_pair for p in self.paths)
+        return words + "Lines join settings that differ in the ratio only. " * any(not p.is_pair for p in self.paths)
+
+    @property
     def is_crowded(self) -> bool:
         """Whether whiskers are left out, because they would cover the points."""
         return len(self.points) > MAX_WHISKERED

@@ -13,7 +13,7 @@ from amr.fusion.report.plots.picture import Picture, fraction_axis, of_all, plot
 from amr.fusion.report.plots.scatter import CROWDED, NUMBERED, Path, Point, Scatter
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
-from amr.fusion.report.settings import Setting, counterpart, reference_of, shown
+from amr.fusion.report.settings import Setting, counterpart, over_seeds, reference_of, shown
 from amr.fusion.report.tables import fraction, make_table
 
 MAX_ROWS = 14
@@ -46,7 +46,7 @@ def _accuracy_against(
 ) -> Picture | None:
     """The score over a measure of each modality, one plot per modality; of two modalities, over that of the first."""
     score = results.score
-    placed = [s for s in settings if s.fuses and s.has(measure) and s.gain() is not None]
+    placed = [s for s in settings if len(s.modalities) > 1 and s.has(measure) and s.gain() is not None]
     placed = [s for s in placed if s.modalities == results.modalities]
     if len(placed) < 2:  # a single point shows no more than the table
         return None
@@ -75,13 +75,14 @@ def _accuracy_against(
     return Picture(
         name,
         f"{score.title} against {words}",
-        f"{score.in_words(DEFINED[measure])} One point per setting, the mean over seeds, hollow without AMR"
+        f"{score.in_words(DEFINED[measure])} One point per setting{over_seeds(placed)}, hollow without AMR"
         + (CROWDED if scatters[first].is_crowded else "; whiskers are 95 % intervals") * whiskered
         + ". "
         + NUMBERED * scatters[first].is_numbered
+        + scatters[first].paths_words
         + "Ringed points are on the Pareto front, chosen on val: no other setting is both better there and "
         f"closer to balance, 1/{len(results.modalities)} for each modality."
-        + (f" Without {words}: {', '.join(outside)}." if outside else ""),
+        + (f" No points, as they have no {words}: {', '.join(outside)}." if outside else ""),
         f"Scatter of {score.words} over the {words} of {first}, {len(placed)} settings. The {words} goes from "
         f"{fraction(min(xs))} to {fraction(max(xs))}, {score.words} from {fraction(min(ys))} to {fraction(max(ys))}. "
         f"On the Pareto front: {', '.join(s.label for s in front)}.",

@@ -15,7 +15,7 @@ from amr.fusion.report.plots.marks import MUTED, label, setting_area, setting_co
 from amr.fusion.report.plots.picture import Picture, fraction_axis, of_all, plot, wide_enough
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
-from amr.fusion.report.settings import MAX_SHOWN, Setting, shown
+from amr.fusion.report.settings import MAX_SHOWN, Setting, over_seeds, shown
 from amr.fusion.report.tables import Table, fraction, make_table
 
 GAP = 0.16  # between panels, as a part of their height
@@ -282,7 +282,7 @@ def noise(results: ResultFolder, settings: Sequence[Setting]) -> Picture | None:
     return Picture(
         "noise",
         "Noise",
-        f"{score.title} with noise added to one modality's embeddings and the others clean, mean over seeds. The "
+        f"{score.title} with noise added to one modality's embeddings and the others clean{over_seeds(selected)}. The "
         "steeper a curve, the more the head depends on that modality. Robustness is the area under "
         + " divided by ".join(parts[::-1] if score.least_is_best else parts)
         + ": a ratio, 1 if noise costs nothing."

@@ -10,7 +10,7 @@ from amr.fusion.report.plots.marks import MUTED, kind_marker, label
 from amr.fusion.report.plots.picture import Picture, fraction_axis, plot, rows_height, tick, whiskers
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
-from amr.fusion.report.settings import Setting, counterpart
+from amr.fusion.report.settings import Setting, counterpart, over_seeds
 from amr.fusion.report.tables import BOUNDS, fraction, make_table
 from amr.fusion.runs.statistics import FRACTION
 
@@ -34,7 +34,7 @@ def methods(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
     measures = {words: name for words, name in measures.items() if any(s.mean(name) is not None for s in known)}
     balance = {words: 1 / len(results.modalities) for words, name in measures.items() if "." in name}
     data = [
-        [name, half, *(None if s is None else s.mean(measure) for measure in measures.values())]
+        [name, half, *(_value(s, measure) for measure in measures.values())]
         for name, *pair in rows
         for half, s in zip(HALVES, pair, strict=True)
         if s is not None
@@ -49,15 +49,35 @@ def methods(results: ResultFolder, settings: Sequence[Setting]) -> Picture | Non
     return Picture(
         "methods",
         "Methods without and with AMR",
-        f"One row per method, mean over seeds with 95 % intervals: hollow without AMR, filled with {ratios}. A method "
-        "with a single point takes no ratio. Use share: part of the use "
+        f"One row per method{over_seeds(known)}{_intervals(known, measures)}: hollow without AMR, filled with "
+        f"{ratios}. A method with a single point takes no ratio. Use share: part of the use "
         f"({score.lost} if the modality is permuted between test clips); share: part of the decision. Dashed in these: "
-        f"balance, 1/{len(results.modalities)}. The paired tests are under Statistics.{outside}",
+        f"balance, 1/{len(results.modalities)}.{_tests(results)}{outside}",
         f"Pairs of points. {score.title} without and with AMR: {'; '.join(listed)}.",
         {words: _dumbbells(drawn, words, name, balance.get(words)) for words, name in measures.items()},
         make_table("methods-data", "Each method without and with AMR.", ["method", "AMR", *measures], data),
         "Measure",
     )
+
+
+def _value(setting: Setting, name: str) -> float | None:
+    """Mean of a measure; a single modality has no share."""
+    return None if "." in name and len(setting.modalities) == 1 else setting.mean(name)
+
+
+def _intervals(settings: Sequence[Setting], measures: Mapping[str, str]) -> str:
+    """Words for the intervals of a picture; empty if it has none."""
+    drawn = {len(s.runs) > 1 for s in settings for name in measures.values() if s.half_width(name) is not None}
+    if not drawn:
+        return ""
+    return " with 95 % intervals" if True in drawn else " with 95 % intervals over bootstrapped clips"
+
+
+def _tests(results: ResultFolder) -> str:
+    """Sentence on the tests of the page; empty if it has none."""
+    tests = [*results.comparisons] or results.table_tests
+    made = any(test.get("p") is not None for test in tests)
+    return f" The {'paired tests' if made else 'changes'} are under Statistics." if tests else ""
 
 
 def _paired(settings: Sequence[Setting]) -> list[Row]:

@@ -13,7 +13,7 @@ from amr.fusion.report.plots.marks import kind_bar, label
 from amr.fusion.report.plots.picture import Picture, fraction_axis, plot, rows_height, tick
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
-from amr.fusion.report.settings import Setting, shown
+from amr.fusion.report.settings import Setting, over_seeds, shown
 from amr.fusion.report.tables import Table, fraction, label_of, make_table
 
 
@@ -78,7 +78,10 @@ def against_people(results: ResultFolder, settings: Sequence[Setting]) -> list[T
     tables = people_tables(results.evaluation, lambda entry: label_of(entry, settings))
     return [
         make_table(
-            f"people-{i}", f"{t.title[0].upper()}{t.title[1:]}. Fractions of 1, mean over seeds.", t.columns, t.rows
+            f"people-{i}",
+            f"{t.title[0].upper()}{t.title[1:]}. Fractions of 1{over_seeds(settings)}.",
+            t.columns,
+            t.rows,
         )
         for i, t in enumerate(tables, start=1)
     ]

@@ -105,7 +105,7 @@ def _measure(run: Run, words: str, results: ResultFolder) -> float | None:
     if words in names:
         return run.measures.get(names[words])
     kind, _, modality = words.partition(" of ")
-    return run.measures.get(f"{kind.replace(' ', '_')}.{modality}") if run.fuses else None
+    return run.measures.get(f"{kind.replace(' ', '_')}.{modality}") if len(run.modalities) > 1 else None
 
 
 def _coordinates(

@@ -15,6 +15,7 @@ from amr.fusion.end_to_end.config import TRAIN_SWEPT, TrainConfig
 from amr.fusion.recipes.given import recipe_settings
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.text.paths import as_named, without_paths
+from amr.fusion.sweep.table import default_methods
 from amr.fusion.swept import SWEPT
 
 MAX_LINE = 60
@@ -59,7 +60,8 @@ def _train(results: ResultFolder) -> list[str]:
     if sweep.get("amr_ratio", [None]) != [None] and weight not in (own, *own[:1]):
         options.append(f"--amr-weight {_text(weight)}")
     usual = _defaults(sweep.get("base", {}), TrainConfig)
-    lists = _lists({name: sweep[name] for name in TRAIN_SWEPT if name in sweep}, usual, is_table=is_table)
+    swept = {name: sweep[name] for name in TRAIN_SWEPT if name in sweep}
+    lists = _lists(_of_table(swept, results) if is_table else swept, usual, is_table=is_table)
     command = ["amr table", "--end-to-end"] if is_table else ["amr train-encoders"]
     return [*command, *options, *lists, f"--out {quoted(as_named(folder))}"]
 
@@ -72,18 +74,24 @@ def _sweep(results: ResultFolder, out: str) -> list[str]:
     sweep = results.sweep or {}
     usual = _defaults(sweep["base"], FitConfig)
     is_table = results.table is not None
-    skipped = {"out", "amr_weight", *(name for name in SWEPT if name in sweep)} | ({"method"} if is_table else set())
-    # `amr table` has an adapter by default, and adds its methods and the columns without AMR automatically
+    skipped = {"out", "amr_weight", *(name for name in SWEPT if name in sweep)}
+    # `amr table` has an adapter by default, and adds the columns without AMR automatically
     parts = ["amr table" if is_table else "amr sweep", *_options(sweep["base"], skipped=tuple(skipped))]
     if is_table and sweep["base"]["adapter"] == "none":
         parts.append("--adapter none")
     attribution = sweep["base"].get("attribution", FitConfig.attribution)
     swept = {name: sweep[name] for name in SWEPT if sweep.get(name) is not None}  # None: one value, in `base`
     if is_table:
-        swept.pop("method", None)
+        swept = _of_table(swept, results)
     if swept.get("amr_weight") in ([None], [own_weight(attribution)]) or sweep["amr_ratio"] == [None]:
         swept.pop("amr_weight", None)
     return [*parts, *_lists(swept, usual, is_table=is_table), f"--out {out}"]
+
+
+def _of_table(swept: Mapping[str, Any], results: ResultFolder) -> dict[str, Any]:
+    """Lists of a table, without its methods if they are those that it has by default."""
+    usual = default_methods(results.modalities, results.record.config.task)
+    return {name: values for name, values in swept.items() if name != "method" or tuple(values) != usual}
 
 
 def _lists(swept: Mapping[str, Sequence[Any]], usual: Mapping[str, Any], *, is_table: bool) -> list[str]:
@@ -101,7 +109,7 @@ def _lists(swept: Mapping[str, Sequence[Any]], usual: Mapping[str, Any], *, is_t
         text = ",".join("none" if value is None else _text(value) for value in values)
         if name == "seed" and values == list(range(len(values))) and (is_table or len(values) > 1):
             options.append(f"--seeds {len(values)}")
-        elif values != [usual[name]]:
+        elif values != [usual[name]] or (is_table and name == "method"):
             options.append(_with_value(f"--{name.replace('_', '-')}", text))
     return options
 

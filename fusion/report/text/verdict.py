@@ -23,7 +23,7 @@ from amr.fusion.report.settings import Setting, counterpart, reference_of
 from amr.fusion.report.tables import MINUS, fraction, side_by_side, signed
 from amr.fusion.report.text.use import uses_any
 from amr.fusion.runs.read import Run, best_of, flat, use_shares
-from amr.fusion.runs.statistics import PairedTest, interval_inside, paired_test, ratio_interval
+from amr.fusion.runs.statistics import MIN_PAIRS, PairedTest, interval_inside, paired_test, ratio_interval
 
 MAX_COST = FrontierConfig.max_cost
 FEW = 100  # val clips, of which one is more than `MAX_COST`
@@ -222,8 +222,11 @@ def _plus_minus(test: PairedTest, score: Score | None = None) -> str:
 def _certainty(change: Change) -> str:
     """Sentence on what the paired tests can and cannot tell from noise."""
     pairs = change.moved.num_pairs
+    of = "seed and fold" if change.plain.runs[0].config.folds > 1 else "runs"
+    if pairs < MIN_PAIRS:
+        return f"With {pairs} pair{'s' * (pairs != 1)} of {of} there is no interval: three are needed."
     if change.moved.interval is None or change.gain.interval is None:
-        return f"With {pairs} pair{'s' * (pairs != 1)} of runs there is no interval: three are needed."
+        return f"The differences of the {pairs} pairs of {of} are all alike: there is no interval."
     found = [low > 0 or high < 0 for low, high in (change.moved.interval, change.gain.interval)]
     words = change.plain.score.words
     outcome = {
@@ -232,7 +235,7 @@ def _certainty(change: Change) -> str:
         (False, True): f"the move cannot be told from noise, and the change in {words} is more than noise",
         (False, False): f"neither the move nor the change in {words} can be told from noise",
     }[found[0], found[1]]
-    return f"By paired tests of {pairs} pairs of runs, {outcome}; the use share moves by {_plus_minus(change.moved)}."
+    return f"By paired tests of {pairs} pairs of {of}, {outcome}; the use share moves by {_plus_minus(change.moved)}."
 
 
 def _price(change: Change) -> str:

@@ -16,12 +16,13 @@ from amr.fusion.report.tables import (
     label_of,
     main_measures,
     measure_words,
+    paired_in_table,
     side_by_side,
     signed,
     terms_of,
 )
 from amr.fusion.report.text.use import LITTLE, unit_of
-from amr.fusion.runs.statistics import interval_inside, p_text
+from amr.fusion.runs.statistics import interval_inside, p_text, why_no_test
 
 ALIKE = 0.05  # uses closer than this, and of one order, are called about equal
 APART = 0.10  # gap between share and use share that is worth a warning
@@ -47,7 +48,9 @@ def summary(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
         sentences.append(
             "These are only the measures of training: amr evaluate adds missing modalities, noise, "
             + "Shapley use shares " * (results.frontier is None)
-            + "and paired tests."
+            + "and paired tests"
+            + " of every measure" * bool(results.table_tests)
+            + "."
         )
     return [sentence for sentence in sentences if sentence]
 
@@ -187,10 +190,12 @@ def _moved(settings: Sequence[Setting]) -> list[str]:
         return []
     even = [pair for pair in pairs if pair[0].is_even]
     setting, other = max(even or pairs, key=lambda pair: pair[0].val_gain)
+    num = len(even or pairs)
+    chosen = f"Of {num} settings with AMR{' and an even ratio' * bool(even)}, {setting.label} is best on val. It "
     before, after = other.by_modality("share"), setting.by_modality("share")
     order = "/".join(setting.modalities)
     verb, ends = _move(before, after)
-    sentence = f"{setting.label} {verb} the shares {ends} ({order})"
+    sentence = f"{chosen if num > 1 else f'{setting.label} '}{verb} the shares {ends} ({order})"
     uses = [g.by_modality("perceptual") for g in (other, setting)]
     if all(value is not None for by_modality in uses for value in by_modality.values()):
         again, ends = _move(*uses)
@@ -213,9 +218,14 @@ def _tested(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
     tests, score = results.comparisons, results.score
     score_tests = [test for test in tests if test["measure"] == score.name]
     if not score_tests:
+        if results.table_tests:
+            return [_tested_in_table(results)]
         if any(setting.regularized for setting in settings):
             return ["Paired tests of all settings, corrected for their number, are not here, so none is reported."]
         return []
+    no_test = why_no_test(max(test["num_pairs"] for test in score_tests))
+    if no_test is not None:
+        return [f"There are no paired tests: {no_test}."]
     found = [test for test in score_tests if _significant(test)]
     listed = [f"{label_of(test, settings)} by {signed(test['difference'])} (corrected p {_p(test)})" for test in found]
     if listed:
@@ -246,6 +256,27 @@ def _tested(results: ResultFolder, settings: Sequence[Setting]) -> list[str]:
             + f" {_count(num_measures, 'measure')} tested; p is corrected within each."
         )
     return sentences
+
+
+def _tested_in_table(results: ResultFolder) -> str:
+    """Sentence on what the tests of `amr table` found in the score."""
+    score, unit = results.score, paired_in_table(results)
+    apart = " (above, each fold is a pair)" * (results.runs[0].config.folds > 1)
+    no_test = why_no_test(results.num_seeds)
+    if no_test is not None:
+        return f"Under Statistics is the change of each method, {unit}{apart}. It is not tested: {no_test}."
+    tests = [test for test in results.table_tests if test["measure"] == score.name]
+    found = [test for test in tests if _significant({**test, "p_corrected": test["p_holm"]})]
+    listed = [f"{test['method']} by {signed(test['difference'])} (p {p_text(test['p_holm'])})" for test in found]
+    if listed:
+        more = f" and {len(listed) - MAX_REPORTED} more" if len(listed) > MAX_REPORTED else ""
+        outcome = f"AMR changes {score.words} of {len(found)} of {_count(len(tests), 'method')}: "
+        outcome += f"{', '.join(listed[:MAX_REPORTED])}{more}"
+    else:
+        known = [float(test["p_holm"]) for test in tests if test["p_holm"] is not None]
+        least = f" (smallest corrected p {p_text(min(known))})" if known else ""
+        outcome = f"a change of {score.words} by AMR is found in none of {_count(len(tests), 'method')}{least}"
+    return f"By the tests under Statistics, {unit}{apart} and corrected over the methods, {outcome}."
 
 
 def _reported(score: Score) -> tuple[str, ...]:

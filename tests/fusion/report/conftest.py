@@ -234,7 +234,7 @@ def evaluated(folder: Path, *, p_corrected: float = 0.5, people: bool = False) -
         settings |= {"head": "concat" if config["method"] == "naive" else "-", "modalities": modalities}
         runs.append({"run": run.name, **settings, "measures": of, "intervals": {}})
     test = {"head": "concat", "method": "naive", "modalities": ["audio", "video"], "amr_weight": 1.0, "lr": 0.001}
-    test |= {"against": "none", "num_pairs": 2, "interval": [-0.3, 0.1], "effect_size": -1.0, "test": "t", "p": 0.01}
+    test |= {"against": "none", "num_pairs": 3, "interval": [-0.3, 0.1], "effect_size": -1.0, "test": "t", "p": 0.01}
     comparisons = [
         {**test, "amr_ratio": ratio, "measure": measure, "difference": -0.1, "p_corrected": p_corrected}
         for ratio in ("1:1", "1:3")

@@ -83,7 +83,7 @@ def test_a_measure_that_a_file_has_under_two_names_is_compared_once(made):
 
 
 def test_the_tests_of_a_table_are_used_without_an_evaluation(made):
-    folder = made()
+    folder = made(seeds=3)
     test = '{"difference": 0.01, "d": 0.5, "p": 0.2, "p_holm": 0.4}'
     (folder / "table.json").write_text(f'[{{"method": "naive", "tests": {{"map": {test}, "accuracy": {test}}}}}]')
     (table,) = comparison_tables(read_results(folder))
@@ -91,6 +91,25 @@ def test_the_tests_of_a_table_are_used_without_an_evaluation(made):
         ["naive", "mAP", "+0.010", "+0.500", ".200", ".400"],
         ["naive", "accuracy", "+0.010", "+0.500", ".200", ".400"],
     ]
+
+
+def test_tests_of_two_pairs_are_not_shown_and_the_caption_says_why(made):
+    """A file of version 0.1 has them."""
+    folder = made(p_corrected=0.03)
+    document = json.loads((folder / "evaluation.json").read_text())
+    document["comparisons"] = [{**test, "num_pairs": 2} for test in document["comparisons"]]
+    (folder / "evaluation.json").write_text(json.dumps(document))
+    test = '{"difference": 0.01, "d": -548.0, "p": 0.0001, "p_holm": 0.0002}'
+    (folder / "table.json").write_text(f'[{{"method": "naive", "tests": {{"map": {test}, "accuracy": {test}}}}}]')
+    why = "Rows without p: 2 pairs are too few for a paired test, which needs three."
+    dash = "\N{EN DASH}"
+    for table in comparison_tables(read_results(folder)):
+        assert {tuple(cell.text for cell in row[4:]) for row in table.rows} == {(dash, dash, "2", "-", "-")}
+        assert why in table.caption
+    (folder / "evaluation.json").unlink()
+    (table,) = comparison_tables(read_results(folder))
+    assert {tuple(cell.text for cell in row[2:]) for row in table.rows} == {("+0.010", dash, "-", "-")}
+    assert why in table.caption
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])

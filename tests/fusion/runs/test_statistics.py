@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from amr.fusion.runs.statistics import holm, mean_interval, paired_test, ratio_interval, wilcoxon
+from amr.fusion.runs.statistics import holm, mean_interval, p_text, paired_test, ratio_interval, why_no_test, wilcoxon
 
 
 def test_the_interval_of_a_mean_is_scipy_s():
@@ -49,6 +49,21 @@ def test_equal_differences_have_no_p():
     assert paired_test([0.25]).p is None
     assert paired_test([0.1, 0.1 + 1e-16, 0.1]).p is None
     assert paired_test([0.0, 0.0, 0.0]).p == 1
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=2))
+def test_fewer_than_three_pairs_are_not_tested(differences):
+    test = paired_test(differences)
+    assert test.difference == pytest.approx(np.mean(differences))
+    assert (test.num_pairs, test.interval) == (len(differences), None)
+    assert (test.effect_size, test.p, test.p_wilcoxon) == (None, None, None)
+    assert why_no_test(len(differences)).endswith("too few for a paired test, which needs three")
+
+
+def test_p_is_printed_in_one_form():
+    values = [0.0, 0.0009, 0.001, 0.05, 0.8944, 0.9994, 0.9996, 1.0]
+    assert [*map(p_text, values)] == ["<.001", "<.001", ".001", ".050", ".894", ".999", ">.999", ">.999"]
 
 
 def test_five_pairs_are_too_few_for_wilcoxon():

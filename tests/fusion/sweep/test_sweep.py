@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from amr.common.progress import Progress
+from amr.console.output import say_results
 from amr.fusion.config import FitConfig
 from amr.fusion.fit import fit
+from amr.fusion.runs.read import best_run, read_runs
 from amr.fusion.runs.weights import read_fitted
 from amr.fusion.sweep.summary import best_by_val, write_picture
 from amr.fusion.sweep.sweep import sweep
@@ -119,7 +121,7 @@ def test_results_are_tidy_and_reported(small_cache):
     table = pd.read_csv(result.folder / "results.csv")
     assert list(table["part"]) == ["val", "test"] * 4
     assert np.allclose(table["share_audio"] + table["share_video"], 1, atol=1e-5)
-    columns, rows = best_by_val(result.table)
+    columns, rows = best_by_val(result)
     assert len(rows) == 2
     assert columns == ["amr_ratio", "seeds", "val", "test", "mAP", "share audio/video"]
     assert {row[0] for row in rows} == {"none", "audio=1:video=3"}
@@ -130,6 +132,25 @@ def test_results_are_tidy_and_reported(small_cache):
     assert rows[0][columns.index("val")] == pytest.approx(best)
     assert write_picture(result).stat().st_size > 5000
     assert json.loads((result.folder / "sweep.json").read_text())["seed"] == [0, 1]
+
+
+def test_of_settings_alike_on_val_the_first_row_is_that_of_the_best_run(small_cache, capfd, monkeypatch):
+    result = sweep(config(small_cache, lr="1e-6,1e-3,0.05", seeds=1))
+    for file in result.folder.glob("runs/*/metrics.json"):
+        metrics = json.loads(file.read_text())
+        metrics["val"]["accuracy"] = 0.5
+        file.write_text(json.dumps(metrics))
+        file.with_name("SHA256SUMS").unlink()
+    tied = replace(result, rows=tuple(row | {"accuracy": 0.5} if row["split"] == "val" else row for row in result.rows))
+    columns, rows = best_by_val(tied)
+    losses = {str(run.config.lr): run.val_loss for run in read_runs(result.folder)}
+    assert [row[columns.index("lr")] for row in rows] == sorted(losses, key=lambda lr: losses[lr])
+    assert rows[0][columns.index("lr")] == str(best_run(result.folder).config.lr) != "1e-06"
+    monkeypatch.setattr("amr.console.output.MAX_SETTINGS", 1)
+    say_results(tied, as_json=False)
+    out, err = capfd.readouterr()
+    assert out.count("0.500") == 1
+    assert "... and 2 more settings in results.csv\n" in err
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_the_table_summarizes_the_runs_of_the_sweep(small_cache, few_methods):
     assert columns[4] == "mAP AMR audio=1:video=1"
     assert cells[2][3] == "/".join(f"{naive['plain']['share'][m]:.2f}" for m in ("audio", "video"))
     columns, cells = table.stacked()
-    assert columns == ["method", "AMR", "mAP", "accuracy", "audio/video", "p"]
+    assert columns == ["method", "AMR", "mAP", "accuracy", "share audio/video", "p"]
     assert [row[:2] for row in cells[2:]] == [["naive", "no"], ["", "yes"], ["ume", "no"]]
     assert "AMR audio=1:video=1" in table.title
     csv = pd.read_csv(table.folder / "table.csv")  # as in 0.1
@@ -104,7 +104,7 @@ def test_the_test_is_scipy_s_paired_t_with_holm_s_correction(monkeypatch, tmp_pa
 
 
 def test_equal_differences_have_no_p(monkeypatch, tmp_path):
-    same = fake_sweep(monkeypatch, tmp_path, [0.5, 0.5], [0.5, 0.5])
+    same = fake_sweep(monkeypatch, tmp_path, [0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
     assert same.rows[0]["tests"]["map"]["p"] == 1
     one_seed = fake_sweep(monkeypatch, tmp_path, [0.5], [0.75])
     assert one_seed.rows[0]["tests"]["map"] == {"difference": 0.25, "d": None, "p": None, "p_holm": None}
@@ -114,8 +114,22 @@ def test_equal_differences_have_no_p(monkeypatch, tmp_path):
 
 
 def test_differences_that_are_equal_up_to_rounding_have_no_p(monkeypatch, tmp_path):
-    table = fake_sweep(monkeypatch, tmp_path, [0.7, 0.8], [0.8, 0.9])  # .8 - .7 and .9 - .8 differ in the last bit
-    assert table.rows[0]["tests"]["map"]["p"] is None
+    table = fake_sweep(monkeypatch, tmp_path, [0.7, 0.8, 0.8], [0.8, 0.9, 0.9])
+    assert table.rows[0]["tests"]["map"]["p"] is None  # .8 - .7 and .9 - .8 differ in the last bit
+
+
+def test_two_seeds_are_not_tested_and_every_format_says_why(monkeypatch, tmp_path):
+    table = fake_sweep(monkeypatch, tmp_path, [0.51, 0.6], [0.50, 0.5900001])  # nearly alike: p would be <.001
+    for row in table.rows:
+        assert row["tests"]["map"] | {"difference": 0} == {"difference": 0, "d": None, "p": None, "p_holm": None}
+    assert [row[-2:] for row in table.cells()[1]] == [["-", "-"]] * 2
+    assert {row[-1] for row in table.stacked()[1]} == {"", "-"}
+    note = "no p: 2 pairs are too few for a paired test, which needs three (--seeds 3 or more)"
+    assert note in table.notes
+    assert "p of AMR" not in table.title
+    assert (tmp_path / "table.md").read_text().endswith(f"\n\n{note}\n")
+    assert (tmp_path / "table.tex").read_text().endswith(f"\n% {note}\n")
+    assert "no p" not in str(fake_sweep(monkeypatch, tmp_path, [0.5, 0.6, 0.5], [0.5, 0.7, 0.4]).notes)
 
 
 @pytest.fixture
@@ -136,7 +150,7 @@ def typed(trained, capfd, monkeypatch):
 
 def test_encoders_are_trained_for_every_row(typed, tmp_path, monkeypatch):
     thirds = torch.full((3, 1), 1 / 3)  # measuring them takes 30 epochs
-    monkeypatch.setattr(methods["gradient-blending"], "measure", lambda self: thirds)
+    monkeypatch.setattr(methods["gradient-blending"], "measure", lambda self, epoch: thirds)
     status, out, err = typed(f"--end-to-end --seeds 1 --out {tmp_path}/whole --json")
     assert status == 0, err
     rows = json.loads(out)
@@ -275,7 +289,7 @@ def test_other_tasks_have_their_own_measures_and_no_methods_of_classes(tasks_hom
     }
     assert "ogm is left out: its formula needs a softmax over classes" in table.notes
     assert table.metrics == metrics
-    assert table.stacked()[0] == ["method", "AMR", *metrics.values(), "audio/video", "p"]
+    assert table.stacked()[0] == ["method", "AMR", *metrics.values(), "share audio/video", "p"]
     results = pd.read_csv(table.folder / "results.csv")
     of_naive = results[(results["method"] == "naive") & (results["part"] == "test") & (results["amr_ratio"] == "none")]
     (row,) = (row for row in table.rows if row["method"] == "naive")

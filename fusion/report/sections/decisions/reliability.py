@@ -14,7 +14,7 @@ from amr.fusion.report.plots.marks import MUTED, label, setting_color, setting_m
 from amr.fusion.report.plots.picture import Picture, fraction_axis, plot, whiskers
 from amr.fusion.report.read import ResultFolder
 from amr.fusion.report.sections.base import sections
-from amr.fusion.report.settings import Setting, shown
+from amr.fusion.report.settings import Setting, over_seeds, shown
 from amr.fusion.report.tables import fraction, make_table
 
 LEAST_CLIPS = 5  # a bin of fewer says nothing
@@ -100,7 +100,7 @@ def reliability(results: ResultFolder, settings: Sequence[Setting]) -> Picture |
         "Reliability of probabilities",
         f"{words.caption}; all seeds together, bins of {LEAST_CLIPS} {words.counted} or more. {intervals}Below the "
         f"dashed line, {words.below}. Expected calibration error (ECE), the "
-        f"mean distance of {words.found} and {words.said}, as a mean over seeds: {', '.join(listed)}.",
+        f"mean distance of {words.found} and {words.said}{over_seeds([s for s, _ in found])}: {', '.join(listed)}.",
         f"Curves of {words.found} over {words.said}. Expected calibration error: {'; '.join(listed)}.",
         {"": plot(_curves(found, words), 400)},
         make_table(

@@ -7,15 +7,20 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amr.fusion.report.plots.picture import whiskers, wide_enough
+from amr.fusion.report.plots.picture import of_all, whiskers, wide_enough
 from amr.fusion.report.read import read_results
 from amr.fusion.report.sections import sections
-from amr.fusion.report.sections.balance import accuracy_against_share, pareto, share_against_use
+from amr.fusion.report.sections.balance import (
+    accuracy_against_share,
+    accuracy_against_use,
+    pareto,
+    share_against_use,
+)
 from amr.fusion.report.sections.curves import missing, noise, training
 from amr.fusion.report.sections.decisions.by_class import per_class
 from amr.fusion.report.sections.decisions.confusion import confusion
 from amr.fusion.report.sections.people import against_people, followed
-from amr.fusion.report.settings import settings_of
+from amr.fusion.report.settings import settings_of, shown
 
 
 def results_and_settings(folder):
@@ -53,8 +58,44 @@ def test_the_points_of_accuracy_against_share_are_the_numbers_of_its_table(made)
     rows = {row[0].text: (row[1].value, row[2].value) for row in picture.table.rows}
     points = [trace for trace in picture.plots[""]["data"] if (trace.get("name") or "")[:1].isdigit()]
     drawn = {trace["name"].split("  ")[1]: (trace["x"][0], trace["y"][0]) for trace in points if len(trace["x"]) == 1}
-    assert drawn == {name: rows[name] for name in ("no AMR", "AMR audio=1:video=1", "AMR audio=1:video=3")}
+    assert drawn == {name: rows[name] for name in ("no AMR", "AMR audio=1:video=1", "AMR audio=1:video=3", "UME")}
     assert {row[0].text for row in picture.table.rows if row[5].text == "yes"} == {"no AMR", "AMR audio=1:video=1"}
+
+
+def test_only_settings_without_a_share_are_said_to_have_none(made):
+    results, settings = results_and_settings(made())
+    for make in (accuracy_against_use, accuracy_against_share):
+        picture = make(results, settings)
+        known = {row[0].text for row in picture.table.rows if row[1].value is not None}
+        words = picture.caption.rpartition("No points, as they have no ")[2]
+        assert [label for label in ("audio only", *known) if label in words] == ["audio only"]
+        assert "UME" in known
+    runs = sections["runs"](results, settings)
+    columns = [runs.table.columns.index(f"{kind} of audio") for kind in ("share", "use share")]
+    of_ume = [row for row in runs.table.rows if row[1].text == "UME"]
+    assert of_ume
+    assert all(row[column].value is not None for row in of_ume for column in columns)
+
+
+def test_a_caption_speaks_of_seeds_arrows_and_lines_only_if_there_are_any(made, pages):
+    ratios = accuracy_against_share(*results_and_settings(made("one", seeds=1))).caption
+    assert "seeds" not in ratios
+    assert "Arrows" not in ratios
+    assert "Lines join settings that differ in the ratio only." in ratios
+    table = accuracy_against_share(*results_and_settings(pages["table"].parent.parent / "table")).caption
+    assert "One point per setting, mean over seeds, hollow" in table
+    assert "Arrows lead from a setting without AMR to the same one with it." in table
+    assert "Lines join" not in table
+
+
+def test_a_picture_of_some_settings_names_the_reference_and_counts_the_others(made):
+    _, settings = results_and_settings(made())
+    joint = [setting for setting in settings if setting.fuses]
+    assert of_all(joint, settings) == of_all(joint, joint) == ""
+    words = " Of 3 settings with a joint head, the picture has no AMR and the 1 best on val."
+    assert of_all(shown(settings, 2), settings) == words
+    others = [setting for setting in joint if setting.label != "no AMR"]
+    assert of_all(others[:1], joint) == " Of 3 settings with a joint head, the picture has the 1 best on val."
 
 
 def test_a_confusion_matrix_counts_every_clip_once(made):
@@ -119,7 +160,7 @@ def test_whiskers_are_drawn_only_where_there_is_an_interval(made):
     assert not any(trace["error_y"]["visible"] for trace in points)  # two seeds
     assert "whiskers" not in picture.caption
     names = [each["text"] for each in picture.plots[""]["layout"]["meta"]["labels"]]
-    assert names == ["no AMR", "AMR audio=1:video=1", "AMR audio=1:video=3"]
+    assert names == ["no AMR", "AMR audio=1:video=1", "AMR audio=1:video=3", "UME"]
     assert whiskers([0.1, None])["visible"]
 
 

@@ -6,6 +6,8 @@ from amr.fusion.report.read import read_results
 from amr.fusion.report.sections.methods import methods
 from amr.fusion.report.settings import settings_of
 
+from ..conftest import make_table
+
 
 @pytest.fixture
 def picture(pages):
@@ -35,6 +37,21 @@ def test_a_single_modality_is_in_words_so_that_it_does_not_squeeze_the_others(pi
     (value,) = [row[2].text for row in picture.table.rows if row[0].text == "audio only"]
     assert f"Accuracy of audio only {value}." in picture.caption
     assert "audio only" not in str([*picture.plots.values()])
+
+
+def test_the_caption_names_intervals_and_tests_only_if_the_page_has_them(picture, tmp_path):
+    assert "One row per method, mean over seeds with 95 % intervals: hollow" in picture.caption
+    assert "The paired tests are under Statistics." in picture.caption
+    two, one = (make_table(tmp_path / str(seeds), seeds=seeds) for seeds in (2, 1))
+    results = read_results(two)
+    caption = methods(results, settings_of(results)).caption
+    assert "One row per method, mean over seeds: hollow" in caption
+    assert "The changes are under Statistics." in caption
+    (one / "table.json").unlink()  # a sweep
+    results = read_results(one)
+    caption = methods(results, settings_of(results)).caption
+    assert "One row per method: hollow" in caption
+    assert "Statistics" not in caption
 
 
 def test_use_share_and_share_have_the_line_of_balance(picture):

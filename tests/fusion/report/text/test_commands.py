@@ -18,6 +18,7 @@ from amr.fusion.frontier.frontier import _changed
 from amr.fusion.recipes.published import find_recipe
 from amr.fusion.report.read import read_results
 from amr.fusion.report.text.commands import _frontier, _options, commands
+from amr.fusion.sweep.table import TABLE_1, default_methods
 from amr.fusion.swept import SweepConfig
 
 RECIPE = "crema-d/ogm-ge"
@@ -154,6 +155,42 @@ def test_the_command_of_a_table_gives_its_config(made, monkeypatch, ratio):
     config = seen[0]["config"]
     assert (config.amr_ratio, config.adapter, config.cache) == (ratio, "linear", "gone")
     assert (seen[0]["num_seeds"], seen[0]["with_amr"]) == (2, ratio is not None)
+
+
+@pytest.mark.parametrize("end_to_end", [False, True])
+@pytest.mark.parametrize("names", [("ogm", "umt", "mcr"), ("naive",), TABLE_1])
+def test_the_command_of_a_table_names_its_methods_unless_they_are_the_default_ones(
+    made, monkeypatch, names, end_to_end
+):
+    folder = made()
+    (folder / "table.json").write_text("[]")
+    results = read_results(folder)
+    results.sweep.update(method=[*names], amr_ratio=[None, "1:1"])
+    if end_to_end:
+        base = requested(TrainConfig(dataset="synthetic", objective="joint", amr_weight=1.0))
+        sweep = results.sweep | {"base": base, "attribution": ["grad_x_input"], "end_to_end": True}
+        results = replace(results, training=base, sweep=sweep)
+    seen: list[Any] = []
+    function = "make_table_end_to_end" if end_to_end else "make_table"
+    monkeypatch.setattr(f"amr.fusion.sweep.table.{function}", lambda **request: seen.append(request) or 1 / 0)
+    monkeypatch.setattr(cli, "check_request", lambda config: None)
+    command = commands(results)[0]
+    with pytest.raises(ZeroDivisionError):
+        cli.run(arguments(command))
+    assert tuple(seen[0]["names"]) == (() if names == TABLE_1 else names)
+    assert ("--method" in command) == (names != TABLE_1)
+
+
+def test_the_command_of_a_table_of_another_task_names_no_methods(made):
+    """Methods that need classes are left out of its default ones."""
+    folder = made()
+    (folder / "table.json").write_text("[]")
+    results = read_results(folder)
+    record = replace(results.record, config=replace(results.record.config, task="regression"))
+    results = replace(results, runs=(replace(results.runs[0], record=record), *results.runs[1:]))
+    results.sweep["method"] = [*default_methods(("audio", "video"), "regression")]
+    assert "ogm-ge" not in results.sweep["method"]
+    assert "--method" not in commands(results)[0]
 
 
 def test_the_command_of_an_evaluation_gives_its_config(made, monkeypatch):

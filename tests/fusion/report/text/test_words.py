@@ -27,6 +27,14 @@ def test_the_text_says_what_the_head_relies_on_and_that_the_shares_disagree(made
     ) in text
 
 
+def test_of_several_settings_with_amr_the_text_says_why_one_is_reported(pages, made):
+    text = text_of(pages["table"].parent.parent / "table")
+    assert (
+        "Of 5 settings with AMR and an even ratio, gradient-blending · AMR audio=1:video=1 is best on val. It" in text
+    )
+    assert "best on val. It" not in text_of(made())
+
+
 def test_numbers_are_fractions_and_use_has_no_other_name(made):
     for folder in (made("plain"), made("evaluated", seeds=3, p_corrected=0.01)):
         text = text_of(folder).replace("95 % interval", "").lower()
@@ -68,6 +76,38 @@ def test_without_a_paired_test_no_difference_is_reported(made):
     text = text_of(made())
     assert "Paired tests of all settings, corrected for their number, are not here" in text
     assert "differs" not in text
+
+
+def test_tests_of_a_table_are_reported_with_their_pairs(made):
+    folder = made("three", seeds=3)
+    tests = {"naive": {"p_holm": 0.012, "difference": -0.1}, "ogm": {"p_holm": 0.4, "difference": 0.02}}
+    rows = [{"method": name, "tests": {"accuracy": test}} for name, test in tests.items()]
+    (folder / "table.json").write_text(json.dumps(rows))
+    text = text_of(folder)
+    assert (
+        "By the tests under Statistics, paired by seed and corrected over the methods, AMR changes accuracy of 1 of 2 "
+        "methods: naive by \N{MINUS SIGN}0.100 (p .012)."
+    ) in text
+    assert "are not here" not in text
+    (folder / "table.json").write_text(json.dumps(rows[1:]))
+    assert "a change of accuracy by AMR is found in none of 1 method (smallest corrected p .400)." in text_of(folder)
+
+
+def test_a_table_of_two_seeds_and_an_evaluation_of_two_pairs_are_not_tested(made):
+    folder = made(p_corrected=0.01)
+    document = json.loads((folder / "evaluation.json").read_text())
+    document["comparisons"] = [{**test, "num_pairs": 2} for test in document["comparisons"]]
+    (folder / "evaluation.json").write_text(json.dumps(document))
+    why = "2 pairs are too few for a paired test, which needs three."
+    text = text_of(folder)
+    assert f"There are no paired tests: {why}" in text
+    assert "distinguished" not in text
+    (folder / "evaluation.json").unlink()
+    test = {"difference": -0.1, "d": -548.0, "p": 0.0001, "p_holm": 0.0002}
+    (folder / "table.json").write_text(json.dumps([{"method": "naive", "tests": {"accuracy": test}}]))
+    text = text_of(folder)
+    assert f"Under Statistics is the change of each method, paired by seed. It is not tested: {why}" in text
+    assert "are not here" not in text
 
 
 @pytest.mark.parametrize("p", [0.05, 0.2, 1.0])
