@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import agm_coefficients, agm_logits, agm_losses, unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
@@ -30,10 +30,8 @@ class AGMOptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 <= self.alpha < inf:
-            raise ValueError(f"--method-option alpha must be 0 or more, got {self.alpha}. Pass alpha=1.")
-        if not 0 < self.cap < inf:
-            raise ValueError(f"--method-option cap must be more than 0, got {self.cap}. Pass cap=10.")
+        check_finite(self, "alpha")
+        check_finite(self, "cap", above=0)
 
 
 @methods.register("agm")

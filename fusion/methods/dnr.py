@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import cluster, purity, relearning_weight
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.methods.base import Method, MethodContext, methods
@@ -32,8 +32,7 @@ class DNROptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 <= self.strength < inf:
-            raise ValueError(f"--method-option strength must be 0 or more, got {self.strength}. Pass strength=3.")
+        check_finite(self, "strength")
         if not 0 < self.every <= 1:
             raise ValueError(f"--method-option every must be above 0, at most 1, got {self.every}. Pass every=0.2.")
         if self.times < 0:

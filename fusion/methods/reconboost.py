@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import alignment_losses, reconcile_losses
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
@@ -38,10 +38,8 @@ class ReconBoostOptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 <= self.alpha < inf:
-            raise ValueError(f"--method-option alpha must be 0 or more, got {self.alpha}. Pass alpha=0.5.")
-        if not 0 < self.w1 < inf:
-            raise ValueError(f"--method-option w1 must be above 0, got {self.w1}. Pass w1=5.")
+        check_finite(self, "alpha")
+        check_finite(self, "w1", above=0)
         if not 0 <= self.w2 <= self.w1:
             raise ValueError(f"--method-option w2 must be from 0 to w1={self.w1}, got {self.w2}. Pass w2=1.")
         if self.stage_epochs < 0:

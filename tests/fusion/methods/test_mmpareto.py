@@ -123,5 +123,5 @@ def test_other_optimizers_get_a_note_and_gamma_0_is_refused():
     assert methods["mmpareto"].notes("sgd") == []
     assert "use sgd" in methods["mmpareto"].notes("adamw")[0]
     for gamma in (0.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="gamma must be more than 0"):
+        with pytest.raises(ValueError, match="gamma must be a finite number above 0"):
             MMParetoOptions(gamma)

@@ -167,11 +167,17 @@ def test_other_optimizers_get_a_note():
 
 @pytest.mark.parametrize("alpha", [-0.1, float("inf"), float("nan")])
 def test_a_negative_or_infinite_alpha_is_refused(alpha):
-    with pytest.raises(ValueError, match="alpha must be 0 or more"):
+    with pytest.raises(ValueError, match="alpha must be a finite number, 0 or more"):
         OGMOptions(alpha)
 
 
-@pytest.mark.parametrize(("start", "end"), [(0, 5), (5, 4)])
-def test_epochs_that_are_no_interval_are_refused(start, end):
-    with pytest.raises(ValueError, match="end_epoch must be at least start_epoch"):
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        (0, 5, r"start_epoch must be 1 or more, got 0\. Pass start_epoch=1\."),
+        (5, 4, r"end_epoch must be start_epoch or more, got 4 with start_epoch=5\. Pass end_epoch=55, or"),
+    ],
+)
+def test_epochs_that_are_no_interval_are_refused(start, end, message):
+    with pytest.raises(ValueError, match=message):
         OGMOptions(start_epoch=start, end_epoch=end)
