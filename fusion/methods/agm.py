@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,7 +80,7 @@ class AGM(Method):
         self.seen: list[Tensor] = []  # the coefficients of each batch of the epoch
 
     @classmethod
-    def notes(cls, optimizer: str) -> list[str]:
+    def notes(cls, options: AGMOptions, optimizer: str, epochs: int, modalities: Sequence[str]) -> list[str]:
         """Warn about Adam, which undoes the method."""
         if optimizer == "sgd":
             return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,7 +71,7 @@ class MMPareto(Method):
         self.seen: list[Tensor] = []  # whether there was a conflict in each batch of the epoch, (modalities, run)
 
     @classmethod
-    def notes(cls, optimizer: str) -> list[str]:
+    def notes(cls, options: MMParetoOptions, optimizer: str, epochs: int, modalities: Sequence[str]) -> list[str]:
         """Warn about Adam, which undoes a part of the method."""
         if optimizer == "sgd":
             return []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import cast
 
 import torch
@@ -86,9 +87,7 @@ class ReconBoost(Method):
 
     def __init__(self, options: ReconBoostOptions, context: MethodContext) -> None:
         super().__init__(options, context)
-        num_modalities = len(context.model.modalities)
-        fitting = context.epochs // (2 * num_modalities * (2 if options.rectify else 1))
-        self.stage_epochs = options.stage_epochs or max(1, min(LONGEST_STAGE, fitting))
+        self.stage_epochs = stage_length(options, context.epochs, len(context.model.modalities))
         self.learner: int | None = None  # None: all
         self.previous: int | None = None
 
@@ -96,6 +95,17 @@ class ReconBoost(Method):
     def plans_ahead(cls, options: ReconBoostOptions) -> bool:
         """Whether stages are as long as fit the training."""
         return options.stage_epochs == 0
+
+    @classmethod
+    def notes(cls, options: ReconBoostOptions, optimizer: str, epochs: int, modalities: Sequence[str]) -> list[str]:
+        """Warn about epochs that end before each modality had a stage."""
+        length = stage_length(options, epochs, len(modalities))
+        stages = ceil(epochs / length)
+        waiting = modalities[ceil(stages / 2) if options.rectify else stages :]
+        if not waiting:
+            return []
+        does = "leaves no stage of its own to" if options.rectify and stages > 1 else "never trains"
+        return [f"--epochs {epochs} in stages of {length} {does} {', '.join(waiting)}; pass more --epochs"]
 
     def begin_epoch(self, epoch: int) -> None:
         """Set which modality learns."""
@@ -132,3 +142,13 @@ class ReconBoost(Method):
         first = next(self.context.model.parameters())
         names = enumerate(self.context.model.modalities)
         return {f"learns_{m}": first.new_full((len(first),), float(self.learner in (None, i))) for i, m in names}
+
+
+def stage_length(options: ReconBoostOptions, epochs: int, num_modalities: int) -> int:
+    """Number of epochs of a stage.
+
+    >>> stage_length(ReconBoostOptions(), 60, 2), stage_length(ReconBoostOptions(stage_epochs=5), 60, 2)
+    (4, 5)
+    """
+    fitting = epochs // (2 * num_modalities * (2 if options.rectify else 1))
+    return options.stage_epochs or max(1, min(LONGEST_STAGE, fitting))

@@ -160,8 +160,8 @@ def test_a_run_with_adamw_notes_that_it_undoes_the_method(small_cache):
 def test_other_optimizers_get_a_note():
     for name in ("ogm", "ogm-ge"):
         assert methods[name].optimizer == "sgd"
-        assert methods[name].notes("sgd") == []
-        assert "adamw" in methods[name].notes("adamw")[0]
+        assert methods[name].notes(OGMOptions(), "sgd", 10, ["audio", "video"]) == []
+        assert "adamw" in methods[name].notes(OGMOptions(), "adamw", 10, ["audio", "video"])[0]
         assert methods[name].needs_adapter
 
 

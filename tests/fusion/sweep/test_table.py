@@ -136,7 +136,7 @@ def typed(trained, capfd, monkeypatch):
 
 def test_encoders_are_trained_for_every_row(typed, tmp_path, monkeypatch):
     thirds = torch.full((3, 1), 1 / 3)  # measuring them takes 30 epochs
-    monkeypatch.setattr(methods["gradient-blending"], "measure", lambda self: thirds)
+    monkeypatch.setattr(methods["gradient-blending"], "measure", lambda self, epoch: thirds)
     status, out, err = typed(f"--end-to-end --seeds 1 --out {tmp_path}/whole --json")
     assert status == 0, err
     rows = json.loads(out)
