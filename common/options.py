@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import re
@@ -16,7 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
 
-from amr.common.registry import unknown
+from amr.common.registry import closest, unknown
 
 T = TypeVar("T")
 DEVICES = ("auto", "cpu", "cuda")
@@ -235,6 +234,8 @@ def _check_number(each: Field[Any], value: Any) -> None:
         rule = f"above {above}" if most is None else f"above {above} and at most {most}"
     else:
         rule = f"{least} or more" if most is None else f"from {least} to {most}"
+    if most is None and not math.isfinite(value):
+        rule = f"finite and {rule}"
     default = "Leave it out for the default" if each.default is None else f"The default is {each.default}"
     raise ValueError(f"{flag(each.name)} must be {rule}, got {value}. {default}.")
 
@@ -242,28 +243,6 @@ def _check_number(each: Field[Any], value: Any) -> None:
 @dataclass(frozen=True)
 class NoOptions:
     """Options of a head or method that has none."""
-
-
-def meanings(options: type) -> dict[str, str]:
-    """What each option of a method or a head means, from the docstrings of its dataclass and of its bases.
-
-    >>> class Shown:
-    ...     '''Settings.
-    ...
-    ...     Args:
-    ...         first, last: Epochs between which
-    ...             it acts.
-    ...     '''
-    >>> meanings(Shown)
-    {'first': 'Epochs between which it acts.', 'last': 'Epochs between which it acts.'}
-    """
-    found: dict[str, str] = {}
-    for kind in reversed(options.__mro__[:-1]):
-        text = (inspect.getdoc(kind) or "").partition("Args:\n")[2].partition("\n\n")[0]
-        for entry in re.split(r"^    (?! )", text, flags=re.MULTILINE)[1:]:
-            names, _, meaning = entry.partition(": ")
-            found |= dict.fromkeys(names.split(", "), " ".join(meaning.split()))
-    return found
 
 
 KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
@@ -286,21 +265,66 @@ def parse_options(options: type[T], texts: Sequence[str], option_name: str, owne
     for text in texts:
         key, equals, value = text.partition("=")
         key = key.strip().replace("-", "_")
-        if not equals:
-            raise ValueError(f"{option_name} must be KEY=VALUE, got {text!r}. Pass for example p=0.5.")
         if not known:
             raise ValueError(f"{option_name} must be left out for {owner}, which has none, got {text!r}. Leave it out.")
-        if key not in known:
+        if key not in known and equals:
             raise unknown(f"{option_name} of {owner}", key, known)
+        if not equals:
+            example = known[closest(key, known) or next(iter(known))]
+            shown = f"{example.name}={'VALUE' if example.default is None else _text(example.default)}"
+            raise ValueError(f"{option_name} must be KEY=VALUE, got {text!r}. Pass for example {shown}.")
         default = known[key].default
         kind: Any = str if default is None else type(default)
         try:
             values[key] = _parse(kind, value)
         except ValueError:
-            raise ValueError(
-                f"{option_name} {key} must be {KINDS[kind]}, got {value!r}. Pass for example {key}={default}."
-            ) from None
+            advice = f"Pass {key}=true or {key}=false" if kind is bool else f"Pass for example {key}={_text(default)}"
+            raise ValueError(f"{option_name} {key} must be {KINDS[kind]}, got {value!r}. {advice}.") from None
     return options(**values)
+
+
+def check_finite(
+    options: Any, *names: str, least: float = 0, above: float | None = None, of: str = "--method-option"
+) -> None:
+    """Check that options of a method or a head are finite numbers, large enough.
+
+    Args:
+        options: Dataclass of its own options.
+        names: Names of the options to check.
+        least: Smallest number allowed.
+        above: Number that they must exceed, instead.
+        of: Option of the command line, for the error.
+
+    Raises:
+        ValueError: A number is too small, infinite, or not a number.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if not (math.isfinite(value) and (value >= least if above is None else value > above)):
+            rule = f"a finite number, {least} or more" if above is None else f"a finite number above {above}"
+            default = _text(getattr(type(options), name))
+            raise ValueError(f"{of} {name} must be {rule}, got {value}. Pass {name}={default}.")
+
+
+def check_used(options: Any, names: Iterable[str], switch: str, *, on: bool) -> None:
+    """Check that options of a method whose part is switched off are at their defaults.
+
+    Args:
+        options: Dataclass of its own options.
+        names: Names of the options that only this part uses.
+        switch: Text that switches it on, such as opm=true.
+        on: Whether it is.
+
+    Raises:
+        ValueError: An option has no effect.
+    """
+    for name in () if on else names:
+        value = getattr(options, name)
+        if value != getattr(type(options), name):
+            raise ValueError(
+                f"--method-option {name} must be used with {switch}, got {_text(value)} without it. "
+                f"Pass --method-option {switch}, or leave {name} out."
+            )
 
 
 def _parse(kind: Any, value: str) -> Any:

@@ -20,6 +20,17 @@ def registered_names(folder: Path) -> tuple[str, ...]:
     return tuple(name for file in files for name in _REGISTERED.findall(file.read_text(encoding="utf-8")))
 
 
+def closest(name: str, available: Iterable[str]) -> str | None:
+    """The name that is most like an unknown one, in either case; None if none is like it.
+
+    >>> closest("OGM-GE", ["ogm", "ogm-ge"])
+    'ogm-ge'
+    """
+    by_folded = {each.casefold(): each for each in available}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1)
+    return by_folded[close[0]] if close else None
+
+
 def unknown(what: str, name: str, available: Iterable[str]) -> ValueError:
     """Error for an unknown name, with the closest name and all available ones.
 
@@ -28,8 +39,8 @@ def unknown(what: str, name: str, available: Iterable[str]) -> ValueError:
     ValueError: head must be one of concat, sum, got 'concta'. Did you mean concat?
     """
     names = list(available)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
+    close = closest(name, names)
+    hint = "" if close is None else f" Did you mean {close}?"
     return ValueError(f"{what} must be one of {', '.join(names) or '(none)'}, got {name!r}.{hint}")
 
 

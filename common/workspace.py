@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from pathlib import Path
 
 from amr.common.files import NotWhole, has_checksum, read_whole
+from amr.common.registry import closest
 
 MAX_NAMES = 8  # names that an error lists
 JOINT_RUN = "run"  # folder of the run in that of a joint training of encoders, or of one of its encoders
@@ -79,8 +79,8 @@ def find_cache(name: str | None, option: str = "--cache") -> Path:
         for path in (Path(name), caches_dir() / name, caches_dir() / f"{name}.h5"):
             if path.is_file():
                 return path
-        close = difflib.get_close_matches(Path(name).stem, [path.stem for path in caches], n=1)
-        advice = f"Did you mean {close[0]}?" if close else "Make one with amr extract or amr import."
+        close = closest(Path(name).stem, [path.stem for path in caches])
+        advice = f"Did you mean {close}?" if close else "Make one with amr extract or amr import."
         raise FileNotFoundError(
             f"{option} must be a cache file or the name of one in {caches_dir()} ({names}), got {name!r}. {advice}"
         )
@@ -130,8 +130,8 @@ def find_folder(name: str | os.PathLike[str], option: str = "RUN") -> Path:
                 return folder
     known = [*runs_dir().glob("*"), *encoders_dir().glob("*")]
     names = sorted(folder.name for folder in known if holds_runs(folder))
-    close = difflib.get_close_matches(Path(text).name, names, n=1)
-    hint = f"Did you mean {close[0]}?" if close else "Make one with amr fit, amr sweep or amr train-encoders."
+    close = closest(Path(text).name, names)
+    hint = f"Did you mean {close}?" if close else "Make one with amr fit, amr sweep or amr train-encoders."
     listed = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
     raise FileNotFoundError(
         f"{option} must be the folder of a run or of a sweep, or the name of one in {runs_dir()} or {encoders_dir()} "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 import textwrap
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -10,11 +12,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from amr.common.options import flag, meanings, number_text
-from amr.common.registry import unknown
+from amr.common.options import flag
 from amr.console.commands import Json
 from amr.console.output import show, table
-from amr.fusion.choices import registered_names
+from amr.fusion.choices import registered_names, unknown_method
 
 WIDTH = 100  # of sentences
 
@@ -71,8 +72,7 @@ def _default_options(options: type) -> dict[str, Any]:
 
 
 def _as_text(options: dict[str, Any]) -> str:
-    texts = {key: number_text(value) if isinstance(value, float) else value for key, value in options.items()}
-    return ", ".join(f"{key}={'' if value is None else value}" for key, value in texts.items()) or " "
+    return ", ".join(f"{key}={'' if value is None else _setting(value)}" for key, value in options.items()) or " "
 
 
 def list_heads(json: Json = False) -> None:
@@ -89,6 +89,28 @@ def list_heads(json: Json = False) -> None:
             rows.append({"name": name, "parameters": num_parameters, "summary": head.summary, "options": options})
     cells = [[r["name"], r["parameters"], r["summary"], _as_text(r["options"])] for r in rows]
     show(rows, json, lambda: table("", ["head", "parameters", "summary", "options"], cells))
+
+
+def meanings(options: type) -> dict[str, str]:
+    """What each option of a method or a head means, from the docstrings of its dataclass and of its bases.
+
+    >>> class Shown:
+    ...     '''Settings.
+    ...
+    ...     Args:
+    ...         first, last: Epochs between which
+    ...             it acts.
+    ...     '''
+    >>> meanings(Shown)
+    {'first': 'Epochs between which it acts.', 'last': 'Epochs between which it acts.'}
+    """
+    found: dict[str, str] = {}
+    for kind in reversed(options.__mro__[:-1]):
+        text = (inspect.getdoc(kind) or "").partition("Args:\n")[2].partition("\n\n")[0]
+        for entry in re.split(r"^    (?! )", text, flags=re.MULTILINE)[1:]:
+            names, _, meaning = entry.partition(": ")
+            found |= dict.fromkeys(names.split(", "), " ".join(meaning.split()))
+    return found
 
 
 def list_methods(
@@ -127,7 +149,7 @@ def _method_row(name: str) -> dict[str, Any]:
 def _show_method(name: str, *, as_json: bool) -> None:
     """Show the defaults of a method, and its recipes."""
     if name not in registered_names("methods"):
-        raise unknown("NAME", name, registered_names("methods"))
+        raise unknown_method("NAME", name)
     from amr.fusion.methods import methods
     from amr.fusion.recipes.published import recipes_of
     from amr.fusion.resolve import default_settings
@@ -154,10 +176,10 @@ def _show_method(name: str, *, as_json: bool) -> None:
 
 
 def _setting(value: object) -> str:
-    """Text of a setting; "-" if it is not stated."""
+    """Text of a setting as it can be typed, a number to 4 digits; "-" if it is not stated."""
     if value is None or isinstance(value, bool):
         return "-" if value is None else str(value).lower()
-    return number_text(value) if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def list_attributions(json: Json = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import itertools
 import os
@@ -14,6 +13,7 @@ import typer
 
 from amr.common.files.temporary import NoRoom
 from amr.common.options import printable
+from amr.common.registry import closest
 from amr.console.progress import begun
 from amr.console.signals import Handler, Stop, noting_signals
 
@@ -143,8 +143,8 @@ def _usage_message(error: typer.TyperException, arguments: Sequence[str]) -> str
         return f"option must be an option of {command}, got {whole!r}. Pass an id that begins with - as --clip={whole}."
     if other := re.match(r"No such (command|option):? '?([^\s']+)'?", text):
         name, known = other[2], re.findall(r"--?\w[\w-]*|'[\w-]+'", text[other.end() :])
-        close = difflib.get_close_matches(name, [each.strip("'") for each in known], n=1)
-        hint = f"Did you mean {close[0]}? " if close else ""
+        close = closest(name, [each.strip("'") for each in known])
+        hint = "" if close is None else f"Did you mean {close}? "
         kind = f"{'a' if other[1] == 'command' else 'an'} {other[1]}"
         return f"{other[1]} must be {kind} of {command}, got {name!r}. {hint}{help_text}"
     if missing := re.match(r"Missing (?:argument|option) '([^']+)'", text):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
@@ -20,6 +19,7 @@ import pandas as pd
 
 from amr.common.csv_rows import check_csv, check_header, read_csv_rows
 from amr.common.files import replacing
+from amr.common.registry import closest
 from amr.data_manifests.schema import (
     REQUIRED,
     SPLITS,
@@ -332,8 +332,8 @@ def _with_label(
         return table.assign(label=table[label_column].where(table[label_column].str.strip() != "", ""))
     if allow_unlabelled and label_column == "label":
         return table.assign(label="")
-    close = difflib.get_close_matches(label_column, list(table.columns), n=1)
-    hint = f"Did you mean {close[0]}?" if close else f"Pass {label_option} with the column of labels."
+    close = closest(label_column, table.columns)
+    hint = f"Did you mean {close}?" if close else f"Pass {label_option} with the column of labels."
     raise ValueError(
         f"{label_option} must be a column of {origin.name} ({', '.join(table.columns)}), got {label_column!r}. {hint}"
     )

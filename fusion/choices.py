@@ -41,6 +41,17 @@ REGISTRIES: Mapping[str, tuple[str, str, str]] = {
     "--attribution": ("attribution", "amr.fusion.attribution.base", "attributions"),
     "--logger": ("loggers", "amr.fusion.loggers.base", "loggers"),
 }
+# Names of publications that are a method under another name, or options of one: in lower case, to what to pass.
+OTHER_NAMES: Mapping[str, str] = {
+    "bml": "--method ogm --method-option opm=true",
+    "mlb": "--method ogm --method-option both_ways=true",
+    "g2d": (
+        "--method umt --method-option weight=1 --method-option logits=1 --method-option priority_epochs=N, "
+        "N half of the epochs"
+    ),
+    "gb": "--method gradient-blending",
+    "d&r": "--method dnr",
+}
 
 
 V = TypeVar("V", float, "np.ndarray")
@@ -148,8 +159,30 @@ def check_registered(option_name: str, name: str) -> None:
     if names and name not in names and name not in getattr(sys.modules.get(module), variable, ()):
         if (option_name, name.lower()) == ("--method", ALL):
             raise ValueError(f"--method must be one name, got {name}. Use amr sweep --method {ALL} for every method.")
+        wrong = [each for each in map(str.strip, name.split(",")) if each not in names]
+        if not wrong:
+            raise ValueError(f"{option_name} must be one name, got {name}. Use amr sweep {option_name} {name} for all.")
+        if option_name == "--method":
+            raise unknown_method(option_name, wrong[0])
         heads_of_methods = registered_names("methods") if room == "heads" else ()
-        raise unknown(option_name, name, [each for each in names if each not in heads_of_methods])
+        raise unknown(option_name, wrong[0], [each for each in names if each not in heads_of_methods])
+
+
+def unknown_method(what: str, name: str) -> ValueError:
+    """Error for the name of no method, also for one by which a publication calls a method or its options.
+
+    >>> raise unknown_method("--method", "MLB")
+    Traceback (most recent call last):
+    ValueError: --method must be a name that amr methods lists, got 'MLB'. It is --method ogm --method-option \
+both_ways=true; amr methods ogm explains it.
+    """
+    known = OTHER_NAMES.get(name.lower())
+    if known is None:
+        return unknown(what, name, registered_names("methods"))
+    method = known.split()[1]
+    return ValueError(
+        f"{what} must be a name that amr methods lists, got {name!r}. It is {known}; amr methods {method} explains it."
+    )
 
 
 def check_momentum(momentum: float | None, optimizer: str | None) -> None:

@@ -29,9 +29,8 @@ from amr.fusion.config import FitConfig
 from amr.fusion.data.arrays import clips_of, column_numbers, dataset_of, embeddings_of, select_modalities
 from amr.fusion.data.clips import Clips
 from amr.fusion.data.normalization import Normalization
-from amr.fusion.methods import methods
 from amr.fusion.model import predict_shares
-from amr.fusion.resolve import member_of, recipe_of, resolve, takes_steps
+from amr.fusion.resolve import member_of, method_notes, recipe_of, resolve, takes_steps
 from amr.fusion.runs.load_head import FittedHead
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.runs.weights import attributor_of
@@ -228,7 +227,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             recipe = recipe_of(record)
         train, val = self._split(target, config.seed)
         normalization = dataset.normalization(config.normalize, train)
-        for note in [*methods[config.method].notes(str(config.optimizer)), *_unseen(normalization)]:
+        for note in [*method_notes(config, self.modalities_), *_unseen(normalization)]:
             warnings.warn(note, stacklevel=2)
         train_clips, val_clips = (clips_of(dataset, normalization, rows, device) for rows in (train, val))
         with _parameter_names():

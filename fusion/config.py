@@ -15,7 +15,6 @@ from amr.common.options import (
     TRAINING,
     check_options,
     coerce_fields,
-    flag,
     option,
 )
 from amr.fusion.attribution.ratio import parse_amounts, parse_ratio
@@ -194,10 +193,6 @@ class TrainingConfig(TakesRecipe):
             check_momentum(self.momentum, self.optimizer)
         for name in () if self.logger is None else self.logger.split(","):
             check_registered("--logger", name.strip())
-        for name in ("head_option", "method_option"):
-            for text in getattr(self, name):
-                if "=" not in text:
-                    raise ValueError(f"{flag(name)} must be KEY=VALUE, got {text!r}. Pass for example p=0.5.")
 
     @property
     def regularizer_weight(self) -> float:

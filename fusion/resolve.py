@@ -34,6 +34,7 @@ ATTRIBUTION_TRAITS = {
     "attribution_baseline": "uses_baseline",
     "attribution_steps": "uses_points",
 }
+HEAD_SETTINGS = {name: getattr(FitConfig, name) for name in ("head", "hidden", "experts", "head_option", "condition")}
 
 
 def takes_steps(config: FitConfig) -> bool:
@@ -49,7 +50,7 @@ def takes_steps(config: FitConfig) -> bool:
 
 def record_of(config: FitConfig, data: TrainingData) -> RunRecord:
     """Record of a run of a resolved config."""
-    notes = (*data.notes, *methods[config.method].notes(str(config.optimizer)))
+    notes = (*data.notes, *method_notes(config, data.dataset.modalities))
     return RunRecord(
         config,
         data.dataset.classes,
@@ -59,6 +60,13 @@ def record_of(config: FitConfig, data: TrainingData) -> RunRecord:
         methods[config.method].fuses,
         warnings=data.warnings,
     )
+
+
+def method_notes(config: TrainingConfig, modalities: Sequence[str]) -> list[str]:
+    """Remarks of the method on a resolved config."""
+    method = methods[config.method]
+    options = parse_options(method.Options, config.method_option, "--method-option", config.method)
+    return method.notes(options, str(config.optimizer), config.epochs, modalities)
 
 
 def resolve(config: FitConfig, dataset: Dataset) -> FitConfig:
@@ -180,18 +188,40 @@ def check_cached(config: FitConfig) -> None:
         )
 
 
-def without_effect(config: FitConfig) -> list[str]:
+def without_effect(config: TrainingConfig) -> list[str]:
     """Notes on settings of a head that the method replaces by its own."""
+    names = _of_another_head(config)
+    return [f"{flag(name)} has no effect: --method {config.method} has a head of its own" for name in names]
+
+
+def without_effect_on(configs: Sequence[TrainingConfig]) -> list[str]:
+    """Notes on settings that the methods of some runs of a sweep ignore.
+
+    Args:
+        configs: Every run of the sweep. A ratio that its plain runs stand in for needs no note.
+    """
+    ignoring: dict[tuple[str, str, str], dict[str, None]] = {}  # setting and reason to the methods
+    plain = {config.method for config in configs if config.amr_ratio is None}
+    for config in configs:
+        reasons = dict.fromkeys(_of_another_head(config), ("has a head of its own", "have heads of their own"))
+        if config.amr_ratio is not None and not methods[config.method].fuses and config.method not in plain:
+            reasons["amr_ratio"] = ("fuses nothing", "fuse nothing")
+        for name, reason in reasons.items():
+            ignoring.setdefault((name, *reason), {})[config.method] = None
+    return [
+        f"{flag(name)} has no effect on {', '.join(names)}, which {reason if len(names) == 1 else of_many}"
+        for (name, reason, of_many), names in ignoring.items()
+    ]
+
+
+def _of_another_head(config: TrainingConfig) -> list[str]:
+    """Names of the settings of a head that are requested, but not those of the method's own."""
     own = methods[config.method].head
     if own is None:
         return []
     of_method = ("head", own), ("head_option", config.method_option)  # as in the record of such a run
-    names = [
-        name
-        for name in ("head", "hidden", "experts", "head_option", "condition")
-        if (value := getattr(config, name)) != getattr(FitConfig, name) and (name, value) not in of_method
-    ]
-    return [f"{flag(name)} has no effect: --method {config.method} has a head of its own" for name in names]
+    values = {name: getattr(config, name, default) for name, default in HEAD_SETTINGS.items()}
+    return [name for name, value in values.items() if value != HEAD_SETTINGS[name] and (name, value) not in of_method]
 
 
 def check_task(config: TrainingConfig) -> None:

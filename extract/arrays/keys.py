@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
-from amr.common.registry import unknown
+from amr.common.registry import closest, unknown
 from amr.extract.arrays.rows import ArraySpec, Expected, Rows
 from amr.extract.arrays.stack import ClipArrays, stack_clips
 
@@ -86,8 +85,8 @@ def unknown_key(spec: ArraySpec, key: str, names: Collection[str]) -> ValueError
     what = f"key of {spec.path.name}"
     if len(names) <= MANY_ARRAYS:
         return unknown(what, key, names)
-    close = difflib.get_close_matches(key, list(names), n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
+    close = closest(key, names)
+    hint = "" if close is None else f" Did you mean {close}?"
     return ValueError(f"{what} must be one of its {some(names)}, got {key!r}.{hint}")
 
 

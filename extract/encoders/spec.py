@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from amr.common.options import number_text
-from amr.common.registry import unknown
+from amr.common.registry import closest, unknown
 
 Options = TypeVar("Options")
 
@@ -76,8 +75,8 @@ class Spec:
             return self
         if wanted in spellings:
             return Spec(self.family, spellings[wanted], self.options)
-        close = difflib.get_close_matches(wanted, spellings, n=1)
-        hint = f"Did you mean {self.family}:{spellings[close[0]]}? " if close else ""
+        close = closest(wanted, spellings)
+        hint = "" if close is None else f"Did you mean {self.family}:{spellings[close]}? "
         got = "none" if self.model is None else repr(self.model)
         raise ValueError(
             f"{self.family} must name one of its models, got {got}. {hint}amr encoders {self.family} lists them."

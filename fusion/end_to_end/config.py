@@ -22,7 +22,7 @@ from amr.common.options import (
 )
 from amr.common.workspace import JOINT_RUN
 from amr.extract.config import CLIP_TIMEOUT, CLIP_TIMEOUT_HELP, MAX_CLIP_TIMEOUT, WORKERS_HELP, check_clips
-from amr.fusion.choices import AMR_OPTIMIZERS, MOMENTUM, own_weight
+from amr.fusion.choices import ALL, AMR_OPTIMIZERS, MOMENTUM, own_weight
 from amr.fusion.config import TrainingConfig
 from amr.fusion.end_to_end.presets import Preset, preset
 from amr.fusion.loggers.files import LOGS, TENSORBOARD
@@ -298,8 +298,8 @@ class TrainSweepConfig:
 
     @property
     def is_single(self) -> bool:
-        """Whether it is one training."""
-        return all(len(getattr(self, name)) == 1 for name in TRAIN_SWEPT)
+        """Whether it is one training; "all" methods are many."""
+        return self.method != (ALL,) and all(len(getattr(self, name)) == 1 for name in TRAIN_SWEPT)
 
     def members(self) -> list[TrainConfig]:
         """Config of each training. Settings of AMR are varied only for trainings with a ratio."""

@@ -67,7 +67,7 @@ from amr.fusion.loggers.files import LOGS
 from amr.fusion.loggers.tracker import check_loggers, tracking
 from amr.fusion.methods import methods
 from amr.fusion.model import Fitted, FusionModel, ModelShape
-from amr.fusion.resolve import check_model, with_head
+from amr.fusion.resolve import check_model, method_notes, with_head, without_effect
 from amr.fusion.runs.measure import Measures, measure
 from amr.fusion.runs.write import history_table, target_shares, write_group
 from amr.fusion.swept import check_effects
@@ -111,6 +111,7 @@ def train_encoders(
         Locked: Another process trains in the folder.
     """
     progress = progress or Progress()
+    ignored = without_effect(config) if config.objective == "joint" else []
     config = with_head(config)  # as it is saved
     folder = training_folder(config)
     if is_finished(folder, config):
@@ -128,7 +129,8 @@ def train_encoders(
             return read_folder(folder)
         begin_folder(folder, config, data)
         warnings = SplitData(data.clips, data.target, data.classes, [data.rows], has_folds=False).warnings()
-        for text in (*data.rows.notes, *(f"warning: {each}" for each in warnings)):
+        remarks = (*data.rows.notes, *ignored, *method_notes(config, seen))
+        for text in (*remarks, *(f"warning: {each}" for each in warnings)):
             progress.note(text)  # before hours of training; they are part of the result, too
         with tracking(config.logger, folder / LOGS, group or folder.name, but="tensorboard") as sink:
             training = _Training(folder, config, data, seen, progress, seconds_between, places, sink)
@@ -138,7 +140,7 @@ def train_encoders(
                 trained = {m: training.unimodal(m, folder / m, training.place(m)) for m in seen}
         unseen = [m for m in data.encoders if m not in seen]
         notes = [f"no train clip has {m}: it is treated as absent everywhere, and has no encoder" for m in unseen]
-        notes += [*data.rows.notes, *methods[config.method].notes(config.optimizer)]
+        notes += remarks
         remove_checkpoints(folder / TEACHERS)  # they are trained; before metrics.json, so that no kill leaves them
         write_folder(folder, config, seen, trained, notes, warnings)
     return read_folder(folder)

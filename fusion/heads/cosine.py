@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -10,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from amr.common.options import check_finite
 from amr.fusion.heads.base import Head, HeadShape, heads
 from amr.fusion.run_axis.axes import of_runs
 from amr.fusion.run_axis.layers import StackedProjection, stacked_linear
@@ -28,8 +28,7 @@ class CosineOptions:
 
     def __post_init__(self) -> None:
         """Check the scale."""
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            raise ValueError(f"--head-option scale must be above 0, got {self.scale}. Pass scale=10.")
+        check_finite(self, "scale", above=0, of="--head-option")
 
 
 @heads.register("cosine")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import agm_coefficients, agm_logits, agm_losses, unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
@@ -30,10 +30,8 @@ class AGMOptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 <= self.alpha < inf:
-            raise ValueError(f"--method-option alpha must be 0 or more, got {self.alpha}. Pass alpha=1.")
-        if not 0 < self.cap < inf:
-            raise ValueError(f"--method-option cap must be more than 0, got {self.cap}. Pass cap=10.")
+        check_finite(self, "alpha")
+        check_finite(self, "cap", above=0)
 
 
 @methods.register("agm")
@@ -82,7 +80,7 @@ class AGM(Method):
         self.seen: list[Tensor] = []  # the coefficients of each batch of the epoch
 
     @classmethod
-    def notes(cls, optimizer: str) -> list[str]:
+    def notes(cls, options: AGMOptions, optimizer: str, epochs: int, modalities: Sequence[str]) -> list[str]:
         """Warn about Adam, which undoes the method."""
         if optimizer == "sgd":
             return []

@@ -146,8 +146,15 @@ class Method:
         return False
 
     @classmethod
-    def notes(cls, optimizer: str) -> list[str]:
-        """Remarks on these settings, for the user."""
+    def notes(cls, options: Any, optimizer: str, epochs: int, modalities: Sequence[str]) -> list[str]:
+        """Remarks on these settings, for the user.
+
+        Args:
+            options: Its own settings.
+            optimizer: Name of the optimizer.
+            epochs: Total number of epochs.
+            modalities: Names of the modalities, in order.
+        """
         return []
 
     def parameters(self) -> list[Tensor]:

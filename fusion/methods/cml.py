@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import confidence_drops, keep_modalities, nested_subsets
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
@@ -27,8 +27,7 @@ class CMLOptions:
 
     def __post_init__(self) -> None:
         """Check the weight."""
-        if not 0 <= self.weight < inf:
-            raise ValueError(f"--method-option weight must be 0 or more, got {self.weight}. Pass weight=0.1.")
+        check_finite(self, "weight")
 
 
 @methods.register("cml")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import dgl_loss
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, methods
@@ -26,8 +26,7 @@ class DGLOptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 < self.alpha < inf:
-            raise ValueError(f"--method-option alpha must be more than 0, got {self.alpha}. Pass alpha=1.")
+        check_finite(self, "alpha", above=0)
 
 
 @methods.register("dgl")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import cluster, purity, relearning_weight
 from amr.fusion.data.clips import Batch, Clips
 from amr.fusion.methods.base import Method, MethodContext, methods
@@ -32,8 +32,7 @@ class DNROptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 <= self.strength < inf:
-            raise ValueError(f"--method-option strength must be 0 or more, got {self.strength}. Pass strength=3.")
+        check_finite(self, "strength")
         if not 0 < self.every <= 1:
             raise ValueError(f"--method-option every must be above 0, at most 1, got {self.every}. Pass every=0.2.")
         if self.times < 0:
@@ -83,7 +82,7 @@ class DiagnosingRelearning(Method):
 
     def __init__(self, options: DNROptions, context: MethodContext) -> None:
         super().__init__(options, context)
-        self.every = max(1, round(options.every * context.epochs))
+        self.every = epochs_between(options, context.epochs)
         acts = options.strength > 0 and options.times > 0 and context.epochs > self.every
         if acts and len(context.val) == 0:
             raise ValueError(
@@ -99,6 +98,13 @@ class DiagnosingRelearning(Method):
     def plans_ahead(cls, options: DNROptions) -> bool:
         """Encoders go back after shares of the training."""
         return options.strength > 0 and options.times > 0
+
+    @classmethod
+    def notes(cls, options: DNROptions, optimizer: str, epochs: int, modalities: Sequence[str]) -> list[str]:
+        """Warn about too few epochs to go back in."""
+        if options.strength == 0 or options.times == 0 or epochs > epochs_between(options, epochs):
+            return []
+        return [f"--epochs {epochs} with every={options.every:.4g}: no encoder ever goes back; pass more --epochs"]
 
     @torch.no_grad()
     def begin_epoch(self, epoch: int) -> None:
@@ -136,6 +142,11 @@ class DiagnosingRelearning(Method):
             for run in range(len(z) if has.any() else 0):
                 pure[i, run] = purity(cluster(z[run, has], num_classes), clips.target[has])
         return pure
+
+
+def epochs_between(options: DNROptions, epochs: int) -> int:
+    """Number of epochs between two times that encoders go back."""
+    return max(1, round(options.every * epochs))
 
 
 def _encodings(batch: Batch, z: Mapping[str, Tensor]) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -101,6 +101,14 @@ class GradientBlending(Method):
     def plans_ahead(cls, options: BlendingOptions) -> bool:
         """Whether a measurement is as long as the training."""
         return options.mode == "offline" and options.super_epoch == 0
+
+    @classmethod
+    def notes(cls, options: BlendingOptions, optimizer: str, epochs: int, modalities: Sequence[str]) -> list[str]:
+        """Warn about too few epochs to measure twice online."""
+        length = options.super_epoch or ONLINE_SUPER_EPOCH
+        if options.mode == "offline" or epochs > length:
+            return []
+        return [f"--epochs {epochs} is one super-epoch of {length}: weights are measured once, as with mode=offline"]
 
     @property
     def super_epoch(self) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import (
     acquisition_growth,
     inforeg_coefficients,
@@ -40,10 +40,7 @@ class InfoRegOptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for name, advice in (("beta", 0.95), ("growth", 0.5), ("unimodal", 1)):
-            value = getattr(self, name)
-            if not 0 <= value < inf:
-                raise ValueError(f"--method-option {name} must be 0 or more, got {value}. Pass {name}={advice}.")
+        check_finite(self, "beta", "growth", "unimodal")
         if not 0 < self.window <= 1:
             raise ValueError(f"--method-option window must be above 0, at most 1, got {self.window}. Pass window=0.2.")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import disagreement, unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
@@ -31,8 +31,7 @@ class LFMOptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 <= self.align < inf:
-            raise ValueError(f"--method-option align must be 0 or more, got {self.align}. Pass align=1.")
+        check_finite(self, "align")
         if self.schedule not in ("even", "fitted"):
             raise ValueError(
                 f"--method-option schedule must be even or fitted, got {self.schedule!r}. Pass schedule=fitted."

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from math import inf
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import class_contrast, modality_losses, permutation_divergence, unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
@@ -42,10 +42,7 @@ class MCROptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for name, advice in (("weight", 0.01), ("unimodal", 0.01), ("contrast", 0)):
-            value = getattr(self, name)
-            if not 0 <= value < inf:
-                raise ValueError(f"--method-option {name} must be 0 or more, got {value}. Pass {name}={advice}.")
+        check_finite(self, "weight", "unimodal", "contrast")
         if self.orders < 1:
             raise ValueError(f"--method-option orders must be 1 or more, got {self.orders}. Pass orders=1.")
         if self.game not in GAMES:

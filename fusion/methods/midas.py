@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.attribution.permutation import of_partners, partners_with
 from amr.fusion.balance import misalign, misaligned_losses, modality_losses, similarity, weak_modality_step
 from amr.fusion.data.clips import Batch
@@ -42,10 +42,7 @@ class MIDASOptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for name, advice in (("weight", 1), ("unimodal", 1), ("step", 0.05)):
-            value = getattr(self, name)
-            if not 0 <= value < inf:
-                raise ValueError(f"--method-option {name} must be 0 or more, got {value}. Pass {name}={advice}.")
+        check_finite(self, "weight", "unimodal", "step")
         if not 0 <= self.warm_up < 1:
             raise ValueError(
                 f"--method-option warm_up must be from 0 to below 1, got {self.warm_up}. Pass warm_up=0.1."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import mmpareto_gradient, modality_losses
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
@@ -31,8 +31,7 @@ class MMParetoOptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 < self.gamma < inf:
-            raise ValueError(f"--method-option gamma must be more than 0, got {self.gamma}. Pass gamma=1.5.")
+        check_finite(self, "gamma", above=0)
 
 
 @methods.register("mmpareto")
@@ -72,7 +71,7 @@ class MMPareto(Method):
         self.seen: list[Tensor] = []  # whether there was a conflict in each batch of the epoch, (modalities, run)
 
     @classmethod
-    def notes(cls, optimizer: str) -> list[str]:
+    def notes(cls, options: MMParetoOptions, optimizer: str, epochs: int, modalities: Sequence[str]) -> list[str]:
         """Warn about Adam, which undoes a part of the method."""
         if optimizer == "sgd":
             return []

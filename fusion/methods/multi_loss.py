@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import modality_losses
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
@@ -30,8 +30,7 @@ class MultiLossOptions:
 
     def __post_init__(self) -> None:
         """Check the weight."""
-        if not 0 <= self.weight < inf:
-            raise ValueError(f"--method-option weight must be 0 or more, got {self.weight}. Pass weight=1.")
+        check_finite(self, "weight")
 
 
 @methods.register("multi-loss")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -85,11 +85,16 @@ class OGMGE(Method):
         self.dropping = Dropping(options if options.opm else NEVER_DROPS, context)
 
     @classmethod
-    def notes(cls, optimizer: str) -> list[str]:
-        """Warn about Adam, which undoes the method."""
-        if optimizer == "sgd":
-            return []
-        return [f"{optimizer} cancels a constant scale of the gradient, which is what this method sets; use sgd"]
+    def notes(cls, options: OGMOptions, optimizer: str, epochs: int, modalities: Sequence[str]) -> list[str]:
+        """Warn about Adam, which undoes the method, and about epochs in which nothing is modulated."""
+        first, end, notes = options.start_epoch, options.end_epoch, []
+        if optimizer != "sgd":
+            cancels = f"{optimizer} cancels a constant scale of the gradient"
+            notes.append(f"{cancels}, which is what this method sets; use sgd")
+        if options.alpha > 0 and (first > epochs or first == end):
+            why = f"is after the last epoch, {epochs}" if first > epochs else f"with end_epoch={end} leaves no epoch"
+            notes.append(f"start_epoch={first} {why}: no gradient is modulated")
+        return notes
 
     @classmethod
     def unfit(cls, options: OGMOptions, task: Task) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import inf
 
+from amr.common.options import check_finite, check_used
 from amr.common.registry import unknown
 from amr.fusion.methods.dominance import DOMINANCE
 from amr.fusion.methods.dropping import OPMOptions
@@ -41,25 +41,18 @@ class OGMOptions(OPMOptions, GradientOptions):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
-        if not 0 <= self.alpha < inf:
-            raise ValueError(f"--method-option alpha must be 0 or more, got {self.alpha}. Pass alpha=0.8.")
-        if not 1 <= self.start_epoch <= self.end_epoch:
+        check_finite(self, "alpha")
+        if self.start_epoch < 1:
             raise ValueError(
-                f"--method-option end_epoch must be at least start_epoch, from 1, got {self.start_epoch} to "
-                f"{self.end_epoch}. Pass start_epoch=1 and end_epoch=51."
+                f"--method-option start_epoch must be 1 or more, got {self.start_epoch}. Pass start_epoch=1."
+            )
+        if self.end_epoch < self.start_epoch:
+            raise ValueError(
+                f"--method-option end_epoch must be start_epoch or more, got {self.end_epoch} with "
+                f"start_epoch={self.start_epoch}. Pass end_epoch={self.start_epoch + 50}, or a smaller start_epoch."
             )
         if self.dominance not in DOMINANCE:
             raise unknown("--method-option dominance", self.dominance, DOMINANCE)
-        if not 1 <= self.beta < inf:
-            raise ValueError(f"--method-option beta must be 1 or more, got {self.beta}. Pass beta=2.")
-        self._check_used("both_ways", ["beta"])
-        self._check_used("opm", [each.name for each in fields(OPMOptions)])
-
-    def _check_used(self, switch: str, names: list[str]) -> None:
-        """Raise ValueError for settings of a part that is switched off."""
-        changed = [name for name in names if getattr(self, name) != getattr(type(self), name)]
-        if changed and not getattr(self, switch):
-            raise ValueError(
-                f"--method-option {changed[0]} must be used with {switch}=true, got {getattr(self, changed[0])} "
-                f"without it. Pass --method-option {switch}=true, or leave {changed[0]} out."
-            )
+        check_finite(self, "beta", least=1)
+        check_used(self, ["beta"], "both_ways=true", on=self.both_ways)
+        check_used(self, [each.name for each in fields(OPMOptions)], "opm=true", on=self.opm)

@@ -9,6 +9,7 @@ from math import inf
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite, check_used
 from amr.fusion.balance import class_sums, pmr_weights, prototype_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, epoch_means, mean_over, methods
@@ -40,14 +41,13 @@ class PMROptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for name, value, advice in (("alpha", self.alpha, 1), ("entropy", self.entropy, 0)):
-            if not 0 <= value < inf:
-                raise ValueError(f"--method-option {name} must be 0 or more, got {value}. Pass {name}={advice}.")
+        check_finite(self, "alpha", "entropy")
         if self.entropy_epochs < 0:
             raise ValueError(
                 f"--method-option entropy_epochs must be 0 or more, got {self.entropy_epochs}. "
                 "Pass entropy_epochs=0 for a tenth of the training."
             )
+        check_used(self, ["entropy_epochs"], "entropy=0.1", on=self.entropy > 0)
         if not 0 <= self.momentum < 1:
             raise ValueError(
                 f"--method-option momentum must be from 0 to below 1, got {self.momentum}. Pass momentum=0."

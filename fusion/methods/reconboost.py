@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import ceil
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import alignment_losses, reconcile_losses
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, mean_over, methods
@@ -38,10 +39,8 @@ class ReconBoostOptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 <= self.alpha < inf:
-            raise ValueError(f"--method-option alpha must be 0 or more, got {self.alpha}. Pass alpha=0.5.")
-        if not 0 < self.w1 < inf:
-            raise ValueError(f"--method-option w1 must be above 0, got {self.w1}. Pass w1=5.")
+        check_finite(self, "alpha")
+        check_finite(self, "w1", above=0)
         if not 0 <= self.w2 <= self.w1:
             raise ValueError(f"--method-option w2 must be from 0 to w1={self.w1}, got {self.w2}. Pass w2=1.")
         if self.stage_epochs < 0:
@@ -88,9 +87,7 @@ class ReconBoost(Method):
 
     def __init__(self, options: ReconBoostOptions, context: MethodContext) -> None:
         super().__init__(options, context)
-        num_modalities = len(context.model.modalities)
-        fitting = context.epochs // (2 * num_modalities * (2 if options.rectify else 1))
-        self.stage_epochs = options.stage_epochs or max(1, min(LONGEST_STAGE, fitting))
+        self.stage_epochs = stage_length(options, context.epochs, len(context.model.modalities))
         self.learner: int | None = None  # None: all
         self.previous: int | None = None
 
@@ -98,6 +95,17 @@ class ReconBoost(Method):
     def plans_ahead(cls, options: ReconBoostOptions) -> bool:
         """Whether stages are as long as fit the training."""
         return options.stage_epochs == 0
+
+    @classmethod
+    def notes(cls, options: ReconBoostOptions, optimizer: str, epochs: int, modalities: Sequence[str]) -> list[str]:
+        """Warn about epochs that end before each modality had a stage."""
+        length = stage_length(options, epochs, len(modalities))
+        stages = ceil(epochs / length)
+        waiting = modalities[ceil(stages / 2) if options.rectify else stages :]
+        if not waiting:
+            return []
+        does = "leaves no stage of its own to" if options.rectify and stages > 1 else "never trains"
+        return [f"--epochs {epochs} in stages of {length} {does} {', '.join(waiting)}; pass more --epochs"]
 
     def begin_epoch(self, epoch: int) -> None:
         """Set which modality learns."""
@@ -134,3 +142,13 @@ class ReconBoost(Method):
         first = next(self.context.model.parameters())
         names = enumerate(self.context.model.modalities)
         return {f"learns_{m}": first.new_full((len(first),), float(self.learner in (None, i))) for i, m in names}
+
+
+def stage_length(options: ReconBoostOptions, epochs: int, num_modalities: int) -> int:
+    """Number of epochs of a stage.
+
+    >>> stage_length(ReconBoostOptions(), 60, 2), stage_length(ReconBoostOptions(stage_epochs=5), 60, 2)
+    (4, 5)
+    """
+    fitting = epochs // (2 * num_modalities * (2 if options.rectify else 1))
+    return options.stage_epochs or max(1, min(LONGEST_STAGE, fitting))

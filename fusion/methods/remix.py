@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite
 from amr.fusion.balance import keep_modalities, least_sure_modality, modality_losses, unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import Method, MethodContext, methods
@@ -35,8 +35,7 @@ class RemixOptions:
         """Check the settings."""
         if not 0 <= self.warm_up <= 1:
             raise ValueError(f"--method-option warm_up must be from 0 to 1, got {self.warm_up}. Pass warm_up=0.2.")
-        if not 0 <= self.unimodal < inf:
-            raise ValueError(f"--method-option unimodal must be 0 or more, got {self.unimodal}. Pass unimodal=0.5.")
+        check_finite(self, "unimodal")
 
 
 @methods.register("remix")

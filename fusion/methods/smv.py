@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite, check_used
 from amr.fusion.attribution.shapley import subset_logits
 from amr.fusion.balance import cooperation_values, keep_modalities, num_copies, share_without
 from amr.fusion.data.clips import Batch
@@ -45,12 +45,12 @@ class SMVOptions:
             )
         if not 0 <= self.warm_up <= 1:
             raise ValueError(f"--method-option warm_up must be from 0 to 1, got {self.warm_up}. Pass warm_up=0.1.")
-        if not 0 <= self.strength < inf:
-            raise ValueError(f"--method-option strength must be 0 or more, got {self.strength}. Pass strength=1.")
+        check_finite(self, "strength")
         if self.growth not in GROWTHS:
             raise ValueError(
                 f"--method-option growth must be one of {', '.join(GROWTHS)}, got {self.growth!r}. Pass growth=linear."
             )
+        check_used(self, ["strength", "growth"], "level=modality", on=self.level == "modality")
 
 
 @methods.register("smv")

@@ -9,6 +9,7 @@ from math import inf
 import torch
 from torch import Tensor
 
+from amr.common.options import check_finite, check_used
 from amr.fusion.balance import distillation_losses, learns_in_turn, unimodal_logits
 from amr.fusion.data.clips import Batch
 from amr.fusion.methods.base import NEEDS_SOFTMAX, Method, MethodContext, mean_over, methods
@@ -36,13 +37,9 @@ class UMTOptions:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for name, value, advice in (("weight", self.weight, 50), ("logits", self.logits, 1)):
-            if not 0 <= value < inf:
-                raise ValueError(f"--method-option {name} must be 0 or more, got {value}. Pass {name}={advice}.")
-        if not 0 < self.temperature < inf:
-            raise ValueError(
-                f"--method-option temperature must be above 0, got {self.temperature}. Pass temperature=1."
-            )
+        check_finite(self, "weight", "logits")
+        check_finite(self, "temperature", above=0)
+        check_used(self, ["temperature"], "logits=1", on=self.logits > 0)
         if self.priority_epochs < 0:
             raise ValueError(
                 f"--method-option priority_epochs must be 0 or more, got {self.priority_epochs}. "

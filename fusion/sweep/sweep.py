@@ -29,7 +29,7 @@ from amr.fusion.loggers.files import LOGS
 from amr.fusion.loggers.tracker import check_loggers, tracking
 from amr.fusion.methods import methods
 from amr.fusion.methods.able import with_able_methods
-from amr.fusion.resolve import member_of, recipe_of, record_of, resolve, takes_steps
+from amr.fusion.resolve import member_of, method_notes, recipe_of, record_of, resolve, takes_steps, without_effect_on
 from amr.fusion.runs.record import RunRecord
 from amr.fusion.sweep.folder import Groups, choose_folder, new_sweep, read_groups, write_groups
 from amr.fusion.sweep.grouping import CPU_GROUPS, group_size, partition
@@ -143,7 +143,8 @@ def sweep(
     ):
         results = Results(folder, records)
         rows = _run_all(folder, records, results, data_of, config, cluster or ClusterOptions(), progress, sink)
-    notes = dict.fromkeys([*left_out, *repeated, *(note for data in opened.values() for note in data.notes)])
+    of_data = [note for data in opened.values() for note in data.notes]
+    notes = dict.fromkeys([*left_out, *without_effect_on(config.members()), *repeated, *of_data, *_remarks(records)])
     failed = [run_folder(record).name for record in records if not is_finished(record)]
     warnings = dict.fromkeys(text for data in opened.values() for text in data.warnings)
     missed, task = results.missed_targets(), config.base.task
@@ -219,6 +220,15 @@ def _expanded(member: FitConfig, data: TrainingData) -> list[FitConfig]:
     if not method.single_modality:
         return [member]
     return [replace(member, modalities=modality) for modality in data.dataset.modalities]
+
+
+def _remarks(records: Sequence[RunRecord]) -> list[str]:
+    """Remarks of the methods on the runs, each once, with the names of its methods."""
+    remarks: dict[str, dict[str, None]] = {}
+    for record in records:
+        for note in method_notes(record.config, [*record.modalities]):
+            remarks.setdefault(note, {})[record.config.method] = None
+    return [f"{', '.join(names)}: {note}" for note, names in remarks.items()]
 
 
 def _distinct(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:

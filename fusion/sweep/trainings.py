@@ -41,7 +41,7 @@ from amr.fusion.end_to_end.train import Diverged, check, check_teachers, train_e
 from amr.fusion.loggers.tracker import check_loggers
 from amr.fusion.methods import methods
 from amr.fusion.methods.able import with_able_methods
-from amr.fusion.resolve import with_head
+from amr.fusion.resolve import with_head, without_effect_on
 from amr.fusion.runs.read import Run, damaged_file, read_run
 from amr.fusion.sweep.folder import begin, check_folder, folder_of, writing
 from amr.fusion.sweep.results import missed_by, write_rows
@@ -126,7 +126,8 @@ def sweep_trainings(
     runs = [_run(each, model) for each, result in zip(finished, results, strict=True) for model in result.epochs]
     with writing(folder):
         rows = write_rows(folder, runs)
-    notes = dict.fromkeys([*left_out, *(note for result in results for note in result.notes)])
+    ignored = without_effect_on(config.members())
+    notes = dict.fromkeys([*left_out, *ignored, *(note for result in results for note in result.notes)])
     warnings = dict.fromkeys(text for result in results for text in result.warnings)
     return SweepResult(folder, tuple(rows), tuple(notes), tuple(diverged), (*warnings, *missed_by(runs)))
 

@@ -36,3 +36,16 @@ def test_unknown_methods_get_the_closest_name(capsys):
     assert cli.run(["methods", "ogmge"]) == 2
     assert "NAME must be one of " in (error := capsys.readouterr().err)
     assert "Did you mean ogm-ge?" in error
+    assert cli.run(["methods", "OGM-GE"]) == 2
+    assert "Did you mean ogm-ge?" in capsys.readouterr().err
+    assert cli.run(["methods", "BML"]) == 2
+    assert "It is --method ogm --method-option opm=true; amr methods ogm explains it." in capsys.readouterr().err
+
+
+def test_options_are_listed_as_they_are_typed(capsys):
+    assert cli.run(["methods"]) == 0
+    text = capsys.readouterr().out
+    assert "both_ways=false" in text
+    assert "warm_up=0.08333," in text
+    assert cli.run(["heads"]) == 0
+    assert "num_heads=4" in capsys.readouterr().out

@@ -34,6 +34,14 @@ def test_an_unknown_name_is_refused_by_the_config(option, name, hint):
         FitConfig(**{option: name})
 
 
+@pytest.mark.parametrize(("option", "names"), [("--method", "umt,ogm"), ("--head", "concat, sum")])
+def test_several_names_are_for_sweeps(option, names):
+    with pytest.raises(ValueError, match=rf"^{option} must be one name, got {names}\. Use amr sweep {option} "):
+        check_registered(option, names)
+    with pytest.raises(ValueError, match=r"got 'ogx'\. Did you mean"):
+        check_registered("--method", "umt,ogx")
+
+
 def test_a_sweep_refuses_an_unknown_name_and_offers_no_head_of_a_method():
     with pytest.raises(ValueError, match=r"--head must be one of .*, got 'conc'") as refused:
         SweepConfig.parse(swept={"head": "concat,conc"}, cache="any")

@@ -281,7 +281,7 @@ def test_the_head_is_a_module():
         ({"method": "ogm-ge"}, "^adapter must be linear or mlp for method ogm-ge, .* Pass adapter='linear'"),
         ({"method": "niave"}, "^method must be one of .* Did you mean naive"),
         ({"head": "ume"}, "^head must be one of .* Pass method='ume' for it"),
-        ({"head_option": "rank"}, "^head_option must be KEY=VALUE"),
+        ({"head": "bilinear", "head_option": "rank"}, "^head_option must be KEY=VALUE, .* for example rank=4"),
         ({"lr": 0.0}, "^lr must be above 0"),
         ({"random_state": -1}, "^random_state must be 0 or more, got -1"),
         ({"select": "loss"}, "^validation_fraction must be given to choose the epoch by loss, got None. Pass"),

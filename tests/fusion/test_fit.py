@@ -117,6 +117,7 @@ def test_out_without_a_slash_is_a_name_in_the_workspace(small_cache, workspace, 
         ({"method_option": ("p=1",)}, "--method-option must be left out for naive, which has none, got 'p=1'"),
         ({"attribution_baseline": "mean"}, "used with --attribution integrated_gradients or shapley, got mean"),
         ({"attribution_steps": 3, "attribution": "shapley"}, "used with --attribution integrated_gradients, got 3"),
+        ({"method": "dropout", "method_option": ("p",)}, "must be KEY=VALUE, got 'p'. Pass for example p=0.5."),
         ({"attribution_pooling": "l1", "attribution": "shapley"}, "used with --attribution grad_x_input or integrated"),
     ],
 )
@@ -130,11 +131,10 @@ def test_requests_that_the_cache_cannot_meet(small_cache, changes, message):
     [
         ({"epochs": 0}, "--epochs must be from 1 to 1000000, got 0"),
         ({"lr": 0.0}, "--lr must be above 0"),
-        ({"lr": float("nan")}, "--lr must be above 0"),
+        ({"lr": float("nan")}, "--lr must be finite and above 0, got nan"),
         ({"folds": 2}, "at least 3"),
         ({"adapter": "liner"}, "Did you mean linear"),
         ({"amr_weight": -1.0}, "--amr-weight must be 0 or more"),
-        ({"method_option": ("p",)}, "must be KEY=VALUE"),
     ],
 )
 def test_requests_that_no_cache_could_meet(changes, message):

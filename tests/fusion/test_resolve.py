@@ -81,7 +81,7 @@ def test_what_has_no_effect_is_refused(small_home, changes, message):
 def test_wrong_values_are_refused_without_data():
     for changes, message in (
         ({"momentum": 1.0}, "--momentum must be from 0 to below 1, got 1.0. The default is 0.9."),
-        ({"momentum": float("nan")}, "--momentum must be 0 or more, got nan"),
+        ({"momentum": float("nan")}, "--momentum must be finite and 0 or more, got nan"),
         ({"momentum": 0.5, "optimizer": "adam"}, "--momentum must be used with --optimizer sgd, got 0.5 with adam"),
         ({"lr_step": -1}, "--lr-step must be 0 or more, got -1. Leave it out for the default."),
         ({"lr_factor": 1.5}, "--lr-factor must be from 0 to 1, got 1.5"),

@@ -5,7 +5,6 @@ A folder holds `weights.safetensors`, the state dict of the encoder's model, and
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +14,7 @@ from typing import Any
 from safetensors.torch import save
 
 from amr.common.files import checksummed, read_checked, replacing, write_json
+from amr.common.registry import closest
 from amr.common.workspace import encoders_dir
 from amr.extract.encoders.model import ModelEncoder
 from amr.extract.encoders.registry import build_encoder
@@ -141,8 +141,8 @@ def find_trained(path: str | None, name: str) -> Path:
         if encoders := {each.parent.name: each.parent for each in sorted(folder.glob(f"*/{ENCODER}"))}:
             return _one_of(encoders, name, f"trained:{path}")
     runs = sorted(each.name for each in encoders_dir().glob("*") if each.is_dir())
-    close = difflib.get_close_matches(path or "", runs, n=1)
-    hint = f"Did you mean trained:{close[0]}? " if close else ""
+    close = closest(path or "", runs)
+    hint = "" if close is None else f"Did you mean trained:{close}? "
     raise FileNotFoundError(
         f"trained must name a folder with an encoder, or one in {encoders_dir()} "
         f"({', '.join(runs) or 'none'}), got {path!r}. {hint}Make one with amr train-encoders."

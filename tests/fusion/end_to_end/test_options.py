@@ -46,6 +46,14 @@ def test_every_head_is_trained_with_encoders(request_for: MakeConfig, head, expe
     assert np.isfinite(history(result.folder)[["train_loss", "regularization"]].to_numpy()).all()
 
 
+def test_what_the_method_ignores_is_said(request_for: MakeConfig):
+    result = train_encoders(request_for("mine", method="reconboost", experts=True, **JOINT))
+    assert [*result.notes[-2:]] == [
+        "--experts has no effect: --method reconboost has a head of its own",
+        "--epochs 1 in stages of 1 never trains video; pass more --epochs",
+    ]
+
+
 @pytest.mark.parametrize(("attribution", "level"), RULES)
 def test_levels_follow_the_rules_of_fit(request_for: MakeConfig, attribution, level):
     config = request_for("mine", amr_ratio="1:3", attribution=attribution, amr_level=level, **JOINT)

@@ -83,5 +83,5 @@ def test_scaling_is_no_part_of_the_weights():
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
 def test_a_scale_that_is_not_above_zero_is_refused(scale):
-    with pytest.raises(ValueError, match=r"--head-option scale must be above 0, got .* Pass scale=10."):
+    with pytest.raises(ValueError, match=r"--head-option scale must be a finite number above 0, got .* Pass scale=10."):
         heads["cosine"].Options(scale)

@@ -1,13 +1,19 @@
 """Sweeps over all methods."""
 
+from pathlib import Path
+
 import pytest
 
+from amr.cli import run as amr
 from amr.fusion.config import FitConfig
 from amr.fusion.end_to_end.config import TrainConfig, TrainSweepConfig
 from amr.fusion.methods import methods
 from amr.fusion.methods.able import able_methods
-from amr.fusion.sweep.sweep import sweep
+from amr.fusion.sweep import trainings
+from amr.fusion.sweep.sweep import SweepResult, sweep
 from amr.fusion.swept import SweepConfig
+
+EMPTY = SweepResult(Path("nowhere"), ())
 
 
 def test_all_is_taken_in_either_case_and_alone():
@@ -20,6 +26,14 @@ def test_all_is_taken_in_either_case_and_alone():
     assert SweepConfig.parse(swept={"method": "All"}).method == ("all",)
     with pytest.raises(ValueError, match="--method must be all alone or names, got all,naive"):
         SweepConfig(method=("all", "naive"))
+
+
+@pytest.mark.parametrize("every", ["all", "ALL"])
+def test_all_methods_are_many_trainings_of_encoders(every, monkeypatch):
+    asked = []
+    monkeypatch.setattr(trainings, "sweep_trainings", lambda config, progress, **_: asked.append(config) or EMPTY)
+    assert amr(["train-encoders", "--dataset", "synthetic", "--objective", "joint", "--method", every]) == 0
+    assert {member.method for member in asked[0].members()} == {*methods}
 
 
 def test_a_fit_is_told_that_all_is_for_sweeps():

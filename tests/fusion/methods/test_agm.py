@@ -133,8 +133,8 @@ def test_settings_out_of_range_are_refused(name, value):
 
 
 def test_other_optimizers_get_a_note():
-    assert methods["agm"].notes("sgd") == []
-    assert "use sgd" in methods["agm"].notes("adamw")[0]
+    assert methods["agm"].notes(AGMOptions(), "sgd", 10, ["audio", "video"]) == []
+    assert "use sgd" in methods["agm"].notes(AGMOptions(), "adamw", 10, ["audio", "video"])[0]
 
 
 def test_a_factor_is_finite_however_strong():

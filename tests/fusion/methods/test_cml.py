@@ -52,5 +52,5 @@ def test_weight_0_is_naive_training_bit_for_bit():
 
 
 def test_a_negative_weight_is_refused():
-    with pytest.raises(ValueError, match="weight must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="weight must be a finite number, 0 or more, got -1"):
         CMLOptions(-1.0)

@@ -82,5 +82,5 @@ def test_z_with_steps_needs_no_present(clips, steps):
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("inf"), float("nan")])
 def test_an_alpha_that_trains_no_adapter_is_refused(alpha):
-    with pytest.raises(ValueError, match="alpha must be more than 0"):
+    with pytest.raises(ValueError, match="alpha must be a finite number above 0"):
         DGLOptions(alpha)

@@ -123,8 +123,8 @@ def test_purity_and_clusters_of_extreme_clips():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strength": -1.0}, "strength must be 0 or more"),
-        ({"strength": float("nan")}, "strength must be 0 or more"),
+        ({"strength": -1.0}, "strength must be a finite number, 0 or more"),
+        ({"strength": float("nan")}, "strength must be a finite number, 0 or more"),
         ({"every": 0.0}, "every must be above 0, at most 1"),
         ({"times": -1}, "times must be 0 or more"),
     ],

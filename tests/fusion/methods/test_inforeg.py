@@ -139,9 +139,9 @@ def test_after_the_prime_window_nothing_is_held():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beta": -1.0}, "beta must be 0 or more"),
-        ({"growth": float("nan")}, "growth must be 0 or more"),
-        ({"unimodal": float("inf")}, "unimodal must be 0 or more"),
+        ({"beta": -1.0}, "beta must be a finite number, 0 or more"),
+        ({"growth": float("nan")}, "growth must be a finite number, 0 or more"),
+        ({"unimodal": float("inf")}, "unimodal must be a finite number, 0 or more"),
         ({"window": 0.0}, "window must be above 0, at most 1"),
     ],
 )

@@ -120,8 +120,8 @@ def test_opposite_gradients_give_no_step_of_rounding_noise(factor):
 
 
 def test_other_optimizers_get_a_note_and_gamma_0_is_refused():
-    assert methods["mmpareto"].notes("sgd") == []
-    assert "use sgd" in methods["mmpareto"].notes("adamw")[0]
+    assert methods["mmpareto"].notes(MMParetoOptions(), "sgd", 10, ["audio", "video"]) == []
+    assert "use sgd" in methods["mmpareto"].notes(MMParetoOptions(), "adamw", 10, ["audio", "video"])[0]
     for gamma in (0.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="gamma must be more than 0"):
+        with pytest.raises(ValueError, match="gamma must be a finite number above 0"):
             MMParetoOptions(gamma)

@@ -160,18 +160,24 @@ def test_a_run_with_adamw_notes_that_it_undoes_the_method(small_cache):
 def test_other_optimizers_get_a_note():
     for name in ("ogm", "ogm-ge"):
         assert methods[name].optimizer == "sgd"
-        assert methods[name].notes("sgd") == []
-        assert "adamw" in methods[name].notes("adamw")[0]
+        assert methods[name].notes(OGMOptions(), "sgd", 10, ["audio", "video"]) == []
+        assert "adamw" in methods[name].notes(OGMOptions(), "adamw", 10, ["audio", "video"])[0]
         assert methods[name].needs_adapter
 
 
 @pytest.mark.parametrize("alpha", [-0.1, float("inf"), float("nan")])
 def test_a_negative_or_infinite_alpha_is_refused(alpha):
-    with pytest.raises(ValueError, match="alpha must be 0 or more"):
+    with pytest.raises(ValueError, match="alpha must be a finite number, 0 or more"):
         OGMOptions(alpha)
 
 
-@pytest.mark.parametrize(("start", "end"), [(0, 5), (5, 4)])
-def test_epochs_that_are_no_interval_are_refused(start, end):
-    with pytest.raises(ValueError, match="end_epoch must be at least start_epoch"):
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        (0, 5, r"start_epoch must be 1 or more, got 0\. Pass start_epoch=1\."),
+        (5, 4, r"end_epoch must be start_epoch or more, got 4 with start_epoch=5\. Pass end_epoch=55, or"),
+    ],
+)
+def test_epochs_that_are_no_interval_are_refused(start, end, message):
+    with pytest.raises(ValueError, match=message):
         OGMOptions(start_epoch=start, end_epoch=end)

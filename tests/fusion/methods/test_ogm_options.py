@@ -212,9 +212,9 @@ def test_only_logits_need_classes():
     ("options", "message"),
     [
         ({"dominance": "shares"}, "Did you mean share"),
-        ({"both_ways": True, "beta": 0.5}, "beta must be 1 or more, got 0.5"),
-        ({"both_ways": True, "beta": float("inf")}, "beta must be 1 or more"),
-        ({"beta": 3.0}, "beta must be used with both_ways=true, got 3.0 without it"),
+        ({"both_ways": True, "beta": 0.5}, "beta must be a finite number, 1 or more, got 0.5"),
+        ({"both_ways": True, "beta": float("inf")}, "beta must be a finite number, 1 or more"),
+        ({"beta": 3.0}, "beta must be used with both_ways=true, got 3 without it"),
         ({"q_base": 0.4}, "q_base must be used with opm=true"),
         ({"rescale": False}, "rescale must be used with opm=true"),
         ({"opm": True, "q_base": 2.0}, "q_base must be from 0 to 1"),

@@ -102,8 +102,8 @@ def test_momentum_keeps_prototypes_and_a_restored_method_goes_on_alike():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha": -1.0}, "alpha must be 0 or more"),
-        ({"entropy": float("nan")}, "entropy must be 0 or more"),
+        ({"alpha": -1.0}, "alpha must be a finite number, 0 or more"),
+        ({"entropy": float("nan")}, "entropy must be a finite number, 0 or more"),
         ({"entropy_epochs": -1}, "entropy_epochs must be 0 or more"),
         ({"momentum": 1.0}, "momentum must be from 0 to below 1"),
     ],

@@ -102,8 +102,8 @@ def test_a_stage_of_all_is_naive_training_on_the_sum_head():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha": -1.0}, "alpha must be 0 or more"),
-        ({"w1": 0.0}, "w1 must be above 0"),
+        ({"alpha": -1.0}, "alpha must be a finite number, 0 or more"),
+        ({"w1": 0.0}, "w1 must be a finite number above 0"),
         ({"w2": 6.0}, "w2 must be from 0 to w1=5.0"),
         ({"stage_epochs": -1}, "stage_epochs must be 0 or more"),
     ],

@@ -182,8 +182,8 @@ def test_what_compares_softmaxes_needs_classes(options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"logits": -1.0}, "logits must be 0 or more"),
-        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"logits": -1.0}, "logits must be a finite number, 0 or more"),
+        ({"temperature": 0.0}, "temperature must be a finite number above 0"),
         ({"priority_epochs": -1}, "priority_epochs must be 0 or more"),
     ],
 )
@@ -209,5 +209,5 @@ def test_the_distance_of_a_clip_is_the_mean_over_its_valid_steps():
 
 @pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])
 def test_a_negative_or_infinite_weight_is_refused(weight):
-    with pytest.raises(ValueError, match="weight must be 0 or more"):
+    with pytest.raises(ValueError, match="weight must be a finite number, 0 or more"):
         UMTOptions(weight)

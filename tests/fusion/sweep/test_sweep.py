@@ -116,6 +116,20 @@ def test_methods_without_fusion_get_one_run_per_modality_and_no_ratio(small_cach
     assert set(runs.loc[runs["method"] == "unimodal", "head"]) == {"-"}
 
 
+def test_what_some_methods_ignore_is_said_once_with_their_names(small_cache):
+    settings = {"epochs": 1, "adapter": "linear", "experts": True}
+    result = sweep(config(small_cache, method="reconboost,mla,naive", amr_ratio="1:1", fixed=settings))
+    assert result.notes == (
+        "--experts has no effect on reconboost, mla, which have heads of their own",
+        "--amr-ratio has no effect on mla, which fuses nothing",
+        "reconboost: --epochs 1 in stages of 1 never trains video; pass more --epochs",
+    )
+    assert set(result.table.loc[result.table["method"] == "mla", "amr_ratio"]) == {"none"}
+    settings["experts"] = False
+    both = sweep(config(small_cache, method="mla,naive", amr_ratio="none,1:1", fixed=settings))
+    assert both.notes == ()
+
+
 def test_results_are_tidy_and_reported(small_cache):
     result = sweep(config(small_cache, amr_ratio="none,1:3", seeds=2))
     table = pd.read_csv(result.folder / "results.csv")
