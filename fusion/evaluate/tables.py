@@ -8,7 +8,7 @@ from typing import Any
 from amr.fusion.attribution.ratio import named_ratio
 from amr.fusion.choices import Score, score_of
 from amr.fusion.runs.read import SETTINGS, setting_details, setting_text, varied_settings
-from amr.fusion.runs.statistics import p_text, why_no_test
+from amr.fusion.runs.statistics import MIN_PAIRS, p_text, why_no_test
 
 Rows = tuple[list[str], list[list[object]]]
 
@@ -57,7 +57,8 @@ def reading(document: Mapping[str, Any]) -> str:
     lines += [f"{name:<10}  {text}" for name, text in texts.items() if name in shown]
     lines += ["no ± below 3 seeds"] * (1 < max(few) < 3)
     pairs = [entry["num_pairs"] for entry in document["comparisons"]]
-    return "\n".join(lines + [f"no *: {why_no_test(min(pairs))}"] * any(map(why_no_test, pairs)))
+    no_test = why_no_test(min(pairs, default=MIN_PAIRS))
+    return "\n".join(lines if no_test is None else [*lines, f"no *: {no_test}"])
 
 
 def scores_table(document: Mapping[str, Any]) -> Rows:

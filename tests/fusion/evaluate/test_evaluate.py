@@ -102,6 +102,9 @@ def test_groups_and_comparisons_agree_with_the_runs(small_cache):
         ["", "", "", "video"],
     ]
     assert "alone       accuracy with it alone" in reading(document)
+    assert "no *" not in reading(document)
+    few = document | {"comparisons": [entry | {"num_pairs": 2} for entry in document["comparisons"]]}
+    assert reading(few).endswith("no *: 2 pairs are too few for a paired test, which needs three")
 
 
 @pytest.mark.parametrize("folds", [0, 3])
