@@ -31,10 +31,10 @@ def list_folder(root: str | os.PathLike[str], names: Sequence[str], source: str)
     lacking = {folder: [name for name in names if not (folder / name).is_file()] for folder in folders}
     best = min(folders, key=lambda folder: len(lacking[folder]))
     if missing := lacking[best]:
-        lacks = "none of them" if len(missing) == len(names) else f"no {' and no '.join(missing)}"
+        lacks = "with none of them" if len(missing) == len(names) else f"without {', '.join(missing)}"
         raise FileNotFoundError(
             f"--root must hold the official lists ({', '.join(names)}), or a folder with them, got {str(best)!r} "
-            f"with {lacks}. Get them from {source}, or pass --root with another folder."
+            f"{lacks}. Get them from {source}, or pass --root with another folder."
         )
     return best
 
