@@ -30,6 +30,15 @@ KEPT = {
     "table": "Finished runs are",
     "train-encoders": "Decoded clips and the last checkpoint are",
 }
+# options of a command that decide how much memory it needs
+LOWERED = {
+    "fit": "--hidden, --adapter-dim or --batch-size",
+    "sweep": "--group-size, --hidden, --adapter-dim or --batch-size",
+    "table": "--group-size, --hidden, --adapter-dim or --batch-size",
+    "frontier": "--hidden, --adapter-dim or --batch-size",
+    "train-encoders": "--batch-size, --hidden or the size of the encoders",
+    "extract": "--batch-size",
+}
 COUNTED = ("extract", "frontier", "sweep", "table")  # commands that keep nothing before they begin to count
 
 
@@ -94,6 +103,32 @@ def _disk_full(error: BaseException, arguments: Sequence[str]) -> str | None:
     return None
 
 
+def _out_of_memory(error: BaseException, arguments: Sequence[str]) -> str | None:
+    """Message for memory of the CPU or the GPU that did not suffice; None for other errors."""
+    on_gpu = type(error).__name__ in ("OutOfMemoryError", "AcceleratorError") and "out of memory" in str(error)
+    if not (on_gpu or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)):
+        return None
+    if isinstance(error, MemoryError) and "Unable to allocate" not in str(error) and str(error):
+        return None  # which says more, in its own words
+    size = re.search(r"(?:tried to|Unable to) allocate ([\d.]+ ?\w+)", str(error), re.IGNORECASE)
+    asked = "more" if size is None else _in_gib(size[1])
+    lower = LOWERED.get(next(iter(arguments), ""), "the size of what is computed at once")
+    return (
+        f"memory of the {'GPU' if on_gpu else 'CPU'} must hold what is computed at once, got too little for {asked}. "
+        f"Lower {lower}{', or pass --device cpu' if on_gpu else ''}."
+    )
+
+
+def _in_gib(size: str) -> str:
+    """Size in words, from bytes or as it is.
+
+    >>> _in_gib("43560000000 bytes"), _in_gib("2.00 GiB")
+    ('40.6 GiB', '2.00 GiB')
+    """
+    number, _, unit = size.partition(" ")
+    return f"{float(number) / 2**30:.3g} GiB" if unit == "bytes" else size
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error and those that led to it."""
     while error is not None:
@@ -113,7 +148,7 @@ def _outcome(app: typer.Typer, arguments: Sequence[str]) -> tuple[int, str]:
             return 2, ""
         return 2, _usage_message(error, arguments)
     except Exception as error:
-        full = _disk_full(error, arguments)
+        full = _disk_full(error, arguments) or _out_of_memory(error, arguments)
         if keep_traceback or not (full or isinstance(error, (*REQUEST_ERRORS, RuntimeError, OSError, MemoryError))):
             raise
         return (1, full) if full else (2 if isinstance(error, REQUEST_ERRORS) else 1, _message(error))

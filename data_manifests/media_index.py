@@ -67,7 +67,8 @@ def index_media(root: str | os.PathLike[str], homepage: str, suffixes: tuple[str
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(
-            f"--root must be the folder of the media, got {str(root)!r}. Get them from {homepage}, or pass --root."
+            f"--root must be the folder of the media, got {str(root)!r}, which "
+            f"{'is no folder' if root.exists() else 'does not exist'}. Get them from {homepage}, or pass --root."
         )
     paths: list[str] = []
     pointers: list[str] = []

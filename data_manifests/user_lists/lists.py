@@ -30,10 +30,11 @@ def list_folder(root: str | os.PathLike[str], names: Sequence[str], source: str)
     folders = [Path(root), *(Path(root, name) for name in inside)]
     lacking = {folder: [name for name in names if not (folder / name).is_file()] for folder in folders}
     best = min(folders, key=lambda folder: len(lacking[folder]))
-    if lacking[best]:
+    if missing := lacking[best]:
+        lacks = "with none of them" if len(missing) == len(names) else f"without {', '.join(missing)}"
         raise FileNotFoundError(
-            f"--root must hold the official lists {', '.join(names)}, or a folder in it must, got {str(best)!r} "
-            f"without {', '.join(lacking[best])}. Get them from {source}, or pass --root."
+            f"--root must hold the official lists ({', '.join(names)}), or a folder with them, got {str(best)!r} "
+            f"{lacks}. Get them from {source}, or pass --root with another folder."
         )
     return best
 

@@ -119,6 +119,11 @@ def _check(config: FrontierConfig, modalities: Sequence[str]) -> None:
             f"--modalities must be two or more, got {', '.join(modalities)}. A single one is all that a head can use."
         )
     if not methods[config.method].fuses:
+        if config.recipe is not None:
+            raise ValueError(
+                f"--recipe must be of a method that fuses modalities, got {config.recipe}, of {config.method}. "
+                "Leave it out."
+            )
         raise ValueError(f"--method must fuse modalities, got {config.method}, which does not. Leave it out.")
     if config.use is not None:
         parse_ratio(config.use, modalities, name="--use")

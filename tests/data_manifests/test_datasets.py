@@ -41,8 +41,18 @@ def test_options_know_every_dataset_without_importing_it():
 @pytest.mark.parametrize("name", ["kinetics-sounds", "ave", "ucf-101"])
 def test_lists_that_do_not_ship_are_looked_for_in_the_workspace(workspace, name):
     (workspace / "data" / name).mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match=rf"--root must hold the official lists .*/data/{name}' .*https://"):
+    lists = rf"--root must hold the official lists \(.*\), or a folder with them, got .*/data/{name}' with none of them"
+    with pytest.raises(FileNotFoundError, match=rf"{lists}\. Get them from .*https://"):
         build_manifest(name)
+
+
+@pytest.mark.parametrize("name", ["crema-d", "kinetics-sounds", "ave", "ucf-101", "vggsound"])
+def test_a_root_that_does_not_exist_is_said_to(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=r"--root must be the folder .*no', which does not exist\."):
+        build_manifest(name, tmp_path / "no")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileNotFoundError, match=r"file', which is no folder\."):
+        build_manifest(name, tmp_path / "file")
 
 
 def test_media_are_looked_for_in_the_workspace(workspace):

@@ -38,9 +38,7 @@ def test_the_root_goes_before_a_folder_in_it(tmp_path):
 
 def test_missing_lists_are_named_where_the_others_are(tmp_path):
     (tmp_path / "lists").mkdir()
-    with pytest.raises(
-        FileNotFoundError, match=r"got '.*/test_missing\w+' without a\.txt, b\.txt\. Get them from home"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"got '.*/test_missing\w+' with none of them\. Get them from home"):
         list_folder(tmp_path, NAMES, "home")
     (tmp_path / "lists" / "a.txt").touch()
     (tmp_path / "lists" / "b.txt").mkdir()  # no file

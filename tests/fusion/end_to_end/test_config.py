@@ -26,7 +26,7 @@ WRONG = [
     ({"momentum": 1}, "--momentum must be from 0 to below 1, got 1.0. The default is 0.9"),
     ({"momentum": 0.5, "optimizer": "adamw"}, "--momentum must be used with --optimizer sgd, got 0.5 with adamw"),
     ({"lr": 0.0}, "--lr must be above 0"),
-    ({"lr": math.nan}, "--lr must be above 0, got nan"),
+    ({"lr": math.nan}, "--lr must be finite and above 0, got nan"),
     ({"epochs": 0}, "--epochs must be 1 or more, got 0. The default is 100"),
     ({"patience": 0}, "--patience must be 1 or more, got 0. Leave it out"),
     ({"patience": 3, "select": "last"}, "--patience must be left out with --select last, got 3. Leave one"),

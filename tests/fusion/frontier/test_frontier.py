@@ -183,6 +183,8 @@ def test_requests_that_do_not_fit_the_cache_are_refused(small_home):
         frontier(replace(config, modalities="audio"))
     with pytest.raises(ValueError, match="--method must fuse modalities, got ume"):
         frontier(replace(config, method="ume"))
+    with pytest.raises(ValueError, match=r"--recipe must be of a method .*, got crema-d/mla, of mla\. Leave"):
+        frontier(replace(config, recipe="crema-d/mla", method="mla"))
     with pytest.raises(ValueError, match="--use must have one part for each"):
         frontier(replace(config, use="1:1:1"))
 
