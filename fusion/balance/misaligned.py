@@ -115,7 +115,7 @@ def weak_modality_step(logits: Tensor, mixed: Misaligned) -> Tensor:
 def of_targets(values: Tensor, target: Tensor) -> Tensor:
     """Values of the class that each modality shows: `(swapped, ..., clips, classes)` to the shape of `target`."""
     size = target.shape[1]
-    return values.unsqueeze(1).expand(-1, size, *values.shape[1:]).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    return at_target(values.unsqueeze(1).expand(-1, size, *values.shape[1:]), target)
 
 
 def similarity(z: Mapping[str, Tensor], partners: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from amr.fusion.methods.own_classifiers import OwnClassifiers, unimodal_outputs
 from amr.fusion.model import FusionModel
 from amr.fusion.run_axis.seeds import generator
 from amr.fusion.tasks import Task
+from amr.fusion.tasks.base import mean_of_sums
 
 ONLINE_SUPER_EPOCH = 10  # epochs, if none are requested
 
@@ -197,8 +198,7 @@ def loss_sums(
 
 def losses(task: Task, own: OwnClassifiers | None, model: FusionModel, batch: Batch, z: Mapping[str, Tensor]) -> Tensor:
     """L_k on a batch, `(losses, run)`."""
-    total, weights = loss_sums(task, own, model, batch, z)
-    return total / weights.clamp_min(torch.finfo(total.dtype).tiny)
+    return mean_of_sums(*loss_sums(task, own, model, batch, z))
 
 
 def one_loss(
@@ -214,5 +214,4 @@ def mean_losses(task: Task, own: OwnClassifiers | None, model: FusionModel, clip
     def of_batch(batch: Batch, z: Mapping[str, Tensor]) -> list[Tensor]:
         return [each.unsqueeze(-1) for each in loss_sums(task, own, model, batch, z)]
 
-    total, weights = (each.sum(-1) for each in over_clips(model, clips, of_batch))
-    return total / weights.clamp_min(torch.finfo(total.dtype).tiny)
+    return mean_of_sums(*(each.sum(-1) for each in over_clips(model, clips, of_batch)))

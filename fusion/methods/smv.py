@@ -17,6 +17,7 @@ from amr.fusion.methods.base import Method, MethodContext, methods
 from amr.fusion.methods.measure import of_its_clips, over_clips
 from amr.fusion.methods.stages import warm_up_epochs
 from amr.fusion.model import FusionModel
+from amr.fusion.tasks.base import mean_of_sums
 
 GROWTHS = ("linear", "tanh", "power")
 
@@ -120,8 +121,7 @@ class SampleValuation(Method):
         for number, kept in zip(copies, self.kept, strict=True):
             shown = batch.present & kept
             sums.append(task.loss_sums(model.head(keep_modalities(z, shown), shown), batch.target, number))
-        losses, weights = (torch.stack(each).sum(0) for each in zip(*sums, strict=True))
-        return losses / weights.clamp_min(torch.finfo(losses.dtype).tiny)
+        return mean_of_sums(*(torch.stack(each).sum(0) for each in zip(*sums, strict=True)))
 
     def epoch_values(self) -> dict[str, Tensor]:
         """Mean number of copies of a clip with only, or at the level of modalities without, each modality."""

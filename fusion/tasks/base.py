@@ -84,8 +84,7 @@ class Task:
 
     def loss_over(self, outputs: Tensor, target: Tensor, counts: Tensor) -> Tensor:
         """Mean loss over the clips that count, `(...)`, with arguments as of `loss_sums`; 0 if none does."""
-        losses, weights = self.loss_sums(outputs, target, counts)
-        return losses / weights.clamp_min(torch.finfo(losses.dtype).tiny)
+        return mean_of_sums(*self.loss_sums(outputs, target, counts))
 
     def decide(self, outputs: Tensor) -> Tensor:
         """Prediction of each clip, shaped as the target."""
@@ -161,6 +160,11 @@ def counted_sums(losses: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of `loss_sums`: weighted losses, and weights. A clip of weight 0 is left out, whatever its loss."""
     weights = weights.to(losses.dtype)
     return (losses * weights).masked_fill(weights == 0, 0).sum(-1), weights.sum(-1)
+
+
+def mean_of_sums(losses: Tensor, weights: Tensor) -> Tensor:
+    """Mean loss from the sums of `loss_sums`, added over batches or copies if there are several; 0 without weight."""
+    return losses / weights.clamp_min(torch.finfo(losses.dtype).tiny)
 
 
 tasks: Registry[Task] = Registry("--task")
